@@ -1,0 +1,37 @@
+"""逐行读懂 DDPM：一个可以读、可以训练、可以验证的扩散模型
+
+名字都是惰性的：import ddpm_edu 本身不加载 torch，
+用到数学时才加载 torch，用到 DDPM 时才加载 Lightning
+"""
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "DDPM": "ddpm",
+    "GaussianDiffusion": "gaussian",
+    "make_beta_schedule": "schedules",
+    "UNet": "unet",
+    "DiffusionWrapper": "wrapper",
+    "LitEma": "ema",
+    "LambdaWarmUpCosineScheduler": "lr_scheduler",
+    "LambdaWarmUpCosineScheduler2": "lr_scheduler",
+    "LambdaLinearScheduler": "lr_scheduler",
+    "count_params": "config",
+    "instantiate_from_config": "config",
+    "DigitsDataModule": "data",
+    "MNISTDataModule": "data",
+    "CIFAR10DataModule": "data",
+    "load_pretrained": "pretrained",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"ddpm_edu 里没有 {name!r}；有的是 {', '.join(_HOME)}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted({*globals(), *_HOME})

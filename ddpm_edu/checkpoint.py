@@ -1,0 +1,235 @@
+"""检查点：要么存完整要么不动旧文件，损坏必被发现，打开文件绝不执行代码
+
+文件仍是普通的 torch 检查点（ZIP）；SHA-256 写在 ZIP 注释里，torch.load 照样能读
+"""
+import hashlib
+import logging
+import os
+import struct
+import tempfile
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .checks import fail
+
+log = logging.getLogger("ddpm_edu")
+_TAG = b"ddpm_edu sha256="
+_COMMENT_SIZE = len(_TAG) + 64
+# ZIP 末尾记录：22 字节，末两字节是注释长度
+_END_SIGNATURE, _END_SIZE = b"PK\x05\x06", 22
+
+
+class CheckpointError(RuntimeError):
+    """检查点损坏、不完整或与模型对不上"""
+
+
+def plain(value):
+    """变成安全读取认得的类型：NumPy 标量、路径、元组等换成 Python 自带的，函数则拒绝"""
+    if isinstance(value, Mapping):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        items = [plain(item) for item in value]
+        return tuple(items) if type(value) is tuple else items
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, (bool, int, float, str, bytes, type(None), torch.Tensor, set, complex)):
+        return value
+    if type(value).__module__.startswith("torch") and not callable(value):
+        return value
+    fail("检查点的内容", "张量和 Python 自带的类型", value, "存它的数值，不要存对象", CheckpointError)
+
+
+def save_checkpoint(checkpoint, path):
+    """原子地保存：写到同目录的临时文件，落盘，再换名；中途被杀时旧文件原样
+
+    checkpoint : 字典；其中的 NumPy 标量、路径会换成普通类型
+    path       : 目标文件，目录不存在时会建
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            torch.save(plain(checkpoint), file)
+            _append_digest(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path, map_location="cpu"):
+    """读检查点，只认张量与普通类型，核对 SHA-256
+
+    path : 本地的 .ckpt / .pt / .safetensors 文件
+    返回 : 文件里的字典
+    异常 : 网址 ValueError；不存在 FileNotFoundError；目录 IsADirectoryError；损坏 CheckpointError
+    """
+    path = check_path(path)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        try:
+            return {"state_dict": load_file(path, device=str(map_location or "cpu"))}
+        except Exception as error:
+            raise CheckpointError(f"{path} 不是完好的 safetensors 文件：{error}；请重新获取") from None
+    verify_digest(path)
+    try:
+        checkpoint = torch.load(path, map_location=map_location, weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} 不能安全读取（{type(error).__name__}: {str(error).splitlines()[0][:200]}）；"
+            "检查点只能含张量和普通类型，文件也可能不完整，请重新获取"
+        ) from None
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path} 里应为字典，得到 {type(checkpoint).__name__}；请确认它是检查点文件")
+    return checkpoint
+
+
+def check_path(path):
+    """本地的普通文件；网址、目录、不存在都在这里说清"""
+    text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not text:
+        fail("ckpt_path", "本地文件的路径", path, error=TypeError)
+    if "://" in text:
+        fail("ckpt_path", "本地文件的路径", text, "不从网址读检查点，请先下载")
+    if not os.path.exists(text):
+        fail("ckpt_path", "存在的文件", text, error=FileNotFoundError)
+    if os.path.isdir(text):
+        fail("ckpt_path", "文件而不是目录", text, error=IsADirectoryError)
+    return Path(text)
+
+
+def verify_digest(path):
+    """核对文件里记的 SHA-256；别处来的文件没有这一项，放行并提醒一句"""
+    size = path.stat().st_size
+    if size == 0:
+        raise CheckpointError(f"{path} 是空文件（0 字节）；多半是保存或下载被打断，请换一份")
+    with open(path, "rb") as file:
+        file.seek(max(0, size - _COMMENT_SIZE - _END_SIZE))
+        tail = file.read()
+        comment = tail[-_COMMENT_SIZE:]
+        ours = comment.startswith(_TAG) or (
+            tail.startswith(_END_SIGNATURE) and tail[_END_SIZE - 2:_END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
+        )
+        if not ours:
+            warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
+            return
+        file.seek(0)
+        found = _sha256(file, size - _COMMENT_SIZE)
+    expected = comment[len(_TAG):].decode("ascii", "replace")
+    if not comment.startswith(_TAG) or found != expected:
+        raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {expected}，实际是 {found}；请换一份备份")
+
+
+def clean_state_dict(state_dict):
+    """去掉 torch.compile 与 DataParallel 加的前缀 _orig_mod. / module."""
+    cleaned = {}
+    for key, value in state_dict.items():
+        key = key.replace("_orig_mod.", "")
+        cleaned[key.removeprefix("module.")] = value
+    return cleaned
+
+
+def check_compatible(model, checkpoint, source):
+    """检查点与模型的 T、噪声表、参数化须一致；不一致时列出每一项"""
+    saved, own = checkpoint.get("hyper_parameters", {}), model.hparams
+    fields = ("timesteps", "beta_schedule", "parameterization")
+    odd = [f"{f}：文件 {saved[f]!r}，这里 {own[f]!r}" for f in fields if f in saved and saved[f] != own[f]]
+    if odd:
+        raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造，或用 load_only_unet=True 只取网络")
+
+
+def load_strictly(module, states, ignore_keys, source, optional=()):
+    """逐键核对后载入；缺的、多的、形状不对的、含 NaN 的都是错误，除非名字以 ignore_keys 之一开头
+
+    optional : 可以缺的键前缀
+    返回     : 真正载入的键
+    """
+    if isinstance(ignore_keys, str) or not all(isinstance(k, str) for k in ignore_keys):
+        fail("ignore_keys", "键前缀的列表", ignore_keys, '只有一个时写 ["前缀"]', TypeError)
+    own = module.state_dict()
+    for prefix in ignore_keys:
+        if not any(key.startswith(prefix) for key in (*states, *own)):
+            fail("ignore_keys", "每个前缀都能匹配到键", prefix, f"文件里的键如 {sorted(states)[:3]}")
+    skipped = tuple(ignore_keys)
+    states = {k: v for k, v in states.items() if not k.startswith(skipped)} if skipped else dict(states)
+    tables = set(getattr(module, "exact_table_names", tuple)())
+    partial_ema = any(key.startswith("model_ema.") for key in states)
+    may_miss = (*skipped, *(o for o in optional if not (partial_ema and o == "model_ema.")))
+    problems = {
+        "缺少": [k for k in own if k not in states and not (may_miss and k.startswith(may_miss))],
+        "多出": [k for k in states if k not in own and k not in tables],
+        "形状不符": [k for k, v in states.items() if k in own and k not in tables and v.shape != own[k].shape],
+        "含 NaN 或无穷": [k for k, v in states.items() if v.is_floating_point() and not v.isfinite().all()],
+    }
+    if found := [f"{what} {len(keys)} 个（{', '.join(keys[:3])}）" for what, keys in problems.items() if keys]:
+        raise CheckpointError(f"{source} 的权重与模型对不上：{'；'.join(found)}。确实不需要的，把前缀写进 ignore_keys")
+    try:
+        module.load_state_dict(states, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{source} 与模型对不上：{error}") from None
+    return list(states)
+
+
+def install_safe_io(trainer):
+    """让 Trainer 用本模块的存取方式；用户自己指定过的不动"""
+    from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
+        trainer.strategy.checkpoint_io = _safe_io_class()()
+
+
+def _safe_io_class():
+    from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+    class SafeCheckpointIO(TorchCheckpointIO):
+        def save_checkpoint(self, checkpoint, path, storage_options=None):
+            save_checkpoint(checkpoint, path)
+
+        def load_checkpoint(self, path, map_location="cpu", weights_only=True):
+            return load_checkpoint(path, map_location)
+
+    return SafeCheckpointIO
+
+
+def _append_digest(file):
+    # 先写好注释长度再求摘要，这两个字节也受保护
+    file.seek(-_END_SIZE, os.SEEK_END)
+    if file.read(4) != _END_SIGNATURE:
+        raise CheckpointError("torch.save 的文件结尾与预期不同，无法记录 SHA-256；请核对 torch 版本")
+    file.seek(-2, os.SEEK_END)
+    file.write(struct.pack("<H", _COMMENT_SIZE))
+    size = file.tell()
+    file.seek(0)
+    digest = _sha256(file, size)
+    file.seek(size)
+    file.write(_TAG + digest.encode())
+
+
+def _sha256(file, size):
+    digest = hashlib.sha256()
+    while size > 0:
+        block = file.read(min(size, 1 << 20))
+        if not block:
+            break
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()
+
+
+def _umask():
+    current = os.umask(0)
+    os.umask(current)
+    return current

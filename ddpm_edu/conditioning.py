@@ -1,0 +1,75 @@
+"""条件的整理：统一成 DiffusionWrapper 的关键字、丢弃（训练）、变成“无条件”（引导）"""
+import torch
+
+from .checks import fail
+from .wrapper import CONDITIONS
+
+# 各类条件在 batch 里默认的键
+DEFAULT_KEYS = {"c_concat": "concat", "c_crossattn": "context", "c_adm": "label"}
+
+
+def condition_keys(conditioning_key, cond_key):
+    """整理出 {条件名: batch 里的键}
+
+    cond_key : None 用默认键；只有一种条件时可给字符串；多种条件时给 {条件名: 键}
+    """
+    names = CONDITIONS[conditioning_key]
+    if cond_key is None:
+        return {name: DEFAULT_KEYS[name] for name in names}
+    if isinstance(cond_key, str) and len(names) == 1:
+        return {names[0]: cond_key}
+    if not isinstance(cond_key, dict) or set(cond_key) != set(names):
+        fail("cond_key", f"以 {list(names)} 为键的字典（只有一种条件时可写字符串）", cond_key,
+             f"conditioning_key={conditioning_key!r}")
+    return dict(cond_key)
+
+
+def as_condition(cond, conditioning_key, batch_size):
+    """把用户给的条件整理成 DiffusionWrapper 的关键字参数
+
+    cond : None、单个张量（只有一种条件时）或 {c_concat, c_crossattn, c_adm} 字典
+    """
+    names = CONDITIONS[conditioning_key]
+    if cond is None:
+        cond = {}
+    elif not isinstance(cond, dict):
+        if len(names) != 1:
+            fail("cond", f"以 {list(names)} 为键的字典", type(cond).__name__, f"conditioning_key={conditioning_key!r}")
+        cond = {names[0]: cond}
+    if set(cond) != set(names):
+        fail("cond", f"含 {list(names)} 的条件", sorted(cond), f"conditioning_key={conditioning_key!r}，训练和采样都要给齐")
+    ready = {}
+    for name, value in cond.items():
+        parts = list(value) if isinstance(value, (list, tuple)) else [value]
+        for part in parts:
+            if not isinstance(part, torch.Tensor) or part.shape[:1] != (batch_size,):
+                got = tuple(part.shape) if isinstance(part, torch.Tensor) else part
+                fail(f"cond[{name!r}]", f"第一维为 {batch_size} 的张量", got)
+        ready[name] = parts[0] if name == "c_adm" else parts
+    return ready
+
+
+def null_condition(cond):
+    """“无条件”：类别换成 -1，其余换成全 0"""
+    return {
+        name: torch.full_like(value, -1) if name == "c_adm" else [torch.zeros_like(v) for v in value]
+        for name, value in cond.items()
+    }
+
+
+def drop_condition(cond, drop_prob, generator=None):
+    """以 drop_prob 的概率逐个样本换成“无条件”，供无分类器引导训练用（Ho & Salimans 2022）"""
+    if not cond or drop_prob == 0:
+        return cond
+    first = next(iter(cond.values()))
+    first = first if isinstance(first, torch.Tensor) else first[0]
+    drop = torch.rand(first.shape[0], device=first.device, generator=generator) < drop_prob
+
+    def pick(value, null):
+        return torch.where(drop.reshape(-1, *((1,) * (value.ndim - 1))), null, value)
+
+    nulls = null_condition(cond)
+    return {
+        name: pick(value, nulls[name]) if name == "c_adm" else [pick(v, n) for v, n in zip(value, nulls[name])]
+        for name, value in cond.items()
+    }

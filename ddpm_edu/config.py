@@ -1,0 +1,90 @@
+"""按配置造对象，数参数
+
+配置的写法沿用参考实现：{"target": "包.模块.类", "params": {...}}
+"""
+import importlib
+from collections.abc import Mapping
+
+from .checks import fail
+
+
+def get_class(target, kinds, name="target"):
+    """把 "包.模块.类" 变成类；只认 kinds 的子类，别的一律不返回
+
+    异常 : 写法不对、找不到、或者不是 kinds 的子类时 ValueError
+    """
+    if not isinstance(target, str) or "." not in target:
+        fail(name, '"包.模块.类" 形式的字符串', target, '例如 "ddpm_edu.UNet"')
+    module_name, _, class_name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        fail(name, "能导入的类", target, f"导入时的错误是 {error}；检查拼写和当前环境")
+    if not isinstance(found, type) or not issubclass(found, tuple(kinds)):
+        allowed = " / ".join(f"{k.__module__}.{k.__qualname__}" for k in kinds)
+        fail(name, f" {allowed} 的子类", target, "为了安全，配置里写的其他东西都不会被调用")
+    return found
+
+
+def instantiate_from_config(config, *args, kinds=None, name="config"):
+    """按 {"target", "params"} 造一个对象，不改动传入的 config
+
+    kinds : 允许的基类；默认是 nn.Module 与学习率调度器
+    args  : 放在 params 之前的位置参数
+    异常  : 缺 target、多出别的键、类型不对、params 与类的签名不合时 ValueError
+    """
+    if not isinstance(config, Mapping):
+        fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
+    if "target" not in config:
+        fail(name, "含 target 键的字典", dict(config), '例如 {"target": "ddpm_edu.UNet", "params": {...}}')
+    if extra := sorted(set(config) - {"target", "params"}):
+        fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
+    cls = get_class(config["target"], kinds or default_kinds(), f"{name}.target")
+    params = config.get("params") or {}
+    if not isinstance(params, Mapping):
+        fail(f"{name}.params", "字典", params, error=TypeError)
+    try:
+        return cls(*args, **params)
+    except TypeError as error:
+        fail(f"{name}.params", f"与 {cls.__name__} 的参数相符的字典", dict(params), str(error))
+
+
+def default_kinds():
+    from torch import nn
+    from torch.optim.lr_scheduler import LRScheduler
+
+    from .lr_scheduler import LRLambda
+
+    return nn.Module, LRLambda, LRScheduler
+
+
+class ParamCount(int):
+    """参数总数，就是一个整数；另带 trainable（可训练数）与 by_module（{子模块名: 参数数}）"""
+
+    def __new__(cls, total, trainable, by_module):
+        self = super().__new__(cls, total)
+        self.total, self.trainable, self.by_module = int(total), int(trainable), dict(by_module)
+        return self
+
+    def table(self):
+        """一行一个直接子模块的文字表"""
+        rows = [f"{name:<28}{count:>14,}" for name, count in self.by_module.items()]
+        return "\n".join([*rows, f"{'total':<28}{self.total:>14,}", f"{'trainable':<28}{self.trainable:>14,}"])
+
+
+def count_params(model, verbose=False):
+    """数一数 nn.Module 的参数
+
+    verbose : 为真时打印逐个子模块的表
+    返回    : ParamCount，可当整数用；共享的参数只数一次
+    """
+    seen, by_module = set(), {}
+    for name, parameter in model.named_parameters():
+        top = name.partition(".")[0]
+        by_module[top] = by_module.get(top, 0) + parameter.numel()
+        seen.add(parameter)
+    trainable = sum(p.numel() for p in seen if p.requires_grad)
+    count = ParamCount(sum(p.numel() for p in seen), trainable, by_module)
+    if verbose:
+        print(f"{type(model).__name__}\n{count.table()}")
+    return count

@@ -1,0 +1,347 @@
+"""DDPM：把闭式公式、网络、EMA、采样装进一个 LightningModule
+
+公开的名字与 latent-diffusion 那个著名的 DDPM 类相同；它的错误在这里都不再出现
+"""
+import contextlib
+import logging
+import math
+
+import pytorch_lightning as pl
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from .checkpoint import check_compatible, clean_state_dict, install_safe_io, load_checkpoint, load_strictly, plain
+from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
+from .conditioning import as_condition, condition_keys, drop_condition
+from .ema import LitEma
+from .gaussian import GaussianDiffusion
+from .images import log_images
+from .inputs import check_network, coordinate_channels, read_image, read_tensor, warn_unsuitable_schedule
+from .optim import make_optimizer, make_scheduler, with_monitor
+from .randomness import isolated_rng
+from .sampling import Sampling
+from .wrapper import DiffusionWrapper
+
+log = logging.getLogger("ddpm_edu")
+
+
+class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
+    """去噪扩散概率模型（Ho 2020），可用 Trainer.fit 训练
+
+    前 27 个参数的名字、次序与默认值同参考实现，逐个讲解见第 1 章；之后的只能按关键字给：
+    learning_rate    : AdamW 的基础学习率，> 0；adam_betas 是它的两个动量系数
+    weight_decay     : 只作用于矩阵和卷积核，不作用于偏置、归一化与 logvar
+    ema_decay        : [0, 1]；seed：随机数种子，0 以上
+    t_sampling       : uniform（逐个独立）或 stratified（一批之内均匀铺开，方差更小）
+    cond_key         : 条件在 batch 里的键；cond_drop_prob：训练时换成“无条件”的概率
+    异常             : 任何参数越界时 ValueError / TypeError，写明名字、规则、实得
+    """
+
+    @suggest_keywords
+    def __init__(
+        self,
+        unet_config: dict,
+        timesteps: int = 1000,
+        beta_schedule: str = "linear",
+        loss_type: str = "l2",
+        ckpt_path: str | None = None,
+        ignore_keys: tuple | list = (),
+        load_only_unet: bool = False,
+        monitor: str = "val/loss",
+        use_ema: bool = True,
+        first_stage_key: str = "image",
+        image_size: int = 256,
+        channels: int = 3,
+        log_every_t: int = 100,
+        clip_denoised: bool = True,
+        linear_start: float = 1e-4,
+        linear_end: float = 2e-2,
+        cosine_s: float = 8e-3,
+        given_betas: list | None = None,
+        original_elbo_weight: float = 0.0,
+        v_posterior: float = 0.0,
+        l_simple_weight: float = 1.0,
+        conditioning_key: str | None = None,
+        parameterization: str = "eps",
+        scheduler_config: dict | None = None,
+        use_positional_encodings: bool = False,
+        learn_logvar: bool = False,
+        logvar_init: float = 0.0,
+        *,
+        learning_rate: float = 2e-4,
+        adam_betas: tuple | list = (0.9, 0.999),
+        weight_decay: float = 0.01,
+        ema_decay: float = 0.9999,
+        seed: int = 0,
+        t_sampling: str = "uniform",
+        cond_key: str | dict | None = None,
+        cond_drop_prob: float = 0.0,
+    ):
+        # 存进检查点的超参数只能是普通类型，否则安全读取会拒绝
+        unet_config, scheduler_config = plain(unet_config), plain(scheduler_config)
+        given_betas = given_betas.tolist() if hasattr(given_betas, "tolist") else plain(given_betas)
+        super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
+                         parameterization)
+        self.save_hyperparameters(ignore=["ckpt_path", "ignore_keys", "load_only_unet"])
+
+        self.loss_type = check_choice("loss_type", loss_type, ("l1", "l2"))
+        self.monitor = None if monitor is None else check_str("monitor", monitor)
+        self.use_ema = check_bool("use_ema", use_ema)
+        if self.monitor and self.monitor.endswith("_ema") and not use_ema:
+            fail("monitor", "不带 _ema 的指标（use_ema=False）", monitor)
+        self.first_stage_key = check_str("first_stage_key", first_stage_key)
+        self.image_size = check_int("image_size", image_size, 1)
+        self.channels = check_int("channels", channels, 1)
+        self.log_every_t = check_int("log_every_t", log_every_t, 1)  # 单位：扩散步
+        self.clip_denoised = check_bool("clip_denoised", clip_denoised)
+        self.original_elbo_weight = check_float("original_elbo_weight", original_elbo_weight, 0)
+        self.l_simple_weight = check_float("l_simple_weight", l_simple_weight, 0)
+        if self.original_elbo_weight == self.l_simple_weight == 0:
+            fail("l_simple_weight 与 original_elbo_weight", "至少一个大于 0", (0.0, 0.0), "否则损失恒为 0")
+        self.use_positional_encodings = check_bool("use_positional_encodings", use_positional_encodings)
+        self.learning_rate = check_float("learning_rate", learning_rate, 0, open_low=True)
+        if not isinstance(adam_betas, (tuple, list)) or len(adam_betas) != 2:
+            fail("adam_betas", "两个数", adam_betas)
+        self.adam_betas = tuple(check_float("adam_betas", b, 0, 1, open_high=True) for b in adam_betas)
+        self.weight_decay = check_float("weight_decay", weight_decay, 0)
+        self.seed = check_int("seed", seed, 0, 2**63 - 1)
+        self.t_sampling = check_choice("t_sampling", t_sampling, ("uniform", "stratified"))
+        self.cond_drop_prob = check_float("cond_drop_prob", cond_drop_prob, 0, 1)
+
+        self.learn_logvar = check_bool("learn_logvar", learn_logvar)
+        logvar = torch.full((self.num_timesteps,), check_float("logvar_init", logvar_init))
+        if learn_logvar:
+            self.logvar = nn.Parameter(logvar)
+        else:
+            self.register_buffer("logvar", logvar)
+
+        self.scheduler_config = scheduler_config
+        if scheduler_config is not None:
+            make_scheduler(scheduler_config, optimizer=None)
+        self.model = DiffusionWrapper(unet_config, conditioning_key)
+        self.conditioning_key = conditioning_key
+        self.cond_keys = condition_keys(conditioning_key, cond_key)
+        check_network(self)
+        warn_unsuitable_schedule(self)
+        if self.use_ema:
+            self.model_ema = LitEma(self.model, check_float("ema_decay", ema_decay, 0, 1))
+        check_bool("load_only_unet", load_only_unet)
+        if ckpt_path is not None:
+            self.init_from_ckpt(ckpt_path, ignore_keys, only_model=load_only_unet)
+        elif load_only_unet or ignore_keys:
+            fail("ckpt_path", "检查点路径（给了 load_only_unet 或 ignore_keys）", ckpt_path)
+
+    # ---- 网络与损失 ----
+
+    @property
+    def network_dtype(self):
+        parameter = next(self.model.parameters(), None)
+        return torch.float32 if parameter is None else parameter.dtype
+
+    def apply_model(self, x, t, cond=None):
+        """把 x_t、坐标通道和条件送进网络；cond 是 as_condition 整理过的字典"""
+        if self.use_positional_encodings:
+            x = torch.cat([x, coordinate_channels(x)], dim=1)
+        model_out = self.model(x.to(self.network_dtype), t, **(cond or {}))
+        if model_out.shape != (x.shape[0], self.channels, *x.shape[2:]):
+            fail("网络输出的形状", f" {(x.shape[0], self.channels, *x.shape[2:])}", tuple(model_out.shape),
+                 "检查 unet_config 的 out_channels")
+        # 混合精度下网络给出半精度，后面的公式一律用单精度以上
+        return model_out.to(torch.promote_types(x.dtype, torch.float32))
+
+    def get_loss(self, pred, target, mean=True):
+        """按 loss_type 算 l1 或 l2；mean=False 时不求平均，形状同 pred"""
+        loss = F.l1_loss if self.loss_type == "l1" else F.mse_loss
+        return loss(pred, target, reduction="mean" if mean else "none")
+
+    def p_losses(self, x_start, t, noise=None, *, cond=None, generator=None):
+        """训练损失：加噪、预测、比较（Ho 2020 式 (14)）
+
+        x_start : (B, C, H, W)，[-1, 1]；t : (B,) int64
+        返回    : (loss, 字典)，键为 {train|val}/loss_simple、loss_vlb、loss
+        """
+        noise = self.like(x_start, noise, generator)
+        x_t = self.q_sample(x_start, t, noise)
+        model_out = self.apply_model(x_t, t, as_condition(cond, self.conditioning_key, x_start.shape[0]))
+        target = self.objective.target(self, x_start, noise, t).to(model_out.dtype)
+
+        per_sample = self.get_loss(model_out, target, mean=False).flatten(1).mean(1)
+        # 变分下界讲的是平方误差，loss_type 是 l1 时也一样
+        squared = per_sample if self.loss_type == "l2" else ((model_out - target) ** 2).flatten(1).mean(1)
+        logvar = self.logvar[t]
+        weighted = (per_sample * torch.exp(-logvar) + logvar).mean()
+        loss_vlb = (self.lvlb_weights[t] * squared).mean()
+        loss = self.l_simple_weight * weighted + self.original_elbo_weight * loss_vlb
+
+        prefix = "train" if self.training else "val"
+        return loss, {
+            f"{prefix}/loss_simple": per_sample.mean().detach(),
+            f"{prefix}/loss_vlb": loss_vlb.detach(),
+            f"{prefix}/loss": loss.detach(),
+        }
+
+    def forward(self, x, *, cond=None, generator=None):
+        """抽 t，返回 p_losses 的结果；注意这里的 forward 就是训练损失"""
+        return self.p_losses(x, self.draw_t(x, generator), cond=cond, generator=generator)
+
+    def draw_t(self, x, generator=None):
+        """一批步号 (B,) int64，边缘分布都是 0..T-1 上的均匀分布"""
+        u = torch.rand(x.shape[0], device=x.device, generator=generator)
+        if self.t_sampling == "stratified":
+            u = (torch.arange(x.shape[0], device=x.device) + u) / x.shape[0]
+        return (u * self.num_timesteps).long().clamp_(max=self.num_timesteps - 1)
+
+    # ---- 数据入口 ----
+
+    def get_input(self, batch, k):
+        """从 batch[k] 取图像：(B, C, H, W) 或 (B, H, W, C)，浮点，[-1, 1] → (B, C, H, W)"""
+        return read_image(batch, k, self.channels, self.image_size).to(self.network_dtype)
+
+    def get_condition(self, batch):
+        """按 cond_key 从 batch 取条件；没有 conditioning_key 时返回 None"""
+        cond = {name: read_tensor(batch, key) for name, key in self.cond_keys.items()}
+        return cond or None
+
+    def shared_step(self, batch):
+        """一批数据 → (loss, 字典)；训练时按 cond_drop_prob 丢条件"""
+        x = self.get_input(batch, self.first_stage_key)
+        cond = self.get_condition(batch)
+        if cond is not None:
+            cond = as_condition(cond, self.conditioning_key, x.shape[0])
+            cond = drop_condition(cond, self.cond_drop_prob if self.training else 0)
+        return self(x, cond=cond)
+
+    # ---- Lightning 的钩子 ----
+
+    def setup(self, stage):
+        install_safe_io(self.trainer)
+
+    def configure_callbacks(self):
+        return with_monitor(self.trainer, self.monitor)
+
+    def training_step(self, batch, batch_idx):
+        with isolated_rng(self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device):
+            loss, losses = self.shared_step(batch)
+        if not math.isfinite(loss):
+            raise FloatingPointError(
+                f"第 {self.global_step} 个优化步的损失是 {loss.item()}，训练已停下，权重没有被这一步改动；"
+                "检查数据里有没有 NaN，或调小 learning_rate、加上 gradient_clip_val=1.0"
+            )
+        self.log_dict(losses, batch_size=len(batch[self.first_stage_key]))
+        self.log("loss", losses["train/loss_simple"], prog_bar=True, logger=False)
+        return loss
+
+    def optimizer_step(self, *args, **kwargs):
+        super().optimizer_step(*args, **kwargs)
+        # 一次优化更新走一格；放在 training_step 里会在梯度累积时多走
+        if self.use_ema:
+            self.model_ema(self.model)
+
+    def validation_step(self, batch, batch_idx):
+        self._evaluate(batch, batch_idx, "val")
+
+    def test_step(self, batch, batch_idx):
+        self._evaluate(batch, batch_idx, "test")
+
+    def _evaluate(self, batch, batch_idx, stage):
+        """原权重与 EMA 权重用同一份 t 与噪声，两条曲线才可比"""
+        key = (self.seed, stage, batch_idx, self.global_rank)
+        with isolated_rng(*key, device=self.device):
+            _, losses = self.shared_step(batch)
+        if self.use_ema:
+            with self.ema_scope(), isolated_rng(*key, device=self.device):
+                _, ema_losses = self.shared_step(batch)
+            losses |= {f"{name}_ema": value for name, value in ema_losses.items()}
+        losses = {name.replace("val/", f"{stage}/"): value for name, value in losses.items()}
+        self.log_dict(losses, batch_size=len(batch[self.first_stage_key]), sync_dist=True)
+
+    @contextlib.contextmanager
+    def ema_scope(self, context=None):
+        """范围内 self.model 用 EMA 权重，离开时恢复；可嵌套，use_ema=False 时什么也不做"""
+        if not self.use_ema:
+            yield
+            return
+        depth = self.model_ema.depth
+        try:
+            self.model_ema.store(self.model)
+            self.model_ema.copy_to(self.model)
+            if context is not None:
+                log.info("%s：换成 EMA 权重", context)
+            yield
+        finally:
+            if self.model_ema.depth > depth:
+                self.model_ema.restore(self.model)
+
+    def configure_optimizers(self):
+        optimizer = make_optimizer(self)
+        if self.scheduler_config is None:
+            return optimizer
+        scheduler = make_scheduler(self.scheduler_config, optimizer)
+        per_epoch = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {
+                "scheduler": scheduler,
+                "interval": "epoch" if per_epoch else "step",
+                "frequency": 1,
+                "monitor": self.monitor,
+            },
+        }
+
+    # ---- 检查点 ----
+
+    def state_dict(self, *args, **kwargs):
+        """权重字典；在 ema_scope 里取也是原权重"""
+        states = super().state_dict(*args, **kwargs)
+        if self.use_ema and self.model_ema.depth:
+            states.update(self.model_ema.raw_tensors(self.model, kwargs.get("prefix", "") + "model."))
+        return states
+
+    def init_from_ckpt(self, path, ignore_keys=(), only_model=False):
+        """从检查点取权重；对不上的键都是错误，除非写进 ignore_keys
+
+        ignore_keys : 键前缀的列表；only_model 为真时只取 U-Net（model. 开头的键）
+        EMA         : 文件里没有（或被忽略）时，从取到的权重重新开始
+        """
+        checkpoint = load_checkpoint(path)
+        states = clean_state_dict(checkpoint.get("state_dict", checkpoint))
+        if only_model:
+            states = {key: value for key, value in states.items() if key.startswith("model.")}
+        else:
+            check_compatible(self, checkpoint, path)
+        loaded = load_strictly(self, states, ignore_keys, path, self._optional_keys(only_model))
+        if self.use_ema and not any(key.startswith("model_ema.") for key in loaded):
+            self.model_ema.reset_to(self.model)
+
+    def _optional_keys(self, only_model):
+        """文件里可以没有的键：能从构造参数算出的表，以及可以重新开始的 EMA"""
+        fixed = () if self.learn_logvar and not only_model else ("logvar",)
+        return (*self.exact_table_names(), *fixed, "model_ema.")
+
+    def on_load_checkpoint(self, checkpoint):
+        check_compatible(self, checkpoint, "检查点")
+        checkpoint["state_dict"] = clean_state_dict(checkpoint["state_dict"])
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path, map_location=None, **overrides):
+        """按检查点里的超参数重建模型并取回全部权重；overrides 覆盖个别超参数"""
+        checkpoint = load_checkpoint(checkpoint_path)
+        if "hyper_parameters" not in checkpoint:
+            fail("检查点", "含 hyper_parameters（由 Trainer 保存）", str(checkpoint_path),
+                 "只有权重的文件请用 DDPM(..., ckpt_path=...)")
+        known = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+        model = cls(**{**known, **overrides}, ckpt_path=str(checkpoint_path))
+        return model if map_location is None else model.to(map_location)
+
+    # ---- 图像 ----
+
+    @torch.no_grad()
+    def log_images(self, batch, N=8, n_row=2, sample=True, return_keys=None, **kwargs):
+        """一组供观看的图：inputs、diffusion_row、samples、denoise_row，值都在 [-1, 1]
+
+        N           : 样本数；n_row：两个“过程”各画几行
+        return_keys : 只要其中几个；名字不对时 ValueError
+        kwargs      : 交给 sample，如 steps、sampler；默认走 min(50, T) 步
+        """
+        return log_images(self, batch, N, n_row, sample, return_keys, **kwargs)

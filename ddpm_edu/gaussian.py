@@ -1,0 +1,255 @@
+"""高斯扩散的闭式公式：q(x_t|x_0)、后验、三种目标的互换。这里没有网络
+
+记号：ᾱ_t = Π(1-β_i)，代码的 t = 论文的 t - 1，ᾱ_{-1} := 1
+"""
+import numpy as np
+import torch
+from torch import nn
+
+from .checks import check_float, check_int, fail
+from .objectives import make_objective
+from .randomness import randn
+from .schedules import alphas_cumprod, check_betas, make_beta_schedule, respaced_betas
+
+# lvlb_weights 能由其余各表算出，不存进检查点
+_NOT_SAVED = ("lvlb_weights",)
+
+
+def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
+    """由 β 算出全部系数表：float64 计算，最后才舍入一次
+
+    betas : (T,) float64，(0, 1)
+    返回  : {缓冲区名: (T,) float64 数组}
+    来源  : Ho 2020 式 (4)(6)(7)(12)；权重的推导见第 9 章
+    """
+    cumprod, cumprod_prev = alphas_cumprod(betas)
+    beta_tilde = betas * (1 - cumprod_prev) / (1 - cumprod)
+    # 第 0 步 β̃ 为 0，取对数得 -inf；按论文用第 1 步的值代替，T=1 时只能用 β_0
+    beta_tilde_clipped = beta_tilde.copy()
+    beta_tilde_clipped[0] = beta_tilde[1] if len(betas) > 1 else betas[0]
+    variance_clipped = (1 - v_posterior) * beta_tilde_clipped + v_posterior * betas
+    coef1 = betas * np.sqrt(cumprod_prev) / (1 - cumprod)
+    coef2 = np.sqrt(1 - betas) * (1 - cumprod_prev) / (1 - cumprod)
+    objective = make_objective(parameterization)
+    return {
+        "betas": betas,
+        "alphas_cumprod": cumprod,
+        "alphas_cumprod_prev": cumprod_prev,
+        "sqrt_alphas_cumprod": np.sqrt(cumprod),
+        "sqrt_one_minus_alphas_cumprod": np.sqrt(1 - cumprod),
+        "log_one_minus_alphas_cumprod": np.log(1 - cumprod),
+        "sqrt_recip_alphas_cumprod": np.sqrt(1 / cumprod),
+        "sqrt_recipm1_alphas_cumprod": np.sqrt((1 - cumprod) / cumprod),
+        "posterior_variance": (1 - v_posterior) * beta_tilde + v_posterior * betas,
+        "posterior_log_variance_clipped": np.log(variance_clipped),
+        "posterior_mean_coef1": coef1,
+        "posterior_mean_coef2": coef2,
+        "lvlb_weights": coef1**2 / (2 * variance_clipped) * objective.weight_over_x0(cumprod),
+    }
+
+
+def kl_constants(betas, v_posterior=0.0):
+    """KL_t 里与网络无关的部分 ½[ln(σ²/β̃) + β̃/σ² - 1]；第 0 步没有这一项，记 0
+
+    返回 : (T,) float64 数组，单位 nats/dim；v_posterior=0 时处处为 0
+    """
+    tables = diffusion_tables(betas, 0.0)
+    beta_tilde = np.exp(tables["posterior_log_variance_clipped"])
+    ratio = ((1 - v_posterior) * beta_tilde + v_posterior * betas) / beta_tilde
+    constants = 0.5 * (np.log(ratio) + 1 / ratio - 1)
+    constants[0] = 0.0
+    return constants
+
+
+def extract_into_tensor(table, t, x_shape):
+    """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与 x 广播相乘"""
+    return table[t].reshape(t.shape[0], *((1,) * (len(x_shape) - 1)))
+
+
+class GaussianDiffusion(nn.Module):
+    """一条高斯扩散链的全部闭式公式；DDPM 在它之上加网络与训练
+
+    timesteps        : T ≥ 1
+    v_posterior      : [0, 1]，采样方差 σ² = (1-v)·β̃ + v·β
+    parameterization : eps / x0 / v，决定 lvlb_weights
+    其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
+    """
+
+    def __init__(self, timesteps=1000, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2, cosine_s=8e-3,
+                 given_betas=None, v_posterior=0.0, parameterization="eps"):
+        super().__init__()
+        self.v_posterior = check_float("v_posterior", v_posterior, 0, 1, advice="它混合的是方差：0 为 β̃，1 为 β")
+        self.parameterization = parameterization
+        self.objective = make_objective(parameterization)
+        self.register_schedule(given_betas, beta_schedule, timesteps, linear_start, linear_end, cosine_s)
+
+    def register_schedule(self, given_betas=None, beta_schedule="linear", timesteps=1000, linear_start=1e-4,
+                          linear_end=2e-2, cosine_s=8e-3):
+        """算好所有系数表并注册为缓冲区
+
+        given_betas : 直接给 β（列表、数组、张量）；timesteps 不是默认值 1000 时两者长度须一致
+        异常        : 任何参数越界时 ValueError
+        """
+        check_int("timesteps", timesteps, 1)
+        if given_betas is None:
+            betas = make_beta_schedule(beta_schedule, timesteps, linear_start, linear_end, cosine_s)
+        else:
+            betas = check_betas(given_betas, None if timesteps == 1000 else timesteps)
+        self.num_timesteps = len(betas)
+        self.linear_start, self.linear_end = linear_start, linear_end
+        tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
+        # float64 原表另存一份：半精度转换之后还能从它恢复
+        self._exact_tables = {name: torch.from_numpy(table) for name, table in tables.items()}
+        for name, table in self._exact_tables.items():
+            self.register_buffer(name, table.float(), persistent=name not in _NOT_SAVED)
+
+    def _apply(self, fn, recurse=True):
+        super()._apply(fn, recurse)
+        # .half()/.bfloat16() 会毁掉系数表，.double() 也补不回已经丢掉的位数，所以都从原表重取
+        for name, exact in self._exact_tables.items():
+            moved = self._buffers[name]
+            dtype = torch.float64 if moved.dtype == torch.float64 else torch.float32
+            self._buffers[name] = exact.to(moved.device, dtype)
+        return self
+
+    def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
+        saved = state_dict.get(prefix + "betas")
+        exact = self._exact_tables["betas"]
+        if saved is not None and (
+            saved.shape != exact.shape or not torch.allclose(saved.double().cpu(), exact, rtol=1e-5, atol=0)
+        ):
+            errors.append(
+                f"噪声表不一致：文件里 T={len(saved)}、β 从 {saved[0]:.4g} 到 {saved[-1]:.4g}，"
+                f"这里 T={len(exact)}、β 从 {exact[0]:.4g} 到 {exact[-1]:.4g}；请用相同的 timesteps 与 beta_schedule"
+            )
+        # 系数表一律以构造参数算出的为准，文件里的只用来核对
+        state_dict = {
+            key: value for key, value in state_dict.items() if key.removeprefix(prefix) not in self._exact_tables
+        }
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
+        own = {prefix + name for name in self._exact_tables}
+        missing[:] = [key for key in missing if key not in own]
+
+    def exact_table_names(self):
+        return tuple(self._exact_tables)
+
+    def exact_table(self, name):
+        """float64 的系数表 (T,)，在 CPU 上"""
+        return self._exact_tables[name]
+
+    def at(self, name, t, x):
+        """系数表 name 在 t 处的值，形状可与 x 广播"""
+        return extract_into_tensor(self._buffers[name], t, x.shape)
+
+    def check_t(self, t, x):
+        """t 须是 (B,) 的整数张量，值在 0..T-1"""
+        T = self.num_timesteps
+        if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
+            fail("t", " int64 张量", t if not isinstance(t, torch.Tensor) else t.dtype, f"形状 (B,)，值 0..{T - 1}", TypeError)
+        if t.shape != (x.shape[0],):
+            fail("t 的形状", f" ({x.shape[0]},)，每个样本一个步号", tuple(t.shape))
+        # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
+        if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
+            fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
+        return t
+
+    def q_mean_variance(self, x_start, t):
+        """q(x_t | x_0) 的均值、方差、对数方差
+
+        x_start : (B, ...)；t : (B,) int64，0..T-1
+        返回    : 均值与 x_start 同形状，方差与对数方差可与它广播
+        来源    : Ho 2020 式 (4)
+        """
+        self.check_t(t, x_start)
+        mean = self.at("sqrt_alphas_cumprod", t, x_start) * x_start
+        # 不能写 1 - ᾱ：float32 下 t=0 处的相对误差有 1e-4
+        variance = self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2
+        return mean.to(x_start.dtype), variance, self.at("log_one_minus_alphas_cumprod", t, x_start)
+
+    def q_sample(self, x_start, t, noise=None, *, generator=None):
+        """从 q(x_t | x_0) 采样：一步得到第 t 步的带噪样本
+
+        x_start : (B, ...) 浮点，约定 [-1, 1]
+        t       : (B,) int64，0..T-1
+        noise   : 与 x_start 同形状；省略时抽 N(0, I)
+        返回    : 与 x_start 同形状、同 dtype
+        异常    : t 越界或 noise 形状不对时 ValueError
+        来源    : Ho 2020 式 (4)
+        """
+        self.check_t(t, x_start)
+        noise = self.like(x_start, noise, generator)
+        x_t = (
+            self.at("sqrt_alphas_cumprod", t, x_start) * x_start
+            + self.at("sqrt_one_minus_alphas_cumprod", t, x_start) * noise
+        )
+        return x_t.to(x_start.dtype)
+
+    def like(self, x, noise, generator=None):
+        """noise 为 None 时抽一份与 x 同形状的 N(0, I)，否则核对形状"""
+        if noise is None:
+            return randn(x.shape, x.dtype, x.device, generator)
+        if noise.shape != x.shape:
+            fail("noise 的形状", f" {tuple(x.shape)}，与样本相同", tuple(noise.shape))
+        return noise
+
+    def predict_start_from_noise(self, x_t, t, noise):
+        """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ"""
+        self.check_t(t, x_t)
+        return (
+            self.at("sqrt_recip_alphas_cumprod", t, x_t) * x_t
+            - self.at("sqrt_recipm1_alphas_cumprod", t, x_t) * noise
+        ).to(x_t.dtype)
+
+    def predict_noise_from_start(self, x_t, t, x_start):
+        """x0 → ε：ε = (x_t - √ᾱ x0) / √(1-ᾱ)"""
+        self.check_t(t, x_t)
+        return (
+            (x_t - self.at("sqrt_alphas_cumprod", t, x_t) * x_start)
+            / self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+        ).to(x_t.dtype)
+
+    def predict_start_from_z_and_v(self, x_t, t, v):
+        """v → x0：x0 = √ᾱ x_t - √(1-ᾱ) v"""
+        self.check_t(t, x_t)
+        return (
+            self.at("sqrt_alphas_cumprod", t, x_t) * x_t
+            - self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * v
+        ).to(x_t.dtype)
+
+    def predict_eps_from_z_and_v(self, x_t, t, v):
+        """v → ε：ε = √ᾱ v + √(1-ᾱ) x_t"""
+        self.check_t(t, x_t)
+        return (
+            self.at("sqrt_alphas_cumprod", t, x_t) * v
+            + self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * x_t
+        ).to(x_t.dtype)
+
+    def get_v(self, x, noise, t):
+        """(x0, ε) → v：v = √ᾱ ε - √(1-ᾱ) x0（Salimans & Ho 2022）"""
+        self.check_t(t, x)
+        return (
+            self.at("sqrt_alphas_cumprod", t, x) * noise
+            - self.at("sqrt_one_minus_alphas_cumprod", t, x) * x
+        ).to(x.dtype)
+
+    def q_posterior(self, x_start, x_t, t):
+        """后验 q(x_{t-1} | x_t, x_0)
+
+        返回 : (mean, variance, log_variance_clipped)；方差已按 v_posterior 混合，
+               第 0 步的对数方差用 β̃_1 代替 β̃_0 = 0
+        来源 : Ho 2020 式 (6)(7)
+        """
+        self.check_t(t, x_t)
+        mean = (
+            self.at("posterior_mean_coef1", t, x_t) * x_start
+            + self.at("posterior_mean_coef2", t, x_t) * x_t
+        )
+        variance = self.at("posterior_variance", t, x_t)
+        return mean.to(x_t.dtype), variance, self.at("posterior_log_variance_clipped", t, x_t)
+
+    def respaced(self, timesteps):
+        """只走 timesteps（升序步号）这几步的短链，边缘分布 q(x_t|x_0) 与原链相同"""
+        betas = respaced_betas(self._exact_tables["betas"].numpy(), timesteps)
+        chain = GaussianDiffusion(len(betas), given_betas=betas, v_posterior=self.v_posterior,
+                                  parameterization=self.parameterization)
+        return chain.to(self.betas.device, self.betas.dtype)

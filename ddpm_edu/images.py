@@ -1,0 +1,81 @@
+"""把张量变成能看的图：拼格子、存 PNG、log_images"""
+from pathlib import Path
+
+import torch
+
+from .checks import check_int, fail
+from .randomness import isolated_rng
+from .schedules import spaced_timesteps
+
+
+def make_grid(images, nrow=8, padding=1, scale=1):
+    """(N, C, H, W)，[-1, 1] → (C, H', W')，每行 nrow 张，缝隙为黑；scale 是整数放大倍数"""
+    if images.ndim != 4 or len(images) == 0:
+        fail("images", "非空的 (N, C, H, W) 张量", tuple(images.shape))
+    images = images.detach().float().cpu().clamp(-1, 1)
+    images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    count, channels, height, width = images.shape
+    columns = min(check_int("nrow", nrow, 1), count)
+    rows = -(-count // columns)
+    grid = torch.full((channels, rows * (height + padding) + padding, columns * (width + padding) + padding), -1.0)
+    for i, image in enumerate(images):
+        top, left = (i // columns) * (height + padding) + padding, (i % columns) * (width + padding) + padding
+        grid[:, top:top + height, left:left + width] = image
+    return grid
+
+
+def to_pil(image):
+    """(C, H, W)，[-1, 1]，C 为 1 或 3 → PIL 图像"""
+    from PIL import Image
+
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        fail("image", "形状 (1 或 3, H, W) 的张量", tuple(image.shape))
+    pixels = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy())
+
+
+def save_grid(images, path, nrow=8, scale=1):
+    """拼成格子存为 PNG，目录不存在时会建；返回路径"""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    to_pil(make_grid(images, nrow, scale=scale)).save(path)
+    return path
+
+
+LOG_KEYS = ("inputs", "diffusion_row", "samples", "denoise_row")
+
+
+def log_images(model, batch, N, n_row, sample, return_keys, **kwargs):
+    """DDPM.log_images 的实现；随机数固定，每次调用同一份噪声，前后的图才可比"""
+    if unknown := set(return_keys or ()) - set(LOG_KEYS):
+        fail("return_keys", f"取自 {list(LOG_KEYS)}", sorted(unknown))
+    x = model.get_input(batch, model.first_stage_key)
+    N, n_row = min(check_int("N", N, 1), len(x)), min(check_int("n_row", n_row, 1), len(x))
+    x = x[:N]
+    with isolated_rng(model.seed, "log_images", device=x.device):
+        log, intermediates = {"inputs": x}, None
+        if sample:
+            cond = kwargs.pop("cond", None)
+            if cond is None and (cond := model.get_condition(batch)) is not None:
+                cond = {name: value[:N] for name, value in cond.items()}
+            kwargs.setdefault("steps", min(50, model.num_timesteps))
+            with model.ema_scope():
+                samples, intermediates = model.sample(N, return_intermediates=True, cond=cond, **kwargs)
+            log["samples"] = samples.clamp(-1, 1)
+            log["denoise_row"] = rows_grid(intermediates, n_row)
+        columns = len(intermediates) if intermediates else 1 + -(-model.num_timesteps // model.log_every_t)
+        log["diffusion_row"] = rows_grid(diffusion_row(model, x[:n_row], columns), n_row)
+    return {key: log[key] for key in return_keys or log if key in log}
+
+
+def diffusion_row(model, x, columns):
+    """原图和逐步变糊的 columns - 1 张，噪声是同一份"""
+    noise = torch.randn_like(x)
+    steps = spaced_timesteps(model.num_timesteps, min(columns - 1, model.num_timesteps))
+    return [x, *(model.q_sample(x, torch.full((len(x),), int(t), device=x.device), noise) for t in steps)]
+
+
+def rows_grid(frames, n_row):
+    """[(N, C, H, W), ...] → 一张图 (C, H', W')：一行一个样本，一列一帧"""
+    frames = torch.stack([frame[:n_row] for frame in frames], dim=1)
+    return make_grid(frames.flatten(0, 1), nrow=frames.shape[1])

@@ -1,0 +1,65 @@
+"""网络预测什么：eps、x0、v 三种目标 (parameterization)
+
+三种目标的一切差别都在这里，别处不再按名字分支
+每个目标回答三个问题：训练目标是什么、怎样换回 x0、平方误差的 VLB 权重是 x0 权重的几倍
+"""
+from .checks import check_choice
+
+
+class EpsObjective:
+    """预测噪声 ε（Ho 2020）"""
+
+    def target(self, diffusion, x_start, noise, t):
+        return noise
+
+    def to_x_start(self, diffusion, x_t, t, model_out):
+        return diffusion.predict_start_from_noise(x_t, t, model_out)
+
+    def to_eps(self, diffusion, x_t, t, model_out):
+        return model_out
+
+    def weight_over_x0(self, alphas_cumprod):
+        # (x0 - x̂0)² = (ε - ε̂)² · (1-ᾱ)/ᾱ，即除以信噪比
+        return (1 - alphas_cumprod) / alphas_cumprod
+
+
+class X0Objective:
+    """直接预测原图 x0"""
+
+    def target(self, diffusion, x_start, noise, t):
+        return x_start
+
+    def to_x_start(self, diffusion, x_t, t, model_out):
+        return model_out
+
+    def to_eps(self, diffusion, x_t, t, model_out):
+        return diffusion.predict_noise_from_start(x_t, t, model_out)
+
+    def weight_over_x0(self, alphas_cumprod):
+        return 1.0
+
+
+class VObjective:
+    """预测速度 v = √ᾱ ε - √(1-ᾱ) x0（Salimans & Ho 2022）"""
+
+    def target(self, diffusion, x_start, noise, t):
+        return diffusion.get_v(x_start, noise, t)
+
+    def to_x_start(self, diffusion, x_t, t, model_out):
+        return diffusion.predict_start_from_z_and_v(x_t, t, model_out)
+
+    def to_eps(self, diffusion, x_t, t, model_out):
+        return diffusion.predict_eps_from_z_and_v(x_t, t, model_out)
+
+    def weight_over_x0(self, alphas_cumprod):
+        # x0 - x̂0 = -√(1-ᾱ) (v - v̂)
+        return 1 - alphas_cumprod
+
+
+OBJECTIVES = {"eps": EpsObjective, "x0": X0Objective, "v": VObjective}
+
+
+def make_objective(parameterization):
+    """按名字取目标；名字不对时 ValueError"""
+    check_choice("parameterization", parameterization, tuple(OBJECTIVES))
+    return OBJECTIVES[parameterization]()

@@ -1,0 +1,52 @@
+"""优化器与学习率调度器的组装"""
+import torch
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from .config import get_class, instantiate_from_config
+from .lr_scheduler import LRLambda
+
+
+def make_optimizer(model):
+    """AdamW；权重衰减只给矩阵与卷积核，偏置、归一化和 logvar 不衰减"""
+    trainable = [p for p in model.model.parameters() if p.requires_grad]
+    plain = [p for p in trainable if p.ndim < 2]
+    if model.learn_logvar:
+        plain.append(model.logvar)
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": model.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    # fp16 的梯度缩放与融合版不能同时做梯度裁剪
+    fused = model._trainer is None or model._trainer.precision != "16-mixed"
+    return torch.optim.AdamW(groups, lr=model.learning_rate, betas=model.adam_betas, fused=fused)
+
+
+def make_scheduler(config, optimizer):
+    """按 scheduler_config 造调度器：LRLambda 包成 LambdaLR，torch 自带的直接造
+
+    optimizer : None 时只做检查，返回 None
+    """
+    kinds = (LRLambda, LRScheduler)
+    is_lambda = "target" in config and issubclass(get_class(config["target"], kinds, "scheduler_config.target"), LRLambda)
+    if is_lambda:
+        multiplier = instantiate_from_config(config, kinds=kinds, name="scheduler_config")
+        return None if optimizer is None else LambdaLR(optimizer, multiplier)
+    if optimizer is None:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        instantiate_from_config(config, optimizer, kinds=kinds, name="scheduler_config")
+        return None
+    return instantiate_from_config(config, optimizer, kinds=kinds, name="scheduler_config")
+
+
+def with_monitor(trainer, monitor):
+    """Trainer 自动加的 ModelCheckpoint 不看任何指标；有验证集时换成按 monitor 选最好的一份，另存最后一份"""
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    current = trainer.checkpoint_callbacks
+    untouched = len(current) == 1 and vars(current[0]).keys() == vars(ModelCheckpoint()).keys() and all(
+        getattr(current[0], name) == getattr(ModelCheckpoint(), name)
+        for name in ("dirpath", "filename", "monitor", "save_top_k", "save_last", "_every_n_train_steps")
+    )
+    if monitor is None or not untouched or not trainer.enable_validation:
+        return []
+    return [ModelCheckpoint(monitor=monitor, save_last=True, filename="best-{step}")]

@@ -1,0 +1,33 @@
+"""按用途取随机数：同样的 (seed, 第几轮, 第几批, 进程, 用途) 永远得到同样的数
+
+于是中断后继续与从未中断逐位相同，验证、画图也不会扰动训练
+"""
+import contextlib
+import hashlib
+
+import torch
+
+
+def derive_seed(*key):
+    """任意个整数或字符串 → 63 位种子"""
+    digest = hashlib.sha256(repr(key).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@contextlib.contextmanager
+def isolated_rng(*key, device=None):
+    """在这个范围里，全局随机数由 key 决定；离开时恢复原状
+
+    dropout 不接受 generator，只能这样定住它；范围之外的随机数不受影响
+    """
+    device = torch.device(device or "cpu")
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.random.manual_seed(derive_seed(*key))
+        yield
+
+
+def randn(shape, dtype=torch.float32, device="cpu", generator=None):
+    """标准正态噪声；generator 在别的设备上时先在那里抽再搬过来，所以同一种子在 CPU 和 GPU 上给出同样的图"""
+    source = generator.device if generator is not None else device
+    return torch.randn(shape, dtype=dtype, device=source, generator=generator).to(device)

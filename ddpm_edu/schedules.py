@@ -1,0 +1,94 @@
+"""β 噪声表 (beta schedule)：每一步往图里掺多少噪声
+
+全部用 float64 计算。下标约定：代码的 t = 论文的 t - 1，即 t = 0..T-1
+"""
+import math
+
+import numpy as np
+
+from .checks import check_choice, check_float, check_int, fail
+
+SCHEDULES = ("linear", "cosine", "sqrt_linear", "sqrt")
+
+
+def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2, cosine_s=8e-3):
+    """生成长度为 T 的 β 噪声表
+
+    schedule   : linear（对 √β 线性）/ sqrt_linear（对 β 线性，Ho 2020）/ sqrt / cosine
+    n_timestep : T ≥ 1
+    返回       : (T,) float64 的 NumPy 数组，每个值都在 (0, 1) 内
+    异常       : 名字不认识、范围不对时 ValueError
+    来源       : Ho 2020 第 4 节；Nichol & Dhariwal 2021 式 (17)
+    """
+    check_choice("beta_schedule", schedule, SCHEDULES)
+    T = check_int("timesteps", n_timestep, 1)
+    check_float("linear_end", linear_end, 0, 1, open_low=True, open_high=True)
+    check_float("linear_start", linear_start, 0, linear_end, open_low=True, advice="须满足 0 < linear_start ≤ linear_end")
+    check_float("cosine_s", cosine_s, 0)
+    if schedule == "linear":
+        return np.linspace(math.sqrt(linear_start), math.sqrt(linear_end), T) ** 2
+    if schedule == "sqrt_linear":
+        return np.linspace(linear_start, linear_end, T)
+    if schedule == "sqrt":
+        return np.linspace(linear_start, linear_end, T) ** 0.5
+    u = np.arange(T + 1) / T
+    f = np.cos((u + cosine_s) / (1 + cosine_s) * np.pi / 2) ** 2
+    # 最后一步 f 趋于 0，β 会碰到 1，故截断
+    return np.minimum(1 - f[1:] / f[:-1], 0.999)
+
+
+def rescale_linear_range(n_timestep, linear_start=1e-4, linear_end=2e-2, reference_timesteps=1000):
+    """T 不是 1000 时，把 (linear_start, linear_end) 同乘 1000/T，使总噪声量大致不变
+
+    返回 : (linear_start, linear_end)，上端截在 0.999
+    来源 : guided-diffusion 的做法
+    """
+    scale = reference_timesteps / check_int("timesteps", n_timestep, 1)
+    return min(linear_start * scale, 0.999), min(linear_end * scale, 0.999)
+
+
+def check_betas(betas, timesteps=None):
+    """检查用户给的 β：列表、数组、张量都行，返回 (T,) float64 数组
+
+    timesteps : 给出时，长度须与它相同
+    异常      : 空、不是一维、NaN、超出 (0, 1) 或长度冲突时 ValueError
+    """
+    try:
+        values = np.array([float(b) for b in betas], dtype=np.float64)
+    except (TypeError, ValueError):
+        fail("given_betas", "一维的数列（列表、数组或张量）", betas)
+    if values.size == 0:
+        fail("given_betas", "非空的数列", betas)
+    bad = np.flatnonzero(~((values > 0) & (values < 1)))
+    if bad.size:
+        fail("given_betas", "落在 (0, 1) 内的数列", float(values[bad[0]]), f"第 {bad[0]} 个不合规则，共 {bad.size} 个")
+    if timesteps is not None and len(values) != timesteps:
+        fail("given_betas", f"长度等于 timesteps={timesteps} 的数列", len(values), "两者须一致，改 timesteps 或改 given_betas")
+    return values
+
+
+def alphas_cumprod(betas):
+    """ᾱ_t = Π α_i，以及平移一格的 ᾱ_{t-1}（ᾱ_{-1} := 1）"""
+    cumprod = np.cumprod(1.0 - betas)
+    return cumprod, np.append(1.0, cumprod[:-1])
+
+
+def respaced_betas(betas, timesteps):
+    """只保留 timesteps 这些步时的等效 β：β' = 1 - ᾱ_t / ᾱ_s，s 是上一个保留的步
+
+    timesteps : 升序的步号
+    来源      : Nichol & Dhariwal 2021 第 4 节
+    """
+    kept = alphas_cumprod(betas)[0][np.asarray(timesteps)]
+    return 1.0 - kept / np.append(1.0, kept[:-1])
+
+
+def spaced_timesteps(n_timestep, steps):
+    """从 0..T-1 里均匀取 steps 步，总含首尾；升序 int64 数组
+
+    异常 : steps 不在 1..T 时 ValueError
+    """
+    check_int("steps", steps, 1, n_timestep, "采样步数不能多于训练时的 timesteps")
+    if steps == 1:
+        return np.array([n_timestep - 1])
+    return np.round(np.linspace(0, n_timestep - 1, steps)).astype(np.int64)
