@@ -1,1 +1,6 @@
+"""数据：每个 batch 都是 {"image": (B, C, H, W) 于 [-1, 1]，"label": (B,) int64}"""
+from .cifar10 import CIFAR10DataModule
 from .digits import DigitsDataModule
+from .mnist import MNISTDataModule
+
+__all__ = ["CIFAR10DataModule", "DigitsDataModule", "MNISTDataModule"]

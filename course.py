@@ -1,0 +1,98 @@
+"""课程的唯一入口，只用标准库，Linux / macOS / Windows 写法相同
+
+python course.py lab    建好环境，用中文界面打开 JupyterLab 的第一课；后面的参数交给 JupyterLab
+python course.py test   装好测试要用的东西，跑全部测试；后面的参数交给 pytest
+python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook；后面可写名字，只生成那几本
+"""
+import hashlib
+import json
+import locale
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = Path(os.environ.get("DDPM_EDU_VENV", ROOT / ".venv"))
+PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+RUNTIME, TESTING = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
+FIRST_NOTEBOOK = Path("notebooks") / "00_quickstart.ipynb"
+LAB_SETTINGS = {
+    "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
+}
+
+
+def run(*command, **kwargs):
+    return subprocess.run([str(part) for part in command], cwd=ROOT, **kwargs).returncode
+
+
+def stamp_of(files):
+    text = b"".join(file.read_bytes() for file in files)
+    return hashlib.sha256(text + sys.version.encode() + str(ROOT).encode()).hexdigest()
+
+
+def ensure_environment(*files):
+    """按需求文件建好 .venv；装完才盖戳，中途断了下次接着装，装好了下次直接用"""
+    stamp, wanted = VENV / f".installed-{len(files)}", stamp_of(files)
+    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    if not PYTHON.exists() or run(PYTHON, "-c", "import pip", stderr=subprocess.DEVNULL):
+        print(f"正在建立虚拟环境 {VENV} ……", flush=True)
+        shutil.rmtree(VENV, ignore_errors=True)
+        venv.create(VENV, with_pip=True)
+    print("正在安装依赖（第一次约需几分钟、1.5 GB 磁盘；之后直接启动）……", flush=True)
+    options = [part for file in files for part in ("-r", file)]
+    if run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options):
+        sys.exit("依赖没有装全。多半是网络：再运行一次会接着装；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
+    make_package_importable()
+    settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
+    stamp.write_text(wanted)
+
+
+def make_package_importable():
+    """在 .venv 里记下本目录：notebook 放在哪里都能 import ddpm_edu"""
+    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    site = subprocess.run([str(PYTHON), "-c", query], capture_output=True, text=True, check=True).stdout.strip()
+    encoding = "utf-8" if sys.version_info >= (3, 13) else locale.getpreferredencoding(False)
+    (Path(site) / "ddpm_edu_course.pth").write_text(f"{ROOT}\n", encoding=encoding)
+
+
+def lab(arguments):
+    ensure_environment(RUNTIME)
+    as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    return run(PYTHON, "-m", "jupyterlab", FIRST_NOTEBOOK, *as_root, *arguments)
+
+
+def test(arguments):
+    ensure_environment(RUNTIME, TESTING)
+    if arguments:
+        return run(PYTHON, "-m", "pytest", *arguments)
+    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "tests")
+    books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", "notebooks")
+    return units or books
+
+
+def build(arguments):
+    ensure_environment(RUNTIME, TESTING)
+    return run(PYTHON, "-m", "ddpm_edu.teach.build", *arguments)
+
+
+def main():
+    if sys.version_info < (3, 10):
+        sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
+    commands = {"lab": lab, "test": test, "build": build}
+    if len(sys.argv) < 2 or sys.argv[1] not in commands:
+        sys.exit(__doc__)
+    try:
+        return commands[sys.argv[1]](sys.argv[2:])
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

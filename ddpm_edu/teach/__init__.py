@@ -1,0 +1,5 @@
+"""只给 notebook 用的课堂工具：证明一句话、展示源码、画图、面板。训练代码不依赖这里"""
+from .check import check
+from .panels import Panel, slider
+
+__all__ = ["Panel", "check", "slider"]

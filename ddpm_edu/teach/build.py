@@ -1,0 +1,67 @@
+"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.teach.build [名字 ...]"""
+import hashlib
+import sys
+import time
+from pathlib import Path
+
+NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def sources():
+    return sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
+
+
+def read_source(path):
+    """percent 格式的 .py → 未执行的 notebook；单元编号由内容决定，改一处不动别处"""
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen = {}
+    for cell in notebook.cells:
+        digest = hashlib.sha256((cell.cell_type + cell.source).encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+    return notebook
+
+
+def execute(notebook):
+    """从头执行，去掉与内容无关的东西：时间、面板的临时编号"""
+    from nbclient import NotebookClient
+
+    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False,
+                   resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                output["data"].pop(WIDGET_VIEW, None)
+            output.get("metadata", {}).clear()
+    return notebook
+
+
+def build(path):
+    import nbformat
+
+    started = time.perf_counter()
+    notebook = execute(read_source(path))
+    target = NOTEBOOKS / f"{path.stem}.ipynb"
+    nbformat.write(notebook, target)
+    print(f"{target.name}：{len(notebook.cells)} 个单元，{time.perf_counter() - started:.0f} 秒", flush=True)
+
+
+def main(names):
+    chosen = [path for path in sources() if not names or any(path.stem.startswith(name) for name in names)]
+    if not chosen:
+        sys.exit(f"没有匹配 {names} 的 notebook；有的是 {[path.stem for path in sources()]}")
+    for path in chosen:
+        build(path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,37 @@
+"""测试共用的小模型"""
+import warnings
+
+import pytest
+import torch
+
+from ddpm_edu import DDPM
+
+torch.set_num_threads(2)
+
+
+def tiny_unet(**params):
+    defaults = {"in_channels": 1, "out_channels": 1, "model_channels": 8, "num_res_blocks": 1, "channel_mult": [1, 2],
+                "attention_resolutions": [2]}
+    return {"target": "ddpm_edu.UNet", "params": {**defaults, **params}}
+
+
+def tiny_ddpm(unet=None, **kwargs):
+    """T=50 的小 DDPM；噪声表太短的提醒在这里不看"""
+    defaults = {"timesteps": 50, "image_size": 8, "channels": 1}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return DDPM(unet or tiny_unet(), **{**defaults, **kwargs})
+
+
+def randomize(model, seed=0):
+    """U-Net 的末层初值是 0，输出恒为 0；测网络有没有起作用之前先打乱"""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
+    return model
+
+
+@pytest.fixture
+def images():
+    return torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1

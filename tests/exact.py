@@ -1,0 +1,59 @@
+"""带精确答案的问题：高斯数据 x0 ~ N(m, s²)，最优去噪器与整条采样链的均值、方差都写得出来"""
+import numpy as np
+import torch
+from torch import nn
+
+from ddpm_edu import DDPM
+from ddpm_edu.gaussian import diffusion_tables
+
+
+class GaussianDenoiser(nn.Module):
+    """逐像素独立的 N(m, s²) 数据的最优预测（eps / x0 / v）"""
+
+    def __init__(self, mean, std, alphas_cumprod, parameterization):
+        super().__init__()
+        self.mean, self.std, self.parameterization = mean, std, parameterization
+        self.register_buffer("alphas_cumprod", torch.tensor(alphas_cumprod, dtype=torch.float64))
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, x, t):
+        a = self.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+        D = a * self.std**2 + 1 - a
+        gap = x - a.sqrt() * self.mean
+        x_start = self.mean + a.sqrt() * self.std**2 / D * gap
+        eps = (1 - a).sqrt() * gap / D
+        outputs = {"eps": eps, "x0": x_start, "v": a.sqrt() * eps - (1 - a).sqrt() * x_start}
+        return self.scale * outputs[self.parameterization]
+
+
+def gaussian_ddpm(betas, mean=0.3, std=0.5, v=0.0, parameterization="eps"):
+    """配上最优去噪器的 float64 DDPM，不截断"""
+    config = {
+        "target": "tests.exact.GaussianDenoiser",
+        "params": {"mean": mean, "std": std, "alphas_cumprod": np.cumprod(1 - betas).tolist(),
+                   "parameterization": parameterization},
+    }
+    return DDPM(config, given_betas=betas, image_size=1, channels=1, v_posterior=v, parameterization=parameterization,
+                clip_denoised=False, use_ema=False).double()
+
+
+def chain_gains(betas, mean, std, v):
+    """每一步 x_{t-1} = g x_t + h + σ z 的 g、h、σ²（t=0 时 σ²=0）"""
+    tables = diffusion_tables(betas, v)
+    a = tables["alphas_cumprod"]
+    D = a * std**2 + 1 - a
+    k = np.sqrt(a) * std**2 / D
+    g = tables["posterior_mean_coef1"] * k + tables["posterior_mean_coef2"]
+    h = tables["posterior_mean_coef1"] * mean * (1 - k * np.sqrt(a))
+    variance = tables["posterior_variance"].copy()
+    variance[0] = 0.0
+    return g, h, variance
+
+
+def chain_moments(betas, mean, std, v):
+    """从 N(0, 1) 走完整条链之后的均值与方差，闭式"""
+    g, h, variance = chain_gains(betas, mean, std, v)
+    mu, var = 0.0, 1.0
+    for t in range(len(betas) - 1, -1, -1):
+        mu, var = g[t] * mu + h[t], g[t] ** 2 * var + variance[t]
+    return mu, var

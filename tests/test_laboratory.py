@@ -1,0 +1,131 @@
+"""高斯数据上一切都有精确答案：去噪链必须一分不差"""
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_edu import make_beta_schedule
+from ddpm_edu.gaussian import diffusion_tables, kl_constants
+from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, vlb_terms
+from ddpm_edu.schedules import respaced_betas, spaced_timesteps
+
+from .exact import chain_gains, chain_moments, gaussian_ddpm
+
+BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "T", "want"),
+    [("linear", 10, (0.665016, 0.675846, 0.686676)), ("linear", 1000, (0.247766, 0.249116, 0.250466)),
+     ("cosine", 10, (0.151054, 0.211621, 0.272189))],
+)
+def test_chain_variance_matches_golden_values(schedule, T, want):
+    got = [chain_moments(make_beta_schedule(schedule, T), 0.3, 0.5, v)[1] for v in (0.0, 0.5, 1.0)]
+    np.testing.assert_allclose(got, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
+@pytest.mark.parametrize("v", [0.0, 0.5, 1.0])
+def test_impulse_response_of_every_single_step(parameterization, v):
+    """每一步给定 x_t 与噪声，结果应正好是 g·x + h + σ·z；t=0 时噪声不起作用"""
+    model = gaussian_ddpm(BETAS, v=v, parameterization=parameterization)
+    g, h, variance = chain_gains(BETAS, 0.3, 0.5, v)
+    for t in range(len(BETAS)):
+        for x, z in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (-2.0, 3.0)):
+            x_t = torch.full((1, 1, 1, 1), x, dtype=torch.float64)
+            got = model.p_sample(x_t, torch.tensor([t]), clip_denoised=False, noise=torch.full_like(x_t, z))
+            assert float(got) == pytest.approx(g[t] * x + h[t] + math.sqrt(variance[t]) * z, abs=1e-11)
+
+
+@pytest.mark.parametrize("steps", [None, 7])
+@pytest.mark.parametrize("v", [0.0, 1.0])
+def test_whole_chain_is_linear_with_the_known_gain(steps, v, monkeypatch):
+    """除起点外噪声全为 0 时，整条链（满步或抽步）是一个线性函数"""
+    model = gaussian_ddpm(BETAS, v=v)
+    kept = spaced_timesteps(50, steps or 50)
+    betas = respaced_betas(BETAS, kept)
+    g, h, _ = chain_gains(betas, 0.3, 0.5, v)
+    start = torch.tensor([-1.5, 0.0, 2.0], dtype=torch.float64).reshape(3, 1, 1, 1)
+    monkeypatch.setattr("ddpm_edu.sampling.randn", lambda shape, dtype, *rest: torch.zeros(shape, dtype=dtype))
+    got = model.p_sample_loop((3, 1, 1, 1), steps=steps, x_T=start, progress=False)
+    want = start.clone()
+    for t in range(len(betas) - 1, -1, -1):
+        want = g[t] * want + h[t]
+    torch.testing.assert_close(got, want, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("v", [0.0, 1.0])
+def test_sampled_moments_match_the_closed_form(v):
+    """蒙特卡罗：N = 4e5，均值与方差的 z 值都在 5 以内（σ 错会到 9，t 差一步会到 42）"""
+    model = gaussian_ddpm(BETAS, v=v)
+    N = 400_000
+    generator = torch.Generator().manual_seed(0)
+    x = model.p_sample_loop((N, 1, 1, 1), generator=generator, progress=False).flatten()
+    mean, variance = chain_moments(BETAS, 0.3, 0.5, v)
+    assert abs(float(x.mean()) - mean) < 5 * math.sqrt(variance / N)
+    assert abs(float(x.var()) - variance) < 5 * variance * math.sqrt(2 / N)
+
+
+def test_v_zero_is_exact_for_point_mass_and_v_one_for_unit_gaussian():
+    betas = make_beta_schedule("cosine", 20)
+    # 最后一步不加噪声，方差正好少掉那一步的 β_0
+    assert chain_moments(betas, 0.0, 1.0, 1.0)[1] == pytest.approx(1 - betas[0], abs=1e-12)
+    assert chain_moments(betas, 0.3, 0.0, 0.0)[1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_ddim_with_eta_one_is_ancestral_sampling_with_v_zero():
+    model = gaussian_ddpm(BETAS)
+    kwargs = dict(steps=10, progress=False, x_T=torch.randn(5, 1, 1, 1, dtype=torch.float64))
+    ancestral = model.p_sample_loop((5, 1, 1, 1), generator=torch.Generator().manual_seed(3), **kwargs)
+    ddim = model.ddim_sample_loop((5, 1, 1, 1), eta=1.0, generator=torch.Generator().manual_seed(3), **kwargs)
+    torch.testing.assert_close(ancestral, ddim, rtol=0, atol=1e-9)
+
+
+def test_ddim_maps_the_quantiles_of_gaussian_data():
+    """eta=0 且步数足够多时，N(0, 1) 的 z 应被送到 m + s·z"""
+    model = gaussian_ddpm(make_beta_schedule("linear", 1000))
+    z = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64).reshape(5, 1, 1, 1)
+    got = model.ddim_sample_loop((5, 1, 1, 1), steps=1000, x_T=z, progress=False)
+    torch.testing.assert_close(got, 0.3 + 0.5 * z, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize(("schedule", "T"), [("linear", 1000), ("cosine", 1000), ("linear", 20), ("sqrt_linear", 3), ("cosine", 1)])
+def test_unit_gaussian_data_costs_exactly_half_log2_two_pi_e(schedule, T):
+    """误差的期望有闭式，所以整条下界不必抽样就能算出"""
+    betas = make_beta_schedule(schedule, T)
+    tables = diffusion_tables(betas, 1.0, "x0")
+    error = 1 - tables["alphas_cumprod"]
+    nats = 0.5 * (math.log(2 * math.pi) + tables["posterior_log_variance_clipped"][0])
+    nats += (kl_constants(betas, 1.0) + tables["lvlb_weights"] * error).sum()
+    # L_T：E x0² = 1 时，½(ᾱ·1 - ᾱ - ln(1-ᾱ))
+    nats += -0.5 * math.log1p(-tables["alphas_cumprod"][-1])
+    assert nats / math.log(2) == pytest.approx(2.047095585180641, abs=1e-9)
+
+
+@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
+def test_bits_per_dim_of_unit_gaussian_data(parameterization):
+    """同一个事实，由真正的 bits_per_dim 抽样得出"""
+    model = gaussian_ddpm(BETAS, mean=0.0, std=1.0, v=1.0, parameterization=parameterization)
+    x = torch.randn(200_000, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    bits = bits_per_dim(model, x, decoder="gaussian", generator=torch.Generator().manual_seed(1))
+    # 标准误约 0.004，取 5 倍
+    assert float(bits.mean()) == pytest.approx(2.047095585180641, abs=5 * float(bits.std()) / 200_000**0.5)
+    assert float(bits.std()) / 200_000**0.5 < 0.01
+
+
+def test_vlb_terms_have_one_column_per_step_and_one_for_the_prior():
+    model = gaussian_ddpm(BETAS, mean=0.0, std=0.5)
+    terms = vlb_terms(model, torch.zeros(2, 1, 1, 1, dtype=torch.float64))
+    assert terms.shape == (2, 51)
+    cumprod = np.prod(1 - BETAS)
+    assert float(terms[0, -1]) == pytest.approx(0.5 * (-cumprod - math.log(1 - cumprod)), rel=1e-9)
+
+
+@pytest.mark.parametrize("log_variance", [-12.0, -4.0, 0.0])
+@pytest.mark.parametrize("mean", [-1.3, 0.0, 0.999])
+def test_the_256_bins_of_the_decoder_sum_to_one(mean, log_variance):
+    x = torch.arange(256, dtype=torch.float64) / 127.5 - 1
+    p = torch.exp(-discretized_gaussian_nll(x, torch.full_like(x, mean), log_variance))
+    assert float(p.sum()) == pytest.approx(1.0, abs=1e-9)
+    assert torch.isfinite(p).all()
