@@ -120,10 +120,10 @@ def verify_digest(path):
         file.seek(max(0, size - _COMMENT_SIZE - _END_SIZE))
         tail = file.read()
         comment = tail[-_COMMENT_SIZE:]
-        ours = comment.startswith(_TAG) or (
-            tail.startswith(_END_SIGNATURE) and tail[_END_SIZE - 2:_END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
-        )
-        if not ours:
+        # 末尾记录说“后面有这么长的注释”，就是我们写的文件；注释本身可能已被截掉或改坏
+        end = tail.rfind(_END_SIGNATURE)
+        promised = end >= 0 and tail[end + _END_SIZE - 2:end + _END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
+        if not promised and not comment.startswith(_TAG):
             warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
             return
         file.seek(0)

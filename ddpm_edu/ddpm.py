@@ -106,6 +106,7 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         self.adam_betas = tuple(check_float("adam_betas", b, 0, 1, open_high=True) for b in adam_betas)
         self.weight_decay = check_float("weight_decay", weight_decay, 0)
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
+        self.batches_seen = 0  # 单位：批；随机数由它决定，随检查点保存
         self.t_sampling = check_choice("t_sampling", t_sampling, ("uniform", "stratified"))
         self.cond_drop_prob = check_float("cond_drop_prob", cond_drop_prob, 0, 1)
 
@@ -221,8 +222,9 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         return with_monitor(self.trainer, self.monitor)
 
     def training_step(self, batch, batch_idx):
-        with isolated_rng(self.seed, "train", self.current_epoch, batch_idx, self.global_rank, device=self.device):
+        with isolated_rng(self.seed, "train", self.batches_seen, self.global_rank, device=self.device):
             loss, losses = self.shared_step(batch)
+        self.batches_seen += 1
         if not math.isfinite(loss):
             raise FloatingPointError(
                 f"第 {self.global_step} 个优化步的损失是 {loss.item()}，训练已停下，权重没有被这一步改动；"
@@ -319,8 +321,12 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         fixed = () if self.learn_logvar and not only_model else ("logvar",)
         return (*self.exact_table_names(), *fixed, "model_ema.")
 
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["batches_seen"] = self.batches_seen
+
     def on_load_checkpoint(self, checkpoint):
         check_compatible(self, checkpoint, "检查点")
+        self.batches_seen = checkpoint.get("batches_seen", 0)
         checkpoint["state_dict"] = clean_state_dict(checkpoint["state_dict"])
 
     @classmethod

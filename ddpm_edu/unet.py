@@ -26,8 +26,11 @@ def timestep_embedding(timesteps, dim, max_period=10000):
 
 
 def normalization(channels):
-    """GroupNorm：最多 32 组，通道数除不尽时取最大公约数"""
-    return nn.GroupNorm(math.gcd(32, channels), channels)
+    """GroupNorm：最多 32 组，每组至少 4 个通道（Ho 2020 的 128 通道正好如此）
+
+    一组只有一个通道时，归一化会把逐通道相加的时间嵌入整个减掉，网络就不知道 t 了
+    """
+    return nn.GroupNorm(math.gcd(32, channels, max(1, channels // 4)), channels)
 
 
 def zero_module(module):

@@ -6,7 +6,8 @@ import torch
 
 from ddpm_edu import DDPM
 
-torch.set_num_threads(2)
+# 小网络用一个线程就够；与别的进程抢核时，多线程反而慢上百倍
+torch.set_num_threads(1)
 
 
 def tiny_unet(**params):
@@ -28,7 +29,7 @@ def randomize(model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
-            p.copy_(torch.randn(p.shape, generator=generator) * 0.1)
+            p.add_(0.3 * torch.randn(p.shape, generator=generator))
     return model
 
 

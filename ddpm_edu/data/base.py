@@ -1,9 +1,9 @@
-"""数据模块的公共部分：内存里的数据集、可从中间续上的加载器"""
+"""数据模块的公共部分：内存里的数据集、可从任何一批续上的数据流"""
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
-from ..checks import check_int
+from ..checks import check_int, fail
 
 
 class ImageDataset(Dataset):
@@ -37,40 +37,34 @@ def already_batched(batch):
     return batch
 
 
-class ResumableLoader(DataLoader):
-    """记得自己这一轮给出了几批的 DataLoader；Trainer 存盘、续训时会用到这两个方法
+class StreamSampler(DistributedSampler):
+    """无尽的批次流：第 n 批的内容只由 (seed, n) 决定；每次取用给出从 position 起的一轮
 
-    次序只由 (seed, epoch) 决定，所以记住批数就能从下一批接上
+    position : 已经给出的批数（每个进程自己的批）；续训时改它就行
     """
 
-    def __init__(self, *args, **kwargs):
-        self._given, self._skip = 0, 0
+    def __init__(self, *args, batch_size, **kwargs):
         super().__init__(*args, **kwargs)
+        self.batch_size, self.position = batch_size, 0
+
+    def set_epoch(self, epoch):
+        """轮次由 position 算出，不听 Trainer 的：用 max_steps 停在半轮时，它会把这半轮算成一轮"""
 
     def __iter__(self):
-        skip, self._skip = self._skip, 0
-        # 正好在一轮的末尾存盘时，下一轮从头开始
-        self.sampler.start = (skip % len(self)) * self.batch_size
-        self._given = skip % len(self)
+        per_epoch = self.num_samples // self.batch_size
+        epoch, first = divmod(self.position, per_epoch)
+        for self.epoch, batches in ((epoch, range(first, per_epoch)), (epoch + 1, range(first))):
+            indices = list(super().__iter__())
+            yield from (indices[i] for n in batches for i in range(n * self.batch_size, (n + 1) * self.batch_size))
+
+
+class StreamLoader(DataLoader):
+    """数着自己给出了几批的 DataLoader"""
+
+    def __iter__(self):
         for batch in super().__iter__():
-            self._given += 1
+            self.sampler.position += 1
             yield batch
-
-    def state_dict(self):
-        return {"batches": self._given}
-
-    def load_state_dict(self, state):
-        self._skip = int(state["batches"])
-
-
-class ResumableSampler(DistributedSampler):
-    """按 (seed, epoch) 打乱、按进程分片；start 是这一轮从第几个样本开始，用过一次就归零"""
-
-    start = 0
-
-    def __iter__(self):
-        start, self.start = self.start, 0
-        return iter(list(super().__iter__())[start:])
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -85,28 +79,42 @@ class ImageDataModule(pl.LightningDataModule):
         self.num_workers = check_int("num_workers", num_workers, 0)
         self.seed = check_int("seed", seed, 0, 2**32 - 1)
         self.splits = {}
+        self._position, self._train_sampler = 0, None
 
-    def _loader(self, split, shuffle):
+    def _dataset(self, split):
         if split not in self.splits:
             self.prepare_data()
             self.setup(None)
-        trainer = self.trainer
-        sampler = ResumableSampler(
-            self.splits[split], trainer.world_size if trainer else 1, trainer.global_rank if trainer else 0,
-            shuffle=shuffle, seed=self.seed, drop_last=shuffle,
-        )
-        loader = ResumableLoader if shuffle else DataLoader
-        return loader(
-            self.splits[split], batch_size=self.batch_size, sampler=sampler, drop_last=shuffle,
-            num_workers=self.num_workers, collate_fn=already_batched,
-            pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
-        )
+        if len(self.splits[split]) < self.batch_size and split == "train":
+            fail("batch_size", f"不超过训练集大小 {len(self.splits[split])} 的整数", self.batch_size)
+        return self.splits[split]
+
+    def _loader(self, kind, dataset, sampler, **kwargs):
+        return kind(dataset, batch_size=self.batch_size, sampler=sampler, num_workers=self.num_workers,
+                    collate_fn=already_batched, pin_memory=torch.cuda.is_available(), generator=torch.Generator(), **kwargs)
+
+    def _shard(self):
+        """(进程数, 本进程的编号)"""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def train_dataloader(self):
-        return self._loader("train", shuffle=True)
+        dataset = self._dataset("train")
+        sampler = StreamSampler(dataset, *self._shard(), seed=self.seed, drop_last=True, batch_size=self.batch_size)
+        sampler.position = self._position
+        self._train_sampler = sampler
+        return self._loader(StreamLoader, dataset, sampler, drop_last=True)
 
     def val_dataloader(self):
-        return self._loader("val", shuffle=False)
+        dataset = self._dataset("val")
+        return self._loader(DataLoader, dataset, DistributedSampler(dataset, *self._shard(), shuffle=False))
 
     def test_dataloader(self):
-        return self._loader("test", shuffle=False)
+        dataset = self._dataset("test")
+        return self._loader(DataLoader, dataset, DistributedSampler(dataset, *self._shard(), shuffle=False))
+
+    def state_dict(self):
+        """Trainer 存盘时会一并存下：训练数据取到了第几批"""
+        return {"position": self._train_sampler.position if self._train_sampler else self._position}
+
+    def load_state_dict(self, state):
+        self._position = int(state["position"])

@@ -40,7 +40,7 @@ def build_digits(max_steps, seed):
     card = {
         "model": {**config, "scheduler_config": None},
         "recipe": {"command": f"python -m ddpm_edu.pretrained --steps {max_steps} --seed {seed}", "batch_size": 64,
-                   "max_steps": max_steps, "seed": seed, "train_seconds_2_cores": round(seconds),
+                   "max_steps": max_steps, "seed": seed, "train_seconds": round(seconds), "threads": torch.get_num_threads(),
                    "scheduler_config": config["scheduler_config"], "torch": torch.__version__.split("+")[0]},
         "quality": quality,
     }

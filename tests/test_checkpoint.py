@@ -1,0 +1,161 @@
+"""检查点：完整、可查错、安全、不悄悄少载"""
+import os
+import pickle
+import warnings
+
+import pytest
+import torch
+
+from ddpm_edu import DDPM
+from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, plain, save_checkpoint
+
+from .conftest import randomize, tiny_ddpm, tiny_unet
+
+
+def saved(path, **kwargs):
+    model = tiny_ddpm(**kwargs)
+    randomize(model.model)
+    if model.use_ema:
+        model.model_ema(model.model)
+    save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
+    return model
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_round_trip(tmp_path):
+    model = saved(tmp_path / "a.ckpt", learn_logvar=True, logvar_init=0.3)
+    assert equal(tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"), learn_logvar=True), model)
+    assert equal(DDPM.load_from_checkpoint(tmp_path / "a.ckpt"), model)
+
+
+def test_load_only_unet_really_loads_and_restarts_ema(tmp_path):
+    model = saved(tmp_path / "a.ckpt", timesteps=20)
+    # 只取网络时，别的 T 也可以
+    other = tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"), load_only_unet=True)
+    assert equal(other.model, model.model)
+    with other.ema_scope():
+        assert equal(other.model, model.model)
+
+
+def test_file_without_ema_starts_ema_from_the_loaded_weights(tmp_path):
+    model = saved(tmp_path / "a.ckpt", use_ema=False)
+    other = tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
+    with other.ema_scope():
+        assert equal(other.model, model.model)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "match"),
+    [(dict(timesteps=40), "timesteps"), (dict(beta_schedule="cosine"), "beta_schedule"),
+     (dict(parameterization="v"), "parameterization"), (dict(linear_end=0.03), "噪声表"),
+     (dict(unet=tiny_unet(model_channels=16)), "形状不符"), (dict(unet=tiny_unet(num_res_blocks=2)), "缺少"),
+     (dict(use_ema=False), "多出.*model_ema"), (dict(ignore_keys="model"), "ignore_keys"),
+     (dict(ignore_keys=["no.such"]), "no.such")],
+)
+def test_no_silent_partial_load(kwargs, match, tmp_path):
+    saved(tmp_path / "a.ckpt")
+    with pytest.raises((CheckpointError, ValueError, TypeError), match=match):
+        tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"), **kwargs)
+
+
+def test_overlapping_ignore_keys_are_fine(tmp_path):
+    model = saved(tmp_path / "a.ckpt")
+    other = tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"), ignore_keys=["model.diffusion_model.out", "model.diffusion", "model_ema"])
+    name = "model.diffusion_model.out.2.weight"
+    assert not torch.equal(other.state_dict()[name], model.state_dict()[name])
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
+def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
+    model = tiny_ddpm()
+    randomize(model.model)
+    save_checkpoint({"state_dict": {prefix + k: v for k, v in model.state_dict().items()}}, tmp_path / "a.ckpt")
+    assert equal(tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt")).model, model.model)
+
+
+def test_nan_weights_are_refused(tmp_path):
+    model = tiny_ddpm()
+    model.model.diffusion_model.out[2].bias.data.fill_(float("nan"))
+    save_checkpoint({"state_dict": model.state_dict()}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="NaN.*out.2.bias"):
+        tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
+
+
+def test_every_bit_flip_and_truncation_is_refused(tmp_path):
+    path = tmp_path / "a.ckpt"
+    save_checkpoint({"x": torch.randn(50), "y": {"z": 1}}, path)
+    good = path.read_bytes()
+    generator = torch.Generator().manual_seed(0)
+    places = torch.randint(len(good) * 8, (200,), generator=generator).tolist() + list(range((len(good) - 110) * 8, len(good) * 8, 7))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for bit in places:
+            bad = bytearray(good)
+            bad[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(bad)
+            with pytest.raises(CheckpointError):
+                load_checkpoint(path)
+        for size in range(0, len(good), 37):
+            path.write_bytes(good[:size])
+            with pytest.raises(CheckpointError):
+                load_checkpoint(path)
+
+
+def test_files_without_a_digest_load_with_a_note(tmp_path):
+    torch.save({"x": torch.ones(2)}, tmp_path / "a.ckpt")
+    with pytest.warns(UserWarning, match="SHA-256"):
+        assert load_checkpoint(tmp_path / "a.ckpt")["x"].sum() == 2
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.system, (f"touch {os.environ['CANARY']}",)
+
+
+@pytest.mark.parametrize("force", ["0", "1"])
+@pytest.mark.parametrize("where", ["root", "state_dict", "hyper_parameters"])
+def test_hostile_pickles_never_run(where, force, tmp_path, monkeypatch):
+    monkeypatch.setenv("CANARY", str(tmp_path / "canary"))
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", force)
+    content = Bomb() if where == "root" else {"state_dict": {}, "hyper_parameters": {}, where: Bomb()}
+    torch.save(content, tmp_path / "a.ckpt")
+    (tmp_path / "b.ckpt").write_bytes(pickle.dumps(content))
+    for name in ("a.ckpt", "b.ckpt"):
+        for call in (lambda p: tiny_ddpm(ckpt_path=p), DDPM.load_from_checkpoint):
+            with pytest.raises(CheckpointError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                call(str(tmp_path / name))
+    assert not (tmp_path / "canary").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x80\x04K\x01."])
+def test_files_that_are_not_checkpoints_are_explained(content, tmp_path):
+    (tmp_path / "a.ckpt").write_bytes(content)
+    with pytest.raises(CheckpointError, match="a.ckpt"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        load_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
+    path = tmp_path / "a.ckpt"
+    save_checkpoint({"x": 1}, path)
+    with pytest.raises(CheckpointError, match="Python 自带的类型"):
+        save_checkpoint({"x": lambda: 1}, path)
+    assert load_checkpoint(path) == {"x": 1} and [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
+    import numpy as np
+
+    got = plain({"a": np.float64(1.5), "b": tmp_path, "c": (np.int64(2), [np.array([1, 2])])})
+    assert got == {"a": 1.5, "b": str(tmp_path), "c": (2, [[1, 2]])} and type(got["a"]) is float
+
+
+def test_compiled_network_adds_nothing_to_the_keys(tmp_path):
+    model = tiny_ddpm()
+    keys = set(model.state_dict())
+    model.model.compile()
+    assert set(model.state_dict()) == keys

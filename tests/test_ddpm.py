@@ -1,0 +1,348 @@
+"""DDPM 的构造、损失、采样、入口：每个参数都真的起作用"""
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from ddpm_edu import DDPM
+
+from .conftest import randomize, tiny_ddpm, tiny_unet
+
+T0 = torch.tensor([0, 10, 30, 49])
+
+
+def losses_of(model, images, t=T0, **kwargs):
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    randomize(model.model)
+    return model.p_losses(images, t, noise, **kwargs)
+
+
+# ---- 损失 ----
+
+
+def test_loss_dict_has_the_contract_keys_and_prefix_follows_the_mode(images):
+    model = tiny_ddpm()
+    assert set(losses_of(model, images)[1]) == {"train/loss_simple", "train/loss_vlb", "train/loss"}
+    assert set(losses_of(model.eval(), images)[1]) == {"val/loss_simple", "val/loss_vlb", "val/loss"}
+    assert set(model(images)[1]) == {"val/loss_simple", "val/loss_vlb", "val/loss"}
+
+
+@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
+@pytest.mark.parametrize("loss_type", ["l1", "l2"])
+def test_losses_are_what_the_formulas_say(images, parameterization, loss_type):
+    model = tiny_ddpm(parameterization=parameterization, loss_type=loss_type, original_elbo_weight=0.3, l_simple_weight=0.7)
+    loss, logged = losses_of(model, images)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    x_t = model.q_sample(images, T0, noise)
+    target = {"eps": noise, "x0": images, "v": model.get_v(images, noise, T0)}[parameterization]
+    gap = model.model(x_t, T0) - target
+    simple = (gap.abs() if loss_type == "l1" else gap**2).mean()
+    vlb = (model.lvlb_weights[T0] * (gap**2).mean((1, 2, 3))).mean()
+    torch.testing.assert_close(logged["train/loss_simple"], simple.detach())
+    torch.testing.assert_close(logged["train/loss_vlb"], vlb.detach())
+    torch.testing.assert_close(loss, 0.7 * simple + 0.3 * vlb)
+    torch.testing.assert_close(model.get_loss(gap, gap * 0, mean=False), gap.abs() if loss_type == "l1" else gap**2)
+
+
+@pytest.mark.parametrize("learn", [True, False])
+def test_logvar_enters_the_loss_with_or_without_learning(images, learn):
+    model = tiny_ddpm(learn_logvar=learn, logvar_init=0.4)
+    loss, logged = losses_of(model, images)
+    torch.testing.assert_close(loss, logged["train/loss_simple"] * math.exp(-0.4) + 0.4)
+    assert isinstance(model.logvar, nn.Parameter) == learn and "logvar" in model.state_dict()
+    if learn:
+        loss.backward()
+        assert (model.logvar.grad[T0] != 0).all() and model.logvar.grad.count_nonzero() == 4
+
+
+def test_learned_logvar_converges_to_the_log_of_the_error(images):
+    model = tiny_ddpm(learn_logvar=True)
+    randomize(model.model).requires_grad_(False)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
+    optimizer = torch.optim.Adam([model.logvar], lr=0.1)
+    for _ in range(300):
+        optimizer.zero_grad()
+        model.p_losses(images, T0, noise)[0].backward()
+        optimizer.step()
+    error = ((model.model(model.q_sample(images, T0, noise), T0) - noise) ** 2).mean((1, 2, 3))
+    torch.testing.assert_close(model.logvar[T0].detach(), error.log(), rtol=0, atol=1e-3)
+
+
+def test_loss_works_for_any_number_of_dimensions():
+    model = tiny_ddpm()
+    assert model.get_loss(torch.ones(2, 3), torch.zeros(2, 3)) == 1
+
+
+def test_clipping_never_touches_the_network_output(images):
+    model = tiny_ddpm(parameterization="x0")
+    kept = {}
+    model.model = CaptureWrapper(kept)
+    recon = model.predict_start(images, T0, clip_denoised=True)
+    assert recon.max() == 1 and kept["out"].max() == 5
+
+
+class CaptureWrapper(nn.Module):
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, x, t):
+        self.kept["out"] = torch.full_like(x, 5.0)
+        return self.kept["out"]
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "stratified"])
+def test_t_is_uniform_over_every_step(sampling):
+    model = tiny_ddpm(t_sampling=sampling)
+    t = model.draw_t(torch.zeros(50_000, 1), torch.Generator().manual_seed(0))
+    counts = torch.bincount(t, minlength=50)
+    # 每格期望 1 000，标准差约 31；分层时几乎不波动
+    assert (counts - 1000).abs().max() < (150 if sampling == "uniform" else 5)
+    batch = model.draw_t(torch.zeros(50, 1), torch.Generator().manual_seed(0))
+    if sampling == "stratified":
+        assert torch.equal(batch, torch.arange(50))
+
+
+# ---- 构造参数 ----
+
+BAD = {
+    "unet_config": [None, {}, {"target": "no.Such"}, tiny_unet(bad=1), tiny_unet(in_channels=2), tiny_unet(out_channels=2)],
+    "timesteps": [0, -1, 2.5, "1000", True], "beta_schedule": ["linea", None], "loss_type": ["huber", "L2"],
+    "ckpt_path": ["no/such.ckpt", ".", "https://example.com/a.ckpt", 3], "load_only_unet": [True, "false", 1],
+    "monitor": ["", 3], "use_ema": ["false", 1, None], "first_stage_key": ["", None],
+    "image_size": [0, -8, 8.0, 7, "8"], "channels": [0, 2, 1.0], "log_every_t": [0, 1.5], "clip_denoised": ["true"],
+    "linear_start": [0.0, -1e-4, 0.5, float("nan")], "linear_end": [1.0, 1e-5], "cosine_s": [-1e-3, "a"],
+    "given_betas": [[], [[0.1]], [float("nan")], [1.5], [0.1] * 49], "original_elbo_weight": [-1.0, float("inf")],
+    "v_posterior": [-0.1, 1.1, float("nan")], "l_simple_weight": [-1.0, 0.0], "conditioning_key": ["cross", "adm", "concat"],
+    "parameterization": ["epsilon", "X0", None], "scheduler_config": [{}, {"target": "os.system"}, {"target": "torch.nn.Linear"}, {
+        "target": "ddpm_edu.LambdaLinearScheduler", "params": {"warm_up_steps": [1]}}],
+    "use_positional_encodings": [True, "no"], "learn_logvar": ["yes"], "logvar_init": [float("nan"), None],
+    "learning_rate": [0.0, -1.0], "adam_betas": [0.9, (0.9,), (0.9, 1.0)], "weight_decay": [-0.1], "ema_decay": [1.5],
+    "seed": [-1, 0.5], "t_sampling": ["random"], "cond_drop_prob": [1.5], "cond_key": ["label"],
+}
+CASES = [(name, value) for name, values in BAD.items() for value in values]
+
+
+@pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{n}={str(v)[:24]}" for n, v in CASES])
+def test_bad_constructor_arguments_name_parameter_value_and_rule(name, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = {"unet_config": tiny_unet(), "timesteps": 50, "image_size": 8, "channels": 1, name: value}
+    with pytest.raises((ValueError, TypeError, OSError)) as caught:
+        DDPM(**arguments)
+    message = str(caught.value)
+    related = {"use_positional_encodings": "use_positional_encodings|in_channels", "channels": "channels", "conditioning_key": "condition",
+               "ckpt_path": "ckpt_path", "load_only_unet": "load_only_unet", "given_betas": "given_betas|timesteps",
+               "linear_start": "linear_", "linear_end": "linear_"}
+    if name == "conditioning_key":
+        related[name] = "conditioning_key|num_classes|in_channels"
+    assert any(part in message for part in related.get(name, name).split("|")), message
+    assert "应为" in message and "得到" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_keyword_suggests_the_nearest():
+    with pytest.raises(TypeError, match="parameterization"):
+        DDPM(tiny_unet(), parametrization="v")
+
+
+def test_defaults_and_order_are_the_contract():
+    import inspect
+
+    parameters = inspect.signature(DDPM).parameters
+    assert list(parameters)[:27] == (
+        "unet_config timesteps beta_schedule loss_type ckpt_path ignore_keys load_only_unet monitor use_ema first_stage_key "
+        "image_size channels log_every_t clip_denoised linear_start linear_end cosine_s given_betas original_elbo_weight "
+        "v_posterior l_simple_weight conditioning_key parameterization scheduler_config use_positional_encodings "
+        "learn_logvar logvar_init").split()
+    defaults = [p.default for p in list(parameters.values())[1:27]]
+    assert defaults == [1000, "linear", "l2", None, (), False, "val/loss", True, "image", 256, 3, 100, True, 1e-4, 2e-2, 8e-3,
+                        None, 0.0, 0.0, 1.0, None, "eps", None, False, False, 0.0]
+    assert all(p.kind is p.KEYWORD_ONLY for p in list(parameters.values())[27:])
+
+
+def test_given_betas_accept_list_array_and_tensor_and_decide_the_length():
+    import numpy as np
+
+    for betas in ([0.1, 0.2], np.array([0.1, 0.2]), torch.tensor([0.1, 0.2], dtype=torch.float64)):
+        model = tiny_ddpm(timesteps=1000, given_betas=betas)
+        assert model.num_timesteps == 2 and model.hparams["given_betas"] == [0.1, 0.2]
+        assert float(model.betas[1]) == pytest.approx(0.2)
+
+
+def test_short_linear_chain_and_hopeless_eps_schedule_warn():
+    with pytest.warns(UserWarning, match="linear_start=0.001"):
+        DDPM(tiny_unet(), timesteps=100, image_size=8, channels=1)
+    with pytest.warns(UserWarning, match="舍入误差"):
+        DDPM(tiny_unet(), beta_schedule="sqrt", image_size=8, channels=1)
+
+
+def test_hyper_parameters_and_config_are_not_mutated():
+    config = tiny_unet()
+    before = repr(config)
+    model = tiny_ddpm(config)
+    model.hparams["unet_config"]["params"].clear()
+    assert repr(config) == before
+
+
+def test_positional_encodings_reach_the_network(images):
+    model = tiny_ddpm(tiny_unet(in_channels=3), use_positional_encodings=True)
+    seen = {}
+    model.model.register_forward_pre_hook(lambda module, args: seen.update(x=args[0]))
+    losses_of(model, images)
+    x_channel, y_channel = seen["x"][0, 1], seen["x"][0, 2]
+    assert torch.equal(x_channel[0], torch.linspace(-1, 1, 8)) and torch.equal(y_channel[:, 0], torch.linspace(-1, 1, 8))
+    assert (x_channel == x_channel[0]).all() and (y_channel.T == y_channel[:, 0]).all()
+    assert model.sample(2, steps=3, progress=False).shape == (2, 1, 8, 8)
+
+
+# ---- 入口 ----
+
+
+def test_chw_and_hwc_are_told_apart_by_shape(images):
+    model = tiny_ddpm()
+    assert torch.equal(model.get_input({"image": images}, "image"), images)
+    assert torch.equal(model.get_input({"image": images.permute(0, 2, 3, 1)}, "image"), images)
+
+
+@pytest.mark.parametrize(
+    "batch",
+    [(torch.zeros(2, 1, 8, 8), 0), {"img": torch.zeros(2, 1, 8, 8)}, {"image": torch.zeros(2, 8, 8)},
+     {"image": torch.zeros(2, 3, 8, 8)}, {"image": torch.zeros(2, 1, 16, 16)}, {"image": torch.zeros(2, 1, 8, 8).byte()},
+     {"image": torch.full((2, 1, 8, 8), 255.0)}, {"image": torch.full((2, 1, 8, 8), math.nan)},
+     {"image": torch.zeros(0, 1, 8, 8)}, {"image": [[0.0]]}],
+)
+def test_bad_batches_are_explained(batch):
+    with pytest.raises((ValueError, TypeError), match="batch"):
+        tiny_ddpm().shared_step(batch)
+
+
+def test_square_ambiguity_is_an_error():
+    model = tiny_ddpm(tiny_unet(in_channels=8, out_channels=8), channels=8)
+    with pytest.raises(ValueError, match="CHW"):
+        model.get_input({"image": torch.zeros(2, 8, 8, 8)}, "image")
+
+
+# ---- 采样 ----
+
+
+@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
+@pytest.mark.parametrize("kwargs", [{}, {"steps": 7}, {"sampler": "ddim", "steps": 5}, {"sampler": "ddim", "eta": 1.0}])
+def test_every_parameterization_samples_with_every_sampler(parameterization, kwargs):
+    model = tiny_ddpm(parameterization=parameterization, timesteps=20)
+    randomize(model.model)
+    x, steps = model.sample(3, return_intermediates=True, progress=False, **kwargs)
+    assert x.shape == (3, 1, 8, 8) and torch.isfinite(x).all() and torch.equal(steps[-1], x)
+    again = [model.sample(2, generator=torch.Generator().manual_seed(1), progress=False, **kwargs) for _ in range(2)]
+    assert torch.equal(*again)
+
+
+def test_v_posterior_and_clip_and_log_every_t_change_sampling():
+    def sample(**params):
+        model = tiny_ddpm(timesteps=20, **params)
+        randomize(model.model)
+        return model.sample(2, generator=torch.Generator().manual_seed(1), progress=False, return_intermediates=True)
+
+    base = sample()
+    assert not torch.equal(sample(v_posterior=1.0)[0], base[0])
+    assert not torch.equal(sample(clip_denoised=False)[0], base[0])
+    # 首项是 x_T，然后每 log_every_t 步一张，另加最早的一步
+    assert len(base[1]) == 3 and len(sample(log_every_t=5)[1]) == 1 + 5 and len(sample(log_every_t=1)[1]) == 21
+
+
+def test_no_noise_at_step_zero_and_repeat_noise_shares_it(images):
+    model = tiny_ddpm()
+    randomize(model.model)
+    zero = torch.zeros(4, dtype=torch.long)
+    assert torch.equal(model.p_sample(images, zero), model.p_sample(images, zero))
+    same = images[:1].expand(4, -1, -1, -1)
+    out = model.p_sample(same, zero + 10, repeat_noise=True)
+    torch.testing.assert_close(out[0], out[3])
+    assert not torch.allclose(*model.p_sample(same, zero + 10)[:2])
+
+
+def test_p_mean_variance_is_the_posterior_with_the_prediction(images):
+    model = tiny_ddpm(v_posterior=0.5)
+    randomize(model.model)
+    recon = model.predict_start(images, T0)
+    for got, want in zip(model.p_mean_variance(images, T0, True), model.q_posterior(recon, images, T0)):
+        assert torch.equal(got, want)
+
+
+def test_sampling_turns_dropout_off_and_puts_the_mode_back():
+    model = tiny_ddpm(tiny_unet(dropout=0.9)).train()
+    randomize(model.model)
+    model.model.diffusion_model.middle_block.eval()
+    g = [model.sample(1, steps=4, generator=torch.Generator().manual_seed(0), progress=False) for _ in range(2)]
+    assert torch.equal(*g)
+    assert model.training and not model.model.diffusion_model.middle_block.training
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "name"),
+    [({"batch_size": 0}, "batch_size"), ({"batch_size": -1}, "batch_size"), ({"batch_size": 2.0}, "batch_size"),
+     ({"sampler": "dpm"}, "sampler"), ({"steps": 0}, "steps"), ({"steps": 51}, "steps"), ({"eta": 0.5}, "eta"),
+     ({"sampler": "ddim", "eta": 2.0}, "eta"), ({"guidance_scale": 2.0}, "guidance_scale"),
+     ({"x_T": torch.zeros(1, 1, 8, 8)}, "x_T"), ({"cond": torch.zeros(2)}, "cond")],
+)
+def test_bad_sampling_arguments_are_named(kwargs, name):
+    with pytest.raises((ValueError, TypeError), match=name):
+        tiny_ddpm().sample(**{"batch_size": 2, "progress": False, **kwargs})
+
+
+def test_guidance_moves_from_unconditional_to_conditional(images):
+    model = tiny_ddpm(tiny_unet(num_classes=3), conditioning_key="adm", cond_drop_prob=0.5)
+    randomize(model.model)
+    cond = {"c_adm": torch.tensor([0, 1, 2, 0])}
+    conditional = model.guided_output(images, T0, cond, 1.0)
+    unconditional = model.guided_output(images, T0, {"c_adm": torch.full((4,), -1)}, 1.0)
+    got = model.guided_output(images, T0, cond, 3.0)
+    torch.testing.assert_close(got, unconditional + 3 * (conditional - unconditional))
+    assert model.sample(4, cond=cond["c_adm"], guidance_scale=2.0, steps=3, progress=False).shape == images.shape
+
+
+CONDITIONED = {
+    "concat": (tiny_unet(in_channels=3), {"concat": torch.rand(4, 2, 8, 8)}),
+    "crossattn": (tiny_unet(context_dim=5), {"context": torch.rand(4, 3, 5)}),
+    "adm": (tiny_unet(num_classes=3), {"label": torch.tensor([0, 1, 2, 0])}),
+    "hybrid": (tiny_unet(in_channels=2, context_dim=5), {"concat": torch.rand(4, 1, 8, 8), "context": torch.rand(4, 3, 5)}),
+    "hybrid-adm": (tiny_unet(in_channels=2, context_dim=5, num_classes=3),
+                   {"concat": torch.rand(4, 1, 8, 8), "context": torch.rand(4, 3, 5), "label": torch.tensor([0, 1, 2, 0])}),
+    "crossattn-adm": (tiny_unet(context_dim=5, num_classes=3), {"context": torch.rand(4, 3, 5), "label": torch.tensor([0, 1, 2, 0])}),
+}
+
+
+@pytest.mark.parametrize("key", CONDITIONED)
+def test_conditions_are_passed_in_training_and_sampling(key, images):
+    unet, extra = CONDITIONED[key]
+    model = tiny_ddpm(unet, conditioning_key=key)
+    randomize(model.model)
+    g = [torch.Generator().manual_seed(0) for _ in range(4)]
+    losses = [model(images, cond=model.get_condition({**extra, k: v}), generator=g[i])[0]
+              for i, (k, v) in enumerate([*extra.items()][:1] + [(k, v.roll(1, 0)) for k, v in extra.items()][:1])]
+    assert not torch.equal(*losses)
+    model.shared_step({"image": images, **extra})[0].backward()
+    samples = [model.sample(4, cond=model.get_condition({**extra, k: v}), steps=3, generator=torch.Generator().manual_seed(0),
+                            progress=False) for k, v in [(next(iter(extra)), list(extra.values())[0]),
+                                                         (next(iter(extra)), list(extra.values())[0].roll(1, 0))]]
+    assert not torch.allclose(*samples)
+    assert model.log_images({"image": images, **extra}, N=2, n_row=1, steps=2, progress=False)["samples"].shape[0] == 2
+    with pytest.raises(ValueError, match="batch"):
+        model.shared_step({"image": images})
+
+
+def test_log_images_gives_rows_of_equal_length_without_touching_training(images):
+    model = tiny_ddpm(log_every_t=10).train()
+    randomize(model.model)
+    state = torch.get_rng_state()
+    log = model.log_images({"image": images}, N=3, n_row=2, progress=False)
+    assert set(log) == {"inputs", "diffusion_row", "samples", "denoise_row"}
+    assert log["diffusion_row"].shape == log["denoise_row"].shape and log["samples"].shape == (3, 1, 8, 8)
+    assert all(v.abs().max() <= 1 for v in log.values()) and model.training
+    assert torch.equal(torch.get_rng_state(), state)
+    again = model.log_images({"image": images}, N=3, progress=False)
+    assert torch.equal(again["samples"], log["samples"])
+    assert set(model.log_images({"image": images}, sample=False)) == {"inputs", "diffusion_row"}
+    assert set(model.log_images({"image": images}, return_keys=["inputs"], sample=False)) == {"inputs"}
+    with pytest.raises(ValueError, match="return_keys"):
+        model.log_images({"image": images}, return_keys=["sample"])

@@ -1,0 +1,191 @@
+"""真的用 Trainer 训练：EMA 的节拍、续训逐位相同、看一眼不改变训练、NaN 即停"""
+import hashlib
+import warnings
+
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from ddpm_edu import DDPM, DigitsDataModule
+from ddpm_edu.callbacks import SampleGrid
+from ddpm_edu.checkpoint import load_checkpoint
+
+from .conftest import tiny_ddpm, tiny_unet
+
+QUIET = dict(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=-1,
+             num_sanity_val_steps=0)
+COSINE = {"target": "ddpm_edu.LambdaWarmUpCosineScheduler",
+          "params": {"warm_up_steps": 2, "lr_min": 0.1, "lr_max": 1.0, "lr_start": 0.1, "max_decay_steps": 20}}
+
+
+def model_for_training(**kwargs):
+    torch.manual_seed(0)
+    return tiny_ddpm(tiny_unet(dropout=0.2), **{"learning_rate": 1e-3, "scheduler_config": COSINE, "ema_decay": 0.9, **kwargs})
+
+
+def fit(model, steps, path, ckpt=None, data=None, **kwargs):
+    # 一轮 5 批，第 6 步起跨到下一轮
+    data = data or DigitsDataModule(batch_size=256)
+    trainer = pl.Trainer(**{**QUIET, "max_steps": steps, "default_root_dir": path, "enable_checkpointing": False, **kwargs})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(model, data, ckpt_path=ckpt)
+    return trainer
+
+
+def fingerprint(model):
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode() + value.detach().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """一口气训练 13 步的结果"""
+    model = model_for_training()
+    trainer = fit(model, 13, tmp_path_factory.mktemp("straight"))
+    return fingerprint(model), trainer.optimizers[0].state_dict(), model
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5, 7, 10, 12])
+def test_resuming_at_any_step_gives_the_same_bits(stop, straight, tmp_path):
+    first = fit(model_for_training(), stop, tmp_path)
+    first.save_checkpoint(tmp_path / "stop.ckpt")
+    torch.manual_seed(1234)
+    torch.rand(7)
+    model = model_for_training()
+    trainer = fit(model, 13, tmp_path, ckpt=str(tmp_path / "stop.ckpt"))
+    assert fingerprint(model) == straight[0]
+    assert int(model.model_ema.num_updates) == 13
+    for a, b in zip(trainer.optimizers[0].state_dict()["state"].values(), straight[1]["state"].values()):
+        assert all(torch.equal(a[k], b[k]) for k in a)
+    assert trainer.optimizers[0].param_groups[0]["lr"] == straight[1]["param_groups"][0]["lr"]
+
+
+def test_resuming_from_a_checkpoint_written_during_the_epoch(straight, tmp_path):
+    saver = pl.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4, save_top_k=-1)
+    fit(model_for_training(), 9, tmp_path, enable_checkpointing=True, callbacks=[saver])
+    model = model_for_training()
+    fit(model, 13, tmp_path, ckpt=str(tmp_path / "step=8.ckpt"))
+    assert fingerprint(model) == straight[0]
+
+
+def test_looking_does_not_change_training(straight, tmp_path):
+    model = model_for_training()
+    grid = SampleGrid(every_n_steps=4, num_samples=4, steps=3, dirpath=tmp_path / "grids")
+    fit(model, 13, tmp_path, callbacks=[grid], val_check_interval=2, num_sanity_val_steps=1)
+    assert fingerprint(model) == straight[0]
+    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == [f"step-{n:06d}.png" for n in (4, 8, 12, 13)]
+
+
+def test_training_really_learns(straight):
+    fresh, batch = model_for_training().eval(), next(iter(DigitsDataModule(batch_size=256).val_dataloader()))
+    # 同一份 t 与噪声
+    losses = []
+    for model in (fresh, straight[2].eval()):
+        torch.manual_seed(0)
+        losses.append(float(model.shared_step(batch)[0]))
+    assert losses[1] < 0.95 * losses[0]
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_ema_ticks_once_per_optimizer_step(accumulate, tmp_path):
+    model = model_for_training()
+    counts = []
+
+    class Count(pl.Callback):
+        def on_train_batch_end(self, trainer, module, *args):
+            counts.append((int(module.model_ema.num_updates), trainer.global_step))
+
+    fit(model, 4, tmp_path, accumulate_grad_batches=accumulate, callbacks=[Count()])
+    assert int(model.model_ema.num_updates) == 4
+    assert all(ticks == step for ticks, step in counts)
+
+
+def test_raw_and_ema_losses_use_the_same_t_and_noise(tmp_path):
+    model = model_for_training(ema_decay=0.9)
+    trainer = pl.Trainer(**QUIET, enable_checkpointing=False)
+    # 影子就是原权重，所以两个损失必须逐位相等
+    first = trainer.validate(model, DigitsDataModule(), verbose=False)[0]
+    assert set(first) == {f"val/{n}{s}" for n in ("loss_simple", "loss_vlb", "loss") for s in ("", "_ema")}
+    assert all(first[f"val/{n}"] == first[f"val/{n}_ema"] for n in ("loss_simple", "loss_vlb", "loss"))
+    assert trainer.validate(model, DigitsDataModule(), verbose=False)[0] == first
+    assert "test/loss_ema" in trainer.test(model, DigitsDataModule(), verbose=False)[0]
+
+
+class NanDigits(DigitsDataModule):
+    def setup(self, stage=None):
+        super().setup(stage)
+        self.splits["train"].images[:] = float("nan")
+
+
+@pytest.mark.parametrize("where", ["batch", "weight"])
+def test_nan_stops_before_the_update(where, tmp_path):
+    model = model_for_training()
+    if where == "weight":
+        with torch.no_grad():
+            next(model.model.parameters()).fill_(float("nan"))
+    data = NanDigits() if where == "batch" else DigitsDataModule()
+    before = fingerprint(model)
+    with pytest.raises((FloatingPointError, ValueError), match="nan"):
+        fit(model, 3, tmp_path, data=data)
+    assert fingerprint(model) == before
+
+
+def test_optimizer_does_not_decay_biases_norms_or_logvar():
+    model = model_for_training(learn_logvar=True, scheduler_config=None, weight_decay=0.1)
+    decayed, kept = model.configure_optimizers().param_groups
+    assert decayed["weight_decay"] == 0.1 and kept["weight_decay"] == 0
+    assert all(p.ndim >= 2 for p in decayed["params"]) and all(p.ndim < 2 for p in kept["params"])
+    assert any(p is model.logvar for p in kept["params"])
+    assert len(decayed["params"]) + len(kept["params"]) == len(list(model.model.parameters())) + 1
+    assert decayed["lr"] == 1e-3 and decayed["betas"] == (0.9, 0.999)
+
+
+def test_scheduler_config_becomes_a_per_step_lambda_lr():
+    config = model_for_training().configure_optimizers()["lr_scheduler"]
+    assert config["interval"] == "step" and isinstance(config["scheduler"], torch.optim.lr_scheduler.LambdaLR)
+    assert config["scheduler"].get_last_lr()[0] == pytest.approx(1e-4)
+    plateau = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "params": {"patience": 1}}
+    config = model_for_training(scheduler_config=plateau, monitor="val/loss_ema").configure_optimizers()["lr_scheduler"]
+    assert config["interval"] == "epoch" and config["monitor"] == "val/loss_ema"
+
+
+def test_the_default_checkpoint_follows_monitor(tmp_path):
+    model = model_for_training(monitor="val/loss_ema")
+    trainer = fit(model, 10, tmp_path, enable_checkpointing=True)
+    best, last = trainer.checkpoint_callback.best_model_path, trainer.checkpoint_callback.last_model_path
+    assert trainer.checkpoint_callback.monitor == "val/loss_ema" and best and last
+    again = DDPM.load_from_checkpoint(last)
+    assert fingerprint(again) == fingerprint(model) and again.learning_rate == 1e-3
+
+
+def test_a_checkpoint_callback_of_the_user_is_left_alone(tmp_path):
+    own = pl.callbacks.ModelCheckpoint(tmp_path, "mine", monitor="train/loss")
+    trainer = fit(model_for_training(), 5, tmp_path, enable_checkpointing=True, callbacks=[own])
+    assert trainer.checkpoint_callbacks == [own] and (tmp_path / "mine.ckpt").exists()
+
+
+def test_every_checkpoint_of_the_trainer_is_safe_hashed_and_plain(tmp_path):
+    trainer = fit(model_for_training(given_betas=torch.linspace(0.01, 0.3, 50)), 2, tmp_path)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_checkpoint(tmp_path / "a.ckpt")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_a_checkpoint_saved_inside_the_ema_scope_holds_raw_weights(tmp_path):
+    model = model_for_training()
+    trainer = fit(model, 3, tmp_path)
+    raw = fingerprint(model)
+    with model.ema_scope():
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert fingerprint(DDPM.load_from_checkpoint(tmp_path / "a.ckpt")) == raw
+
+
+def test_bf16_training_keeps_a_float32_ema(tmp_path):
+    model = model_for_training()
+    fit(model, 2, tmp_path, precision="bf16-mixed")
+    assert all(s.dtype == torch.float32 and s.isfinite().all() for s in model.model_ema.shadow.values())
