@@ -247,9 +247,10 @@ class GaussianDiffusion(nn.Module):
         variance = self.at("posterior_variance", t, x_t)
         return mean.to(x_t.dtype), variance, self.at("posterior_log_variance_clipped", t, x_t)
 
-    def respaced(self, timesteps):
-        """只走 timesteps（升序步号）这几步的短链，边缘分布 q(x_t|x_0) 与原链相同"""
+    def respaced(self, timesteps, v_posterior=None):
+        """只走 timesteps（升序步号）这几步的短链，边缘分布 q(x_t|x_0) 与原链相同；可另给 v_posterior"""
         betas = respaced_betas(self._exact_tables["betas"].numpy(), timesteps)
-        chain = GaussianDiffusion(len(betas), given_betas=betas, v_posterior=self.v_posterior,
+        v_posterior = self.v_posterior if v_posterior is None else v_posterior
+        chain = GaussianDiffusion(len(betas), given_betas=betas, v_posterior=v_posterior,
                                   parameterization=self.parameterization)
         return chain.to(self.betas.device, self.betas.dtype)

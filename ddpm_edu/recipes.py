@@ -1,7 +1,7 @@
 """数字的默认训练配方：命令行、quickstart 与发布的模型共用这一份"""
 
 
-def digits_model_config(max_steps=1000, width=32, channel_mult=(1, 2), num_res_blocks=1, attention=(1, 2),
+def digits_model_config(max_steps=1000, width=24, channel_mult=(1, 2), num_res_blocks=1, attention=(1, 2),
                         learning_rate=4e-3, ema_decay=0.99):
     """DDPM 的构造参数（普通字典）：v 目标、cosine 噪声表、1 通道 8×8"""
     return {

@@ -72,15 +72,17 @@ class Sampling:
             noise = randn((1, *x.shape[1:]), x.dtype, x.device, generator).expand_as(x)
         return posterior_step(self, x_recon, x, t, self.like(x, noise, generator))
 
-    def p_sample_loop(self, shape, return_intermediates=False, *, steps=None, **kwargs):
+    def p_sample_loop(self, shape, return_intermediates=False, *, steps=None, v_posterior=None, **kwargs):
         """从 x_T ~ N(0, I) 走完去噪链（祖先采样）
 
-        shape : (B, C, H, W)
-        steps : 走几步，默认走满 T 步；其余关键字见 denoise_loop
-        返回  : 样本；return_intermediates 为真时另给中间结果列表（首项是 x_T）
+        shape       : (B, C, H, W)
+        steps       : 走几步，默认走满 T 步；其余关键字见 denoise_loop
+        v_posterior : 只在这一次采样里换用的值
+        返回        : 样本；return_intermediates 为真时另给中间结果列表（首项是 x_T）
         """
         timesteps = spaced_timesteps(self.num_timesteps, self.num_timesteps if steps is None else steps)
-        chain = self if len(timesteps) == self.num_timesteps else self.respaced(timesteps)
+        whole = len(timesteps) == self.num_timesteps and v_posterior is None
+        chain = self if whole else self.respaced(timesteps, v_posterior)
 
         def step(i, x, t, x_recon, noise):
             return posterior_step(chain, x_recon, x, torch.full_like(t, i), noise())
@@ -134,12 +136,13 @@ class Sampling:
 
     @torch.no_grad()
     def sample(self, batch_size=16, return_intermediates=False, *, sampler="ancestral", steps=None, eta=0.0,
-               cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
+               v_posterior=None, cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
         """生成图像
 
         batch_size     : ≥ 1
         sampler        : ancestral（方差由 v_posterior 定）或 ddim（随机性由 eta 定）
         steps          : 走几步；默认 ancestral 走满 T 步，ddim 走 min(50, T) 步
+        v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
         返回           : (batch_size, channels, image_size, image_size)，约定 [-1, 1]
         """
@@ -150,6 +153,8 @@ class Sampling:
         check_float("eta", eta, 0, 1)
         if sampler == "ancestral" and eta:
             fail("eta", " 0（它只对 ddim 有意义）", eta, "祖先采样的随机性由 v_posterior 决定")
+        if sampler == "ddim" and v_posterior is not None:
+            fail("v_posterior", " None（它只对 ancestral 有意义）", v_posterior, "ddim 的随机性由 eta 决定")
         if self.conditioning_key is None and guidance_scale != 1.0:
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
         shape = (batch_size, self.channels, self.image_size, self.image_size)
@@ -158,7 +163,7 @@ class Sampling:
         with evaluating(self):
             if sampler == "ddim":
                 return self.ddim_sample_loop(shape, return_intermediates, steps=steps, eta=eta, **shared)
-            return self.p_sample_loop(shape, return_intermediates, steps=steps, **shared)
+            return self.p_sample_loop(shape, return_intermediates, steps=steps, v_posterior=v_posterior, **shared)
 
 
 def posterior_step(chain, x_recon, x, t, noise):

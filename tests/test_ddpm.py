@@ -245,6 +245,10 @@ def test_v_posterior_and_clip_and_log_every_t_change_sampling():
 
     base = sample()
     assert not torch.equal(sample(v_posterior=1.0)[0], base[0])
+    model = tiny_ddpm(timesteps=20)
+    randomize(model.model)
+    one = model.sample(2, generator=torch.Generator().manual_seed(1), progress=False, v_posterior=1.0)
+    torch.testing.assert_close(one, sample(v_posterior=1.0)[0], rtol=1e-4, atol=1e-4)
     assert not torch.equal(sample(clip_denoised=False)[0], base[0])
     # 首项是 x_T，然后每 log_every_t 步一张，另加最早的一步
     assert len(base[1]) == 3 and len(sample(log_every_t=5)[1]) == 1 + 5 and len(sample(log_every_t=1)[1]) == 21
@@ -282,7 +286,8 @@ def test_sampling_turns_dropout_off_and_puts_the_mode_back():
     ("kwargs", "name"),
     [({"batch_size": 0}, "batch_size"), ({"batch_size": -1}, "batch_size"), ({"batch_size": 2.0}, "batch_size"),
      ({"sampler": "dpm"}, "sampler"), ({"steps": 0}, "steps"), ({"steps": 51}, "steps"), ({"eta": 0.5}, "eta"),
-     ({"sampler": "ddim", "eta": 2.0}, "eta"), ({"guidance_scale": 2.0}, "guidance_scale"),
+     ({"sampler": "ddim", "eta": 2.0}, "eta"), ({"sampler": "ddim", "v_posterior": 0.5}, "v_posterior"),
+     ({"v_posterior": 2.0}, "v_posterior"), ({"guidance_scale": 2.0}, "guidance_scale"),
      ({"x_T": torch.zeros(1, 1, 8, 8)}, "x_T"), ({"cond": torch.zeros(2)}, "cond")],
 )
 def test_bad_sampling_arguments_are_named(kwargs, name):

@@ -162,3 +162,13 @@ def test_scope_without_ema_does_nothing():
     assert not hasattr(model, "model_ema")
     with model.ema_scope():
         pass
+
+
+def test_ema_update_is_one_fused_call_without_reading_the_device(monkeypatch):
+    net = randomize(nn.Sequential(*(nn.Linear(4, 4) for _ in range(20))))
+    ema, calls = LitEma(net), []
+    original = torch._foreach_lerp_
+    monkeypatch.setattr(torch, "_foreach_lerp_", lambda *args: calls.append(len(args[0])) or original(*args))
+    monkeypatch.setattr(torch.Tensor, "item", lambda self: pytest.fail("读了设备上的数"))
+    ema(net)
+    assert calls == [40]

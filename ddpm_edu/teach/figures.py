@@ -74,3 +74,12 @@ def posterior_figure(beta_tilde, beta, v, images):
     left.legend(frameon=False, fontsize=9, loc="lower right")
     show_grid(right, images, nrow=6)
     return figure
+
+
+def show_figures_in_notebook():
+    """让 notebook 直接显示 Figure，不必经过 pyplot；不在 IPython 里时什么也不做"""
+    from IPython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.display_formatter.formatters["image/png"].for_type(Figure, to_png)

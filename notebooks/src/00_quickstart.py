@@ -1,0 +1,260 @@
+# %% [markdown]
+# # 00 · 一分钟训练一个扩散模型
+#
+# **学习目标**
+#
+# - 看见扩散模型做的两件事：把图一步步变成噪声，再从噪声一步步变回图。
+# - 在自己的电脑上，用真实的手写数字训练一个 DDPM，看着样本成形。
+# - 用两种方法采样，拖动一个滑块，体会 `v_posterior` 管的是什么。
+#
+# **预计用时** 15 分钟，其中训练约 1 分钟（2 个 CPU 核，不需要 GPU，不需要联网）。
+#
+# 用法：从上到下逐个运行单元（Shift + Enter）。
+
+# %%
+import logging
+import warnings
+
+import pytorch_lightning as pl
+import torch
+
+from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
+from ddpm_edu.callbacks import fixed_noise_samples
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.recipes import digits_model_config
+from ddpm_edu.schedules import spaced_timesteps
+from ddpm_edu.teach import Panel, check, slider
+from ddpm_edu.teach.figures import curve_figure, grid_figure, posterior_figure
+
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+print("准备好了")
+
+# %% [markdown]
+# ## 1　数据：1 797 张真实的手写数字
+#
+# 它们随 scikit-learn 一起安装，8×8 像素，灰度。
+# 像素值换算到 $[-1, 1]$：$-1$ 是黑，$1$ 是白。这是扩散模型的惯例，因为噪声也以 0 为中心。
+
+# %%
+data = DigitsDataModule(batch_size=64)
+data.setup()
+batch = next(iter(data.val_dataloader()))
+x_start, label = batch["image"], batch["label"]
+print("图像", tuple(x_start.shape), "标签", label[:8].tolist())
+grid_figure(x_start[:32], nrow=16)
+
+# %% [markdown]
+# 图：32 张验证集里的数字。分辨率很低，但每一张都认得出。
+
+# %% [markdown]
+# ## 2　加噪：一步就能到任意一步
+#
+# 加噪过程每一步掺一点高斯噪声，走 $T$ 步。
+# 高斯噪声相加还是高斯噪声，所以不必真走：第 $t$ 步的图可以一次算出来，
+#
+# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon,\qquad \varepsilon\sim\mathcal N(0, I).$$
+#
+# $\bar\alpha_t$ 从接近 1 降到接近 0：图的份额越来越小，噪声的份额越来越大。
+# 下面载入一个随课程发布的训练好的模型，先只用它的噪声表。
+
+# %%
+model = load_pretrained("digits")
+steps = [0, 125, 250, 375, 500, 625, 750, 999]
+noise = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+frames = [model.q_sample(x_start[:3], torch.full((3,), t), noise) for t in steps]
+grid_figure(torch.stack(frames, 1).flatten(0, 1), nrow=len(steps))
+
+# %% [markdown]
+# 图：每行一个数字，从左到右 $t = 0, 125, \dots, 999$，用的是同一份噪声。
+# 到最右边，已经看不出原来是几。
+#
+# 两个系数的平方和是 1。所以只要原图的像素大致在单位尺度上，$x_t$ 也一直在单位尺度上，网络不必应付忽大忽小的输入。
+
+# %%
+signal, spread = model.sqrt_alphas_cumprod, model.sqrt_one_minus_alphas_cumprod
+check("两个系数的平方和恒为 1", signal**2 + spread**2, torch.ones(1000), atol=1e-6)
+check("第 999 步几乎没有原图了", signal[-1], 0.0, atol=1e-3)
+curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alpha_t}$": spread}, "$t$", "coefficient")
+
+# %% [markdown]
+# 图：实线是图的份额，虚线是噪声的份额。两条线在中间交叉，那里图与噪声各占一半。
+
+# %% [markdown]
+# ## 3　训练：猜出掺了什么
+#
+# 训练只做一件事：随机挑一步 $t$，造出 $x_t$，让网络从 $x_t$ 和 $t$ 猜出掺进去的东西。
+# 这里猜的是速度 $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$，它是图与噪声的一种组合；
+# 知道了 $v$，就能换回 $x_0$ 或 $\varepsilon$。为什么有三种猜法，第 4 章细讲。
+#
+# 损失就是猜测与真值之差的平方的平均。`DDPM` 是一个 `LightningModule`，训练循环交给 `Trainer`。
+
+# %%
+MAX_STEPS = 1000  # 约一分钟；改小可以先快速看一遍
+student = DDPM(**digits_model_config(MAX_STEPS))
+print(f"网络有 {sum(p.numel() for p in student.model.parameters()):,} 个参数")
+
+# %% [markdown]
+# 每 200 步停下来，用同一份起始噪声采 8 个样本存下来，训练完摆在一起看。
+# 采样用的是指数滑动平均（EMA）的权重，它比最新的权重平稳，第 7 章讲。
+
+# %%
+class Watch(pl.Callback):
+    """训练途中定期采样，不影响训练"""
+
+    def __init__(self):
+        self.frames = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if trainer.global_step % (MAX_STEPS // 5) == 0:
+            self.frames.append(fixed_noise_samples(module, 8, steps=20))
+
+
+watch = Watch()
+
+# %% [markdown]
+# 现在训练。进度条会显示当前的损失；想停就按工具栏的停止按钮，下面的单元照样能跑。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+trainer = pl.Trainer(
+    max_steps=MAX_STEPS, max_epochs=-1, accelerator="auto", gradient_clip_val=1.0, limit_val_batches=0,
+    callbacks=[watch, pl.callbacks.TQDMProgressBar(refresh_rate=20)],
+    logger=False, enable_checkpointing=False, enable_model_summary=False,
+)
+trainer.fit(student, data)
+
+# %%
+grid_figure(torch.cat(watch.frames or [fixed_noise_samples(student, 8, steps=20)]), nrow=8)
+
+# %% [markdown]
+# 图：从上到下，训练到 20%、40%、60%、80%、100% 时的样本；每一列的起始噪声相同。
+# 先有笔画，再有数字，最后笔画变得干净。
+#
+# 眼睛会骗人，所以再用一个数来量：Fréchet 距离，在一个小分类器的特征里比较“一批样本”与“一批真图”的分布，越小越好。
+# 单看一个数没有意义，要和两条参照线放在一起：真图对真图（再好也就这样），以及纯噪声（再差也就这样）。
+
+# %%
+score = DigitsFrechet()
+generator = torch.Generator().manual_seed(0)
+with student.eval().cpu().ema_scope():
+    samples = student.sample(1024, sampler="ddim", steps=25, generator=generator, progress=False)
+distance = score(samples)
+print("刚训练的模型明显好于噪声：", distance < score.ceiling() / 4)
+print("但还没有好过真图：", distance > score.floor())
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　纯噪声 {score.ceiling():.0f}")
+
+# %% [markdown]
+# 这个数随机器略有不同，所以上面一格不参与比对；它两边的参照线是固定的。
+
+# %% [markdown]
+# ## 4　采样：从噪声走回来
+#
+# 采样从纯噪声 $x_T\sim\mathcal N(0,I)$ 出发，反复做同一件事：猜出 $\hat x_0$，往它的方向退一小步。
+#
+# - **祖先采样**（ancestral）：每退一步，再掺一点新噪声。这是 DDPM 论文的做法。
+# - **DDIM**：不掺新噪声，走得更大步。起点定了，终点就定了。
+#
+# 两种方法用的是同一个训练好的网络。
+
+# %%
+def draw(sampler, steps, seed=1, **kwargs):
+    generator = torch.Generator().manual_seed(seed)
+    return model.sample(16, sampler=sampler, steps=steps, generator=generator, progress=False, **kwargs)
+
+
+ancestral, ddim = draw("ancestral", 100), draw("ddim", 25)
+grid_figure(torch.cat([ancestral, ddim]), nrow=16)
+
+# %% [markdown]
+# 图：上排是祖先采样 100 步，下排是 DDIM 25 步，都来自随课程发布的模型。步数只有四分之一，数字一样清楚。
+#
+# DDIM 没有随机性：同一个起点走两遍，结果完全相同。祖先采样则不同，即使起点相同，途中的噪声也会把它带到别处。
+
+# %%
+start = torch.randn(16, 1, 8, 8, generator=torch.Generator().manual_seed(2))
+check("DDIM：同一起点，同一结果", draw("ddim", 10, seed=1, x_T=start), draw("ddim", 10, seed=2, x_T=start), atol=0)
+gap = (draw("ancestral", 10, seed=1, x_T=start) - draw("ancestral", 10, seed=2, x_T=start)).abs().max()
+print("祖先采样：同一起点，不同结果", bool(gap > 0.1))
+
+# %% [markdown]
+# 再看一条轨迹。采样途中每一步都有一个“此刻的猜测” $\hat x_0$，用 `callback` 就能拿到。
+
+# %%
+trace = []
+draw("ddim", 12, callback=lambda t, x_t, x_recon: trace.append((x_t[3:4], x_recon[3:4])))
+x_row, recon_row = (torch.cat(row) for row in zip(*trace))
+grid_figure(torch.cat([x_row, recon_row]), nrow=12)
+
+# %% [markdown]
+# 图：上排是 $x_t$，下排是同一步的猜测 $\hat x_0$，从左到右去噪。
+# 猜测在头几步还很含糊，像是几个数字的平均；$x_t$ 越干净，猜测越肯定。
+
+# %% [markdown]
+# ## 5　一个滑块：`v_posterior`
+#
+# 祖先采样每一步掺多少新噪声？理论给出两个极端：
+#
+# - $\tilde\beta_t$：如果 $x_0$ 是确定的一个点，这个方差恰好对；
+# - $\beta_t$：如果 $x_0$ 本来就是标准高斯，这个方差恰好对。
+#
+# 真实数据在两者之间。`v_posterior`（记作 $v$）在两个方差之间线性混合：$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t$。
+
+# %%
+betas = model.exact_table("betas").numpy()
+low, mid, high = (torch.from_numpy(diffusion_tables(betas, v)["posterior_variance"]) for v in (0.0, 0.5, 1.0))
+check("v=0.5 是两端的平均", mid, 0.5 * (low + high), atol=1e-15)
+check("v=1 就是 β", high, model.exact_table("betas"), atol=1e-15)
+check("第 0 步、v=0 时方差为 0", low[0], 0.0, atol=0)
+
+# %% [markdown]
+# 走满 1000 步时，两个极端几乎一样，看不出差别。步子迈大了，差别才显出来。
+# 所以下面只走 10 步，并让所有的 $v$ 用同一份噪声，这样图里的变化只来自 $v$。
+# 先把 5 个 $v$ 的样本算好，拖动时就不必等。
+
+# %%
+kept = spaced_timesteps(1000, 10)
+chain = model.respaced(kept)
+grids = {}
+for v in (0.0, 0.25, 0.5, 0.75, 1.0):
+    generator = torch.Generator().manual_seed(4)
+    grids[v] = model.sample(256, steps=10, v_posterior=v, generator=generator, progress=False)
+
+# %%
+def draw_posterior(v):
+    beta = chain.exact_table("betas")
+    beta_tilde = beta * (1 - chain.exact_table("alphas_cumprod_prev")) / (1 - chain.exact_table("alphas_cumprod"))
+    return posterior_figure(beta_tilde, beta, v, grids[v][:24])
+
+
+panel = Panel(draw_posterior, v=slider(0.0, 0.0, 1.0, 0.25, "v_posterior"))
+panel
+
+# %% [markdown]
+# 面板：拖动滑块。左图的纵轴是对数刻度，实线 $\sigma_t^2$ 在 $\tilde\beta_t$（点线）与 $\beta_t$（虚线）之间移动；右图是对应的样本。
+# $v$ 越大，途中掺的噪声越多，步数这样少的时候，网络来不及把它们去干净，笔画就变脏。
+
+# %% [markdown]
+# 眼睛看到的，用 Fréchet 距离再量一遍：256 个样本，10 步。
+
+# %%
+distances = [score(grids[v]) for v in (0.0, 0.5, 1.0)]
+print("v 从 0 到 0.5 再到 1，离真图越来越远：", distances == sorted(distances))
+
+# %% [markdown]
+# ## 小结
+#
+# - 加噪有闭式：$x_t$ 一步就能算出来，所以训练时可以随机挑 $t$。
+# - 训练是一个回归问题：从 $x_t$ 猜出掺了什么。
+# - 采样是反复猜 $\hat x_0$、退一小步；祖先采样途中掺噪声，DDIM 不掺。
+# - `v_posterior` 决定掺多少。步数多时无所谓，步数少时要紧。
+#
+# ## 练习
+#
+# 1. ★ 把 `MAX_STEPS` 改成 300 再训练一次，Fréchet 距离变成多少？
+# 2. ★★ 用 `draw("ddim", steps)` 试 `steps = 2, 5, 10, 50`，从几步起数字才认得出？
+# 3. ★★ 给 `draw("ddim", 10, eta=1.0)`，结果更像上面哪一种 `v`？为什么？（提示：`ddpm_edu/ddim.py` 的注释）

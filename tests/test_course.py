@@ -1,0 +1,69 @@
+"""course.py：戳记、路径、帮助；真正的安装由 .ci/run 走一遍"""
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def course(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDPM_EDU_VENV", str(tmp_path / "环境 一"))
+    spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
+    commands = []
+
+    def fake_run(*command, **kwargs):
+        commands.append([str(c) for c in command])
+        return 0
+
+    monkeypatch.setattr(course, "run", fake_run)
+    course.ensure_environment(course.RUNTIME)
+    assert any("pip" in c and "install" in c for c in commands)
+    settings = json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
+    assert settings["@jupyterlab/translation-extension:plugin"]["locale"] == "zh_CN"
+    elsewhere = subprocess.run([course.PYTHON, "-c", "import ddpm_edu; print(ddpm_edu.__file__)"], cwd="/", capture_output=True, text=True)
+    assert elsewhere.stdout.strip() == str(ROOT / "ddpm_edu" / "__init__.py")
+    commands.clear()
+    course.ensure_environment(course.RUNTIME)
+    assert commands == []
+
+
+def test_interrupted_install_is_tried_again(course, monkeypatch):
+    monkeypatch.setattr(course, "run", lambda *command, **kwargs: 1 if "install" in command else 0)
+    with pytest.raises(SystemExit, match="PIP_INDEX_URL"):
+        course.ensure_environment(course.RUNTIME)
+    assert not list(course.VENV.glob(".installed-*"))
+
+
+def test_arguments_are_passed_on(course, monkeypatch):
+    commands = []
+    monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
+    monkeypatch.setattr(course, "run", lambda *command: commands.append(command) or 0)
+    course.lab(["--no-browser", "--port", "8899"])
+    assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and course.FIRST_NOTEBOOK in commands[-1]
+    course.test(["-k", "ema"])
+    assert commands[-1][-2:] == ("-k", "ema")
+    course.test([])
+    assert "--nbval" in commands[-1] and "tests" in commands[-2]
+
+
+def test_a_failing_half_fails_the_whole(course, monkeypatch):
+    monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
+    for failing in ("tests", "notebooks"):
+        monkeypatch.setattr(course, "run", lambda *command: int(command[-1] == failing))  # noqa: B023
+        assert course.test([]) == 1
+
+
+def test_without_a_command_the_usage_is_shown():
+    done = subprocess.run([sys.executable, str(ROOT / "course.py")], capture_output=True, text=True)
+    assert done.returncode == 1 and "course.py lab" in done.stderr
