@@ -35,7 +35,10 @@ def train_main(arguments):
 
     from .ddpm import DDPM
 
-    LightningCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, args=arguments, save_config_kwargs={"overwrite": True})
+    sys.argv[1:] = arguments
+    # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
+    LightningCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, parser_kwargs={"allow_abbrev": False},
+                 save_config_kwargs={"overwrite": True})
 
 
 def sample_main(arguments):

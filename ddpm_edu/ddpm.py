@@ -225,7 +225,7 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         with isolated_rng(self.seed, "train", self.batches_seen, self.global_rank, device=self.device):
             loss, losses = self.shared_step(batch)
         self.batches_seen += 1
-        if not math.isfinite(loss):
+        if not math.isfinite(loss.item()):
             raise FloatingPointError(
                 f"第 {self.global_step} 个优化步的损失是 {loss.item()}，训练已停下，权重没有被这一步改动；"
                 "检查数据里有没有 NaN，或调小 learning_rate、加上 gradient_clip_val=1.0"

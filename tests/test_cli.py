@@ -1,4 +1,5 @@
 """命令行：真的起一个进程来用"""
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def ddpm(*arguments, cwd):
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1", "HOME": str(cwd)}
-    import os
-
+    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-m", "ddpm_edu", *arguments], cwd=cwd, capture_output=True, text=True,
                           env={**os.environ, **environment})
 
