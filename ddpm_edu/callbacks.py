@@ -1,13 +1,48 @@
-"""训练时的回调：定期把样本画成 PNG"""
+"""训练时的回调：进度条，定期把样本画成 PNG"""
 import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
+from tqdm.auto import tqdm
 
 from .checks import check_int
 from .images import save_grid, to_pil
 
 log = logging.getLogger("ddpm_edu")
+
+
+class StepProgress(pl.callbacks.ProgressBar):
+    """一根按总优化步数走的进度条，显示损失与剩余时间；代替 Trainer 每轮一根的那种
+
+    需要 Trainer(max_steps=...)；续训时从已走的步数接着数
+    """
+
+    is_enabled = True
+
+    def on_train_start(self, trainer, pl_module):
+        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="训练", unit="步",
+                         disable=not self.is_enabled)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        ahead = trainer.global_step - self._bar.n
+        # 每 20 步刷新一次，免得拖慢小网络
+        if ahead >= 20 or trainer.global_step == trainer.max_steps:
+            self._bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
+            self._bar.update(ahead)
+
+    def on_train_end(self, trainer, pl_module):
+        self._bar.close()
+
+    def on_exception(self, trainer, pl_module, exception):
+        if hasattr(self, "_bar"):
+            self._bar.close()
+
+    def enable(self):
+        self.is_enabled = True
+
+    def disable(self):
+        self.is_enabled = False
 
 
 class SampleGrid(pl.Callback):
@@ -59,8 +94,6 @@ class SampleGrid(pl.Callback):
 
 def fixed_noise_samples(model, num_samples, steps, seed=0):
     """用 EMA 权重、固定的起始噪声采样：前后几张图可以直接比"""
-    import torch
-
     generator = torch.Generator().manual_seed(seed)
     with model.ema_scope():
         return model.sample(num_samples, steps=min(steps, model.num_timesteps), generator=generator, progress=False)

@@ -29,3 +29,8 @@ def test_unknown_name_lists_what_exists():
 
     with pytest.raises(AttributeError, match="DDPM"):
         ddpm_edu.DDMP  # noqa: B018
+
+
+def test_ruff_finds_nothing():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "."], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

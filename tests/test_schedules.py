@@ -5,7 +5,12 @@ from hypothesis import strategies as st
 
 from ddpm_edu import make_beta_schedule
 from ddpm_edu.schedules import (
-    SCHEDULES, alphas_cumprod, check_betas, rescale_linear_range, respaced_betas, spaced_timesteps,
+    SCHEDULES,
+    alphas_cumprod,
+    check_betas,
+    rescale_linear_range,
+    respaced_betas,
+    spaced_timesteps,
 )
 
 GOLDEN = {

@@ -7,7 +7,7 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule
-from ddpm_edu.callbacks import SampleGrid
+from ddpm_edu.callbacks import SampleGrid, StepProgress
 from ddpm_edu.checkpoint import load_checkpoint
 
 from .conftest import tiny_ddpm, tiny_unet
@@ -183,6 +183,15 @@ def test_a_checkpoint_saved_inside_the_ema_scope_holds_raw_weights(tmp_path):
     with model.ema_scope():
         trainer.save_checkpoint(tmp_path / "a.ckpt")
     assert fingerprint(DDPM.load_from_checkpoint(tmp_path / "a.ckpt")) == raw
+
+
+def test_step_progress_counts_optimizer_steps(tmp_path, capsys):
+    fit(model_for_training(), 6, tmp_path, callbacks=[StepProgress()], enable_progress_bar=True, accumulate_grad_batches=2)
+    assert "6/6" in capsys.readouterr().err
+    quiet = StepProgress()
+    quiet.disable()
+    fit(model_for_training(), 2, tmp_path, callbacks=[quiet], enable_progress_bar=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_bf16_training_keeps_a_float32_ema(tmp_path):

@@ -38,11 +38,20 @@ def execute(notebook):
                    resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if is_lasting(cell, output)]
         for output in cell.get("outputs", []):
-            if "image/png" in output.get("data", {}):
-                output["data"].pop(WIDGET_VIEW, None)
+            # 面板留下静态图，重新运行之后才有滑块
+            output.get("data", {}).pop(WIDGET_VIEW, None)
             output.get("metadata", {}).clear()
     return notebook
+
+
+def is_lasting(cell, output):
+    """进度条只属于运行的那一刻，不存"""
+    bar_widget = WIDGET_VIEW in output.get("data", {}) and "image/png" not in output["data"]
+    bar_text = output.get("name") == "stderr" and "NBVAL_IGNORE_OUTPUT" in cell.source
+    return not (bar_widget or bar_text)
 
 
 def build(path):

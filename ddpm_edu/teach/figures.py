@@ -69,7 +69,7 @@ def posterior_figure(beta_tilde, beta, v, images):
     left.plot(steps, beta_tilde[1:], color=GRAY, linestyle=":", label=r"$\tilde\beta_t$")
     left.plot(steps, sigma2[1:], color=ORANGE, linewidth=2, label=r"$\sigma_t^2$")
     left.set_yscale("log")
-    left.set_xlabel("$t$")
+    left.set_xlabel("$t$ (short chain)")
     left.set_title(f"v_posterior = {v:.2f}", fontsize=10)
     left.legend(frameon=False, fontsize=9, loc="lower right")
     show_grid(right, images, nrow=6)

@@ -19,7 +19,7 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
-from ddpm_edu.callbacks import fixed_noise_samples
+from ddpm_edu.callbacks import StepProgress, fixed_noise_samples
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.metrics import DigitsFrechet
 from ddpm_edu.recipes import digits_model_config
@@ -92,11 +92,12 @@ curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alp
 
 # %%
 MAX_STEPS = 1000  # 约一分钟；改小可以先快速看一遍
+torch.manual_seed(0)
 student = DDPM(**digits_model_config(MAX_STEPS))
 print(f"网络有 {sum(p.numel() for p in student.model.parameters()):,} 个参数")
 
 # %% [markdown]
-# 每 200 步停下来，用同一份起始噪声采 8 个样本存下来，训练完摆在一起看。
+# 走到第 20、50、100、300 步和最后一步时，用同一份起始噪声采 8 个样本存下来，训练完摆在一起看。
 # 采样用的是指数滑动平均（EMA）的权重，它比最新的权重平稳，第 7 章讲。
 
 # %%
@@ -107,20 +108,20 @@ class Watch(pl.Callback):
         self.frames = []
 
     def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
-        if trainer.global_step % (MAX_STEPS // 5) == 0:
+        if trainer.global_step in (20, 50, 100, 300, MAX_STEPS):
             self.frames.append(fixed_noise_samples(module, 8, steps=20))
 
 
 watch = Watch()
 
 # %% [markdown]
-# 现在训练。进度条会显示当前的损失；想停就按工具栏的停止按钮，下面的单元照样能跑。
+# 现在训练。进度条显示走了几步、当前的损失和剩余时间；想停就按工具栏的停止按钮，下面的单元照样能跑。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
 trainer = pl.Trainer(
     max_steps=MAX_STEPS, max_epochs=-1, accelerator="auto", gradient_clip_val=1.0, limit_val_batches=0,
-    callbacks=[watch, pl.callbacks.TQDMProgressBar(refresh_rate=20)],
+    callbacks=[watch, StepProgress()],
     logger=False, enable_checkpointing=False, enable_model_summary=False,
 )
 trainer.fit(student, data)
@@ -129,8 +130,8 @@ trainer.fit(student, data)
 grid_figure(torch.cat(watch.frames or [fixed_noise_samples(student, 8, steps=20)]), nrow=8)
 
 # %% [markdown]
-# 图：从上到下，训练到 20%、40%、60%、80%、100% 时的样本；每一列的起始噪声相同。
-# 先有笔画，再有数字，最后笔画变得干净。
+# 图：从上到下，训练到第 20、50、100、300、1000 步时的样本；每一列的起始噪声相同。
+# 先是一团雾，再有笔画的影子，然后有了数字，最后笔画变得干净。
 #
 # 眼睛会骗人，所以再用一个数来量：Fréchet 距离，在一个小分类器的特征里比较“一批样本”与“一批真图”的分布，越小越好。
 # 单看一个数没有意义，要和两条参照线放在一起：真图对真图（再好也就这样），以及纯噪声（再差也就这样）。
