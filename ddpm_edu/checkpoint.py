@@ -151,11 +151,10 @@ def check_compatible(model, checkpoint, source):
         raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造，或用 load_only_unet=True 只取网络")
 
 
-def load_strictly(module, states, ignore_keys, source, optional=()):
-    """逐键核对后载入；缺的、多的、形状不对的、含 NaN 的都是错误，除非名字以 ignore_keys 之一开头
+def matching_states(module, states, source, ignore_keys=(), optional=()):
+    """逐键核对，返回可以放心载入的权重；缺的、多的、形状不对的、含 NaN 的都是错误，除非名字以 ignore_keys 之一开头
 
-    optional : 可以缺的键前缀
-    返回     : 真正载入的键
+    optional : 可以缺的键前缀；异常：CheckpointError，列出个数与前几个名字
     """
     if isinstance(ignore_keys, str) or not all(isinstance(k, str) for k in ignore_keys):
         fail("ignore_keys", "键前缀的列表", ignore_keys, '只有一个时写 ["前缀"]', TypeError)
@@ -164,23 +163,18 @@ def load_strictly(module, states, ignore_keys, source, optional=()):
         if not any(key.startswith(prefix) for key in (*states, *own)):
             fail("ignore_keys", "每个前缀都能匹配到键", prefix, f"文件里的键如 {sorted(states)[:3]}")
     skipped = tuple(ignore_keys)
-    states = {k: v for k, v in states.items() if not k.startswith(skipped)} if skipped else dict(states)
-    tables = set(getattr(module, "exact_table_names", tuple)())
-    partial_ema = any(key.startswith("model_ema.") for key in states)
-    may_miss = (*skipped, *(o for o in optional if not (partial_ema and o == "model_ema.")))
+    states = {key: value for key, value in states.items() if not key.startswith(skipped)}
+    tables = module.exact_table_names()
+    may_miss = (*skipped, *optional)
     problems = {
-        "缺少": [k for k in own if k not in states and not (may_miss and k.startswith(may_miss))],
+        "缺少": [k for k in own if k not in states and not k.startswith(may_miss)],
         "多出": [k for k in states if k not in own and k not in tables],
         "形状不符": [k for k, v in states.items() if k in own and k not in tables and v.shape != own[k].shape],
         "含 NaN 或无穷": [k for k, v in states.items() if v.is_floating_point() and not v.isfinite().all()],
     }
     if found := [f"{what} {len(keys)} 个（{', '.join(keys[:3])}）" for what, keys in problems.items() if keys]:
         raise CheckpointError(f"{source} 的权重与模型对不上：{'；'.join(found)}。确实不需要的，把前缀写进 ignore_keys")
-    try:
-        module.load_state_dict(states, strict=False)
-    except RuntimeError as error:
-        raise CheckpointError(f"{source} 与模型对不上：{error}") from None
-    return list(states)
+    return states
 
 
 def install_safe_io(trainer):

@@ -11,7 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoint import check_compatible, clean_state_dict, install_safe_io, load_checkpoint, load_strictly, plain
+from .checkpoint import (
+    CheckpointError,
+    check_compatible,
+    clean_state_dict,
+    install_safe_io,
+    load_checkpoint,
+    matching_states,
+    plain,
+)
 from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
 from .conditioning import as_condition, condition_keys, drop_condition
 from .ema import LitEma
@@ -312,14 +320,18 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
             states = {key: value for key, value in states.items() if key.startswith("model.")}
         else:
             check_compatible(self, checkpoint, path)
-        loaded = load_strictly(self, states, ignore_keys, path, self._optional_keys(only_model))
-        if self.use_ema and not any(key.startswith("model_ema.") for key in loaded):
+        has_ema = any(key.startswith("model_ema.") and not key.startswith(tuple(ignore_keys)) for key in states)
+        # 可以缺的：能从构造参数算出的表，以及可以重新开始的 EMA；EMA 要么整个没有，要么齐全
+        optional = [*self.exact_table_names(), *([] if has_ema else ["model_ema."])]
+        if only_model or not self.learn_logvar:
+            optional.append("logvar")
+        states = matching_states(self, states, path, ignore_keys, optional)
+        try:
+            self.load_state_dict(states, strict=False)
+        except RuntimeError as error:
+            raise CheckpointError(f"{path} 与模型对不上：{error}") from None
+        if self.use_ema and not has_ema:
             self.model_ema.reset_to(self.model)
-
-    def _optional_keys(self, only_model):
-        """文件里可以没有的键：能从构造参数算出的表，以及可以重新开始的 EMA"""
-        fixed = () if self.learn_logvar and not only_model else ("logvar",)
-        return (*self.exact_table_names(), *fixed, "model_ema.")
 
     def on_save_checkpoint(self, checkpoint):
         checkpoint["batches_seen"] = self.batches_seen
@@ -327,7 +339,7 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
     def on_load_checkpoint(self, checkpoint):
         check_compatible(self, checkpoint, "检查点")
         self.batches_seen = checkpoint.get("batches_seen", 0)
-        checkpoint["state_dict"] = clean_state_dict(checkpoint["state_dict"])
+        checkpoint["state_dict"] = matching_states(self, clean_state_dict(checkpoint["state_dict"]), "检查点")
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path, map_location=None, **overrides):

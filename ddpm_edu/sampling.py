@@ -104,7 +104,7 @@ class Sampling:
     @torch.no_grad()
     def denoise_loop(self, shape, timesteps, step, return_intermediates=False, *, cond=None, guidance_scale=1.0,
                      x_T=None, generator=None, progress=None, callback=None):
-        """两种采样共用的循环：从 timesteps 的最后一步走到第一步
+        """两种采样共用的循环：从 timesteps 的最后一步走到第一步，途中是 eval 模式
 
         step     : step(i, x, t, x_recon, noise) → 下一个 x；noise() 抽一份新噪声
         callback : 每步调用 callback(t, x_t, x_recon)，画轨迹用
@@ -112,14 +112,15 @@ class Sampling:
         x = self.starting_noise(shape, x_T, generator)
         keep_every = max(1, self.log_every_t * len(timesteps) // self.num_timesteps)
         intermediates = [x]
-        for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
-            t = torch.full(shape[:1], int(timesteps[i]), device=x.device)
-            x_recon = self.predict_start(x, t, self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
-            if callback is not None:
-                callback(int(timesteps[i]), x, x_recon)
-            x = step(i, x, t, x_recon, lambda: randn(x.shape, x.dtype, x.device, generator))  # noqa: B023
-            if i % keep_every == 0 or i == len(timesteps) - 1:
-                intermediates.append(x)
+        with evaluating(self):
+            for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
+                t = torch.full(shape[:1], int(timesteps[i]), device=x.device)
+                x_recon = self.predict_start(x, t, self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
+                if callback is not None:
+                    callback(int(timesteps[i]), x, x_recon)
+                x = step(i, x, t, x_recon, lambda: randn(x.shape, x.dtype, x.device, generator))  # noqa: B023
+                if i % keep_every == 0 or i == len(timesteps) - 1:
+                    intermediates.append(x)
         return (x, intermediates) if return_intermediates else x
 
     def starting_noise(self, shape, x_T, generator):
@@ -160,10 +161,9 @@ class Sampling:
         shape = (batch_size, self.channels, self.image_size, self.image_size)
         shared = dict(cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator, progress=progress,
                       callback=callback)
-        with evaluating(self):
-            if sampler == "ddim":
-                return self.ddim_sample_loop(shape, return_intermediates, steps=steps, eta=eta, **shared)
-            return self.p_sample_loop(shape, return_intermediates, steps=steps, v_posterior=v_posterior, **shared)
+        if sampler == "ddim":
+            return self.ddim_sample_loop(shape, return_intermediates, steps=steps, eta=eta, **shared)
+        return self.p_sample_loop(shape, return_intermediates, steps=steps, v_posterior=v_posterior, **shared)
 
 
 def posterior_step(chain, x_recon, x, t, noise):

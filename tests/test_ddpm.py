@@ -277,7 +277,7 @@ def test_sampling_turns_dropout_off_and_puts_the_mode_back():
     model = tiny_ddpm(tiny_unet(dropout=0.9)).train()
     randomize(model.model)
     model.model.diffusion_model.middle_block.eval()
-    g = [model.sample(1, steps=4, generator=torch.Generator().manual_seed(0), progress=False) for _ in range(2)]
+    g = [model.p_sample_loop((1, 1, 8, 8), steps=4, generator=torch.Generator().manual_seed(0), progress=False) for _ in range(2)]
     assert torch.equal(*g)
     assert model.training and not model.model.diffusion_model.middle_block.training
 

@@ -8,7 +8,7 @@ import torch
 
 from ddpm_edu import DDPM, DigitsDataModule
 from ddpm_edu.callbacks import SampleGrid, StepProgress
-from ddpm_edu.checkpoint import load_checkpoint
+from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
 
 from .conftest import tiny_ddpm, tiny_unet
 
@@ -85,7 +85,7 @@ def test_training_really_learns(straight):
     losses = []
     for model in (fresh, straight[2].eval()):
         torch.manual_seed(0)
-        losses.append(float(model.shared_step(batch)[0]))
+        losses.append(model.shared_step(batch)[0].item())
     assert losses[1] < 0.95 * losses[0]
 
 
@@ -183,6 +183,13 @@ def test_a_checkpoint_saved_inside_the_ema_scope_holds_raw_weights(tmp_path):
     with model.ema_scope():
         trainer.save_checkpoint(tmp_path / "a.ckpt")
     assert fingerprint(DDPM.load_from_checkpoint(tmp_path / "a.ckpt")) == raw
+
+
+def test_resuming_into_another_model_says_what_differs(tmp_path):
+    fit(model_for_training(), 1, tmp_path).save_checkpoint(tmp_path / "a.ckpt")
+    for other, words in ((dict(use_ema=False), "多出.*model_ema"), (dict(timesteps=40), "timesteps"), (dict(parameterization="v"), "parameterization")):
+        with pytest.raises(CheckpointError, match=words):
+            fit(model_for_training(**other), 2, tmp_path, ckpt=str(tmp_path / "a.ckpt"))
 
 
 def test_step_progress_counts_optimizer_steps(tmp_path, capsys):
