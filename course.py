@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("DDPM_EDU_VENV", ROOT / ".venv"))
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 RUNTIME, TESTING = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
-FIRST_NOTEBOOK = Path("notebooks") / "00_quickstart.ipynb"
+FIRST_PAGE = "/lab/tree/notebooks/00_quickstart.ipynb"
 LAB_SETTINGS = {
     "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
@@ -65,7 +65,8 @@ def make_package_importable():
 def lab(arguments):
     ensure_environment(RUNTIME)
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    return run(PYTHON, "-m", "jupyterlab", FIRST_NOTEBOOK, *as_root, *arguments)
+    opening = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={FIRST_PAGE}"]
+    return run(PYTHON, "-m", "jupyterlab", *opening, *as_root, *arguments)
 
 
 def test(arguments):

@@ -135,6 +135,8 @@ def verify_digest(path):
 
 def clean_state_dict(state_dict):
     """去掉 torch.compile 与 DataParallel 加的前缀 _orig_mod. / module."""
+    if not isinstance(state_dict, Mapping) or not all(isinstance(v, torch.Tensor) for v in state_dict.values()):
+        raise CheckpointError("检查点里的 state_dict 应为 {键: 张量}；请确认它是模型的检查点")
     cleaned = {}
     for key, value in state_dict.items():
         key = key.replace("_orig_mod.", "")

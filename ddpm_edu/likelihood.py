@@ -3,7 +3,7 @@ import math
 
 import torch
 
-from .checks import check_choice
+from .checks import check_choice, check_int
 from .conditioning import as_condition
 from .gaussian import kl_constants
 from .randomness import randn
@@ -17,16 +17,16 @@ def prior_kl(diffusion, x_start):
     return kl.flatten(1).mean(1)
 
 
-def discretized_gaussian_nll(x, mean, log_variance):
-    """L_0：像素 x = k/127.5 - 1 落在自己那一格里的负对数概率，两端的格子开到无穷
+def discretized_gaussian_nll(x, mean, log_variance, levels=256):
+    """L_0：像素落在自己那一格里的负对数概率，两端的格子开到无穷
 
-    x, mean      : 同形状；log_variance：浮点数
-    返回          : 与 x 同形状，单位 nats；256 格的概率之和为 1
-    来源          : Ho 2020 式 (13)
+    x, mean      : 同形状，x 取 [-1, 1] 上等距的 levels 个值；log_variance：浮点数
+    返回          : 与 x 同形状，单位 nats；levels 格的概率之和为 1
+    来源          : Ho 2020 式 (13)，那里 levels=256
     """
-    sigma = math.exp(0.5 * log_variance)
-    upper = torch.where(x > 0.999, torch.inf, (x - mean + 1 / 255) / sigma)
-    lower = torch.where(x < -0.999, -torch.inf, (x - mean - 1 / 255) / sigma)
+    sigma, half = math.exp(0.5 * log_variance), 1 / (levels - 1)
+    upper = torch.where(x > 1 - half, torch.inf, (x - mean + half) / sigma)
+    lower = torch.where(x < half - 1, -torch.inf, (x - mean - half) / sigma)
     # 右尾相减会丢光有效数字，翻到左尾再减
     flip = lower > 0
     upper, lower = torch.where(flip, -lower, upper), torch.where(flip, -upper, lower)
@@ -34,20 +34,21 @@ def discretized_gaussian_nll(x, mean, log_variance):
     return -(log_upper + torch.log(-torch.expm1((log_lower - log_upper).clamp(max=-1e-300))))
 
 
-def gaussian_nll(x, mean, log_variance):
-    """连续数据的 L_0：高斯密度的负对数，单位 nats"""
+def gaussian_nll(x, mean, log_variance, levels=None):
+    """连续数据的 L_0：高斯密度的负对数，单位 nats；连续数据没有 levels"""
     return 0.5 * (math.log(2 * math.pi) + log_variance + (x - mean) ** 2 * math.exp(-log_variance))
 
 
 @torch.no_grad()
-def vlb_terms(model, x_start, *, decoder="discrete", cond=None, generator=None):
+def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, generator=None):
     """变分下界的每一项：[L_0, L_1, ..., L_{T-1}, L_T]，(B, T+1) float64，单位 nats/dim
 
     x_start : (B, C, H, W)，[-1, 1]；x_t 各抽一次，所以是无偏估计
-    decoder : discrete（256 级像素）或 gaussian（连续数据）
+    decoder : discrete（levels 级像素；8 位图 256 级，digits 是 17 级）或 gaussian（连续数据）
     来源    : Ho 2020 式 (5)
     """
     check_choice("decoder", decoder, ("discrete", "gaussian"))
+    check_int("levels", levels, 2)
     cond = as_condition(cond, model.conditioning_key, len(x_start))
     constants = kl_constants(model.exact_table("betas").numpy(), model.v_posterior)
     coef1 = model.exact_table("posterior_mean_coef1")
@@ -61,7 +62,7 @@ def vlb_terms(model, x_start, *, decoder="discrete", cond=None, generator=None):
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond).double()
             if t == 0:
                 # 第 0 步的后验均值就是 x̂0（c1=1, c2=0）
-                term = nll(x_start.double(), x_recon, float(log_variance[0]))
+                term = nll(x_start.double(), x_recon, float(log_variance[0]), levels)
             else:
                 weight = float(coef1[t] ** 2 / (2 * log_variance[t].exp()))
                 term = constants[t] + weight * (x_start.double() - x_recon) ** 2
@@ -69,6 +70,6 @@ def vlb_terms(model, x_start, *, decoder="discrete", cond=None, generator=None):
     return torch.stack([*terms, prior_kl(model, x_start)], dim=1)
 
 
-def bits_per_dim(model, x_start, *, decoder="discrete", cond=None, generator=None):
-    """整条下界，单位 bits/dim，(B,)；越小越好"""
-    return vlb_terms(model, x_start, decoder=decoder, cond=cond, generator=generator).sum(1) / math.log(2)
+def bits_per_dim(model, x_start, **kwargs):
+    """整条下界，单位 bits/dim，(B,)；越小越好。参数同 vlb_terms"""
+    return vlb_terms(model, x_start, **kwargs).sum(1) / math.log(2)

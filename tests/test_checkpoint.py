@@ -84,6 +84,13 @@ def test_nan_weights_are_refused(tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
+@pytest.mark.parametrize("content", [{"state_dict": 5}, {"state_dict": {"a": 1}}, {"epoch": 3}])
+def test_a_checkpoint_without_weights_is_explained(content, tmp_path):
+    save_checkpoint(content, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="state_dict"):
+        tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
+
+
 def test_every_bit_flip_and_truncation_is_refused(tmp_path):
     path = tmp_path / "a.ckpt"
     save_checkpoint({"x": torch.randn(50), "y": {"z": 1}}, path)

@@ -50,7 +50,8 @@ def test_arguments_are_passed_on(course, monkeypatch):
     monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
     monkeypatch.setattr(course, "run", lambda *command: commands.append(command) or 0)
     course.lab(["--no-browser", "--port", "8899"])
-    assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and course.FIRST_NOTEBOOK in commands[-1]
+    assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and any(str(part).endswith(course.FIRST_PAGE) for part in commands[-1])
+    assert (ROOT / course.FIRST_PAGE.removeprefix("/lab/tree/")).exists()
     course.test(["-k", "ema"])
     assert commands[-1][-2:] == ("-k", "ema")
     course.test([])

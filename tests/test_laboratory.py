@@ -122,10 +122,19 @@ def test_vlb_terms_have_one_column_per_step_and_one_for_the_prior():
     assert float(terms[0, -1]) == pytest.approx(0.5 * (-cumprod - math.log(1 - cumprod)), rel=1e-9)
 
 
+def test_the_bin_probability_is_the_difference_of_two_normal_cdfs():
+    # x = 101/127.5 - 1、μ = -0.2、σ = 0.05，由 math.erf 直接算
+    x, cdf = 101 / 127.5 - 1, lambda z: 0.5 * (1 + math.erf(z / math.sqrt(2)))
+    want = cdf((x + 0.2 + 1 / 255) / 0.05) - cdf((x + 0.2 - 1 / 255) / 0.05)
+    got = discretized_gaussian_nll(torch.tensor(x).double(), torch.tensor(-0.2).double(), 2 * math.log(0.05))
+    assert math.exp(-got) == pytest.approx(want, rel=1e-6)
+
+
 @pytest.mark.parametrize("log_variance", [-12.0, -4.0, 0.0])
 @pytest.mark.parametrize("mean", [-1.3, 0.0, 0.999])
-def test_the_256_bins_of_the_decoder_sum_to_one(mean, log_variance):
-    x = torch.arange(256, dtype=torch.float64) / 127.5 - 1
-    p = torch.exp(-discretized_gaussian_nll(x, torch.full_like(x, mean), log_variance))
+@pytest.mark.parametrize("levels", [17, 256])
+def test_the_bins_of_the_decoder_sum_to_one(mean, log_variance, levels):
+    x = 2 * torch.arange(levels, dtype=torch.float64) / (levels - 1) - 1
+    p = torch.exp(-discretized_gaussian_nll(x, torch.full_like(x, mean), log_variance, levels))
     assert float(p.sum()) == pytest.approx(1.0, abs=1e-9)
     assert torch.isfinite(p).all()

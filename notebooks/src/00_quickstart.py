@@ -228,7 +228,7 @@ for v in (0.0, 0.25, 0.5, 0.75, 1.0):
 # %%
 def draw_posterior(v):
     beta = chain.exact_table("betas")
-    beta_tilde = beta * (1 - chain.exact_table("alphas_cumprod_prev")) / (1 - chain.exact_table("alphas_cumprod"))
+    beta_tilde = chain.exact_table("posterior_variance")  # 这条短链的 v 是 0
     return posterior_figure(beta_tilde, beta, v, grids[v][:24])
 
 
