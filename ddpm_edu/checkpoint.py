@@ -144,13 +144,21 @@ def clean_state_dict(state_dict):
     return cleaned
 
 
-def check_compatible(model, checkpoint, source):
-    """检查点与模型的 T、噪声表、参数化须一致；不一致时列出每一项"""
+def check_compatible(model, checkpoint, source, only_model=False):
+    """检查点与模型的 T、噪声表、参数化须一致；只取网络时，参数化一致就行。不一致时列出每一项"""
     saved, own = checkpoint.get("hyper_parameters", {}), model.hparams
-    fields = ("timesteps", "beta_schedule", "parameterization")
+    if not isinstance(saved, Mapping):
+        raise CheckpointError(f"{source} 的 hyper_parameters 应为字典，得到 {saved!r}；请确认它是模型的检查点")
+    fields = ("parameterization",) if only_model else ("timesteps", "beta_schedule", "parameterization")
     odd = [f"{f}：文件 {saved[f]!r}，这里 {own[f]!r}" for f in fields if f in saved and saved[f] != own[f]]
     if odd:
-        raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造，或用 load_only_unet=True 只取网络")
+        raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造")
+
+
+def check_ignore_keys(ignore_keys):
+    """ignore_keys 须是非空字符串的列表或元组"""
+    if not isinstance(ignore_keys, (list, tuple)) or not all(isinstance(k, str) and k for k in ignore_keys):
+        fail("ignore_keys", "键前缀的列表", ignore_keys, '只有一个时写 ["前缀"]', TypeError)
 
 
 def matching_states(module, states, source, ignore_keys=(), optional=()):
@@ -158,8 +166,6 @@ def matching_states(module, states, source, ignore_keys=(), optional=()):
 
     optional : 可以缺的键前缀；异常：CheckpointError，列出个数与前几个名字
     """
-    if isinstance(ignore_keys, str) or not all(isinstance(k, str) for k in ignore_keys):
-        fail("ignore_keys", "键前缀的列表", ignore_keys, '只有一个时写 ["前缀"]', TypeError)
     own = module.state_dict()
     for prefix in ignore_keys:
         if not any(key.startswith(prefix) for key in (*states, *own)):

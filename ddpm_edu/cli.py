@@ -42,7 +42,7 @@ def train_main(arguments):
 
 
 def sample_main(arguments):
-    parser = argparse.ArgumentParser("python -m ddpm_edu sample", description="从检查点生成一格图像")
+    parser = argparse.ArgumentParser("python -m ddpm_edu sample", description="从检查点生成一格图像", allow_abbrev=False)
     parser.add_argument("--ckpt", required=True, help=f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED_NAMES)}）")
     parser.add_argument("--out", required=True, help="输出的 PNG 文件")
     parser.add_argument("-n", "--num", type=int, default=64, help="几张（默认 64）")
@@ -53,7 +53,7 @@ def sample_main(arguments):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--raw", action="store_true", help="用原权重而不是 EMA 权重")
     parser.add_argument("--scale", type=int, default=4, help="放大的整数倍数（默认 4）")
-    parser.add_argument("--device", default="auto", help="auto / cpu / cuda")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     options = parser.parse_args(arguments)
     check_int("--seed", options.seed, 0, 2**63 - 1)
     check_int("--num", options.num, 1)
@@ -99,7 +99,7 @@ def main(arguments=None):
             sample_main(arguments[1:])
         else:
             train_main(resolve_config(arguments))
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         print(f"错误：{error}", file=sys.stderr)
         return 2
     return 0

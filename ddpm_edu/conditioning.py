@@ -45,6 +45,10 @@ def as_condition(cond, conditioning_key, batch_size):
             if not isinstance(part, torch.Tensor) or part.shape[:1] != (batch_size,):
                 got = tuple(part.shape) if isinstance(part, torch.Tensor) else part
                 fail(f"cond[{name!r}]", f"第一维为 {batch_size} 的张量", got)
+            if name == "c_adm" and (part.ndim != 1 or part.is_floating_point()):
+                fail(f"cond[{name!r}]", f"形状 ({batch_size},) 的整数张量（类别）", (tuple(part.shape), part.dtype))
+            if name != "c_adm" and not part.is_floating_point():
+                fail(f"cond[{name!r}]", "浮点张量", part.dtype)
         ready[name] = parts[0] if name == "c_adm" else parts
     return ready
 

@@ -18,7 +18,7 @@ def get_class(target, kinds, name="target"):
     module_name, _, class_name = target.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         fail(name, "能导入的类", target, f"导入时的错误是 {error}；检查拼写和当前环境")
     if not isinstance(found, type) or not issubclass(found, tuple(kinds)):
         allowed = " / ".join(f"{k.__module__}.{k.__qualname__}" for k in kinds)
@@ -40,7 +40,7 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     if extra := sorted(set(config) - {"target", "params"}):
         fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
     cls = get_class(config["target"], kinds or default_kinds(), f"{name}.target")
-    params = config.get("params") or {}
+    params = {} if config.get("params") is None else config["params"]
     if not isinstance(params, Mapping):
         fail(f"{name}.params", "字典", params, error=TypeError)
     try:
@@ -76,7 +76,7 @@ def count_params(model, verbose=False):
     """数一数 nn.Module 的参数
 
     verbose : 为真时打印逐个子模块的表
-    返回    : ParamCount，可当整数用；共享的参数只数一次
+    返回    : ParamCount，可当整数用；共享的参数只数一次。DDPM 里 EMA 的影子也算，见 by_module
     """
     seen, by_module = set(), {}
     for name, parameter in model.named_parameters():

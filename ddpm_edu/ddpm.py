@@ -11,22 +11,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoint import (
-    CheckpointError,
-    check_compatible,
-    clean_state_dict,
-    install_safe_io,
-    load_checkpoint,
-    matching_states,
-    plain,
-)
+from .checkpoint import check_ignore_keys, install_safe_io, plain
 from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
 from .conditioning import as_condition, condition_keys, drop_condition
 from .ema import LitEma
 from .gaussian import GaussianDiffusion
 from .images import log_images
-from .inputs import check_network, coordinate_channels, read_image, read_tensor, warn_unsuitable_schedule
+from .inputs import check_network, check_sample, coordinate_channels, read_image, read_tensor, warn_unsuitable_schedule
 from .optim import make_optimizer, make_scheduler, with_monitor
+from .persistence import Persistence
 from .randomness import isolated_rng
 from .sampling import Sampling
 from .wrapper import DiffusionWrapper
@@ -34,7 +27,7 @@ from .wrapper import DiffusionWrapper
 log = logging.getLogger("ddpm_edu")
 
 
-class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
+class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
     """去噪扩散概率模型（Ho 2020），可用 Trainer.fit 训练
 
     前 27 个参数的名字、次序与默认值同参考实现，逐个讲解见第 1 章；之后的只能按关键字给：
@@ -91,6 +84,7 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         given_betas = given_betas.tolist() if hasattr(given_betas, "tolist") else plain(given_betas)
         super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
                          parameterization)
+        timesteps = self.num_timesteps
         self.save_hyperparameters(ignore=["ckpt_path", "ignore_keys", "load_only_unet"])
 
         self.loss_type = check_choice("loss_type", loss_type, ("l1", "l2"))
@@ -131,11 +125,15 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         self.model = DiffusionWrapper(unet_config, conditioning_key)
         self.conditioning_key = conditioning_key
         self.cond_keys = condition_keys(conditioning_key, cond_key)
+        if self.cond_drop_prob and conditioning_key is None:
+            fail("cond_drop_prob", " 0（没有 conditioning_key，没有条件可丢）", cond_drop_prob)
         check_network(self)
         warn_unsuitable_schedule(self)
+        check_float("ema_decay", ema_decay, 0, 1)
         if self.use_ema:
-            self.model_ema = LitEma(self.model, check_float("ema_decay", ema_decay, 0, 1))
+            self.model_ema = LitEma(self.model, ema_decay)
         check_bool("load_only_unet", load_only_unet)
+        check_ignore_keys(ignore_keys)
         if ckpt_path is not None:
             self.init_from_ckpt(ckpt_path, ignore_keys, only_model=load_only_unet)
         elif load_only_unet or ignore_keys:
@@ -161,6 +159,7 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
 
     def get_loss(self, pred, target, mean=True):
         """按 loss_type 算 l1 或 l2；mean=False 时不求平均，形状同 pred"""
+        self.check_like(pred=pred, target=target)
         loss = F.l1_loss if self.loss_type == "l1" else F.mse_loss
         return loss(pred, target, reduction="mean" if mean else "none")
 
@@ -170,6 +169,7 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         x_start : (B, C, H, W)，[-1, 1]；t : (B,) int64
         返回    : (loss, 字典)，键为 {train|val}/loss_simple、loss_vlb、loss
         """
+        check_sample("x_start", x_start, self.channels, self.image_size)
         noise = self.like(x_start, noise, generator)
         x_t = self.q_sample(x_start, t, noise)
         model_out = self.apply_model(x_t, t, as_condition(cond, self.conditioning_key, x_start.shape[0]))
@@ -195,10 +195,12 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
         return self.p_losses(x, self.draw_t(x, generator), cond=cond, generator=generator)
 
     def draw_t(self, x, generator=None):
-        """一批步号 (B,) int64，边缘分布都是 0..T-1 上的均匀分布"""
+        """一批步号 (B,) int64，每个都在 0..T-1 上均匀；stratified 时一批之内铺得更匀"""
         u = torch.rand(x.shape[0], device=x.device, generator=generator)
         if self.t_sampling == "stratified":
-            u = (torch.arange(x.shape[0], device=x.device) + u) / x.shape[0]
+            # 打乱次序，免得某个位置的样本总分到同一段 t
+            order = torch.rand(x.shape[0], device=x.device, generator=generator).argsort()
+            u = (order + u) / x.shape[0]
         return (u * self.num_timesteps).long().clamp_(max=self.num_timesteps - 1)
 
     # ---- 数据入口 ----
@@ -298,59 +300,6 @@ class DDPM(Sampling, GaussianDiffusion, pl.LightningModule):
                 "monitor": self.monitor,
             },
         }
-
-    # ---- 检查点 ----
-
-    def state_dict(self, *args, **kwargs):
-        """权重字典；在 ema_scope 里取也是原权重"""
-        states = super().state_dict(*args, **kwargs)
-        if self.use_ema and self.model_ema.depth:
-            states.update(self.model_ema.raw_tensors(self.model, kwargs.get("prefix", "") + "model."))
-        return states
-
-    def init_from_ckpt(self, path, ignore_keys=(), only_model=False):
-        """从检查点取权重；对不上的键都是错误，除非写进 ignore_keys
-
-        ignore_keys : 键前缀的列表；only_model 为真时只取 U-Net（model. 开头的键）
-        EMA         : 文件里没有（或被忽略）时，从取到的权重重新开始
-        """
-        checkpoint = load_checkpoint(path)
-        states = clean_state_dict(checkpoint.get("state_dict", checkpoint))
-        if only_model:
-            states = {key: value for key, value in states.items() if key.startswith("model.")}
-        else:
-            check_compatible(self, checkpoint, path)
-        has_ema = any(key.startswith("model_ema.") and not key.startswith(tuple(ignore_keys)) for key in states)
-        # 可以缺的：能从构造参数算出的表，以及可以重新开始的 EMA；EMA 要么整个没有，要么齐全
-        optional = [*self.exact_table_names(), *([] if has_ema else ["model_ema."])]
-        if only_model or not self.learn_logvar:
-            optional.append("logvar")
-        states = matching_states(self, states, path, ignore_keys, optional)
-        try:
-            self.load_state_dict(states, strict=False)
-        except RuntimeError as error:
-            raise CheckpointError(f"{path} 与模型对不上：{error}") from None
-        if self.use_ema and not has_ema:
-            self.model_ema.reset_to(self.model)
-
-    def on_save_checkpoint(self, checkpoint):
-        checkpoint["batches_seen"] = self.batches_seen
-
-    def on_load_checkpoint(self, checkpoint):
-        check_compatible(self, checkpoint, "检查点")
-        self.batches_seen = checkpoint.get("batches_seen", 0)
-        checkpoint["state_dict"] = matching_states(self, clean_state_dict(checkpoint["state_dict"]), "检查点")
-
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path, map_location=None, **overrides):
-        """按检查点里的超参数重建模型并取回全部权重；overrides 覆盖个别超参数"""
-        checkpoint = load_checkpoint(checkpoint_path)
-        if "hyper_parameters" not in checkpoint:
-            fail("检查点", "含 hyper_parameters（由 Trainer 保存）", str(checkpoint_path),
-                 "只有权重的文件请用 DDPM(..., ckpt_path=...)")
-        known = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
-        model = cls(**{**known, **overrides}, ckpt_path=str(checkpoint_path))
-        return model if map_location is None else model.to(map_location)
 
     # ---- 图像 ----
 

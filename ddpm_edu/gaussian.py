@@ -91,13 +91,15 @@ class GaussianDiffusion(nn.Module):
         异常        : 任何参数越界时 ValueError
         """
         check_int("timesteps", timesteps, 1)
-        if given_betas is None:
-            betas = make_beta_schedule(beta_schedule, timesteps, linear_start, linear_end, cosine_s)
-        else:
+        betas = make_beta_schedule(beta_schedule, timesteps, linear_start, linear_end, cosine_s)
+        if given_betas is not None:
             betas = check_betas(given_betas, None if timesteps == 1000 else timesteps)
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
         tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
+        if broken := [name for name, table in tables.items() if not np.isfinite(table.astype(np.float32)).all()]:
+            fail("beta_schedule / linear_start / linear_end / given_betas", "让每张系数表都有限的噪声表", broken,
+                 f"这些表里有 NaN 或无穷；β 在 {betas.min():.3g}..{betas.max():.3g} 之间，太小会被 1-β 舍入掉，太大会使 ᾱ 下溢")
         # float64 原表另存一份：半精度转换之后还能从它恢复
         self._exact_tables = {name: torch.from_numpy(table) for name, table in tables.items()}
         for name, table in self._exact_tables.items():
@@ -161,6 +163,7 @@ class GaussianDiffusion(nn.Module):
         来源    : Ho 2020 式 (4)
         """
         self.check_t(t, x_start)
+        self.check_like(x_start=x_start)
         mean = self.at("sqrt_alphas_cumprod", t, x_start) * x_start
         # 不能写 1 - ᾱ：float32 下 t=0 处的相对误差有 1e-4
         variance = self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2
@@ -187,14 +190,26 @@ class GaussianDiffusion(nn.Module):
     def like(self, x, noise, generator=None):
         """noise 为 None 时抽一份与 x 同形状的 N(0, I)，否则核对形状"""
         if noise is None:
+            self.check_like(x=x)
             return randn(x.shape, x.dtype, x.device, generator)
-        if noise.shape != x.shape:
-            fail("noise 的形状", f" {tuple(x.shape)}，与样本相同", tuple(noise.shape))
+        self.check_like(x=x, noise=noise)
         return noise
+
+    def check_like(self, **tensors):
+        """各张量须是浮点，且形状相同"""
+        shapes = {}
+        for name, value in tensors.items():
+            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+                fail(name, "浮点张量", value.dtype if isinstance(value, torch.Tensor) else value,
+                     "整数像素请先换算：x / 127.5 - 1", TypeError)
+            shapes[name] = tuple(value.shape)
+        if len(set(shapes.values())) > 1:
+            fail("、".join(tensors) + " 的形状", "彼此相同", shapes)
 
     def predict_start_from_noise(self, x_t, t, noise):
         """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ"""
         self.check_t(t, x_t)
+        self.check_like(x_t=x_t, noise=noise)
         return (
             self.at("sqrt_recip_alphas_cumprod", t, x_t) * x_t
             - self.at("sqrt_recipm1_alphas_cumprod", t, x_t) * noise
@@ -203,6 +218,7 @@ class GaussianDiffusion(nn.Module):
     def predict_noise_from_start(self, x_t, t, x_start):
         """x0 → ε：ε = (x_t - √ᾱ x0) / √(1-ᾱ)"""
         self.check_t(t, x_t)
+        self.check_like(x_t=x_t, x_start=x_start)
         return (
             (x_t - self.at("sqrt_alphas_cumprod", t, x_t) * x_start)
             / self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
@@ -211,6 +227,7 @@ class GaussianDiffusion(nn.Module):
     def predict_start_from_z_and_v(self, x_t, t, v):
         """v → x0：x0 = √ᾱ x_t - √(1-ᾱ) v"""
         self.check_t(t, x_t)
+        self.check_like(x_t=x_t, v=v)
         return (
             self.at("sqrt_alphas_cumprod", t, x_t) * x_t
             - self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * v
@@ -219,6 +236,7 @@ class GaussianDiffusion(nn.Module):
     def predict_eps_from_z_and_v(self, x_t, t, v):
         """v → ε：ε = √ᾱ v + √(1-ᾱ) x_t"""
         self.check_t(t, x_t)
+        self.check_like(x_t=x_t, v=v)
         return (
             self.at("sqrt_alphas_cumprod", t, x_t) * v
             + self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * x_t
@@ -227,6 +245,7 @@ class GaussianDiffusion(nn.Module):
     def get_v(self, x, noise, t):
         """(x0, ε) → v：v = √ᾱ ε - √(1-ᾱ) x0（Salimans & Ho 2022）"""
         self.check_t(t, x)
+        self.check_like(x=x, noise=noise)
         return (
             self.at("sqrt_alphas_cumprod", t, x) * noise
             - self.at("sqrt_one_minus_alphas_cumprod", t, x) * x
@@ -240,6 +259,7 @@ class GaussianDiffusion(nn.Module):
         来源 : Ho 2020 式 (6)(7)
         """
         self.check_t(t, x_t)
+        self.check_like(x_start=x_start, x_t=x_t)
         mean = (
             self.at("posterior_mean_coef1", t, x_t) * x_start
             + self.at("posterior_mean_coef2", t, x_t) * x_t

@@ -41,6 +41,19 @@ def read_image(batch, key, channels, size):
     return x if x.shape[1:] == chw else x.permute(0, 3, 1, 2).contiguous()
 
 
+def check_sample(name, x, channels, size=None):
+    """已经是 CHW 的样本：(B, channels, H, W) 浮点、非空、有限；给了 size 时边长须等于它"""
+    side = ("H", "W") if size is None else (size, size)
+    rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        fail(name, rule, x.dtype if isinstance(x, torch.Tensor) else x, "整数像素请先换算：x / 127.5 - 1", TypeError)
+    if x.ndim != 4 or len(x) == 0 or x.shape[1] != channels or (size and x.shape[2:] != (size, size)):
+        fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
+    # 在 GPU 上看一眼要等设备；训练时 NaN 由损失查出
+    if x.device.type == "cpu" and not x.isfinite().all():
+        fail(name, rule, "NaN 或无穷")
+
+
 def coordinate_channels(x):
     """两个坐标通道 (B, 2, H, W)：先 x（列）后 y（行），都在 [-1, 1]"""
     rows, columns = x.shape[-2:]

@@ -1,7 +1,10 @@
 """优化器与学习率调度器的组装"""
+from collections.abc import Mapping
+
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from .checks import fail
 from .config import get_class, instantiate_from_config
 from .lr_scheduler import LRLambda
 
@@ -27,6 +30,8 @@ def make_scheduler(config, optimizer):
     optimizer : None 时只做检查，返回 None
     """
     kinds = (LRLambda, LRScheduler)
+    if not isinstance(config, Mapping):
+        fail("scheduler_config", ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
     is_lambda = "target" in config and issubclass(get_class(config["target"], kinds, "scheduler_config.target"), LRLambda)
     if is_lambda:
         multiplier = instantiate_from_config(config, kinds=kinds, name="scheduler_config")

@@ -11,6 +11,7 @@ from .checks import check_bool, check_choice, check_float, check_int, fail
 from .conditioning import as_condition, null_condition
 from .ddim import ddim_step
 from .gaussian import extract_into_tensor
+from .inputs import check_sample
 from .randomness import randn
 from .schedules import spaced_timesteps
 
@@ -67,6 +68,8 @@ class Sampling:
 
         repeat_noise : 为真时整批共用一份噪声
         """
+        check_sample("x", x, self.channels)
+        check_bool("clip_denoised", clip_denoised)
         x_recon = self.predict_start(x, t, clip_denoised, cond=cond, guidance_scale=guidance_scale)
         if noise is None and repeat_noise:
             noise = randn((1, *x.shape[1:]), x.dtype, x.device, generator).expand_as(x)
@@ -114,7 +117,7 @@ class Sampling:
         intermediates = [x]
         with evaluating(self):
             for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
-                t = torch.full(shape[:1], int(timesteps[i]), device=x.device)
+                t = torch.full((shape[0],), int(timesteps[i]), device=x.device)
                 x_recon = self.predict_start(x, t, self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
                 if callback is not None:
                     callback(int(timesteps[i]), x, x_recon)
@@ -125,12 +128,13 @@ class Sampling:
 
     def starting_noise(self, shape, x_T, generator):
         """x_T：给了就核对形状，没给就抽 N(0, I)"""
-        if len(shape) != 4 or shape[1] != self.channels:
-            fail("shape", f" (B, {self.channels}, H, W)", tuple(shape))
+        if not isinstance(shape, (tuple, list)) or len(shape) != 4 or shape[1] != self.channels:
+            fail("shape", f" (B, {self.channels}, H, W)", shape)
         for size in shape:
             check_int("shape", size, 1)
         if x_T is None:
             return randn(tuple(shape), self.network_dtype, self.betas.device, generator)
+        check_sample("x_T", x_T, self.channels)
         if x_T.shape != torch.Size(shape):
             fail("x_T 的形状", f" {tuple(shape)}", tuple(x_T.shape))
         return x_T.to(self.betas.device)

@@ -32,7 +32,7 @@ def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2,
     if schedule == "sqrt":
         return np.linspace(linear_start, linear_end, T) ** 0.5
     u = np.arange(T + 1) / T
-    f = np.cos((u + cosine_s) / (1 + cosine_s) * np.pi / 2) ** 2
+    f = np.cos((u + check_float("cosine_s", cosine_s, 0, 1e6)) / (1 + cosine_s) * np.pi / 2) ** 2
     # 最后一步 f 趋于 0，β 会碰到 1，故截断
     return np.minimum(1 - f[1:] / f[:-1], 0.999)
 
@@ -80,7 +80,8 @@ def respaced_betas(betas, timesteps):
     来源      : Nichol & Dhariwal 2021 第 4 节
     """
     kept = alphas_cumprod(betas)[0][np.asarray(timesteps)]
-    return 1.0 - kept / np.append(1.0, kept[:-1])
+    # ᾱ 极小时 1 - ᾱ 会舍入成 1，退到比 1 小的最大的数
+    return np.minimum(1.0 - kept / np.append(1.0, kept[:-1]), np.nextafter(1.0, 0.0))
 
 
 def spaced_timesteps(n_timestep, steps):

@@ -168,6 +168,9 @@ class UNet(nn.Module):
         check_int("num_res_blocks", num_res_blocks, 1)
         check_float("dropout", dropout, 0, 1, open_high=True)
         check_int("num_heads", num_heads, 1)
+        for name, value in (("channel_mult", channel_mult), ("attention_resolutions", attention_resolutions)):
+            if not isinstance(value, (list, tuple)):
+                fail(name, "整数的列表", value, error=TypeError)
         widths = [model_channels * check_int("channel_mult", m, 1) for m in channel_mult]
         if not widths:
             fail("channel_mult", "非空的整数列表", channel_mult)

@@ -22,7 +22,8 @@ def saved(path, **kwargs):
 
 
 def equal(a, b):
-    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_round_trip(tmp_path):
@@ -161,8 +162,45 @@ def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     assert got == {"a": 1.5, "b": str(tmp_path), "c": (2, [[1, 2]])} and type(got["a"]) is float
 
 
-def test_compiled_network_adds_nothing_to_the_keys(tmp_path):
-    model = tiny_ddpm()
-    keys = set(model.state_dict())
-    model.model.compile()
-    assert set(model.state_dict()) == keys
+def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_path):
+    plain_model, model = tiny_ddpm(), tiny_ddpm()
+    randomize(model.model)
+    model.model = torch.compile(model.model)
+    assert any("_orig_mod" in name for name, _ in model.named_parameters())
+    assert set(model.state_dict()) == set(plain_model.state_dict())
+    with model.ema_scope():
+        assert set(model.state_dict()) == set(plain_model.state_dict())
+    save_checkpoint({"state_dict": model.state_dict()}, tmp_path / "a.ckpt")
+    plain_model.init_from_ckpt(tmp_path / "a.ckpt")
+    assert equal(plain_model, model)
+    other = tiny_ddpm()
+    other.model = torch.compile(other.model)
+    other.init_from_ckpt(tmp_path / "a.ckpt")
+    assert equal(other, model)
+
+
+def test_a_network_trained_for_another_target_is_refused_even_alone(tmp_path):
+    saved(tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="parameterization"):
+        tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"), load_only_unet=True, parameterization="v")
+
+
+def test_options_lightning_has_but_we_do_not_are_explained(tmp_path):
+    saved(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match="strict"):
+        DDPM.load_from_checkpoint(tmp_path / "a.ckpt", strict=False)
+
+
+def test_a_damaged_shipped_model_is_refused(tmp_path, monkeypatch):
+    import shutil
+
+    import ddpm_edu.pretrained as pretrained
+
+    for name in ("digits.json", "digits.safetensors"):
+        shutil.copy(pretrained.HERE / name, tmp_path / name)
+    data = bytearray((tmp_path / "digits.safetensors").read_bytes())
+    data[-5] ^= 4
+    (tmp_path / "digits.safetensors").write_bytes(data)
+    monkeypatch.setattr(pretrained, "HERE", tmp_path)
+    with pytest.raises(CheckpointError, match="SHA-256"):
+        pretrained.load_pretrained()

@@ -98,6 +98,13 @@ def test_all_256_levels_scale_exactly_and_flip_doubles_the_set():
     assert torch.equal(dataset[1]["image"], dataset[0]["image"].flip(-1)) and int(dataset[1]["label"]) == 3
 
 
+def test_iterating_a_dataset_ends():
+    dataset = ImageDataset(torch.zeros(3, 1, 2, 2), torch.arange(3))
+    assert [int(item["label"]) for item in dataset] == [0, 1, 2] and int(dataset[-1]["label"]) == 2
+    with pytest.raises(IndexError, match="index"):
+        dataset[3]
+
+
 @pytest.mark.parametrize("kwargs", [{"batch_size": 0}, {"batch_size": 1.5}, {"num_workers": -1}, {"seed": -1}])
 def test_bad_arguments_are_named(kwargs):
     with pytest.raises((ValueError, TypeError), match=next(iter(kwargs))):

@@ -101,13 +101,14 @@ def test_t_is_uniform_over_every_step(sampling):
     assert (counts - 1000).abs().max() < (150 if sampling == "uniform" else 5)
     batch = model.draw_t(torch.zeros(50, 1), torch.Generator().manual_seed(0))
     if sampling == "stratified":
-        assert torch.equal(batch, torch.arange(50))
+        assert torch.equal(batch.sort()[0], torch.arange(50)) and not torch.equal(batch, torch.arange(50))
 
 
 # ---- 构造参数 ----
 
 BAD = {
-    "unet_config": [None, {}, {"target": "no.Such"}, tiny_unet(bad=1), tiny_unet(in_channels=2), tiny_unet(out_channels=2)],
+    "unet_config": [None, {}, {"target": "no.Such"}, tiny_unet(channel_mult=3), tiny_unet(attention_resolutions=2), tiny_unet(bad=1),
+                    tiny_unet(in_channels=2), tiny_unet(out_channels=2)],
     "timesteps": [0, -1, 2.5, "1000", True], "beta_schedule": ["linea", None], "loss_type": ["huber", "L2"],
     "ckpt_path": ["no/such.ckpt", ".", "https://example.com/a.ckpt", 3], "load_only_unet": [True, "false", 1],
     "monitor": ["", 3], "use_ema": ["false", 1, None], "first_stage_key": ["", None],
@@ -115,11 +116,12 @@ BAD = {
     "linear_start": [0.0, -1e-4, 0.5, float("nan")], "linear_end": [1.0, 1e-5], "cosine_s": [-1e-3, "a"],
     "given_betas": [[], [[0.1]], [float("nan")], [1.5], [0.1] * 49], "original_elbo_weight": [-1.0, float("inf")],
     "v_posterior": [-0.1, 1.1, float("nan")], "l_simple_weight": [-1.0, 0.0], "conditioning_key": ["cross", "adm", "concat"],
-    "parameterization": ["epsilon", "X0", None], "scheduler_config": [{}, {"target": "os.system"}, {"target": "torch.nn.Linear"}, {
+    "parameterization": ["epsilon", "X0", None], "scheduler_config": [3, ["target"], {"target": ".foo.Bar"}, {},
+                         {"target": "os.system"}, {"target": "torch.nn.Linear"}, {
         "target": "ddpm_edu.LambdaLinearScheduler", "params": {"warm_up_steps": [1]}}],
     "use_positional_encodings": [True, "no"], "learn_logvar": ["yes"], "logvar_init": [float("nan"), None],
     "learning_rate": [0.0, -1.0], "adam_betas": [0.9, (0.9,), (0.9, 1.0)], "weight_decay": [-0.1], "ema_decay": [1.5],
-    "seed": [-1, 0.5], "t_sampling": ["random"], "cond_drop_prob": [1.5], "cond_key": ["label"],
+    "ignore_keys": ["model", None, 3, [3], [""]], "seed": [-1, 0.5], "t_sampling": ["random"], "cond_drop_prob": [1.5, 0.5], "cond_key": ["label"],
 }
 CASES = [(name, value) for name, values in BAD.items() for value in values]
 
@@ -166,7 +168,7 @@ def test_given_betas_accept_list_array_and_tensor_and_decide_the_length():
 
     for betas in ([0.1, 0.2], np.array([0.1, 0.2]), torch.tensor([0.1, 0.2], dtype=torch.float64)):
         model = tiny_ddpm(timesteps=1000, given_betas=betas)
-        assert model.num_timesteps == 2 and model.hparams["given_betas"] == [0.1, 0.2]
+        assert model.num_timesteps == model.hparams["timesteps"] == 2 and model.hparams["given_betas"] == [0.1, 0.2]
         assert float(model.betas[1]) == pytest.approx(0.2)
 
 
@@ -215,6 +217,29 @@ def test_chw_and_hwc_are_told_apart_by_shape(images):
 def test_bad_batches_are_explained(batch):
     with pytest.raises((ValueError, TypeError), match="batch"):
         tiny_ddpm().shared_step(batch)
+
+
+@pytest.mark.parametrize("bad", ["nan", "empty", "size", "channels", "3d", "byte"])
+def test_calls_with_bad_samples_are_explained(bad, images):
+    model, t = tiny_ddpm(), T0
+    x = {"nan": images * math.nan, "empty": images[:0], "size": torch.zeros(4, 1, 16, 16), "channels": torch.zeros(4, 3, 8, 8),
+         "3d": images[:, 0], "byte": images.byte()}[bad]
+    calls = [lambda: model(x), lambda: model.p_losses(x, t[:len(x)])]
+    if bad != "size":
+        calls.append(lambda: model.p_sample(x, t[:len(x)]))
+    for call in calls:
+        with pytest.raises((ValueError, TypeError), match="x.* 应为"):
+            call()
+
+
+def test_other_bad_calls_are_named(images):
+    model = tiny_ddpm()
+    for call, name in ((lambda: model.p_sample(images, T0, "false"), "clip_denoised"), (lambda: model.p_sample_loop(2), "shape"),
+                       (lambda: model.get_loss(torch.zeros(2, 1), torch.zeros(2, 3)), "pred"),
+                       (lambda: model.sample(1, x_T=torch.full((1, 1, 8, 8), math.nan)), "x_T"),
+                       (lambda: model.p_losses(images, T0, 3), "noise")):
+        with pytest.raises((ValueError, TypeError), match=name):
+            call()
 
 
 def test_square_ambiguity_is_an_error():
@@ -322,15 +347,17 @@ def test_conditions_are_passed_in_training_and_sampling(key, images):
     unet, extra = CONDITIONED[key]
     model = tiny_ddpm(unet, conditioning_key=key)
     randomize(model.model)
-    g = [torch.Generator().manual_seed(0) for _ in range(4)]
-    losses = [model(images, cond=model.get_condition({**extra, k: v}), generator=g[i])[0]
-              for i, (k, v) in enumerate([*extra.items()][:1] + [(k, v.roll(1, 0)) for k, v in extra.items()][:1])]
-    assert not torch.equal(*losses)
+
+    def loss_and_samples(conditions):
+        cond = model.get_condition(conditions)
+        g = [torch.Generator().manual_seed(0) for _ in range(2)]
+        return model(images, cond=cond, generator=g[0])[0], model.sample(4, cond=cond, steps=3, generator=g[1], progress=False)
+
+    loss, samples = loss_and_samples(extra)
+    for name in extra:
+        other_loss, other_samples = loss_and_samples({**extra, name: extra[name].roll(1, 0)})
+        assert not torch.equal(other_loss, loss) and not torch.allclose(other_samples, samples)
     model.shared_step({"image": images, **extra})[0].backward()
-    samples = [model.sample(4, cond=model.get_condition({**extra, k: v}), steps=3, generator=torch.Generator().manual_seed(0),
-                            progress=False) for k, v in [(next(iter(extra)), list(extra.values())[0]),
-                                                         (next(iter(extra)), list(extra.values())[0].roll(1, 0))]]
-    assert not torch.allclose(*samples)
     assert model.log_images({"image": images, **extra}, N=2, n_row=1, steps=2, progress=False)["samples"].shape[0] == 2
     with pytest.raises(ValueError, match="batch"):
         model.shared_step({"image": images})

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ddpm_edu import make_beta_schedule
 from ddpm_edu.gaussian import GaussianDiffusion, diffusion_tables, kl_constants
-from ddpm_edu.schedules import SCHEDULES
+from ddpm_edu.schedules import SCHEDULES, respaced_betas, spaced_timesteps
 
 # w_eps, w_x0, w_v；行：t = 0, 1, 10, 100, 500；列：v = 0, 0.5, 1
 WEIGHTS = {
@@ -89,6 +89,40 @@ def test_log_variance_at_step_zero_uses_the_next_step():
 def test_a_single_step_chain_has_finite_tables(parameterization, v):
     tables = diffusion_tables(np.array([0.3]), v, parameterization)
     assert all(np.isfinite(table).all() for table in tables.values())
+
+
+@pytest.mark.parametrize(
+    "kwargs", [dict(linear_start=1e-20), dict(given_betas=[1e-20, 0.1, 0.2]), dict(linear_end=0.999),
+               dict(beta_schedule="sqrt", linear_end=0.1), dict(beta_schedule="cosine", cosine_s=1e300)])
+def test_tables_with_a_single_nan_or_inf_are_refused(kwargs):
+    with pytest.raises(ValueError, match="linear_start|cosine_s"):
+        GaussianDiffusion(**kwargs)
+
+
+@pytest.mark.parametrize("v", [0.0, 0.6])
+def test_a_respaced_chain_keeps_v_posterior_unless_told_otherwise(v):
+    kept = spaced_timesteps(100, 9)
+    d = GaussianDiffusion(100, "cosine", v_posterior=v)
+    betas = respaced_betas(d.exact_table("betas").numpy(), kept)
+    for override, used in ((None, v), (0.3, 0.3), (0.0, 0.0)):
+        got = d.respaced(kept, override).exact_table("posterior_variance")
+        np.testing.assert_allclose(got, diffusion_tables(betas, used)["posterior_variance"], rtol=1e-15)
+
+
+def test_calls_with_integers_or_other_shapes_are_named():
+    d, t, x = GaussianDiffusion(), torch.tensor([1, 2]), torch.zeros(2, 3)
+    for call in (d.predict_start_from_noise, d.predict_noise_from_start, d.predict_start_from_z_and_v, d.predict_eps_from_z_and_v):
+        with pytest.raises(ValueError, match="x_t.*形状"):
+            call(x, t, torch.zeros(2, 1))
+        with pytest.raises(TypeError, match="浮点"):
+            call(x, t, x.long())
+    with pytest.raises(ValueError, match="形状"):
+        d.get_v(x, torch.zeros(2, 1), t)
+    with pytest.raises(ValueError, match="形状"):
+        d.q_posterior(torch.zeros(2, 1), x, t)
+    for call in (lambda: d.q_sample(x.byte(), t), lambda: d.q_sample(x, t, 3), lambda: d.q_mean_variance(x.long(), t)):
+        with pytest.raises(TypeError, match="浮点"):
+            call()
 
 
 @settings(max_examples=80, deadline=None)

@@ -137,6 +137,9 @@ def test_bad_conditions_are_named():
         as_condition(torch.tensor([0, 1]), "adm", 3)
     with pytest.raises(ValueError, match="cond"):
         as_condition(torch.tensor([0, 1]), None, 2)
+    for labels in (torch.tensor([0.0, 1.0]), torch.tensor([[0], [1]])):
+        with pytest.raises(ValueError, match="整数张量"):
+            as_condition(labels, "adm", 2)
     with pytest.raises(ValueError, match="cond_key"):
         condition_keys("hybrid", "label")
     assert condition_keys("adm", "digit") == {"c_adm": "digit"}

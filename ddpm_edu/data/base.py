@@ -21,6 +21,9 @@ class ImageDataset(Dataset):
         return len(self.images) * (1 + self.flip)
 
     def __getitem__(self, index):
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"index 应为 {-len(self)}..{len(self) - 1} 的整数，得到 {index!r}")
+        index = index % len(self)
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices):

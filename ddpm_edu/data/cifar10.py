@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..checks import check_bool
 from .base import ImageDataModule, ImageDataset
 from .download import fetch
 
@@ -28,7 +29,7 @@ def read_batches(archive, names):
 class CIFAR10DataModule(ImageDataModule):
     """CIFAR-10；训练集最后 5 000 张作验证集，训练时左右翻转
 
-    root   : 数据目录；压缩包已在里面时不联网
+    root   : 数据目录；压缩包已在 root/cifar10/ 里时不联网
     mirror : 自己的镜像网址，最先尝试；flip：是否翻转
     """
 
@@ -36,7 +37,7 @@ class CIFAR10DataModule(ImageDataModule):
 
     def __init__(self, root="data", batch_size=128, num_workers=0, seed=0, mirror=None, flip=True):
         super().__init__(batch_size, num_workers, seed)
-        self.root, self.mirror, self.flip = root, mirror, flip
+        self.root, self.mirror, self.flip = root, mirror, check_bool("flip", flip)
 
     def prepare_data(self):
         fetch(Path(self.root) / "cifar10", ARCHIVE, MD5, MIRRORS, self.mirror)

@@ -38,7 +38,7 @@ def read_idx(path):
 class MNISTDataModule(ImageDataModule):
     """MNIST；训练集最后 5 000 张作验证集，不做增广
 
-    root   : 数据目录；文件已在里面时不联网
+    root   : 数据目录；四个文件已在 root/mnist/ 里时不联网
     mirror : 自己的镜像网址，最先尝试
     """
 

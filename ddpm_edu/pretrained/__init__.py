@@ -1,4 +1,5 @@
 """随包发布的模型：离线可用，由 python -m ddpm_edu.pretrained 重新生成"""
+import hashlib
 import json
 from importlib.resources import files
 
@@ -19,7 +20,12 @@ def load_pretrained(name="digits"):
 
     返回 : DDPM；异常：没有这个名字时 ValueError
     """
+    from ..checkpoint import CheckpointError
     from ..ddpm import DDPM
 
-    model = DDPM(**pretrained_card(name)["model"], ckpt_path=str(HERE / f"{name}.safetensors"), load_only_unet=True)
+    card, weights = pretrained_card(name), HERE / f"{name}.safetensors"
+    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    if found != card["sha256"]:
+        raise CheckpointError(f"{weights} 已损坏：应为 SHA-256 {card['sha256']}，实际 {found}；请重新取得这个文件")
+    model = DDPM(**card["model"], ckpt_path=str(weights), load_only_unet=True)
     return model.eval()

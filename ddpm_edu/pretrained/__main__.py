@@ -1,5 +1,6 @@
 """python -m ddpm_edu.pretrained：训练随包发布的分类器与数字模型，写到本目录"""
 import argparse
+import hashlib
 import json
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ def build_digits(max_steps, seed):
                    "max_steps": max_steps, "seed": seed, "train_seconds": round(seconds), "threads": torch.get_num_threads(),
                    "scheduler_config": config["scheduler_config"], "torch": torch.__version__.split("+")[0]},
         "quality": quality,
+        "sha256": hashlib.sha256((HERE / "digits.safetensors").read_bytes()).hexdigest(),
     }
     (HERE / "digits.json").write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(quality, ensure_ascii=False, indent=2))
