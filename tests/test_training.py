@@ -192,6 +192,19 @@ def test_resuming_into_another_model_says_what_differs(tmp_path):
             fit(model_for_training(**other), 2, tmp_path, ckpt=str(tmp_path / "a.ckpt"))
 
 
+def test_every_batch_gets_its_own_t_noise_and_dropout(tmp_path, monkeypatch):
+    model, drawn = model_for_training(), []
+    original = model.p_losses
+
+    def spy(x, t, *args, **kwargs):
+        drawn.append((tuple(t.tolist()), torch.rand(()).item()))
+        return original(x, t, *args, **kwargs)
+
+    monkeypatch.setattr(model, "p_losses", spy)
+    fit(model, 7, tmp_path, limit_val_batches=0)
+    assert len(set(drawn)) == 7 and len({t for t, _ in drawn}) == 7 and model.batches_seen == 7
+
+
 def test_step_progress_counts_optimizer_steps(tmp_path, capsys):
     fit(model_for_training(), 6, tmp_path, callbacks=[StepProgress()], enable_progress_bar=True, accumulate_grad_batches=2)
     assert "6/6" in capsys.readouterr().err

@@ -50,10 +50,8 @@ class StreamSampler(DistributedSampler):
         super().__init__(*args, **kwargs)
         self.batch_size, self.position = batch_size, 0
 
-    def set_epoch(self, epoch):
-        """轮次由 position 算出，不听 Trainer 的：用 max_steps 停在半轮时，它会把这半轮算成一轮"""
-
     def __iter__(self):
+        # 轮次由 position 算出，不用 Trainer 数的：用 max_steps 停在半轮时，它会把这半轮算成一轮
         per_epoch = self.num_samples // self.batch_size
         epoch, first = divmod(self.position, per_epoch)
         for self.epoch, batches in ((epoch, range(first, per_epoch)), (epoch + 1, range(first))):
