@@ -4,10 +4,13 @@
 """
 import bisect
 import itertools
+import logging
 import math
 import numbers
 
 from .checks import check_float, check_int, fail
+
+log = logging.getLogger("ddpm_edu")
 
 
 class LRLambda:
@@ -46,7 +49,7 @@ class LambdaWarmUpCosineScheduler(LRLambda):
         else:
             cosine = math.cos(math.pi * (n - W) / (L - W))
             self.last_lr = self.lr_min + 0.5 * (self.lr_max - self.lr_min) * (1 + cosine)
-        log_multiplier(self, n)
+        log_multiplier(self.verbosity_interval, n, self.last_lr)
         return self.last_lr
 
 
@@ -88,7 +91,7 @@ class _CyclicLambda(LRLambda):
             span = self.cycle_lengths[cycle] - W
             progress = (step - W) / span if span else 0.0
             self.last_f = self.decay(self.f_min[cycle], self.f_max[cycle], progress)
-        log_multiplier(self, n)
+        log_multiplier(self.verbosity_interval, n, self.last_f)
         return self.last_f
 
     def decay(self, f_min, f_max, progress):
@@ -112,13 +115,10 @@ class LambdaLinearScheduler(_CyclicLambda):
         return f_max + (f_min - f_max) * progress
 
 
-def log_multiplier(scheduler, n):
-    """每 verbosity_interval 步记一行日志；0 表示不记"""
-    if scheduler.verbosity_interval and n % scheduler.verbosity_interval == 0:
-        import logging
-
-        value = getattr(scheduler, "last_f", None)
-        logging.getLogger("ddpm_edu").info("第 %d 步，学习率乘数 %.6g", n, scheduler.last_lr if value is None else value)
+def log_multiplier(interval, n, multiplier):
+    """每 interval 步记一行日志；0 表示不记"""
+    if interval and n % interval == 0:
+        log.info("第 %d 步，学习率乘数 %.6g", n, multiplier)
 
 
 def _as_list(name, value):
