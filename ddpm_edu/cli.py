@@ -5,9 +5,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from .checks import check_int, fail
+from .pretrained import NAMES as PRETRAINED
 
 CONFIGS = files("ddpm_edu") / "configs"
-PRETRAINED_NAMES = ("digits",)
 
 
 def shipped_configs():
@@ -43,7 +43,7 @@ def train_main(arguments):
 
 def sample_main(arguments):
     parser = argparse.ArgumentParser("python -m ddpm_edu sample", description="从检查点生成一格图像", allow_abbrev=False)
-    parser.add_argument("--ckpt", required=True, help=f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED_NAMES)}）")
+    parser.add_argument("--ckpt", required=True, help=f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）")
     parser.add_argument("--out", required=True, help="输出的 PNG 文件")
     parser.add_argument("-n", "--num", type=int, default=64, help="几张（默认 64）")
     parser.add_argument("--nrow", type=int, default=8, help="每行几张（默认 8）")
@@ -76,7 +76,7 @@ def sample_main(arguments):
 
 
 def _load_model(name):
-    if name in PRETRAINED_NAMES and not Path(name).exists():
+    if name in PRETRAINED and not Path(name).exists():
         from .pretrained import load_pretrained
 
         return load_pretrained(name)
