@@ -1,8 +1,9 @@
-"""只给 notebook 用的课堂工具：证明一句话、画图、面板。训练代码不依赖这里"""
-from .check import check
-from .figures import show_figures_in_notebook
-from .panels import Panel, slider
+"""只给 notebook 用的课堂工具：源码展示、参数卡片、证明一句话、画图、面板。训练代码不依赖这里"""
+from .cards import card, card_index
+from .check import check, check_raises
+from .figures import curve_figure, curves_figure, grid_figure, show_figures_in_notebook
+from .source import show_source
 
-__all__ = ["Panel", "check", "slider"]
+__all__ = ["card", "card_index", "check", "check_raises", "curve_figure", "curves_figure", "grid_figure", "show_source"]
 
 show_figures_in_notebook()

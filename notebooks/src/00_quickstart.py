@@ -18,14 +18,16 @@ import warnings
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
+from ddpm_edu import DDPM, DigitsDataModule, load_pretrained, make_beta_schedule
 from ddpm_edu.callbacks import StepProgress, fixed_noise_samples
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.metrics import DigitsFrechet
 from ddpm_edu.recipes import digits_model_config
-from ddpm_edu.schedules import spaced_timesteps
-from ddpm_edu.teach import Panel, check, slider
-from ddpm_edu.teach.figures import curve_figure, grid_figure, posterior_figure
+from ddpm_edu.teach import check, curve_figure, grid_figure
+from ddpm_edu.teach.coverage import coverage_table
+from ddpm_edu.teach.laboratory import chain_variances
+from ddpm_edu.teach.panels import samples_panel
+from ddpm_edu.teach.panels.posterior import posterior_grids
 
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", module="pytorch_lightning")
@@ -213,38 +215,43 @@ check("v=1 就是 β", high, model.exact_table("betas"), atol=1e-15)
 check("第 0 步、v=0 时方差为 0", low[0], 0.0, atol=0)
 
 # %% [markdown]
-# 走满 1000 步时，两个极端几乎一样，看不出差别。步子迈大了，差别才显出来。
-# 所以下面只走 10 步。所有的 $v$ 用同一份噪声，图里的变化只来自 $v$。
-# 先把 5 个 $v$ 的样本算好，拖动时就不必等。
+# 步数多时，两个极端几乎没有差别；步子迈大了，差别才显出来。
+# 数据若是高斯分布，样本的方差能精确地算出来（第 5 章），可以直接比较。
 
 # %%
-kept = spaced_timesteps(1000, 10)
-chain = model.respaced(kept)
-grids = {}
-for v in (0.0, 0.25, 0.5, 0.75, 1.0):
-    generator = torch.Generator().manual_seed(4)
-    grids[v] = model.sample(256, steps=10, v_posterior=v, generator=generator, progress=False)
-
-# %%
-def draw_posterior(v):
-    beta = chain.exact_table("betas")
-    beta_tilde = chain.exact_table("posterior_variance")  # 这条短链的 v 是 0
-    return posterior_figure(beta_tilde, beta, v, grids[v][:24])
-
-
-panel = Panel(draw_posterior, v=slider(0.0, 0.0, 1.0, 0.25, "v_posterior"))
-panel
+ends = {T: [chain_variances(make_beta_schedule("cosine", T), 0.5, v)[0] for v in (0.0, 1.0)] for T in (1000, 10)}
+for T, (low_end, high_end) in ends.items():
+    print(f"走 {T} 步：v=0 时方差是真值的 {low_end:.2f} 倍，v=1 时 {high_end:.2f} 倍")
+check("1000 步：两端相差不到 2%", abs(ends[1000][1] - ends[1000][0]) < 0.02, True)
 
 # %% [markdown]
-# 面板：拖动滑块。左图的纵轴是对数刻度，实线 $\sigma_t^2$ 在 $\tilde\beta_t$（点线）与 $\beta_t$（虚线）之间移动；右图是对应的样本。
-# $v$ 越大，途中掺的噪声越多，步数这样少的时候，网络来不及把它们去干净，笔画就变脏。
+# 换成训练好的模型，走 5、10、20 步。所有的 $v$ 用同一份噪声，图里的变化只来自 $v$。
+
+# %%
+samples_panel(posterior_grids(model))
+
+# %% [markdown]
+# 面板：拖动滑块，再换一换步数。
+# $v$ 越大，途中掺的噪声越多；步数这样少，网络来不及把它们去干净，笔画就变脏。
 
 # %% [markdown]
 # 眼睛看到的，用 Fréchet 距离再量一遍：256 个样本，10 步。
 
 # %%
-distances = [score(grids[v]) for v in (0.0, 0.5, 1.0)]
+distances = []
+for v in (0.0, 0.5, 1.0):
+    generator = torch.Generator().manual_seed(4)
+    distances.append(score(model.sample(256, steps=10, v_posterior=v, generator=generator, progress=False)))
 print("v 从 0 到 0.5 再到 1，离真图越来越远：", distances[0] < distances[1] < distances[2])
+
+# %% [markdown]
+# ## 6　课程地图
+#
+# 接下来的十章逐行读 `DDPM` 的源码。下表由程序生成：每一章讲哪些方法、多少行、讲到了几成，有哪些参数卡片。
+# 少讲一行，自动测试就会失败。术语与符号见[最后一本](90_symbols_and_terms.ipynb)。
+
+# %%
+coverage_table()
 
 # %% [markdown]
 # ## 小结

@@ -1,10 +1,10 @@
-"""带精确答案的问题：高斯数据 x0 ~ N(m, s²)，最优去噪器与整条采样链的均值、方差都写得出来"""
+"""带精确答案的问题（只给课程与测试用）：高斯数据 x0 ~ N(m, s²)，最优去噪器与整条采样链的均值、方差都写得出来"""
 import numpy as np
 import torch
 from torch import nn
 
-from ddpm_edu import DDPM
-from ddpm_edu.gaussian import diffusion_tables
+from ..ddpm import DDPM
+from ..gaussian import diffusion_tables
 
 
 class GaussianDenoiser(nn.Module):
@@ -29,7 +29,7 @@ class GaussianDenoiser(nn.Module):
 def gaussian_ddpm(betas, mean=0.3, std=0.5, v=0.0, parameterization="eps"):
     """配上最优去噪器的 float64 DDPM，不截断"""
     config = {
-        "target": "tests.exact.GaussianDenoiser",
+        "target": "ddpm_edu.teach.laboratory.GaussianDenoiser",
         "params": {"mean": mean, "std": std, "alphas_cumprod": np.cumprod(1 - betas).tolist(),
                    "parameterization": parameterization},
     }
@@ -57,3 +57,18 @@ def chain_moments(betas, mean, std, v):
     for t in range(len(betas) - 1, -1, -1):
         mu, var = g[t] * mu + h[t], g[t] ** 2 * var + variance[t]
     return mu, var
+
+
+def chain_variances(betas, std, v):
+    """N(0, s²) 的数据上，采样链的方差与真实边缘方差之比
+
+    返回 : (T+1,)，第 i 项是 x_{i-1} 处的比值：第 0 项是最终样本对 s²，末项是起点 N(0, 1) 对 D_{T-1}
+    """
+    gains, _, noise = chain_gains(betas, 0.0, std, v)
+    cumprod = np.cumprod(1 - betas)
+    true = np.append(std**2, cumprod * std**2 + 1 - cumprod)
+    variance = np.empty(len(betas) + 1)
+    variance[-1] = 1.0
+    for t in range(len(betas) - 1, -1, -1):
+        variance[t] = gains[t] ** 2 * variance[t + 1] + noise[t]
+    return variance / true

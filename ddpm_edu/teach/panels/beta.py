@@ -1,0 +1,47 @@
+"""β 面板：噪声表 × T × 两端的 β × cosine_s → β_t、ᾱ_t、信噪比"""
+import numpy as np
+
+from ...schedules import SCHEDULES, alphas_cumprod, make_beta_schedule, rescale_linear_range
+from ..panel import Panel, choice, int_slider, log_slider, slider
+from ..plot import Axis, Plot
+
+PAPER_NAMES = {
+    "linear": "√β 等距；diffusers 叫 scaled_linear，论文没有用过",
+    "sqrt_linear": "β 等距；这才是 DDPM 论文的 linear，diffusers 也叫 linear",
+    "sqrt": "√ 套在等距的数外面；别处没有通用的名字",
+    "cosine": "ᾱ 按余弦平方下降；Improved DDPM 提出，diffusers 叫 squaredcos_cap_v2",
+}
+
+
+def beta_data(schedule, T, linear_start, linear_end, cosine_s):
+    """→ ({beta, alpha_bar, snr: (t/T, 值)}, 一句话)；两端写反时按小的在前"""
+    low, high = sorted((linear_start, linear_end))
+    betas = make_beta_schedule(schedule, T, low, high, cosine_s)
+    cumprod, _ = alphas_cumprod(betas)
+    u = (np.arange(T) + 1) / T
+    snr = np.maximum(cumprod, 1e-300) / (1 - cumprod)
+    return {"beta": (u, betas), "alpha_bar": (u, cumprod), "snr": (u, snr)}, describe(schedule, T, cumprod[-1] ** 0.5)
+
+
+def describe(schedule, T, leftover):
+    """名字的来历，以及走到头还剩多少原图"""
+    text = f"<b>{schedule}</b>：{PAPER_NAMES[schedule]}。走完 T={T} 步，原图的份额 √ᾱ_T = {leftover:.2g}。"
+    if leftover <= 0.1:
+        return text
+    start, end = rescale_linear_range(T)
+    return (f"{text}<b>T 太短：</b>走到头还看得见原图，从 N(0, I) 开始采样就错了。"
+            f"把两端乘上 1000/T（{start:.2g} 与 {end:.2g}），或改用 cosine。")
+
+
+def beta_panel():
+    plot = Plot([
+        Axis("$t/T$", r"$\beta_t$", ylim=(1e-6, 1.5), yscale="log", curves={"beta": ""}),
+        Axis("$t/T$", r"$\bar\alpha_t$", ylim=(-0.02, 1.02), curves={"alpha_bar": ""}),
+        Axis("$t/T$", r"$\mathrm{SNR}_t$", ylim=(1e-10, 1e6), yscale="log", curves={"snr": ""}),
+    ])
+    return Panel(
+        plot, beta_data,
+        schedule=choice(list(SCHEDULES), "linear", "噪声表"), T=int_slider(1000, 10, 2000, "步数 T", 10),
+        linear_start=log_slider(1e-4, -5, -1, "linear_start"), linear_end=log_slider(2e-2, -3, -0.1, "linear_end"),
+        cosine_s=slider(0.008, 0.0, 0.1, 0.002, "cosine_s", ".3f"),
+    )

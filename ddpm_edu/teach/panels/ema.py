@@ -1,0 +1,37 @@
+"""EMA 面板：有效衰减、半衰期，以及它在一条抖动的轨迹上落后多少"""
+import math
+
+import numpy as np
+
+from ..panel import Panel, choice, slider, toggle
+from ..plot import Axis, Plot
+
+STEPS = np.arange(1, 2001)
+NOISE = np.random.default_rng(0).standard_normal(len(STEPS))
+
+
+def ema_data(decay, warm_up, noise):
+    """→ (有效衰减、轨迹与它的 EMA, 一句话)；轨迹从 1 走到 0，再加上抖动"""
+    decays = np.minimum(decay, (1 + STEPS) / (10 + STEPS)) if warm_up else np.full(len(STEPS), decay)
+    weight = np.exp(-STEPS / 300) + noise * NOISE
+    shadow, current = np.empty(len(STEPS)), 1.0
+    for i, (value, d) in enumerate(zip(weight, decays)):
+        current += (1 - d) * (value - current)
+        shadow[i] = current
+    data = {"decay": (STEPS, decays), "limit": (STEPS, np.full(len(STEPS), decay)), "shadow": (STEPS, shadow),
+            "weight": (STEPS[::10], weight[::10])}
+    half_life = math.log(0.5) / math.log(decay)
+    reached = int((decays >= decay).argmax()) + 1 if (decays >= decay).any() else None
+    acting = f"第 {reached} 步起热身结束" if reached else "2 000 步之内它一直没有起作用，管用的是热身公式"
+    return data, f"decay = {decay}：半衰期 {half_life:.0f} 步；{acting}"
+
+
+def ema_panel():
+    plot = Plot([
+        Axis("$n$", "$d_n$", (1, 2000), (0, 1.03), "log", legend="lower right",
+             curves={"decay": "$d_n$", "limit": "decay"}),
+        Axis("$n$", r"$\theta_n,\ s_n$", (0, 2000), (-0.6, 1.4), curves={"shadow": "$s_n$", "weight": r"$\theta_n$"},
+             legend="upper right"),
+    ])
+    return Panel(plot, ema_data, decay=choice([0.9, 0.99, 0.999, 0.9999], 0.99, "ema_decay"),
+                 warm_up=toggle(True, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))

@@ -1,0 +1,87 @@
+"""后验方差的三块面板：σ² 的曲线、高斯数据上整条链的方差、训练好的模型在同一份噪声下的样本"""
+import numpy as np
+import torch
+
+from ...gaussian import diffusion_tables, kl_constants
+from ...images import make_grid
+from ...schedules import make_beta_schedule, rescale_linear_range
+from ..laboratory import chain_variances
+from ..panel import Panel, choice, slider
+from ..plot import Axis, Plot
+
+V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def posterior_data(betas, v):
+    """→ (σ² 与两端、t ≤ 20 的放大、比值、对数方差、KL 常数, 一句话)；t=0 的 β̃ 为 0，不画"""
+    tilde = diffusion_tables(betas, 0.0)["posterior_variance"]
+    tables = diffusion_tables(betas, v)
+    t, sigma2 = np.arange(1, len(betas)), tables["posterior_variance"][1:]
+    data = {
+        "tilde": (t, tilde[1:]), "beta": (t, betas[1:]), "sigma2": (t, sigma2),
+        "near_tilde": (t, tilde[1:]), "near_beta": (t, betas[1:]), "near_sigma2": (t, sigma2),
+        "ratio": (t, tilde[1:] / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]),
+        "log_variance": (np.arange(len(betas)), tables["posterior_log_variance_clipped"]),
+        "kl": (t, kl_constants(betas, v)[1:]),
+    }
+    return data, f"v = {v:.2f}：t=1 处 β̃/β = {tilde[1] / betas[1]:.3f}，σ²/β = {sigma2[0] / betas[1]:.3f}"
+
+
+def posterior_panel(betas):
+    T, top = len(betas), 1.1 * betas[min(20, len(betas) - 1)]
+    low = diffusion_tables(betas, 0.0)["posterior_variance"][1]
+    names = {"sigma2": r"$\sigma_t^2$", "beta": r"$\beta_t$", "tilde": r"$\tilde\beta_t$"}
+    plot = Plot(
+        [Axis("$t$", "", (1, T - 1), (low / 2, 1), "log", "log", names, legend="upper left"),
+         Axis("$t$", "", (1, 20), (0, top), curves={f"near_{k}": label for k, label in names.items()}, legend="upper left"),
+         Axis("$t$", "", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
+              curves={"ratio_v": r"$\sigma_t^2/\beta_t$", "ratio": r"$\tilde\beta_t/\beta_t$"})],
+        [Axis("$t$", r"$\ln\sigma_t^2$", (0, T - 1), (np.log(low) - 0.5, 0), curves={"log_variance": ""}),
+         Axis("$t$", "KL constant", (1, T - 1), (1e-12, 1), "log", "log", {"kl": ""})],
+        height=5.4,
+    )
+    return Panel(plot, lambda v: posterior_data(betas, v), v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
+
+
+def chain_data(v, std, T, schedule):
+    """→ (采样链的方差与真实边缘方差之比随 t 的变化, 终点的方差之比, 一句话)"""
+    betas = make_beta_schedule(schedule, T, *rescale_linear_range(T))
+    u = np.arange(T) / T
+    settings = {"v": v, "zero": 0.0, "one": 1.0}
+    data = {name: (u, chain_variances(betas, std, value)[:-1]) for name, value in settings.items()}
+    ends = [chain_variances(betas, std, value)[0] for value in np.linspace(0, 1, 21)]
+    data |= {"end": (np.linspace(0, 1, 21), ends), "here": ((v,), (chain_variances(betas, std, v)[0],))}
+    return data, f"数据 x₀ ~ N(0, {std:.2f}²)，走 {T} 步：v = {v:.2f} 时样本的方差是真值的 {data['here'][1][0]:.2f} 倍"
+
+
+def chain_panel():
+    plot = Plot([
+        Axis("$t/T$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}$", ylim=(0.4, 1.9), legend="upper right",
+             curves={"v": "$v$", "zero": "$v=0$", "one": "$v=1$"}),
+        Axis("$v$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}\ (t=0)$", (-0.03, 1.03), (0.4, 1.9), dots=("here",),
+             curves={"here": "", "end": ""}),
+    ], width=8.5)
+    return Panel(
+        plot, chain_data,
+        v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.5, 0.02, 1.0, 0.02, "数据的标准差"),
+        T=choice([5, 10, 20, 50, 200], 10, "步数 T"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
+    )
+
+
+def posterior_grids(model, steps=(5, 10, 20), num_samples=32):
+    """同一份噪声下各个 (步数, v) 的样本：{(步数, v): (H, W) 图像}"""
+    grids = {}
+    for count in steps:
+        for v in V_CHOICES:
+            generator = torch.Generator().manual_seed(4)
+            samples = model.sample(num_samples, steps=count, v_posterior=v, generator=generator, progress=False)
+            grids[count, v] = make_grid(samples, 8)[0].numpy()
+    return grids
+
+
+def samples_panel(grids):
+    """grids 由 posterior_grids 事先算好，拖动时不必等"""
+    plot = Plot([Axis(image="grid")], width=6.0, height=3.2)
+    steps = sorted({count for count, _ in grids})
+    return Panel(plot, lambda v, steps: ({"grid": grids[steps, v]}, f"走 {steps} 步，v = {v:.2f}；噪声是同一份"),
+                 v=slider(0.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))

@@ -1,0 +1,93 @@
+"""面板用的图：坐标轴固定，数据常换。背景只画一次，之后只重画会变的线，一帧十几毫秒"""
+import io
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image
+
+from ..checks import fail
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes, to_png
+
+# 颜色与线型一起变：灰度打印也分得开
+STYLES = ((ORANGE, "-", 2.0), (BLUE, "--", 1.5), (INK, ":", 1.5), (GRAY, "-.", 1.5))
+
+
+@dataclass
+class Axis:
+    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像"""
+
+    xlabel: str = ""
+    ylabel: str = ""
+    xlim: tuple = (0, 1)
+    ylim: tuple = (0, 1)
+    xscale: str = "linear"
+    yscale: str = "linear"
+    curves: dict = field(default_factory=dict)
+    dots: tuple = ()
+    image: str = ""
+    title: str = ""
+    legend: str = "best"
+
+
+class Plot:
+    """rows 是若干行 Axis；update(名字=(x, y) 或图像) 换数据，png() 给出这一帧"""
+
+    def __init__(self, *rows, width=9.0, height=3.2, ratios=None):
+        self.figure = empty_figure(width, height)
+        self.artists = {}
+        for cell, row in zip(self.figure.add_gridspec(len(rows), 1), rows):
+            for place, axis in zip(cell.subgridspec(1, len(row), width_ratios=ratios), row):
+                self._set_up(axis, plain_axes(self.figure.add_subplot(place)))
+        self._background = None
+
+    def _set_up(self, axis, ax):
+        ax.set_title(axis.title, fontsize=10)
+        if axis.image:
+            ax.set_axis_off()
+            self.artists[axis.image] = ax.imshow(np.zeros((1, 1)), cmap="gray", vmin=-1, vmax=1, animated=True)
+            return
+        ax.set(xlabel=axis.xlabel, ylabel=axis.ylabel, xscale=axis.xscale, yscale=axis.yscale, xlim=axis.xlim,
+               ylim=axis.ylim)
+        if axis.xscale == "linear":
+            ax.locator_params("x", nbins=6)
+        lines = [name for name in axis.curves if name not in axis.dots]
+        for order, (name, (color, style, width)) in enumerate(zip(lines, STYLES)):
+            # 先写的画在上面
+            self.artists[name], = ax.plot([], [], color=color, linestyle=style, linewidth=width, label=axis.curves[name],
+                                          zorder=9 - order, animated=True)
+        for name in axis.dots:
+            self.artists[name], = ax.plot([], [], color=INK, linestyle="none", marker="o", markersize=6, zorder=10,
+                                          animated=True)
+        if any(axis.curves.values()):
+            ax.legend(frameon=False, fontsize=9, loc=axis.legend)
+
+    def update(self, **data):
+        """换数据；曲线给 (x, y)，图像给 (H, W) 数组，值在 [-1, 1]。没有提到的不变"""
+        if unknown := sorted(set(data) - set(self.artists)):
+            fail("data", f"取自 {sorted(self.artists)}", unknown)
+        for name, value in data.items():
+            artist = self.artists[name]
+            if hasattr(artist, "set_extent"):
+                value = np.asarray(value)
+                artist.set_data(value)
+                artist.set_extent((-0.5, value.shape[1] - 0.5, value.shape[0] - 0.5, -0.5))
+            else:
+                artist.set_data(np.asarray(value[0]), np.asarray(value[1]))
+        return self
+
+    def png(self):
+        """当前这一帧，PNG 的字节"""
+        canvas = self.figure.canvas
+        if self._background is None:
+            canvas.draw()
+            self._background = canvas.copy_from_bbox(self.figure.bbox)
+        canvas.restore_region(self._background)
+        for artist in sorted(self.artists.values(), key=lambda artist: artist.zorder):
+            artist.axes.draw_artist(artist)
+        buffer = io.BytesIO()
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def still_png(self):
+        """存进 notebook 的静态图：同一帧，压得更小"""
+        return to_png(self.figure)

@@ -1,0 +1,130 @@
+"""符号表与术语表：测试用它们约束全部 notebook 的文字
+
+term_table()、symbol_table() 把两张表显示在 90_symbols_and_terms.ipynb
+"""
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Term:
+    """chapter 是先讲它的那一章，那里第一次出现时要带英文；avoid 是不许用的别的译法"""
+
+    chinese: str
+    english: str
+    chapter: int
+    note: str
+    avoid: tuple = ()
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """latex 是公式里的写法；code 是代码里的名字，没有就空着"""
+
+    latex: str
+    code: str
+    note: str
+
+
+TERMS = (
+    Term("加噪过程", "forward process", 2, "一步步掺噪声，从图走到噪声", ("前向过程", "正向过程", "扩散过程")),
+    Term("去噪过程", "reverse process", 5, "一步步去噪声，从噪声走回图", ("反向过程", "逆向过程", "逆过程")),
+    Term("噪声表", "beta schedule", 2, "每一步的 β", ("噪声调度", "噪声计划", "噪音")),
+    Term("信噪比", "signal-to-noise ratio", 2, "原图与噪声的方差之比"),
+    Term("缓冲区", "buffer", 1, "跟着模型搬家、保存，但不更新的张量", ("缓存区",)),
+    Term("参数化", "parameterization", 4, "网络预测什么：eps、x0 或 v", ("参量化",)),
+    Term("速度", "velocity", 4, "v，x_t 对角度的导数"),
+    Term("后验", "posterior", 5, "已知 x_t 与 x₀ 时 x_{t-1} 的分布"),
+    Term("祖先采样", "ancestral sampling", 5, "按去噪过程一步步抽样", ("祖传采样",)),
+    Term("跳跃连接", "skip connection", 6, "把下行时存好的图拼到上行", ("跳过连接",)),
+    Term("交叉注意力", "cross-attention", 6, "像素作查询，上下文作键和值", ("交叉关注",)),
+    Term("无分类器引导", "classifier-free guidance", 6, "沿有条件与无条件之差外推", ("免分类器",)),
+    Term("指数滑动平均", "exponential moving average", 7, "权重的平滑的影子", ("指数移动平均", "指数平滑平均")),
+    Term("衰减", "decay", 7, "影子每一步保留几成"),
+    Term("梯度累积", "gradient accumulation", 7, "几批数据才更新一次权重", ("梯度累加", "梯度积累")),
+    Term("热身", "warm-up", 8, "训练开头用较小的学习率或衰减", ("预热",)),
+    Term("调度器", "scheduler", 8, "只指学习率调度器", ("排程器",)),
+    Term("重启", "restart", 8, "每个周期重新热身"),
+    Term("变分下界", "variational lower bound", 9, "负对数似然的可算的上界", ("变分下限",)),
+    Term("钩子", "hook", 10, "Trainer 在某个时刻来调用的方法", ("挂钩", "勾子")),
+)
+
+SYMBOLS = (
+    Symbol(r"T", "num_timesteps", "扩散链的步数"),
+    Symbol(r"t", "t", "步号，0 到 T-1，等于论文的步号减 1"),
+    Symbol(r"\beta_t", "betas", "第 t 步掺入的噪声的方差"),
+    Symbol(r"\alpha_t", "", r"$1-\beta_t$"),
+    Symbol(r"\bar\alpha_t", "alphas_cumprod", r"$\alpha_0\cdots\alpha_t$，原图的方差还剩几成"),
+    Symbol(r"\bar\alpha_{t-1}", "alphas_cumprod_prev", r"平移一格，$\bar\alpha_{-1}=1$"),
+    Symbol(r"\sqrt{\bar\alpha_t}", "sqrt_alphas_cumprod", "原图的份额"),
+    Symbol(r"\sqrt{1-\bar\alpha_t}", "sqrt_one_minus_alphas_cumprod", "噪声的份额"),
+    Symbol(r"\ln(1-\bar\alpha_t)", "log_one_minus_alphas_cumprod", r"$q(x_t\mid x_0)$ 的对数方差"),
+    Symbol(r"1/\sqrt{\bar\alpha_t}", "sqrt_recip_alphas_cumprod", r"由 $\varepsilon$ 换回 $x_0$ 的系数"),
+    Symbol(r"\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}", "sqrt_recipm1_alphas_cumprod", r"由 $\varepsilon$ 换回 $x_0$ 的系数"),
+    Symbol(r"\mathrm{SNR}_t", "", r"信噪比 $\bar\alpha_t/(1-\bar\alpha_t)$"),
+    Symbol(r"x_0", "x_start", "原图"),
+    Symbol(r"x_t", "x_t", "第 t 步的带噪图"),
+    Symbol(r"\varepsilon", "noise", "标准高斯噪声"),
+    Symbol(r"v", "v", r"速度 $\sqrt{\bar\alpha_t}\varepsilon-\sqrt{1-\bar\alpha_t}x_0$；采样一章里也指 `v_posterior`"),
+    Symbol(r"y", "target", "网络的目标：ε、x₀ 或 v；推导里也作积分变量"),
+    Symbol(r"\hat x_0", "x_recon", "由网络输出换算的原图"),
+    Symbol(r"\tilde\beta_t", "", "后验的方差"),
+    Symbol(r"\tilde\mu_t", "", "后验的均值"),
+    Symbol(r"c_1", "posterior_mean_coef1", r"后验均值里 $x_0$ 的系数"),
+    Symbol(r"c_2", "posterior_mean_coef2", r"后验均值里 $x_t$ 的系数"),
+    Symbol(r"\sigma_t^2", "posterior_variance", r"采样方差 $(1-v)\tilde\beta_t+v\beta_t$"),
+    Symbol(r"\ln\sigma_t^2", "posterior_log_variance_clipped", "采样方差的对数，第 0 步用截断过的值"),
+    Symbol(r"w_t", "lvlb_weights", "变分下界里平方误差的权重"),
+    Symbol(r"s_t", "logvar", "每个 t 的对数方差"),
+    Symbol(r"q", "q_sample", "加噪过程的分布"),
+    Symbol(r"p_\theta", "p_sample", "去噪过程的分布"),
+    Symbol(r"\theta", "model", "网络的权重"),
+    Symbol(r"s", "model_ema", "权重的影子；高斯数据的例子里是数据的标准差；`cosine` 里是偏移"),
+    Symbol(r"d", "ema_decay", "衰减；推导里也作维数"),
+    Symbol(r"n", "num_updates", "更新的次数"),
+    Symbol(r"\eta", "learning_rate", "学习率"),
+    Symbol(r"f", "scheduler_config", "学习率的乘数；`cosine` 里是 ᾱ 的形状"),
+    Symbol(r"\varphi_t", "", r"转角，$\cos\varphi_t=\sqrt{\bar\alpha_t}$"),
+    Symbol(r"L", "", r"变分下界与它的各项 $L_T, L_t, L_0$；调度器里是总长"),
+    Symbol(r"m", "", "高斯数据的均值"),
+    Symbol(r"D", "", r"$\bar\alpha_t s^2+1-\bar\alpha_t$，高斯数据加噪之后的方差"),
+    Symbol(r"k", "", r"$\sqrt{\bar\alpha_t}\,s^2/D$；也作计数"),
+    Symbol(r"g", "", r"高斯数据上一步的增益 $c_1k+c_2$"),
+    Symbol(r"V", "", "采样链的方差"),
+    Symbol(r"\mu", "", "采样链的均值"),
+    Symbol(r"B", "", "一批的样本数"),
+    Symbol(r"C", "channels", "通道数"),
+    Symbol(r"H", "image_size", "高"),
+    Symbol(r"W", "image_size", "宽；调度器里是热身的步数"),
+    Symbol(r"u", "", r"$t/T$"),
+    Symbol(r"N", "", "样本数"),
+    Symbol(r"w", "guidance_scale", "引导的强度"),
+    Symbol(r"c", "cond", "条件"),
+    Symbol(r"I", "", "单位矩阵"),
+    Symbol(r"\omega_i", "", "时间嵌入的频率"),
+    Symbol(r"e_i", "", "时间嵌入的分量"),
+    Symbol(r"i", "", "下标"),
+    Symbol(r"\delta", "", "一点误差"),
+    Symbol(r"\mathcal L", "loss", "损失"),
+    Symbol(r"x", "", "坐标；一般的变量"),
+)
+
+
+class Table:
+    def __init__(self, header, rows, text):
+        self.header, self.rows, self.text = header, rows, text
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        lines = [f"| {' | '.join(cells)} |" for cells in (self.header, [":--"] * len(self.header), *self.rows)]
+        return {"text/markdown": "\n".join(lines), "text/plain": self.text}
+
+
+def term_table():
+    """术语表，按先讲到的章排列"""
+    rows = [(t.chinese, t.english, f"{t.chapter:02d}", t.note, "、".join(t.avoid) or "—") for t in TERMS]
+    return Table(("中文", "英文", "章", "意思", "不用的译法"), rows, f"{len(TERMS)} 个术语")
+
+
+def symbol_table():
+    """符号表"""
+    rows = [(f"${s.latex}$", f"`{s.code}`" if s.code else "—", s.note) for s in SYMBOLS]
+    return Table(("符号", "代码里的名字", "意思"), rows, f"{len(SYMBOLS)} 个符号")

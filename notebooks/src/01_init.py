@@ -1,0 +1,299 @@
+# %% [markdown]
+# # 01 · `__init__` 逐行
+#
+# **学习目标**
+#
+# - 读懂 `DDPM.__init__` 的每一行，知道 35 个参数各管什么、在哪里用到。
+# - 分清三样东西：普通属性、缓冲区 (buffer)、参数 (parameter)，知道哪些会存进检查点。
+# - 认出参考实现在构造函数里的几个错误，说出正确的次序。
+#
+# **预计用时** 40 分钟。运行全部单元约 15 秒，不需要 GPU，不需要联网。
+#
+# 这一章的用法：灰底的代码是程序包里真实的源码，旁边的 ①②③ 在下面逐个解释。
+# 标号 ① 管到 ② 之前的那些行。
+
+# %%
+import torch
+
+from ddpm_edu import DDPM, count_params
+from ddpm_edu.checkpoint import save_checkpoint
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.teach import card, card_index, check, check_raises, show_source
+
+print("准备好了")
+
+# %% [markdown]
+# ## 1　构造函数的签名
+#
+# 一个扩散模型要定下四件事：网络、噪声表、损失、训练的方法。签名就按这四件事读。
+# 参数虽多，必填的只有第一个。
+
+# %%
+show_source(DDPM.__init__, "@suggest_keywords", "timesteps: int = 1000", "loss_type: str", "use_ema: bool = True",
+            "first_stage_key: str", "log_every_t: int", "linear_start: float", "original_elbo_weight: float",
+            "conditioning_key: str | None", "use_positional_encodings: bool", "learning_rate: float", "cond_key: str",
+            stop="):")
+
+# %% [markdown]
+# - ① 装饰器 `suggest_keywords` 在参数名拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
+# - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
+# - ③ 损失的形式，检查点从哪里来、略过什么、只取网络与否，以及挑选检查点看哪个指标。
+# - ④ 要不要指数滑动平均 (EMA)。第 7 章。
+# - ⑤ 数据：图像在 batch 里的键、边长、通道数。
+# - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
+# - ⑦ 噪声表的细节；`given_betas` 可以直接给出整张表。
+# - ⑧ 总损失的两个权重，中间夹着采样方差 `v_posterior`。第 5 章与第 9 章。
+# - ⑨ 条件怎样进网络，网络预测什么，学习率怎样变。第 6、4、8 章。
+# - ⑩ 坐标通道与可学的对数方差，然后是一个星号：它后面的参数只能按名字给。
+# - ⑪ 优化器、EMA 衰减、随机数种子、$t$ 的抽法。参考实现没有这几个，或者写死在别处。
+# - ⑫ 条件在 batch 里的键，以及训练时丢掉条件的概率。
+
+# %% [markdown]
+# 前 27 个参数的名字、次序和默认值与参考实现完全相同，所以原来的配置文件可以直接用。
+# 每个参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错，卡片下面有一个演示。
+# 这是全部卡片的索引，“讲解”一列是章号。
+
+# %%
+card_index()
+
+# %% [markdown]
+# ## 2　最小的一次构造
+#
+# 网络的配方是一个字典：`target` 写类的全名，`params` 写它的参数。
+# 下面这个 U-Net 很小，只为看清结构。
+
+# %%
+config = toy_model_config()
+model = DDPM(**config)
+print(config["unet_config"]["target"], config["unet_config"]["params"])
+print("网络有", count_params(model.model), "个参数")
+
+# %% [markdown]
+# ## 3　第一段：先收拾参数，再建噪声表
+
+# %%
+show_source(DDPM.__init__, "# 存进检查点的超参数", "super().__init__(timesteps", "timesteps = self.num_timesteps",
+            stop="self.save_hyperparameters")
+
+# %% [markdown]
+# - ① `plain` 把 NumPy 标量、路径、YAML 的特殊字典都换成 Python 自带的类型，顺便复制一份。安全读取检查点时，只认这些类型。
+# - ② 父类 `GaussianDiffusion` 建好噪声表与全部系数表，注册成缓冲区。第 2 章逐行读它。
+# - ③ `given_betas` 可能改变步数，所以从父类取回真正的 $T$；再把超参数存进 `hparams`，检查点里就带着它们。从哪里取权重不算超参数，所以略过。
+
+# %% [markdown]
+# 复制一份不是多此一举。参考实现从你传入的字典里弹出键，第二次用同一份配置就出错。
+# 下面是专为说明写的最小错误版本，和真实的类比较。
+
+# %%
+def build_naive(config):
+    config["unet_config"].pop("target")  # 改动了调用者的字典
+
+
+shared = toy_model_config()
+build_naive(shared)
+check("错误的写法弄丢了 target", "target" in shared["unet_config"], False)
+DDPM(**config)
+check("我们的构造函数没有改动配置", config == toy_model_config(), True)
+
+# %%
+card("unet_config")
+broken = {"target": "ddpm_edu.UNetModel", "params": {}}
+check_raises("类名写错", lambda: DDPM(**toy_model_config(unet_config=broken)), "unet_config.target")
+check_raises("参数名写错", lambda: DDPM(**toy_model_config(unet={"modle_channels": 8})), "modle_channels")
+
+# %% [markdown]
+# 存下的超参数足够重建模型。把模型存成文件再读回来，权重一个不差。
+
+# %%
+import os
+import tempfile
+
+os.chdir(tempfile.mkdtemp())  # 在临时目录里存文件，不弄脏课程的文件夹
+checkpoint = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
+save_checkpoint(checkpoint, "toy.ckpt")
+again = DDPM.load_from_checkpoint("toy.ckpt")
+same = [torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values())]
+check("读回来的每个张量都相同", all(same), True)
+
+# %% [markdown]
+# ## 4　第二段：数据与日志
+
+# %%
+show_source(DDPM.__init__, "self.loss_type =", "self.monitor =", "self.use_ema =", "self.first_stage_key =",
+            "self.log_every_t =", "self.clip_denoised =", stop="self.clip_denoised =")
+
+# %% [markdown]
+# - ① 损失的名字当场核对。参考实现要到训练的第一步才发现写错了。
+# - ② `monitor` 可以是 None，表示不挑选检查点。
+# - ③ 记下要不要 EMA；没有 EMA 却要看带 `_ema` 的指标，当场拒绝。
+# - ④ 图像的键、边长、通道数，`check_int` 连 `True` 和 `2.5` 也拦得住。
+# - ⑤ 单位写在注释里：扩散步，不是训练步。
+# - ⑥ 采样时要不要截断 $\hat x_0$，第 5 章细讲。
+
+# %%
+card("first_stage_key")
+labelled = DDPM(**toy_model_config(first_stage_key="picture"))
+image = torch.zeros(2, 1, 8, 8)
+check("键对上就能取到图像", labelled.get_input({"picture": image}, "picture"), image)
+check_raises("键不对，错误列出有哪些", lambda: labelled.shared_step({"image": image}), "first_stage_key")
+
+# %%
+card("image_size")
+sample = DDPM(**toy_model_config(image_size=16)).sample(1, sampler="ddim", steps=2, progress=False)
+check("image_size=16 就采出 16×16", sample.shape[-1], 16)
+check_raises("训练时也核对", lambda: model.shared_step({"image": torch.zeros(2, 1, 28, 28)}), "image_size")
+
+# %%
+card("channels")
+color = {"in_channels": 3, "out_channels": 3}
+rgb = DDPM(**toy_model_config(unet=color, channels=3))
+check("channels=3 就采出三个通道", rgb.sample(1, sampler="ddim", steps=2, progress=False).shape[1], 3)
+check_raises("与网络不合", lambda: DDPM(**toy_model_config(channels=3)), "in_channels")
+
+# %% [markdown]
+# 图像的两种排法都认：CHW 是 PyTorch 的惯例，HWC 是参考实现要求的。靠形状分辨，分不清就报错。
+# 参考实现一律当作 HWC，送进 CHW 时会悄悄转错。
+
+# %%
+hwc = torch.rand(2, 8, 8, 1) * 2 - 1
+check("HWC 会转成 CHW", model.get_input({"image": hwc}, "image"), hwc.permute(0, 3, 1, 2))
+check_raises("0..255 的像素会被拦住", lambda: model.get_input({"image": torch.full((2, 1, 8, 8), 200.0)}, "image"), "x / 127.5 - 1")
+
+# %%
+card("log_every_t")
+for log_every_t in (100, 250):
+    watcher = DDPM(**toy_model_config(log_every_t=log_every_t))
+    _, frames = watcher.sample(1, True, sampler="ddim", steps=20, progress=False)
+    print(f"log_every_t={log_every_t}：20 步的采样留下 {len(frames)} 帧（含起点）")
+check("帧数与间隔相配", len(frames), 1 + 1 + 20 // 5)
+
+# %% [markdown]
+# ## 5　第三段：损失与训练的数字
+
+# %%
+show_source(DDPM.__init__, "self.original_elbo_weight = check_float", "if self.original_elbo_weight ==",
+            "self.use_positional_encodings =", "self.learning_rate =", "self.weight_decay =", "self.batches_seen",
+            "self.t_sampling =", stop="self.cond_drop_prob =")
+
+# %% [markdown]
+# - ① 两个权重都不能是负数：负的权重会鼓励网络犯错。
+# - ② 两个都是 0 时损失恒为 0，训练什么也不做，所以拒绝。
+# - ③ 坐标通道的开关。参考实现收下它，却什么也不做。
+# - ④ AdamW 的学习率与两个动量系数。这里的 betas 与噪声表的 $\beta$ 只是同名。
+# - ⑤ 权重衰减与随机数种子。
+# - ⑥ 见过几批数据。训练的随机数由它决定，它随检查点保存，所以中断后能逐位接上。
+# - ⑦ $t$ 的抽法，以及丢条件的概率。
+
+# %% [markdown]
+# ## 6　第四段：对数方差，是参数还是缓冲区
+#
+# PyTorch 的模块里有三种东西：
+#
+# - **参数**：优化器会更新它，会存进检查点，会跟着 `.to(device)` 搬家。
+# - **缓冲区**：不更新，但会存、会搬家。噪声表就该是它。
+# - **普通属性**：不存，也不搬家。
+#
+# `logvar` 是每个 $t$ 一个的对数方差 $s_t$，第 9 章会让它参加训练。
+
+# %%
+show_source(DDPM.__init__, "self.learn_logvar =", "if learn_logvar:", stop="self.register_buffer(\"logvar\"")
+
+# %% [markdown]
+# - ① 一个长度为 $T$ 的张量，处处等于 `logvar_init`。
+# - ② 要学就注册成参数，不学就注册成缓冲区。参考实现不学时把它留作普通属性，模型搬到 GPU，它还留在 CPU。
+
+# %%
+class Naive(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.logvar = torch.zeros(4)  # 普通属性
+
+
+naive = Naive().to(torch.float64)
+check("普通属性不搬家", naive.logvar.dtype == torch.float32, True)
+check("也不进检查点", len(naive.state_dict()), 0)
+check("我们的 logvar 在检查点里", "logvar" in model.state_dict(), True)
+
+# %% [markdown]
+# ## 7　最后一段：网络、EMA、检查点
+#
+# 这里的次序很要紧：先有表，再有网络，再有 EMA，最后才取权重。
+
+# %%
+show_source(DDPM.__init__, "self.scheduler_config = scheduler_config", "self.model = DiffusionWrapper",
+            "self.conditioning_key = conditioning_key", "check_network(self)", "check_float(\"ema_decay\"",
+            "check_bool(\"load_only_unet\"", "if ckpt_path is not None:", "elif load_only_unet")
+
+# %% [markdown]
+# - ① 调度器的配方先试造一次，写错了现在就知道，不必等到训练开始。
+# - ② `DiffusionWrapper` 按配方造出 U-Net，并决定条件怎样接进去。第 6 章。
+# - ③ 条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
+# - ④ 核对通道数、下采样倍数；噪声表不合用时提醒一句。
+# - ⑤ EMA 的影子以此刻的权重为初值。
+# - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算。
+# - ⑦ 到这里才取权重：噪声表、logvar、EMA 都已经在了，每个键都能核对。
+# - ⑧ 要求“只取网络”却没给文件，多半是忘了写路径，所以报错。
+
+# %% [markdown]
+# 参考实现在噪声表建好之前就载入检查点。结果是：$T=100$ 的文件能悄悄装进 $T=50$ 的模型，学过的 logvar 也丢了。
+# 我们的次序倒过来，所以核对得出来。
+
+# %%
+card("ckpt_path")
+same_table = DDPM(**toy_model_config(ckpt_path="toy.ckpt"))
+check("权重取到了", next(same_table.model.parameters()), next(model.model.parameters()))
+other = toy_model_config(timesteps=500, linear_end=0.04, ckpt_path="toy.ckpt")
+check_raises("噪声表不同的文件装不进来", lambda: DDPM(**other), "timesteps")
+
+# %% [markdown]
+# 再看 `load_only_unet`。参考实现把整个字典交给 U-Net，键的前缀多了一截，又用 `strict=False`，于是一个键都没有对上，也不报错。
+# 用几行代码就能重现。
+
+# %%
+torch.manual_seed(1)
+fresh = DDPM(**toy_model_config())
+before = next(fresh.model.parameters()).clone()
+result = fresh.model.load_state_dict(model.state_dict(), strict=False)
+check("错误的前缀：权重纹丝不动", next(fresh.model.parameters()), before)
+check("缺的键就是网络的全部键", len(result.missing_keys), len(fresh.model.state_dict()))
+
+# %%
+card("load_only_unet")
+unet_only = DDPM(**toy_model_config(ckpt_path="toy.ckpt", load_only_unet=True))
+check("网络的权重真的取到了", next(unet_only.model.parameters()), next(model.model.parameters()))
+shadow = unet_only.model_ema.shadow["diffusion_model/time_embed/0/weight"]
+check("EMA 从取到的权重开始，不是随机数", shadow, model.model.diffusion_model.time_embed[0].weight)
+
+# %%
+card("ignore_keys")
+torch.manual_seed(1)
+keep_out = DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["model.diffusion_model.out", "model_ema."]))
+loaded = keep_out.model.diffusion_model
+check("其余的取到了", loaded.time_embed[0].weight, model.model.diffusion_model.time_embed[0].weight)
+check_raises("前缀谁也对不上", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
+
+# %% [markdown]
+# ## 8　构造完毕：缓冲区一览
+#
+# 噪声表展开成十几张系数表，都是长度为 $T$ 的缓冲区。它们的名字与参考实现相同，公式在第 2 章和第 5 章。
+
+# %%
+tables = [name for name, buffer in model.named_buffers() if buffer.shape == (model.num_timesteps,)]
+print(len(tables), "张表：", "、".join(tables))
+check("每张表都有 T 项，都有限", all(model.get_buffer(name).isfinite().all() for name in tables), True)
+check("损失权重不存进检查点，它能重新算出", "lvlb_weights" in model.state_dict(), False)
+
+# %% [markdown]
+# ## 小结
+#
+# - 构造的次序：收拾参数、建表、核对数字、建网络、建 EMA、取权重。后一步要用到前一步的结果。
+# - 要存、要搬家、不更新的张量，应当注册成缓冲区。
+# - 配置先复制再用；每个参数在门口核对，错误写明名字、规则和实得。
+# - 检查点里的每个键都要对得上，除非你点名略过。
+#
+# ## 练习
+#
+# 1. ★ 给 `DDPM(**toy_model_config(image_size=9))`，读一读错误，为什么 9 不行？
+# 2. ★★ 不看源码，写出 `model.state_dict()` 里有哪几类键，再核对。
+# 3. ★★ 把 `learn_logvar` 打开，`logvar` 从 `named_buffers` 去了哪里？
+# 4. ★★★ 如果把取权重放在建 EMA 之前，文件里又没有 EMA，采样会用到什么样的权重？

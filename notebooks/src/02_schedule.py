@@ -1,0 +1,339 @@
+# %% [markdown]
+# # 02 · β 噪声表与 `register_schedule`
+#
+# **学习目标**
+#
+# - 说清 $\beta_t$、$\alpha_t$、$\bar\alpha_t$、信噪比各是什么，怎样互相推出。
+# - 分辨四种噪声表，不被名字骗到：这里的 `linear` 不是论文的 linear。
+# - 读懂系数表为什么用 float64 计算，为什么要防着半精度。
+#
+# **预计用时** 40 分钟。运行全部单元约 15 秒。
+
+# %%
+import numpy as np
+import torch
+
+from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
+from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
+from ddpm_edu.teach.panels import beta_panel
+
+print("准备好了")
+
+# %% [markdown]
+# ## 1　一步掺多少噪声
+#
+# 加噪过程 (forward process) 每一步把图缩小一点，再掺一点高斯噪声：
+#
+# $$x_t = \sqrt{1-\beta_t}\;x_{t-1} + \sqrt{\beta_t}\;\varepsilon_t,\qquad \varepsilon_t\sim\mathcal N(0, I).$$
+#
+# $\beta_t\in(0,1)$ 是这一步掺入的噪声的方差，一串 $\beta_t$ 叫噪声表 (beta schedule)。
+# 为什么要先缩小？独立的随机变量相加，方差相加。如果 $x_{t-1}$ 的方差是 1，那么 $x_t$ 的方差是 $(1-\beta_t)\cdot 1 + \beta_t = 1$，正好不变。
+# 若只加不缩，走一千步方差就涨上去了。
+
+# %%
+betas = make_beta_schedule("linear", 1000)
+shrinking, growing = 1.0, 1.0
+for beta in betas:
+    shrinking = (1 - beta) * shrinking + beta
+    growing = growing + beta
+check("先缩小再加噪，方差守在 1", shrinking, 1.0, atol=1e-12)
+check("只加不缩，方差涨过 7", growing > 7, True)
+
+# %% [markdown]
+# 下标要先说定：论文的 $t$ 从 1 数起，代码的 $t$ 从 0 数起，代码的 $t$ 等于论文的 $t-1$。本课程一律用代码的 $t = 0, 1, \dots, T-1$，另约定 $\bar\alpha_{-1} = 1$。
+#
+# 记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$。
+# $\bar\alpha_t$ 读作 alpha bar，它是走到第 $t$ 步时原图的方差还剩几成。推导在第 3 章，这里先会算。
+
+# %%
+show_source(alphas_cumprod, "def alphas_cumprod")
+
+# %% [markdown]
+# - ① 连乘得到 $\bar\alpha_t$；在最前面补一个 1、去掉最后一个，就是平移一格的 $\bar\alpha_{t-1}$。后验的公式同时要这两个。
+
+# %%
+cumprod, cumprod_prev = alphas_cumprod(betas)
+check("ᾱ_0 = 1 - β_0", cumprod[0], 1 - betas[0])
+check("约定 ᾱ_{-1} = 1", cumprod_prev[0], 1.0)
+check("逐步相乘：ᾱ_t = ᾱ_{t-1}(1 - β_t)", cumprod, cumprod_prev * (1 - betas), atol=1e-15)
+
+# %% [markdown]
+# ## 2　四种噪声表
+#
+# | 名字 | 公式 |
+# |:--|:--|
+# | `linear` | 在 $\sqrt{\beta_0}$ 与 $\sqrt{\beta_{T-1}}$ 之间等距取点，再平方 |
+# | `sqrt_linear` | 在 $\beta_0$ 与 $\beta_{T-1}$ 之间等距取点 |
+# | `sqrt` | 等距取点，再开平方 |
+# | `cosine` | $\beta_t = \min\!\left(1-\dfrac{f((t+1)/T)}{f(t/T)},\ 0.999\right)$，$f(u)=\cos^2\!\left(\dfrac{u+s}{1+s}\cdot\dfrac{\pi}{2}\right)$ |
+#
+# 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这份代码里却叫 `sqrt_linear`。
+
+# %%
+show_source(make_beta_schedule, "def make_beta_schedule", "check_choice(\"beta_schedule\"", "if schedule == \"linear\":",
+            "if schedule == \"sqrt_linear\":", "if schedule == \"sqrt\":", "u = np.arange", "# 最后一步 f 趋于 0")
+
+# %% [markdown]
+# - ① 签名与默认值同参考实现；返回的是 float64 的 NumPy 数组。
+# - ② 五个参数在门口核对，例如 `linear_start` 不能大于 `linear_end`。
+# - ③ 名为 linear，其实对 $\sqrt\beta$ 线性。
+# - ④ 名为 sqrt_linear，其实对 $\beta$ 线性，也就是论文的 linear。
+# - ⑤ 先等距再开方，$\beta$ 一开始就很大，今天很少有人用。
+# - ⑥ $f$ 在 $T+1$ 个点上取值，相邻两点的比就是 $\alpha_t$。
+# - ⑦ 截断在 0.999：最后一步的 $f$ 趋于 0，$\beta$ 会碰到 1。
+
+# %%
+steps = np.diff(np.sqrt(make_beta_schedule("linear", 1000)))
+check("linear：√β 是等距的", steps, np.full(999, steps[0]), atol=1e-15)
+steps = np.diff(make_beta_schedule("sqrt_linear", 1000))
+check("sqrt_linear：β 是等距的", steps, np.full(999, steps[0]), atol=1e-15)
+check("两张表的中点差了近一倍", make_beta_schedule("sqrt_linear", 1001)[500] / make_beta_schedule("linear", 1001)[500] > 1.7, True)
+
+# %% [markdown]
+# `cosine` 是从 $\bar\alpha$ 倒着设计的。把 $\alpha_t = f((t+1)/T)/f(t/T)$ 连乘，中间的 $f$ 全部消去：
+#
+# $$\bar\alpha_t = \prod_{i=0}^{t}\frac{f((i+1)/T)}{f(i/T)} = \frac{f((t+1)/T)}{f(0)}.$$
+#
+# 只有最后一项被 0.999 截断过，所以它之前的每一项都应当与右边相同。
+
+# %%
+T, s = 1000, 8e-3
+u = np.arange(T + 1) / T
+f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
+cosine, _ = alphas_cumprod(make_beta_schedule("cosine", T, cosine_s=s))
+check("连乘消去中间项", cosine[:-1], f[1:-1] / f[0], atol=1e-14)
+
+# %% [markdown]
+# 下面四个数是我们另外算好的标准值，任何一处写错（开方、下标、截断），它们都对不上。
+
+# %%
+golden = {"linear": 0.333187767356, "sqrt_linear": 0.0785872428818, "sqrt": 6.11913209533e-16, "cosine": 0.493843590441}
+for name, value in golden.items():
+    middle = alphas_cumprod(make_beta_schedule(name, 1000))[0][499]
+    check(f"{name} 的 ᾱ_499", middle / value, 1.0, atol=1e-11)
+
+# %%
+t = np.arange(1000)
+tables = {name: make_beta_schedule(name, 1000) for name in golden}
+bars = {name: alphas_cumprod(table)[0] for name, table in tables.items()}
+curves_figure((t, tables, "$t$", r"$\beta_t$", "linear", "log"), (t, bars, "$t$", r"$\bar\alpha_t$"))
+
+# %% [markdown]
+# 图：左边是 $\beta_t$（对数刻度），右边是 $\bar\alpha_t$。
+# `cosine` 的 $\bar\alpha$ 降得最匀：每一步都有事可做。`sqrt` 头几十步就把图毁光了，后面的步数全浪费。
+
+# %% [markdown]
+# ## 3　信噪比
+#
+# 第 $t$ 步的图里，原图的份额是 $\sqrt{\bar\alpha_t}$，噪声的份额是 $\sqrt{1-\bar\alpha_t}$。两者的方差之比叫信噪比 (signal-to-noise ratio)：
+#
+# $$\mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}.$$
+#
+# 它只减不增：每走一步，信息只会更少。等于 1 的那一步，图与噪声各占一半，这时 $\bar\alpha_t = \tfrac12$。
+
+# %%
+for name, bar in bars.items():
+    snr = bar / (1 - bar)
+    half = int((snr < 1).argmax())
+    check(f"{name}：信噪比只减不增，第 {half} 步降到 1 以下", bool((np.diff(snr) < 0).all()), True)
+
+# %% [markdown]
+# ## 4　卡片与演示
+
+# %%
+card("beta_schedule")
+by_name = GaussianDiffusion(beta_schedule="cosine").exact_table("betas")
+check("名字决定了表", by_name, make_beta_schedule("cosine", 1000))
+check_raises("不认识的名字", lambda: GaussianDiffusion(beta_schedule="cosin"), "cosine")
+
+# %%
+card("linear_start")
+check("它就是第一个 β", make_beta_schedule("linear", 10, linear_start=1e-3)[0], 1e-3, atol=1e-15)
+check_raises("不能大于 linear_end", lambda: make_beta_schedule("linear", 10, linear_start=0.5), "linear_start ≤ linear_end")
+
+# %%
+card("linear_end")
+check("它就是最后一个 β", make_beta_schedule("linear", 10, linear_end=0.3)[-1], 0.3, atol=1e-15)
+check_raises("须小于 1", lambda: make_beta_schedule("linear", 10, linear_end=1.0), "linear_end")
+
+# %%
+card("cosine_s")
+plain, shifted = (make_beta_schedule("cosine", 1000, cosine_s=s)[0] for s in (0.0, 0.008))
+print(f"第一步的 β：cosine_s=0 时 {plain:.1e}，cosine_s=0.008 时 {shifted:.1e}")
+check("偏移使第一步的 β 大了十几倍", shifted / plain > 10, True)
+
+# %% [markdown]
+# ## 5　$T$ 太短会怎样
+#
+# 采样从 $\mathcal N(0, I)$ 出发，前提是加噪走到头时原图的份额 $\sqrt{\bar\alpha_{T-1}}$ 已经很小。
+# $\beta$ 不随 $T$ 缩放：把 $T$ 从 1000 改成 100，每步掺的噪声没变，步数少了九成，总量自然不够。
+
+# %%
+card("timesteps")
+leftover = {T: float(GaussianDiffusion(timesteps=T).exact_table("sqrt_alphas_cumprod")[-1]) for T in (1000, 100)}
+check("timesteps=1000：原图只剩 2.7%", leftover[1000], 0.0271, atol=5e-5)
+check("timesteps=100：原图还剩近七成", leftover[100], 0.696, atol=5e-4)
+
+# %%
+show_source(rescale_linear_range, "def rescale_linear_range", "scale = reference_timesteps")
+
+# %% [markdown]
+# - ① 给出新的 $T$，返回缩放过的两端。
+# - ② 步数少到十分之一，每步就掺十倍，上端不超过 0.999。
+
+# %%
+start, end = rescale_linear_range(100)
+rescaled = GaussianDiffusion(timesteps=100, linear_start=start, linear_end=end)
+check("缩放之后，走到头只剩不到 3%", float(rescaled.exact_table("sqrt_alphas_cumprod")[-1]) < 0.03, True)
+cosine100 = GaussianDiffusion(timesteps=100, beta_schedule="cosine").exact_table("sqrt_alphas_cumprod")[-1]
+check("cosine 按 t/T 设计，不怕 T 短", float(cosine100) < 1e-3, True)
+
+# %% [markdown]
+# 拖动下面的控件，亲手试一遍：把 `linear` 的 $T$ 拉到 100，看上方的提醒；再换成 `cosine`。
+
+# %%
+beta_panel()
+
+# %% [markdown]
+# 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。
+# 中间的曲线走到右端还没有贴近 0，就是 $T$ 太短。控件上方写着这张表在别处的名字。
+
+# %% [markdown]
+# ## 6　直接给一张表：`given_betas`
+
+# %%
+show_source(check_betas, "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
+
+# %% [markdown]
+# - ① 列表、数组、张量都收；参考实现只收 NumPy 数组，而 YAML 给出的是列表。
+# - ② 逐个换成 float，换不成就说应当给什么。
+# - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
+# - ④ 每一项都须在 $(0,1)$ 内。写成“不在范围内”而不是“超出范围”，NaN 才拦得住：NaN 与任何数比较都为假。
+# - ⑤ 同时给了步数，就核对长度；参考实现悄悄忽略步数。
+
+# %%
+card("given_betas")
+mine = [0.1, 0.2, 0.3]
+for given_betas in (mine, np.array(mine), torch.tensor(mine, dtype=torch.float64)):
+    table = GaussianDiffusion(given_betas=given_betas)
+    check(f"{type(given_betas).__name__} 也可以，T={table.num_timesteps}", table.exact_table("betas"), mine)
+check_raises("NaN 拦得住", lambda: GaussianDiffusion(given_betas=[0.1, float("nan")]), "given_betas")
+
+# %% [markdown]
+# 参考实现的检查写成 `assert not isnan(...).all()`：要每一项都是 NaN 才报警。下面重现它。
+
+# %%
+bad = np.array([0.1, np.nan, 0.3])
+naive_guard_passes = not np.isnan(bad).all()
+check("错误的检查放过了 NaN", naive_guard_passes, True)
+check_raises("我们的检查说出是第几个", lambda: check_betas(bad), "第 1 个")
+
+# %% [markdown]
+# ## 7　从 $\beta$ 到全部系数
+#
+# 后面各章的公式只用到一些固定的组合：$\sqrt{\bar\alpha_t}$、$\sqrt{1-\bar\alpha_t}$、$1/\sqrt{\bar\alpha_t}$……
+# 训练每一步都要用，所以先算好存成表。
+
+# %%
+show_source(diffusion_tables, "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β̃ 为 0", "coef1 =", "objective =",
+            "\"betas\": betas", "\"sqrt_alphas_cumprod\"", "\"sqrt_recip_alphas_cumprod\"", "\"posterior_variance\"", "\"lvlb_weights\"")
+
+# %% [markdown]
+# - ① 输入只有 $\beta$、采样方差的位置 $v$ 和参数化的名字；全程 float64。
+# - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 5 章。
+# - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
+# - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 5 章。
+# - ⑤ 三种目标的差别收在 `objective` 里，第 4 章读它。
+# - ⑥ 三张基本的表，$\beta$、$\bar\alpha_t$、$\bar\alpha_{t-1}$。
+# - ⑦ 加噪用的两个系数与对数方差，第 3 章。
+# - ⑧ 由 $x_t$ 与噪声换回 $x_0$ 的两个系数，第 4 章。
+# - ⑨ 采样方差、它的对数、均值系数。
+# - ⑩ 变分下界的权重，第 9 章推导。
+
+# %% [markdown]
+# ## 8　精度：为什么用 float64，为什么不写 $1-\bar\alpha$
+#
+# $\bar\alpha_0 = 0.9999$，存成 float32 之后，相邻两个可表示的数相差 $6\times10^{-8}$。
+# 再去算 $1-\bar\alpha_0 = 10^{-4}$，误差相对于 $10^{-4}$ 就有万分之几了。所以 $1-\bar\alpha$ 要先用 float64 算好，最后才舍入一次。
+
+# %%
+exact = 1 - cumprod[0]
+from_float32 = 1 - np.float32(cumprod[0])
+rounded_once = np.float32(exact)
+check("先舍入再相减，相对误差超过 5e-5", abs(from_float32 / exact - 1) > 5e-5, True)
+check("先相减再舍入，相对误差不到 1e-7", rounded_once / exact, 1.0, atol=1e-7)
+
+# %% [markdown]
+# 半精度更危险：bfloat16 只有 8 位有效数字（二进制），0.9999 会变成 1。整个模型一转换，噪声表就毁了。
+
+# %%
+naive = torch.tensor(cumprod[:5], dtype=torch.float64).bfloat16()
+check("bfloat16 的 ᾱ 前几步都是 1", naive.float(), torch.ones(5))
+model = DDPM(**toy_model_config()).bfloat16()
+check("网络转成了 bfloat16", next(model.model.parameters()).dtype == torch.bfloat16, True)
+check("系数表没有跟着降精度", model.alphas_cumprod, cumprod, atol=1e-7)
+
+# %% [markdown]
+# 靠的是下面这个函数：PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用 `_apply`。
+
+# %%
+show_source(GaussianDiffusion._apply, "def _apply", "# .half()/.bfloat16()", "return self")
+
+# %% [markdown]
+# - ① `fn` 是“搬到某处、换成某种类型”的函数，先照常搬动参数和缓冲区。
+# - ② 再用 float64 的原表把每张表重填一遍：半精度退回 float32，`.double()` 则得到真正的 float64。
+# - ③ 按 PyTorch 的约定返回自己，所以能连着写 `model.double().to(...)`。
+
+# %%
+double = GaussianDiffusion().double()
+check("double 之后是真正的 float64，不是补零的 float32", double.alphas_cumprod, cumprod)
+padded = torch.tensor(cumprod).float().double()
+check("补零的 float32 有误差", bool((padded - torch.tensor(cumprod)).abs().max() > 1e-9), True)
+
+# %% [markdown]
+# ## 9　`register_schedule`：把表注册成缓冲区
+
+# %%
+show_source(GaussianDiffusion.__init__, "def __init__", "self.v_posterior =", "self.register_schedule(")
+
+# %% [markdown]
+# - ① 只列与公式有关的参数；这个类里没有网络，没有训练。
+# - ② 记下 $v$ 与参数化，范围当场核对。
+# - ③ 建表的事交给 `register_schedule`，用户之后也可以再调用它换一张表。
+
+# %%
+show_source(GaussianDiffusion.register_schedule, "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
+            "self.num_timesteps =", "if broken :=", "# float64 原表另存一份")
+
+# %% [markdown]
+# - ① 名字与参数次序同参考实现。
+# - ② 先按名字造表；给了 `given_betas` 就以它为准。
+# - ③ 步数取表的真实长度，再算出全部系数。
+# - ④ 任何一张表里有 NaN 或无穷，说出是哪些表、$\beta$ 的范围是多少。
+# - ⑤ 原表留一份 float64，缓冲区存 float32。能重新算出的权重不存进检查点。
+
+# %%
+chain = GaussianDiffusion(timesteps=50, linear_start=1e-3, linear_end=0.25)
+tables = diffusion_tables(make_beta_schedule("linear", 50, 1e-3, 0.25))
+for name in ("sqrt_alphas_cumprod", "posterior_variance"):
+    check(f"缓冲区 {name} 就是算出的表", getattr(chain, name), tables[name], atol=1e-7)
+chain.register_schedule(beta_schedule="cosine", timesteps=20)
+check("换一张表，步数也跟着变", chain.num_timesteps, 20)
+
+# %% [markdown]
+# ## 小结
+#
+# - 每一步先缩小再加噪，方差守在 1。$\bar\alpha_t$ 是原图的方差还剩几成。
+# - `linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear；`cosine` 从 $\bar\alpha$ 倒着设计。
+# - $T$ 不是 1000 时，`linear` 的两端要乘 $1000/T$。
+# - 系数表用 float64 算，最后舍入一次；不要用 float32 的 $\bar\alpha$ 去算 $1-\bar\alpha$。
+#
+# ## 练习
+#
+# 1. ★ 在面板里找出 `cosine_s=0` 与 `cosine_s=0.1` 的差别，哪一段变得最多？
+# 2. ★★ 用 `given_betas` 造一张 $\bar\alpha_t$ 随 $t$ 直线下降的噪声表，验证你的结果。
+# 3. ★★ 为什么把 `linear` 的两端乘 $1000/T$，总噪声量就大致不变？（提示：$\ln\bar\alpha = \sum\ln(1-\beta)\approx-\sum\beta$）
+# 4. ★★★ float16 与 bfloat16，哪一个更伤 $\bar\alpha_0$？为什么？

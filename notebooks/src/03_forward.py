@@ -1,0 +1,232 @@
+# %% [markdown]
+# # 03 · 加噪过程：`q_sample` 与 `q_mean_variance`
+#
+# **学习目标**
+#
+# - 推出 $q(x_t\mid x_0)$ 的闭式，明白为什么一步就能到任意的 $t$。
+# - 读懂 `extract_into_tensor`：一批样本各有各的 $t$，系数怎样对上号。
+# - 看见数据分布怎样一步步变成 $\mathcal N(0, I)$。
+#
+# **预计用时** 25 分钟。运行全部单元约 15 秒。
+
+# %%
+import math
+
+import numpy as np
+import torch
+
+from ddpm_edu import DigitsDataModule, GaussianDiffusion
+from ddpm_edu.gaussian import extract_into_tensor
+from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach.panels import forward_panel
+
+diffusion = GaussianDiffusion()  # T=1000，linear，没有网络
+print("T =", diffusion.num_timesteps)
+
+# %% [markdown]
+# ## 1　从一步到 $t$ 步
+#
+# 一步的规则是（第 2 章）
+#
+# $$x_t = \sqrt{\alpha_t}\,x_{t-1} + \sqrt{1-\alpha_t}\,\varepsilon_t,\qquad \alpha_t = 1-\beta_t.$$
+#
+# 把前一步代进来：
+#
+# $$x_t = \sqrt{\alpha_t\alpha_{t-1}}\,x_{t-2} + \sqrt{\alpha_t(1-\alpha_{t-1})}\,\varepsilon_{t-1} + \sqrt{1-\alpha_t}\,\varepsilon_t.$$
+#
+# 后两项是两个独立的高斯噪声之和，所以还是高斯噪声，方差相加：
+#
+# $$\alpha_t(1-\alpha_{t-1}) + (1-\alpha_t) = 1-\alpha_t\alpha_{t-1}.$$
+#
+# 于是两步合起来与一步的形状相同，只是 $\alpha_t$ 换成了乘积 $\alpha_t\alpha_{t-1}$。
+
+# %%
+a_prev, a = 0.9, 0.8
+check("两份噪声的方差合成一份", a * (1 - a_prev) + (1 - a), 1 - a * a_prev, atol=1e-15)
+
+# %% [markdown]
+# 同样的代入一直做到 $x_0$（数学归纳法，每一次都是上面这一步），就得到闭式：
+#
+# $$q(x_t\mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\ (1-\bar\alpha_t)I\right),\qquad x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon.$$
+#
+# 不信可以真走一遍。下面让二十万个点都从 $x_0 = 0.7$ 出发，老老实实走 50 步，再与闭式比较均值和方差。
+
+# %%
+short = GaussianDiffusion(timesteps=50, linear_start=1e-3, linear_end=0.25)
+generator = torch.Generator().manual_seed(0)
+x = torch.full((200_000,), 0.7)
+for beta in short.betas:
+    x = (1 - beta).sqrt() * x + beta.sqrt() * torch.randn(x.shape, generator=generator)
+bar = float(short.alphas_cumprod[-1])
+check("走 50 步的均值 = √ᾱ·x₀", x.mean(), math.sqrt(bar) * 0.7, atol=0.01)
+check("走 50 步的方差 = 1 - ᾱ", x.var(), 1 - bar, atol=0.015)
+
+# %% [markdown]
+# 容差从哪里来？$N$ 个样本的均值，标准误约为 $1/\sqrt N\approx 0.0022$；方差的标准误约为 $\sqrt{2/N}\approx 0.0032$。容差取了它们的四五倍。
+
+# %% [markdown]
+# ## 2　每个样本有自己的 $t$
+#
+# 训练时，一批里的每个样本随机挑自己的 $t$。系数表是 $(T,)$ 的，图像是 $(B, C, H, W)$ 的，要让第 $i$ 个样本乘上第 $t_i$ 个系数。
+
+# %%
+show_source(extract_into_tensor, "def extract_into_tensor")
+
+# %% [markdown]
+# - ① `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$，就能与图像广播相乘。只看维数，所以图像、音频、单个数都能用。
+
+# %%
+table, t = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2, 0])
+picked = extract_into_tensor(table, t, (2, 1, 8, 8))
+check("形状是 (B, 1, 1, 1)", torch.tensor(picked.shape), torch.tensor([2, 1, 1, 1]))
+check("第 0 个样本取第 2 个系数，第 1 个样本取第 0 个", picked.flatten(), [30.0, 10.0])
+
+# %%
+show_source(GaussianDiffusion.at, "def at")
+
+# %% [markdown]
+# - ① 按名字取表，再取出每个样本的系数。后面的公式都写成 `self.at("表名", t, x) * x`，读起来与数学式同形。
+
+# %% [markdown]
+# ## 3　`q_sample`
+
+# %%
+show_source(GaussianDiffusion.q_sample, "def q_sample", "self.check_t(t, x_start)", "noise = self.like", "x_t = (", "return x_t.to")
+
+# %% [markdown]
+# - ① 名字与参数次序同参考实现。说明里写清形状、范围和出处。
+# - ② 步号须是 $(B,)$ 的整数，值在 $0..T-1$。
+# - ③ 没给噪声就抽一份同形状的；给了就核对形状，免得悄悄广播。
+# - ④ 公式有两项，代码也是两行，次序相同。
+# - ⑤ 系数是 float32，输入可能是半精度，结果换回输入的类型。
+
+# %%
+x_start = torch.linspace(-1, 1, 6).reshape(2, 1, 1, 3)
+noise = torch.randn(2, 1, 1, 3, generator=torch.Generator().manual_seed(0))
+t = torch.tensor([0, 999])
+x_t = diffusion.q_sample(x_start, t, noise)
+bars = diffusion.exact_table("alphas_cumprod")[t].reshape(2, 1, 1, 1)
+check("与公式逐项相同", x_t, bars.sqrt() * x_start + (1 - bars).sqrt() * noise, atol=1e-6)
+check("t=0 几乎是原图", x_t[0], x_start[0], atol=0.03)
+check("t=999 几乎是噪声", x_t[1], noise[1], atol=0.03)
+
+# %%
+check_raises("步号越界", lambda: diffusion.q_sample(x_start, torch.tensor([0, 1000]), noise), "0..999")
+check_raises("噪声的形状不对", lambda: diffusion.q_sample(x_start, t, noise[:1]), "形状")
+check_raises("整数图像", lambda: diffusion.q_sample((x_start * 127).int(), t), "x / 127.5 - 1")
+
+# %% [markdown]
+# ## 4　`q_mean_variance`
+#
+# 有时要的不是一个样本，而是分布本身：均值、方差、对数方差。第 9 章算变分下界时用得到。
+
+# %%
+show_source(GaussianDiffusion.q_mean_variance, "def q_mean_variance", "self.check_t(t, x_start)", "mean = self.at", "# 不能写 1 - ᾱ")
+
+# %% [markdown]
+# - ① 返回三样，方差与 $x_0$ 无关，形状是 $(B, 1, \dots, 1)$。
+# - ② 与 `q_sample` 同样的检查。
+# - ③ 均值 $\sqrt{\bar\alpha_t}\,x_0$。
+# - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方。参考实现在这里写 $1-\bar\alpha_t$，用的是 float32 的表，$t=0$ 时相对误差有万分之一。
+
+# %%
+t0 = torch.tensor([0])
+_, variance, log_variance = diffusion.q_mean_variance(torch.zeros(1, 1), t0)
+exact = 1 - diffusion.exact_table("alphas_cumprod")[0]
+naive = 1.0 - diffusion.alphas_cumprod[0]
+check("我们的方差，相对误差", variance / exact, 1.0, atol=1e-6)
+check("参考实现的写法，相对误差超过 5e-5", abs(naive / exact - 1) > 5e-5, True)
+check("对数方差与方差一致", log_variance, variance.log(), atol=1e-6)
+
+# %% [markdown]
+# ## 5　看一张真实的数字
+
+# %%
+data = DigitsDataModule(batch_size=64)
+data.setup()
+images = next(iter(data.val_dataloader()))["image"]
+noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+steps = [0, 100, 200, 300, 400, 500, 700, 999]
+rows = [diffusion.q_sample(images[:3], torch.full((3,), step), noise[:3]) for step in steps]
+grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps))
+
+# %% [markdown]
+# 图：每行一个数字，从左到右 $t = 0, 100, 200, 300, 400, 500, 700, 999$，同一份噪声。
+# 大约在 $t = 400$ 处，图与噪声各占一半，那里刚好还能猜出是几。
+
+# %%
+forward_panel(diffusion, images, noise)
+
+# %% [markdown]
+# 面板：左边是 $x_t$，右边是全部像素的分布（实线）与 $\mathcal N(0,1)$（虚线）。
+# $t=0$ 时有两个峰：背景的黑与笔画的白。$t$ 越大，两个峰越往中间靠，最后与虚线重合。
+#
+# 上方的方差从 0.57 走到 1 附近：数据自己的方差不是 1，所以 $x_t$ 的方差也不恒为 1。
+# 二阶矩最好写。把 $x_t$ 平方再取期望，交叉项里的噪声与原图独立、均值为 0，所以消失：
+#
+# $$\mathbb E[x_t^2] = \bar\alpha_t\,\mathbb E[x_0^2] + (1-\bar\alpha_t).$$
+
+# %%
+second_moment = float((images**2).mean())
+for step in (0, 400, 999):
+    x_t = diffusion.q_sample(images, torch.full((len(images),), step), noise)
+    bar = float(diffusion.alphas_cumprod[step])
+    check(f"t={step}：E[x_t²] = ᾱE[x₀²] + 1 - ᾱ", (x_t**2).mean(), bar * second_moment + 1 - bar, atol=0.05)
+
+# %% [markdown]
+# ## 6　整个分布的变化
+#
+# 取一个最简单的数据分布：$x_0$ 以各一半的概率等于 $-1$ 或 $1$。这时 $x_t$ 的密度写得出来，是两个高斯的平均：
+#
+# $$q(x_t) = \tfrac12\,\mathcal N(x_t;\,\sqrt{\bar\alpha_t},\,1-\bar\alpha_t) + \tfrac12\,\mathcal N(x_t;\,-\sqrt{\bar\alpha_t},\,1-\bar\alpha_t).$$
+
+# %%
+x = np.linspace(-5, 5, 1001)
+
+
+def density(step):
+    bar = float(diffusion.exact_table("alphas_cumprod")[step])
+    bumps = [np.exp(-(x - sign * bar**0.5) ** 2 / (2 * (1 - bar))) for sign in (-1, 1)]
+    return sum(bumps) / (2 * math.sqrt(2 * math.pi * (1 - bar)))
+
+
+curves = {f"$t={step}$": density(step) for step in (100, 300, 500, 999)}
+check("每条曲线下的面积都是 1", [curve.sum() * 0.01 for curve in curves.values()], [1.0] * 4, atol=1e-5)
+curve_figure(x, curves, "$x_t$", "$q(x_t)$")
+
+# %% [markdown]
+# 图：两个尖峰逐渐变宽、靠拢，最后合成一个标准高斯。
+# 去噪就是把这部电影倒着放：从最后一条曲线回到第一条。难处在于，倒着放的每一步要知道 $x_0$ 可能在哪里，这正是网络要学的。
+
+# %% [markdown]
+# ## 7　走到头，离 $\mathcal N(0, I)$ 有多远
+#
+# 采样从 $\mathcal N(0, I)$ 出发，而加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0, 1-\bar\alpha)$。两个高斯之间的 KL 散度有公式，每一维是
+#
+# $$\tfrac12\left(\bar\alpha\,x_0^2 + (1-\bar\alpha) - 1 - \ln(1-\bar\alpha)\right).$$
+#
+# 用数值积分核对一遍，再看这个差距有多小。
+
+# %%
+bar, x0 = 0.3, 0.8
+p = np.exp(-(x - bar**0.5 * x0) ** 2 / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
+q = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+formula = 0.5 * (bar * x0**2 - bar - math.log(1 - bar))
+check("公式与数值积分一致", (p * np.log(p / q)).sum() * 0.01, formula, atol=1e-5)
+last = float(diffusion.exact_table("alphas_cumprod")[-1])
+check("linear 走满 1000 步，每维的差距不到 0.0004 nats", 0.5 * (last - last - math.log1p(-last)) < 4e-4, True)
+
+# %% [markdown]
+# ## 小结
+#
+# - 高斯噪声相加还是高斯噪声，所以 $x_t$ 一步就能从 $x_0$ 算出。
+# - `extract_into_tensor` 让每个样本乘上自己那一步的系数。
+# - 方差用存好的 $\sqrt{1-\bar\alpha_t}$ 平方得到，不写 $1-\bar\alpha_t$。
+# - 走到头时，数据分布与 $\mathcal N(0, I)$ 几乎没有差别。
+#
+# ## 练习
+#
+# 1. ★ 把第 1 节的 $x_0$ 换成 $-2$，均值和方差应当怎样变？先写出来，再运行。
+# 2. ★★ 固定 $x_0$，$x_s$ 与 $x_t$（$s<t$，同一条链上）的协方差是多少？用第 1 节的模拟核对。
+# 3. ★★ 在面板里找出两个峰刚好消失的 $t$。换成 `cosine`，它变大还是变小？
+# 4. ★★★ 如果像素在 $[0, 1]$ 而不是 $[-1, 1]$，第 7 节的差距会怎样变？

@@ -1,0 +1,297 @@
+# %% [markdown]
+# # 04 · 参数化：网络预测什么
+#
+# **学习目标**
+#
+# - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
+# - 看出这些换算是一次旋转，并用它记住所有公式。
+# - 说清误差怎样放大：为什么噪声很大时不宜预测 eps，噪声很小时不宜预测 x0。
+#
+# **预计用时** 35 分钟。运行全部单元约 15 秒。
+
+# %%
+import math
+
+import torch
+
+from ddpm_edu import DDPM, DigitsDataModule, GaussianDiffusion
+from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.teach import card, check, check_raises, curves_figure, grid_figure, show_source
+from ddpm_edu.teach.panels import parameterization_panel
+
+diffusion = GaussianDiffusion().double()
+print("T =", diffusion.num_timesteps)
+
+# %% [markdown]
+# ## 1　同一个问题的三种问法
+#
+# 去噪时手里有 $x_t$ 和 $t$，想知道 $x_0$。由 $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$ 可知，$x_0$ 与 $\varepsilon$ 知道一个就知道另一个。
+# 所以网络可以预测其中任何一个，也可以预测它们的某个组合。这个选择叫参数化 (parameterization)：
+#
+# - `eps`：预测噪声 $\varepsilon$，DDPM 论文的选择；
+# - `x0`：直接预测原图 $x_0$；
+# - `v`：预测速度 (velocity) $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$，来自 Salimans & Ho 2022。
+
+# %%
+data = DigitsDataModule(batch_size=64)
+data.setup()
+x_start = next(iter(data.val_dataloader()))["image"].double()
+noise = torch.randn(x_start.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+rows = []
+for step in (0, 200, 400, 600, 999):
+    t = torch.full((1,), step)
+    rows += [diffusion.q_sample(x_start[:1], t, noise[:1]), noise[:1], x_start[:1], diffusion.get_v(x_start[:1], noise[:1], t)]
+grid_figure(torch.cat(rows).reshape(5, 4, 1, 8, 8).transpose(0, 1).flatten(0, 1), nrow=5, width=5)
+
+# %% [markdown]
+# 图：四行依次是 $x_t$、$\varepsilon$、$x_0$、$v$，从左到右 $t = 0, 200, 400, 600, 999$。
+# 目标 $\varepsilon$ 与 $x_0$ 不随 $t$ 变；$v$ 在 $t$ 小时像噪声，在 $t$ 大时像原图的底片（黑白颠倒）。
+
+# %%
+t0, t999 = torch.zeros(64, dtype=torch.long), torch.full((64,), 999)
+check("t=0 时 v 与 ε 相近", diffusion.get_v(x_start, noise, t0), noise, atol=0.02)
+check("t=999 时 v 与 -x₀ 相近", diffusion.get_v(x_start, noise, t999), -x_start, atol=0.12)
+
+# %% [markdown]
+# ## 2　一次旋转
+#
+# 记 $\cos\varphi_t = \sqrt{\bar\alpha_t}$，$\sin\varphi_t = \sqrt{1-\bar\alpha_t}$。两者的平方和是 1，所以这样的角存在。于是
+#
+# $$\begin{pmatrix} x_t \\ v \end{pmatrix} = \begin{pmatrix} \cos\varphi_t & \sin\varphi_t \\ -\sin\varphi_t & \cos\varphi_t \end{pmatrix}\begin{pmatrix} x_0 \\ \varepsilon \end{pmatrix}.$$
+#
+# 这是旋转矩阵。旋转不改变长度，所以 $x_t^2 + v^2 = x_0^2 + \varepsilon^2$，每个像素都成立。
+# 旋转的逆是反着转，也就是矩阵的转置：
+#
+# $$x_0 = \cos\varphi_t\,x_t - \sin\varphi_t\,v,\qquad \varepsilon = \sin\varphi_t\,x_t + \cos\varphi_t\,v.$$
+#
+# 四个公式不用背，记住“转一个角”就够了。
+
+# %%
+t = torch.arange(64) * 15
+x_t, v = diffusion.q_sample(x_start, t, noise), diffusion.get_v(x_start, noise, t)
+cos, sin = diffusion.at("sqrt_alphas_cumprod", t, x_t), diffusion.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+check("逐像素的长度不变", x_t**2 + v**2, x_start**2 + noise**2, atol=1e-12)
+check("反着转回 x₀", cos * x_t - sin * v, x_start, atol=1e-12)
+check("反着转回 ε", sin * x_t + cos * v, noise, atol=1e-12)
+
+# %% [markdown]
+# “速度”这个名字也由此而来：角度每增加一点，$x_t$ 的变化率就是 $v$。
+# 对 $x_t = \cos\varphi\,x_0 + \sin\varphi\,\varepsilon$ 求导，得 $\dfrac{\mathrm d x_t}{\mathrm d\varphi} = -\sin\varphi\,x_0 + \cos\varphi\,\varepsilon = v$。
+
+# %%
+phi = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
+(derivative,) = torch.autograd.grad(torch.cos(phi) * 0.3 + torch.sin(phi) * 1.2, phi)
+check("x_t 对角度的导数就是 v", derivative, math.cos(0.6) * 1.2 - math.sin(0.6) * 0.3, atol=1e-12)
+
+# %% [markdown]
+# ## 3　五个换算函数
+#
+# 已知 $x_t$，三个量里知道一个，就能得到另外两个。参考实现的函数名很长，读法是“predict 结果 from 已知”，z 指的是 $x_t$。
+
+# %%
+show_source(GaussianDiffusion.predict_start_from_noise, "def predict_start_from_noise", "self.check_t(t, x_t)", "return (")
+
+# %% [markdown]
+# - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
+# - ② 步号与形状的检查，五个函数都一样。
+# - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
+
+# %%
+show_source(GaussianDiffusion.predict_noise_from_start, "def predict_noise_from_start", "self.check_t(t, x_t)", "return (")
+
+# %% [markdown]
+# - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
+# - ② 步号与形状的检查，与上面相同。
+# - ③ 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
+
+# %%
+show_source(GaussianDiffusion.predict_start_from_z_and_v, "def predict_start_from_z_and_v", "self.check_t(t, x_t)", "return (")
+
+# %% [markdown]
+# - ① $v\to x_0$：反着转，取第一行。
+# - ② 步号与形状的检查，与上面相同。
+# - ③ 没有除法，系数都不超过 1。
+
+# %%
+show_source(GaussianDiffusion.predict_eps_from_z_and_v, "def predict_eps_from_z_and_v", "self.check_t(t, x_t)", "return (")
+
+# %% [markdown]
+# - ① $v\to\varepsilon$：反着转，取第二行。
+# - ② 步号与形状的检查，与上面相同。
+# - ③ 也没有除法，系数都不超过 1。
+
+# %%
+show_source(GaussianDiffusion.get_v, "def get_v", "self.check_t(t, x)", "return (")
+
+# %% [markdown]
+# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
+# - ② 步号与形状的检查，与上面相同。
+# - ③ 旋转矩阵的第二行。
+
+# %%
+check("ε → x₀", diffusion.predict_start_from_noise(x_t, t, noise), x_start, atol=1e-12)
+check("x₀ → ε", diffusion.predict_noise_from_start(x_t, t, x_start), noise, atol=1e-10)
+check("v → x₀", diffusion.predict_start_from_z_and_v(x_t, t, v), x_start, atol=1e-12)
+check("v → ε", diffusion.predict_eps_from_z_and_v(x_t, t, v), noise, atol=1e-12)
+around = diffusion.get_v(diffusion.predict_start_from_noise(x_t, t, noise), diffusion.predict_eps_from_z_and_v(x_t, t, v), t)
+check("绕一圈回到 v", around, v, atol=1e-12)
+
+# %% [markdown]
+# ## 4　误差怎样放大
+#
+# 网络的输出总有误差。设它错了 $\delta$，换算成 $\hat x_0$ 之后错多少？对三个公式求导就知道：
+#
+# $$\left|\frac{\partial\hat x_0}{\partial\hat\varepsilon}\right| = \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \left|\frac{\partial\hat x_0}{\partial\hat x_0}\right| = 1,\qquad \left|\frac{\partial\hat x_0}{\partial\hat v}\right| = \sqrt{1-\bar\alpha_t}.$$
+#
+# 用真实的函数核对：把输出挪动 $10^{-3}$，看 $\hat x_0$ 挪动多少。
+
+# %%
+steps = torch.tensor([10, 500, 990])
+z, zero = torch.zeros(3, 1, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
+bar = diffusion.alphas_cumprod[steps][:, None]
+for name, formula, expected in (
+    ("eps", diffusion.predict_start_from_noise, ((1 - bar) / bar).sqrt()),
+    ("v", diffusion.predict_start_from_z_and_v, (1 - bar).sqrt()),
+):
+    moved = formula(z, steps, zero + 1e-3) - formula(z, steps, zero)
+    check(f"{name}：放大的倍数", moved.abs() / 1e-3, expected, atol=1e-9)
+
+# %%
+parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float())
+
+# %% [markdown]
+# 面板：上排是 $x_0$、$\varepsilon$、$x_t$、$v$。左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。
+# 右下是放大的倍数，圆点是当前的 $t$。`eps` 的曲线在右端升到几十倍：噪声很大时，噪声猜错一点，原图就错很多。`v` 始终不超过 1。
+
+# %% [markdown]
+# 反过来，预测 `x0` 的麻烦在 $t$ 小的时候：由 $\hat x_0$ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}$。DDIM 采样正好要做这个换算。
+
+# %%
+sensitivity = 1 / diffusion.sqrt_one_minus_alphas_cumprod * diffusion.sqrt_alphas_cumprod
+check("x0 → ε 在 t=0 处放大约 100 倍", sensitivity[0], 100.0, atol=0.1)
+check("eps → x0 在 t=999 处放大约 37 倍", (diffusion.sqrt_recipm1_alphas_cumprod)[-1], 36.9, atol=0.1)
+
+# %% [markdown]
+# ## 5　哪一个好学
+#
+# 换一个角度：就算网络完美，它也只能给出条件期望，剩下的误差谁也消不掉。
+# 设数据是 $x_0\sim\mathcal N(m, s^2)$。$x_0$ 与 $x_t$ 联合高斯，条件期望是线性的：
+#
+# $$\hat x_0 = m + \frac{\mathrm{Cov}(x_0, x_t)}{\mathrm{Var}(x_t)}(x_t - \mathbb E x_t) = m + \frac{\sqrt{\bar\alpha}\,s^2}{D}(x_t-\sqrt{\bar\alpha}\,m),\qquad D = \bar\alpha s^2 + 1-\bar\alpha.$$
+#
+# 剩余的均方误差是 $\mathrm{Var}(x_0) - \mathrm{Cov}^2/\mathrm{Var}(x_t) = s^2 - \bar\alpha s^4/D = s^2(1-\bar\alpha)/D$。
+# 由换算公式，$\varepsilon$ 的误差是 $x_0$ 的误差乘 $\bar\alpha/(1-\bar\alpha)$，$v$ 的误差是 $x_0$ 的误差除以 $1-\bar\alpha$：
+#
+# $$\mathbb E(x_0-\hat x_0)^2 = \frac{s^2(1-\bar\alpha)}{D},\qquad \mathbb E(\varepsilon-\hat\varepsilon)^2 = \frac{\bar\alpha s^2}{D},\qquad \mathbb E(v-\hat v)^2 = \frac{s^2}{D}.$$
+
+# %%
+m, s, step = 0.3, 0.5, torch.full((400_000,), 400)
+generator = torch.Generator().manual_seed(1)
+x0, eps = (torch.randn(400_000, dtype=torch.float64, generator=generator) for _ in range(2))
+x0 = m + s * x0
+bar = diffusion.alphas_cumprod[400]
+z = diffusion.q_sample(x0, step, eps)
+D = bar * s**2 + 1 - bar
+guess = m + bar.sqrt() * s**2 / D * (z - bar.sqrt() * m)
+check("x₀ 的剩余误差", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
+check("ε 的剩余误差", ((eps - diffusion.predict_noise_from_start(z, step, guess)) ** 2).mean(), bar * s**2 / D, atol=2e-3)
+check("v 的剩余误差", ((diffusion.get_v(x0, eps, step) - diffusion.get_v(guess, diffusion.predict_noise_from_start(z, step, guess), step)) ** 2).mean(), s**2 / D, atol=3e-3)
+
+# %%
+bar = diffusion.alphas_cumprod
+D = bar * s**2 + 1 - bar
+errors = {r"$\varepsilon$": bar * s**2 / D, "$x_0$": s**2 * (1 - bar) / D, "$v$": s**2 / D}
+curves_figure((range(1000), errors, "$t$", "irreducible error"))
+
+# %% [markdown]
+# 图：三种目标的剩余误差随 $t$ 的变化，$s = 0.5$。
+# `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 就是噪声，照抄即可，学不到东西。`x0` 在 $t$ 小时趋于 0，道理相同。
+# `v` 两头都不为 0，每个 $t$ 都有事可学。
+
+# %% [markdown]
+# ## 6　代码里的三种目标
+#
+# 参考实现在五个方法里各写一遍 `if eps ... elif x0 ... elif v`。漏写一处，就出一个错。
+# 我们把差别收进三个小类，每个回答同样的几个问题。
+
+# %%
+show_source(EpsObjective, "class EpsObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+
+# %% [markdown]
+# - ① 预测噪声，DDPM 论文的选择。
+# - ② 训练目标就是掺进去的噪声。
+# - ③ 输出换成 $\hat x_0$：用第 3 节的函数。
+# - ④ 输出本身就是 $\hat\varepsilon$。
+# - ⑤ 误差的平方换到 $x_0$ 上要乘几倍，第 9 章算权重用。
+
+# %%
+show_source(X0Objective, "class X0Objective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+
+# %% [markdown]
+# - ① 直接预测原图，最好懂。
+# - ② 训练目标就是原图。
+# - ③ 输出本身就是 $\hat x_0$。
+# - ④ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}$。
+# - ⑤ 以自己为准，倍数是 1。
+
+# %%
+show_source(VObjective, "class VObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+
+# %% [markdown]
+# - ① 预测速度，两头都不吃亏。
+# - ② 训练目标由 `get_v` 造出。
+# - ③ 反着转，取第一行。
+# - ④ 反着转，取第二行。
+# - ⑤ 由 $x_0-\hat x_0 = -\sqrt{1-\bar\alpha_t}\,(v-\hat v)$，平方之后倍数是 $1-\bar\alpha_t$。
+
+# %% [markdown]
+# 三种目标的误差是同一件事的三种尺度：换到 $x_0$ 上，应当一样大。
+
+# %%
+wrong_x0 = x_start + 0.1
+wrong_eps = diffusion.predict_noise_from_start(x_t, t, wrong_x0)
+wrong_v = diffusion.get_v(wrong_x0, wrong_eps, t)
+bar = diffusion.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+for objective, target, guess in ((EpsObjective(), noise, wrong_eps), (VObjective(), v, wrong_v)):
+    scaled = (target - guess) ** 2 * objective.weight_over_x0(bar)
+    check(f"{type(objective).__name__}：乘上倍数，误差同为 0.01", scaled, torch.full_like(scaled, 0.01), atol=1e-9)
+
+# %% [markdown]
+# ## 7　参考实现的 `v` 为什么一采样就崩溃
+#
+# 它的 `p_mean_variance` 大致是下面的样子（这是专为说明写的最小版本）。训练不经过这里，所以要到采样时才出错。
+
+# %%
+def p_mean_variance_naive(parameterization, model_out):
+    if parameterization == "eps":
+        x_recon = model_out * 2
+    elif parameterization == "x0":
+        x_recon = model_out
+    return x_recon  # v：上面两个分支都没有赋值
+
+
+check_raises("没有赋值就使用", lambda: p_mean_variance_naive("v", 1.0), "x_recon")
+
+# %%
+card("parameterization")
+for parameterization in ("eps", "x0", "v"):
+    model = DDPM(**toy_model_config(parameterization=parameterization))
+    sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0), progress=False)
+    check(f"{parameterization}：能训练，也能采样", bool(sample.isfinite().all() and model(x_start.float())[0].isfinite()), True)
+check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization="epsilon")), "eps / x0 / v")
+
+# %% [markdown]
+# ## 小结
+#
+# - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角；全部换算都是这次旋转或它的逆。
+# - 换成 $\hat x_0$ 时，`eps` 的误差在 $t$ 大时放大几十倍，`v` 从不放大。
+# - 三种目标的信息一样多，差别在每个 $t$ 上的尺度，也就是损失的权重。
+# - 同一种分支写在五处，就会漏一处。把差别收到一个地方。
+#
+# ## 练习
+#
+# 1. ★ 在面板里找到 $x_t$ 与 $v$ 都在 45° 的那个 $t$，此时信噪比是多少？
+# 2. ★★ 用 $x_t$ 和 $v$ 表示“角度再转 $\Delta$ 之后的 $x$”，这就是 DDIM 的一步。写出来，与 `ddim_step` 核对。
+# 3. ★★ 第 5 节的图里，把 $s$ 换成 0.05（数据很集中），三条曲线怎样变？
+# 4. ★★★ 能不能设计一个目标，使剩余误差对每个 $t$ 都等于同一个常数？它与 `v` 相差多少？

@@ -1,0 +1,355 @@
+# %% [markdown]
+# # 05 · 后验与 `v_posterior`
+#
+# **学习目标**
+#
+# - 用贝叶斯公式推出后验 $q(x_{t-1}\mid x_t, x_0)$，得到 $c_1$、$c_2$ 和 $\tilde\beta_t$。
+# - 读懂去噪的一步与整条链：`q_posterior`、`p_mean_variance`、`p_sample`、`p_sample_loop`。
+# - 说清 `v_posterior` 管什么，为什么 $v=0$ 与 $v=1$ 各在一种数据上最优。
+#
+# **预计用时** 50 分钟。运行全部单元约 20 秒。
+
+# %%
+import math
+
+import numpy as np
+import torch
+
+from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.sampling import Sampling, posterior_step
+from ddpm_edu.schedules import alphas_cumprod, respaced_betas, spaced_timesteps
+from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
+from ddpm_edu.teach.laboratory import chain_moments, chain_variances, gaussian_ddpm
+from ddpm_edu.teach.panels import chain_panel, denoise_panel, posterior_panel, samples_panel
+from ddpm_edu.teach.panels.denoise import record
+from ddpm_edu.teach.panels.posterior import posterior_grids
+
+betas = make_beta_schedule("sqrt_linear", 1000)  # 论文的 linear
+print("准备好了")
+
+# %% [markdown]
+# ## 1　倒着走一步，要知道什么
+#
+# 去噪过程 (reverse process) 每一步从 $x_t$ 走到 $x_{t-1}$。只知道 $x_t$ 时，$q(x_{t-1}\mid x_t)$ 没有公式，因为它牵涉整个数据分布。
+# 但如果连 $x_0$ 也知道，贝叶斯公式就给出答案，它叫后验 (posterior)：
+#
+# $$q(x_{t-1}\mid x_t, x_0) \propto q(x_t\mid x_{t-1})\;q(x_{t-1}\mid x_0).$$
+#
+# 右边两个都是高斯，第 2、3 章写过。只看指数里含 $x_{t-1}$ 的部分，记 $y = x_{t-1}$：
+#
+# $$-\frac{(x_t-\sqrt{\alpha_t}\,y)^2}{2\beta_t} - \frac{(y-\sqrt{\bar\alpha_{t-1}}\,x_0)^2}{2(1-\bar\alpha_{t-1})}.$$
+#
+# 它是 $y$ 的二次函数，所以后验还是高斯。$y^2$ 的系数是 $-\tfrac12$ 乘下式，也就是方差的倒数：
+#
+# $$\frac1{\tilde\beta_t} = \frac{\alpha_t}{\beta_t} + \frac1{1-\bar\alpha_{t-1}} = \frac{\alpha_t(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t(1-\bar\alpha_{t-1})} = \frac{1-\bar\alpha_t}{\beta_t(1-\bar\alpha_{t-1})}.$$
+#
+# 最后一步用了 $\alpha_t - \alpha_t\bar\alpha_{t-1} + \beta_t = 1-\bar\alpha_t$。所以
+#
+# $$\tilde\beta_t = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t.$$
+#
+# $y$ 的一次项系数是 $\dfrac{\sqrt{\alpha_t}\,x_t}{\beta_t} + \dfrac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}$，乘上 $\tilde\beta_t$ 就是均值：
+#
+# $$\tilde\mu_t = c_1 x_0 + c_2 x_t,\qquad c_1 = \frac{\beta_t\sqrt{\bar\alpha_{t-1}}}{1-\bar\alpha_t},\qquad c_2 = \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}.$$
+
+# %% [markdown]
+# 推导可能出错，数值积分不会骗人。取一个 $t$，把两个密度在细格子上相乘、归一，再算均值和方差。
+
+# %%
+tables = diffusion_tables(betas)
+t, x_t, x0 = 5, 0.4, 0.9
+a_prev, beta = tables["alphas_cumprod_prev"][t], betas[t]
+y = np.linspace(-1, 3, 400_001)
+product = np.exp(-(x_t - np.sqrt(1 - beta) * y) ** 2 / (2 * beta) - (y - np.sqrt(a_prev) * x0) ** 2 / (2 * (1 - a_prev)) + 200)
+product /= product.sum()
+mean = (product * y).sum()
+check("均值 = c₁x₀ + c₂x_t", mean, tables["posterior_mean_coef1"][t] * x0 + tables["posterior_mean_coef2"][t] * x_t, atol=1e-9)
+check("方差 = β̃_t（相对误差）", (product * (y - mean) ** 2).sum() / tables["posterior_variance"][t], 1.0, atol=1e-6)
+
+# %% [markdown]
+# 两个端点值得记住。$t=0$ 时 $\bar\alpha_{-1}=1$，于是 $c_1=1$、$c_2=0$、$\tilde\beta_0=0$：最后一步直接把 $x_0$ 交出来。
+# $t$ 很大时 $\tilde\beta_t$ 与 $\beta_t$ 几乎相等。
+
+# %%
+check("t=0：c₁ = 1", tables["posterior_mean_coef1"][0], 1.0, atol=1e-12)
+check("t=0：c₂ = 0，β̃ = 0", [tables["posterior_mean_coef2"][0], tables["posterior_variance"][0]], [0.0, 0.0])
+ratio = tables["posterior_variance"] / betas
+check("β̃/β 在 t = 1, 2, 5, 10, 50", ratio[[1, 2, 5, 10, 50]], [0.455, 0.611, 0.778, 0.864, 0.965], atol=5e-4)
+check("前六分之一之后，两者相差不到 1%", ratio[167:].min() > 0.99, True)
+
+# %% [markdown]
+# ## 2　`q_posterior`
+
+# %%
+show_source(GaussianDiffusion.q_posterior, "def q_posterior", "self.check_t(t, x_t)", "mean = (", "variance = self.at")
+
+# %% [markdown]
+# - ① 返回均值、方差、截断过的对数方差，次序同参考实现。
+# - ② 步号与形状的检查。
+# - ③ $c_1 x_0 + c_2 x_t$，一项一行。
+# - ④ 方差已按 $v$ 混合；对数方差在 $t=0$ 处用 $\tilde\beta_1$ 代替 0。
+
+# %% [markdown]
+# 参考实现在 $t=0$ 处把方差截到 $10^{-20}$ 再取对数，得到 $-46$。采样时不要紧，算似然就荒唐了：
+# 一个像素只要偏了 0.001，负对数密度就会大得离谱。
+
+# %%
+naive_log_variance = math.log(max(tables["posterior_variance"][0], 1e-20))
+check("截断的写法：-46", naive_log_variance, -46.05, atol=0.01)
+penalty = 0.5 * 0.001**2 / math.exp(naive_log_variance)
+check("偏 0.001，代价超过 10¹³ nats", penalty > 1e13, True)
+check("用 β̃₁ 代替：-9.81", tables["posterior_log_variance_clipped"][0], -9.81, atol=0.01)
+
+# %% [markdown]
+# ## 3　把 $x_0$ 换成猜测
+#
+# 采样时没有 $x_0$，只有网络的猜测 $\hat x_0$。DDPM 的做法很直接：把后验公式里的 $x_0$ 换成 $\hat x_0$。
+
+# %%
+show_source(Sampling.predict_start, "def predict_start", "model_out =", "return x_recon.clamp")
+
+# %% [markdown]
+# - ① 网络输出 → $\hat x_0$。`guidance_scale` 是有条件时的引导，第 6 章。
+# - ② 三种目标的差别都在 `objective` 里，这里没有分支。
+# - ③ 截断返回新的张量；参考实现用 `clamp_` 就地截断，目标是 `x0` 时，把网络自己的输出也改了。
+
+# %%
+show_source(Sampling.p_mean_variance, "def p_mean_variance", "x_recon = self.predict_start")
+
+# %% [markdown]
+# - ① 这是 $p_\theta(x_{t-1}\mid x_t)$ 的均值与方差，论文的式 (11)。
+# - ② 只有一步替换：$x_0\to\hat x_0$。
+
+# %%
+card("clip_denoised")
+torch.manual_seed(0)
+clipped, free = (DDPM(**toy_model_config(clip_denoised=clip_denoised)) for clip_denoised in (True, False))
+noise = torch.randn(2, 1, 8, 8)
+steps = torch.full((2,), 999)
+check("截断之后都在 [-1, 1]", clipped.predict_start(noise, steps, clipped.clip_denoised).abs().max() <= 1, True)
+check("不截断时超出几十倍", free.predict_start(noise, steps, free.clip_denoised).abs().max() > 30, True)
+
+# %% [markdown]
+# 未训练的网络输出 0，`eps` 参数化下 $\hat x_0 = x_t/\sqrt{\bar\alpha_t}$，在 $t=999$ 处放大 37 倍，上面的“几十倍”就是这么来的。
+# 训练好的网络在开头几步也会超出一点，截断能防止错误滚大。
+
+# %% [markdown]
+# ## 4　一步与整条链
+
+# %%
+show_source(posterior_step, "def posterior_step", "keep_noise =", "return (mean")
+
+# %% [markdown]
+# - ① 均值与对数方差来自后验。
+# - ② $t=0$ 的样本不再加噪声：那已经是最终的图。
+# - ③ $\sigma_t = e^{\frac12\ln\sigma_t^2}$。
+
+# %%
+show_source(Sampling.p_sample, "@torch.no_grad()", "check_sample(\"x\"", "if noise is None and repeat_noise", "return posterior_step")
+
+# %% [markdown]
+# - ① 名字与前四个参数同参考实现。
+# - ② 检查输入，猜出 $\hat x_0$。
+# - ③ `repeat_noise` 让整批共用一份噪声。
+# - ④ 用后验走一步，噪声在这里才抽。
+
+# %% [markdown]
+# “$t=0$ 时误加了噪声”这种错，看样本的统计量是看不出来的，因为那一步的方差很小。
+# 所以用脉冲来查：给一份大得离谱的噪声，看它有没有漏过来。
+
+# %%
+torch.manual_seed(0)
+model = DDPM(**toy_model_config())
+x = torch.zeros(1, 1, 8, 8)
+last = model.p_sample(x, torch.tensor([0]), noise=torch.full_like(x, 1e6))
+first = model.p_sample(x, torch.tensor([1]), noise=torch.full_like(x, 1e6))
+check("t=0：噪声没有漏过来", last.abs().max() <= 1, True)
+check("t=1：噪声加上了", first.abs().max() > 1e3, True)
+
+# %%
+show_source(Sampling.p_sample_loop, "def p_sample_loop", "timesteps = spaced_timesteps", "def step", "return self.denoise_loop")
+
+# %% [markdown]
+# - ① 形状以外，还可以给步数和只在这一次采样里换用的 $v$。
+# - ② 走满 $T$ 步且没有换 $v$，就用自己的表；否则造一条短链，见第 7 节。
+# - ③ 怎样走一步：这里是祖先采样 (ancestral sampling)，DDIM 另有一个 `step`。
+# - ④ 循环本身两种采样共用。
+
+# %%
+show_source(Sampling.denoise_loop, "@torch.no_grad()", "x = self.starting_noise", "with evaluating(self):",
+            "if callback is not None", "x = step(i", "return (x, intermediates)")
+
+# %% [markdown]
+# - ① 采样不求梯度；引导、起点、进度条、回调都从这里进来。
+# - ② 起点 $x_T\sim\mathcal N(0, I)$；隔多少步留一张。
+# - ③ 途中是 eval 模式，关掉 dropout，离开时恢复。从大到小走，每步先猜 $\hat x_0$。
+# - ④ 回调拿到此刻的 $t$、$x_t$、$\hat x_0$，画轨迹用。
+# - ⑤ 走一步，该留的留下。
+# - ⑥ 要中间结果就一起返回。
+
+# %% [markdown]
+# 看一遍真实的轨迹。下面的模型随课程发布，用祖先采样走 50 步。
+
+# %%
+pretrained = load_pretrained("digits")
+trace = record(pretrained, num_samples=8, steps=50)
+check("最后一步的猜测就是样本", trace[-2][2], trace[-1][1], atol=1e-5)
+denoise_panel(trace)
+
+# %% [markdown]
+# 面板：左边 $x_t$，中间此刻的猜测 $\hat x_0$，右边是猜测与最终样本的距离。
+# 前半程 $x_t$ 还是一片雪花，猜测已经有了轮廓，只是几个数字的平均；后半程才定下是几，再补细节。
+
+# %% [markdown]
+# ## 5　方差的两个极端：`v_posterior`
+#
+# 均值用了 $\hat x_0$，方差该用多少？真实的 $q(x_{t-1}\mid x_t)$ 要对 $x_0$ 的不确定性再求一次平均。
+# 由全方差公式，后验的均值 $c_1x_0+c_2x_t$ 里 $x_0$ 是随机的，所以
+#
+# $$\mathrm{Var}(x_{t-1}\mid x_t) = \tilde\beta_t + c_1^2\,\mathrm{Var}(x_0\mid x_t).$$
+#
+# - 数据是一个点：$\mathrm{Var}(x_0\mid x_t)=0$，答案是 $\tilde\beta_t$。
+# - 数据是 $\mathcal N(0, 1)$：第 4 章算过 $\mathrm{Var}(x_0\mid x_t) = s^2(1-\bar\alpha_t)/D$，$s=1$ 时 $D=1$，就是 $1-\bar\alpha_t$。
+#   于是答案是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
+#
+# 真实的数据在两者之间。`v_posterior` 在两个方差之间线性混合：
+#
+# $$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t.$$
+#
+# 注意两点：混合的是方差，不是标准差；参考实现的注释却写 sigma。Improved DDPM 混合的是对数方差，与此不同。
+
+# %%
+c1, bar, tilde = tables["posterior_mean_coef1"], tables["alphas_cumprod"], tables["posterior_variance"]
+check("x₀ ~ N(0, 1)：最优方差正好是 β_t", tilde + c1**2 * (1 - bar), betas, atol=1e-15)
+for v in (0.0, 0.3, 1.0):
+    mixed = diffusion_tables(betas, v)["posterior_variance"]
+    check(f"v={v}：混合的是方差", mixed, (1 - v) * tilde + v * betas, atol=1e-18)
+
+# %%
+card("v_posterior")
+for v_posterior in (0.0, 1.0):
+    chain = GaussianDiffusion(v_posterior=v_posterior)
+    low, high = chain.exact_table("posterior_variance")[1:3], chain.exact_table("betas")[1:3]
+    print(f"v_posterior={v_posterior}：σ²/β 在 t=1, 2 处是", [f"{value:.3f}" for value in (low / high).tolist()])
+check_raises("−1 会给出负的方差，所以拒绝", lambda: GaussianDiffusion(v_posterior=-1.0), "v_posterior")
+check("参考实现不检查，t=1 的方差会是负数", (1 - -1.0) * tilde[1] + -1.0 * betas[1] < 0, True)
+
+# %%
+posterior_panel(betas)
+
+# %% [markdown]
+# 面板：上排左边是对数轴上的 $\sigma_t^2$，它在 $\tilde\beta_t$（点线）与 $\beta_t$（虚线）之间；中间放大 $t\le 20$ 的一段；右边是与 $\beta_t$ 的比值。
+# 下排是对数方差，以及变分下界里只与方差有关的常数（第 9 章）。
+# 差别集中在前几十步：过了那里，三条线重合，换什么 $v$ 都一样。
+
+# %% [markdown]
+# ## 6　整条链：哪个 $v$ 最好
+#
+# 数据是 $\mathcal N(m, s^2)$ 时，完美的去噪器是线性的（第 4 章第 5 节）。线性的一步把高斯变成高斯，所以整条链的均值与方差可以逐步算出。
+# 记 $k=\sqrt{\bar\alpha_t}\,s^2/D$，$g = c_1k+c_2$，每一步
+#
+# $$\mu\leftarrow g\mu + c_1 m(1-k\sqrt{\bar\alpha_t}),\qquad V\leftarrow g^2V + \sigma_t^2\,[t>0].$$
+#
+# 先核对：让真实的 `DDPM` 配上完美的去噪器，采四万个样本，与这个递推比较。
+
+# %%
+short = make_beta_schedule("cosine", 10)
+for v in (0.0, 1.0):
+    perfect = gaussian_ddpm(short, mean=0.3, std=0.5, v=v)
+    x = perfect.p_sample_loop((40_000, 1, 1, 1), generator=torch.Generator().manual_seed(0), progress=False)
+    mean, variance = chain_moments(short, 0.3, 0.5, v)
+    check(f"v={v}：样本的均值", x.mean(), mean, atol=0.01)
+    check(f"v={v}：样本的方差", x.var(), variance, atol=0.01)
+    print(f"  递推给出的方差 {variance:.4f}，数据的方差 0.2500")
+
+# %% [markdown]
+# $v=0$ 时样本太集中，$v=1$ 时太分散，真值在两者之间。
+# 现在看两个极端。数据收成一个点（$s\to0$）时，$v=0$ 的链在每一步都与真实的边缘分布一致；数据是 $\mathcal N(0,1)$ 时，$v=1$ 的链每一步都一致。
+
+# %%
+long = make_beta_schedule("cosine", 50)
+point, normal = 1e-9, 1.0
+check("一个点，v=0：途中每一步的方差都对", chain_variances(long, point, 0.0)[1:], np.ones(50), atol=1e-4)
+check("一个点，v=1：途中最多偏大两成以上", chain_variances(long, point, 1.0)[1:].max() > 1.2, True)
+check("N(0,1)，v=1：途中每一步的方差都对", chain_variances(long, normal, 1.0)[1:], np.ones(50), atol=1e-4)
+check("最后一步不加噪声，所以恰好少了 β₀", chain_variances(long, normal, 1.0)[0], 1 - long[0], atol=1e-12)
+check("N(0,1)，v=0：最终偏小", chain_variances(long, normal, 0.0)[0] < 0.97, True)
+
+# %% [markdown]
+# 还能再进一步：对每个 $t$，最优的 $v$ 有公式。令 $\tilde\beta_t + c_1^2 s^2(1-\bar\alpha_t)/D = (1-v)\tilde\beta_t + v\beta_t$，两边减去 $\tilde\beta_t$。
+# 上面算过 $\beta_t-\tilde\beta_t = c_1^2(1-\bar\alpha_t)$，约去之后
+#
+# $$v^*_t = \frac{s^2}{D} = \frac{s^2}{\bar\alpha_t s^2 + 1-\bar\alpha_t}.$$
+#
+# $s=0$ 时处处为 0，$s=1$ 时处处为 1。一般的 $s$ 则从 $t=0$ 附近的 1 降到尾部的 $s^2$：越接近原图，越该用大的 $v$。
+
+# %%
+steps = np.arange(1, 1000)
+best = {f"$s={s}$": s**2 / (bar[1:] * s**2 + 1 - bar[1:]) for s in (0.1, 0.3, 0.5)}
+check("公式与定义一致", tilde[1:] + c1[1:] ** 2 * 0.25 * (1 - bar[1:]) / (bar[1:] * 0.25 + 1 - bar[1:]),
+      (1 - best["$s=0.5$"]) * tilde[1:] + best["$s=0.5$"] * betas[1:], atol=1e-15)
+curve_figure(steps, best, "$t$", "$v^*_t$")
+
+# %% [markdown]
+# 图：对标准差为 $s$ 的高斯数据，每一步最优的 $v$。没有一个常数对所有 $t$ 都最好，所以后来有人让网络学方差（Improved DDPM）。
+
+# %%
+chain_panel()
+
+# %% [markdown]
+# 面板：纵轴是“采样链的方差除以真实的方差”，1 是完美。左图沿着 $t$ 看，右图看最终样本怎样随 $v$ 变。
+# 把数据的标准差拉到 1，$v=1$ 的线变平；拉到最小，$v=0$ 的线变平。步数选 200，所有的线都靠近 1：步数多，$v$ 就不要紧。
+
+# %% [markdown]
+# ## 7　走得快：只走其中几步
+#
+# 训练用了 $T=1000$ 步，采样可以只走其中 10 步。要求边缘分布不变：保留的每一步，$\bar\alpha$ 与原来相同。
+# 上一个保留的步记作 $s$，则从 $s$ 到 $t$ 合成的一步满足 $\alpha' = \bar\alpha_t/\bar\alpha_s$，所以 $\beta' = 1-\bar\alpha_t/\bar\alpha_s$。
+
+# %%
+show_source(respaced_betas, "def respaced_betas", "kept = alphas_cumprod")
+
+# %% [markdown]
+# - ① 输入原来的 $\beta$ 与保留的步号。
+# - ② 取出保留的 $\bar\alpha$，相邻两个相除；最后一项防着舍入成 1。
+
+# %%
+kept = spaced_timesteps(1000, 10)
+fast = respaced_betas(betas, kept)
+check("边缘分布不变：ᾱ 与原来相同", alphas_cumprod(fast)[0], alphas_cumprod(betas)[0][kept], atol=1e-12)
+check("步子大了，β̃ 与 β 的差别也大了", (diffusion_tables(fast)["posterior_variance"] / fast)[3] < 0.8, True)
+
+# %%
+grids = posterior_grids(pretrained, steps=(5, 10, 20))
+check("同一份噪声，只有 v 不同，样本就不同", float(np.abs(grids[10, 0.0] - grids[10, 1.0]).max()) > 0.1, True)
+samples_panel(grids)
+
+# %% [markdown]
+# 面板：训练好的模型在同一份噪声下的样本。步数越少，$v$ 越大，笔画越脏；$v=0$ 的背景最黑，笔画最净。
+#
+# 上一节的结论在这里也用得上：$v^*$ 由数据的方差决定。看看每个像素在训练集里的标准差。
+
+# %%
+spread = load_digits_split()["train"][0].std(0).flatten()
+check("没有一个像素的标准差到 1", spread.max() < 0.9, True)
+check("64 个像素里有 13 个几乎不动，名副其实是一个点", int((spread < 0.1).sum()), 13)
+
+# %% [markdown]
+# 几乎不动的像素，最优的 $v$ 接近 0，掺多了噪声就是背景上的脏点。会动的像素的 $v^*$ 也都小于 1。
+
+# %% [markdown]
+# ## 小结
+#
+# - 两个高斯密度相乘，配方得到后验：方差 $\tilde\beta_t$，均值 $c_1x_0+c_2x_t$。
+# - 采样的一步：猜 $\hat x_0$，代入后验，加噪声；$t=0$ 不加。
+# - $v=0$ 对一个点最优，$v=1$ 对标准高斯最优，都能精确证明；步数多时没有差别。
+# - `v_posterior` 混合的是方差，须在 $[0,1]$ 内。
+#
+# ## 练习
+#
+# 1. ★ 在链面板里取标准差 0.5、步数 10，$v$ 取多少时最终方差恰好正确？
+# 2. ★★ 用 `chain_moments` 核对：$T$ 从 10 增到 1000，$v=0$ 与 $v=1$ 的差别怎样缩小？
+# 3. ★★ Improved DDPM 混合对数方差：$\ln\sigma^2 = (1-v)\ln\tilde\beta + v\ln\beta$。它在 $t=1$ 处比线性混合大还是小？
+# 4. ★★★ 让 $v$ 随 $t$ 取 $v^*_t$，改写 `chain_variances`，证明整条链的方差处处正确。

@@ -1,0 +1,332 @@
+# %% [markdown]
+# # 06 · U-Net、`DiffusionWrapper` 与 `count_params`
+#
+# **学习目标**
+#
+# - 跟着一个张量走完 U-Net，说出每一层的形状。
+# - 明白时间 $t$ 和条件是从哪里进网络的。
+# - 会用配方造网络，会数参数，知道为什么配置文件里的类名不能随便调用。
+#
+# **预计用时** 45 分钟。运行全部单元约 15 秒。
+
+# %%
+import math
+
+import torch
+
+from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config
+from ddpm_edu.conditioning import drop_condition
+from ddpm_edu.config import get_class
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.sampling import Sampling
+from ddpm_edu.teach import card, check, check_raises, grid_figure, show_source
+from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
+
+torch.manual_seed(0)
+print("准备好了")
+
+# %% [markdown]
+# ## 1　网络要回答的问题
+#
+# 输入是带噪的图 $x_t$ 和步号 $t$，输出与图同样大小（eps、x0 或 v）。
+# 输出的每个像素都要看到两样东西：附近的细节，整张图的布局。U-Net 的办法是先缩小再放大：缩小之后，一个像素就看得见一大片；放大时再把缩小之前的细节拼回来。
+
+# %%
+unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
+shapes = []
+for stage in [*unet.input_blocks, unet.middle_block, *unet.output_blocks]:
+    stage.register_forward_hook(lambda module, inputs, output: shapes.append((tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))))
+out = unet(torch.zeros(1, 1, 8, 8), torch.tensor([500]))
+for before, after in shapes:
+    print(f"{str(before):>14} → {after}")
+check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
+
+# %% [markdown]
+# 一行是一段网络。前四行是下行：通道增多，边长从 8 减到 4。第五行在最底下。
+# 后四行是上行，输入的通道变多了，因为拼上了下行时存好的同样大小的图，这叫跳跃连接 (skip connection)。
+
+# %%
+show_source(UNet.forward, "def forward", "if x.ndim != 4", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
+            "h = self.middle_block", "for stage in self.output_blocks")
+
+# %% [markdown]
+# - ① 五样输入：图、步号、可选的上下文与类别。
+# - ② 通道数与边长不合，就说出应当是什么。
+# - ③ 步号先变成向量，再过两层全连接。
+# - ④ 类别嵌入直接加到时间嵌入上；该给的没给、不该给的给了，都报错。
+# - ⑤ 下行：每一段的输出都存起来。
+# - ⑥ 最底下的一段，边长最小，看得最远。
+# - ⑦ 上行：后存的先取，沿通道拼上，再过残差块。最后一层卷积的初值是 0，所以未训练的网络输出 0。
+
+# %%
+check("未训练的网络输出恒为 0", unet(torch.randn(4, 1, 8, 8), torch.arange(4)), torch.zeros(4, 1, 8, 8))
+
+# %% [markdown]
+# ## 2　步号怎样变成向量
+#
+# 直接把整数 $t$ 送进网络不好：数值太大，相邻的 $t$ 又太像。借用 Transformer 的位置编码，用一组频率不同的正弦与余弦：
+#
+# $$e_i(t) = \cos(\omega_i t),\quad e_{i+d/2}(t) = \sin(\omega_i t),\qquad \omega_i = 10000^{-i/(d/2)}.$$
+#
+# 高频的分量分得清相邻的 $t$，低频的分量分得清早与晚。
+
+# %%
+show_source(timestep_embedding, "def timestep_embedding", "half = dim // 2", "angles =")
+
+# %% [markdown]
+# - ① 输出是 float32，不管网络是什么精度。
+# - ② 频率从 1 降到接近 $1/10000$，等比排列。
+# - ③ 余弦在前，正弦在后；维数是奇数时补一个 0。
+
+# %%
+t = torch.arange(1000)
+embedding = timestep_embedding(t, 64)
+check("cos² + sin² = 1", embedding[:, :32] ** 2 + embedding[:, 32:] ** 2, torch.ones(1000, 32), atol=1e-5)
+similarity = embedding @ embedding.T / 32
+check("相似度只与 t 的差有关", similarity[100, 130], similarity[700, 730], atol=1e-4)
+check("自己与自己最像", bool((similarity.argmax(1) == t).all()), True)
+grid_figure(embedding[None, None, ::4].transpose(2, 3), nrow=1)
+
+# %% [markdown]
+# 图：每一列是一个 $t$（从左到右 0 到 999），每一行是一个分量。上半是余弦，下半是正弦；靠上的行变化快，靠下的行变化慢。
+
+# %% [markdown]
+# ## 3　残差块：时间在这里进来
+
+# %%
+show_source(ResBlock, "class ResBlock", "def __init__(self, channels", "self.emb_layers =", "self.out_layers =", "same = channels ==", "def forward")
+
+# %% [markdown]
+# - ① 输入图与嵌入，输出图；形状写在说明里。
+# - ② 第一段：归一化、激活、卷积。
+# - ③ 嵌入变成每个通道一个数。
+# - ④ 第二段的卷积初值为 0：支路一开始等于不存在，深网络也好训练。
+# - ⑤ 通道数不变就原样相加，变了就用 1×1 卷积换算。
+# - ⑥ 时间嵌入加在两段之间，每个通道加同一个数。
+
+# %%
+block = ResBlock(16, 64, 0.0, 16)
+x, emb = torch.randn(2, 16, 8, 8), torch.randn(2, 64)
+check("一开始就是恒等映射", block(x, emb), x)
+h = block.in_layers(x)
+added = h + block.emb_layers(emb)[:, :, None, None] - h
+check("时间嵌入对每个像素加同一个数", added, added[:, :, :1, :1].expand_as(added), atol=1e-6)
+
+# %% [markdown]
+# 这里藏着一个陷阱。紧跟着的归一化是 GroupNorm：把通道分组，组内减均值、除以标准差。
+# 如果一组只有一个通道，那么“给整个通道加一个数”恰好被减均值抵消，网络就不知道 $t$ 了。
+
+# %%
+lonely, grouped = torch.nn.GroupNorm(16, 16), normalization(16)
+shift = torch.randn(1, 16, 1, 1)
+check("一组一个通道：时间嵌入被整个减掉", lonely(x + shift), lonely(x), atol=1e-5)
+check("我们的分组：时间嵌入还在", (grouped(x + shift) - grouped(x)).abs().max() > 0.1, True)
+
+# %%
+show_source(normalization, "def normalization")
+
+# %% [markdown]
+# - ① 最多 32 组，且每组至少 4 个通道。`gcd` 保证除得尽。论文的 128 个通道分成 32 组，正好每组 4 个。
+
+# %% [markdown]
+# ## 4　注意力：一步看遍全图
+
+# %%
+show_source(AttentionBlock, "class AttentionBlock", "def __init__(self, channels", "self.cross =", "def forward", "h = attend", "return x if")
+
+# %% [markdown]
+# - ① 形状不变；有上下文时再做一次交叉注意力 (cross-attention)。
+# - ② `qkv` 用 1×1 卷积一次算出查询、键、值；输出层的初值也是 0。
+# - ③ 没有设 `context_dim`，就没有交叉注意力这一层。
+# - ④ 把每个像素当作一个词：$(B, C, H, W)$ 展成 $(B, HW, 3C)$。
+# - ⑤ 缩放点积注意力，再变回图的形状，加到输入上。
+# - ⑥ 有上下文就再查一次上下文。
+
+# %%
+attention = AttentionBlock(16)
+torch.nn.init.normal_(attention.proj_out.weight, std=0.1)
+x = torch.randn(1, 16, 4, 4)
+order = torch.randperm(16)
+shuffled = x.flatten(2)[:, :, order].reshape(x.shape)
+expected = attention(x).flatten(2)[:, :, order].reshape(x.shape)
+check("像素换了次序，输出也跟着换：注意力不知道位置", attention(shuffled), expected, atol=1e-5)
+
+# %% [markdown]
+# 注意力自己不知道位置，位置的信息来自卷积。`use_positional_encodings` 是另一个来源：给输入多拼两个坐标通道。
+
+# %%
+show_source(DDPM.apply_model, "def apply_model", "if self.use_positional_encodings:", "model_out = self.model(", "# 混合精度下")
+
+# %% [markdown]
+# - ① 全课程只有这里调用网络。
+# - ② 打开开关，就拼上 $x$、$y$ 两个坐标。参考实现收下开关，却没有这一步。
+# - ③ 条件展开成关键字交给 `DiffusionWrapper`；输出的形状当场核对。
+# - ④ 网络用半精度时，后面的公式仍用 float32。
+
+# %%
+card("use_positional_encodings")
+wide = DDPM(**toy_model_config(unet={"in_channels": 3}, use_positional_encodings=True))
+seen = []
+wide.model.diffusion_model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+wide.apply_model(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
+check("多了两个通道，第一个是列的坐标", seen[0][0, 1, 0], torch.linspace(-1, 1, 8))
+check("第二个是行的坐标", seen[0][0, 2, :, 0], torch.linspace(-1, 1, 8))
+check_raises("U-Net 没有相应加宽", lambda: DDPM(**toy_model_config(use_positional_encodings=True)), "in_channels")
+
+# %% [markdown]
+# ## 5　`DiffusionWrapper`：条件从这里进来
+#
+# | `conditioning_key` | 条件怎样进网络 | 例子 |
+# |:--|:--|:--|
+# | `None` | 没有条件 | 随便画一个数字 |
+# | `concat` | 沿通道拼到 $x_t$ 后面 | 超分辨率、补全 |
+# | `crossattn` | 交叉注意力 | 一段文字 |
+# | `adm` | 类别嵌入，加到时间嵌入上 | 画一个 7 |
+# | `hybrid` 等 | 上面几种的组合 | |
+
+# %%
+show_source(DiffusionWrapper.__init__, "def __init__", "check_choice(\"conditioning_key\"", "self.diffusion_model =")
+
+# %% [markdown]
+# - ① 网络的配方与条件的方式。
+# - ② 方式的名字当场核对，拼错会提示。
+# - ③ 按配方造网络，不改动配方。网络叫 `diffusion_model`，所以检查点里的键以 `model.diffusion_model.` 开头。
+
+# %%
+show_source(DiffusionWrapper.forward, "def forward", "given = {\"c_concat\"", "if set(given) != set(wanted)", "extra = {}")
+
+# %% [markdown]
+# - ① 三种条件，各有各的形状。
+# - ② 实际给了哪些，按方式需要哪些。
+# - ③ 必须恰好齐全。多给的条件若被悄悄忽略，你会以为它起了作用。
+# - ④ 拼通道的直接拼，其余变成网络的关键字参数。参考实现的 `adm` 误取了 `c_crossattn[0]`。
+
+# %%
+card("conditioning_key")
+by_class = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm"))
+for parameter in by_class.model.parameters():
+    torch.nn.init.normal_(parameter, std=0.3)  # 初值为 0 的层先打乱，才看得出差别
+x, step, label = torch.randn(1, 1, 8, 8).repeat(2, 1, 1, 1), torch.tensor([500, 500]), torch.tensor([3, 7])
+answers = by_class.apply_model(x, step, {"c_adm": label})
+check("同一张图、同一个 t，类别不同，答案就不同", (answers[0] - answers[1]).abs().max() > 0.01, True)
+check_raises("没给条件", lambda: by_class(torch.zeros(2, 1, 8, 8)), "c_adm")
+
+# %%
+card("cond_key")
+renamed = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm", cond_key="digit"))
+batch = {"image": torch.zeros(2, 1, 8, 8), "digit": torch.tensor([3, 7])}
+check("按 cond_key 从 batch 取条件", renamed.get_condition(batch)["c_adm"], [3, 7])
+
+# %% [markdown]
+# ## 6　丢掉条件，才能引导
+#
+# 无分类器引导 (classifier-free guidance) 让样本更听条件的话。它要同一个网络给出两个答案，有条件的 $\hat y_c$ 和无条件的 $\hat y_\varnothing$，再沿它们的差多走几步：
+#
+# $$\hat y = \hat y_\varnothing + w\,(\hat y_c - \hat y_\varnothing).$$
+#
+# $w=0$ 是无条件，$w=1$ 是普通的有条件，$w>1$ 是加强。要让网络会回答“无条件”，训练时就得时常把条件丢掉。
+
+# %%
+show_source(drop_condition, "def drop_condition", "first = next", "def pick", "nulls = null_condition")
+
+# %% [markdown]
+# - ① 没有条件，或者不丢，就原样返回。
+# - ② 每个样本各抛一次硬币。
+# - ③ 丢掉的样本换成“无条件”，其余不变。
+# - ④ “无条件”的类别记作 $-1$，上下文与拼接图记作全 0；几种条件一起丢。
+
+# %%
+card("cond_drop_prob")
+free = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm", cond_drop_prob=0.1))
+labels = {"c_adm": torch.full((20_000,), 3)}
+dropped = drop_condition(labels, free.cond_drop_prob, torch.Generator().manual_seed(0))["c_adm"]
+check("大约一成的标签换成了 -1", (dropped == -1).double().mean(), 0.1, atol=0.01)
+check_raises("没有条件可丢", lambda: DDPM(**toy_model_config(cond_drop_prob=0.1)), "cond_drop_prob")
+
+# %%
+show_source(Sampling.guided_output, "def guided_output", "cond = as_condition", "unconditional = self")
+
+# %% [markdown]
+# - ① 引导的强度 $w$ 由 `guidance_scale` 给。
+# - ② 整理好条件；$w=1$ 时只算一次网络，省一半时间。
+# - ③ 先算无条件的，再沿两者之差外推。
+
+# %%
+given, absent = by_class.apply_model(x, step, {"c_adm": label}), by_class.apply_model(x, step, {"c_adm": -torch.ones_like(label)})
+check("有条件与无条件的答案不同", (given - absent).abs().max() > 0.01, True)
+for scale in (0.0, 1.0, 3.0):
+    guided = by_class.guided_output(x, step, label, scale)
+    check(f"w={scale:.0f} 与公式一致", guided, absent + scale * (given - absent), atol=1e-5)
+
+# %% [markdown]
+# ## 7　配方与安全
+#
+# 配置文件里写着类名，程序要把字符串变成类再调用。如果什么都肯调用，配置文件就能执行任何命令，例如 `os.system`。
+# 所以先确认它是神经网络或调度器的子类，然后才调用。
+
+# %%
+show_source(get_class, "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if not isinstance(found, type)")
+
+# %% [markdown]
+# - ① 只认 `kinds` 的子类。
+# - ② 写法须是“包.模块.类”。
+# - ③ 导入失败时，说出导入的错误。
+# - ④ 不是类，或者不是允许的那一类，就拒绝；这一步之前什么也没有调用。
+
+# %%
+show_source(instantiate_from_config, "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "try:")
+
+# %% [markdown]
+# - ① 名字同参考实现，可接受的种类是我们加的。
+# - ② 配方须是字典，须有 `target`。
+# - ③ 多出的键多半是缩进写错了，报错；再找到那个类。
+# - ④ `params` 可以不写，也可以写成空的。
+# - ⑤ 参数与类的签名不合，报错里有类名和全部参数。
+
+# %%
+hostile = {"target": "os.system", "params": {"command": "echo 执行了"}}
+check_raises("不是神经网络，不会被调用", lambda: instantiate_from_config(hostile), "torch.nn")
+layer = instantiate_from_config({"target": "torch.nn.Linear", "params": {"in_features": 3, "out_features": 2}})
+check("允许的类照常造出来", layer.weight.shape == (2, 3), True)
+
+# %% [markdown]
+# ## 8　数一数参数
+
+# %%
+show_source(count_params, "def count_params", "seen, by_module", "trainable =", "if verbose:")
+
+# %% [markdown]
+# - ① 返回值可以当整数用。
+# - ② 按最外层的子模块分别计数；同一个参数被两处共用，只数一次。
+# - ③ 可训练的另外数。参考实现把冻结的也算作可训练。
+# - ④ `verbose=True` 打印逐个子模块的表。常有人说参考实现也会，其实它只印一个总数。
+
+# %%
+total = count_params(unet, verbose=True)
+by_hand = sum(parameter.numel() for parameter in unet.parameters())
+check("与手算一致", total, by_hand)
+unet.out.requires_grad_(False)
+check("冻结的不算可训练", count_params(unet).trainable, by_hand - count_params(unet.out))
+
+# %% [markdown]
+# 同一个类换一份配方，就是论文在 CIFAR-10 上用的网络。
+
+# %%
+with torch.device("meta"):  # 只要形状，不占内存
+    cifar = UNet(3, 128, 3, num_res_blocks=2, channel_mult=(1, 2, 2, 2), attention_resolutions=(2,), dropout=0.1)
+check("35 746 307 个参数，论文说 35.7 M", count_params(cifar), 35_746_307)
+
+# %% [markdown]
+# ## 小结
+#
+# - U-Net 先缩小再放大，跳跃连接把细节拼回来。
+# - 时间嵌入加在残差块中间；每组只有一个通道的 GroupNorm 会把它抵消。
+# - 条件都从 `DiffusionWrapper` 进来，给多给少都报错。
+# - 配置里的类名，先确认种类，再调用。
+#
+# ## 练习
+#
+# 1. ★ 把第 1 节的 `channel_mult` 改成 `(1, 2, 4)`，先写出每一段的形状，再运行核对。
+# 2. ★★ 残差块里的卷积有多少参数？写出公式，用 `count_params` 核对。
+# 3. ★★ 引导的强度 $w$ 取 0.5 是什么意思？样本会偏向哪边？
+# 4. ★★★ 去掉时间嵌入，网络还能去噪吗？它能从 $x_t$ 自己看出 $t$ 吗？

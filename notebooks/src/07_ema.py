@@ -1,0 +1,284 @@
+# %% [markdown]
+# # 07 · 指数滑动平均：`LitEma`
+#
+# **学习目标**
+#
+# - 写出 EMA 的更新式，推出它对常数权重的闭式，知道它记得多久。
+# - 明白热身公式：为什么默认的 0.9999 在短训练里从不起作用。
+# - 会用 `ema_scope` 换上影子权重，并且保证换得回来。
+#
+# **预计用时** 30 分钟。运行全部单元约 15 秒。
+
+# %%
+import math
+
+import torch
+from torch import nn
+
+from ddpm_edu import DDPM, DigitsDataModule, LitEma
+from ddpm_edu.ema import averaged_tensors
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
+from ddpm_edu.teach.panels import ema_panel
+from ddpm_edu.teach.training import quiet_trainer
+
+print("准备好了")
+
+# %% [markdown]
+# ## 1　为什么要平均
+#
+# 训练时每一步只看一小批数据，梯度带着随机的抖动，权重也就跟着抖。抖动的中心才是我们想要的。
+# 指数滑动平均 (exponential moving average, EMA) 给每个权重 $\theta$ 留一份影子 $s$，每走一步向它靠近一点：
+#
+# $$s \leftarrow d\,s + (1-d)\,\theta = s + (1-d)(\theta - s).$$
+#
+# $d$ 叫衰减 (decay)，接近 1。展开可见，$k$ 步之前的权重在影子里占 $(1-d)d^k$。占比减到一半要 $\ln 0.5/\ln d$ 步，这叫半衰期。
+
+# %%
+d, shadow = 0.9, 0.0
+weights = torch.randn(200, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+for theta in weights:
+    shadow = shadow + (1 - d) * (theta - shadow)
+share = (1 - d) * d ** torch.arange(199, -1, -1, dtype=torch.float64)
+check("影子是从前所有权重的加权平均", shadow, (share * weights).sum(), atol=1e-12)
+check("占比减到一半的步数", d ** (math.log(0.5) / math.log(d)), 0.5, atol=1e-12)
+
+# %% [markdown]
+# 平均能压低抖动多少？设 $\theta$ 在中心附近独立抖动，方差为 1，那么影子的方差是
+#
+# $$\sum_{k\ge0}(1-d)^2d^{2k} = \frac{(1-d)^2}{1-d^2} = \frac{1-d}{1+d}.$$
+#
+# $d=0.99$ 时约为 $1/199$，标准差降到十四分之一。代价是落后：中心移动时，影子要过一阵才跟上。
+
+# %%
+d = 0.99
+check("方差的公式", sum(((1 - d) * d**k) ** 2 for k in range(5000)), (1 - d) / (1 + d), atol=1e-12)
+noise = torch.randn(400, 4000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+shadow = torch.zeros(400, dtype=torch.float64)
+for column in noise.T:
+    shadow = shadow + (1 - d) * (column - shadow)
+check("模拟：影子的方差", shadow.var(), (1 - d) / (1 + d), atol=2e-3)
+
+# %% [markdown]
+# ## 2　建一份影子
+
+# %%
+show_source(LitEma.__init__, "def __init__", "# 放进张量会舍入", "self.register_buffer", "# 不求梯度的")
+
+# %% [markdown]
+# - ① 衰减默认 0.9999，默认用热身公式。
+# - ② 衰减是 Python 的浮点数，不放进张量。
+# - ③ 更新的次数存进检查点；`_backups` 是后面 `store` 的栈。
+# - ④ 影子以此刻的权重为初值，精度至少 float32。
+
+# %% [markdown]
+# 为什么衰减不放进张量？float32 的 0.9999 存不准，$1-d$ 偏大万分之几；float16 里它干脆等于 1，影子永远不动。
+
+# %%
+half, single = torch.tensor(0.9999, dtype=torch.float16), torch.tensor(0.9999, dtype=torch.float32)
+check("float16：1 - d 等于 0，影子不动", 1 - half.double(), 0.0)
+error = (1 - single.double()) / 1e-4 - 1
+check("float32：1 - d 偏大约万分之 1.7", error, 1.66e-4, atol=1e-5)
+
+# %%
+show_source(averaged_tensors, "def averaged_tensors", "named = [")
+
+# %% [markdown]
+# - ① 浮点的参数和缓冲区都要平均：BatchNorm 的均值与方差也算。名字里的点换成斜杠。
+# - ② 冻结的也在内：以后解冻时，影子已经在那里。`torch.compile` 加的前缀先去掉。
+
+# %% [markdown]
+# 参考实现把名字里的点直接删掉。于是 `a.b` 与 `ab` 相撞，后来的盖掉先来的。
+
+# %%
+class TwoNames(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.ab = nn.Parameter(torch.ones(1))
+        self.a = nn.Module()
+        self.a.b = nn.Parameter(torch.zeros(1))
+
+
+names = [name for name, _ in TwoNames().named_parameters()]
+check("删掉点：两个名字变成一个", len({name.replace(".", "") for name in names}), 1)
+check("换成斜杠：还是两个", len(averaged_tensors(TwoNames())), 2)
+
+# %% [markdown]
+# ## 3　热身公式
+#
+# 影子的初值是随机的初始权重。$d=0.9999$ 时，一千步之后，初值还占 $0.9999^{1000}\approx 90\%$。
+# 所以开头要用小的衰减，$n$ 是更新的次数，从 1 数起：
+#
+# $$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right).$$
+
+# %%
+show_source(LitEma.effective_decay, "def effective_decay")
+
+# %% [markdown]
+# - ① 第 $n$ 次更新真正用到的衰减；关掉热身就始终用 $d$。
+
+# %%
+card("ema_decay")
+model = DDPM(**toy_model_config(ema_decay=0.9999))
+for decay in (0.9, 0.99, 0.999, 0.9999):
+    ema = LitEma(nn.Linear(1, 1), decay)
+    n = math.ceil((10 * decay - 1) / (1 - decay) - 1e-6)
+    check(f"{decay}：第 {n} 次更新起到顶", (ema.effective_decay(n) == decay, ema.effective_decay(n - 1) < decay) == (True, True), True)
+check("训练 1000 步，ema_decay=0.9999 从未起作用", model.model_ema.effective_decay(1000) < 0.992, True)
+
+# %% [markdown]
+# 上面的 $n$ 是怎么来的？解 $\frac{1+n}{10+n}\ge d$，得 $n\ge\frac{10d-1}{1-d}$。
+# 权重不变时，热身期间的影子也有闭式。每一步的误差乘 $d_n = \frac{1+n}{10+n}$，连乘 $k$ 步，分子分母大半消去：
+#
+# $$s_k-\theta = (s_0-\theta)\prod_{n=1}^{k}\frac{1+n}{10+n} = (s_0-\theta)\,\frac{10!\,(k+1)!}{(k+10)!}.$$
+
+# %%
+layer = nn.Linear(1, 1, bias=False).double()
+nn.init.zeros_(layer.weight)
+ema = LitEma(layer, 0.9999)
+nn.init.ones_(layer.weight)
+for _ in range(20):
+    ema(layer)
+closed = math.factorial(10) * math.factorial(21) / math.factorial(30)
+check("20 次之后的误差与闭式相同", 1 - ema.shadow["weight"].item(), closed, atol=1e-12)
+
+# %%
+ema_panel()
+
+# %% [markdown]
+# 面板：左边是有效衰减 $d_n$（实线）与设定的 $d$（虚线），横轴是对数刻度；右边是抖动的权重（虚线）与影子（实线）。
+# 选 0.9999 并关掉热身：影子几乎不动。打开热身：它先跟得紧，再慢慢变稳。
+
+# %% [markdown]
+# ## 4　走一格
+
+# %%
+show_source(LitEma.forward, "@torch.no_grad()", "live, shadow = self._pairs(model)", "torch._foreach_lerp_")
+
+# %% [markdown]
+# - ① 先数一次，所以 $n$ 从 1 开始。两个计数：张量的存进检查点，Python 的用来计算，不必每步从 GPU 取数。
+# - ② 网络与影子逐个配对；精度或设备不同，就先转换再平均。
+# - ③ `lerp` 是线性插值，$s + (1-d)(\theta-s)$。一次调用处理全部张量，没有 Python 循环。
+
+# %% [markdown]
+# 精度不同时，参考实现用 `type_as` 转换影子，得到的是一份新的副本，更新写进副本就丢了。影子从此不动，也不报错。
+
+# %%
+weight, shadow = torch.ones(1), torch.zeros(1, dtype=torch.float64)
+shadow.type_as(weight).lerp_(weight, 0.5)
+check("错误的写法：更新写进了副本", shadow, [0.0])
+mixed = LitEma(nn.Linear(2, 2), decay=0.5)
+half_net = nn.Linear(2, 2).bfloat16()
+before = mixed.shadow["weight"].clone()
+mixed(half_net)
+check("我们的：影子动了", (mixed.shadow["weight"] - before).abs().max() > 0, True)
+
+# %% [markdown]
+# ## 5　一格对应一次优化，不是一批数据
+#
+# 梯度累积 (gradient accumulation) 时，几批数据才更新一次权重。影子应当跟着更新走。
+# 参考实现在每批之后走一格：累积 4 批，就走了 4 格，其中 3 格权重根本没动。
+
+# %%
+show_source(DDPM.optimizer_step, "def optimizer_step", "# 一次优化更新走一格")
+
+# %% [markdown]
+# - ① Lightning 在真正更新权重时才调用它。
+# - ② 先更新权重，再走一格。放在这里，次序与次数都对。
+
+# %%
+card("use_ema")
+data = DigitsDataModule(batch_size=16)
+torch.manual_seed(0)
+model = DDPM(**toy_model_config(use_ema=True))
+quiet_trainer(max_steps=5, accumulate_grad_batches=4).fit(model, data)
+check("20 批数据，5 次更新，影子走了 5 格", int(model.model_ema.num_updates), 5)
+check("use_ema=False 就没有影子", hasattr(DDPM(**toy_model_config(use_ema=False)), "model_ema"), False)
+
+# %% [markdown]
+# ## 6　换上影子，再换回来
+
+# %%
+show_source(LitEma.copy_to, "@torch.no_grad()")
+
+# %% [markdown]
+# - ① 把影子抄进网络，网络原来的权重就没了，所以先要存一份。
+
+# %%
+show_source(LitEma.store, "@torch.no_grad()", "self._backups.append")
+
+# %% [markdown]
+# - ① 可以存一个模块，也可以存一串参数，后者是参考实现的用法。
+# - ② 压进栈里，所以能嵌套。参考实现只有一个位置，嵌套一次，训练的权重就永远丢了。
+
+# %%
+show_source(LitEma.restore, "@torch.no_grad()", "if not self._backups:", "for parameter, backup")
+
+# %% [markdown]
+# - ① 取回最近一次存的。
+# - ② 没存过就取，当场报错。
+# - ③ 逐个抄回，备份随即释放；参考实现的备份一直占着内存。
+
+# %%
+show_source(DDPM.ema_scope, "@contextlib.contextmanager", "depth =", "self.model_ema.store(self.model)", "finally:")
+
+# %% [markdown]
+# - ① 用 `with` 语句：进入时换上，离开时换回。没有 EMA 就什么也不做。
+# - ② 记下进来时栈有多深。
+# - ③ 存与抄都在 `try` 里面；参考实现放在外面，抄到一半出错就换不回来了。
+# - ④ 不管怎样离开（正常、异常、按了停止），只要存过就取回。
+
+# %%
+raw = [p.clone() for p in model.model.parameters()]
+
+
+def unchanged():
+    return all(torch.equal(a, b) for a, b in zip(raw, model.model.parameters()))
+
+
+with model.ema_scope():
+    check("范围之内，用的是影子", unchanged(), False)
+    with model.ema_scope():
+        pass
+check("嵌套之后，权重换回来了", unchanged(), True)
+try:
+    with model.ema_scope():
+        raise KeyboardInterrupt
+except KeyboardInterrupt:
+    check("按了停止，权重也换回来了", unchanged(), True)
+check_raises("没存过就取", lambda: LitEma(nn.Linear(1, 1)).restore(nn.Linear(1, 1)), "store")
+
+# %% [markdown]
+# ## 7　它真的有用吗
+#
+# 拿一个能算清楚的问题：用随机梯度下降求 $\tfrac12\theta^2$ 的最小值，梯度带噪声。学习率不降，权重就一直抖；看影子离最小值有多近。
+
+# %%
+generator = torch.Generator().manual_seed(2)
+theta, shadow, paths = torch.full((1000,), 3.0), torch.full((1000,), 3.0), []
+for n in range(1, 1001):
+    theta = theta - 0.1 * (theta + torch.randn(1000, generator=generator))
+    shadow = shadow + (1 - min(0.99, (1 + n) / (10 + n))) * (theta - shadow)
+    paths.append((theta.pow(2).mean().sqrt(), shadow.pow(2).mean().sqrt()))
+raw_error, ema_error = zip(*paths)
+check("影子离最小值近三倍以上", raw_error[-1] / ema_error[-1] > 3, True)
+curve_figure(range(1, 1001), {"$s_n$": ema_error, r"$\theta_n$": raw_error}, "$n$", "rms error", yscale="log")
+
+# %% [markdown]
+# 图：一千次独立试验的均方根误差。权重（虚线）很快降到抖动的水平就不动了，影子（实线）继续往下走。
+# 学习率逐渐降到 0，也能压低抖动，所以两者常常一起用；第 8 章讲学习率。
+
+# %% [markdown]
+# ## 小结
+#
+# - 影子是从前所有权重的加权平均，半衰期 $\ln0.5/\ln d$，抖动的方差降到 $\frac{1-d}{1+d}$。
+# - 热身公式让影子尽快忘掉初值；短训练里，真正起作用的是它。
+# - 一格对应一次优化更新。衰减用 Python 浮点数，影子至少 float32。
+# - `ema_scope` 怎样离开都换得回来，可以嵌套。
+#
+# ## 练习
+#
+# 1. ★ 训练 2 000 步，想让影子平均最近约 200 步，衰减取多少？
+# 2. ★★ 推导第 1 节的方差公式，再推导 $\theta$ 以固定速度移动时，影子落后多少。
+# 3. ★★ 把第 4 节的错误写法装进一个小训练，画出影子与权重，症状是什么？
+# 4. ★★★ 同时留 $d=0.99$ 与 $d=0.999$ 两份影子，能不能线性组合出中间的某个衰减？（提示：EDM2 的事后 EMA）

@@ -1,0 +1,404 @@
+# %% [markdown]
+# # 09 · 损失与权重
+#
+# **学习目标**
+#
+# - 从似然出发，完整推出变分下界，拆成 $L_T$、$L_{t}$、$L_0$ 三部分。
+# - 推出三种目标、任意 $v$ 的正确权重，并指出参考实现错在哪里。
+# - 读懂 `p_losses` 的每一项，会把下界换算成 bits/dim。
+#
+# **预计用时** 60 分钟。运行全部单元约 25 秒。
+
+# %%
+import math
+
+import numpy as np
+import torch
+
+from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.gaussian import diffusion_tables, kl_constants
+from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, prior_kl, vlb_terms
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.schedules import rescale_linear_range
+from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
+from ddpm_edu.teach.laboratory import gaussian_ddpm
+from ddpm_edu.teach.panels import logvar_panel, weights_panel
+from ddpm_edu.teach.panels.weights import popular_fix, reference_weights
+
+betas = make_beta_schedule("linear", 1000)
+print("准备好了")
+
+# %% [markdown]
+# ## 1　从似然到变分下界
+#
+# 我们希望模型给真实的图很高的概率 $p_\theta(x_0)$。它要对中间的所有 $x_1,\dots,x_T$ 求积分，算不出来。
+# 办法是借用加噪过程 $q$，再用 Jensen 不等式（$-\ln$ 是凸函数）：
+#
+# $$-\ln p_\theta(x_0) = -\ln\mathbb E_{q}\!\left[\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] \le \mathbb E_q\!\left[-\ln\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] =: L.$$
+#
+# $L$ 叫变分下界 (variational lower bound, VLB)；严格地说，它是负对数似然的上界。把联合概率写成一步步的乘积：
+#
+# $$L = \mathbb E_q\!\left[-\ln p(x_T) - \sum_{t\ge1}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_t\mid x_{t-1})}\right].$$
+#
+# （这一节用论文的下标，$t=1,\dots,T$。）对 $t\ge2$ 用贝叶斯公式，给 $q$ 添上条件 $x_0$ 不改变它，因为加噪过程是马尔可夫的：
+#
+# $$q(x_t\mid x_{t-1}) = q(x_t\mid x_{t-1}, x_0) = \frac{q(x_{t-1}\mid x_t, x_0)\,q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}.$$
+#
+# 代进去，$q(x_t\mid x_0)/q(x_{t-1}\mid x_0)$ 连乘时前后相消，只剩首尾：
+#
+# $$L = \underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T} + \sum_{t\ge2}\underbrace{\mathbb E_q\,\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t-1}} + \underbrace{\mathbb E_q[-\ln p_\theta(x_0\mid x_1)]}_{L_0}.$$
+#
+# 三部分各有意思：$L_T$ 是终点离标准高斯多远，没有可学的东西；中间每一项比较两个高斯；$L_0$ 是最后一步猜得准不准。
+
+# %% [markdown]
+# 这个分解值得用数字核对。取一个一维的例子：数据 $\mathcal N(0,1)$，完美的去噪器，$v=1$，连续的 $L_0$。
+# 这时每一步的 $p_\theta$ 就是真实的 $q(x_{t-1}\mid x_t)$，上界是紧的，$L$ 应当恰好等于数据的熵：
+#
+# $$\tfrac12\log_2(2\pi e) = 2.047095585180641\ \text{bits/dim}.$$
+#
+# 不论噪声表，不论 $T$。先用两万个样本估计，第 7 节再精确地证明。
+
+# %%
+entropy = 0.5 * math.log2(2 * math.pi * math.e)
+x = torch.randn(20_000, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+chains = {"linear": make_beta_schedule("linear", 40, *rescale_linear_range(40)), "cosine": make_beta_schedule("cosine", 50)}
+for name, table in chains.items():
+    perfect = gaussian_ddpm(table, mean=0.0, std=1.0, v=1.0)
+    bits = bits_per_dim(perfect, x, decoder="gaussian", generator=torch.Generator().manual_seed(1))
+    check(f"{name}，T={len(table)}：下界等于数据的熵", bits.mean(), entropy, atol=0.05)
+
+# %% [markdown]
+# ## 2　两个高斯之间的 KL
+#
+# 中间的每一项是 $\mathrm{KL}\big(\mathcal N(\tilde\mu,\tilde\beta)\,\|\,\mathcal N(\mu_\theta,\sigma^2)\big)$。写出两个对数密度之差，对前者求期望，用 $\mathbb E(y-\mu_\theta)^2 = \tilde\beta + (\tilde\mu-\mu_\theta)^2$：
+#
+# $$\mathrm{KL} = \underbrace{\tfrac12\left[\ln\frac{\sigma^2}{\tilde\beta} + \frac{\tilde\beta}{\sigma^2} - 1\right]}_{\text{与网络无关的常数}} + \frac{(\tilde\mu-\mu_\theta)^2}{2\sigma^2}.$$
+#
+# 两个均值只差在 $x_0$ 与 $\hat x_0$：$\tilde\mu-\mu_\theta = c_1(x_0-\hat x_0)$。所以
+#
+# $$\mathrm{KL}_t = \text{常数}_t + w_t\,(x_0-\hat x_0)^2,\qquad w_t^{x_0} = \frac{c_1^2}{2\sigma_t^2}.$$
+
+# %%
+tilde, sigma2, gap = 0.3, 0.5, 0.4
+y = np.linspace(-12, 12, 2_000_001)
+p = np.exp(-(y**2) / (2 * tilde)) / math.sqrt(2 * math.pi * tilde)
+q = np.exp(-((y - gap) ** 2) / (2 * sigma2)) / math.sqrt(2 * math.pi * sigma2)
+numeric = (p * np.log((p + 1e-300) / (q + 1e-300))).sum() * (y[1] - y[0])
+formula = 0.5 * (math.log(sigma2 / tilde) + tilde / sigma2 - 1) + gap**2 / (2 * sigma2)
+check("KL 的公式与数值积分一致", numeric, formula, atol=1e-9)
+
+# %%
+show_source(kl_constants, "def kl_constants", "tables = diffusion_tables", "constants = 0.5")
+
+# %% [markdown]
+# - ① 只由噪声表与 $v$ 决定的那部分。
+# - ② $\tilde\beta$ 与混合后的 $\sigma^2$ 之比；$t=0$ 处用截断过的值。
+# - ③ 上面公式的方括号；$t=0$ 是解码项，没有这个常数。
+
+# %%
+check("v=0：σ² = β̃，常数处处为 0", kl_constants(betas, 0.0), np.zeros(1000), atol=1e-15)
+constants = kl_constants(betas, 1.0)
+check("v=1：都是正的，越靠近 t=0 越大", bool((constants[1:500] > 0).all() and constants[1] == constants.max()), True)
+
+# %% [markdown]
+# ## 3　三种目标的权重
+#
+# 网络预测的若是 $\varepsilon$ 或 $v$，把误差换算到 $x_0$ 上（第 4 章）：$(x_0-\hat x_0)^2 = (\varepsilon-\hat\varepsilon)^2/\mathrm{SNR} = (1-\bar\alpha)(v-\hat v)^2$。于是
+#
+# $$w^{\varepsilon}_t = \frac{w^{x_0}_t}{\mathrm{SNR}_t} = \frac{\beta_t^2\,\bar\alpha_{t-1}}{2\sigma_t^2(1-\bar\alpha_t)^2}\cdot\frac{1-\bar\alpha_t}{\bar\alpha_t} = \frac{\beta_t^2}{2\sigma_t^2\alpha_t(1-\bar\alpha_t)},\qquad w^{v}_t = (1-\bar\alpha_t)\,w^{x_0}_t.$$
+#
+# 中间那个就是论文的式 (12)。
+
+# %%
+def weights(parameterization, v=0.0):
+    return diffusion_tables(betas, v, parameterization)["lvlb_weights"]
+
+
+tables = diffusion_tables(betas)
+bar, c1 = tables["alphas_cumprod"], tables["posterior_mean_coef1"]
+ours = weights("eps", 1.0)
+check("v=1：w_eps 化简成 β/(2α(1-ᾱ))", ours / (betas / (2 * (1 - betas) * (1 - bar))), np.ones(1000), atol=1e-12)
+check("w_eps = w_x0 / SNR", weights("eps") / (weights("x0") * (1 - bar) / bar), np.ones(1000), atol=1e-12)
+check("w_v = (1-ᾱ) w_x0", weights("v") / (weights("x0") * (1 - bar)), np.ones(1000), atol=1e-12)
+
+# %% [markdown]
+# 论文与别处的标准值，逐个核对。列是 $t$，行是目标与 $v$。
+
+# %%
+golden = {
+    ("eps", 0.0): [0.98715, 0.5133, 0.05703, 0.009477, 0.004330], ("eps", 1.0): [0.50005, 0.2533, 0.05120, 0.009306, 0.004318],
+    ("x0", 0.0): [9870.5, 2533, 45.54, 0.3193, 0.002145], ("x0", 0.5): [6637.6, 1674, 43.09, 0.3164, 0.002142],
+    ("v", 0.0): [0.98705, 0.5132, 0.05696, 0.009204, 0.001435], ("v", 1.0): [0.5, 0.2533, 0.05113, 0.009038, 0.001430],
+}
+for (parameterization, v), values in golden.items():
+    got = weights(parameterization, v)[[0, 1, 10, 100, 500]]
+    check(f"{parameterization}，v={v}：t = 0, 1, 10, 100, 500", got / values, np.ones(5), atol=4e-4)
+
+# %% [markdown]
+# $v=0$ 时还有一个漂亮的恒等式。把 $c_1$ 与 $\tilde\beta$ 代入 $c_1^2/(2\tilde\beta)$：
+#
+# $$w^{x_0}_t = \frac{\beta_t\,\bar\alpha_{t-1}}{2(1-\bar\alpha_t)(1-\bar\alpha_{t-1})} = \tfrac12\left(\mathrm{SNR}_{t-1}-\mathrm{SNR}_t\right).$$
+#
+# 后一个等号：$\mathrm{SNR}_{t-1}-\mathrm{SNR}_t = \dfrac{\bar\alpha_{t-1}(1-\bar\alpha_t) - \bar\alpha_t(1-\bar\alpha_{t-1})}{(1-\bar\alpha_{t-1})(1-\bar\alpha_t)} = \dfrac{\bar\alpha_{t-1}-\bar\alpha_t}{(\cdots)}$，而 $\bar\alpha_{t-1}-\bar\alpha_t = \beta_t\bar\alpha_{t-1}$。
+# 意思很好懂：这一步丢掉多少信噪比，就该对这一步的误差罚多少。所有权重加起来，前后相消，只剩首尾。
+
+# %%
+snr = bar / (1 - bar)
+check("w_x0 = ½(SNR_{t-1} - SNR_t)", weights("x0")[1:] / (0.5 * (snr[:-1] - snr[1:])), np.ones(999), atol=1e-7)
+check("求和只剩首尾", weights("x0")[1:].sum(), 4999.49963, atol=1e-4)
+
+# %% [markdown]
+# 第 0 步是解码项。那里 $c_1=1$、$c_2=0$，方差用 $\tilde\beta_1$ 代替 0，然后再混合；公式与别处相同，不必特殊处理。
+# 参考实现则把第 1 步的权重抄到第 0 步，少了一半。
+
+# %%
+variance0 = tables["posterior_variance"][1]
+check("t=0：w_x0 = 1/(2β̃₁)", weights("x0")[0], 1 / (2 * variance0), atol=1e-6)
+check("参考实现的 t=0 只有真值的 0.52", reference_weights(betas, 0.0, "eps")[0] / weights("eps")[0], 0.52, atol=5e-3)
+
+# %% [markdown]
+# ## 4　参考实现的权重错在哪里
+#
+# - `x0`：它写 $0.5\sqrt{\bar\alpha}/(2-\bar\alpha)$，看不出从哪里来。
+# - 流行的“修正”说 $2-\bar\alpha$ 是 $2(1-\bar\alpha)$ 的笔误。改过之后仍然不对。
+# - `v`：它全部写 1。
+
+# %%
+true = weights("x0")
+reference, popular = reference_weights(betas, 0.0, "x0"), popular_fix(betas)
+check("x0：t=1 处真值是它的 5067 倍", true[1] / reference[1], 5067, atol=1)
+check("x0：t=999 处真值只有它的千分之 1.1", true[-1] / reference[-1], 0.0011, atol=5e-5)
+check("流行的修正：t=1 处真值是它的 2 倍", true[1] / popular[1], 2.05, atol=0.01)
+check("流行的修正：t=999 处大了 900 倍", popular[-1] / true[-1] > 900, True)
+check("v：全部为 1，t=500 处大了近 700 倍", 1 / weights("v")[500], 697, atol=1)
+
+# %%
+weights_panel()
+
+# %% [markdown]
+# 面板：左边是真实的权重（实线）、参考实现的（虚线）、流行的修正（点线，只在 `x0` 时有）；右边是总损失里的权重 $w_s + w_e w_t$。
+# 真实的权重横跨九个数量级，集中在 $t$ 小的地方；简化损失等于把它们全换成 1，于是网络把力气花在看得见的大结构上。
+
+# %% [markdown]
+# 正确的权重有一个硬道理：同一个错误，不论用哪种目标来说，下界应当一样。
+
+# %%
+x_start = load_digits_split()["val"][0][:64].double()
+noise = torch.randn(x_start.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+guess, t = x_start + 0.1 * noise.flip(0), torch.arange(64) * 15
+bounds = {}
+for parameterization in ("x0", "eps", "v"):
+    chain = GaussianDiffusion(parameterization=parameterization).double()
+    x_t, eps_hat = chain.q_sample(x_start, t, noise), None
+    eps_hat = chain.predict_noise_from_start(x_t, t, guess)
+    errors = chain.objective.target(chain, x_start, noise, t) - chain.objective.target(chain, guess, eps_hat, t)
+    bounds[parameterization] = (chain.at("lvlb_weights", t, x_t) * errors**2).mean()
+check("eps 与 x0 给出同样的下界", bounds["eps"], bounds["x0"], atol=1e-10)
+check("v 与 x0 给出同样的下界", bounds["v"], bounds["x0"], atol=1e-10)
+
+# %% [markdown]
+# ## 5　`p_losses`：训练的损失
+
+# %%
+show_source(DDPM.get_loss, "def get_loss", "loss = F.l1_loss")
+
+# %% [markdown]
+# - ① 预测与目标须是同样形状的浮点张量。
+# - ② 名字在构造时核对过，这里只有两种。`mean=False` 时逐元素返回。
+
+# %%
+show_source(DDPM.p_losses, "def p_losses", "check_sample(\"x_start\"", "model_out = self.apply_model", "target = self.objective.target",
+            "per_sample = self.get_loss", "# 变分下界讲的是", "logvar = self.logvar[t]", "loss_vlb =", "loss = self.l_simple_weight", "prefix =")
+
+# %% [markdown]
+# - ① 给定 $x_0$ 与 $t$，返回总损失和一个记录用的字典。
+# - ② 核对输入，抽噪声，一步造出 $x_t$。
+# - ③ 网络看着 $x_t$、$t$ 和条件作答。
+# - ④ 目标由参数化决定，没有分支。
+# - ⑤ 每个样本自己的平均误差，形状 $(B,)$。参考实现写死在第 1、2、3 维上求平均，只能用于图像。
+# - ⑥ VLB 一律用平方误差。参考实现用 `l1` 时，把 VLB 权重乘到了绝对值上。
+# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见第 6 节；$s_t=0$ 时就是普通的均方误差。
+# - ⑧ 加权的平方误差，对这一批求平均。
+# - ⑨ 两者按权重相加。
+# - ⑩ 训练时记 `train/…`，验证时记 `val/…`；记录的数都与计算图断开。
+
+# %%
+torch.manual_seed(0)
+model = DDPM(**toy_model_config())
+x_start, noise, t = x_start.float(), noise.float(), torch.arange(64) * 15
+loss, logs = model.p_losses(x_start, t, noise)
+# 未训练的网络输出 0，所以误差就是噪声的平方
+check("loss_simple = 均方误差", logs["train/loss_simple"], (noise**2).mean(), atol=1e-5)
+by_hand = (model.lvlb_weights[t] * (noise**2).flatten(1).mean(1)).mean()
+check("loss_vlb = 加权的均方误差", logs["train/loss_vlb"], by_hand, atol=1e-5)
+check("默认只用简化损失", loss, logs["train/loss_simple"], atol=1e-6)
+
+# %%
+card("loss_type")
+absolute = DDPM(**toy_model_config(loss_type="l1"))
+_, logs_l1 = absolute.p_losses(x_start, t, noise)
+check("l1：loss_simple 是绝对值的平均", logs_l1["train/loss_simple"], noise.abs().mean(), atol=1e-5)
+check("l1：loss_vlb 仍是平方误差", logs_l1["train/loss_vlb"], by_hand, atol=1e-5)
+check_raises("构造时就核对名字", lambda: DDPM(**toy_model_config(loss_type="huber")), "l1 / l2")
+
+# %%
+card("l_simple_weight")
+half = DDPM(**toy_model_config(l_simple_weight=0.5))
+check("总损失减半", half.p_losses(x_start, t, noise)[0], 0.5 * loss, atol=1e-6)
+check_raises("两个权重不能都是 0", lambda: DDPM(**toy_model_config(l_simple_weight=0.0)), "l_simple_weight")
+
+# %%
+card("original_elbo_weight")
+mixed = DDPM(**toy_model_config(original_elbo_weight=2.0))
+check("加上 2 倍的 loss_vlb", mixed.p_losses(x_start, t, noise)[0], loss + 2.0 * by_hand, atol=1e-5)
+
+# %% [markdown]
+# 尺度要留心。我们对随机的 $t$ 求平均，论文对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
+# Improved DDPM 的 $L_{\text{simple}} + 0.001\,L_{\text{vlb}}$，在这里要写 `original_elbo_weight=0.001 * T`，也就是 $T=1000$ 时写 1。
+
+# %%
+exact = DDPM(**toy_model_config(timesteps=100, beta_schedule="cosine", clip_denoised=False)).double()
+image, generator = x_start[:1].double(), torch.Generator().manual_seed(2)
+terms = vlb_terms(exact, image, decoder="gaussian", generator=generator)[0]
+generator.manual_seed(2)
+same_noise = torch.cat([torch.randn(image.shape, dtype=torch.float64, generator=generator) for _ in range(100)])[1:]
+_, logs_all = exact.p_losses(image.expand(99, -1, -1, -1), torch.arange(1, 100), same_noise)
+check("loss_vlb 的平均乘上步数，就是各步 KL 之和（v=0）", 99 * logs_all["train/loss_vlb"] / terms[1:100].sum(), 1.0, atol=1e-6)
+
+# %% [markdown]
+# ## 6　`learn_logvar`：给每个 $t$ 一个可学的尺度
+#
+# 不同的 $t$，误差的大小差几十倍。`learn_logvar=True` 时，每个 $t$ 有一个参数 $s_t$，损失是
+#
+# $$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t.$$
+#
+# 对 $s_t$ 求导：$-\mathrm{mse}_t\,e^{-s_t} + 1 = 0$，最优点 $s_t = \ln\mathrm{mse}_t$。二阶导数 $\mathrm{mse}_t\,e^{-s_t} > 0$，所以是最小值。
+# 在最优点，第一项恒等于 1，每个 $t$ 对网络的梯度都被除以自己的误差：大家的分量相等。
+
+# %%
+logvar_panel()
+
+# %% [markdown]
+# 面板：损失随 $s$ 的变化，圆点是最低点。误差越小，最低点越靠左，也越低，可以是负数；所以打开它之后，损失变成负数不是错误。
+
+# %%
+card("learn_logvar")
+learner = DDPM(**toy_model_config(timesteps=4, beta_schedule="cosine", learn_logvar=True))
+optimizer = torch.optim.Adam([learner.logvar], lr=0.1)
+t4 = torch.arange(64) % 4
+for _ in range(300):
+    optimizer.zero_grad()
+    learner.p_losses(0.5 * x_start, t4, noise)[0].backward()
+    optimizer.step()
+mse = torch.stack([(noise[t4 == k] ** 2).mean() for k in range(4)])
+check("学到的 s_t 就是 ln mse_t", learner.logvar.detach(), mse.log(), atol=1e-3)
+check("参考实现里它没有梯度，我们的有", learner.logvar.grad is None, False)
+
+# %%
+card("logvar_init")
+shifted = DDPM(**toy_model_config(logvar_init=1.0))
+check("损失变成 mse/e + 1", shifted.p_losses(x_start, t, noise)[0], logs["train/loss_simple"] / math.e + 1, atol=1e-5)
+check("不学时它是缓冲区，会存进检查点", "logvar" in dict(shifted.named_buffers()), True)
+
+# %% [markdown]
+# ## 7　把下界算出来：bits/dim
+#
+# 一张图要多少比特才能存下？每一维的负对数似然除以 $\ln 2$ 就是。下界的三部分逐个来。
+
+# %%
+show_source(prior_kl, "def prior_kl", "cumprod = float")
+
+# %% [markdown]
+# - ① $L_T$：终点离标准高斯多远，第 3 章推过。
+# - ② 用 float64 算，`log1p` 在 $\bar\alpha$ 很小时也准。
+
+# %% [markdown]
+# $L_0$ 是离散的。像素只取有限个值（8 位图是 256 个），概率是高斯落在那一格里的面积；两端的格子开到无穷，总和才是 1。
+
+# %%
+show_source(discretized_gaussian_nll, "def discretized_gaussian_nll", "sigma, half", "# 右尾相减会丢光", "log_upper, log_lower")
+
+# %% [markdown]
+# - ① 像素是 $[-1,1]$ 上等距的 `levels` 个值；返回负对数概率。
+# - ② 每格的半宽是 $1/(\text{levels}-1)$；两端开到无穷。
+# - ③ 两个都接近 1 的数相减会丢光有效数字；翻到左尾，它们都接近 0，就没事了。
+# - ④ 两个对数已知，求差的对数：大的那个提出来，剩下 `1 - exp(小 - 大)`。
+
+# %%
+pixels = torch.linspace(-1, 1, 256, dtype=torch.float64)
+for mean, log_variance in ((0.0, -4.0), (0.97, -9.0), (3.0, 0.0)):
+    mass = torch.exp(-discretized_gaussian_nll(pixels, torch.full_like(pixels, mean), log_variance)).sum()
+    check(f"均值 {mean}：256 格的概率之和是 1", mass, 1.0, atol=1e-9)
+far = discretized_gaussian_nll(torch.ones(1).double() * 0.5, torch.full((1,), -0.5).double(), -6.0)
+check("离得很远也是有限的数", bool(far.isfinite()), True)
+
+# %%
+show_source(vlb_terms, "@torch.no_grad()", "check_choice(\"decoder\"", "constants = kl_constants", "with evaluating(model):",
+            "x_recon = model.predict_start", "if t == 0:", "else:", "terms.append")
+
+# %% [markdown]
+# - ① 返回每一项，单位 nats/dim；每个 $t$ 抽一份 $x_t$，所以是无偏估计。
+# - ② 解码器有两种：离散的像素，或连续的高斯。
+# - ③ 常数、系数与对数方差都取 float64 的原表。
+# - ④ 逐个 $t$ 造出 $x_t$，途中是 eval 模式。
+# - ⑤ 猜 $\hat x_0$，与采样时完全相同，包括截断。
+# - ⑥ 第 0 步用解码器，均值就是 $\hat x_0$。
+# - ⑦ 其余的用第 2 节的公式。
+# - ⑧ 每张图一个数；最后接上 $L_T$。
+
+# %%
+show_source(bits_per_dim, "def bits_per_dim")
+
+# %% [markdown]
+# - ① 全部加起来，从 nats 换成 bits。
+
+# %% [markdown]
+# 现在还清第 1 节的账。数据是 $\mathcal N(0,1)$、$v=1$ 时，$\mathbb E(x_0-\hat x_0)^2 = 1-\bar\alpha_t$（第 4 章），而 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \beta_t$（第 5 章），所以每一步的 KL 只剩对数：
+#
+# $$\tfrac12\left[\ln\frac{\beta_t}{\tilde\beta_t} + \frac{\tilde\beta_t + c_1^2(1-\bar\alpha_t)}{\beta_t} - 1\right] = \tfrac12\ln\frac{\beta_t}{\tilde\beta_t} = \tfrac12\ln\frac{1-\bar\alpha_t}{1-\bar\alpha_{t-1}}.$$
+#
+# 求和又是首尾相消，得 $\tfrac12\ln\frac{1-\bar\alpha_{T-1}}{1-\bar\alpha_0}$。
+# 终点一项是 $-\tfrac12\ln(1-\bar\alpha_{T-1})$，解码项是 $\tfrac12(\ln 2\pi + \ln\beta_0 + 1)$，而 $\beta_0 = 1-\bar\alpha_0$。三者相加，$\bar\alpha$ 全部消去，恰好剩 $\tfrac12\ln(2\pi e)$。
+
+# %%
+for name, table in {**chains, "linear，T=1000": betas}.items():
+    all_tables = diffusion_tables(table, 1.0, "x0")
+    remain = 1 - all_tables["alphas_cumprod"]
+    steps_kl = (kl_constants(table, 1.0) + all_tables["lvlb_weights"] * remain)[1:].sum()
+    nats = steps_kl - 0.5 * np.log(remain[-1]) + 0.5 * (math.log(2 * math.pi) + np.log(remain[0]) + 1)
+    check(f"{name}：精确地等于熵", nats / math.log(2), entropy, atol=1e-10)
+
+# %% [markdown]
+# 用随课程发布的模型算 16 张测试图。这套数字的像素有 17 级（0 到 16），所以 `levels=17`。逐像素均匀地猜，要 $\log_2 17 = 4.09$ 比特。
+
+# %%
+pretrained = load_pretrained("digits")
+images = load_digits_split()["test"][0][:16]
+terms = vlb_terms(pretrained, images, levels=17, generator=torch.Generator().manual_seed(0)).mean(0) / math.log(2)
+print(f"共 {float(terms.sum()):.1f} bits/dim")
+check("比均匀地猜省一比特左右", terms.sum(), 3.1, atol=0.3)
+check("终点那一项可以忽略", terms[-1] < 1e-4, True)
+check("越靠近 t=0，每一步越贵", terms[1:100].sum() > 5 * terms[500:600].sum(), True)
+
+# %%
+curve_figure(range(1, 1001), {"": terms[:1000]}, "$t+1$", "bits/dim", "log", "log")
+
+# %% [markdown]
+# 图：下界的各项随 $t$ 的变化（双对数）。绝大部分比特花在最初几十步，那里争的是像素的末位；而样本好不好看，取决于中间的步。
+# 所以似然好的模型，样本不一定好看；这也是简化损失有道理的原因。
+
+# %% [markdown]
+# ## 小结
+#
+# - 下界拆成 $L_T$、各步的 KL、$L_0$；每一步的 KL 是常数加上加权的平方误差。
+# - $w^{x_0}=c_1^2/(2\sigma^2)$，$w^\varepsilon=w^{x_0}/\mathrm{SNR}$，$w^v=(1-\bar\alpha)w^{x_0}$。$v=0$ 时，$w^{x_0}$ 是信噪比降幅的一半。
+# - `original_elbo_weight` 加的是加权的均方误差，不是完整的 ELBO；尺度与论文差 $T$ 倍。
+# - `learn_logvar` 的最优点是 $\ln\mathrm{mse}_t$。
+#
+# ## 练习
+#
+# 1. ★ 用 `cosine` 重算第 3 节的求和，首尾相消之后应是多少？
+# 2. ★★ 推出 $v=1$ 时的 $w^{x_0}$，用 SNR 表示。
+# 3. ★★ 把 `levels` 改成 256 重算第 7 节，结果为什么变大？哪个才对？
+# 4. ★★★ 第 1 节的恒等式只在 $v=1$ 时成立。取 $v=0$，下界高出多少？与 `kl_constants` 有什么关系？

@@ -1,0 +1,363 @@
+# %% [markdown]
+# # 10 · Lightning 的钩子与训练的一步
+#
+# **学习目标**
+#
+# - 说出一步训练里 Lightning 依次调用了哪些方法，每个做什么。
+# - 手写一个没有 Lightning 的训练循环，得到逐位相同的权重。
+# - 明白可复现、续训、验证各要注意什么：随机数、EMA、NaN。
+#
+# **预计用时** 40 分钟。运行全部单元约 25 秒。
+
+# %%
+import os
+import tempfile
+
+import torch
+
+from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
+from ddpm_edu.optim import make_optimizer
+from ddpm_edu.persistence import Persistence
+from ddpm_edu.randomness import isolated_rng
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.teach import card, check, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach.training import quiet_trainer
+
+os.chdir(tempfile.mkdtemp())  # 检查点写在临时目录里，不弄脏课程的文件夹
+data = DigitsDataModule(batch_size=16)
+print("准备好了")
+
+# %% [markdown]
+# ## 1　一步训练，谁先谁后
+#
+# `Trainer` 负责循环，`LightningModule` 负责每一处的内容。你写的方法叫钩子 (hook)：到了某个时刻，`Trainer` 就来调用。
+# 下面让几个方法在被调用时报上名来。
+
+# %%
+called = []
+
+
+class Loud(DDPM):
+    def __getattribute__(self, name):
+        if name in {"configure_optimizers", "training_step", "shared_step", "get_input", "p_losses", "apply_model", "optimizer_step"}:
+            called.append(name)
+        return super().__getattribute__(name)
+
+
+torch.manual_seed(0)
+quiet_trainer(max_steps=1).fit(Loud(**toy_model_config()), data)
+order = list(dict.fromkeys(name for name in called if name != "training_step"))
+print(" → ".join(order))
+check("先有优化器，再算损失", order.index("configure_optimizers") < order.index("p_losses"), True)
+
+# %% [markdown]
+# 看到了吗？`optimizer_step` 排在 `shared_step` 前面：Lightning 把“算损失、求梯度”包成一个函数交给优化器，优化器先开始，再回头调用它。
+#
+# 下面按“一批数据走过的路”来读。
+
+# %% [markdown]
+# ## 2　从 batch 到损失
+
+# %%
+show_source(DDPM.get_input, "def get_input")
+
+# %% [markdown]
+# - ① 从字典里取出图像，分辨 CHW 与 HWC，核对形状和值域（第 1 章），再换成网络的精度。
+
+# %%
+show_source(DDPM.shared_step, "def shared_step", "cond = self.get_condition", "return self(x, cond=cond)")
+
+# %% [markdown]
+# - ① 训练与验证共用，所以叫 shared。
+# - ② 有条件就取条件；只有训练时才按概率丢掉。
+# - ③ 调用自己，也就是 `forward`。
+
+# %%
+show_source(DDPM.forward, "def forward")
+
+# %% [markdown]
+# - ① 抽一批 $t$，返回 `p_losses`（第 9 章）的结果。一般的 Lightning 教程说 `forward` 是推理，这里的 `forward` 就是训练损失；推理是 `sample`。
+
+# %%
+show_source(DDPM.draw_t, "def draw_t", "u = torch.rand", "if self.t_sampling ==", "return (u * self.num_timesteps)")
+
+# %% [markdown]
+# - ① 返回 $(B,)$ 的整数。
+# - ② 先抽 $[0,1)$ 上的均匀数。
+# - ③ 铺匀：把 $[0,1)$ 切成 $B$ 段，每段抽一个；再打乱次序，免得第一个样本总分到最小的 $t$。
+# - ④ 放大成步号。舍入可能恰好碰到 $T$，所以截断。
+
+# %%
+card("t_sampling")
+errors = {}
+for t_sampling in ("uniform", "stratified"):
+    drawer, generator = DDPM(**toy_model_config(t_sampling=t_sampling)), torch.Generator().manual_seed(0)
+    draws = torch.stack([drawer.draw_t(torch.zeros(64, 1), generator) for _ in range(2000)])
+    check(f"{t_sampling}：每个 t 一样可能", draws.double().mean(), 499.5, atol=4)
+    errors[t_sampling] = draws.double().mean(1).std()
+check("铺匀之后，一批的平均 t 稳定得多", errors["uniform"] / errors["stratified"] > 20, True)
+
+# %% [markdown]
+# ## 3　`training_step`：随机数由批号决定
+
+# %%
+show_source(DDPM.training_step, "def training_step", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
+
+# %% [markdown]
+# - ① 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由 (种子, 用途, 第几批, 第几个进程) 决定。
+# - ② 见过的批数加一，它随检查点保存。
+# - ③ 损失是 NaN 或无穷，当场停下，这一步不会改动权重。
+# - ④ 记录各项损失，把总损失交给 Lightning 去求梯度。
+
+# %%
+show_source(isolated_rng, "@contextlib.contextmanager", "device = torch.device", "with torch.random.fork_rng")
+
+# %% [markdown]
+# - ① dropout 不接受自己的随机数发生器，只能这样在一个范围里定住全局的。
+# - ② GPU 的随机数状态也要保护。
+# - ③ 进入时按钥匙播种，离开时恢复原状，所以范围之外的随机数不受影响。
+
+# %%
+torch.manual_seed(0)
+with isolated_rng(1, "train", 7):
+    first = torch.randn(3)
+outside = torch.randn(3)
+torch.manual_seed(0)
+check("范围之外的随机数没有受影响", torch.randn(3), outside)
+with isolated_rng(1, "train", 7):
+    check("同一把钥匙，同样的数", torch.randn(3), first)
+
+# %%
+card("seed")
+picture = {"image": torch.zeros(16, 1, 8, 8)}
+
+
+def first_loss(seed):
+    model = DDPM(**toy_model_config(seed=seed))
+    with isolated_rng(model.seed, "train", 0, 0):
+        return model.shared_step(picture)[0].item()
+
+
+check("seed 相同，第一步的损失相同", first_loss(0) == first_loss(0), True)
+check("seed 不同，第一步的损失不同", first_loss(0) == first_loss(1), False)
+
+# %% [markdown]
+# NaN 要尽早停。参考实现会继续训练：NaN 的梯度把全部权重变成 NaN，再存进检查点，几小时白费。
+
+# %%
+torch.manual_seed(0)
+poisoned = DDPM(**toy_model_config(use_ema=False))
+before = [p.clone() for p in poisoned.model.parameters()]
+with torch.no_grad():
+    poisoned.model.diffusion_model.out[-1].bias.fill_(float("nan"))
+check_raises("损失不是有限的数", lambda: quiet_trainer(max_steps=3).fit(poisoned, data), "第 0 个优化步")
+untouched = [torch.equal(a, b) for a, b in zip(before, poisoned.model.parameters())]
+check("除了我们弄坏的那一个，权重都没动", untouched.count(False), 1)
+
+# %% [markdown]
+# ## 4　优化器
+
+# %%
+show_source(make_optimizer, "def make_optimizer", "plain = [", "groups = [", "# fp16 的梯度缩放", "return torch.optim.AdamW")
+
+# %% [markdown]
+# - ① 只取要求梯度的参数。
+# - ② 一维的参数：偏置、归一化的缩放，再加上 logvar。
+# - ③ 分两组，一维的不衰减。
+# - ④ 融合版把整个更新合成一次计算，快几倍；只有 fp16 混合精度不能用。
+# - ⑤ AdamW，两个动量系数与学习率来自构造参数。
+
+# %%
+card("weight_decay")
+model = DDPM(**toy_model_config(weight_decay=0.05, learn_logvar=True))
+decayed, plain = make_optimizer(model).param_groups
+check("衰减的都是矩阵和卷积核", all(p.ndim >= 2 for p in decayed["params"]), True)
+check("logvar 不衰减", any(p is model.logvar for p in plain["params"]) and plain["weight_decay"] == 0, True)
+check("weight_decay=0.05 只给第一组", decayed["weight_decay"], 0.05)
+
+# %% [markdown]
+# 为什么 logvar 不能衰减？衰减把它拉向 0，而第 9 章证明了最优点是 $\ln\mathrm{mse}_t$，多半在 $-5$ 附近。偏置与归一化的缩放同理：它们本来就不该靠近 0。
+
+# %%
+card("learning_rate")
+check("learning_rate 交给了优化器", make_optimizer(DDPM(**toy_model_config(learning_rate=3e-4))).param_groups[0]["lr"], 3e-4)
+check_raises("须大于 0", lambda: DDPM(**toy_model_config(learning_rate=0.0)), "learning_rate")
+
+# %%
+card("adam_betas")
+adam = make_optimizer(DDPM(**toy_model_config(adam_betas=(0.9, 0.99))))
+check("adam_betas 交给了优化器", adam.param_groups[0]["betas"], [0.9, 0.99])
+check_raises("须小于 1", lambda: DDPM(**toy_model_config(adam_betas=(0.9, 1.0))), "adam_betas")
+
+# %% [markdown]
+# ## 5　没有 Lightning 的循环
+#
+# 下面十几行做的事，与 `Trainer.fit` 完全相同。读懂它，Lightning 就没有秘密了。
+
+# %%
+torch.manual_seed(0)
+by_hand = DDPM(**toy_model_config())
+data.setup("fit")
+optimizer, loader = make_optimizer(by_hand), iter(data.train_dataloader())
+for step in range(5):
+    batch = next(loader)
+    with isolated_rng(by_hand.seed, "train", step, 0):
+        loss, _ = by_hand.shared_step(batch)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    by_hand.model_ema(by_hand.model)
+
+# %%
+torch.manual_seed(0)
+by_trainer = DDPM(**toy_model_config())
+quiet_trainer(max_steps=5).fit(by_trainer, DigitsDataModule(batch_size=16))
+pairs = list(zip(by_hand.state_dict().items(), by_trainer.state_dict().items()))
+check("权重与 EMA 逐位相同", all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs), True)
+
+# %% [markdown]
+# ## 6　停下再继续
+#
+# 续训要做到“像从没停过”，需要存下的不只是权重：优化器的动量、学习率走到哪里、EMA 与它的计数、见过几批。
+# 数据的次序由轮次与批号决定，所以也能接上。
+
+# %%
+show_source(DDPM.setup, "def setup")
+
+# %% [markdown]
+# - ① 换上我们的存取方式：先写临时文件再改名，附上摘要，读时核对（`ddpm_edu/checkpoint.py`）。
+
+# %%
+def train(max_steps, resume=None):
+    torch.manual_seed(0)
+    model = DDPM(**toy_model_config())
+    trainer = quiet_trainer(max_steps=max_steps)
+    trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=resume)
+    return model, trainer
+
+
+_, interrupted = train(3)
+interrupted.save_checkpoint("stopped.ckpt")
+resumed, _ = train(5, resume="stopped.ckpt")
+same = [torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), by_trainer.state_dict().values())]
+check("走 3 步、停下、再走 2 步，与一口气走 5 步逐位相同", all(same), True)
+
+# %% [markdown]
+# 若只想取权重、另起一段训练（例如微调），用第 1 章的 `ckpt_path` 参数，它调用下面这个方法。
+
+# %%
+show_source(Persistence.init_from_ckpt, "def init_from_ckpt", "check_ignore_keys(ignore_keys)", "if only_model:", "has_ema =", "# 可以缺的",
+            "states = matching_states", "try:", "if self.use_ema and not has_ema:")
+
+# %% [markdown]
+# - ① 名字与参数同参考实现。
+# - ② 安全地读文件；别处来的前缀（`module.`、`_orig_mod.`）先去掉；噪声表、参数化不同就拒绝。
+# - ③ 只取网络时，留下 `model.` 开头的键。
+# - ④ 文件里有没有 EMA。
+# - ⑤ 可以缺的只有两类：能重新算出的表，以及可以重新开始的 EMA。EMA 要么整个没有，要么齐全。
+# - ⑥ 逐键核对，多了、少了、形状不同都是错误。
+# - ⑦ 载入；出错时写明文件名。
+# - ⑧ 没有 EMA，就从取到的权重重新开始。参考实现的 EMA 此时停在随机的初值，用它采样只有噪声。
+
+# %% [markdown]
+# ## 7　验证：两条曲线要能比
+
+# %%
+show_source(DDPM.validation_step, "def validation_step")
+
+# %% [markdown]
+# - ① 验证与测试只差名字，都交给 `_evaluate`。
+
+# %%
+show_source(DDPM._evaluate, "def _evaluate", "with isolated_rng", "if self.use_ema:", "losses = {name.replace")
+
+# %% [markdown]
+# - ① 钥匙里没有训练的步数，所以每次验证用同样的 $t$ 与噪声，前后可比。
+# - ② 先用训练的权重。
+# - ③ 再用 EMA 的权重，钥匙相同，所以 $t$ 与噪声也相同。
+# - ④ 换成 `val/` 或 `test/` 开头的名字，交给 Lightning 记录。
+#
+# 参考实现的两次评估各抽各的随机数。同样的权重、同样的数据，两次的损失也会差出百分之几十；用它来判断 EMA 有没有用，等于抛硬币。
+
+# %%
+torch.manual_seed(0)
+model = DDPM(**toy_model_config()).eval()
+batch = {"image": torch.rand(4, 1, 8, 8) * 2 - 1}
+loose = [float(model.shared_step(batch)[1]["val/loss_vlb"]) for _ in range(20)]
+check("各抽各的：同样的权重，最大是最小的两倍以上", max(loose) > 2 * min(loose), True)
+results = quiet_trainer(limit_val_batches=2).validate(model, data, verbose=False)[0]
+check("同一份随机数：还没训练，两条曲线相同", results["val/loss"], results["val/loss_ema"], atol=1e-7)
+
+# %%
+show_source(DDPM.configure_callbacks, "def configure_callbacks")
+
+# %% [markdown]
+# - ① 有验证集时，按 `monitor` 挑最好的检查点，另存最后一份。Lightning 默认的那个什么指标也不看。
+
+# %%
+card("monitor")
+torch.manual_seed(0)
+watched = DDPM(**toy_model_config(monitor="val/loss_ema"))
+trainer = quiet_trainer(max_steps=4, limit_val_batches=2, val_check_interval=2, enable_checkpointing=True)
+trainer.fit(watched, data)
+check("检查点按 monitor 挑选", trainer.checkpoint_callback.monitor == "val/loss_ema", True)
+check("最好的一份真的存下了", os.path.exists(trainer.checkpoint_callback.best_model_path), True)
+check_raises("没有 EMA，却要看 EMA 的指标", lambda: DDPM(**toy_model_config(use_ema=False, monitor="val/loss_ema")), "monitor")
+
+# %% [markdown]
+# ## 8　训练途中看一眼：`log_images`
+
+# %%
+show_source(DDPM.log_images, "@torch.no_grad()", "return log_images")
+
+# %% [markdown]
+# - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程，值都在 $[-1,1]$。
+# - ② 固定的随机数、EMA 权重、eval 模式，默认只走 50 步。参考实现每次走满 1000 步，不截断，要的键不存在就 KeyError。
+
+# %%
+pretrained, batch = load_pretrained("digits"), next(iter(data.train_dataloader()))
+logged = pretrained.log_images(batch, N=8, n_row=2, steps=10, progress=False)
+print({name: tuple(value.shape) for name, value in logged.items()})
+check("值都在 [-1, 1]", all(value.abs().max() <= 1 for value in logged.values()), True)
+check_raises("没有这个键", lambda: pretrained.log_images(batch, return_keys=["sample"]), "samples")
+grid_figure(logged["diffusion_row"][None], nrow=1)
+
+# %% [markdown]
+# 图：加噪的过程，一行一个数字，最左是原图。去噪的过程在 `denoise_row` 里。
+#
+# 最后训练一小段，看损失怎样下降。80 步远远不够画出数字，但曲线的样子已经典型。
+
+# %%
+history = []
+
+
+class Recorder(DDPM):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        history.append(loss.item())
+        return loss
+
+
+torch.manual_seed(0)
+learner = Recorder(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
+quiet_trainer(max_steps=80, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
+check("损失降下来了", sum(history[-10:]) < 0.8 * sum(history[:10]), True)
+curve_figure(range(1, 81), {"": history}, "step", "loss")
+
+# %% [markdown]
+# 图：训练损失。先陡后缓，之后上下抖动：每一批的 $t$ 与噪声不同，抖动不等于出错。判断好坏，要看固定随机数的验证损失，或者直接看样本。
+
+# %% [markdown]
+# ## 小结
+#
+# - 一步训练：取图、抽 $t$、加噪、预测、算损失、求梯度、更新、EMA 走一格。
+# - 随机数由批号决定，所以能逐位复现，也能逐位续训。
+# - 权重衰减只给矩阵；NaN 当场停下。
+# - 验证用固定的随机数，原权重与 EMA 才能比。
+#
+# ## 练习
+#
+# 1. ★ 给 `quiet_trainer` 加上 `accumulate_grad_batches=4`，第 5 节的循环要怎样改才能逐位相同？
+# 2. ★★ 从 `isolated_rng` 的钥匙里去掉进程号，几张卡一起训练时会出什么问题？
+# 3. ★★ 用 `Loud` 的办法，找出验证时的调用次序。
+# 4. ★★★ 把 `make_optimizer` 换成 SGD，重做第 5 节。哪些行要改，哪些不用？
