@@ -9,7 +9,6 @@ from ddpm_edu import make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables, kl_constants
 from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, vlb_terms
 from ddpm_edu.schedules import respaced_betas, spaced_timesteps
-
 from ddpm_edu.teach.laboratory import chain_gains, chain_moments, gaussian_ddpm
 
 BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)

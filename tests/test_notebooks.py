@@ -1,13 +1,15 @@
-"""notebook：与源文件一致、按序执行过、没有不该有的东西；面板的回调整个范围都能用"""
+"""notebook：与源文件一致、按序执行过、没有不该有的东西；证明用的工具自己也会失败"""
 import json
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+import torch
 
-from ddpm_edu.teach import Panel, check, slider
+from ddpm_edu.teach import check, check_raises
 from ddpm_edu.teach.build import NOTEBOOKS, read_source, sources
+from ddpm_edu.teach.coverage import read_cells
 
 BUILT = [(path, NOTEBOOKS / f"{path.stem}.ipynb") for path in sources()]
 
@@ -46,40 +48,35 @@ def test_every_figure_is_followed_by_a_caption():
                 assert "".join(following["source"]).startswith(("图：", "面板：")), "".join(cell["source"])
 
 
+@pytest.mark.parametrize("source", [path for path, _ in BUILT], ids=[path.stem for path, _ in BUILT])
+def test_code_cells_are_short_and_do_not_jump_over_the_layers(source):
+    for cell in read_cells(source):
+        lines = [line for line in cell.text.splitlines() if line.strip()]
+        assert not cell.code or len(lines) <= 20, cell.text
+        if not cell.code:
+            assert not re.search(r"第 ?\d+ ?行", cell.text), "行号会过时"
+
+
 def test_check_prints_the_tolerance_and_fails_on_a_wrong_or_nan_value(capsys):
-    check("一加一等于二", 1 + 1, 2, atol=0)
-    assert capsys.readouterr().out == "✓ 一加一等于二（误差 ≤ 0）\n"
-    for wrong in (2.1, float("nan")):
+    check("一加一等于二", 1 + 1, 2)
+    check("三分之一", 1 / 3, 0.333, atol=1e-3)
+    check("是真的", torch.tensor(True), True)
+    assert capsys.readouterr().out == "✓ 一加一等于二（完全相等）\n✓ 三分之一（误差 ≤ 0.001）\n✓ 是真的\n"
+    for wrong in (2.1, float("nan"), False):
         with pytest.raises(AssertionError, match="一加一"):
             check("一加一", wrong, 2, atol=0.05)
+    with pytest.raises(AssertionError, match="形状"):
+        check("不许悄悄广播", torch.ones(3), torch.ones(3, 3))
 
 
-def test_panel_redraws_over_the_whole_range_and_carries_a_static_picture():
-    from ddpm_edu.teach.figures import curve_figure
+def test_check_raises_wants_the_error_and_its_words(capsys):
+    def bad():
+        raise ValueError("timesteps 应为正整数")
 
-    drawn = []
-
-    def draw(v):
-        drawn.append(v)
-        return curve_figure([0, 1], {"$y$": [0, v]}, "x", "y")
-
-    panel = Panel(draw, v=slider(0.0, 0.0, 1.0, 0.25, "v"))
-    pictures = []
-    for value in (0.25, 0.5, 0.75, 1.0, 0.0):
-        panel.controls["v"].value = value
-        pictures.append(bytes(panel.image.value))
-    assert drawn == [0.0, 0.25, 0.5, 0.75, 1.0, 0.0] and len(set(pictures)) == 5
-    bundle = panel._repr_mimebundle_()
-    assert "image/png" in bundle and "application/vnd.jupyter.widget-view+json" in bundle
-
-
-@pytest.mark.parametrize("v", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_posterior_figure_draws_the_variance_it_claims(v):
-    import torch
-
-    from ddpm_edu.teach.figures import posterior_figure
-
-    low, high = torch.tensor([0.0, 0.1, 0.2]), torch.tensor([0.1, 0.3, 0.4])
-    figure = posterior_figure(low, high, v, torch.zeros(6, 1, 8, 8))
-    drawn = figure.axes[0].lines[-1].get_ydata()
-    torch.testing.assert_close(torch.as_tensor(drawn), ((1 - v) * low + v * high)[1:], rtol=1e-6, atol=0)
+    check_raises("拦得住", bad, "timesteps")
+    check_raises("自带的错误只印类型", lambda: {}["x"], "x")
+    assert capsys.readouterr().out == "✓ 拦得住\n  ValueError: timesteps 应为正整数\n✓ 自带的错误只印类型\n  KeyError\n"
+    with pytest.raises(AssertionError, match="没有报错"):
+        check_raises("说法", lambda: None, "x")
+    with pytest.raises(AssertionError, match="错误里没有"):
+        check_raises("说法", bad, "linear_end")

@@ -93,7 +93,8 @@ CARDS = {
         (("gaussian.GaussianDiffusion.register_schedule", "betas = check_betas(given_betas"),),
         "参考实现只认 NumPy 数组，YAML 给出的列表会 TypeError，并且悄悄忽略 `timesteps`。"),
     "original_elbo_weight": Card(
-        9, "按 VLB 权重加权的均方误差，在总损失里占多大的份。", r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\lVert y-\hat y\rVert^2]$",
+        9, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
+        r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\lVert y-\hat y\rVert^2]$",
         ((LOSSES, "self.original_elbo_weight * loss_vlb"),),
         "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。论文对 $\\sum_t L_t$ 用的 0.001，在这里要写 $0.001\\,T$。"),
     "v_posterior": Card(

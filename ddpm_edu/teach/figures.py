@@ -1,6 +1,7 @@
 """画图的纯函数：张量进，Figure 出。图里只有数学符号，中文说明写在图的旁边，哪台机器上都不会变成方框"""
 import io
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -55,7 +56,7 @@ def curves_figure(*plots, width=None):
     axes = figure.subplots(1, len(plots), squeeze=False)[0]
     for ax, (x, curves, xlabel, ylabel, *scales) in zip(map(plain_axes, axes), plots):
         for (name, y), (color, style) in zip(curves.items(), CURVES):
-            ax.plot(x, y, color=color, linestyle=style, label=name)
+            ax.plot(np.asarray(x), np.asarray(y), color=color, linestyle=style, label=name)
         xscale, yscale = scales or ("linear", "linear")
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
         if any(curves):

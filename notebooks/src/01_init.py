@@ -77,7 +77,7 @@ show_source(DDPM.__init__, "# 存进检查点的超参数", "super().__init__(ti
 
 # %% [markdown]
 # - ① `plain` 把 NumPy 标量、路径、YAML 的特殊字典都换成 Python 自带的类型，顺便复制一份。安全读取检查点时，只认这些类型。
-# - ② 父类 `GaussianDiffusion` 建好噪声表与全部系数表，注册成缓冲区。第 2 章逐行读它。
+# - ② 父类 `GaussianDiffusion` 建好噪声表与全部系数表，注册成缓冲区 (buffer)，第 6 节再说它是什么。第 2 章逐行读它。
 # - ③ `given_betas` 可能改变步数，所以从父类取回真正的 $T$；再把超参数存进 `hparams`，检查点里就带着它们。从哪里取权重不算超参数，所以略过。
 
 # %% [markdown]

@@ -104,7 +104,7 @@ check("铺匀之后，一批的平均 t 稳定得多", errors["uniform"] / error
 show_source(DDPM.training_step, "def training_step", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
 
 # %% [markdown]
-# - ① 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由 (种子, 用途, 第几批, 第几个进程) 决定。
+# - ① 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由 种子、用途、第几批、第几个进程 决定。
 # - ② 见过的批数加一，它随检查点保存。
 # - ③ 损失是 NaN 或无穷，当场停下，这一步不会改动权重。
 # - ④ 记录各项损失，把总损失交给 Lightning 去求梯度。

@@ -25,7 +25,8 @@ def beta_data(schedule, T, linear_start, linear_end, cosine_s):
 
 def describe(schedule, T, leftover):
     """名字的来历，以及走到头还剩多少原图"""
-    text = f"<b>{schedule}</b>：{PAPER_NAMES[schedule]}。走完 T={T} 步，原图的份额 √ᾱ_T = {leftover:.2g}。"
+    idle = "linear_start、linear_end 不" if schedule == "cosine" else "cosine_s 不"
+    text = f"<b>{schedule}</b>：{PAPER_NAMES[schedule]}（{idle}起作用）。走完 T={T} 步，原图的份额 √ᾱ_T = {leftover:.2g}。"
     if leftover <= 0.1:
         return text
     start, end = rescale_linear_range(T)

@@ -1,0 +1,289 @@
+"""面板：控件的整个范围都走一遍，画的数对得上公式，图里没有会变成方框的字"""
+import itertools
+import math
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.teach import laboratory, panels
+from ddpm_edu.teach.figures import curves_figure, grid_figure
+from ddpm_edu.teach.panel import Panel, slider
+from ddpm_edu.teach.panels import beta, denoise, ema, forward, lr, parameterization, posterior, weights
+from ddpm_edu.teach.plot import Axis, Plot
+
+BETAS = make_beta_schedule("sqrt_linear", 1000)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    images = load_digits_split()["val"][0][:10]
+    return images, torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_pretrained("digits")
+
+
+@pytest.fixture(scope="module")
+def every_panel(digits, model):
+    images, noise = digits
+    chain = GaussianDiffusion()
+    return {
+        "beta": panels.beta_panel(), "forward": panels.forward_panel(chain, images, noise),
+        "parameterization": panels.parameterization_panel(chain, images[:1], noise[:1]),
+        "posterior": panels.posterior_panel(BETAS), "chain": panels.chain_panel(),
+        "samples": panels.samples_panel(posterior.posterior_grids(model, steps=(2, 3), num_samples=8)),
+        "denoise": panels.denoise_panel(denoise.record(model, num_samples=4, steps=6)), "ema": panels.ema_panel(),
+        "lr": panels.lr_panel(), "weights": panels.weights_panel(), "logvar": panels.logvar_panel(),
+    }
+
+
+NAMES = ["beta", "forward", "parameterization", "posterior", "chain", "samples", "denoise", "ema", "lr", "weights", "logvar"]
+
+
+def positions(control, at_most=40):
+    """控件能停的位置，太多就均匀取一些，总含两端"""
+    if hasattr(control, "options"):
+        return [value for value in control.options if not isinstance(value, tuple)]
+    if isinstance(control.value, bool):
+        return [True, False]
+    count = round((control.max - control.min) / control.step)
+    picked = np.unique(np.linspace(0, count, min(count + 1, at_most)).round().astype(int))
+    values = [control.min + k * control.step for k in picked]
+    return [control.base**value for value in values] if hasattr(control, "base") else [type(control.value)(v) for v in values]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_control_redraws_over_its_whole_range_without_a_warning(every_panel, name):
+    panel = every_panel[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for control in panel.controls.values():
+            start, frames = control.value, set()
+            for value in positions(control):
+                control.value = value
+                frames.add((bytes(panel.image.value), panel.note.value))
+            control.value = start
+            # cosine_s 只对 cosine 起作用
+            assert len(frames) > 1 or (name, control.description) == ("beta", "cosine_s"), control.description
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_corner_of_the_controls_gives_finite_data(every_panel, name):
+    panel = every_panel[name]
+    ends = [sorted({positions(c)[0], positions(c)[-1]}, key=str) for c in panel.controls.values()]
+    for values in itertools.product(*ends):
+        data, note = panel.compute(**dict(zip(panel.controls, values)))
+        assert note and "nan" not in note and "inf" not in note, note
+        for key, value in data.items():
+            x, y = value if isinstance(value, tuple) else ((), value)
+            assert np.isfinite(np.asarray(y, dtype=float)).all() and np.isfinite(np.asarray(x, dtype=float)).all(), (values, key)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_inside_a_figure_can_become_a_box(every_panel, name):
+    from matplotlib.text import Text
+
+    for text in every_panel[name].plot.figure.findobj(Text):
+        assert text.get_text().isascii() or text.get_text().startswith("$\\mathdefault{") or "−" in text.get_text(), text.get_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_panel_leaves_a_static_picture_and_plain_words(every_panel, name):
+    bundle = every_panel[name]._repr_mimebundle_()
+    assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle)
+    assert "<b>" not in bundle["text/plain"] and len(bundle["text/plain"]) > 25
+
+
+# ---- 画图的底子 ----
+
+def example_plot():
+    return Plot([Axis("$x$", "$y$", (0, 1), (0, 1), curves={"line": "$f$", "dot": ""}, dots=("dot",)), Axis(image="picture")], width=5.0)
+
+
+def test_a_frame_is_the_same_picture_as_drawing_everything_afresh():
+    import io
+
+    from PIL import Image
+
+    first, second = example_plot(), example_plot()
+    first.update(line=([0, 1], [1, 0]), dot=([0.5], [0.5]), picture=np.zeros((4, 4))).png()
+    data = {"line": ([0, 1], [0, 1]), "dot": ([0.2], [0.8]), "picture": np.linspace(-1, 1, 16).reshape(4, 4)}
+    # 换过数据的旧图，与只画这一次的新图
+    assert first.update(**data).png() == second.update(**data).png()
+    frame, still = (np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=int) for png in (first.png(), first.still_png()))
+    assert np.abs(frame - still).max() <= 2
+
+
+def test_plot_refuses_data_it_has_no_place_for():
+    with pytest.raises(ValueError, match="line.*curve"):
+        example_plot().update(curve=([0], [0]))
+
+
+def test_a_panel_redraws_when_a_control_moves():
+    drawn = []
+
+    def compute(v):
+        drawn.append(v)
+        return {"line": ([0, 1], [0, v])}, f"v = {v:.2f}"
+
+    panel = Panel(example_plot(), compute, v=slider(0.0, 0.0, 1.0, 0.25, "v"))
+    pictures = set()
+    for value in (0.25, 0.5, 1.0):
+        panel.controls["v"].value = value
+        pictures.add(bytes(panel.image.value))
+    assert drawn == [0.0, 0.25, 0.5, 1.0] and len(pictures) == 3 and panel.note.value == "v = 1.00"
+    with pytest.raises(ValueError, match="value"):
+        slider(2.0, 0.0, 1.0, 0.1, "越界")
+
+
+def test_figures_draw_the_arrays_they_are_given():
+    figure = curves_figure(([1, 2, 3], {"$a$": [1, 4, 9], "$b$": [3, 2, 1]}, "x", "y", "linear", "log"), ([0, 1], {"": [0, 1]}, "x", "y"))
+    left, right = figure.axes
+    assert [line.get_ydata().tolist() for line in left.lines] == [[1, 4, 9], [3, 2, 1]] and left.get_yscale() == "log"
+    assert left.get_legend() is not None and right.get_legend() is None
+    grid = grid_figure(torch.full((2, 1, 4, 4), 1.0), nrow=2).axes[0].images[0].get_array()
+    assert grid.shape == (6, 11) and float(grid.max()) == 1.0
+
+
+# ---- 画的数 ----
+
+def test_beta_panel_draws_the_schedule_and_warns_when_the_chain_is_too_short():
+    data, note = beta.beta_data("cosine", 200, 1e-4, 2e-2, 0.01)
+    np.testing.assert_allclose(data["beta"][1], make_beta_schedule("cosine", 200, cosine_s=0.01))
+    bar = np.cumprod(1 - data["beta"][1])
+    np.testing.assert_allclose(data["alpha_bar"][1], bar)
+    np.testing.assert_allclose(data["snr"][1], bar / (1 - bar))
+    assert "T 太短" not in note and "squaredcos_cap_v2" in note
+    assert data["beta"][1][0] != beta.beta_data("cosine", 200, 1e-4, 2e-2, 0.02)[0]["beta"][1][0]
+    assert "T 太短" in beta.beta_data("linear", 100, 1e-4, 2e-2, 0.008)[1]
+    # 两端写反也不出错
+    np.testing.assert_array_equal(*(beta.beta_data("linear", 50, *ends, 0.0)[0]["beta"][1] for ends in ((1e-2, 1e-3), (1e-3, 1e-2))))
+
+
+def test_forward_panel_draws_the_noisy_image_and_its_histogram(digits):
+    images, noise = digits
+    chain = GaussianDiffusion()
+    data, _ = forward.forward_data(chain, images, noise, 300, 2)
+    x_t = chain.q_sample(images, torch.full((10,), 300), noise)
+    np.testing.assert_array_equal(data["image"], x_t[2, 0].numpy())
+    x, density = data["histogram"]
+    assert density.sum() * (x[1] - x[0]) == pytest.approx(1)
+    assert np.average(x, weights=density) == pytest.approx(float(x_t.mean()), abs=0.05)
+    np.testing.assert_allclose(data["normal"][1], np.exp(-data["normal"][0] ** 2 / 2) / math.sqrt(2 * math.pi))
+
+
+def test_parameterization_panel_draws_a_rotation_and_the_derivatives(digits):
+    images, noise = digits
+    chain = GaussianDiffusion()
+    data, _ = parameterization.parameterization_data(chain, images[:1], noise[:1], 400)
+    (_, cx), (_, sx) = data["arrow_x_t"]
+    (_, cv), (_, sv) = data["arrow_v"]
+    assert cx**2 + sx**2 == pytest.approx(1) and cx * cv + sx * sv == pytest.approx(0)
+    np.testing.assert_allclose(data["image_v"] ** 2 + data["image_x_t"] ** 2, data["image_x0"] ** 2 + data["image_eps"] ** 2, atol=1e-5)
+    for name, function in (("eps", chain.predict_start_from_noise), ("v", chain.predict_start_from_z_and_v)):
+        z = torch.zeros(1, 1)
+        moved = (function(z, torch.tensor([400]), z + 1) - function(z, torch.tensor([400]), z)).abs().item()
+        assert data[f"error_{name}"][1][400] == pytest.approx(moved, rel=1e-5)
+
+
+@pytest.mark.parametrize("v", posterior.V_CHOICES)
+def test_posterior_panel_draws_the_variance_it_claims(v):
+    data, _ = posterior.posterior_data(BETAS, v)
+    bar = np.cumprod(1 - BETAS)
+    tilde = (BETAS[1:] * (1 - bar[:-1])) / (1 - bar[1:])
+    np.testing.assert_allclose(data["sigma2"][1], (1 - v) * tilde + v * BETAS[1:], rtol=1e-12)
+    np.testing.assert_allclose(data["near_sigma2"][1], data["sigma2"][1])
+    np.testing.assert_allclose(data["ratio"][1], tilde / BETAS[1:], rtol=1e-12)
+    np.testing.assert_allclose(np.exp(data["log_variance"][1][1:]), data["sigma2"][1], rtol=1e-12)
+    ratio = data["sigma2"][1] / tilde
+    np.testing.assert_allclose(data["kl"][1], 0.5 * (np.log(ratio) + 1 / ratio - 1), atol=1e-12)
+
+
+def test_chain_panel_agrees_with_the_moments_of_the_chain():
+    data, _ = posterior.chain_data(0.3, 0.5, 10, "cosine")
+    betas = make_beta_schedule("cosine", 10)
+    assert data["v"][1][0] == pytest.approx(laboratory.chain_moments(betas, 0.0, 0.5, 0.3)[1] / 0.25)
+    assert data["here"][1][0] == pytest.approx(np.interp(0.3, *data["end"]), rel=1e-3)
+    # 两个极端各在自己的数据上处处正确
+    point = posterior.chain_data(0.0, 1e-6, 50, "cosine")[0]
+    normal = posterior.chain_data(1.0, 1.0, 50, "cosine")[0]
+    np.testing.assert_allclose(point["zero"][1][1:], 1, atol=1e-4)
+    np.testing.assert_allclose(normal["one"][1][1:], 1, atol=1e-4)
+    assert point["one"][1][1:].max() > 1.2 and normal["zero"][1][0] < 0.97
+
+
+def test_sample_grids_use_the_same_noise_and_the_given_v(model):
+    grids = posterior.posterior_grids(model, steps=(3,), num_samples=4)
+    assert set(grids) == {(3, v) for v in posterior.V_CHOICES}
+    expected = model.sample(4, steps=3, v_posterior=0.5, generator=torch.Generator().manual_seed(4), progress=False)
+    data, _ = panels.samples_panel({**grids, **posterior.posterior_grids(model, (4,), 4)}).compute(v=0.5, steps=3)
+    np.testing.assert_allclose(data["grid"][1:9, 1:9], expected[0, 0].clamp(-1, 1).numpy())
+
+
+def test_denoise_panel_walks_the_recorded_trajectory(model):
+    trace = denoise.record(model, num_samples=4, steps=6)
+    assert [t for t, _, _ in trace] == [999, 799, 599, 400, 200, 0, -1]
+    data, note = denoise.denoise_data(trace, 6)
+    assert data["change"][1][-1] == 0 and "走完了" in note
+    assert denoise.denoise_data(trace, 2)[0]["here"][1][0] == pytest.approx(float((trace[2][2] - trace[-1][1]).pow(2).mean().sqrt()))
+
+
+@pytest.mark.parametrize(("decay", "warm_up"), [(0.99, True), (0.999, False)])
+def test_ema_panel_follows_litema(decay, warm_up):
+    from ddpm_edu import LitEma
+
+    weight = torch.nn.Linear(1, 1, bias=False).double()
+    torch.nn.init.ones_(weight.weight)
+    shadow = LitEma(weight, decay, use_num_updates=warm_up)
+    data, note = ema.ema_data(decay, warm_up, 0.1)
+    drawn = []
+    for value in np.exp(-ema.STEPS / 300)[:50] + 0.1 * ema.NOISE[:50]:
+        torch.nn.init.constant_(weight.weight, value)
+        shadow(weight)
+        drawn.append(shadow.shadow["weight"].item())
+    np.testing.assert_allclose(data["shadow"][1][:50], drawn, rtol=1e-9)
+    assert data["decay"][1][9] == shadow.effective_decay(10)
+    assert f"半衰期 {math.log(0.5) / math.log(decay):.0f} 步" in note
+
+
+def test_lr_panel_marks_the_breakpoints_and_the_jump_of_the_reference():
+    data, note = lr.lr_data("LambdaLinearScheduler", 100, 0.0, 1.0, 0.1, 1)
+    assert data["breaks"][0] == [0, 100, 1000] and data["breaks"][1] == pytest.approx([0.0, 1.0, 0.1])
+    assert data["multiplier"][1][99:101] == pytest.approx([0.99, 1.0]) and data["reference"][1][99:101] == pytest.approx([0.99, 0.91])
+    assert "跳下来" in note
+    cosine, _ = lr.lr_data("LambdaWarmUpCosineScheduler2", 50, 0.2, 1.0, 0.1, 4)
+    assert cosine["breaks"][0] == [0, 50, 250, 300, 500, 550, 750, 800, 1000] and cosine["reference"] == ([], [])
+
+
+@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
+@pytest.mark.parametrize("v", [0.0, 0.5, 1.0])
+def test_weight_panel_draws_the_true_weights_beside_the_wrong_ones(parameterization, v):
+    betas = make_beta_schedule("linear", 1000)
+    data, _ = weights.weights_data(parameterization, v, "linear", 0.5, 0.25)
+    true = diffusion_tables(betas, v, parameterization)["lvlb_weights"]
+    np.testing.assert_array_equal(data["true"][1], true)
+    np.testing.assert_allclose(data["mixed"][1], 0.5 + 0.25 * true)
+    wrong = data["reference"][1]
+    assert wrong[0] == wrong[1]
+    if parameterization == "eps":
+        np.testing.assert_allclose(wrong[1:], true[1:], rtol=1e-9)
+    if parameterization == "x0" and v == 0:
+        # 参考实现与流行修正的偏差，见 MATH 的标准值
+        assert true[1] / wrong[1] == pytest.approx(5067, rel=1e-3)
+        assert weights.popular_fix(betas)[-1] / true[-1] == pytest.approx(904, rel=0.01)
+
+
+def test_logvar_panel_marks_the_minimum():
+    data, note = weights.logvar_data(0.25)
+    s, loss = data["loss"]
+    assert s[loss.argmin()] == pytest.approx(math.log(0.25), abs=0.05)
+    assert data["best"] == ((pytest.approx(math.log(0.25)),), (pytest.approx(1 + math.log(0.25)),))
+    assert re.search(r"s = ln mse = -1\.39", note)

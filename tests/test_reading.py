@@ -1,0 +1,209 @@
+"""课程的文字与代码：每一行讲到、每个参数有卡片、符号与术语都在表里；检查本身也要能失败"""
+import inspect
+import re
+
+import pytest
+
+from ddpm_edu import DDPM
+from ddpm_edu.teach import coverage
+from ddpm_edu.teach.build import sources
+from ddpm_edu.teach.cards import CARDS, CardView, resolve
+from ddpm_edu.teach.source import MARKS, SourceView, qualified_name
+from ddpm_edu.teach.terms import SYMBOLS, TERMS
+
+PATHS = sources()
+BOOKS = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+
+
+def prose(path):
+    return "\n\n".join(cell.text for cell in coverage.read_cells(path) if not cell.code)
+
+
+# ---- 源码展示 ----
+
+def example(a):
+    first = a + 1
+    second = first * 2
+    third = second - first
+    return third
+
+
+def test_shown_source_is_the_real_source_with_marks_on_their_own_lines():
+    view = SourceView(example, "def example", "second =", stop="third =")
+    assert view.code() == ("# ①\ndef example(a):\n    first = a + 1\n    # ②\n    second = first * 2\n"
+                           "    third = second - first\n# …")
+    plain = [line for line in SourceView(DDPM.p_losses).code().splitlines()]
+    assert "\n".join(plain) == inspect.cleandoc("\n" + inspect.getsource(DDPM.p_losses))
+
+
+@pytest.mark.parametrize(
+    ("marks", "stop"),
+    [(("没有这样的代码",), None), (("first",), None), (("second =", "first ="), None), (("third =",), "second ="), (("def", "def"), None)],
+)
+def test_an_anchor_that_is_missing_repeated_or_out_of_order_is_an_error(marks, stop):
+    with pytest.raises(ValueError, match="定位文字|marks"):
+        SourceView(example, *marks, stop=stop)
+
+
+def test_view_carries_markdown_and_plain_text_and_names_the_file():
+    bundle = SourceView(DDPM.q_sample, "def q_sample")._repr_mimebundle_()
+    assert bundle["text/markdown"].startswith("`ddpm_edu/gaussian.py` · `GaussianDiffusion.q_sample`\n\n```python\n# ①\n")
+    assert bundle["text/plain"] in bundle["text/markdown"]
+
+
+# ---- 覆盖 ----
+
+@pytest.mark.parametrize("row", coverage.line_coverage(), ids=lambda row: row[1])
+def test_every_line_the_course_claims_to_explain_is_shown_and_annotated(row):
+    _, name, total, missing = row
+    assert total and not missing, (name, missing)
+
+
+def test_the_course_claims_every_method_of_the_public_surface():
+    contract = """__init__ register_schedule q_mean_variance q_sample predict_start_from_noise predict_start_from_z_and_v
+        predict_eps_from_z_and_v get_v q_posterior p_mean_variance p_sample p_sample_loop sample get_loss p_losses forward get_input
+        shared_step training_step validation_step ema_scope init_from_ckpt log_images configure_optimizers""".split()
+    claimed = {qualified_name(resolve(name)) for names in coverage.EXPLAINED.values() for name in names}
+    later = {name for name in contract if qualified_name(getattr(DDPM, name)) not in claimed}
+    # 采样的统一入口属于第 11 章
+    assert later == {"sample"}
+
+
+BOOK = """# %%
+from ddpm_edu.schedules import alphas_cumprod, make_beta_schedule
+from ddpm_edu.teach import card, check, show_source
+
+# %%
+show_source({target})
+
+# %% [markdown]
+# - ① {note}
+
+# %%
+{card}
+"""
+
+
+def write_book(folder, target='alphas_cumprod, "def alphas_cumprod"', note="连乘得到两串数，平移一格。", card=""):
+    path = folder / "01_book.py"
+    path.write_text(BOOK.format(target=target, note=note, card=card), encoding="utf-8")
+    return path
+
+
+def test_a_line_counts_only_when_its_mark_is_explained(tmp_path):
+    name = "schedules.alphas_cumprod"
+    assert coverage.explained_lines(write_book(tmp_path))[name] == {0, 1, 2, 3}
+    for without in ({"note": "略"}, {"note": ""}, {"target": "alphas_cumprod"}):
+        assert coverage.explained_lines(write_book(tmp_path, **without)) == {}
+    # 一个标号管得太多，等于没有讲
+    assert coverage.explained_lines(write_book(tmp_path, target='make_beta_schedule, "def make_beta_schedule"')) == {}
+
+
+def test_a_card_counts_only_with_a_demonstration(tmp_path, monkeypatch):
+    def covered(text):
+        path = write_book(tmp_path, card=text)
+        monkeypatch.setattr(coverage, "sources", lambda: [path])
+        return coverage.card_coverage()["timesteps"]
+
+    assert covered('card("timesteps")\ncheck("步数", f(timesteps=3), 3)') == [(1, True)]
+    assert covered('card("timesteps")') == [(1, False)]
+    assert covered('card("timesteps")\ncheck("无关", 1, 1)') == [(1, False)]
+    assert covered("") == []
+
+
+def test_every_constructor_parameter_has_one_card_with_a_demonstration_in_its_chapter():
+    assert list(CARDS) == coverage.parameters()
+    assert coverage.card_coverage() == {name: [(card.chapter, True)] for name, card in CARDS.items()}
+
+
+@pytest.mark.parametrize("name", list(CARDS))
+def test_a_card_is_complete_and_points_at_lines_that_exist(name):
+    view = CardView(name)
+    assert all(len(text) >= 6 for text in (view.card.meaning, view.card.wrong)) and "$" in view.card.formula
+    assert len(view.places()) == len(view.card.used) >= 1
+    # 表格里的竖线会把格子切断；行内代码里的竖线也一样
+    assert all(row.count("|") == 3 for row in view.markdown().splitlines())
+
+
+def test_the_coverage_table_says_100_percent_and_notices_a_gap(monkeypatch):
+    table = coverage.coverage_table()
+    assert table.complete() and "35 / 35" in table._repr_mimebundle_()["text/markdown"]
+    monkeypatch.setitem(coverage.EXPLAINED, 1, ("ddpm.DDPM.__init__", "ddpm.DDPM.configure_optimizers", "ddim.ddim_step"))
+    assert not coverage.coverage_table().complete()
+
+
+@BOOKS
+def test_marks_in_the_prose_are_exactly_the_marks_in_the_code(path):
+    for view, text in coverage.views(path):
+        used = [mark for mark, _ in coverage.MARKED.findall(text)]
+        assert used == list(MARKS[:len(view.blocks())]), (view.name, used)
+
+
+# ---- 符号与术语 ----
+
+GREEK = "alpha|beta|gamma|delta|epsilon|varepsilon|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|chi|psi|omega"
+
+
+def letters(tex):
+    """公式里用到的字母；正体的单词（text、mathrm）与函数名不算"""
+    tex = re.sub(r"\\(text|mathrm|underbrace|begin|end)\{[^{}]*\}(\{[lcr]*\})?", " ", tex)
+    tex = re.sub(r"\\(mathcal|mathbb|mathrm)\s*[A-Za-z]", " ", tex)
+    found = set(re.findall(rf"\\({GREEK})(?![A-Za-z])", tex))
+    return found | set(re.findall(r"[A-Za-z]", re.sub(r"\\[A-Za-z]+", " ", tex)))
+
+
+def formulas(text):
+    text = re.sub(r"`[^`]*`", " ", text)
+    return ["".join(pair) for pair in re.findall(r"\$\$(.+?)\$\$|\$([^$]+?)\$", text, flags=re.S)]
+
+
+KNOWN = set().union(*(letters(symbol.latex) for symbol in SYMBOLS))
+
+
+@BOOKS
+def test_every_letter_in_a_formula_is_in_the_symbol_table(path):
+    for formula in formulas(prose(path)):
+        assert letters(formula) <= KNOWN, (letters(formula) - KNOWN, formula)
+
+
+def test_the_symbol_scanner_sees_an_unknown_letter():
+    assert letters(r"\bar\alpha_t + \zeta_z") - KNOWN >= {"z"} and letters(r"\text{word}\mathrm{SNR}_t") == {"t"}
+    assert formulas("价格 `$x$` 与 $a+b$\n$$c$$") == ["a+b", "c"]
+
+
+def test_code_names_in_the_symbol_table_exist():
+    from ddpm_edu.recipes import toy_model_config
+
+    model = DDPM(**toy_model_config())
+    elsewhere = {"t", "x_t", "noise", "v", "target", "x_recon", "x_start", "num_updates", "loss", "cond", "guidance_scale", "ema_decay",
+                 "learning_rate", "scheduler_config"}
+    for symbol in SYMBOLS:
+        assert not symbol.code or symbol.code in elsewhere or hasattr(model, symbol.code), symbol
+
+
+@BOOKS
+def test_the_prose_uses_only_the_agreed_terms(path):
+    if path.stem.startswith("90"):
+        return
+    for term in TERMS:
+        for variant in term.avoid:
+            assert variant not in path.read_text(encoding="utf-8"), f"{variant} 应作 {term.chinese}"
+
+
+@pytest.mark.parametrize("term", TERMS, ids=[term.chinese for term in TERMS])
+def test_a_term_brings_its_english_the_first_time(term):
+    path = next(path for path in PATHS if path.stem.startswith(f"{term.chapter:02d}"))
+    body = prose(path).partition("\n## ")[2].partition("\n")[2]
+    body = "\n".join(line for line in body.splitlines() if not line.startswith("#"))
+    where = body.replace("**", "").find(term.chinese)
+    following = body.replace("**", "")[where + len(term.chinese):]
+    assert where >= 0 and following.lower().startswith(f" ({term.english}"), following[:30]
+
+
+@BOOKS
+def test_formulas_are_balanced(path):
+    text = re.sub(r"`[^`]*`", " ", prose(path))
+    assert text.count("$") % 2 == 0
+    for formula in formulas(text):
+        assert formula.count("{") == formula.count("}"), formula
+        assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), formula
