@@ -18,7 +18,7 @@ def check_choice(name, value, choices):
     if value in choices:
         return value
     near = difflib.get_close_matches(str(value), [str(c) for c in choices], n=1)
-    fail(name, " / ".join(str(c) for c in choices) + " 之一", value, f"你是想写 {near[0]!r} 吗？" if near else "")
+    fail(name, " " + " / ".join(str(c) for c in choices) + " 之一", value, f"你是想写 {near[0]!r} 吗？" if near else "")
 
 
 def check_int(name, value, low, high=math.inf, advice=""):

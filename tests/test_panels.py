@@ -116,7 +116,7 @@ def test_a_frame_is_the_same_picture_as_drawing_everything_afresh():
     first, second = example_plot(), example_plot()
     first.update(line=([0, 1], [1, 0]), dot=([0.5], [0.5]), picture=np.zeros((4, 4))).png()
     data = {"line": ([0, 1], [0, 1]), "dot": ([0.2], [0.8]), "picture": np.linspace(-1, 1, 16).reshape(4, 4)}
-    # 换过数据的旧图，与只画这一次的新图
+    # 换过数据的旧图，与只画这一次的新图，逐字节相同
     assert first.update(**data).png() == second.update(**data).png()
     frame, still = (np.asarray(Image.open(io.BytesIO(png)).convert("L"), dtype=int) for png in (first.png(), first.still_png()))
     assert np.abs(frame - still).max() <= 2
@@ -163,7 +163,8 @@ def test_beta_panel_draws_the_schedule_and_warns_when_the_chain_is_too_short():
     np.testing.assert_allclose(data["snr"][1], bar / (1 - bar))
     assert "T 太短" not in note and "squaredcos_cap_v2" in note
     assert data["beta"][1][0] != beta.beta_data("cosine", 200, 1e-4, 2e-2, 0.02)[0]["beta"][1][0]
-    assert "T 太短" in beta.beta_data("linear", 100, 1e-4, 2e-2, 0.008)[1]
+    short, weak = (beta.beta_data("linear", T, 1e-4, end, 0.008)[1] for T, end in ((100, 1e-2), (1000, 1e-3)))
+    assert "T 太短" in short and "0.001 与 0.1" in short and "噪声太少" in weak and "linear_end 调大" in weak
     # 两端写反也不出错
     np.testing.assert_array_equal(*(beta.beta_data("linear", 50, *ends, 0.0)[0]["beta"][1] for ends in ((1e-2, 1e-3), (1e-3, 1e-2))))
 

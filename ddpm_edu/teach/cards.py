@@ -30,7 +30,7 @@ CARDS = {
     "timesteps": Card(
         2, "扩散链的步数 $T$。代码里 $t$ 从 0 数到 $T-1$。", r"$t = 0, 1, \dots, T-1$",
         ((SCHEDULE, "T = check_int(\"timesteps\", n_timestep, 1)"),),
-        "$\\beta$ 不随 $T$ 缩放：$T$ 太短时 $\\sqrt{\\bar\\alpha_T}$ 还很大，采样的起点就错了。构造时会提醒。"),
+        "$\\beta$ 不随 $T$ 缩放：$T$ 太短时 $\\sqrt{\\bar\\alpha_{T-1}}$ 还很大，采样的起点就错了。构造时会提醒。"),
     "beta_schedule": Card(
         2, "噪声表的形状：`linear`（对 $\\sqrt\\beta$ 线性）、`sqrt_linear`（论文的线性）、`sqrt`、`cosine`。",
         r"$\beta_0, \dots, \beta_{T-1}$", ((SCHEDULE, "check_choice(\"beta_schedule\", schedule, SCHEDULES)"),),
@@ -57,7 +57,7 @@ CARDS = {
         "采样用的是 EMA 权重，应当看 `val/loss_ema`；没有验证集时它不起作用。"),
     "use_ema": Card(
         7, "是否给权重留一份指数滑动平均。", r"$s \leftarrow s + (1-d)(\theta - s)$", ((INIT, "self.model_ema = LitEma("),),
-        "关掉之后样本明显变差；`monitor` 也不能再用带 `_ema` 的指标。"),
+        "关掉之后，采样用的就是还在抖动的权重；`monitor` 也不能再用带 `_ema` 的指标。"),
     "first_stage_key": Card(
         1, "图像在 batch 字典里的键。名字来自 latent-diffusion：那里的图像先经过“第一阶段”的自编码器。",
         r"$x_0 = \mathrm{batch}[k]$", (("ddpm.DDPM.shared_step", "self.get_input(batch, self.first_stage_key)"),),
@@ -79,10 +79,11 @@ CARDS = {
         (("sampling.Sampling.denoise_loop", "self.predict_start(x, t, self.clip_denoised"),),
         "数据不在 $[-1,1]$ 时（例如自编码器的隐变量）必须关掉；参考实现还会就地改掉网络的输出。"),
     "linear_start": Card(
-        2, "噪声表第一步的 $\\beta$。", r"$\beta_0$", ((SCHEDULE, "math.sqrt(linear_start)"),),
+        2, "噪声表的起点；`linear` 与 `sqrt_linear` 的 $\\beta_0$ 就是它，`sqrt` 的 $\\beta_0$ 是它的平方根。", r"$\beta_0$",
+        ((SCHEDULE, "math.sqrt(linear_start)"),),
         "太大，第一步就毁掉细节；`cosine` 不用它。"),
     "linear_end": Card(
-        2, "噪声表最后一步的 $\\beta$。", r"$\beta_{T-1}$", ((SCHEDULE, "check_float(\"linear_end\""),),
+        2, "噪声表的终点；`linear` 与 `sqrt_linear` 的 $\\beta_{T-1}$ 就是它。", r"$\beta_{T-1}$", ((SCHEDULE, "check_float(\"linear_end\""),),
         "太小，走到头还留着原图；须小于 1。`cosine` 不用它。"),
     "cosine_s": Card(
         2, "`cosine` 噪声表的偏移，使最初几步的 $\\beta$ 不至于太小。",
@@ -94,7 +95,7 @@ CARDS = {
         "参考实现只认 NumPy 数组，YAML 给出的列表会 TypeError，并且悄悄忽略 `timesteps`。"),
     "original_elbo_weight": Card(
         9, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
-        r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\lVert y-\hat y\rVert^2]$",
+        r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\overline{(y-\hat y)^2}]$",
         ((LOSSES, "self.original_elbo_weight * loss_vlb"),),
         "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。论文对 $\\sum_t L_t$ 用的 0.001，在这里要写 $0.001\\,T$。"),
     "v_posterior": Card(

@@ -40,7 +40,8 @@ EXPLAINED = {
         "likelihood.discretized_gaussian_nll", "likelihood.vlb_terms", "likelihood.bits_per_dim"),
     10: ("ddpm.DDPM.forward", "ddpm.DDPM.draw_t", "ddpm.DDPM.get_input", "ddpm.DDPM.shared_step", "ddpm.DDPM.training_step",
          "ddpm.DDPM.validation_step", "ddpm.DDPM._evaluate", "optim.make_optimizer", "ddpm.DDPM.configure_callbacks",
-         "ddpm.DDPM.setup", "randomness.isolated_rng", "persistence.Persistence.init_from_ckpt", "ddpm.DDPM.log_images"),
+         "ddpm.DDPM.setup", "randomness.isolated_rng", "persistence.Persistence.init_from_ckpt", "ddpm.DDPM.log_images",
+         "images.log_images"),
 }
 
 MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)

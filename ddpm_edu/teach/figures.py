@@ -35,11 +35,11 @@ def to_png(figure):
 
 def grid_figure(images, nrow=8, width=7.0, title=""):
     """一格图像：(N, C, H, W)，[-1, 1]"""
-    grid = (make_grid(images, nrow) + 1) / 2
+    grid = ((make_grid(images, nrow) + 1) / 2).numpy()
     figure = empty_figure(width, width * grid.shape[1] / grid.shape[2] + (0.25 if title else 0))
     ax = plain_axes(figure.subplots())
     gray = grid.shape[0] == 1
-    ax.imshow(grid[0] if gray else grid.permute(1, 2, 0), cmap="gray" if gray else None, vmin=0, vmax=1)
+    ax.imshow(grid[0] if gray else grid.transpose(1, 2, 0), cmap="gray" if gray else None, vmin=0, vmax=1)
     ax.set_axis_off()
     ax.set_title(title, fontsize=10)
     return figure

@@ -37,7 +37,7 @@ show_source(DDPM.__init__, "@suggest_keywords", "timesteps: int = 1000", "loss_t
 # %% [markdown]
 # - ① 装饰器 `suggest_keywords` 在参数名拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
 # - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
-# - ③ 损失的形式，检查点从哪里来、略过什么、只取网络与否，以及挑选检查点看哪个指标。
+# - ③ 损失的形式，检查点 (checkpoint) 从哪里来、略过什么、只取网络与否，以及挑选检查点看哪个指标。
 # - ④ 要不要指数滑动平均 (EMA)。第 7 章。
 # - ⑤ 数据：图像在 batch 里的键、边长、通道数。
 # - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
@@ -69,7 +69,7 @@ print(config["unet_config"]["target"], config["unet_config"]["params"])
 print("网络有", count_params(model.model), "个参数")
 
 # %% [markdown]
-# ## 3　第一段：先收拾参数，再建噪声表
+# ## 3　第一段：先整理参数，再建噪声表
 
 # %%
 show_source(DDPM.__init__, "# 存进检查点的超参数", "super().__init__(timesteps", "timesteps = self.num_timesteps",
@@ -165,7 +165,7 @@ for log_every_t in (100, 250):
     watcher = DDPM(**toy_model_config(log_every_t=log_every_t))
     _, frames = watcher.sample(1, True, sampler="ddim", steps=20, progress=False)
     print(f"log_every_t={log_every_t}：20 步的采样留下 {len(frames)} 帧（含起点）")
-check("帧数与间隔相配", len(frames), 1 + 1 + 20 // 5)
+check("间隔 250：起点、第一步，之后每 5 步一帧", len(frames), 1 + 1 + 20 // 5)
 
 # %% [markdown]
 # ## 5　第三段：损失与训练的数字
@@ -194,6 +194,7 @@ show_source(DDPM.__init__, "self.original_elbo_weight = check_float", "if self.o
 # - **普通属性**：不存，也不搬家。
 #
 # `logvar` 是每个 $t$ 一个的对数方差 $s_t$，第 9 章会让它参加训练。
+# 下面没有 GPU 也能看出“搬家”：换数值类型与换设备，走的是同一条路。
 
 # %%
 show_source(DDPM.__init__, "self.learn_logvar =", "if learn_logvar:", stop="self.register_buffer(\"logvar\"")
@@ -230,7 +231,7 @@ show_source(DDPM.__init__, "self.scheduler_config = scheduler_config", "self.mod
 # - ③ 条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
 # - ④ 核对通道数、下采样倍数；噪声表不合用时提醒一句。
 # - ⑤ EMA 的影子以此刻的权重为初值。
-# - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算。
+# - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表，写成一个字符串会被逐字拆开，所以拒绝。
 # - ⑦ 到这里才取权重：噪声表、logvar、EMA 都已经在了，每个键都能核对。
 # - ⑧ 要求“只取网络”却没给文件，多半是忘了写路径，所以报错。
 
@@ -275,7 +276,7 @@ check_raises("前缀谁也对不上", lambda: DDPM(**toy_model_config(ckpt_path=
 # %% [markdown]
 # ## 8　构造完毕：缓冲区一览
 #
-# 噪声表展开成十几张系数表，都是长度为 $T$ 的缓冲区。它们的名字与参考实现相同，公式在第 2 章和第 5 章。
+# 噪声表展开成十三张系数表，再加上 `logvar`，都是长度为 $T$ 的缓冲区。它们的名字与参考实现相同，公式在第 2、5、9 章。
 
 # %%
 tables = [name for name, buffer in model.named_buffers() if buffer.shape == (model.num_timesteps,)]
@@ -286,7 +287,7 @@ check("损失权重不存进检查点，它能重新算出", "lvlb_weights" in m
 # %% [markdown]
 # ## 小结
 #
-# - 构造的次序：收拾参数、建表、核对数字、建网络、建 EMA、取权重。后一步要用到前一步的结果。
+# - 构造的次序：整理参数、建表、核对数字、建网络、建 EMA、取权重。后一步要用到前一步的结果。
 # - 要存、要搬家、不更新的张量，应当注册成缓冲区。
 # - 配置先复制再用；每个参数在门口核对，错误写明名字、规则和实得。
 # - 检查点里的每个键都要对得上，除非你点名略过。
@@ -296,4 +297,4 @@ check("损失权重不存进检查点，它能重新算出", "lvlb_weights" in m
 # 1. ★ 给 `DDPM(**toy_model_config(image_size=9))`，读一读错误，为什么 9 不行？
 # 2. ★★ 不看源码，写出 `model.state_dict()` 里有哪几类键，再核对。
 # 3. ★★ 把 `learn_logvar` 打开，`logvar` 从 `named_buffers` 去了哪里？
-# 4. ★★★ 如果把取权重放在建 EMA 之前，文件里又没有 EMA，采样会用到什么样的权重？
+# 4. ★★★ 如果先建 EMA、再取权重，文件里又没有 EMA，在 `ema_scope()` 里采样会用到什么样的权重？

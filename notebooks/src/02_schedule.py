@@ -45,6 +45,8 @@ check("只加不缩，方差涨过 7", growing > 7, True)
 # %% [markdown]
 # 下标要先说定：论文的 $t$ 从 1 数起，代码的 $t$ 从 0 数起，代码的 $t$ 等于论文的 $t-1$。本课程一律用代码的 $t = 0, 1, \dots, T-1$，另约定 $\bar\alpha_{-1} = 1$。
 #
+# 只有一处要小心：$x_0$ 始终指原图。$t=0$ 的带噪图已经掺过一次噪声，不是原图；照代码的下标，原图其实是“$x_{-1}$”，不过没有人这样写。
+#
 # 记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$。
 # $\bar\alpha_t$ 读作 alpha bar，它是走到第 $t$ 步时原图的方差还剩几成。推导在第 3 章，这里先会算。
 
@@ -65,9 +67,9 @@ check("逐步相乘：ᾱ_t = ᾱ_{t-1}(1 - β_t)", cumprod, cumprod_prev * (1 -
 #
 # | 名字 | 公式 |
 # |:--|:--|
-# | `linear` | 在 $\sqrt{\beta_0}$ 与 $\sqrt{\beta_{T-1}}$ 之间等距取点，再平方 |
-# | `sqrt_linear` | 在 $\beta_0$ 与 $\beta_{T-1}$ 之间等距取点 |
-# | `sqrt` | 等距取点，再开平方 |
+# | `linear` | 在 `linear_start` 与 `linear_end` 的平方根之间等距取点，再平方 |
+# | `sqrt_linear` | 在 `linear_start` 与 `linear_end` 之间等距取点 |
+# | `sqrt` | 在同样的两端之间等距取点，再开平方 |
 # | `cosine` | $\beta_t = \min\!\left(1-\dfrac{f((t+1)/T)}{f(t/T)},\ 0.999\right)$，$f(u)=\cos^2\!\left(\dfrac{u+s}{1+s}\cdot\dfrac{\pi}{2}\right)$ |
 #
 # 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这份代码里却叫 `sqrt_linear`。
@@ -82,15 +84,15 @@ show_source(make_beta_schedule, "def make_beta_schedule", "check_choice(\"beta_s
 # - ③ 名为 linear，其实对 $\sqrt\beta$ 线性。
 # - ④ 名为 sqrt_linear，其实对 $\beta$ 线性，也就是论文的 linear。
 # - ⑤ 先等距再开方，$\beta$ 一开始就很大，今天很少有人用。
-# - ⑥ $f$ 在 $T+1$ 个点上取值，相邻两点的比就是 $\alpha_t$。
-# - ⑦ 截断在 0.999：最后一步的 $f$ 趋于 0，$\beta$ 会碰到 1。
+# - ⑥ $f$ 在 $T+1$ 个点上取值。`cosine_s` 在这里再查一次上限：太大的偏移会让余弦失去精度。
+# - ⑦ 相邻两点的比就是 $\alpha_t$。截断在 0.999：最后一步的 $f$ 趋于 0，$\beta$ 会碰到 1。
 
 # %%
 steps = np.diff(np.sqrt(make_beta_schedule("linear", 1000)))
 check("linear：√β 是等距的", steps, np.full(999, steps[0]), atol=1e-15)
 steps = np.diff(make_beta_schedule("sqrt_linear", 1000))
 check("sqrt_linear：β 是等距的", steps, np.full(999, steps[0]), atol=1e-15)
-check("两张表的中点差了近一倍", make_beta_schedule("sqrt_linear", 1001)[500] / make_beta_schedule("linear", 1001)[500] > 1.7, True)
+check("两张表的中点差了七成以上", make_beta_schedule("sqrt_linear", 1001)[500] / make_beta_schedule("linear", 1001)[500] > 1.7, True)
 
 # %% [markdown]
 # `cosine` 是从 $\bar\alpha$ 倒着设计的。把 $\alpha_t = f((t+1)/T)/f(t/T)$ 连乘，中间的 $f$ 全部消去：
@@ -107,32 +109,35 @@ cosine, _ = alphas_cumprod(make_beta_schedule("cosine", T, cosine_s=s))
 check("连乘消去中间项", cosine[:-1], f[1:-1] / f[0], atol=1e-14)
 
 # %% [markdown]
-# 下面四个数是我们另外算好的标准值，任何一处写错（开方、下标、截断），它们都对不上。
+# 下面是我们另外算好的标准值。开方或下标写错，$\bar\alpha_{499}$ 就对不上；截断写错，`cosine` 的最后一项就对不上。
 
 # %%
 golden = {"linear": 0.333187767356, "sqrt_linear": 0.0785872428818, "sqrt": 6.11913209533e-16, "cosine": 0.493843590441}
 for name, value in golden.items():
     middle = alphas_cumprod(make_beta_schedule(name, 1000))[0][499]
     check(f"{name} 的 ᾱ_499", middle / value, 1.0, atol=1e-11)
+check("cosine 的 ᾱ_999", cosine[-1] / 2.42876690703e-9, 1.0, atol=1e-10)
 
 # %%
 t = np.arange(1000)
 tables = {name: make_beta_schedule(name, 1000) for name in golden}
 bars = {name: alphas_cumprod(table)[0] for name, table in tables.items()}
+evenness = {name: np.diff(bar).std() for name, bar in bars.items()}
+check("cosine 的 ᾱ 降得最匀", min(evenness, key=evenness.get) == "cosine", True)
 curves_figure((t, tables, "$t$", r"$\beta_t$", "linear", "log"), (t, bars, "$t$", r"$\bar\alpha_t$"))
 
 # %% [markdown]
 # 图：左边是 $\beta_t$（对数刻度），右边是 $\bar\alpha_t$。
-# `cosine` 的 $\bar\alpha$ 降得最匀：每一步都有事可做。`sqrt` 头几十步就把图毁光了，后面的步数全浪费。
+# `cosine` 的 $\bar\alpha$ 降得最匀：每一步都有事可做。`sqrt` 走三十多步就丢掉一半，一百五十步时 $\sqrt{\bar\alpha_t}$ 只剩 5%，后面的步数几乎白走。
 
 # %% [markdown]
 # ## 3　信噪比
 #
-# 第 $t$ 步的图里，原图的份额是 $\sqrt{\bar\alpha_t}$，噪声的份额是 $\sqrt{1-\bar\alpha_t}$。两者的方差之比叫信噪比 (signal-to-noise ratio)：
+# 第 $t$ 步的图里，原图的份额是 $\sqrt{\bar\alpha_t}$，噪声的份额是 $\sqrt{1-\bar\alpha_t}$。两个系数的平方之比叫信噪比 (signal-to-noise ratio)：
 #
 # $$\mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}.$$
 #
-# 它只减不增：每走一步，信息只会更少。等于 1 的那一步，图与噪声各占一半，这时 $\bar\alpha_t = \tfrac12$。
+# 它只减不增：每走一步，信息只会更少。等于 1 的那一步 $\bar\alpha_t = \tfrac12$；原图的方差若是 1，那里图与噪声的方差各占一半。
 
 # %%
 for name, bar in bars.items():
@@ -199,7 +204,7 @@ beta_panel()
 
 # %% [markdown]
 # 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。
-# 中间的曲线走到右端还没有贴近 0，就是 $T$ 太短。控件上方写着这张表在别处的名字。
+# 中间的曲线走到右端还没有贴近 0，就是 $T$ 太短，或者 `linear_end` 太小。控件上方写着这张表在别处的名字。
 
 # %% [markdown]
 # ## 6　直接给一张表：`given_betas`
@@ -212,7 +217,7 @@ show_source(check_betas, "def check_betas", "try:", "if values.size == 0:", "bad
 # - ② 逐个换成 float，换不成就说应当给什么。
 # - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
 # - ④ 每一项都须在 $(0,1)$ 内。写成“不在范围内”而不是“超出范围”，NaN 才拦得住：NaN 与任何数比较都为假。
-# - ⑤ 同时给了步数，就核对长度；参考实现悄悄忽略步数。
+# - ⑤ 同时给了步数，就核对长度；参考实现悄悄忽略步数。`register_schedule` 只在步数不是默认的 1000 时才传进来，见第 9 节。
 
 # %%
 card("given_betas")
@@ -223,13 +228,16 @@ for given_betas in (mine, np.array(mine), torch.tensor(mine, dtype=torch.float64
 check_raises("NaN 拦得住", lambda: GaussianDiffusion(given_betas=[0.1, float("nan")]), "given_betas")
 
 # %% [markdown]
-# 参考实现的检查写成 `assert not isnan(...).all()`：要每一项都是 NaN 才报警。下面重现它。
+# 参考实现检查的是损失的权重表，写成 `assert not isnan(...).all()`：要整张表都是 NaN 才报警。
+# 下面重现它：坏掉的是最后一项，前面的权重都还是正常的数，检查就放过了。
 
 # %%
-bad = np.array([0.1, np.nan, 0.3])
-naive_guard_passes = not np.isnan(bad).all()
+bad = np.array([0.1, 0.2, np.nan])
+bar = np.cumprod(1 - bad)
+weights = bad**2 / (2 * bad * (1 - bad) * (1 - bar))
+naive_guard_passes = not np.isnan(weights).all()
 check("错误的检查放过了 NaN", naive_guard_passes, True)
-check_raises("我们的检查说出是第几个", lambda: check_betas(bad), "第 1 个")
+check_raises("我们的检查说出是第几个", lambda: check_betas(bad), "第 2 个")
 
 # %% [markdown]
 # ## 7　从 $\beta$ 到全部系数
@@ -242,7 +250,7 @@ show_source(diffusion_tables, "def diffusion_tables", "cumprod, cumprod_prev =",
             "\"betas\": betas", "\"sqrt_alphas_cumprod\"", "\"sqrt_recip_alphas_cumprod\"", "\"posterior_variance\"", "\"lvlb_weights\"")
 
 # %% [markdown]
-# - ① 输入只有 $\beta$、采样方差的位置 $v$ 和参数化的名字；全程 float64。
+# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 5 章）和参数化的名字；全程 float64。
 # - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 5 章。
 # - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
 # - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 5 章。
@@ -251,7 +259,7 @@ show_source(diffusion_tables, "def diffusion_tables", "cumprod, cumprod_prev =",
 # - ⑦ 加噪用的两个系数与对数方差，第 3 章。
 # - ⑧ 由 $x_t$ 与噪声换回 $x_0$ 的两个系数，第 4 章。
 # - ⑨ 采样方差、它的对数、均值系数。
-# - ⑩ 变分下界的权重，第 9 章推导。
+# - ⑩ 变分下界的权重。变分下界是训练目标的理论来源，第 9 章推导。
 
 # %% [markdown]
 # ## 8　精度：为什么用 float64，为什么不写 $1-\bar\alpha$
@@ -309,8 +317,8 @@ show_source(GaussianDiffusion.register_schedule, "def register_schedule", "check
             "self.num_timesteps =", "if broken :=", "# float64 原表另存一份")
 
 # %% [markdown]
-# - ① 名字与参数次序同参考实现。
-# - ② 先按名字造表；给了 `given_betas` 就以它为准。
+# - ① 参数的名字、次序同参考实现。
+# - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。
 # - ③ 步数取表的真实长度，再算出全部系数。
 # - ④ 任何一张表里有 NaN 或无穷，说出是哪些表、$\beta$ 的范围是多少。
 # - ⑤ 原表留一份 float64，缓冲区存 float32。能重新算出的权重不存进检查点。
@@ -328,7 +336,7 @@ check("换一张表，步数也跟着变", chain.num_timesteps, 20)
 #
 # - 每一步先缩小再加噪，方差守在 1。$\bar\alpha_t$ 是原图的方差还剩几成。
 # - `linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear；`cosine` 从 $\bar\alpha$ 倒着设计。
-# - $T$ 不是 1000 时，`linear` 的两端要乘 $1000/T$。
+# - $T$ 不是 1000 时，`linear` 的两端大致要乘 $1000/T$。
 # - 系数表用 float64 算，最后舍入一次；不要用 float32 的 $\bar\alpha$ 去算 $1-\bar\alpha$。
 #
 # ## 练习
@@ -336,4 +344,4 @@ check("换一张表，步数也跟着变", chain.num_timesteps, 20)
 # 1. ★ 在面板里找出 `cosine_s=0` 与 `cosine_s=0.1` 的差别，哪一段变得最多？
 # 2. ★★ 用 `given_betas` 造一张 $\bar\alpha_t$ 随 $t$ 直线下降的噪声表，验证你的结果。
 # 3. ★★ 为什么把 `linear` 的两端乘 $1000/T$，总噪声量就大致不变？（提示：$\ln\bar\alpha = \sum\ln(1-\beta)\approx-\sum\beta$）
-# 4. ★★★ float16 与 bfloat16，哪一个更伤 $\bar\alpha_0$？为什么？
+# 4. ★★★ float16 与 bfloat16 都把 $\bar\alpha_0$ 变成 1，为什么？各从哪个 $t$ 起，$\bar\alpha_t$ 不再是 1？

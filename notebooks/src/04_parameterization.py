@@ -42,6 +42,7 @@ rows = []
 for step in (0, 200, 400, 600, 999):
     t = torch.full((1,), step)
     rows += [diffusion.q_sample(x_start[:1], t, noise[:1]), noise[:1], x_start[:1], diffusion.get_v(x_start[:1], noise[:1], t)]
+# 按 t 收集，画的时候一行一种量
 grid_figure(torch.cat(rows).reshape(5, 4, 1, 8, 8).transpose(0, 1).flatten(0, 1), nrow=5, width=5)
 
 # %% [markdown]
@@ -94,7 +95,7 @@ show_source(GaussianDiffusion.predict_start_from_noise, "def predict_start_from_
 
 # %% [markdown]
 # - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
-# - ② 步号与形状的检查，五个函数都一样。
+# - ② 核对步号与形状。五个函数都这样开头。
 # - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
 
 # %%
@@ -102,7 +103,7 @@ show_source(GaussianDiffusion.predict_noise_from_start, "def predict_noise_from_
 
 # %% [markdown]
 # - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
-# - ② 步号与形状的检查，与上面相同。
+# - ② 先核对步号与形状，再套公式。
 # - ③ 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
 
 # %%
@@ -110,7 +111,7 @@ show_source(GaussianDiffusion.predict_start_from_z_and_v, "def predict_start_fro
 
 # %% [markdown]
 # - ① $v\to x_0$：反着转，取第一行。
-# - ② 步号与形状的检查，与上面相同。
+# - ② 先核对步号与形状，再套公式。
 # - ③ 没有除法，系数都不超过 1。
 
 # %%
@@ -118,7 +119,7 @@ show_source(GaussianDiffusion.predict_eps_from_z_and_v, "def predict_eps_from_z_
 
 # %% [markdown]
 # - ① $v\to\varepsilon$：反着转，取第二行。
-# - ② 步号与形状的检查，与上面相同。
+# - ② 先核对步号与形状，再套公式。
 # - ③ 也没有除法，系数都不超过 1。
 
 # %%
@@ -126,7 +127,7 @@ show_source(GaussianDiffusion.get_v, "def get_v", "self.check_t(t, x)", "return 
 
 # %% [markdown]
 # - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
-# - ② 步号与形状的检查，与上面相同。
+# - ② 先核对步号与形状，再套公式。
 # - ③ 旋转矩阵的第二行。
 
 # %%
@@ -173,15 +174,20 @@ check("x0 → ε 在 t=0 处放大约 100 倍", sensitivity[0], 100.0, atol=0.1)
 check("eps → x0 在 t=999 处放大约 37 倍", (diffusion.sqrt_recipm1_alphas_cumprod)[-1], 36.9, atol=0.1)
 
 # %% [markdown]
-# ## 5　哪一个好学
+# ## 5　剩下多少误差
 #
-# 换一个角度：就算网络完美，它也只能给出条件期望，剩下的误差谁也消不掉。
-# 设数据是 $x_0\sim\mathcal N(m, s^2)$。$x_0$ 与 $x_t$ 联合高斯，条件期望是线性的：
+# 换一个角度：就算网络完美，也会剩下误差。使均方误差最小的预测是条件期望 $\mathbb E[x_0\mid x_t]$，因为对任何 $\hat x_0$，
+# $\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2$，后一项至少是 0，前一项谁也消不掉。
 #
-# $$\hat x_0 = m + \frac{\mathrm{Cov}(x_0, x_t)}{\mathrm{Var}(x_t)}(x_t - \mathbb E x_t) = m + \frac{\sqrt{\bar\alpha}\,s^2}{D}(x_t-\sqrt{\bar\alpha}\,m),\qquad D = \bar\alpha s^2 + 1-\bar\alpha.$$
+# 设数据是 $x_0\sim\mathcal N(m, s^2)$，$x_t$ 的方差是 $D = \bar\alpha s^2 + 1-\bar\alpha$，两者的协方差是 $\sqrt{\bar\alpha}\,s^2$。取 $k = \sqrt{\bar\alpha}\,s^2/D$，令
 #
-# 剩余的均方误差是 $\mathrm{Var}(x_0) - \mathrm{Cov}^2/\mathrm{Var}(x_t) = s^2 - \bar\alpha s^4/D = s^2(1-\bar\alpha)/D$。
-# 由换算公式，$\varepsilon$ 的误差是 $x_0$ 的误差乘 $\bar\alpha/(1-\bar\alpha)$，$v$ 的误差是 $x_0$ 的误差除以 $1-\bar\alpha$：
+# $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m).$$
+#
+# 剩余 $x_0-\hat x_0$ 与 $x_t$ 的协方差是 $\sqrt{\bar\alpha}\,s^2 - kD = 0$。联合高斯，不相关就独立，所以剩余的均值不随 $x_t$ 变，恒为 0：$\hat x_0$ 就是条件期望。
+# 剩余的方差是 $s^2 - k^2D = s^2 - \bar\alpha s^4/D = s^2(1-\bar\alpha)/D$。
+#
+# 再换算到另外两种目标。由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差是 $x_0$ 的乘 $\bar\alpha/(1-\bar\alpha)$；
+# 由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差是 $x_0$ 的除以 $1-\bar\alpha$：
 #
 # $$\mathbb E(x_0-\hat x_0)^2 = \frac{s^2(1-\bar\alpha)}{D},\qquad \mathbb E(\varepsilon-\hat\varepsilon)^2 = \frac{\bar\alpha s^2}{D},\qquad \mathbb E(v-\hat v)^2 = \frac{s^2}{D}.$$
 
@@ -193,10 +199,15 @@ x0 = m + s * x0
 bar = diffusion.alphas_cumprod[400]
 z = diffusion.q_sample(x0, step, eps)
 D = bar * s**2 + 1 - bar
-guess = m + bar.sqrt() * s**2 / D * (z - bar.sqrt() * m)
+k = bar.sqrt() * s**2 / D
+guess = m + k * (z - bar.sqrt() * m)
+eps_hat = diffusion.predict_noise_from_start(z, step, guess)
+v_true, v_hat = diffusion.get_v(x0, eps, step), diffusion.get_v(guess, eps_hat, step)
 check("x₀ 的剩余误差", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
-check("ε 的剩余误差", ((eps - diffusion.predict_noise_from_start(z, step, guess)) ** 2).mean(), bar * s**2 / D, atol=2e-3)
-check("v 的剩余误差", ((diffusion.get_v(x0, eps, step) - diffusion.get_v(guess, diffusion.predict_noise_from_start(z, step, guess), step)) ** 2).mean(), s**2 / D, atol=3e-3)
+check("ε 的剩余误差", ((eps - eps_hat) ** 2).mean(), bar * s**2 / D, atol=2e-3)
+check("v 的剩余误差", ((v_true - v_hat) ** 2).mean(), s**2 / D, atol=3e-3)
+for wrong in (guess + 0.05, m + 0.8 * k * (z - bar.sqrt() * m), m + 1.2 * k * (z - bar.sqrt() * m)):
+    check("挪动截距或斜率，误差只会变大", ((x0 - wrong) ** 2).mean() > ((x0 - guess) ** 2).mean(), True)
 
 # %%
 bar = diffusion.alphas_cumprod
@@ -206,13 +217,13 @@ curves_figure((range(1000), errors, "$t$", "irreducible error"))
 
 # %% [markdown]
 # 图：三种目标的剩余误差随 $t$ 的变化，$s = 0.5$。
-# `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 就是噪声，照抄即可，学不到东西。`x0` 在 $t$ 小时趋于 0，道理相同。
-# `v` 两头都不为 0，每个 $t$ 都有事可学。
+# `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 几乎就是噪声，照抄即可，损失小不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。
+# `v` 没有这种“白送”的一头，各个 $t$ 的损失也最接近，所以不同的 $t$ 在训练里分量相当。
 
 # %% [markdown]
 # ## 6　代码里的三种目标
 #
-# 参考实现在五个方法里各写一遍 `if eps ... elif x0 ... elif v`。漏写一处，就出一个错。
+# 参考实现的 `DDPM` 在三个方法里各写一遍 `if eps ... elif x0 ...`，其中一处漏了 `v`，就出了错。
 # 我们把差别收进三个小类，每个回答同样的几个问题。
 
 # %%
@@ -265,7 +276,7 @@ for objective, target, guess in ((EpsObjective(), noise, wrong_eps), (VObjective
 # %%
 def p_mean_variance_naive(parameterization, model_out):
     if parameterization == "eps":
-        x_recon = model_out * 2
+        x_recon = model_out * 2  # 示意，不是真公式
     elif parameterization == "x0":
         x_recon = model_out
     return x_recon  # v：上面两个分支都没有赋值
@@ -278,7 +289,9 @@ card("parameterization")
 for parameterization in ("eps", "x0", "v"):
     model = DDPM(**toy_model_config(parameterization=parameterization))
     sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0), progress=False)
-    check(f"{parameterization}：能训练，也能采样", bool(sample.isfinite().all() and model(x_start.float())[0].isfinite()), True)
+    model(x_start.float())[0].backward()
+    trained = any(p.grad.abs().max() > 0 for p in model.model.parameters())
+    check(f"{parameterization}：有梯度，也能采样", bool(sample.isfinite().all()) and trained, True)
 check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization="epsilon")), "eps / x0 / v")
 
 # %% [markdown]
@@ -287,11 +300,11 @@ check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角；全部换算都是这次旋转或它的逆。
 # - 换成 $\hat x_0$ 时，`eps` 的误差在 $t$ 大时放大几十倍，`v` 从不放大。
 # - 三种目标的信息一样多，差别在每个 $t$ 上的尺度，也就是损失的权重。
-# - 同一种分支写在五处，就会漏一处。把差别收到一个地方。
+# - 同一种分支写在几处，就会漏一处。把差别收到一个地方。
 #
 # ## 练习
 #
-# 1. ★ 在面板里找到 $x_t$ 与 $v$ 都在 45° 的那个 $t$，此时信噪比是多少？
-# 2. ★★ 用 $x_t$ 和 $v$ 表示“角度再转 $\Delta$ 之后的 $x$”，这就是 DDIM 的一步。写出来，与 `ddim_step` 核对。
+# 1. ★ 在面板里找到转角为 45° 的那个 $t$，此时信噪比是多少？
+# 2. ★★ 用 $x_t$ 和 $v$ 表示“角度转回 $\delta$ 之后的 $x$”，这就是 DDIM 的一步。写出来，与 `ddpm_edu.ddim.ddim_step(x_recon, eps, a_t, a_prev, 0.0, 0.0)` 核对。
 # 3. ★★ 第 5 节的图里，把 $s$ 换成 0.05（数据很集中），三条曲线怎样变？
 # 4. ★★★ 能不能设计一个目标，使剩余误差对每个 $t$ 都等于同一个常数？它与 `v` 相差多少？

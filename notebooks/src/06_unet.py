@@ -33,17 +33,24 @@ print("准备好了")
 
 # %%
 unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
-shapes = []
+
+
+def report(module, inputs, output):
+    layers = " + ".join(type(layer).__name__ for layer in module)
+    print(f"{str(tuple(inputs[0].shape[1:])):>12} → {str(tuple(output.shape[1:])):<11} {layers}")
+
+
 for stage in [*unet.input_blocks, unet.middle_block, *unet.output_blocks]:
-    stage.register_forward_hook(lambda module, inputs, output: shapes.append((tuple(inputs[0].shape[1:]), tuple(output.shape[1:]))))
+    stage.register_forward_hook(report)  # 每一段算完，报一下进出的形状
 out = unet(torch.zeros(1, 1, 8, 8), torch.tensor([500]))
-for before, after in shapes:
-    print(f"{str(before):>14} → {after}")
 check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 
 # %% [markdown]
 # 一行是一段网络。前四行是下行：通道增多，边长从 8 减到 4。第五行在最底下。
 # 后四行是上行，输入的通道变多了，因为拼上了下行时存好的同样大小的图，这叫跳跃连接 (skip connection)。
+#
+# 造这个网络只用了几个参数：`model_channels` 是第一层的通道数，`channel_mult` 给出各层的倍数，层与层之间边长减半；
+# 每层下行有 `num_res_blocks` 个残差块 (residual block)，上行多一个；`attention_resolutions` 列出哪些层加注意力，写的是下采样的倍数，不是边长。
 
 # %%
 show_source(UNet.forward, "def forward", "if x.ndim != 4", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
@@ -69,6 +76,7 @@ check("未训练的网络输出恒为 0", unet(torch.randn(4, 1, 8, 8), torch.ar
 # $$e_i(t) = \cos(\omega_i t),\quad e_{i+d/2}(t) = \sin(\omega_i t),\qquad \omega_i = 10000^{-i/(d/2)}.$$
 #
 # 高频的分量分得清相邻的 $t$，低频的分量分得清早与晚。
+# 两个 $t$ 的嵌入作内积，每一对分量给出 $\cos a\cos b+\sin a\sin b=\cos(a-b)$，所以只与 $t$ 的差有关。
 
 # %%
 show_source(timestep_embedding, "def timestep_embedding", "half = dim // 2", "angles =")
@@ -83,15 +91,18 @@ t = torch.arange(1000)
 embedding = timestep_embedding(t, 64)
 check("cos² + sin² = 1", embedding[:, :32] ** 2 + embedding[:, 32:] ** 2, torch.ones(1000, 32), atol=1e-5)
 similarity = embedding @ embedding.T / 32
-check("相似度只与 t 的差有关", similarity[100, 130], similarity[700, 730], atol=1e-4)
+diagonal = similarity.diagonal(30)  # 相差 30 步的全部配对
+check("相似度只与 t 的差有关", diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4)
 check("自己与自己最像", bool((similarity.argmax(1) == t).all()), True)
 grid_figure(embedding[None, None, ::4].transpose(2, 3), nrow=1)
 
 # %% [markdown]
-# 图：每一列是一个 $t$（从左到右 0 到 999），每一行是一个分量。上半是余弦，下半是正弦；靠上的行变化快，靠下的行变化慢。
+# 图：每 4 个 $t$ 画一列（从左到右 0 到 996），每一行是一个分量。上半是余弦，下半是正弦；靠上的行变化快，靠下的行变化慢。
 
 # %% [markdown]
 # ## 3　残差块：时间在这里进来
+#
+# U-Net 的每一段由残差块组成：输出等于输入加上一条支路。时间嵌入加在支路的中间。
 
 # %%
 show_source(ResBlock, "class ResBlock", "def __init__(self, channels", "self.emb_layers =", "self.out_layers =", "same = channels ==", "def forward")
@@ -108,9 +119,12 @@ show_source(ResBlock, "class ResBlock", "def __init__(self, channels", "self.emb
 block = ResBlock(16, 64, 0.0, 16)
 x, emb = torch.randn(2, 16, 8, 8), torch.randn(2, 64)
 check("一开始就是恒等映射", block(x, emb), x)
-h = block.in_layers(x)
-added = h + block.emb_layers(emb)[:, :, None, None] - h
-check("时间嵌入对每个像素加同一个数", added, added[:, :, :1, :1].expand_as(added), atol=1e-6)
+seen = []
+block.out_layers.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+block(x, emb), block(x, torch.zeros_like(emb))
+change = seen[0] - seen[1]  # 只换嵌入，第二段的输入变了多少
+check("嵌入不同，中间的结果就不同", change.abs().max() > 0.1, True)
+check("每个像素的变化相同", change, change[:, :, :1, :1].expand_as(change), atol=1e-5)
 
 # %% [markdown]
 # 这里藏着一个陷阱。紧跟着的归一化是 GroupNorm：把通道分组，组内减均值、除以标准差。
@@ -130,6 +144,8 @@ show_source(normalization, "def normalization")
 
 # %% [markdown]
 # ## 4　注意力：一步看遍全图
+#
+# 卷积只看邻近的像素。注意力让每个像素直接询问其他所有像素，再按相关的程度取加权平均。
 
 # %%
 show_source(AttentionBlock, "class AttentionBlock", "def __init__(self, channels", "self.cross =", "def forward", "h = attend", "return x if")
@@ -139,7 +155,7 @@ show_source(AttentionBlock, "class AttentionBlock", "def __init__(self, channels
 # - ② `qkv` 用 1×1 卷积一次算出查询、键、值；输出层的初值也是 0。
 # - ③ 没有设 `context_dim`，就没有交叉注意力这一层。
 # - ④ 把每个像素当作一个词：$(B, C, H, W)$ 展成 $(B, HW, 3C)$。
-# - ⑤ 缩放点积注意力，再变回图的形状，加到输入上。
+# - ⑤ `attend` 是多头的缩放点积注意力，交给 PyTorch 的融合实现；再变回图的形状，加到输入上。
 # - ⑥ 有上下文就再查一次上下文。
 
 # %%
@@ -158,7 +174,7 @@ check("像素换了次序，输出也跟着换：注意力不知道位置", atte
 show_source(DDPM.apply_model, "def apply_model", "if self.use_positional_encodings:", "model_out = self.model(", "# 混合精度下")
 
 # %% [markdown]
-# - ① 全课程只有这里调用网络。
+# - ① 训练与采样都只从这里调用网络。
 # - ② 打开开关，就拼上 $x$、$y$ 两个坐标。参考实现收下开关，却没有这一步。
 # - ③ 条件展开成关键字交给 `DiffusionWrapper`；输出的形状当场核对。
 # - ④ 网络用半精度时，后面的公式仍用 float32。
@@ -205,7 +221,7 @@ show_source(DiffusionWrapper.forward, "def forward", "given = {\"c_concat\"", "i
 card("conditioning_key")
 by_class = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm"))
 for parameter in by_class.model.parameters():
-    torch.nn.init.normal_(parameter, std=0.3)  # 初值为 0 的层先打乱，才看得出差别
+    torch.nn.init.normal_(parameter, std=0.3)  # 末层的初值是 0，先换成随机数才看得出差别
 x, step, label = torch.randn(1, 1, 8, 8).repeat(2, 1, 1, 1), torch.tensor([500, 500]), torch.tensor([3, 7])
 answers = by_class.apply_model(x, step, {"c_adm": label})
 check("同一张图、同一个 t，类别不同，答案就不同", (answers[0] - answers[1]).abs().max() > 0.01, True)
@@ -220,7 +236,7 @@ check("按 cond_key 从 batch 取条件", renamed.get_condition(batch)["c_adm"],
 # %% [markdown]
 # ## 6　丢掉条件，才能引导
 #
-# 无分类器引导 (classifier-free guidance) 让样本更听条件的话。它要同一个网络给出两个答案，有条件的 $\hat y_c$ 和无条件的 $\hat y_\varnothing$，再沿它们的差多走几步：
+# 无分类器引导 (classifier-free guidance) 让样本更听条件的话。它要同一个网络给出两个答案，有条件的 $\hat y_c$ 和无条件的 $\hat y_\varnothing$，再沿它们的差外推：
 #
 # $$\hat y = \hat y_\varnothing + w\,(\hat y_c - \hat y_\varnothing).$$
 #
@@ -232,7 +248,7 @@ show_source(drop_condition, "def drop_condition", "first = next", "def pick", "n
 # %% [markdown]
 # - ① 没有条件，或者不丢，就原样返回。
 # - ② 每个样本各抛一次硬币。
-# - ③ 丢掉的样本换成“无条件”，其余不变。
+# - ③ 丢掉的样本换成“无条件”，其余不变；后面补几个 1 维，好与图像广播。
 # - ④ “无条件”的类别记作 $-1$，上下文与拼接图记作全 0；几种条件一起丢。
 
 # %%
@@ -248,8 +264,8 @@ show_source(Sampling.guided_output, "def guided_output", "cond = as_condition", 
 
 # %% [markdown]
 # - ① 引导的强度 $w$ 由 `guidance_scale` 给。
-# - ② 整理好条件；$w=1$ 时只算一次网络，省一半时间。
-# - ③ 先算无条件的，再沿两者之差外推。
+# - ② `as_condition` 把标签、列表或字典统一成字典，并核对形状；$w=1$ 时只算一次网络，省一半时间。
+# - ③ 用 `null_condition` 造出“无条件”，再算一次网络，沿两者之差外推。
 
 # %%
 given, absent = by_class.apply_model(x, step, {"c_adm": label}), by_class.apply_model(x, step, {"c_adm": -torch.ones_like(label)})
@@ -271,7 +287,7 @@ show_source(get_class, "def get_class", "if not isinstance(target, str)", "modul
 # - ① 只认 `kinds` 的子类。
 # - ② 写法须是“包.模块.类”。
 # - ③ 导入失败时，说出导入的错误。
-# - ④ 不是类，或者不是允许的那一类，就拒绝；这一步之前什么也没有调用。
+# - ④ 不是类，或者不是允许的那一类，就拒绝。到此为止只导入了模块，没有调用其中的东西；导入会运行模块顶层的代码，所以 `target` 里的模块须是你装过的。
 
 # %%
 show_source(instantiate_from_config, "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "try:")
@@ -291,6 +307,8 @@ check("允许的类照常造出来", layer.weight.shape == (2, 3), True)
 
 # %% [markdown]
 # ## 8　数一数参数
+#
+# 网络有多大，是选配方时第一个要看的数。
 
 # %%
 show_source(count_params, "def count_params", "seen, by_module", "trainable =", "if verbose:")
@@ -304,7 +322,7 @@ show_source(count_params, "def count_params", "seen, by_module", "trainable =", 
 # %%
 total = count_params(unet, verbose=True)
 by_hand = sum(parameter.numel() for parameter in unet.parameters())
-check("与手算一致", total, by_hand)
+check("与逐个相加一致", total, by_hand)
 unet.out.requires_grad_(False)
 check("冻结的不算可训练", count_params(unet).trainable, by_hand - count_params(unet.out))
 

@@ -32,7 +32,7 @@ print("准备好了")
 #
 # $$\eta_n = \eta\cdot f(n).$$
 #
-# 参考实现把乘数叫作 `lr_max`、`lr_min`，看上去像学习率。写成 `lr_max=1e-4`，再乘上 $\eta=10^{-4}$，实际的学习率就是 $10^{-8}$，训练纹丝不动。这是配置里最常见的错误之一。
+# 参考实现把乘数叫作 `lr_max`、`lr_min`，看上去像学习率。写成 `lr_max=1e-4`，再乘上 $\eta=10^{-4}$，实际的学习率就是 $10^{-8}$，训练几乎不动。
 
 # %%
 multiplier = LambdaWarmUpCosineScheduler(warm_up_steps=100, lr_min=0.1, lr_max=1.0, lr_start=0.0, max_decay_steps=1000)
@@ -59,11 +59,11 @@ show_source(LambdaWarmUpCosineScheduler, "class LambdaWarmUpCosineScheduler", "d
 
 # %% [markdown]
 # - ① 参数的单位是优化步；$L\ge W$。
-# - ② 名字与次序同参考实现。衰减的终点若早于热身的终点，当场拒绝；参考实现会得到 NaN 或除以零。
+# - ② 名字与次序同参考实现。衰减的终点若早于热身的终点，当场拒绝；参考实现不报错，余弦一直来回摆，两者恰好相等时则除以零或得到 NaN。
 # - ③ 隔多少步记一行日志，0 表示不记；`last_lr` 记下最近一次的乘数。
 # - ④ 热身段，直线上升。
 # - ⑤ 走过总长之后停在 $f_{\min}$。
-# - ⑥ 余弦段。结果是 Python 的浮点数，不是 NumPy 标量，所以存进检查点之后仍能安全读取。
+# - ⑥ 余弦段。结果是 Python 的浮点数，不是 NumPy 标量，所以存进检查点之后，`torch.load(weights_only=True)` 仍能读。
 # - ⑦ 该记日志时记一行，然后返回乘数。
 
 # %%
@@ -78,7 +78,8 @@ check_raises("热身比总长还长", lambda: LambdaWarmUpCosineScheduler(100, 0
 # %% [markdown]
 # ## 3　多个周期
 #
-# 另外两个类可以有好几个周期，每个参数给一个列表，一个周期一个值。先要知道第 $n$ 步属于哪个周期。
+# 另外两个类可以有好几个周期，每个参数给一个列表，一个周期一个值。它们共用一个基类 `_CyclicLambda`。
+# 先要知道第 $n$ 步属于哪个周期；`cum_cycles` 是各个周期的起点，末尾再加上总长。
 
 # %%
 show_source(LambdaWarmUpCosineScheduler2.find_in_interval, "def find_in_interval")
@@ -87,7 +88,9 @@ show_source(LambdaWarmUpCosineScheduler2.find_in_interval, "def find_in_interval
 # - ① 二分查找。边界那一步算新周期的第 0 步；参考实现把它算在旧周期里。最后一个周期过后，一直算最后一个；参考实现会返回 None，接着 TypeError，所以人们在配置里写一个天文数字的周期长度。
 
 # %%
-two = LambdaWarmUpCosineScheduler2([10, 10], [0.1, 0.1], [1.0, 0.5], [0.0, 0.0], [100, 200])
+two = LambdaWarmUpCosineScheduler2(
+    warm_up_steps=[10, 10], f_min=[0.1, 0.1], f_max=[1.0, 0.5], f_start=[0.0, 0.0], cycle_lengths=[100, 200])
+print("cum_cycles =", two.cum_cycles)
 check("周期的边界 n=100 属于新周期", [two.find_in_interval(n) for n in (99, 100, 299, 300, 10**6)], [0, 1, 1, 1, 1])
 check("走完之后停在终值", [two(300), two(10**6)], [0.1, 0.1], atol=1e-12)
 
@@ -126,7 +129,14 @@ check("单个周期的余弦，与第 2 节的类处处相同", same, [0.0] * le
 # ## 4　参考实现在热身终点跳一下
 #
 # 它的线性衰减从周期的头算起，而不是从热身的终点算起：$f = f_{\min} + (f_{\max}-f_{\min})\frac{L-n}{L}$。
-# 在 $n=W$ 处，热身刚升到 $f_{\max}$，下一步就跌到 $f_{\max}$ 以下。下面是专为说明写的最小版本。
+# 热身走到 $n=W-1$，下一步 $n=W$ 本该到 $f_{\max}$，却跌到 $f_{\min}+(f_{\max}-f_{\min})\frac{L-W}{L}$。下面是专为说明写的最小版本。
+
+# %%
+show_source(linear_reference, "def linear_reference", "return f_min")
+
+# %% [markdown]
+# - ① 热身段没有错，与我们的相同。
+# - ② 分子是 $L-n$，应当是从 $W$ 算起的 $\frac{L-n}{L-W}$。
 
 # %%
 before, after = linear_reference(99, 100, 0.0, 1.0, 0.1, 1000), linear_reference(100, 100, 0.0, 1.0, 0.1, 1000)
@@ -143,7 +153,7 @@ curve_figure(n, {"ours": [linear(i) for i in n], "reference": reference}, "$n$",
 lr_panel()
 
 # %% [markdown]
-# 面板：圆点是转折点。选多周期的余弦，把周期数拉到 4，每个周期都重新热身，这叫重启 (restart)。
+# 面板：圆点是转折点。选 `LambdaWarmUpCosineScheduler2`，把周期数拉到 4，每个周期都重新热身，这叫重启 (restart)。
 # 选 `LambdaLinearScheduler`、一个周期，能看到参考实现的跳跃。
 
 # %% [markdown]
@@ -166,7 +176,7 @@ show_source(DDPM.configure_optimizers, "def configure_optimizers", "if self.sche
 # %% [markdown]
 # - ① Lightning 在训练开始时调用它，先要优化器（第 10 章）。
 # - ② 没有配方，学习率就不变。
-# - ③ 造调度器；只有“看指标降学习率”的那一种按轮更新，其余按步。
+# - ③ 造调度器；只有看指标降学习率的 `ReduceLROnPlateau` 按轮更新，其余按步。
 # - ④ Lightning 的约定：`interval="step"` 表示每步更新。参考实现的基类存下了配方，却没有这一段，所以学习率从不改变。
 
 # %%
@@ -200,6 +210,6 @@ check("PyTorch 自带的也能用", isinstance(make_scheduler(torch_own, optimiz
 # ## 练习
 #
 # 1. ★ 写一份配方：热身 500 步，余弦降到 1%，共 20 000 步。
-# 2. ★★ 用面板找出：多周期时，哪个参数使每次重启的峰值不同？
-# 3. ★★ 写一个自己的 `LRLambda`：热身之后按 $1/\sqrt n$ 衰减，接进 `scheduler_config`。
+# 2. ★★ 写一个三个周期的 `LambdaWarmUpCosineScheduler2`，使每次重启的峰值依次减半，画图核对。
+# 3. ★★ 写一个自己的调度器：热身之后按 $1/\sqrt n$ 衰减。继承 `ddpm_edu.lr_scheduler.LRLambda`，实现 `schedule(n)`；配方的 `target` 写 `__main__.类名`。
 # 4. ★★★ 参考实现的跳跃会使训练变差吗？设计一个小实验来回答。

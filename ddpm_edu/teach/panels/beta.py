@@ -20,18 +20,21 @@ def beta_data(schedule, T, linear_start, linear_end, cosine_s):
     cumprod, _ = alphas_cumprod(betas)
     u = (np.arange(T) + 1) / T
     snr = np.maximum(cumprod, 1e-300) / (1 - cumprod)
-    return {"beta": (u, betas), "alpha_bar": (u, cumprod), "snr": (u, snr)}, describe(schedule, T, cumprod[-1] ** 0.5)
+    note = describe(schedule, T, low, high, cumprod[-1] ** 0.5)
+    return {"beta": (u, betas), "alpha_bar": (u, cumprod), "snr": (u, snr)}, note
 
 
-def describe(schedule, T, leftover):
+def describe(schedule, T, linear_start, linear_end, leftover):
     """名字的来历，以及走到头还剩多少原图"""
     idle = "linear_start、linear_end 不" if schedule == "cosine" else "cosine_s 不"
-    text = f"<b>{schedule}</b>：{PAPER_NAMES[schedule]}（{idle}起作用）。走完 T={T} 步，原图的份额 √ᾱ_T = {leftover:.2g}。"
+    text = f"<b>{schedule}</b>：{PAPER_NAMES[schedule]}（{idle}起作用）。走完 T={T} 步，原图的份额 √ᾱ = {leftover:.2g}。"
     if leftover <= 0.1:
         return text
-    start, end = rescale_linear_range(T)
-    return (f"{text}<b>T 太短：</b>走到头还看得见原图，从 N(0, I) 开始采样就错了。"
-            f"把两端乘上 1000/T（{start:.2g} 与 {end:.2g}），或改用 cosine。")
+    text += f"<b>{'T 太短' if T < 1000 else '噪声太少'}：</b>走到头还看得见原图，从 N(0, I) 开始采样就错了。"
+    if T < 1000 and schedule in ("linear", "sqrt_linear"):
+        start, end = rescale_linear_range(T, linear_start, linear_end)
+        return f"{text}把两端乘上 1000/T（{start:.2g} 与 {end:.2g}），或改用 cosine。"
+    return f"{text}把 linear_end 调大，或改用 cosine。"
 
 
 def beta_panel():
