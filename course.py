@@ -21,6 +21,8 @@ RUNTIME, TESTING = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt
 FIRST_PAGE = "/lab/tree/notebooks/00_quickstart.ipynb"
 LAB_SETTINGS = {
     "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
+    # 代码太宽时折行，笔记本电脑的屏幕不必左右拖
+    "@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineWrap": True}},
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
@@ -30,8 +32,8 @@ def run(*command, **kwargs):
 
 
 def stamp_of(files):
-    text = b"".join(file.read_bytes() for file in files)
-    return hashlib.sha256(text + sys.version.encode() + str(ROOT).encode()).hexdigest()
+    parts = [*(file.read_text(encoding="utf-8") for file in files), sys.version, str(ROOT), json.dumps(LAB_SETTINGS)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def ensure_environment(*files):

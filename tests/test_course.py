@@ -31,11 +31,16 @@ def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
     assert any("pip" in c and "install" in c for c in commands)
     settings = json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
     assert settings["@jupyterlab/translation-extension:plugin"]["locale"] == "zh_CN"
+    assert settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["lineWrap"] is True
     elsewhere = subprocess.run([course.PYTHON, "-c", "import ddpm_edu; print(ddpm_edu.__file__)"], cwd="/", capture_output=True, text=True)
     assert elsewhere.stdout.strip() == str(ROOT / "ddpm_edu" / "__init__.py")
     commands.clear()
     course.ensure_environment(course.RUNTIME)
     assert commands == []
+    # 界面的设置改了，也要重新写进去
+    monkeypatch.setitem(course.LAB_SETTINGS, "新设置", True)
+    course.ensure_environment(course.RUNTIME)
+    assert commands and "新设置" in json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
 
 
 def test_interrupted_install_is_tried_again(course, monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ddpm_edu.teach import check, check_raises
-from ddpm_edu.teach.build import NOTEBOOKS, read_source, sources
+from ddpm_edu.teach.build import NOTEBOOKS, join_sentences, read_source, sources
 from ddpm_edu.teach.coverage import read_cells
 
 BUILT = [(path, NOTEBOOKS / f"{path.stem}.ipynb") for path in sources()]
@@ -80,3 +80,16 @@ def test_check_raises_wants_the_error_and_its_words(capsys):
         check_raises("说法", lambda: None, "x")
     with pytest.raises(AssertionError, match="错误里没有"):
         check_raises("说法", bad, "linear_end")
+
+
+def test_sentences_of_a_paragraph_are_joined_but_lists_tables_and_formulas_are_not():
+    text = "第一句。\n第二句，\n$x$ 也连上：\n\n$$y$$\n\n- 甲；\n- 乙。\n1. 丙。\n2. 丁：\n$$z$$\n| 表。\n| 行。\nEnglish\n下一行"
+    assert join_sentences(text) == (
+        "第一句。第二句，$x$ 也连上：\n\n$$y$$\n\n- 甲；\n- 乙。\n1. 丙。\n2. 丁：\n$$z$$\n| 表。\n| 行。\nEnglish\n下一行")
+
+
+def test_the_input_of_a_source_display_is_folded_and_nothing_else():
+    for _, built in BUILT:
+        for cell in nbformat.read(built, as_version=4).cells:
+            folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            assert folded == (cell.cell_type == "code" and cell.source.startswith("show_source("))

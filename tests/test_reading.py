@@ -30,7 +30,7 @@ def example(a):
 
 def test_shown_source_is_the_real_source_with_marks_on_their_own_lines():
     view = SourceView(example, "def example", "second =", stop="third =")
-    assert view.code() == ("# ①\ndef example(a):\n    first = a + 1\n    # ②\n    second = first * 2\n"
+    assert view.code() == ("# ── ①\ndef example(a):\n    first = a + 1\n    # ── ②\n    second = first * 2\n"
                            "    third = second - first\n# …")
     plain = [line for line in SourceView(DDPM.p_losses).code().splitlines()]
     assert "\n".join(plain) == inspect.cleandoc("\n" + inspect.getsource(DDPM.p_losses))
@@ -47,7 +47,7 @@ def test_an_anchor_that_is_missing_repeated_or_out_of_order_is_an_error(marks, s
 
 def test_view_carries_markdown_and_plain_text_and_names_the_file():
     bundle = SourceView(DDPM.q_sample, "def q_sample")._repr_mimebundle_()
-    assert bundle["text/markdown"].startswith("`ddpm_edu/gaussian.py` · `GaussianDiffusion.q_sample`\n\n```python\n# ①\n")
+    assert bundle["text/markdown"].startswith("`ddpm_edu/gaussian.py` · `GaussianDiffusion.q_sample`\n\n```python\n# ── ①\n")
     assert bundle["text/plain"] in bundle["text/markdown"]
 
 

@@ -1,5 +1,6 @@
 """由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.teach.build [名字 ...]"""
 import hashlib
+import re
 import sys
 import time
 from pathlib import Path
@@ -26,8 +27,17 @@ def read_source(path):
         digest = hashlib.sha256((cell.cell_type + cell.source).encode()).hexdigest()[:12]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
-        cell.metadata = nbformat.from_dict({"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {})
+        # 展示源码的那一格，输入折叠起来：要读的是输出
+        hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
+        cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
+        if cell.cell_type == "markdown":
+            cell.source = join_sentences(cell.source)
     return notebook
+
+
+def join_sentences(text):
+    """源文件一句一行；中文句子之间不留空格，所以同一段的几行要连起来"""
+    return re.sub(r"(?<=[。；：，、！？”）])\n(?![\n\-|#>]|\$\$|\d+\. )", "", text)
 
 
 def execute(notebook):

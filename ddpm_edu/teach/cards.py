@@ -19,6 +19,7 @@ class Card:
 
 
 SCHEDULE = "schedules.make_beta_schedule"
+WORD_JOINER = "\u2060"
 INIT = "ddpm.DDPM.__init__"
 LOSSES = "ddpm.DDPM.p_losses"
 
@@ -178,7 +179,8 @@ class CardView:
         places = "；".join(f"`{path}` 里的 `{line}`" for path, line in self.places())
         rows = [("默认值", default_of(self.name)), ("含义", self.card.meaning), ("公式", self.card.formula), ("在哪里用到", places),
                 ("会出什么错", self.card.wrong)]
-        table = "\n".join(f"| {key} | {value} |" for key, value in rows)
+        # 标签的字之间放上不可断行的记号，窄的时候也不折成两行
+        table = "\n".join(f"| {WORD_JOINER.join(key)} | {value} |" for key, value in rows)
         return f"| 参数 | **`{self.name}`** |\n|:--|:--|\n{table}"
 
     def _repr_mimebundle_(self, include=None, exclude=None):

@@ -63,7 +63,7 @@ class SourceView:
         for mark, block in self.blocks():
             first = block[0][1]
             if mark:
-                shown.append(first[:len(first) - len(first.lstrip())] + f"# {mark}")
+                shown.append(first[:len(first) - len(first.lstrip())] + f"# ── {mark}")
             shown += [line for _, line in block]
         shown = textwrap.dedent("\n".join(shown)).splitlines()
         before = ["# …"] if self.starts[0] > 0 else []
