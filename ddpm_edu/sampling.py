@@ -3,6 +3,7 @@
 链可以走满 T 步，也可以只走其中几步（respacing）；DDIM 的公式见 ddim.py
 """
 import contextlib
+import functools
 
 import torch
 from tqdm import tqdm
@@ -115,13 +116,14 @@ class Sampling:
         x = self.starting_noise(shape, x_T, generator)
         keep_every = max(1, self.log_every_t * len(timesteps) // self.num_timesteps)
         intermediates = [x]
+        draw_noise = functools.partial(randn, x.shape, x.dtype, x.device, generator)
         with evaluating(self):
             for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
                 t = torch.full((shape[0],), int(timesteps[i]), device=x.device)
                 x_recon = self.predict_start(x, t, self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
                 if callback is not None:
                     callback(int(timesteps[i]), x, x_recon)
-                x = step(i, x, t, x_recon, lambda: randn(x.shape, x.dtype, x.device, generator))  # noqa: B023
+                x = step(i, x, t, x_recon, draw_noise)
                 if i % keep_every == 0 or i == len(timesteps) - 1:
                     intermediates.append(x)
         return (x, intermediates) if return_intermediates else x

@@ -83,9 +83,9 @@ def test_check_raises_wants_the_error_and_its_words(capsys):
 
 
 def test_sentences_of_a_paragraph_are_joined_but_lists_tables_and_formulas_are_not():
-    text = "第一句。\n第二句，\n$x$ 也连上：\n\n$$y$$\n\n- 甲；\n- 乙。\n1. 丙。\n2. 丁：\n$$z$$\n| 表。\n| 行。\nEnglish\n下一行"
+    text = "第一句。\n第二句，\n$x$ 也连上：\n\n$$y$$\n\n- 甲；\n- 乙。\n1. 丙。\n2. 丁：\n$$z$$\n| 表。\n| 行 |\nEnglish\n下一行"
     assert join_sentences(text) == (
-        "第一句。第二句，$x$ 也连上：\n\n$$y$$\n\n- 甲；\n- 乙。\n1. 丙。\n2. 丁：\n$$z$$\n| 表。\n| 行。\nEnglish\n下一行")
+        "第一句。第二句，$x$ 也连上：\n\n$$y$$\n\n- 甲；\n- 乙。\n1. 丙。\n2. 丁：\n$$z$$\n| 表。\n| 行 |\nEnglish\n下一行")
 
 
 def test_the_input_of_a_source_display_is_folded_and_nothing_else():

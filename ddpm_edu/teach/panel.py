@@ -74,5 +74,5 @@ def toggle(value, description):
 def _look(description):
     import ipywidgets
 
-    return {"description": description, "style": {"description_width": "8em"},
-            "layout": ipywidgets.Layout(width="32em")}
+    return {"description": description, "style": {"description_width": "11em"},
+            "layout": ipywidgets.Layout(width="36em")}

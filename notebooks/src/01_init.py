@@ -29,7 +29,8 @@ print("准备好了")
 # 参数虽多，必填的只有第一个。
 
 # %%
-show_source(DDPM.__init__, "@suggest_keywords", "timesteps: int = 1000", "loss_type: str", "use_ema: bool = True",
+show_source(DDPM.__init__,
+            "@suggest_keywords", "timesteps: int = 1000", "loss_type: str", "use_ema: bool = True",
             "first_stage_key: str", "log_every_t: int", "linear_start: float", "original_elbo_weight: float",
             "conditioning_key: str | None", "use_positional_encodings: bool", "learning_rate: float", "cond_key: str",
             stop="):")
@@ -72,7 +73,8 @@ print("网络有", count_params(model.model), "个参数")
 # ## 3　第一段：先整理参数，再建噪声表
 
 # %%
-show_source(DDPM.__init__, "# 存进检查点的超参数", "super().__init__(timesteps", "timesteps = self.num_timesteps",
+show_source(DDPM.__init__,
+            "# 存进检查点的超参数", "super().__init__(timesteps", "timesteps = self.num_timesteps",
             stop="self.save_hyperparameters")
 
 # %% [markdown]
@@ -119,7 +121,8 @@ check("读回来的每个张量都相同", all(same), True)
 # ## 4　第二段：数据与日志
 
 # %%
-show_source(DDPM.__init__, "self.loss_type =", "self.monitor =", "self.use_ema =", "self.first_stage_key =",
+show_source(DDPM.__init__,
+            "self.loss_type =", "self.monitor =", "self.use_ema =", "self.first_stage_key =",
             "self.log_every_t =", "self.clip_denoised =", stop="self.clip_denoised =")
 
 # %% [markdown]
@@ -171,7 +174,8 @@ check("间隔 250：起点、第一步，之后每 5 步一帧", len(frames), 1 
 # ## 5　第三段：损失与训练的数字
 
 # %%
-show_source(DDPM.__init__, "self.original_elbo_weight = check_float", "if self.original_elbo_weight ==",
+show_source(DDPM.__init__,
+            "self.original_elbo_weight = check_float", "if self.original_elbo_weight ==",
             "self.use_positional_encodings =", "self.learning_rate =", "self.weight_decay =", "self.batches_seen",
             "self.t_sampling =", stop="self.cond_drop_prob =")
 
@@ -197,7 +201,8 @@ show_source(DDPM.__init__, "self.original_elbo_weight = check_float", "if self.o
 # 下面没有 GPU 也能看出“搬家”：换数值类型与换设备，走的是同一条路。
 
 # %%
-show_source(DDPM.__init__, "self.learn_logvar =", "if learn_logvar:", stop="self.register_buffer(\"logvar\"")
+show_source(DDPM.__init__,
+            "self.learn_logvar =", "if learn_logvar:", stop="self.register_buffer(\"logvar\"")
 
 # %% [markdown]
 # - ① 一个长度为 $T$ 的张量，处处等于 `logvar_init`。
@@ -221,7 +226,8 @@ check("我们的 logvar 在检查点里", "logvar" in model.state_dict(), True)
 # 这里的次序很要紧：先有表，再有网络，再有 EMA，最后才取权重。
 
 # %%
-show_source(DDPM.__init__, "self.scheduler_config = scheduler_config", "self.model = DiffusionWrapper",
+show_source(DDPM.__init__,
+            "self.scheduler_config = scheduler_config", "self.model = DiffusionWrapper",
             "self.conditioning_key = conditioning_key", "check_network(self)", "check_float(\"ema_decay\"",
             "check_bool(\"load_only_unet\"", "if ckpt_path is not None:", "elif load_only_unet")
 

@@ -51,7 +51,8 @@ check("只加不缩，方差涨过 7", growing > 7, True)
 # $\bar\alpha_t$ 读作 alpha bar，它是走到第 $t$ 步时原图的方差还剩几成。推导在第 3 章，这里先会算。
 
 # %%
-show_source(alphas_cumprod, "def alphas_cumprod")
+show_source(alphas_cumprod,
+            "def alphas_cumprod")
 
 # %% [markdown]
 # - ① 连乘得到 $\bar\alpha_t$；在最前面补一个 1、去掉最后一个，就是平移一格的 $\bar\alpha_{t-1}$。后验的公式同时要这两个。
@@ -75,7 +76,8 @@ check("逐步相乘：ᾱ_t = ᾱ_{t-1}(1 - β_t)", cumprod, cumprod_prev * (1 -
 # 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这份代码里却叫 `sqrt_linear`。
 
 # %%
-show_source(make_beta_schedule, "def make_beta_schedule", "check_choice(\"beta_schedule\"", "if schedule == \"linear\":",
+show_source(make_beta_schedule,
+            "def make_beta_schedule", "check_choice(\"beta_schedule\"", "if schedule == \"linear\":",
             "if schedule == \"sqrt_linear\":", "if schedule == \"sqrt\":", "u = np.arange", "# 最后一步 f 趋于 0")
 
 # %% [markdown]
@@ -183,7 +185,8 @@ check("timesteps=1000：原图只剩 2.7%", leftover[1000], 0.0271, atol=5e-5)
 check("timesteps=100：原图还剩近七成", leftover[100], 0.696, atol=5e-4)
 
 # %%
-show_source(rescale_linear_range, "def rescale_linear_range", "scale = reference_timesteps")
+show_source(rescale_linear_range,
+            "def rescale_linear_range", "scale = reference_timesteps")
 
 # %% [markdown]
 # - ① 给出新的 $T$，返回缩放过的两端。
@@ -210,7 +213,8 @@ beta_panel()
 # ## 6　直接给一张表：`given_betas`
 
 # %%
-show_source(check_betas, "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
+show_source(check_betas,
+            "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
 
 # %% [markdown]
 # - ① 列表、数组、张量都收；参考实现只收 NumPy 数组，而 YAML 给出的是列表。
@@ -246,7 +250,8 @@ check_raises("我们的检查说出是第几个", lambda: check_betas(bad), "第
 # 训练每一步都要用，所以先算好存成表。
 
 # %%
-show_source(diffusion_tables, "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β̃ 为 0", "coef1 =", "objective =",
+show_source(diffusion_tables,
+            "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β̃ 为 0", "coef1 =", "objective =",
             "\"betas\": betas", "\"sqrt_alphas_cumprod\"", "\"sqrt_recip_alphas_cumprod\"", "\"posterior_variance\"", "\"lvlb_weights\"")
 
 # %% [markdown]
@@ -288,7 +293,8 @@ check("系数表没有跟着降精度", model.alphas_cumprod, cumprod, atol=1e-7
 # 靠的是下面这个函数：PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用 `_apply`。
 
 # %%
-show_source(GaussianDiffusion._apply, "def _apply", "# .half()/.bfloat16()", "return self")
+show_source(GaussianDiffusion._apply,
+            "def _apply", "# .half()/.bfloat16()", "return self")
 
 # %% [markdown]
 # - ① `fn` 是“搬到某处、换成某种类型”的函数，先照常搬动参数和缓冲区。
@@ -305,7 +311,8 @@ check("补零的 float32 有误差", bool((padded - torch.tensor(cumprod)).abs()
 # ## 9　`register_schedule`：把表注册成缓冲区
 
 # %%
-show_source(GaussianDiffusion.__init__, "def __init__", "self.v_posterior =", "self.register_schedule(")
+show_source(GaussianDiffusion.__init__,
+            "def __init__", "self.v_posterior =", "self.register_schedule(")
 
 # %% [markdown]
 # - ① 只列与公式有关的参数；这个类里没有网络，没有训练。
@@ -313,7 +320,8 @@ show_source(GaussianDiffusion.__init__, "def __init__", "self.v_posterior =", "s
 # - ③ 建表的事交给 `register_schedule`，用户之后也可以再调用它换一张表。
 
 # %%
-show_source(GaussianDiffusion.register_schedule, "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
+show_source(GaussianDiffusion.register_schedule,
+            "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
             "self.num_timesteps =", "if broken :=", "# float64 原表另存一份")
 
 # %% [markdown]

@@ -71,7 +71,8 @@ check("方差 = 1 - ᾱ", x.var(), 1 - bar, atol=0.008)
 # 训练时，一批里的每个样本随机挑自己的 $t$。系数表是 $(T,)$ 的，图像是 $(B, C, H, W)$ 的，要让第 $i$ 个样本乘上第 $t_i$ 个系数。
 
 # %%
-show_source(extract_into_tensor, "def extract_into_tensor")
+show_source(extract_into_tensor,
+            "def extract_into_tensor")
 
 # %% [markdown]
 # - ① `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$，就能与图像广播相乘。只看维数，所以图像、音频、单个数都能用。
@@ -83,7 +84,8 @@ check("形状是 (B, 1, 1, 1)", torch.tensor(picked.shape), torch.tensor([2, 1, 
 check("第 0 个样本取第 2 个系数，第 1 个样本取第 0 个", picked.flatten(), [30.0, 10.0])
 
 # %%
-show_source(GaussianDiffusion.at, "def at")
+show_source(GaussianDiffusion.at,
+            "def at")
 
 # %% [markdown]
 # - ① 按名字取表，再取出每个样本的系数。后面的公式都写成 `self.at("表名", t, x) * x`，读起来与数学式同形。
@@ -92,7 +94,8 @@ show_source(GaussianDiffusion.at, "def at")
 # ## 3　`q_sample`
 
 # %%
-show_source(GaussianDiffusion.q_sample, "def q_sample", "self.check_t(t, x_start)", "noise = self.like", "x_t = (", "return x_t.to")
+show_source(GaussianDiffusion.q_sample,
+            "def q_sample", "self.check_t(t, x_start)", "noise = self.like", "x_t = (", "return x_t.to")
 
 # %% [markdown]
 # - ① 说明里写清形状、范围和出处。全课程的公开方法，名字与参数次序都同参考实现，以后不再重复。
@@ -122,7 +125,8 @@ check_raises("整数图像", lambda: diffusion.q_sample((x_start * 127).int(), t
 # 有时要的不是一个样本，而是分布本身：均值、方差、对数方差。
 
 # %%
-show_source(GaussianDiffusion.q_mean_variance, "def q_mean_variance", "self.check_t(t, x_start)", "mean = self.at", "# 不能写 1 - ᾱ")
+show_source(GaussianDiffusion.q_mean_variance,
+            "def q_mean_variance", "self.check_t(t, x_start)", "mean = self.at", "# 不能写 1 - ᾱ")
 
 # %% [markdown]
 # - ① 返回三样，方差与 $x_0$ 无关，形状是 $(B, 1, \dots, 1)$。

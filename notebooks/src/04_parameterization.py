@@ -91,7 +91,8 @@ check("x_t 对角度的导数就是 v", derivative, math.cos(0.6) * 1.2 - math.s
 # 已知 $x_t$，三个量里知道一个，就能得到另外两个。参考实现的函数名很长，读法是“predict 结果 from 已知”，z 指的是 $x_t$。
 
 # %%
-show_source(GaussianDiffusion.predict_start_from_noise, "def predict_start_from_noise", "self.check_t(t, x_t)", "return (")
+show_source(GaussianDiffusion.predict_start_from_noise,
+            "def predict_start_from_noise", "self.check_t(t, x_t)", "return (")
 
 # %% [markdown]
 # - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
@@ -99,7 +100,8 @@ show_source(GaussianDiffusion.predict_start_from_noise, "def predict_start_from_
 # - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
 
 # %%
-show_source(GaussianDiffusion.predict_noise_from_start, "def predict_noise_from_start", "self.check_t(t, x_t)", "return (")
+show_source(GaussianDiffusion.predict_noise_from_start,
+            "def predict_noise_from_start", "self.check_t(t, x_t)", "return (")
 
 # %% [markdown]
 # - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
@@ -107,7 +109,8 @@ show_source(GaussianDiffusion.predict_noise_from_start, "def predict_noise_from_
 # - ③ 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
 
 # %%
-show_source(GaussianDiffusion.predict_start_from_z_and_v, "def predict_start_from_z_and_v", "self.check_t(t, x_t)", "return (")
+show_source(GaussianDiffusion.predict_start_from_z_and_v,
+            "def predict_start_from_z_and_v", "self.check_t(t, x_t)", "return (")
 
 # %% [markdown]
 # - ① $v\to x_0$：反着转，取第一行。
@@ -115,7 +118,8 @@ show_source(GaussianDiffusion.predict_start_from_z_and_v, "def predict_start_fro
 # - ③ 没有除法，系数都不超过 1。
 
 # %%
-show_source(GaussianDiffusion.predict_eps_from_z_and_v, "def predict_eps_from_z_and_v", "self.check_t(t, x_t)", "return (")
+show_source(GaussianDiffusion.predict_eps_from_z_and_v,
+            "def predict_eps_from_z_and_v", "self.check_t(t, x_t)", "return (")
 
 # %% [markdown]
 # - ① $v\to\varepsilon$：反着转，取第二行。
@@ -123,7 +127,8 @@ show_source(GaussianDiffusion.predict_eps_from_z_and_v, "def predict_eps_from_z_
 # - ③ 也没有除法，系数都不超过 1。
 
 # %%
-show_source(GaussianDiffusion.get_v, "def get_v", "self.check_t(t, x)", "return (")
+show_source(GaussianDiffusion.get_v,
+            "def get_v", "self.check_t(t, x)", "return (")
 
 # %% [markdown]
 # - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
@@ -227,7 +232,8 @@ curves_figure((range(1000), errors, "$t$", "irreducible error"))
 # 我们把差别收进三个小类，每个回答同样的几个问题。
 
 # %%
-show_source(EpsObjective, "class EpsObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+show_source(EpsObjective,
+            "class EpsObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
 
 # %% [markdown]
 # - ① 预测噪声，DDPM 论文的选择。
@@ -237,7 +243,8 @@ show_source(EpsObjective, "class EpsObjective", "def target", "def to_x_start", 
 # - ⑤ 误差的平方换到 $x_0$ 上要乘几倍，第 9 章算权重用。
 
 # %%
-show_source(X0Objective, "class X0Objective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+show_source(X0Objective,
+            "class X0Objective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
 
 # %% [markdown]
 # - ① 直接预测原图，最好懂。
@@ -247,7 +254,8 @@ show_source(X0Objective, "class X0Objective", "def target", "def to_x_start", "d
 # - ⑤ 以自己为准，倍数是 1。
 
 # %%
-show_source(VObjective, "class VObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+show_source(VObjective,
+            "class VObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
 
 # %% [markdown]
 # - ① 预测速度，两头都不吃亏。

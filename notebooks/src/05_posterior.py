@@ -86,7 +86,8 @@ check("前六分之一之后，两者相差不到 1%", ratio[167:].min() > 0.99,
 # ## 2　`q_posterior`
 
 # %%
-show_source(GaussianDiffusion.q_posterior, "def q_posterior", "self.check_t(t, x_t)", "mean = (", "variance = self.at")
+show_source(GaussianDiffusion.q_posterior,
+            "def q_posterior", "self.check_t(t, x_t)", "mean = (", "variance = self.at")
 
 # %% [markdown]
 # - ① 返回均值、方差、截断过的对数方差。
@@ -112,7 +113,8 @@ check("用 β̃₁ 代替：-9.81", tables["posterior_log_variance_clipped"][0],
 # 道理在于后验的均值对 $x_0$ 是线性的：代入条件期望 $\mathbb E[x_0\mid x_t]$，得到的正是 $\mathbb E[x_{t-1}\mid x_t]$；而条件期望正是网络要学的（第 4 章）。
 
 # %%
-show_source(Sampling.predict_start, "def predict_start", "model_out =", "return x_recon.clamp")
+show_source(Sampling.predict_start,
+            "def predict_start", "model_out =", "return x_recon.clamp")
 
 # %% [markdown]
 # - ① 网络输出 → $\hat x_0$。`guidance_scale` 是有条件时的引导，第 6 章。
@@ -120,7 +122,8 @@ show_source(Sampling.predict_start, "def predict_start", "model_out =", "return 
 # - ③ 截断返回新的张量；参考实现用 `clamp_` 就地截断，目标是 `x0` 时，把网络自己的输出也改了。
 
 # %%
-show_source(Sampling.p_mean_variance, "def p_mean_variance", "x_recon = self.predict_start")
+show_source(Sampling.p_mean_variance,
+            "def p_mean_variance", "x_recon = self.predict_start")
 
 # %% [markdown]
 # - ① 这是 $p_\theta(x_{t-1}\mid x_t)$ 的均值与方差，$p_\theta$ 表示网络给出的去噪分布。论文的式 (11) 用 $\hat\varepsilon$ 写，把 $\hat x_0$ 用 $\hat\varepsilon$ 代换就是它，下面核对。
@@ -150,7 +153,8 @@ check("不截断时超出几十倍", free.predict_start(noise, steps, free.clip_
 # ## 4　一步与整条链
 
 # %%
-show_source(posterior_step, "def posterior_step", "keep_noise =", "return (mean")
+show_source(posterior_step,
+            "def posterior_step", "keep_noise =", "return (mean")
 
 # %% [markdown]
 # - ① 均值与对数方差来自后验。
@@ -158,7 +162,8 @@ show_source(posterior_step, "def posterior_step", "keep_noise =", "return (mean"
 # - ③ $\sigma_t = e^{\frac12\ln\sigma_t^2}$。
 
 # %%
-show_source(Sampling.p_sample, "@torch.no_grad()", "check_sample(\"x\"", "if noise is None and repeat_noise", "return posterior_step")
+show_source(Sampling.p_sample,
+            "@torch.no_grad()", "check_sample(\"x\"", "if noise is None and repeat_noise", "return posterior_step")
 
 # %% [markdown]
 # - ① 前四个参数同参考实现，后面的只能按名字给。
@@ -180,7 +185,8 @@ check("t=0：噪声没有漏过来", last.abs().max() <= 1, True)
 check("t=1：噪声加上了", first.abs().max() > 1e3, True)
 
 # %%
-show_source(Sampling.p_sample_loop, "def p_sample_loop", "timesteps = spaced_timesteps", "def step", "return self.denoise_loop")
+show_source(Sampling.p_sample_loop,
+            "def p_sample_loop", "timesteps = spaced_timesteps", "def step", "return self.denoise_loop")
 
 # %% [markdown]
 # - ① 形状以外，还可以给步数和只在这一次采样里换用的 $v$。
@@ -189,7 +195,8 @@ show_source(Sampling.p_sample_loop, "def p_sample_loop", "timesteps = spaced_tim
 # - ④ 循环本身两种采样共用。
 
 # %%
-show_source(Sampling.denoise_loop, "@torch.no_grad()", "x = self.starting_noise", "with evaluating(self):",
+show_source(Sampling.denoise_loop,
+            "@torch.no_grad()", "x = self.starting_noise", "with evaluating(self):",
             "if callback is not None", "x = step(i", "return (x, intermediates)")
 
 # %% [markdown]
@@ -338,7 +345,8 @@ chain_panel()
 # 上一个保留的步记作 $i$，则从 $i$ 到 $t$ 合成的一步满足 $\alpha' = \bar\alpha_t/\bar\alpha_i$，所以 $\beta' = 1-\bar\alpha_t/\bar\alpha_i$。
 
 # %%
-show_source(respaced_betas, "def respaced_betas", "kept = alphas_cumprod")
+show_source(respaced_betas,
+            "def respaced_betas", "kept = alphas_cumprod")
 
 # %% [markdown]
 # - ① 输入原来的 $\beta$ 与保留的步号。

@@ -53,7 +53,8 @@ check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 # 每层下行有 `num_res_blocks` 个残差块 (residual block)，上行多一个；`attention_resolutions` 列出哪些层加注意力，写的是下采样的倍数，不是边长。
 
 # %%
-show_source(UNet.forward, "def forward", "if x.ndim != 4", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
+show_source(UNet.forward,
+            "def forward", "if x.ndim != 4", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
             "h = self.middle_block", "for stage in self.output_blocks")
 
 # %% [markdown]
@@ -79,7 +80,8 @@ check("未训练的网络输出恒为 0", unet(torch.randn(4, 1, 8, 8), torch.ar
 # 两个 $t$ 的嵌入作内积，每一对分量给出 $\cos a\cos b+\sin a\sin b=\cos(a-b)$，所以只与 $t$ 的差有关。
 
 # %%
-show_source(timestep_embedding, "def timestep_embedding", "half = dim // 2", "angles =")
+show_source(timestep_embedding,
+            "def timestep_embedding", "half = dim // 2", "angles =")
 
 # %% [markdown]
 # - ① 输出是 float32，不管网络是什么精度。
@@ -105,7 +107,8 @@ grid_figure(embedding[None, None, ::4].transpose(2, 3), nrow=1)
 # U-Net 的每一段由残差块组成：输出等于输入加上一条支路。时间嵌入加在支路的中间。
 
 # %%
-show_source(ResBlock, "class ResBlock", "def __init__(self, channels", "self.emb_layers =", "self.out_layers =", "same = channels ==", "def forward")
+show_source(ResBlock,
+            "class ResBlock", "def __init__(self, channels", "self.emb_layers =", "self.out_layers =", "same = channels ==", "def forward")
 
 # %% [markdown]
 # - ① 输入图与嵌入，输出图；形状写在说明里。
@@ -137,7 +140,8 @@ check("一组一个通道：时间嵌入被整个减掉", lonely(x + shift), lon
 check("我们的分组：时间嵌入还在", (grouped(x + shift) - grouped(x)).abs().max() > 0.1, True)
 
 # %%
-show_source(normalization, "def normalization")
+show_source(normalization,
+            "def normalization")
 
 # %% [markdown]
 # - ① 最多 32 组，且每组至少 4 个通道。`gcd` 保证除得尽。论文的 128 个通道分成 32 组，正好每组 4 个。
@@ -148,7 +152,8 @@ show_source(normalization, "def normalization")
 # 卷积只看邻近的像素。注意力让每个像素直接询问其他所有像素，再按相关的程度取加权平均。
 
 # %%
-show_source(AttentionBlock, "class AttentionBlock", "def __init__(self, channels", "self.cross =", "def forward", "h = attend", "return x if")
+show_source(AttentionBlock,
+            "class AttentionBlock", "def __init__(self, channels", "self.cross =", "def forward", "h = attend", "return x if")
 
 # %% [markdown]
 # - ① 形状不变；有上下文时再做一次交叉注意力 (cross-attention)。
@@ -171,7 +176,8 @@ check("像素换了次序，输出也跟着换：注意力不知道位置", atte
 # 注意力自己不知道位置，位置的信息来自卷积。`use_positional_encodings` 是另一个来源：给输入多拼两个坐标通道。
 
 # %%
-show_source(DDPM.apply_model, "def apply_model", "if self.use_positional_encodings:", "model_out = self.model(", "# 混合精度下")
+show_source(DDPM.apply_model,
+            "def apply_model", "if self.use_positional_encodings:", "model_out = self.model(", "# 混合精度下")
 
 # %% [markdown]
 # - ① 训练与采样都只从这里调用网络。
@@ -201,7 +207,8 @@ check_raises("U-Net 没有相应加宽", lambda: DDPM(**toy_model_config(use_pos
 # | `hybrid` 等 | 上面几种的组合 | |
 
 # %%
-show_source(DiffusionWrapper.__init__, "def __init__", "check_choice(\"conditioning_key\"", "self.diffusion_model =")
+show_source(DiffusionWrapper.__init__,
+            "def __init__", "check_choice(\"conditioning_key\"", "self.diffusion_model =")
 
 # %% [markdown]
 # - ① 网络的配方与条件的方式。
@@ -209,7 +216,8 @@ show_source(DiffusionWrapper.__init__, "def __init__", "check_choice(\"condition
 # - ③ 按配方造网络，不改动配方。网络叫 `diffusion_model`，所以检查点里的键以 `model.diffusion_model.` 开头。
 
 # %%
-show_source(DiffusionWrapper.forward, "def forward", "given = {\"c_concat\"", "if set(given) != set(wanted)", "extra = {}")
+show_source(DiffusionWrapper.forward,
+            "def forward", "given = {\"c_concat\"", "if set(given) != set(wanted)", "extra = {}")
 
 # %% [markdown]
 # - ① 三种条件，各有各的形状。
@@ -243,7 +251,8 @@ check("按 cond_key 从 batch 取条件", renamed.get_condition(batch)["c_adm"],
 # $w=0$ 是无条件，$w=1$ 是普通的有条件，$w>1$ 是加强。要让网络会回答“无条件”，训练时就得时常把条件丢掉。
 
 # %%
-show_source(drop_condition, "def drop_condition", "first = next", "def pick", "nulls = null_condition")
+show_source(drop_condition,
+            "def drop_condition", "first = next", "def pick", "nulls = null_condition")
 
 # %% [markdown]
 # - ① 没有条件，或者不丢，就原样返回。
@@ -260,7 +269,8 @@ check("大约一成的标签换成了 -1", (dropped == -1).double().mean(), 0.1,
 check_raises("没有条件可丢", lambda: DDPM(**toy_model_config(cond_drop_prob=0.1)), "cond_drop_prob")
 
 # %%
-show_source(Sampling.guided_output, "def guided_output", "cond = as_condition", "unconditional = self")
+show_source(Sampling.guided_output,
+            "def guided_output", "cond = as_condition", "unconditional = self")
 
 # %% [markdown]
 # - ① 引导的强度 $w$ 由 `guidance_scale` 给。
@@ -281,7 +291,8 @@ for scale in (0.0, 1.0, 3.0):
 # 所以先确认它是神经网络或调度器的子类，然后才调用。
 
 # %%
-show_source(get_class, "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if not isinstance(found, type)")
+show_source(get_class,
+            "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if not isinstance(found, type)")
 
 # %% [markdown]
 # - ① 只认 `kinds` 的子类。
@@ -290,7 +301,8 @@ show_source(get_class, "def get_class", "if not isinstance(target, str)", "modul
 # - ④ 不是类，或者不是允许的那一类，就拒绝。到此为止只导入了模块，没有调用其中的东西；导入会运行模块顶层的代码，所以 `target` 里的模块须是你装过的。
 
 # %%
-show_source(instantiate_from_config, "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "try:")
+show_source(instantiate_from_config,
+            "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "try:")
 
 # %% [markdown]
 # - ① 名字同参考实现，可接受的种类是我们加的。
@@ -311,7 +323,8 @@ check("允许的类照常造出来", layer.weight.shape == (2, 3), True)
 # 网络有多大，是选配方时第一个要看的数。
 
 # %%
-show_source(count_params, "def count_params", "seen, by_module", "trainable =", "if verbose:")
+show_source(count_params,
+            "def count_params", "seen, by_module", "trainable =", "if verbose:")
 
 # %% [markdown]
 # - ① 返回值可以当整数用。

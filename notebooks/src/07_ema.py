@@ -66,7 +66,8 @@ check("模拟：影子的方差", shadow.var(), (1 - d) / (1 + d), atol=5e-4)
 # ## 2　建一份影子
 
 # %%
-show_source(LitEma.__init__, "def __init__", "# 放进张量会舍入", "self.register_buffer", "# 不求梯度的")
+show_source(LitEma.__init__,
+            "def __init__", "# 放进张量会舍入", "self.register_buffer", "# 不求梯度的")
 
 # %% [markdown]
 # - ① 衰减默认 0.9999，默认用热身公式。
@@ -84,7 +85,8 @@ error = (1 - single.double()) / 1e-4 - 1
 check("float32：1 - d 偏大约万分之 1.7", error, 1.66e-4, atol=1e-5)
 
 # %%
-show_source(averaged_tensors, "def averaged_tensors", "named = [")
+show_source(averaged_tensors,
+            "def averaged_tensors", "named = [")
 
 # %% [markdown]
 # - ① 浮点的参数和缓冲区都要平均：BatchNorm 的均值与方差也算。名字里的点换成斜杠。
@@ -115,7 +117,8 @@ check("换成斜杠：还是两个", len(averaged_tensors(TwoNames())), 2)
 # $$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right).$$
 
 # %%
-show_source(LitEma.effective_decay, "def effective_decay")
+show_source(LitEma.effective_decay,
+            "def effective_decay")
 
 # %% [markdown]
 # - ① 第 $n$ 次更新真正用到的衰减；关掉热身就始终用 $d$。
@@ -158,7 +161,8 @@ ema_panel()
 # ## 4　走一格
 
 # %%
-show_source(LitEma.forward, "@torch.no_grad()", "live, shadow = self._pairs(model)", "torch._foreach_lerp_")
+show_source(LitEma.forward,
+            "@torch.no_grad()", "live, shadow = self._pairs(model)", "torch._foreach_lerp_")
 
 # %% [markdown]
 # - ① 先数一次，所以 $n$ 从 1 开始。两个计数：张量的存进检查点，Python 的用来计算，不必每步从 GPU 取数。
@@ -185,7 +189,8 @@ check("我们的：影子动了", (mixed.shadow["weight"] - before).abs().max() 
 # 参考实现在每批之后走一格：累积 4 批，就走了 4 格，其中 3 格权重根本没动。
 
 # %%
-show_source(DDPM.optimizer_step, "def optimizer_step", "# 一次优化更新走一格")
+show_source(DDPM.optimizer_step,
+            "def optimizer_step", "# 一次优化更新走一格")
 
 # %% [markdown]
 # - ① Lightning 在真正更新权重时才调用它。
@@ -204,20 +209,23 @@ check("use_ema=False 就没有影子", hasattr(DDPM(**toy_model_config(use_ema=F
 # ## 6　换上影子，再换回来
 
 # %%
-show_source(LitEma.copy_to, "@torch.no_grad()")
+show_source(LitEma.copy_to,
+            "@torch.no_grad()")
 
 # %% [markdown]
 # - ① 把影子抄进网络，网络原来的权重就没了，所以先要存一份。
 
 # %%
-show_source(LitEma.store, "@torch.no_grad()", "self._backups.append")
+show_source(LitEma.store,
+            "@torch.no_grad()", "self._backups.append")
 
 # %% [markdown]
 # - ① 可以存一个模块，也可以存一串参数，后者是参考实现的用法。
 # - ② 压进栈里，所以能嵌套。参考实现只有一个位置，嵌套一次，训练的权重就永远丢了。
 
 # %%
-show_source(LitEma.restore, "@torch.no_grad()", "if not self._backups:", "for parameter, backup")
+show_source(LitEma.restore,
+            "@torch.no_grad()", "if not self._backups:", "for parameter, backup")
 
 # %% [markdown]
 # - ① 取回最近一次存的。
@@ -225,7 +233,8 @@ show_source(LitEma.restore, "@torch.no_grad()", "if not self._backups:", "for pa
 # - ③ 逐个抄回，备份随即释放；参考实现的备份一直占着内存。
 
 # %%
-show_source(DDPM.ema_scope, "@contextlib.contextmanager", "depth =", "self.model_ema.store(self.model)", "finally:")
+show_source(DDPM.ema_scope,
+            "@contextlib.contextmanager", "depth =", "self.model_ema.store(self.model)", "finally:")
 
 # %% [markdown]
 # - ① 用 `with` 语句：进入时换上，离开时换回。没有 EMA 就什么也不做。

@@ -54,7 +54,8 @@ check("走 50 步，学习率是基础的一半", optimizer.param_groups[0]["lr"
 # 余弦的好处是两头平：刚开始降得慢，快到底时也慢，中间最快。
 
 # %%
-show_source(LambdaWarmUpCosineScheduler, "class LambdaWarmUpCosineScheduler", "def __init__", "self.verbosity_interval =",
+show_source(LambdaWarmUpCosineScheduler,
+            "class LambdaWarmUpCosineScheduler", "def __init__", "self.verbosity_interval =",
             "def schedule", "elif n >= L:", "cosine =", "log_multiplier")
 
 # %% [markdown]
@@ -82,7 +83,8 @@ check_raises("热身比总长还长", lambda: LambdaWarmUpCosineScheduler(100, 0
 # 先要知道第 $n$ 步属于哪个周期；`cum_cycles` 是各个周期的起点，末尾再加上总长。
 
 # %%
-show_source(LambdaWarmUpCosineScheduler2.find_in_interval, "def find_in_interval")
+show_source(LambdaWarmUpCosineScheduler2.find_in_interval,
+            "def find_in_interval")
 
 # %% [markdown]
 # - ① 二分查找。边界那一步算新周期的第 0 步；参考实现把它算在旧周期里。最后一个周期过后，一直算最后一个；参考实现会返回 None，接着 TypeError，所以人们在配置里写一个天文数字的周期长度。
@@ -95,7 +97,8 @@ check("周期的边界 n=100 属于新周期", [two.find_in_interval(n) for n in
 check("走完之后停在终值", [two(300), two(10**6)], [0.1, 0.1], atol=1e-12)
 
 # %%
-show_source(LambdaWarmUpCosineScheduler2.schedule, "def schedule", "W = self.warm_up_steps[cycle]", "# 热身占满整个周期时", "log_multiplier")
+show_source(LambdaWarmUpCosineScheduler2.schedule,
+            "def schedule", "W = self.warm_up_steps[cycle]", "# 热身占满整个周期时", "log_multiplier")
 
 # %% [markdown]
 # - ① 先找周期，再算周期内的第几步；超过周期长度就停在末尾。
@@ -107,13 +110,15 @@ show_source(LambdaWarmUpCosineScheduler2.schedule, "def schedule", "W = self.war
 # 两个子类只差一个函数：走了几成时，乘数是多少。
 
 # %%
-show_source(LambdaWarmUpCosineScheduler2.decay, "def decay")
+show_source(LambdaWarmUpCosineScheduler2.decay,
+            "def decay")
 
 # %% [markdown]
 # - ① 余弦：`progress` 从 0 到 1，乘数从 $f_{\max}$ 到 $f_{\min}$。
 
 # %%
-show_source(LambdaLinearScheduler.decay, "def decay")
+show_source(LambdaLinearScheduler.decay,
+            "def decay")
 
 # %% [markdown]
 # - ① 直线：同样的两端。
@@ -132,7 +137,8 @@ check("单个周期的余弦，与第 2 节的类处处相同", same, [0.0] * le
 # 热身走到 $n=W-1$，下一步 $n=W$ 本该到 $f_{\max}$，却跌到 $f_{\min}+(f_{\max}-f_{\min})\frac{L-W}{L}$。下面是专为说明写的最小版本。
 
 # %%
-show_source(linear_reference, "def linear_reference", "return f_min")
+show_source(linear_reference,
+            "def linear_reference", "return f_min")
 
 # %% [markdown]
 # - ① 热身段没有错，与我们的相同。
@@ -160,7 +166,8 @@ lr_panel()
 # ## 5　接到训练里：`scheduler_config`
 
 # %%
-show_source(make_scheduler, "def make_scheduler", "kinds =", "is_lambda =", "if is_lambda:", "if optimizer is None:", "return instantiate_from_config")
+show_source(make_scheduler,
+            "def make_scheduler", "kinds =", "is_lambda =", "if is_lambda:", "if optimizer is None:", "return instantiate_from_config")
 
 # %% [markdown]
 # - ① `optimizer` 为 None 时只做检查，构造函数用它来提前发现错误。
@@ -171,7 +178,8 @@ show_source(make_scheduler, "def make_scheduler", "kinds =", "is_lambda =", "if 
 # - ⑥ 训练开始时，用真正的优化器来造。
 
 # %%
-show_source(DDPM.configure_optimizers, "def configure_optimizers", "if self.scheduler_config is None:", "scheduler =", "return {")
+show_source(DDPM.configure_optimizers,
+            "def configure_optimizers", "if self.scheduler_config is None:", "scheduler =", "return {")
 
 # %% [markdown]
 # - ① Lightning 在训练开始时调用它，先要优化器（第 10 章）。

@@ -93,7 +93,8 @@ formula = 0.5 * (math.log(sigma2 / tilde) + tilde / sigma2 - 1) + gap**2 / (2 * 
 check("KL 的公式与数值积分一致", numeric, formula, atol=1e-9)
 
 # %%
-show_source(kl_constants, "def kl_constants", "tables = diffusion_tables", "constants = 0.5")
+show_source(kl_constants,
+            "def kl_constants", "tables = diffusion_tables", "constants = 0.5")
 
 # %% [markdown]
 # - ① 只由噪声表与 $v$ 决定的那部分。
@@ -209,14 +210,16 @@ check("v 与 x0 给出同样的下界", bounds["v"], bounds["x0"], atol=1e-10)
 # ## 5　`p_losses`：训练的损失
 
 # %%
-show_source(DDPM.get_loss, "def get_loss", "loss = F.l1_loss")
+show_source(DDPM.get_loss,
+            "def get_loss", "loss = F.l1_loss")
 
 # %% [markdown]
 # - ① 预测与目标须是同样形状的浮点张量。
 # - ② 名字在构造时核对过，这里只有两种。`mean=False` 时逐元素返回。
 
 # %%
-show_source(DDPM.p_losses, "def p_losses", "check_sample(\"x_start\"", "model_out = self.apply_model", "target = self.objective.target",
+show_source(DDPM.p_losses,
+            "def p_losses", "check_sample(\"x_start\"", "model_out = self.apply_model", "target = self.objective.target",
             "per_sample = self.get_loss", "# 变分下界讲的是", "logvar = self.logvar[t]", "loss_vlb =", "loss = self.l_simple_weight", "prefix =")
 
 # %% [markdown]
@@ -316,7 +319,8 @@ check("不学时它是缓冲区，也会存进检查点", "logvar" in shifted.st
 # 一张图要多少比特才能存下？每一维的负对数似然除以 $\ln 2$ 就是。下界的三部分逐个来。
 
 # %%
-show_source(prior_kl, "def prior_kl", "cumprod = float")
+show_source(prior_kl,
+            "def prior_kl", "cumprod = float")
 
 # %% [markdown]
 # - ① $L_T$：第 2 节的公式，令 $\sigma^2=1$、$\mu_\theta=0$，$\tilde\mu$ 与 $\tilde\beta$ 换成终点的均值与方差。
@@ -326,7 +330,8 @@ show_source(prior_kl, "def prior_kl", "cumprod = float")
 # $L_0$ 是离散的。像素只取有限个值（8 位图是 256 个），概率是高斯落在那一格里的面积；两端的格子开到无穷，总和才是 1。
 
 # %%
-show_source(discretized_gaussian_nll, "def discretized_gaussian_nll", "sigma, half", "# 右尾相减会丢光", "log_upper, log_lower")
+show_source(discretized_gaussian_nll,
+            "def discretized_gaussian_nll", "sigma, half", "# 右尾相减会丢光", "log_upper, log_lower")
 
 # %% [markdown]
 # - ① 像素是 $[-1,1]$ 上等距的 `levels` 个值；返回负对数概率。
@@ -343,7 +348,8 @@ far = discretized_gaussian_nll(torch.ones(1).double() * 0.5, torch.full((1,), -0
 check("离得很远也是有限的数", bool(far.isfinite()), True)
 
 # %%
-show_source(vlb_terms, "@torch.no_grad()", "check_choice(\"decoder\"", "constants = kl_constants", "with evaluating(model):",
+show_source(vlb_terms,
+            "@torch.no_grad()", "check_choice(\"decoder\"", "constants = kl_constants", "with evaluating(model):",
             "x_recon = model.predict_start", "if t == 0:", "else:", "terms.append")
 
 # %% [markdown]
@@ -357,7 +363,8 @@ show_source(vlb_terms, "@torch.no_grad()", "check_choice(\"decoder\"", "constant
 # - ⑧ 每张图一个数；最后接上 $L_T$。
 
 # %%
-show_source(bits_per_dim, "def bits_per_dim")
+show_source(bits_per_dim,
+            "def bits_per_dim")
 
 # %% [markdown]
 # - ① 全部加起来，从 nats 换成 bits。

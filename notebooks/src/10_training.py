@@ -63,13 +63,15 @@ check("优化器先开始，再回头算损失", called.index("optimizer_step") 
 # ## 2　从 batch 到损失
 
 # %%
-show_source(DDPM.get_input, "def get_input")
+show_source(DDPM.get_input,
+            "def get_input")
 
 # %% [markdown]
 # - ① 从字典里取出图像，分辨 CHW 与 HWC，核对形状和值域（第 1 章），再换成网络的精度。
 
 # %%
-show_source(DDPM.shared_step, "def shared_step", "cond = self.get_condition", "return self(x, cond=cond)")
+show_source(DDPM.shared_step,
+            "def shared_step", "cond = self.get_condition", "return self(x, cond=cond)")
 
 # %% [markdown]
 # - ① 训练与验证共用，所以叫 shared。
@@ -77,13 +79,15 @@ show_source(DDPM.shared_step, "def shared_step", "cond = self.get_condition", "r
 # - ③ 调用自己，也就是 `forward`。
 
 # %%
-show_source(DDPM.forward, "def forward")
+show_source(DDPM.forward,
+            "def forward")
 
 # %% [markdown]
 # - ① 抽一批 $t$，返回 `p_losses`（第 9 章）的结果。一般的 Lightning 教程说 `forward` 是推理，这里的 `forward` 就是训练损失；推理是 `sample`。
 
 # %%
-show_source(DDPM.draw_t, "def draw_t", "u = torch.rand", "if self.t_sampling ==", "return (u * self.num_timesteps)")
+show_source(DDPM.draw_t,
+            "def draw_t", "u = torch.rand", "if self.t_sampling ==", "return (u * self.num_timesteps)")
 
 # %% [markdown]
 # - ① 返回 $(B,)$ 的整数。
@@ -106,7 +110,8 @@ check("铺匀之后，一批的平均 t 稳定得多", errors["uniform"] / error
 # ## 3　`training_step`：随机数由批号决定
 
 # %%
-show_source(DDPM.training_step, "def training_step", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
+show_source(DDPM.training_step,
+            "def training_step", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
 
 # %% [markdown]
 # - ① 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由种子、用途、批号、进程号四样决定。
@@ -115,7 +120,8 @@ show_source(DDPM.training_step, "def training_step", "self.batches_seen += 1", "
 # - ④ 记录各项损失，把总损失交给 Lightning 去求梯度。
 
 # %%
-show_source(isolated_rng, "@contextlib.contextmanager", "device = torch.device", "with torch.random.fork_rng")
+show_source(isolated_rng,
+            "@contextlib.contextmanager", "device = torch.device", "with torch.random.fork_rng")
 
 # %% [markdown]
 # - ① dropout 不接受自己的随机数发生器，只能这样在一个范围里定住全局的。
@@ -163,7 +169,8 @@ check("除了我们弄坏的那一个，权重都没动", untouched.count(False)
 # ## 4　优化器
 
 # %%
-show_source(make_optimizer, "def make_optimizer", "plain = [", "groups = [", "# fp16 的梯度缩放", "return torch.optim.AdamW")
+show_source(make_optimizer,
+            "def make_optimizer", "plain = [", "groups = [", "# fp16 的梯度缩放", "return torch.optim.AdamW")
 
 # %% [markdown]
 # - ① 只取要求梯度的参数。
@@ -227,7 +234,8 @@ check("权重与 EMA 逐位相同", all(name == other and torch.equal(a, b) for 
 # 数据的次序由轮次与批号决定，所以也能接上。
 
 # %%
-show_source(DDPM.setup, "def setup")
+show_source(DDPM.setup,
+            "def setup")
 
 # %% [markdown]
 # - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/checkpoint.py`）。
@@ -251,7 +259,8 @@ check("走 3 步、停下、再走 2 步，与一口气走 5 步逐位相同", a
 # 若只想取权重、另起一段训练（例如微调），用第 1 章的 `ckpt_path` 参数，它调用下面这个方法。
 
 # %%
-show_source(Persistence.init_from_ckpt, "def init_from_ckpt", "check_ignore_keys(ignore_keys)", "if only_model:", "has_ema =", "# 可以缺的",
+show_source(Persistence.init_from_ckpt,
+            "def init_from_ckpt", "check_ignore_keys(ignore_keys)", "if only_model:", "has_ema =", "# 可以缺的",
             "states = matching_states", "try:", "if self.use_ema and not has_ema:")
 
 # %% [markdown]
@@ -270,13 +279,15 @@ show_source(Persistence.init_from_ckpt, "def init_from_ckpt", "check_ignore_keys
 # 验证要回答两个问题：比上次好了吗？EMA 比原权重好吗？两个问题都要求随机数相同。
 
 # %%
-show_source(DDPM.validation_step, "def validation_step")
+show_source(DDPM.validation_step,
+            "def validation_step")
 
 # %% [markdown]
 # - ① 验证与测试只差名字，都交给 `_evaluate`。
 
 # %%
-show_source(DDPM._evaluate, "def _evaluate", "with isolated_rng", "if self.use_ema:", "losses = {name.replace")
+show_source(DDPM._evaluate,
+            "def _evaluate", "with isolated_rng", "if self.use_ema:", "losses = {name.replace")
 
 # %% [markdown]
 # - ① 钥匙里没有训练的步数，所以每次验证用同样的 $t$ 与噪声，前后可比。
@@ -297,7 +308,8 @@ results = quiet_trainer(limit_val_batches=2).validate(DDPM(**toy_model_config())
 check("同一份随机数：还没训练，两条曲线相同", results["val/loss"], results["val/loss_ema"], atol=1e-7)
 
 # %%
-show_source(DDPM.configure_callbacks, "def configure_callbacks")
+show_source(DDPM.configure_callbacks,
+            "def configure_callbacks")
 
 # %% [markdown]
 # - ① 有验证集时，按 `monitor` 挑最好的检查点，另存最后一份。Lightning 默认的检查点回调不看任何指标。
@@ -316,14 +328,16 @@ check_raises("没有 EMA，却要看 EMA 的指标", lambda: DDPM(**toy_model_co
 # ## 8　训练途中看一眼：`log_images`
 
 # %%
-show_source(DDPM.log_images, "@torch.no_grad()", "return log_images")
+show_source(DDPM.log_images,
+            "@torch.no_grad()", "return log_images")
 
 # %% [markdown]
 # - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程，值都在 $[-1,1]$。
 # - ② 具体的事交给 `images.py` 里的函数。
 
 # %%
-show_source(log_images, "def log_images", "x = model.get_input", "with isolated_rng", "kwargs.setdefault", "columns =", "return {key")
+show_source(log_images,
+            "def log_images", "x = model.get_input", "with isolated_rng", "kwargs.setdefault", "columns =", "return {key")
 
 # %% [markdown]
 # - ① 先核对要哪些键；参考实现要的键不存在就 KeyError。
