@@ -24,7 +24,8 @@ def posterior_data(betas, v):
         "log_variance": (np.arange(len(betas)), tables["posterior_log_variance_clipped"]),
         "kl": (t, kl_constants(betas, v)[1:]),
     }
-    return data, f"v = {v:.2f}：t=1 处 β̃/β = {tilde[1] / betas[1]:.3f}，σ²/β = {sigma2[0] / betas[1]:.3f}"
+    empty = "；KL 的常数处处为 0，对数轴上没有线" if v == 0 else ""
+    return data, f"v = {v:.2f}：t=1 处 β̃/β = {tilde[1] / betas[1]:.3f}，σ²/β = {sigma2[0] / betas[1]:.3f}{empty}"
 
 
 def posterior_panel(betas):
@@ -56,9 +57,9 @@ def chain_data(v, std, T, schedule):
 
 def chain_panel():
     plot = Plot([
-        Axis("$t/T$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}$", ylim=(0.4, 1.9), legend="upper right",
+        Axis("$t/T$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}$", ylim=(0, 3), legend="upper right",
              curves={"v": "$v$", "zero": "$v=0$", "one": "$v=1$"}),
-        Axis("$v$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}\ (t=0)$", (-0.03, 1.03), (0.4, 1.9), dots=("here",),
+        Axis("$v$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}\ (t=0)$", (-0.03, 1.03), (0, 3), dots=("here",),
              curves={"here": "", "end": ""}),
     ], width=8.5)
     return Panel(

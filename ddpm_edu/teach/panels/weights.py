@@ -38,8 +38,9 @@ def weights_data(parameterization, v, schedule, l_simple, elbo):
         "true": (t, true), "reference": (t, wrong), "mixed": (t, l_simple + elbo * true),
         "popular": (t, popular_fix(betas)) if parameterization == "x0" else ([], []),
     }
+    zero = "，处处为 0，构造函数会拒绝" if l_simple == elbo == 0 else ""
     ratios = f"参考实现偏到真值的 {wrong[1] / true[1]:.3g} 倍（t=1）与 {wrong[-1] / true[-1]:.3g} 倍（t=999）"
-    return data, f"{parameterization}，v = {v:.2f}：{ratios}；混合权重 {l_simple:g} + {elbo:g}·w_t"
+    return data, f"{parameterization}，v = {v:.2f}：{ratios}；混合权重 {l_simple:g} + {elbo:g}·w_t{zero}"
 
 
 def weights_panel():
