@@ -167,8 +167,10 @@ for name, formula, expected in (
 parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float())
 
 # %% [markdown]
-# 面板：上排是 $x_0$、$\varepsilon$、$x_t$、$v$。左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。
-# 右下是放大的倍数，圆点是当前的 $t$。`eps` 的曲线在右端升到几十倍：噪声很大时，噪声猜错一点，原图就错很多。`v` 始终不超过 1。
+# 面板：上排是三种目标 $\varepsilon$、$x_0$、$v$ 与 $x_t$。中排是六个换算：前三张由各自的输出换成 $\hat x_0$，后三张换成 $\hat\varepsilon$。
+# “输出的误差”为 0 时，前三张都是原图，后三张都是噪声。给三种输出加上同一份误差，再拖动 $t$：$t$ 大时由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏，$t$ 小时由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏。
+#
+# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数，圆点是当前的 $t$。`eps` 的曲线在右端升到几十倍：噪声很大时，噪声猜错一点，原图就错很多。`v` 始终不超过 1。
 
 # %% [markdown]
 # 反过来，预测 `x0` 的麻烦在 $t$ 小的时候：由 $\hat x_0$ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}$。DDIM 采样正好要做这个换算。

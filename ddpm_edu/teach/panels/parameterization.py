@@ -1,9 +1,12 @@
-"""参数化面板：一张图、一个 t，三种目标各是什么样；两种坐标之间是一次旋转；误差怎样放大"""
+"""参数化面板：一张图、一个 t，三种目标各是什么样，怎样互相换算，输出的一点误差怎样放大"""
 import numpy as np
 import torch
 
-from ..panel import Panel, int_slider
+from ...objectives import OBJECTIVES, make_objective
+from ..panel import Panel, int_slider, slider
 from ..plot import Axis, Plot
+
+TARGETS = {"eps": r"\varepsilon", "x0": "x_0", "v": "v"}
 
 
 def amplification(alphas_cumprod):
@@ -15,8 +18,20 @@ def amplification(alphas_cumprod):
     }
 
 
-def parameterization_data(diffusion, x_start, noise, t):
-    """→ (四张图、旋转平面上的四个箭头、三条放大曲线, 一句话)；x_start, noise : (1, 1, H, W)"""
+def conversions(diffusion, x_start, noise, t, error):
+    """三种目标都错一份 error，各换算成 x̂0 与 ε̂：{"x0_from_eps": 图像, ...}，共六个"""
+    steps = torch.tensor([t])
+    x_t, images = diffusion.q_sample(x_start, steps, noise), {}
+    for name in OBJECTIVES:
+        objective = make_objective(name)
+        model_out = objective.target(diffusion, x_start, noise, steps) + error
+        images[f"x0_from_{name}"] = objective.to_x_start(diffusion, x_t, steps, model_out)[0, 0].numpy()
+        images[f"eps_from_{name}"] = objective.to_eps(diffusion, x_t, steps, model_out)[0, 0].numpy()
+    return images
+
+
+def parameterization_data(diffusion, x_start, noise, t, error=0.0):
+    """→ (四张图、六个换算、旋转平面上的两个箭头、三条放大曲线, 一句话)；x_start, noise : (1, 1, H, W)"""
     steps = torch.tensor([t])
     x_t, v = diffusion.q_sample(x_start, steps, noise), diffusion.get_v(x_start, noise, steps)
     cumprod = diffusion.exact_table("alphas_cumprod").numpy()
@@ -25,25 +40,29 @@ def parameterization_data(diffusion, x_start, noise, t):
     data = {
         "image_x0": x_start[0, 0].numpy(), "image_eps": noise[0, 0].numpy(),
         "image_x_t": x_t[0, 0].numpy(), "image_v": v[0, 0].numpy(),
+        **conversions(diffusion, x_start, noise, t, error * noise.flip(2, 3)),
         "arrow_x_t": ((0, cos), (0, sin)), "arrow_v": ((0, -sin), (0, cos)),
         "error_eps": (axis, errors["eps"]), "error_x0": (axis, errors["x0"]), "error_v": (axis, errors["v"]),
-        "here": ((t,) * 3, [errors[name][t] for name in ("eps", "x0", "v")]),
+        "here": ((t,) * 3, [errors[name][t] for name in TARGETS]),
     }
-    note = (f"t = {t}：转角 {np.degrees(np.arctan2(sin, cos)):.0f}°。输出错 1，x̂₀ 错多少："
-            f"eps {errors['eps'][t]:.3g}，x0 1，v {errors['v'][t]:.3g}")
+    note = (f"t = {t}：转角 {np.degrees(np.arctan2(sin, cos)):.0f}°。三种输出各错 {error:.2f}，x̂₀ 分别错："
+            + "，".join(f"{name} {error * errors[name][t]:.3g}" for name in TARGETS))
     return data, note
 
 
 def parameterization_panel(diffusion, x_start, noise):
     T = diffusion.num_timesteps
+    recovered = [(f"{kind}_from_{name}", rf"$\hat {TARGETS[kind]}\leftarrow\hat {letter}$")
+                 for kind in ("x0", "eps") for name, letter in TARGETS.items()]
     plot = Plot(
-        [Axis(image=f"image_{name}", title=title) for name, title in
-         (("x0", "$x_0$"), ("eps", r"$\varepsilon$"), ("x_t", "$x_t$"), ("v", "$v$"))],
+        [Axis(image=f"image_{name}", title=f"${letter}$") for name, letter in {**TARGETS, "x_t": "x_t"}.items()],
+        [Axis(image=name, title=title) for name, title in recovered],
         [Axis("$x_0$", r"$\varepsilon$", (-1.1, 1.1), (-0.1, 1.1), curves={"arrow_x_t": "$x_t$", "arrow_v": "$v$"},
               legend="lower right"),
          Axis("$t$", r"$\partial\hat x_0/\partial\hat y$", (0, T - 1), (1e-3, 1e3), yscale="log", dots=("here",),
               legend="upper left",
               curves={"error_eps": r"$\varepsilon$", "error_x0": "$x_0$", "error_v": "$v$", "here": ""})],
-        height=5.2,
+        height=6.6,
     )
-    return Panel(plot, lambda t: parameterization_data(diffusion, x_start, noise, t), t=int_slider(300, 0, T - 1, "步号 t"))
+    return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error),
+                 t=int_slider(300, 0, T - 1, "步号 t"), error=slider(0.0, 0.0, 0.5, 0.05, "输出的误差"))
