@@ -49,7 +49,8 @@ def test_respacing_keeps_the_marginals(T, data):
     betas = make_beta_schedule("cosine", T)
     kept = spaced_timesteps(T, data.draw(st.integers(1, T)))
     full, short = alphas_cumprod(betas)[0], alphas_cumprod(respaced_betas(betas, kept))[0]
-    np.testing.assert_allclose(short, full[kept], rtol=1e-9)
+    # β' 接近 1 时，1 - β' 的绝对误差至多半个 ulp(1)，几百步累积也不到 1e-13；相对误差则没有界
+    np.testing.assert_allclose(short, full[kept], rtol=1e-12, atol=1e-13)
     assert kept[-1] == T - 1 and (np.diff(kept) > 0).all()
 
 
