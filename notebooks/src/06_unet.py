@@ -40,9 +40,11 @@ def report(module, inputs, output):
     print(f"{str(tuple(inputs[0].shape[1:])):>12} → {str(tuple(output.shape[1:])):<11} {layers}")
 
 
-for stage in [*unet.input_blocks, unet.middle_block, *unet.output_blocks]:
-    stage.register_forward_hook(report)  # 每一段算完，报一下进出的形状
+stages = [*unet.input_blocks, unet.middle_block, *unet.output_blocks]
+hooks = [stage.register_forward_hook(report) for stage in stages]  # 每一段算完，报一下进出的形状
 out = unet(torch.zeros(1, 1, 8, 8), torch.tensor([500]))
+for hook in hooks:
+    hook.remove()
 check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 
 # %% [markdown]
