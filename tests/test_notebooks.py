@@ -17,7 +17,8 @@ BUILT = [(path, NOTEBOOKS / f"{path.stem}.ipynb") for path in sources()]
 @pytest.mark.parametrize(("source", "built"), BUILT, ids=[path.stem for path, _ in BUILT])
 def test_built_notebook_is_its_source_executed_in_order(source, built):
     fresh, stored = read_source(source), nbformat.read(built, as_version=4)
-    assert [(c.cell_type, c.source, c.id) for c in fresh.cells] == [(c.cell_type, c.source, c.id) for c in stored.cells], (
+    assert [(c.cell_type, c.source, c.id, c.metadata) for c in fresh.cells] == [
+        (c.cell_type, c.source, c.id, c.metadata) for c in stored.cells], (
         "源文件改过而 notebook 没有重建：运行 python course.py build")
     code = [c for c in stored.cells if c.cell_type == "code"]
     assert [c.execution_count for c in code] == list(range(1, len(code) + 1))

@@ -1,4 +1,5 @@
 """课程的文字与代码：每一行讲到、每个参数有卡片、符号与术语都在表里；检查本身也要能失败"""
+import dataclasses
 import inspect
 import re
 
@@ -107,6 +108,7 @@ def test_a_card_counts_only_with_a_demonstration(tmp_path, monkeypatch):
 
     assert covered('card("timesteps")\ncheck("步数", f(timesteps=3), 3)') == [(1, True)]
     assert covered('card("timesteps")') == [(1, False)]
+    assert covered('card("timesteps")\nDDPM(timesteps=3)') == [(1, False)]
     assert covered('card("timesteps")\ncheck("无关", 1, 1)') == [(1, False)]
     assert covered("") == []
 
@@ -123,6 +125,13 @@ def test_a_card_is_complete_and_points_at_lines_that_exist(name):
     assert len(view.places()) == len(view.card.used) >= 1
     # 表格里的竖线会把格子切断；行内代码里的竖线也一样
     assert all(row.count("|") == 3 for row in view.markdown().splitlines())
+
+
+def test_a_card_whose_code_has_changed_is_an_error(monkeypatch):
+    gone = dataclasses.replace(CARDS["timesteps"], used=(("schedules.make_beta_schedule", "这一行已经改掉"),))
+    monkeypatch.setitem(CARDS, "timesteps", gone)
+    with pytest.raises(ValueError, match="定位文字"):
+        CardView("timesteps").markdown()
 
 
 def test_the_coverage_table_says_100_percent_and_notices_a_gap(monkeypatch):

@@ -84,7 +84,8 @@ CARDS = {
         ((SCHEDULE, "math.sqrt(linear_start)"),),
         "太大，第一步就毁掉细节；`cosine` 不用它。"),
     "linear_end": Card(
-        2, "噪声表的终点；`linear` 与 `sqrt_linear` 的 $\\beta_{T-1}$ 就是它。", r"$\beta_{T-1}$", ((SCHEDULE, "check_float(\"linear_end\""),),
+        2, "噪声表的终点；`linear` 与 `sqrt_linear` 的 $\\beta_{T-1}$ 就是它，`sqrt` 的是它的平方根。", r"$\beta_{T-1}$",
+        ((SCHEDULE, "check_float(\"linear_end\""),),
         "太小，走到头还留着原图；须小于 1。`cosine` 不用它。"),
     "cosine_s": Card(
         2, "`cosine` 噪声表的偏移，使最初几步的 $\\beta$ 不至于太小。",
@@ -98,7 +99,7 @@ CARDS = {
         9, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
         r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\overline{(y-\hat y)^2}]$",
         ((LOSSES, "self.original_elbo_weight * loss_vlb"),),
-        "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。论文对 $\\sum_t L_t$ 用的 0.001，在这里要写 $0.001\\,T$。"),
+        "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。Improved DDPM 对 $\\sum_t L_t$ 用的 0.001，在这里要写 $0.001\\,T$。"),
     "v_posterior": Card(
         5, "采样方差在两个极端之间的位置，混合的是方差。", r"$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t$",
         (("gaussian.diffusion_tables", "\"posterior_variance\": (1 - v_posterior) * beta_tilde"),),
@@ -149,7 +150,7 @@ CARDS = {
     "t_sampling": Card(
         10, "一批里的 $t$ 怎样抽：`uniform` 各抽各的，`stratified` 一批之内铺匀。", r"$t \sim \mathcal U\{0,\dots,T-1\}$",
         (("ddpm.DDPM.draw_t", "if self.t_sampling == \"stratified\":"),),
-        "两种抽法的期望相同，铺匀之后损失的方差更小。"),
+        "两种抽法的期望相同，铺匀之后损失的方差更小；比较两条损失曲线的抖动时，抽法要相同。"),
     "cond_key": Card(
         6, "条件在 batch 字典里的键。", r"$c = \mathrm{batch}[k]$", ((INIT, "condition_keys(conditioning_key, cond_key)"),),
         "有几种条件时要给字典，写明哪一种在哪个键。"),

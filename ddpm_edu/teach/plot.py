@@ -79,10 +79,7 @@ class Plot:
         """当前这一帧，PNG 的字节"""
         canvas = self.figure.canvas
         if self._background is None:
-            # 图像即使标了 animated 也会画进背景，先藏起来
-            self._show(False)
             canvas.draw()
-            self._show(True)
             self._background = canvas.copy_from_bbox(self.figure.bbox)
         canvas.restore_region(self._background)
         for artist in sorted(self.artists.values(), key=lambda artist: artist.zorder):
@@ -90,10 +87,6 @@ class Plot:
         buffer = io.BytesIO()
         Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
-
-    def _show(self, visible):
-        for artist in self.artists.values():
-            artist.set_visible(visible)
 
     def still_png(self):
         """存进 notebook 的静态图：同一帧，压得更小"""

@@ -45,7 +45,7 @@ TERMS = (
     Term("检查点", "checkpoint", 1, "存下的权重与训练状态"),
     Term("半衰期", "half-life", 7, "占比减到一半的步数"),
     Term("梯度累积", "gradient accumulation", 7, "几批数据才更新一次权重", ("梯度累加", "梯度积累")),
-    Term("热身", "warm-up", 8, "训练开头用较小的学习率或衰减", ("预热",)),
+    Term("热身", "warm-up", 7, "训练开头用较小的学习率或衰减", ("预热",)),
     Term("调度器", "scheduler", 8, "只指学习率调度器", ("排程器",)),
     Term("重启", "restart", 8, "每个周期重新热身"),
     Term("变分下界", "variational lower bound", 9, "负对数似然的可算的上界", ("变分下限",)),
@@ -69,7 +69,7 @@ SYMBOLS = (
     Symbol(r"x_t", "x_t", "第 t 步的带噪图"),
     Symbol(r"\varepsilon", "noise", "标准高斯噪声"),
     Symbol(r"v", "v", r"速度 $\sqrt{\bar\alpha_t}\varepsilon-\sqrt{1-\bar\alpha_t}x_0$；第 5、9 章里也指 `v_posterior`"),
-    Symbol(r"y", "target", "网络的目标：ε、x₀ 或 v；推导里也作积分变量"),
+    Symbol(r"y", "target", "网络的目标：ε、x₀ 或 v；推导里也作积分变量，U-Net 一章里也作坐标"),
     Symbol(r"\hat x_0", "x_recon", "由网络输出换算的原图"),
     Symbol(r"\tilde\beta_t", "", "后验的方差"),
     Symbol(r"\tilde\mu_t", "", "后验的均值"),
@@ -80,19 +80,19 @@ SYMBOLS = (
     Symbol(r"w_t", "lvlb_weights", "变分下界里平方误差的权重"),
     Symbol(r"s_t", "logvar", "每个 t 的对数方差"),
     Symbol(r"q", "q_sample", "加噪过程的分布"),
-    Symbol(r"p_\theta", "p_sample", "去噪过程的分布"),
+    Symbol(r"p_\theta", "p_sample", "去噪过程的分布；单写的 $p$ 也作概率"),
     Symbol(r"\theta", "model", "网络的权重"),
     Symbol(r"s", "model_ema", "权重的影子；高斯数据的例子里是数据的标准差；`cosine` 里是偏移"),
     Symbol(r"d", "ema_decay", "衰减；推导里也作维数"),
-    Symbol(r"n", "num_updates", "更新的次数；学习率一章里是优化步"),
+    Symbol(r"n", "num_updates", "更新的次数；学习率一章里是优化步，seed 的卡片里是批号"),
     Symbol(r"\eta", "learning_rate", "学习率"),
     Symbol(r"f", "scheduler_config", "学习率的乘数；`cosine` 里是 ᾱ 的形状"),
     Symbol(r"\varphi_t", "", r"转角，$\cos\varphi_t=\sqrt{\bar\alpha_t}$"),
     Symbol(r"L", "", r"变分下界与它的各项 $L_T, L_t, L_0$；调度器里是总长"),
     Symbol(r"m", "", "高斯数据的均值"),
     Symbol(r"D", "", r"$\bar\alpha_t s^2+1-\bar\alpha_t$，高斯数据加噪之后的方差"),
-    Symbol(r"k", "", r"$\sqrt{\bar\alpha_t}\,s^2/D$；也作计数"),
-    Symbol(r"g", "", r"高斯数据上一步的增益 $c_1k+c_2$"),
+    Symbol(r"k", "", r"$\sqrt{\bar\alpha_t}\,s^2/D$；也作计数、间隔与字典的键"),
+    Symbol(r"g", "", r"高斯数据上一步的增益 $c_1k+c_2$；seed 的卡片里是随机数发生器"),
     Symbol(r"V", "", "采样链的方差"),
     Symbol(r"\mu", "", "采样链的均值"),
     Symbol(r"B", "", "一批的样本数"),
@@ -130,7 +130,8 @@ class Table:
 
 def term_table():
     """术语表，按先讲到的章排列"""
-    rows = [(t.chinese, t.english, f"{t.chapter:02d}", t.note, "、".join(t.avoid) or "—") for t in TERMS]
+    ordered = sorted(TERMS, key=lambda term: term.chapter)
+    rows = [(t.chinese, t.english, f"{t.chapter:02d}", t.note, "、".join(t.avoid) or "—") for t in ordered]
     return Table(("中文", "英文", "章", "意思", "不用的译法"), rows, f"{len(TERMS)} 个术语")
 
 

@@ -94,7 +94,7 @@ curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alp
 # 这里猜的是速度 $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$，它是图与噪声的一种组合；
 # 知道了 $v$，就能换回 $x_0$ 或 $\varepsilon$。为什么有三种猜法，第 4 章细讲。
 #
-# 损失就是猜测与真值之差的平方的平均。`DDPM` 是一个 `LightningModule`，训练循环交给 `Trainer`。
+# 损失就是猜测与真值之差的平方的平均。`DDPM` 是 PyTorch Lightning 的 `LightningModule`（带着训练方法的 `nn.Module`），训练循环交给它的 `Trainer`。
 
 # %%
 MAX_STEPS = 800  # 约 40 秒；改小可以先快速看一遍
@@ -121,7 +121,7 @@ class Watch(pl.Callback):
 watch = Watch()
 
 # %% [markdown]
-# 现在训练。进度条显示走了几步、当前的损失和剩余时间；想停就按工具栏的停止按钮，下面的单元照样能跑。
+# 现在训练。进度条显示走了几步、当前的损失和剩余时间；想停就按工具栏的停止按钮；这一格会显示 `SystemExit`，不要紧，从下一格接着运行。停得太早（不到一百步），后面“明显好于噪声”那句会报错，那是实话。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -158,7 +158,7 @@ print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　�
 # %% [markdown]
 # ## 4　采样：从噪声走回来
 #
-# 采样从纯噪声 $x_T\sim\mathcal N(0,I)$ 出发，反复做同一件事：猜出 $\hat x_0$，往它的方向退一小步。
+# 采样从纯噪声 $x_T\sim\mathcal N(0,I)$（$x_T$ 是论文的记号）出发，反复做同一件事：猜出 $\hat x_0$，往它的方向退一小步。
 #
 # - **祖先采样**（ancestral）：每退一步，再掺一点新噪声。这是 DDPM 论文的做法。
 # - **DDIM**：不掺新噪声，步子可以更大。起点定了，终点就定了。

@@ -50,7 +50,7 @@ show_source(DDPM.__init__,
 # - ⑫ 条件在 batch 里的键，以及训练时丢掉条件的概率。
 
 # %% [markdown]
-# 前 27 个参数的名字、次序和默认值与参考实现完全相同，所以原来的配置文件可以直接用。
+# 前 27 个参数的名字、次序和默认值与参考实现相同（只有 `ignore_keys` 的空列表换成了空元组），所以原来的配置文件可以直接用。
 # 每个参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错，卡片下面有一个演示。
 # 这是全部卡片的索引，“讲解”一列是章号。
 
@@ -185,7 +185,7 @@ show_source(DDPM.__init__,
 # - ③ 坐标通道的开关。参考实现收下它，却什么也不做。
 # - ④ AdamW 的学习率与两个动量系数。这里的 betas 与噪声表的 $\beta$ 只是同名。
 # - ⑤ 权重衰减与随机数种子。
-# - ⑥ 见过几批数据。训练的随机数由它决定，它随检查点保存，所以中断后能逐位接上。
+# - ⑥ 见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它随检查点保存，所以中断后能逐位接上。
 # - ⑦ $t$ 的抽法，以及丢条件的概率。
 
 # %% [markdown]
@@ -236,7 +236,7 @@ show_source(DDPM.__init__,
 # - ② `DiffusionWrapper` 按配方造出 U-Net，并决定条件怎样接进去。第 6 章。
 # - ③ 条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
 # - ④ 核对通道数、下采样倍数；噪声表不合用时提醒一句。
-# - ⑤ EMA 的影子以此刻的权重为初值。
+# - ⑤ 核对 `ema_decay`。EMA 另存一份平滑过的权重，叫影子，以此刻的权重为初值。
 # - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表，写成一个字符串会被逐字拆开，所以拒绝。
 # - ⑦ 到这里才取权重：噪声表、logvar、EMA 都已经在了，每个键都能核对。
 # - ⑧ 要求“只取网络”却没给文件，多半是忘了写路径，所以报错。
@@ -286,7 +286,7 @@ check_raises("前缀谁也对不上", lambda: DDPM(**toy_model_config(ckpt_path=
 
 # %%
 tables = [name for name, buffer in model.named_buffers() if buffer.shape == (model.num_timesteps,)]
-print(len(tables), "张表：", "、".join(tables))
+print(f"{len(tables)} 张表：{'、'.join(tables)}")
 check("每张表都有 T 项，都有限", all(model.get_buffer(name).isfinite().all() for name in tables), True)
 check("损失权重不存进检查点，它能重新算出", "lvlb_weights" in model.state_dict(), False)
 

@@ -200,14 +200,14 @@ cosine100 = GaussianDiffusion(timesteps=100, beta_schedule="cosine").exact_table
 check("cosine 按 t/T 设计，不怕 T 短", float(cosine100) < 1e-3, True)
 
 # %% [markdown]
-# 拖动下面的控件，亲手试一遍：把 `linear` 的 $T$ 拉到 100，看上方的提醒；再换成 `cosine`。
+# 拖动下面的控件，亲手试一遍：把 `linear` 的 $T$ 拉到 100，看图上方的提醒；再换成 `cosine`。
 
 # %%
 beta_panel()
 
 # %% [markdown]
 # 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。
-# 中间的曲线走到右端还没有贴近 0，就是 $T$ 太短，或者 `linear_end` 太小。控件上方写着这张表在别处的名字。
+# 中间的曲线走到右端还没有贴近 0，就是 $T$ 太短，或者 `linear_end` 太小。图的上方写着这张表在别处的名字。
 
 # %% [markdown]
 # ## 6　直接给一张表：`given_betas`

@@ -132,7 +132,7 @@ show_source(GaussianDiffusion.q_mean_variance,
 # - ① 返回三样，方差与 $x_0$ 无关，形状是 $(B, 1, \dots, 1)$。
 # - ② 步号与类型的检查，与 `q_sample` 一样。
 # - ③ 均值 $\sqrt{\bar\alpha_t}\,x_0$，只有它与 $x_0$ 有关。
-# - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方。参考实现在这里写 $1-\bar\alpha_t$，用的是 float32 的表，$t=0$ 时相对误差有万分之一。
+# - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方。参考实现在这里写 $1-\bar\alpha_t$，用的是 float32 的表，$t=0$ 时相对误差有万分之一。对数方差直接取表。
 
 # %%
 t0 = torch.tensor([0])

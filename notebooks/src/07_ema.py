@@ -70,7 +70,7 @@ show_source(LitEma.__init__,
             "def __init__", "# 放进张量会舍入", "self.register_buffer", "# 不求梯度的")
 
 # %% [markdown]
-# - ① 衰减默认 0.9999，默认用热身公式。
+# - ① 衰减默认 0.9999，默认用热身 (warm-up) 公式，见第 3 节。
 # - ② 衰减是 Python 的浮点数，不放进张量。
 # - ③ 更新的次数存进检查点；`_backups` 是后面 `store` 的栈。
 # - ④ 影子以此刻的权重为初值，精度至少 float32。

@@ -98,7 +98,7 @@ show_source(kl_constants,
 
 # %% [markdown]
 # - ① 只由噪声表与 $v$ 决定的那部分。
-# - ② $\tilde\beta$ 与混合后的 $\sigma^2$ 之比；$t=0$ 处用截断过的值。
+# - ② 混合后的 $\sigma^2$ 与 $\tilde\beta$ 之比；$t=0$ 处用截断过的值。
 # - ③ 上面公式的方括号；$t=0$ 是解码项，没有这个常数。
 
 # %%
@@ -114,7 +114,7 @@ check("越靠近 t=0 越大", bool((np.diff(constants[1:]) < 0).all()), True)
 #
 # $$w^{\varepsilon}_t = \frac{w^{x_0}_t}{\mathrm{SNR}_t} = \frac{\beta_t^2\,\bar\alpha_{t-1}}{2\sigma_t^2(1-\bar\alpha_t)^2}\cdot\frac{1-\bar\alpha_t}{\bar\alpha_t} = \frac{\beta_t^2}{2\sigma_t^2\alpha_t(1-\bar\alpha_t)},\qquad w^{v}_t = (1-\bar\alpha_t)\,w^{x_0}_t.$$
 #
-# $w^\varepsilon_t$ 最右边的式子就是论文的式 (12)。下面的前两行核对代码与公式，更硬的证据在本节末尾与第 4 节末尾。
+# $w^\varepsilon_t$ 最右边的式子就是论文的式 (12)。下面三行核对代码与公式，更硬的证据在本节末尾与第 4 节末尾。
 
 # %%
 def weights(parameterization, v=0.0):
@@ -122,7 +122,7 @@ def weights(parameterization, v=0.0):
 
 
 tables = diffusion_tables(betas)
-bar, c1 = tables["alphas_cumprod"], tables["posterior_mean_coef1"]
+bar = tables["alphas_cumprod"]
 ours = weights("eps", 1.0)
 check("v=1：w_eps 化简成 β/(2α(1-ᾱ))", ours / (betas / (2 * (1 - betas) * (1 - bar))), np.ones(1000), atol=1e-12)
 check("w_eps = w_x0 / SNR", weights("eps") / (weights("x0") * (1 - bar) / bar), np.ones(1000), atol=1e-12)
@@ -157,7 +157,7 @@ check("它的值", weights("x0")[1:].sum(), 4999.49963, atol=1e-4)
 
 # %% [markdown]
 # 第 0 步是解码项。那里 $c_1=1$、$c_2=0$，方差用 $\tilde\beta_1$ 代替 0，然后再混合；解码器是高斯密度时，公式与别处相同，不必特殊处理。
-# 参考实现则把第 1 步的权重抄到第 0 步，只有真值的 0.52。
+# 参考实现则把第 1 步的权重抄到第 0 步；以 `eps`、$v=0$ 为例，只有真值的 0.52。
 
 # %%
 variance0 = tables["posterior_variance"][1]
@@ -180,13 +180,15 @@ check("x0：t=999 处真值只有它的千分之 1.1", true[-1] / reference[-1],
 check("流行的修正：t=1 处真值是它的 2 倍", true[1] / popular[1], 2.05, atol=0.01)
 check("流行的修正：t=999 处大了 900 倍", popular[-1] / true[-1] > 900, True)
 check("v：全部为 1，t=500 处大了近 700 倍", 1 / weights("v")[500], 697, atol=1)
+spans = [int(math.log10(weights(name).max() / weights(name).min())) for name in ("x0", "v", "eps")]
+check("真实的权重：x0、v、eps 各跨九、五、两个数量级", spans, [9, 5, 2])
 
 # %%
 weights_panel()
 
 # %% [markdown]
 # 面板：左边是真实的权重（实线）、参考实现的（虚线）、流行的修正（点线，只在 `x0` 时有）；右边是总损失里的权重 $w_s + w_e w_t$。
-# `x0` 的权重横跨九个数量级，`v` 五个，`eps` 两个多，后段还略升。论文的简化损失是把 `eps` 的权重全换成 1。
+# `x0` 的权重横跨九个数量级，`v` 五个，`eps` 两个多，后段还回升了一倍多。论文的简化损失是把 `eps` 的权重全换成 1。
 # 把 `original_elbo_weight` 拉大，右图才显出 $w_t$ 的形状；$w_s$ 与 $w_e$ 就是第 5 节的两个权重参数。
 
 # %% [markdown]
@@ -265,7 +267,7 @@ mixed = DDPM(**toy_model_config(original_elbo_weight=2.0))
 check("加上 2 倍的 loss_vlb", mixed.p_losses(x_start, t, noise)[0], loss + 2.0 * by_hand, atol=1e-5)
 
 # %% [markdown]
-# 尺度要留心。我们对随机的 $t$ 求平均，论文对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
+# 尺度要留心。我们对随机的 $t$ 求平均，论文的下界对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
 # Improved DDPM 的 $L_{\text{simple}} + 0.001\,L_{\text{vlb}}$，在这里要写 `original_elbo_weight=0.001 * T`，也就是 $T=1000$ 时写 1。
 
 # %%
@@ -397,9 +399,10 @@ check("比均匀地猜省一比特左右", terms.sum(), 3.1, atol=0.3)
 check("终点那一项可以忽略", terms[-1] < 1e-4, True)
 check("t ≤ 30 的步（共 1000 步）花去六成", terms[:31].sum() / terms.sum(), 0.6, atol=0.04)
 check("t ≤ 30 时，噪声的标准差不到半级灰度", pretrained.sqrt_one_minus_alphas_cumprod[30] < 1 / 16, True)
-noisy = pretrained.q_sample(images, torch.full((16,), 10), torch.randn(images.shape, generator=torch.Generator().manual_seed(3)))
-rounded = (noisy * 8).round() / 8
-check("t=10：四舍五入到最近的一级，就猜对 97% 以上的像素", (rounded == images).double().mean() > 0.97, True)
+pixel_noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(3))
+for step, least in ((10, 0.97), (30, 0.6)):
+    rounded = (pretrained.q_sample(images, torch.full((16,), step), pixel_noise) * 8).round() / 8
+    check(f"t={step}：四舍五入到最近的一级，猜对 {least:.0%} 以上的像素", (rounded == images).double().mean() > least, True)
 
 # %%
 curve_figure(range(1, 1000), {"": terms[1:1000]}, "$t$", "bits/dim", "log", "log")
@@ -408,7 +411,6 @@ curve_figure(range(1, 1000), {"": terms[1:1000]}, "$t$", "bits/dim", "log", "log
 # 图：$t\ge1$ 的各项随 $t$ 的变化（双对数）。$L_0$ 几乎为 0，没有画：一格很宽，最后一步的方差又极小，落在哪一格早已定了。
 # 六成的比特花在 $t\le30$ 的步上。可是那里的噪声还不到半级灰度，四舍五入就能猜对多数像素，本不该花这么多：
 # 网络不知道像素只有 17 级，一点误差乘上极大的权重，就成了一大笔。简化损失不给这些步这么大的权重。
-#
 # %% [markdown]
 # ## 小结
 #
