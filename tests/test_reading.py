@@ -136,7 +136,10 @@ def test_a_card_whose_code_has_changed_is_an_error(monkeypatch):
 
 def test_the_coverage_table_says_100_percent_and_notices_a_gap(monkeypatch):
     table = coverage.coverage_table()
-    assert table.complete() and "35 / 35" in table._repr_mimebundle_()["text/markdown"]
+    shown = table._repr_mimebundle_()["text/markdown"]
+    assert table.complete() and "35 / 35" in shown
+    links = re.findall(r"\]\((\w+\.ipynb)\)", shown)
+    assert len(links) == 10 and all((PATHS[0].parents[1] / link).exists() for link in links)
     monkeypatch.setitem(coverage.EXPLAINED, 1, ("ddpm.DDPM.__init__", "ddpm.DDPM.configure_optimizers", "ddim.ddim_step"))
     assert not coverage.coverage_table().complete()
 

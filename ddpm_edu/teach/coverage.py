@@ -141,6 +141,13 @@ def card_coverage():
     return found
 
 
+def chapter_link(chapter):
+    """这一章的标题，链接到它的 notebook"""
+    path = next(path for path in sources() if path.stem.startswith(f"{chapter:02d}_"))
+    title = read_cells(path)[0].text.splitlines()[0].lstrip("# ")
+    return f"[{title}]({path.stem}.ipynb)"
+
+
 class CoverageTable:
     """逐章一行的覆盖表"""
 
@@ -159,7 +166,7 @@ class CoverageTable:
         for chapter, (total, missing) in self.lines.items():
             names = "、".join(f"`{name}`" for name in dict.fromkeys(self.names[chapter]))
             cards = "、".join(f"`{name}`" for name in self.cards[chapter]) or "—"
-            rows.append(f"| {chapter:02d} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |")
+            rows.append(f"| {chapter_link(chapter)} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |")
         total = sum(n for n, _ in self.lines.values())
         rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
                     f"| {len(self.shown)} / {len(parameters())} |")
