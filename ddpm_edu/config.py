@@ -3,6 +3,7 @@
 配置的写法沿用参考实现：{"target": "包.模块.类", "params": {...}}
 """
 import importlib
+import inspect
 from collections.abc import Mapping
 
 from .checks import fail
@@ -43,6 +44,10 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     params = {} if config.get("params") is None else config["params"]
     if not isinstance(params, Mapping):
         fail(f"{name}.params", "字典", params, error=TypeError)
+    known = inspect.signature(cls).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    if not takes_any and (unknown := sorted(set(params) - set(known))):
+        fail(f"{name}.params", f" {cls.__name__} 认得的参数", unknown, f"可用的有 {', '.join(known)}")
     try:
         return cls(*args, **params)
     except TypeError as error:

@@ -168,8 +168,10 @@ def test_bad_configs_are_explained(config):
 
 
 def test_wrong_params_name_the_class():
-    with pytest.raises(ValueError, match="params.*Linear"):
+    with pytest.raises(ValueError, match="params.*Linear.*in_feature.*可用的有 in_features, out_features"):
         instantiate_from_config({"target": "torch.nn.Linear", "params": {"in_feature": 1}})
+    with pytest.raises(ValueError, match="out_features"):
+        instantiate_from_config({"target": "torch.nn.Linear", "params": {"in_features": 1}})
 
 
 def test_count_params_is_an_integer_with_a_breakdown(capsys):

@@ -304,14 +304,16 @@ show_source(get_class,
 
 # %%
 show_source(instantiate_from_config,
-            "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "try:")
+            "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "known = inspect",
+            "try:")
 
 # %% [markdown]
 # - ① 名字同参考实现，可接受的种类是我们加的。
 # - ② 配方须是字典，须有 `target`。
 # - ③ 多出的键多半是缩进写错了，报错；再找到那个类。
 # - ④ `params` 可以不写，也可以写成空的。
-# - ⑤ 参数与类的签名不合，报错里有类名和全部参数。
+# - ⑤ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
+# - ⑥ 真正地造。缺了必填的参数，报错里有类名和给了的全部参数。
 
 # %%
 hostile = {"target": "os.system", "params": {"command": "echo 执行了"}}
