@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.loggers import TensorBoardLogger
 from tqdm.auto import tqdm
 
 from .checks import check_int
-from .images import save_grid, to_pil
+from .images import make_grid, save_grid, to_pil
 
 log = logging.getLogger("ddpm_edu")
 
@@ -46,9 +47,9 @@ class StepProgress(pl.callbacks.ProgressBar):
 
 
 class SampleGrid(pl.Callback):
-    """每隔若干优化步，用 EMA 权重生成一格样本存成 PNG；不影响训练的随机数
+    """每隔若干优化步，用 EMA 权重生成一格样本存成 PNG，有 TensorBoard 时也记一份；不影响训练的随机数
 
-    every_n_steps : ≥ 1，单位：优化步；训练结束时另存一张
+    every_n_steps : ≥ 1，单位：优化步；它的 1/2、1/4、1/8、1/16 处也各存一张，免得开头久等；训练结束时另存一张
     num_samples   : 每张几个样本；steps：采样步数
     dirpath       : 存到哪里，默认是 Trainer 的日志目录下的 samples/
     """
@@ -67,8 +68,12 @@ class SampleGrid(pl.Callback):
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         # 梯度累积时同一个 global_step 会来好几次，只画一次
-        if trainer.global_step % self.every_n_steps == 0 and trainer.global_step != self._last_step:
+        if self.is_due(trainer.global_step) and trainer.global_step != self._last_step:
             self._draw(trainer, pl_module, batch)
+
+    def is_due(self, step):
+        early = {self.every_n_steps // 2**k for k in range(1, 5)}
+        return step > 0 and (step % self.every_n_steps == 0 or step in early)
 
     def on_train_end(self, trainer, pl_module):
         if trainer.global_step != self._last_step and pl_module.conditioning_key is None:
@@ -86,6 +91,9 @@ class SampleGrid(pl.Callback):
             images = logged["samples"]
             to_pil(logged["denoise_row"]).save(self._folder_ready() / f"{name}-denoise.png")
         save_grid(images, self._folder_ready() / f"{name}.png", scale=self.scale)
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("samples", (make_grid(images) + 1) / 2, trainer.global_step)
 
     def _folder_ready(self):
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -53,6 +53,14 @@ def as_condition(cond, conditioning_key, batch_size):
     return ready
 
 
+def slice_condition(cond, part, device):
+    """取出条件的一段（slice）并搬到 device；没有条件时返回 None"""
+    def pick(value):
+        return [pick(v) for v in value] if isinstance(value, list) else value[part].to(device)
+
+    return {name: pick(value) for name, value in cond.items()} or None
+
+
 def null_condition(cond):
     """“无条件”：类别换成 -1，其余换成全 0"""
     return {

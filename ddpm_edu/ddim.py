@@ -2,7 +2,7 @@
 
 
 def ddim_sigma(a_t, a_prev, eta):
-    """σ = η·√[(1-ᾱ_s)/(1-ᾱ_t)]·√[1 - ᾱ_t/ᾱ_s]，s 是下一个要到的步
+    """σ = η·√[(1-ᾱ_i)/(1-ᾱ_t)]·√[1 - ᾱ_t/ᾱ_i]，i 是下一个要到的步
 
     eta=0 是确定的；eta=1 与 v_posterior=0 的祖先采样同分布
     来源 : Song 2021 式 (16)
@@ -11,9 +11,9 @@ def ddim_sigma(a_t, a_prev, eta):
 
 
 def ddim_step(x_recon, eps, a_t, a_prev, eta, noise):
-    """x_s = √ᾱ_s·x̂0 + √(1-ᾱ_s-σ²)·ε̂ + σ·noise（Song 2021 式 (12)）
+    """x_i = √ᾱ_i·x̂0 + √(1-ᾱ_i-σ²)·ε̂ + σ·noise（Song 2021 式 (12)）
 
-    a_t, a_prev : Python 浮点数，ᾱ_t 与 ᾱ_s
+    a_t, a_prev : Python 浮点数，ᾱ_t 与 ᾱ_i
     """
     sigma = ddim_sigma(a_t, a_prev, eta)
     return (

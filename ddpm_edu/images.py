@@ -42,6 +42,18 @@ def save_grid(images, path, nrow=8, scale=1):
     return path
 
 
+def save_gif(frames, path, nrow=8, scale=1, frame_ms=80):
+    """一串 (N, C, H, W) 存成循环播放的 GIF，末帧多停一秒；返回路径"""
+    if len(frames) < 2:
+        fail("frames", "至少两帧", len(frames))
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first, *rest = (to_pil(make_grid(frame, nrow, scale=scale)) for frame in frames)
+    durations = [check_int("frame_ms", frame_ms, 20)] * len(rest) + [frame_ms + 1000]
+    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
+    return path
+
+
 LOG_KEYS = ("inputs", "diffusion_row", "samples", "denoise_row")
 
 

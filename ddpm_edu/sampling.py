@@ -34,6 +34,11 @@ def progress_bar(steps, progress, title):
     return tqdm(steps, desc=title, disable=progress is False, delay=0 if progress else 2, leave=False)
 
 
+def default_steps(sampler, num_timesteps):
+    """没有给步数时走几步：ancestral 走满，ddim 至多 50 步"""
+    return num_timesteps if sampler == "ancestral" else min(50, num_timesteps)
+
+
 class Sampling:
     """DDPM 的采样方法；需要 GaussianDiffusion 的公式和 apply_model"""
 
@@ -95,7 +100,8 @@ class Sampling:
 
     def ddim_sample_loop(self, shape, return_intermediates=False, *, steps=None, eta=0.0, **kwargs):
         """从 x_T 用 DDIM 走 steps 步到 x_0；steps 默认 min(50, T)，其余同 p_sample_loop"""
-        timesteps = spaced_timesteps(self.num_timesteps, min(50, self.num_timesteps) if steps is None else steps)
+        steps = default_steps("ddim", self.num_timesteps) if steps is None else steps
+        timesteps = spaced_timesteps(self.num_timesteps, steps)
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
 
         def step(i, x, t, x_recon, noise):

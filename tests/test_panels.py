@@ -11,10 +11,11 @@ import torch
 from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.metrics import load_digits_classifier
 from ddpm_edu.teach import laboratory, panels
 from ddpm_edu.teach.figures import curves_figure, grid_figure
 from ddpm_edu.teach.panel import Panel, slider
-from ddpm_edu.teach.panels import beta, denoise, ema, forward, lr, parameterization, posterior, weights
+from ddpm_edu.teach.panels import beta, denoise, ema, forward, lr, parameterization, posterior, sampler, weights
 from ddpm_edu.teach.plot import Axis, Plot
 
 BETAS = make_beta_schedule("sqrt_linear", 1000)
@@ -35,6 +36,7 @@ def model():
 def every_panel(digits, model):
     images, noise = digits
     chain = GaussianDiffusion()
+    guided = sampler.guidance_grids(load_pretrained("digits_class"), scales=(0.0, 1.0, 3.0), per_class=1, steps=3)
     return {
         "beta": panels.beta_panel(), "forward": panels.forward_panel(chain, images, noise),
         "parameterization": panels.parameterization_panel(chain, images[:1], noise[:1]),
@@ -42,10 +44,13 @@ def every_panel(digits, model):
         "samples": panels.samples_panel(posterior.posterior_grids(model, steps=(2, 3), num_samples=8)),
         "denoise": panels.denoise_panel(denoise.record(model, num_samples=4, steps=6)), "ema": panels.ema_panel(),
         "lr": panels.lr_panel(), "weights": panels.weights_panel(), "logvar": panels.logvar_panel(),
+        "eta": panels.eta_panel(sampler.eta_grids(model, steps=(2, 3), num_samples=8)),
+        "guidance": panels.guidance_panel(guided, load_digits_classifier()),
+        "interpolation": panels.interpolation_panel(sampler.interpolation_frames(model, num_pairs=2, count=5, steps=3)),
     }
 
 
-NAMES = ["beta", "forward", "parameterization", "posterior", "chain", "samples", "denoise", "ema", "lr", "weights", "logvar"]
+NAMES = ["beta", "forward", "parameterization", "posterior", "chain", "samples", "denoise", "ema", "lr", "weights", "logvar", "eta", "guidance", "interpolation"]
 
 
 def positions(control, at_most=40):
@@ -245,6 +250,36 @@ def test_denoise_panel_walks_the_recorded_trajectory(model):
     data, note = denoise.denoise_data(trace, 6)
     assert data["change"][1][-1] == 0 and "走完了" in note
     assert denoise.denoise_data(trace, 2)[0]["here"][1][0] == pytest.approx(float((trace[2][2] - trace[-1][1]).pow(2).mean().sqrt()))
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_eta_panel_agrees_with_sampling_gaussian_data(eta):
+    betas = make_beta_schedule("cosine", 1000)
+    perfect = laboratory.gaussian_ddpm(betas, mean=0.0, std=0.5)
+    x = perfect.ddim_sample_loop((20_000, 1, 1, 1), steps=5, eta=eta, generator=torch.Generator().manual_seed(0), progress=False)
+    data, note = sampler.eta_data({(5, eta): np.zeros((1, 1)), (3, eta): np.zeros((1, 1))}, 0.5, eta, 5)
+    assert data["here"][1][0] == pytest.approx(float(x.var()) / 0.25, abs=0.02)
+    assert data["eta"][1][1] == data["here"][1][0] and f"{data['here'][1][0]:.2f} 倍" in note
+
+
+def test_guidance_panel_shows_the_share_of_right_classes():
+    samples = {scale: torch.zeros(20, 1, 8, 8) + scale for scale in (0.0, 1.0)}
+
+    def classifier(images):
+        # w=1 的样本全对，w=0 的全认成 0
+        right = torch.eye(10)[torch.arange(20) % 10]
+        return right if images.mean() > 0.5 else torch.eye(10)[torch.zeros(20, dtype=torch.long)]
+
+    panel = panels.guidance_panel(samples, classifier)
+    assert panel.compute(scale=1.0)[0]["right"] == ([0.0, 1.0], [0.1, 1.0])
+    assert "10%" in panel.compute(scale=0.0)[1] and "100%" in panel.compute(scale=1.0)[1]
+
+
+def test_turning_between_two_starts_keeps_them_standard_normal():
+    a, b = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(sampler.rotate(a, b, 0.0), a) and torch.allclose(sampler.rotate(a, b, 1.0), b, atol=1e-6)
+    for u in (0.25, 0.5, 0.8):
+        assert float(sampler.rotate(a, b, u).var()) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(("decay", "warm_up"), [(0.99, True), (0.999, False)])

@@ -1,4 +1,4 @@
-"""随包发布的模型：离线可用，由 python -m ddpm_edu.pretrained 重新生成"""
+"""随包发布的模型：离线可用，由 python -m ddpm_edu.pretrained NAME 重新生成；digits_class 按类别生成"""
 import hashlib
 import json
 from importlib.resources import files
@@ -6,7 +6,7 @@ from importlib.resources import files
 from ..checks import check_choice
 
 HERE = files("ddpm_edu") / "pretrained"
-NAMES = ("digits",)
+NAMES = ("digits", "digits_class")
 
 
 def pretrained_card(name="digits"):

@@ -1,5 +1,6 @@
-"""python -m ddpm_edu.pretrained：训练随包发布的分类器与数字模型，写到本目录"""
+"""python -m ddpm_edu.pretrained classifier|digits|digits_class：训练随包发布的网络，写到本目录"""
 import argparse
+import functools
 import hashlib
 import json
 import time
@@ -11,8 +12,9 @@ from safetensors.torch import save_file
 
 from ..data import DigitsDataModule
 from ..ddpm import DDPM
+from ..generate import generate
 from ..metrics import DigitsFrechet, train_digits_classifier
-from ..recipes import digits_model_config
+from ..recipes import conditional_digits_config, digits_model_config
 
 HERE = Path(__file__).parent
 
@@ -23,9 +25,7 @@ def build_classifier():
     print(f"分类器：留出 500 张上的准确率 {accuracy:.2%}")
 
 
-def build_digits(max_steps, seed):
-    # 比 quickstart 宽一些、练得久一些，所以学习率略低、EMA 更慢
-    config = digits_model_config(max_steps, width=32, learning_rate=3e-3, ema_decay=0.999)
+def build_model(name, config, max_steps, seed):
     pl.seed_everything(seed, verbose=False)
     model = DDPM(**config, seed=seed)
     trainer = pl.Trainer(max_steps=max_steps, max_epochs=-1, accelerator="cpu", logger=False, gradient_clip_val=1.0,
@@ -33,20 +33,20 @@ def build_digits(max_steps, seed):
     started = time.perf_counter()
     trainer.fit(model, DigitsDataModule(batch_size=64, seed=seed))
     seconds = time.perf_counter() - started
-    quality = measure(model)
+    quality = measure(model) if model.conditioning_key is None else measure_classes(model)
     model.model_ema.copy_to(model.model)
-    weights = {f"model.{name}": value.contiguous() for name, value in model.model.state_dict().items()}
-    save_file(weights, HERE / "digits.safetensors")
+    weights = {f"model.{key}": value.contiguous() for key, value in model.model.state_dict().items()}
+    save_file(weights, HERE / f"{name}.safetensors")
     # 学习率计划只属于训练，随包模型不带
     card = {
         "model": {**config, "scheduler_config": None},
-        "recipe": {"command": f"python -m ddpm_edu.pretrained --steps {max_steps} --seed {seed}", "batch_size": 64,
+        "recipe": {"command": f"python -m ddpm_edu.pretrained {name} --steps {max_steps} --seed {seed}", "batch_size": 64,
                    "max_steps": max_steps, "seed": seed, "train_seconds": round(seconds), "threads": torch.get_num_threads(),
                    "scheduler_config": config["scheduler_config"], "torch": torch.__version__.split("+")[0]},
         "quality": quality,
-        "sha256": hashlib.sha256((HERE / "digits.safetensors").read_bytes()).hexdigest(),
+        "sha256": hashlib.sha256((HERE / f"{name}.safetensors").read_bytes()).hexdigest(),
     }
-    (HERE / "digits.json").write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    (HERE / f"{name}.json").write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(quality, ensure_ascii=False, indent=2))
 
 
@@ -60,10 +60,34 @@ def measure(model):
             "real_vs_real_floor": round(score.floor(), 2), "noise_ceiling": round(score.ceiling(), 1)}
 
 
-if __name__ == "__main__":
+def measure_classes(model):
+    """各个引导强度下，1 000 张样本的 Fréchet 距离，以及分类器认为类别正确的比例"""
+    score, labels, quality = DigitsFrechet(), torch.arange(1000) % 10, {}
+    for scale in (1.0, 2.0, 4.0):
+        samples, _ = generate(model, 1000, batch_size=250, cond=labels, guidance_scale=scale, progress=False)
+        right = (score.classifier(samples.clamp(-1, 1)).argmax(1) == labels).double().mean()
+        quality[f"guidance_{scale:g}"] = {"frechet_ddim_50": round(score(samples), 2), "right_class": round(float(right), 4)}
+    return quality
+
+
+# 比 quickstart 宽一些、练得久一些，所以学习率略低、EMA 更慢
+RECIPES = {
+    "digits": functools.partial(digits_model_config, width=32, learning_rate=3e-3, ema_decay=0.999),
+    "digits_class": functools.partial(conditional_digits_config, ["label"], width=32, learning_rate=3e-3, ema_decay=0.999),
+}
+
+
+def main():
     parser = argparse.ArgumentParser("python -m ddpm_edu.pretrained")
+    parser.add_argument("name", choices=["classifier", *RECIPES])
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    build_classifier()
-    build_digits(options.steps, options.seed)
+    if options.name == "classifier":
+        build_classifier()
+    else:
+        build_model(options.name, RECIPES[options.name](max_steps=options.steps), options.steps, options.seed)
+
+
+if __name__ == "__main__":
+    main()

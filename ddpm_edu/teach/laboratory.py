@@ -3,8 +3,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..ddim import ddim_sigma
 from ..ddpm import DDPM
 from ..gaussian import diffusion_tables
+from ..schedules import spaced_timesteps
 
 
 class GaussianDenoiser(nn.Module):
@@ -72,3 +74,16 @@ def chain_variances(betas, std, v):
     for t in range(len(betas) - 1, -1, -1):
         variance[t] = gains[t] ** 2 * variance[t + 1] + noise[t]
     return variance / true
+
+
+def ddim_chain_variance(betas, std, steps, eta):
+    """N(0, s²) 的数据上，DDIM 走 steps 步之后，样本的方差与真值 s² 之比，闭式"""
+    cumprod = np.cumprod(1 - betas)[spaced_timesteps(len(betas), steps)]
+    variance = 1.0
+    for a_t, a_prev in zip(cumprod[::-1], np.append(1.0, cumprod[:-1])[::-1]):
+        D = a_t * std**2 + 1 - a_t
+        sigma = ddim_sigma(a_t, a_prev, eta)
+        # x̂0 与 ε̂ 都与 x_t 成正比，代入 DDIM 的一步
+        gain = a_prev**0.5 * a_t**0.5 * std**2 / D + max(1 - a_prev - sigma**2, 0.0) ** 0.5 * (1 - a_t) ** 0.5 / D
+        variance = gain**2 * variance + sigma**2
+    return variance / std**2

@@ -1,0 +1,93 @@
+"""采样的三块面板：DDIM 的 eta 与步数、引导的强度、两个起点之间。图事先算好，拖动时不必等"""
+import math
+
+import torch
+
+from ...generate import generate
+from ...images import make_grid
+from ...schedules import make_beta_schedule
+from ..laboratory import ddim_chain_variance
+from ..panel import Panel, choice, int_slider, slider
+from ..plot import Axis, Plot
+
+ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+STEPS = (2, 3, 5, 10, 20, 50)
+SCALES = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
+
+
+def eta_grids(model, steps=STEPS, num_samples=32):
+    """同一个起点下各个 (步数, eta) 的 DDIM 样本：{(步数, eta): (H, W) 图像}"""
+    return {
+        (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta, progress=False)[0], 8)[0].numpy()
+        for count in steps for eta in ETAS
+    }
+
+
+def eta_data(grids, std, eta, steps):
+    """→ ({grid: 样本, eta / zero / one: (步数, 高斯数据上样本的方差与真值之比), here}, 一句话)"""
+    betas = make_beta_schedule("cosine", 1000)
+    counts = sorted({count for count, _ in grids})
+    data = {
+        name: (counts, [ddim_chain_variance(betas, std, count, value) for count in counts])
+        for name, value in (("eta", eta), ("zero", 0.0), ("one", 1.0))
+    }
+    ratio = ddim_chain_variance(betas, std, steps, eta)
+    data |= {"grid": grids[steps, eta], "here": ((steps,), (ratio,))}
+    return data, f"走 {steps} 步，eta = {eta:.2f}：高斯数据上，样本的方差是真值的 {ratio:.2f} 倍"
+
+
+def eta_panel(grids, std=0.5):
+    counts = sorted({count for count, _ in grids})
+    plot = Plot([
+        Axis(image="grid"),
+        Axis("steps", r"$\mathrm{Var}\,/\,s^2$", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.6), "log", dots=("here",), legend="upper right",
+             curves={"here": "", "eta": r"$\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}),
+    ], width=9.0, ratios=(1.5, 1))
+    return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps), eta=slider(0.0, 0.0, 1.0, 0.25, "eta"),
+                 steps=choice(counts, counts[len(counts) // 2], "步数"))
+
+
+def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
+    """同一批起点下各个引导强度的样本，一列一个类别：{强度: (10 * per_class, 1, 8, 8)}"""
+    labels = torch.arange(10).repeat(per_class)
+    return {
+        scale: generate(model, len(labels), seed=2, cond=labels, guidance_scale=scale, steps=steps, progress=False)[0]
+        for scale in scales
+    }
+
+
+def guidance_panel(samples, classifier):
+    """samples 由 guidance_grids 算好；右图是分类器认为类别正确的比例"""
+    scales = sorted(samples)
+    labels = torch.arange(len(samples[scales[0]])) % 10
+    right = [float((classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean()) for scale in scales]
+
+    def compute(scale):
+        share = right[scales.index(scale)]
+        data = {"grid": make_grid(samples[scale], 10)[0].numpy(), "right": (scales, right), "here": ((scale,), (share,))}
+        return data, f"引导强度 w = {scale:g}：分类器认为类别正确的有 {share:.0%}"
+
+    plot = Plot([
+        Axis(image="grid"),
+        Axis("$w$", "right class", (-0.2, scales[-1] + 0.2), (0, 1.05), dots=("here",), curves={"here": "", "right": ""}),
+    ], width=9.0, ratios=(1.5, 1))
+    return Panel(plot, compute, scale=choice(scales, scales[1], "引导强度 w"))
+
+
+def rotate(a, b, u):
+    """从 a 转到 b，u 在 [0, 1]；a、b 是独立的标准高斯时，途中每一点也是标准高斯"""
+    return math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b
+
+
+def interpolation_frames(model, num_pairs=8, count=21, steps=20):
+    """num_pairs 对起点，各转 count 个位置再用 DDIM 采样：[(num_pairs, 1, 8, 8), ...]"""
+    a, b = torch.randn(2, num_pairs, model.channels, model.image_size, model.image_size, generator=torch.Generator().manual_seed(1))
+    starts = torch.cat([rotate(a, b, i / (count - 1)) for i in range(count)])
+    return model.sample(len(starts), sampler="ddim", steps=steps, x_T=starts, progress=False).chunk(count)
+
+
+def interpolation_panel(frames):
+    plot = Plot([Axis(image="grid")], width=6.0, height=1.4)
+    last = len(frames) - 1
+    return Panel(plot, lambda place: ({"grid": make_grid(frames[place], 8)[0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
+                 place=int_slider(0, 0, last, "转到哪里"))
