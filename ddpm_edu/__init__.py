@@ -21,7 +21,9 @@ _HOME = {
     "instantiate_from_config": "config",
     "DigitsDataModule": "data",
     "MNISTDataModule": "data",
+    "FashionMNISTDataModule": "data",
     "CIFAR10DataModule": "data",
+    "PhotoPatchesDataModule": "data",
     "load_pretrained": "pretrained",
 }
 __all__ = list(_HOME)

@@ -6,6 +6,8 @@ import torch
 
 from ddpm_edu import DDPM
 
+from .faulty_server import FaultyServer
+
 # 小网络用一个线程就够；与别的进程抢核时，多线程反而慢上百倍
 torch.set_num_threads(1)
 
@@ -37,3 +39,13 @@ def randomize(model, seed=0):
 @pytest.fixture
 def images():
     return torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+@pytest.fixture
+def server():
+    """本机的文件服务器，见 faulty_server.py"""
+    server = FaultyServer()
+    yield server
+    server.gate.set()
+    server.shutdown()
+    server.server_close()

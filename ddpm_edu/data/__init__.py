@@ -1,6 +1,7 @@
 """数据：每个 batch 都是 {"image": (B, C, H, W) 于 [-1, 1]，"label": (B,) int64}"""
 from .cifar10 import CIFAR10DataModule
 from .digits import DigitsDataModule
-from .mnist import MNISTDataModule
+from .mnist import FashionMNISTDataModule, MNISTDataModule
+from .photos import PhotoPatchesDataModule
 
-__all__ = ["CIFAR10DataModule", "DigitsDataModule", "MNISTDataModule"]
+__all__ = ["CIFAR10DataModule", "DigitsDataModule", "FashionMNISTDataModule", "MNISTDataModule", "PhotoPatchesDataModule"]

@@ -4,6 +4,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from ..checks import check_int, fail
+from .conditions import CONDITIONS, check_conditions
 
 
 class ImageDataset(Dataset):
@@ -12,10 +13,12 @@ class ImageDataset(Dataset):
     images : (N, C, H, W) 浮点 [-1, 1]，或 uint8 0..255（取出时换算成 k / 127.5 - 1）
     labels : (N,) int64
     flip   : 为真时数据集加倍，后一半是左右镜像——增广不用随机数，续训也就不会走样
+    conditions : conditions.CONDITIONS 里的名字，每个给 batch 添一个同名的键；num_classes：prompt 要用的类别数
     """
 
-    def __init__(self, images, labels, flip=False):
+    def __init__(self, images, labels, flip=False, conditions=(), num_classes=10):
         self.images, self.labels, self.flip = images, labels, flip
+        self.conditions, self.num_classes = check_conditions(conditions), num_classes
 
     def __len__(self):
         return len(self.images) * (1 + self.flip)
@@ -32,7 +35,9 @@ class ImageDataset(Dataset):
         x = self.images[real]
         x = x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x
         mirrored = (index >= len(self.images))[:, None, None, None]
-        return {"image": torch.where(mirrored, x.flip(-1), x), "label": self.labels[real]}
+        image, label = torch.where(mirrored, x.flip(-1), x), self.labels[real]
+        extra = {name: CONDITIONS[name](image, label, index, self.num_classes) for name in self.conditions}
+        return {"image": image, "label": label, **extra}
 
 
 def already_batched(batch):
@@ -69,18 +74,23 @@ class StreamLoader(DataLoader):
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """子类只需在 setup 里填好 self.splits = {"train": ImageDataset, "val": ..., "test": ...}
+    """子类写明 image_size、channels、num_classes，并在 setup 里用 make_dataset 填好 self.splits 的 train、val、test
 
     batch_size  : ≥ 1；num_workers：≥ 0；seed：打乱次序的种子
+    conditions  : batch 里另加的条件，取自 low_resolution / masked / prompt
     """
 
-    def __init__(self, batch_size=64, num_workers=0, seed=0):
+    def __init__(self, batch_size=64, num_workers=0, seed=0, conditions=()):
         super().__init__()
         self.batch_size = check_int("batch_size", batch_size, 1)
         self.num_workers = check_int("num_workers", num_workers, 0)
         self.seed = check_int("seed", seed, 0, 2**32 - 1)
+        self.conditions = check_conditions(conditions)
         self.splits = {}
         self._position, self._train_sampler = 0, None
+
+    def make_dataset(self, images, labels, flip=False):
+        return ImageDataset(images, labels, flip, self.conditions, self.num_classes)
 
     def _dataset(self, split):
         if split not in self.splits:

@@ -1,18 +1,16 @@
 """CIFAR-10：50 000 + 10 000 张 32×32 彩色图（Krizhevsky 2009）"""
 import pickle
 import tarfile
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ..checks import check_bool
-from .base import ImageDataModule, ImageDataset
-from .download import fetch
+from .remote import RemoteDataModule
+from .transfer import RemoteFile
 
-MIRRORS = ("https://dataset.bj.bcebos.com/cifar", "https://www.cs.toronto.edu/~kriz")
-ARCHIVE, MD5 = "cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a"
-BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
+TRAIN_BATCHES = tuple(f"data_batch_{i}" for i in range(1, 6))
+TEST_BATCHES = ("test_batch",)
 
 
 def read_batches(archive, names):
@@ -26,28 +24,20 @@ def read_batches(archive, names):
     return torch.from_numpy(np.concatenate(images)), torch.tensor(labels, dtype=torch.int64)
 
 
-class CIFAR10DataModule(ImageDataModule):
-    """CIFAR-10；训练集最后 5 000 张作验证集，训练时左右翻转
+class CIFAR10DataModule(RemoteDataModule):
+    """CIFAR-10；训练集最后 5 000 张作验证集
 
-    root   : 数据目录；压缩包已在 root/cifar10/ 里时不联网
-    mirror : 自己的镜像网址，最先尝试；flip：是否翻转
+    flip : 训练时是否左右翻转；其余参数见 RemoteDataModule
     """
 
-    image_size, channels, num_classes, val_size = 32, 3, 10, 5000
+    image_size, channels, num_classes, folder = 32, 3, 10, "cifar10"
+    substitute = "PhotoPatchesDataModule（彩色图块）或 DigitsDataModule"
+    mirrors = ("https://dataset.bj.bcebos.com/cifar", "https://www.cs.toronto.edu/~kriz")
+    files = (RemoteFile("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170498071),)
 
-    def __init__(self, root="data", batch_size=128, num_workers=0, seed=0, mirror=None, flip=True):
-        super().__init__(batch_size, num_workers, seed)
-        self.root, self.mirror, self.flip = root, mirror, check_bool("flip", flip)
+    def __init__(self, root="data", batch_size=128, num_workers=0, seed=0, mirror=None, flip=True, conditions=(), progress=True):
+        super().__init__(root, batch_size, num_workers, seed, mirror, conditions, progress)
+        self.flip = check_bool("flip", flip)
 
-    def prepare_data(self):
-        fetch(Path(self.root) / "cifar10", ARCHIVE, MD5, MIRRORS, self.mirror)
-
-    def setup(self, stage=None):
-        archive = fetch(Path(self.root) / "cifar10", ARCHIVE, MD5, MIRRORS, self.mirror)
-        images, labels = read_batches(archive, BATCHES["train"])
-        held = min(self.val_size, len(images) // 5)
-        self.splits = {
-            "train": ImageDataset(images[:-held], labels[:-held], flip=self.flip),
-            "val": ImageDataset(images[-held:], labels[-held:]),
-            "test": ImageDataset(*read_batches(archive, BATCHES["test"])),
-        }
+    def read(self, archive):
+        return read_batches(archive, TRAIN_BATCHES), read_batches(archive, TEST_BATCHES)

@@ -5,7 +5,7 @@
 import numpy as np
 import torch
 
-from .base import ImageDataModule, ImageDataset
+from .base import ImageDataModule
 
 SPLIT_SIZES = {"train": 1297, "val": 250, "test": 250}
 
@@ -32,4 +32,4 @@ class DigitsDataModule(ImageDataModule):
     image_size, channels, num_classes = 8, 1, 10
 
     def setup(self, stage=None):
-        self.splits = {name: ImageDataset(x, y) for name, (x, y) in load_digits_split().items()}
+        self.splits = {name: self.make_dataset(x, y) for name, (x, y) in load_digits_split().items()}

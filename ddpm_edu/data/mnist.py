@@ -1,4 +1,4 @@
-"""MNIST：60 000 + 10 000 张 28×28 灰度数字（LeCun 1998）"""
+"""MNIST 与 Fashion-MNIST：各 60 000 + 10 000 张 28×28 灰度图，十类，文件格式相同"""
 import gzip
 from pathlib import Path
 
@@ -6,27 +6,15 @@ import numpy as np
 import torch
 
 from ..checks import fail
-from .base import ImageDataModule, ImageDataset
-from .download import fetch
-
-MIRRORS = (
-    "https://dataset.bj.bcebos.com/mnist",
-    "https://ossci-datasets.s3.amazonaws.com/mnist",
-    "https://storage.googleapis.com/cvdf-datasets/mnist",
-)
-FILES = {
-    "train": (("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-              ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432")),
-    "test": (("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
-             ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c")),
-}
+from .remote import RemoteDataModule
+from .transfer import RemoteFile
 
 
 def read_idx(path):
     """读 gzip 压缩的 IDX 文件；头部与长度对不上时 ValueError"""
     data = gzip.decompress(Path(path).read_bytes())
     ndim = data[3] if len(data) >= 4 and data[:3] == b"\x00\x00\x08" else None
-    if ndim not in (1, 3):
+    if ndim not in (1, 3) or len(data) < 4 + 4 * ndim:
         fail(str(path), "uint8 的 IDX 文件", data[:4], "文件头不对，请重新下载")
     shape = np.frombuffer(data, ">i4", ndim, 4)
     pixels = np.frombuffer(data, np.uint8, offset=4 + 4 * ndim)
@@ -35,33 +23,38 @@ def read_idx(path):
     return torch.from_numpy(pixels.reshape(shape).copy())
 
 
-class MNISTDataModule(ImageDataModule):
-    """MNIST；训练集最后 5 000 张作验证集，不做增广
+class MNISTDataModule(RemoteDataModule):
+    """MNIST 手写数字（LeCun 1998）；训练集最后 5 000 张作验证集，不做增广；参数见 RemoteDataModule"""
 
-    root   : 数据目录；四个文件已在 root/mnist/ 里时不联网
-    mirror : 自己的镜像网址，最先尝试
-    """
+    image_size, channels, num_classes, folder = 28, 1, 10, "mnist"
+    mirrors = (
+        "https://dataset.bj.bcebos.com/mnist",
+        "https://ossci-datasets.s3.amazonaws.com/mnist",
+        "https://storage.googleapis.com/cvdf-datasets/mnist",
+    )
+    files = (
+        RemoteFile("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9912422),
+        RemoteFile("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28881),
+        RemoteFile("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1648877),
+        RemoteFile("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4542),
+    )
 
-    image_size, channels, num_classes, val_size = 28, 1, 10, 5000
+    def read(self, *paths):
+        train_images, train_labels, test_images, test_labels = (read_idx(path) for path in paths)
+        return (train_images[:, None], train_labels.long()), (test_images[:, None], test_labels.long())
 
-    def __init__(self, root="data", batch_size=128, num_workers=0, seed=0, mirror=None):
-        super().__init__(batch_size, num_workers, seed)
-        self.root, self.mirror = root, mirror
 
-    def _fetch(self, split):
-        return [fetch(Path(self.root) / "mnist", name, md5, MIRRORS, self.mirror) for name, md5 in FILES[split]]
+class FashionMNISTDataModule(MNISTDataModule):
+    """Fashion-MNIST 衣物（Xiao 2017）；类别依次是 T 恤、裤子、套衫、连衣裙、外套、凉鞋、衬衫、运动鞋、包、短靴"""
 
-    def prepare_data(self):
-        for split in FILES:
-            self._fetch(split)
-
-    def setup(self, stage=None):
-        raw = {split: [read_idx(path) for path in self._fetch(split)] for split in FILES}
-        data = {split: (images[:, None], labels.long()) for split, (images, labels) in raw.items()}
-        images, labels = data["train"]
-        held = min(self.val_size, len(images) // 5)
-        self.splits = {
-            "train": ImageDataset(images[:-held], labels[:-held]),
-            "val": ImageDataset(images[-held:], labels[-held:]),
-            "test": ImageDataset(*data["test"]),
-        }
+    folder = "fashion_mnist"
+    mirrors = (
+        "https://dataset.bj.bcebos.com/fashion_mnist",
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+    )
+    files = (
+        RemoteFile("train-images-idx3-ubyte.gz", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26421880),
+        RemoteFile("train-labels-idx1-ubyte.gz", "25c81989df183df01b3e8a0aad5dffbe", 29515),
+        RemoteFile("t10k-images-idx3-ubyte.gz", "bef4ecab320f06d8554ea6380940ec79", 4422102),
+        RemoteFile("t10k-labels-idx1-ubyte.gz", "bb300cfdad3c16e7a12a480ee83cd310", 5148),
+    )

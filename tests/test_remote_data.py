@@ -1,0 +1,203 @@
+"""MNIST、Fashion-MNIST、CIFAR-10：从下载到 batch 走真正的代码，文件换成小的，连同摘要表"""
+import gzip
+import hashlib
+import io
+import pickle
+import struct
+import tarfile
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_edu import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
+from ddpm_edu.data.cifar10 import TEST_BATCHES, TRAIN_BATCHES
+from ddpm_edu.data.download import MIRROR_VARIABLE, DataUnavailableError
+from ddpm_edu.data.mnist import read_idx
+from ddpm_edu.data.transfer import RemoteFile
+
+ALL = [MNISTDataModule, FashionMNISTDataModule, CIFAR10DataModule]
+TRAIN, TEST = 50, 20
+
+
+def idx(array):
+    return gzip.compress(b"\x00\x00\x08" + bytes([array.ndim]) + struct.pack(f">{array.ndim}i", *array.shape) + array.tobytes())
+
+
+def small_idx_files(seed):
+    rng = np.random.RandomState(seed)
+    return [idx(array.astype(np.uint8)) for n in (TRAIN, TEST) for array in (rng.randint(0, 256, (n, 28, 28)), rng.randint(0, 10, n))]
+
+
+def small_cifar(extra=(), label=0):
+    """五批各 10 张、测试 20 张；extra：(成员名, 内容) 先放进压缩包"""
+    pixels = np.resize(np.arange(256, dtype=np.uint8), (20, 3072))
+    members = list(extra)
+    for names, count in ((TRAIN_BATCHES, TRAIN // 5), (TEST_BATCHES, TEST)):
+        batch = {b"data": pixels[:count], b"labels": [label] * count}
+        members += [(f"cifar-10-batches-py/{name}", pickle.dumps(batch)) for name in names]
+    return tar_gz(members)
+
+
+def tar_gz(members):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def serve(server, monkeypatch):
+    """serve(cls, contents, fault="ok")：把这些内容放上服务器，摘要表与镜像表也换成它们的"""
+    monkeypatch.delenv(MIRROR_VARIABLE, raising=False)
+
+    def put(cls, contents, *faults):
+        names = [file.name for file in cls.files]
+        files = [RemoteFile(n, hashlib.md5(c).hexdigest(), len(c)) for n, c in zip(names, contents, strict=True)]
+        server.files.update({f"{cls.folder}/{n}": c for n, c in zip(names, contents)})
+        monkeypatch.setattr(cls, "files", tuple(files))
+        monkeypatch.setattr(cls, "mirrors", tuple(f"{server.url(fault)}/{cls.folder}" for fault in faults or ("ok",)))
+
+    return put
+
+
+def small_files(cls):
+    return [small_cifar()] if cls is CIFAR10DataModule else small_idx_files(cls is FashionMNISTDataModule)
+
+
+def everything(split):
+    return split.__getitems__(range(len(split)))
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_downloads_from_the_second_mirror_and_then_needs_no_network(serve, server, tmp_path, cls, monkeypatch):
+    serve(cls, small_files(cls), "404", "ok")
+    data = cls(tmp_path, batch_size=4, progress=False)
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (4, cls.channels, cls.image_size, cls.image_size) and batch["label"].dtype == torch.int64
+    assert -1 <= batch["image"].min() and batch["image"].max() <= 1
+    requests = len(server.seen)
+    cls(tmp_path).setup()
+    assert len(server.seen) == requests == 2 * len(cls.files)
+
+
+@pytest.mark.parametrize("cls, flips", [(MNISTDataModule, False), (FashionMNISTDataModule, False), (CIFAR10DataModule, True)])
+def test_only_colour_training_images_are_flipped(serve, tmp_path, cls, flips):
+    serve(cls, small_files(cls))
+    data = cls(tmp_path, progress=False)
+    data.setup()
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 40 * (1 + flips), "val": 10, "test": TEST}
+    images = everything(data.splits["train"])["image"]
+    assert images[:40].isfinite().all() and (not flips or torch.equal(images[40:], images[:40].flip(-1)))
+
+
+def test_cifar_without_flip_keeps_every_image_once(serve, tmp_path):
+    serve(CIFAR10DataModule, [small_cifar()])
+    data = CIFAR10DataModule(tmp_path, flip=False, progress=False)
+    data.setup()
+    assert len(data.splits["train"]) == 40
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_held_out_part_is_the_end_of_the_training_set(serve, tmp_path, cls, monkeypatch):
+    monkeypatch.setattr(cls, "val_size", 7)
+    serve(cls, small_files(cls))
+    data = cls(tmp_path, progress=False)
+    data.setup()
+    (images, labels), (test_images, _) = data.read(*data.paths())
+    assert torch.equal(data.splits["val"].images, images[43:]) and torch.equal(data.splits["train"].labels, labels[:43])
+    assert torch.equal(data.splits["test"].images, test_images) and len(test_images) == TEST
+
+
+def test_cifar_pixels_are_exactly_the_256_levels_in_channel_order(serve, tmp_path):
+    serve(CIFAR10DataModule, [small_cifar()])
+    data = CIFAR10DataModule(tmp_path, progress=False)
+    data.setup()
+    images = everything(data.splits["test"])["image"]
+    levels = torch.arange(256) / 127.5 - 1
+    assert torch.equal(images.unique(), levels) and levels[0] == -1 and levels[255] == 1
+    # 文件里是先红后绿再蓝，每色逐行
+    assert torch.equal(images[0].flatten(), levels.repeat(12))
+
+
+def test_mnist_and_fashion_files_share_names_but_not_folders(serve, server, tmp_path, monkeypatch):
+    for cls in (MNISTDataModule, FashionMNISTDataModule):
+        serve(cls, small_files(cls))
+        monkeypatch.setattr(cls, "mirrors", ())
+    monkeypatch.setenv(MIRROR_VARIABLE, server.url("ok"))
+    digits, clothes = MNISTDataModule(tmp_path, progress=False), FashionMNISTDataModule(tmp_path, progress=False)
+    digits.setup(), clothes.setup()
+    assert not torch.equal(digits.splits["test"].images, clothes.splits["test"].images)
+    assert len(server.seen) == 8
+
+
+class Canary:
+    """被反序列化就建一个目录"""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        import os
+
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_a_tampered_cifar_pickle_is_never_opened(serve, server, tmp_path, by_hand):
+    sung = tmp_path / "sung"
+    tampered = tar_gz([(f"cifar-10-batches-py/{name}", pickle.dumps(Canary(sung))) for name in TRAIN_BATCHES])
+    good = small_cifar()
+    serve(CIFAR10DataModule, [good])
+    # 长度补齐，只剩摘要能分辨；gzip 后面补的零不碍事
+    tampered = tampered.ljust(len(good), b"\0")
+    server.files["cifar10/cifar-10-python.tar.gz"] = tampered
+    target = tmp_path / "root" / "cifar10" / "cifar-10-python.tar.gz"
+    if by_hand:
+        target.parent.mkdir(parents=True)
+        target.write_bytes(tampered)
+    with pytest.raises(DataUnavailableError, match="MD5 不对.*(?s:.*)PhotoPatchesDataModule.*DigitsDataModule"):
+        CIFAR10DataModule(tmp_path / "root", progress=False).setup()
+    assert not sung.exists() and target.exists() == by_hand
+    # 金丝雀是活的：真打开就会叫
+    with tarfile.open(fileobj=io.BytesIO(tampered)) as tar:
+        pickle.load(tar.extractfile("cifar-10-batches-py/data_batch_1"))
+    assert sung.exists()
+
+
+def test_members_that_point_outside_the_archive_write_nothing(serve, tmp_path):
+    outside = tmp_path / "absolute"
+    serve(CIFAR10DataModule, [small_cifar([("../escape", b"x"), ("../../escape", b"x"), (str(outside), b"x")])])
+    data = CIFAR10DataModule(tmp_path / "root" / "deep", progress=False)
+    data.setup()
+    written = {p.name for p in tmp_path.rglob("*") if p.is_file()}
+    assert written <= {"cifar-10-python.tar.gz", "cifar-10-python.tar.gz.lock"} and len(data.splits["test"]) == TEST
+
+
+def test_a_broken_idx_file_is_explained(serve, tmp_path):
+    for content in (b"", b"\x00\x00\x08\x03\x00", b"\x00\x00\x0d\x03", b"\x00\x00\x08\x03" + struct.pack(">3i", 2, 28, 28) + b"\x00"):
+        (tmp_path / "x.gz").write_bytes(gzip.compress(content))
+        with pytest.raises(ValueError, match="IDX"):
+            read_idx(tmp_path / "x.gz")
+    files = small_idx_files(0)
+    serve(MNISTDataModule, [gzip.compress(b"\x00\x00\x09\x01"), *files[1:]])
+    with pytest.raises(ValueError, match="train-images-idx3-ubyte.gz.*IDX"):
+        MNISTDataModule(tmp_path / "root", progress=False).setup()
+
+
+@pytest.mark.parametrize("cls", ALL)
+def test_the_shipped_tables_are_well_formed(cls):
+    assert all(len(bytes.fromhex(file.md5)) == 16 and file.size > 4000 for file in cls.files)
+    assert "bcebos" in cls.mirrors[0] and len(cls.mirrors) >= 2
+
+
+@pytest.mark.parametrize("cls", ALL)
+@pytest.mark.parametrize("name, value", [("root", None), ("mirror", "ftp://x"), ("mirror", 5), ("progress", 1), ("conditions", "masked")])
+def test_bad_arguments_are_named_before_anything_is_written(tmp_path, monkeypatch, cls, name, value):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, TypeError), match=name):
+        cls(**{name: value})
+    assert not list(tmp_path.iterdir())
