@@ -11,7 +11,7 @@ def ddim_sigma(a_t, a_prev, eta):
 
 
 def ddim_step(x_recon, eps, a_t, a_prev, eta, noise):
-    """x_i = √ᾱ_i·x̂0 + √(1-ᾱ_i-σ²)·ε̂ + σ·noise（Song 2021 式 (12)）
+    """x_i = √ᾱ_i·x0_hat + √(1-ᾱ_i-σ²)·ε_hat + σ·noise（Song 2021 式 (12)）
 
     a_t, a_prev : Python 浮点数，ᾱ_t 与 ᾱ_i
     """

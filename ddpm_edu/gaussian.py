@@ -24,7 +24,7 @@ def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
     """
     cumprod, cumprod_prev = alphas_cumprod(betas)
     beta_tilde = betas * (1 - cumprod_prev) / (1 - cumprod)
-    # 第 0 步 β̃ 为 0，取对数得 -inf；按论文用第 1 步的值代替，T=1 时只能用 β_0
+    # 第 0 步 β_tilde 为 0，取对数得 -inf；按论文用第 1 步的值代替，T=1 时只能用 β_0
     beta_tilde_clipped = beta_tilde.copy()
     beta_tilde_clipped[0] = beta_tilde[1] if len(betas) > 1 else betas[0]
     variance_clipped = (1 - v_posterior) * beta_tilde_clipped + v_posterior * betas
@@ -49,7 +49,7 @@ def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
 
 
 def kl_constants(betas, v_posterior=0.0):
-    """KL_t 里与网络无关的部分 ½[ln(σ²/β̃) + β̃/σ² - 1]；第 0 步没有这一项，记 0
+    """KL_t 里与网络无关的部分 ½[ln(σ²/β_tilde) + β_tilde/σ² - 1]；第 0 步没有这一项，记 0
 
     返回 : (T,) float64 数组，单位 nats/dim；v_posterior=0 时处处为 0
     """
@@ -70,7 +70,7 @@ class GaussianDiffusion(nn.Module):
     """一条高斯扩散链的全部闭式公式；DDPM 在它之上加网络与训练
 
     timesteps        : T ≥ 1
-    v_posterior      : [0, 1]，采样方差 σ² = (1-v)·β̃ + v·β
+    v_posterior      : [0, 1]，采样方差 σ² = (1-v)·β_tilde + v·β
     parameterization : eps / x0 / v，决定 lvlb_weights
     其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
     """
@@ -78,7 +78,7 @@ class GaussianDiffusion(nn.Module):
     def __init__(self, timesteps=1000, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2, cosine_s=8e-3,
                  given_betas=None, v_posterior=0.0, parameterization="eps"):
         super().__init__()
-        self.v_posterior = check_float("v_posterior", v_posterior, 0, 1, advice="它混合的是方差：0 为 β̃，1 为 β")
+        self.v_posterior = check_float("v_posterior", v_posterior, 0, 1, advice="它混合的是方差：0 为 β_tilde，1 为 β")
         self.parameterization = parameterization
         self.objective = make_objective(parameterization)
         self.register_schedule(given_betas, beta_schedule, timesteps, linear_start, linear_end, cosine_s)
@@ -255,7 +255,7 @@ class GaussianDiffusion(nn.Module):
         """后验 q(x_{t-1} | x_t, x_0)
 
         返回 : (mean, variance, log_variance_clipped)；方差已按 v_posterior 混合，
-               第 0 步的对数方差用 β̃_1 代替 β̃_0 = 0
+               第 0 步的对数方差用 β_tilde_1 代替 β_tilde_0 = 0
         来源 : Ho 2020 式 (6)(7)
         """
         self.check_t(t, x_t)

@@ -61,7 +61,7 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, gene
             x_t = model.q_sample(x_start, steps, randn(x_start.shape, x_start.dtype, x_start.device, generator))
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond).double()
             if t == 0:
-                # 第 0 步的后验均值就是 x̂0（c1=1, c2=0）
+                # 第 0 步的后验均值就是 x0_hat（c1=1, c2=0）
                 term = nll(x_start.double(), x_recon, float(log_variance[0]), levels)
             else:
                 weight = float(coef1[t] ** 2 / (2 * log_variance[t].exp()))

@@ -19,7 +19,7 @@ class EpsObjective:
         return model_out
 
     def weight_over_x0(self, alphas_cumprod):
-        # (x0 - x̂0)² = (ε - ε̂)² · (1-ᾱ)/ᾱ，即除以信噪比
+        # (x0 - x0_hat)² = (ε - ε_hat)² · (1-ᾱ)/ᾱ，即除以信噪比
         return (1 - alphas_cumprod) / alphas_cumprod
 
 
@@ -52,7 +52,7 @@ class VObjective:
         return diffusion.predict_eps_from_z_and_v(x_t, t, model_out)
 
     def weight_over_x0(self, alphas_cumprod):
-        # x0 - x̂0 = -√(1-ᾱ) (v - v̂)
+        # x0 - x0_hat = -√(1-ᾱ) (v - v_hat)
         return 1 - alphas_cumprod
 
 

@@ -43,7 +43,7 @@ class Sampling:
     """DDPM 的采样方法；需要 GaussianDiffusion 的公式和 apply_model"""
 
     def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):
-        """网络输出换成 x̂0；clip_denoised 为真时截到 [-1, 1]（不改网络自己的输出）"""
+        """网络输出换成 x0_hat；clip_denoised 为真时截到 [-1, 1]（不改网络自己的输出）"""
         model_out = self.guided_output(x, t, cond, guidance_scale)
         x_recon = self.objective.to_x_start(self, x, t, model_out)
         return x_recon.clamp(-1, 1) if clip_denoised else x_recon
@@ -58,7 +58,7 @@ class Sampling:
         return unconditional + guidance_scale * (conditional - unconditional)
 
     def p_mean_variance(self, x, t, clip_denoised, *, cond=None, guidance_scale=1.0):
-        """p(x_{t-1} | x_t) 的均值、方差、对数方差：把后验里的 x0 换成 x̂0
+        """p(x_{t-1} | x_t) 的均值、方差、对数方差：把后验里的 x0 换成 x0_hat
 
         x    : (B, C, H, W)；t : (B,) int64，0..T-1
         返回 : (mean, variance, log_variance)
@@ -105,7 +105,7 @@ class Sampling:
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
 
         def step(i, x, t, x_recon, noise):
-            # 截断 x̂0 之后，ε̂ 要跟着重算，两者才对应同一个 x_t
+            # 截断 x0_hat 之后，ε_hat 要跟着重算，两者才对应同一个 x_t
             eps = self.predict_noise_from_start(x, t, x_recon)
             return ddim_step(x_recon, eps, cumprod[i + 1], cumprod[i], eta, noise() if eta else 0.0)
 

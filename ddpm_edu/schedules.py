@@ -61,7 +61,7 @@ def check_betas(betas, timesteps=None):
         fail("given_betas", "非空的数列", betas)
     bad = np.flatnonzero(~((values > 0) & (values < 1)))
     if bad.size:
-        fail("given_betas", "落在 (0, 1) 内的数列", float(values[bad[0]]), f"第 {bad[0]} 个不合规则，共 {bad.size} 个")
+        fail("given_betas", "落在 (0, 1) 内的数列", float(values[bad[0]]), f"下标 {bad[0]}（从 0 数起）不合规则，共 {bad.size} 个")
     if timesteps is not None and len(values) != timesteps:
         fail("given_betas", f"长度等于 timesteps={timesteps} 的数列", len(values), "两者须一致，改 timesteps 或改 given_betas")
     return values
@@ -74,7 +74,7 @@ def alphas_cumprod(betas):
 
 
 def respaced_betas(betas, timesteps):
-    """只保留 timesteps 这些步时的等效 β：β' = 1 - ᾱ_t / ᾱ_s，s 是上一个保留的步
+    """只保留 timesteps 这些步时的等效 β：β' = 1 - ᾱ_t / ᾱ_i，i 是上一个保留的步
 
     timesteps : 升序的步号
     来源      : Nichol & Dhariwal 2021 第 4 节

@@ -42,6 +42,8 @@ EXPLAINED = {
          "ddpm.DDPM.validation_step", "ddpm.DDPM._evaluate", "optim.make_optimizer", "ddpm.DDPM.configure_callbacks",
          "ddpm.DDPM.setup", "randomness.isolated_rng", "persistence.Persistence.init_from_ckpt", "ddpm.DDPM.log_images",
          "images.log_images"),
+    11: ("sampling.Sampling.sample", "sampling.Sampling.starting_noise", "sampling.default_steps", "ddim.ddim_step", "ddim.ddim_sigma",
+         "sampling.Sampling.ddim_sample_loop", "conditioning.null_condition", "editing.inpaint", "generate.generate"),
 }
 
 MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)

@@ -83,7 +83,7 @@ def ddim_chain_variance(betas, std, steps, eta):
     for a_t, a_prev in zip(cumprod[::-1], np.append(1.0, cumprod[:-1])[::-1]):
         D = a_t * std**2 + 1 - a_t
         sigma = ddim_sigma(a_t, a_prev, eta)
-        # x̂0 与 ε̂ 都与 x_t 成正比，代入 DDIM 的一步
+        # x0_hat 与 ε_hat 都与 x_t 成正比，代入 DDIM 的一步
         gain = a_prev**0.5 * a_t**0.5 * std**2 / D + max(1 - a_prev - sigma**2, 0.0) ** 0.5 * (1 - a_t) ** 0.5 / D
         variance = gain**2 * variance + sigma**2
     return variance / std**2

@@ -16,7 +16,8 @@ class Panel:
         import ipywidgets
 
         self.plot, self.compute, self.controls = plot, compute, controls
-        self.image = ipywidgets.Image(format="png")
+        # 不许随窗口拉大：放大的位图发糊，字比正文还大
+        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start", max_width="100%"))
         self.note = ipywidgets.HTML()
         self.box = ipywidgets.VBox([*controls.values(), self.note, self.image])
         for control in controls.values():

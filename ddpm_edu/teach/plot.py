@@ -14,7 +14,7 @@ STYLES = ((ORANGE, "-", 2.0), (BLUE, "--", 1.5), (INK, ":", 1.5), (GRAY, "-.", 1
 
 @dataclass
 class Axis:
-    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像"""
+    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像；equal 时两轴等比"""
 
     xlabel: str = ""
     ylabel: str = ""
@@ -27,6 +27,7 @@ class Axis:
     image: str = ""
     title: str = ""
     legend: str = "upper right"
+    equal: bool = False
 
 
 class Plot:
@@ -48,6 +49,8 @@ class Plot:
             return
         ax.set(xlabel=axis.xlabel, ylabel=axis.ylabel, xscale=axis.xscale, yscale=axis.yscale, xlim=axis.xlim,
                ylim=axis.ylim)
+        if axis.equal:
+            ax.set_aspect("equal")
         if axis.xscale == "linear":
             ax.locator_params("x", nbins=6)
         lines = [name for name in axis.curves if name not in axis.dots]

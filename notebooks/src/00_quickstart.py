@@ -8,7 +8,7 @@
 # - 用两种方法采样，拖动一个滑块，体会 `v_posterior` 管的是什么。
 #
 # DDPM 是 Denoising Diffusion Probabilistic Models 的缩写（Ho 等，2020）。
-# 本课程说“论文”，指的是它；说“参考实现”，指的是 latent-diffusion 仓库里那个著名的 `DDPM` 类。
+# 本课程说“论文”，指的是它；说“参考实现”，指的是那个著名的 `DDPM` 类：它出自 latent-diffusion 仓库，我们对照的是 Stable Diffusion 2 的仓库里的后继版本，多了 `v` 这种目标。
 #
 # **预计用时** 15 分钟，其中训练约 1 分钟（2 个 CPU 核，不需要 GPU，不需要联网）。
 #

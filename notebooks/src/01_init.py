@@ -83,17 +83,17 @@ show_source(DDPM.__init__,
 # - ③ `given_betas` 可能改变步数，所以从父类取回真正的 $T$；再把超参数存进 `hparams`，检查点里就带着它们。从哪里取权重不算超参数，所以略过。
 
 # %% [markdown]
-# 复制一份不是多此一举。参考实现从你传入的字典里弹出键，第二次用同一份配置就出错。
+# 复制一份不是多此一举。参考实现从你传入的字典里弹出 `sequential_crossattn`：第二次用同一份配置，这个设置就悄悄没了。
 # 下面是专为说明写的最小错误版本，和真实的类比较。
 
 # %%
-def build_naive(config):
-    config["unet_config"].pop("target")  # 改动了调用者的字典
+def build_naive(unet_config):
+    return unet_config.pop("sequential_crossattn", False)  # 改动了调用者的字典
 
 
-shared = toy_model_config()
-build_naive(shared)
-check("错误的写法弄丢了 target", "target" in shared["unet_config"], False)
+shared = {"target": "ddpm_edu.UNet", "sequential_crossattn": True}
+check("错误的写法：第一次取到的是 True", build_naive(shared), True)
+check("第二次就成了 False，也不报错", build_naive(shared), False)
 DDPM(**config)
 check("我们的构造函数没有改动配置", config == toy_model_config(), True)
 

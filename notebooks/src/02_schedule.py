@@ -241,7 +241,7 @@ bar = np.cumprod(1 - bad)
 weights = bad**2 / (2 * bad * (1 - bad) * (1 - bar))
 naive_guard_passes = not np.isnan(weights).all()
 check("错误的检查放过了 NaN", naive_guard_passes, True)
-check_raises("我们的检查说出是第几个", lambda: check_betas(bad), "第 2 个")
+check_raises("我们的检查说出在哪里", lambda: check_betas(bad), "下标 2")
 
 # %% [markdown]
 # ## 7　从 $\beta$ 到全部系数
@@ -251,7 +251,7 @@ check_raises("我们的检查说出是第几个", lambda: check_betas(bad), "第
 
 # %%
 show_source(diffusion_tables,
-            "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β̃ 为 0", "coef1 =", "objective =",
+            "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β_tilde 为 0", "coef1 =", "objective =",
             "\"betas\": betas", "\"sqrt_alphas_cumprod\"", "\"sqrt_recip_alphas_cumprod\"", "\"posterior_variance\"", "\"lvlb_weights\"")
 
 # %% [markdown]

@@ -170,7 +170,7 @@ parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float
 # 面板：上排是三种目标 $\varepsilon$、$x_0$、$v$ 与 $x_t$。中排是六个换算：前三张由各自的输出换成 $\hat x_0$，后三张换成 $\hat\varepsilon$。
 # “输出的误差”为 0 时，前三张都是原图，后三张都是噪声。给三种输出加上同一份误差，再拖动 $t$：$t$ 大时由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏，$t$ 小时由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏。
 #
-# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数，圆点是当前的 $t$。`eps` 的曲线在右端升到几十倍：噪声很大时，噪声猜错一点，原图就错很多。`v` 始终不超过 1。
+# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数（$\hat y$ 是网络的输出，三种目标统一的记号），圆点是当前的 $t$。`eps` 的曲线在右端升到几十倍：噪声很大时，噪声猜错一点，原图就错很多。`v` 始终不超过 1。
 
 # %% [markdown]
 # 反过来，预测 `x0` 的麻烦在 $t$ 小的时候：由 $\hat x_0$ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}$。DDIM 采样正好要做这个换算。
@@ -183,7 +183,7 @@ check("eps → x0 在 t=999 处放大约 37 倍", (diffusion.sqrt_recipm1_alphas
 # %% [markdown]
 # ## 5　剩下多少误差
 #
-# 换一个角度：就算网络完美，也会剩下误差。使均方误差最小的预测是条件期望 $\mathbb E[x_0\mid x_t]$，因为对任何 $\hat x_0$，
+# 换一个角度：就算网络完美，也会剩下误差。使均方误差最小的预测是条件期望 $\mathbb E[x_0\mid x_t]$，因为对任何只由 $x_t$ 算出的 $\hat x_0$，
 # $\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2$，后一项至少是 0，前一项谁也消不掉。
 #
 # 设数据是 $x_0\sim\mathcal N(m, s^2)$，$x_t$ 的方差是 $D = \bar\alpha s^2 + 1-\bar\alpha$，两者的协方差是 $\sqrt{\bar\alpha}\,s^2$。取 $k = \sqrt{\bar\alpha}\,s^2/D$，令

@@ -69,7 +69,7 @@ product = np.exp(-(x_t - np.sqrt(1 - beta) * y) ** 2 / (2 * beta) - (y - np.sqrt
 product /= product.sum()
 mean = (product * y).sum()
 check("均值 = c₁x₀ + c₂x_t", mean, tables["posterior_mean_coef1"][t] * x0 + tables["posterior_mean_coef2"][t] * x_t, atol=1e-9)
-check("方差 = β̃_t（相对误差）", (product * (y - mean) ** 2).sum() / tables["posterior_variance"][t], 1.0, atol=1e-6)
+check("方差 = β_tilde（相对误差）", (product * (y - mean) ** 2).sum() / tables["posterior_variance"][t], 1.0, atol=1e-6)
 
 # %% [markdown]
 # 两个端点值得记住。$t=0$ 时 $\bar\alpha_{-1}=1$，于是 $c_1=1$、$c_2=0$、$\tilde\beta_0=0$：最后一步直接把 $x_0$ 交出来。
@@ -77,13 +77,15 @@ check("方差 = β̃_t（相对误差）", (product * (y - mean) ** 2).sum() / t
 
 # %%
 check("t=0：c₁ = 1", tables["posterior_mean_coef1"][0], 1.0, atol=1e-12)
-check("t=0：c₂ = 0，β̃ = 0", [tables["posterior_mean_coef2"][0], tables["posterior_variance"][0]], [0.0, 0.0])
+check("t=0：c₂ = 0，β_tilde = 0", [tables["posterior_mean_coef2"][0], tables["posterior_variance"][0]], [0.0, 0.0])
 ratio = tables["posterior_variance"] / betas
-check("β̃/β 在 t = 1, 2, 5, 10, 50", ratio[[1, 2, 5, 10, 50]], [0.455, 0.611, 0.778, 0.864, 0.965], atol=5e-4)
+check("β_tilde/β 在 t = 1, 2, 5, 10, 50", ratio[[1, 2, 5, 10, 50]], [0.455, 0.611, 0.778, 0.864, 0.965], atol=5e-4)
 check("前六分之一之后，两者相差不到 1%", ratio[167:].min() > 0.99, True)
 
 # %% [markdown]
 # ## 2　`q_posterior`
+#
+# 这一章从这里起，$v$ 单指 `v_posterior`（采样方差在两个极端之间的位置，第 5 节细讲），不是第 4 章的速度。
 
 # %%
 show_source(GaussianDiffusion.q_posterior,
@@ -104,7 +106,7 @@ naive_log_variance = math.log(max(tables["posterior_variance"][0], 1e-20))
 check("截断的写法：-46", naive_log_variance, -46.05, atol=0.01)
 penalty = 0.5 * 0.001**2 / math.exp(naive_log_variance)
 check("偏 0.001，代价超过 10¹³ nats", penalty > 1e13, True)
-check("用 β̃₁ 代替：-9.81", tables["posterior_log_variance_clipped"][0], -9.81, atol=0.01)
+check("用 β_tilde_1 代替：-9.81", tables["posterior_log_variance_clipped"][0], -9.81, atol=0.01)
 
 # %% [markdown]
 # ## 3　把 $x_0$ 换成猜测
@@ -232,8 +234,6 @@ check("走到一半：八成左右", agree[25], 0.8, atol=0.08)
 # %% [markdown]
 # ## 5　方差的两个极端：`v_posterior`
 #
-# （从这里起，$v$ 单指 `v_posterior`，不是第 4 章的速度。）
-#
 # 均值用了 $\hat x_0$，方差该用多少？真实的 $q(x_{t-1}\mid x_t)$ 要对 $x_0$ 的不确定性再求一次平均。
 # 由全方差公式，后验的均值 $c_1x_0+c_2x_t$ 里 $x_0$ 是随机的，所以
 #
@@ -245,7 +245,7 @@ check("走到一半：八成左右", agree[25], 0.8, atol=0.08)
 # - 数据是 $\mathcal N(0, 1)$：第 4 章算过 $\mathrm{Var}(x_0\mid x_t) = s^2(1-\bar\alpha_t)/D$，$s=1$ 时 $D=1$，就是 $1-\bar\alpha_t$。
 #   于是答案是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
 #
-# 像素在 $[-1,1]$ 内，方差 $s^2\le1$。第 4 章的线性猜测未必最好，所以 $\mathbb E\,\mathrm{Var}(x_0\mid x_t)\le s^2(1-\bar\alpha_t)/D\le 1-\bar\alpha_t$（后一步：$s^2\le D$ 等价于 $s^2\le1$）。
+# 像素在 $[-1,1]$ 内，方差 $s^2\le1$。第 4 章那个线性猜测的均方误差只用到均值与方差，所以对任何数据都是 $s^2(1-\bar\alpha_t)/D$；它未必最好，所以 $\mathbb E\,\mathrm{Var}(x_0\mid x_t)\le s^2(1-\bar\alpha_t)/D\le 1-\bar\alpha_t$（后一步：$s^2\le D$ 等价于 $s^2\le1$）。
 # 因此真实的数据平均说来在两者之间。`v_posterior` 在两个方差之间线性混合：
 #
 # $$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t.$$
@@ -279,8 +279,8 @@ posterior_panel(betas)
 # %% [markdown]
 # ## 6　整条链：哪个 $v$ 最好
 #
-# 数据是 $\mathcal N(m, s^2)$ 时，完美的去噪器是线性的（第 4 章第 5 节）。线性的一步把高斯变成高斯，所以整条链的均值与方差可以逐步算出。
-# 记 $k=\sqrt{\bar\alpha_t}\,s^2/D$，$g = c_1k+c_2$，每一步
+# 数据是 $\mathcal N(m, s^2)$ 时，完美的去噪器是线性的（第 4 章第 5 节）。线性的一步把高斯变成高斯，所以整条链的均值 $\mu$ 与方差 $V$ 可以逐步算出。
+# 起点抽自 $\mathcal N(0,1)$，即 $\mu=0$、$V=1$。记 $k=\sqrt{\bar\alpha_t}\,s^2/D$，$g = c_1k+c_2$，每一步
 #
 # $$\mu\leftarrow g\mu + c_1 m(1-k\sqrt{\bar\alpha_t}),\qquad V\leftarrow g^2V + \sigma_t^2\,[t>0].$$
 #
@@ -301,7 +301,7 @@ for v in (0.0, 1.0):
 
 # %% [markdown]
 # 现在看两个极端。`chain_variances` 给出每一步的“采样链的方差除以真实的方差”，第 0 项是最终样本，后面依次是 $t=0,1,\dots$ 的带噪图。
-# 数据收成一个点（$s\to0$）时，$v=0$ 的链在每一步都与真实的边缘分布（$x_t$ 单独的分布 $q(x_t)$）一致；数据是 $\mathcal N(0,1)$ 时，$v=1$ 的链每一步都一致。
+# 数据收成一个点（$s\to0$）时，$v=0$ 的链在途中每一步都与真实的边缘分布（$x_t$ 单独的分布 $q(x_t)$）一致；数据是 $\mathcal N(0,1)$ 时，$v=1$ 的链途中每一步都一致（最后一步不加噪声，另算）。
 
 # %%
 long = make_beta_schedule("cosine", 50)
@@ -356,7 +356,7 @@ show_source(respaced_betas,
 kept = spaced_timesteps(1000, 10)
 fast = respaced_betas(betas, kept)
 check("边缘分布不变：ᾱ 与原来相同", alphas_cumprod(fast)[0], alphas_cumprod(betas)[0][kept], atol=1e-12)
-check("步子大了，β̃ 与 β 的差别也大了", (diffusion_tables(fast)["posterior_variance"] / fast)[3] < 0.8, True)
+check("步子大了，β_tilde 与 β 的差别也大了", (diffusion_tables(fast)["posterior_variance"] / fast)[3] < 0.8, True)
 
 # %%
 grids = posterior_grids(pretrained, steps=(5, 10, 20))
@@ -386,6 +386,8 @@ check("t=10：最优的 v 约一半", measured[10], 0.5, atol=0.05)
 check("t 从 111 到 990：最优的 v 只有两三成", list(measured.values())[1:], [0.25] * 6, atol=0.08)
 
 # %% [markdown]
+# $t$ 很大时 $x_t$ 几乎什么也没说，$v^*_t$ 就是像素自己的方差，约 0.3；$t$ 小下去，高斯例子的 $v^*_t$ 升向 1，这里却不升，因为像素互相印证。
+#
 # 走 10 步时，掺噪声的九步 $t\ge111$，最优的 $v$ 只有两三成，所以 $v=0$ 比 $v=1$ 近得多。
 # 背景的像素更极端：在训练集里几乎不动，看了 $x_t$ 之后更没有悬念，多掺的噪声全是脏点。
 

@@ -206,7 +206,7 @@ check_raises("U-Net 没有相应加宽", lambda: DDPM(**toy_model_config(use_pos
 # | `concat` | 沿通道拼到 $x_t$ 后面 | 超分辨率、补全 |
 # | `crossattn` | 交叉注意力 | 一段文字 |
 # | `adm` | 类别嵌入，加到时间嵌入上 | 画一个 7 |
-# | `hybrid` 等 | 上面几种的组合 | |
+# | `hybrid` 等 | 上面几种的组合 | 照着一句话补全 |
 
 # %%
 show_source(DiffusionWrapper.__init__,
@@ -333,7 +333,7 @@ show_source(count_params,
 # %% [markdown]
 # - ① 返回值可以当整数用。
 # - ② 按最外层的子模块分别计数；同一个参数被两处共用，只数一次。
-# - ③ 可训练的另外数。参考实现不作区分，冻结的也算在总数里。
+# - ③ 可训练的另外数。参考实现只有一个总数，看不出其中冻结了多少。
 # - ④ `verbose=True` 打印逐个子模块的表。常有人说参考实现也会，其实它只印一个总数。
 
 # %%

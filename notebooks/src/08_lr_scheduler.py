@@ -142,7 +142,7 @@ show_source(linear_reference,
 
 # %% [markdown]
 # - ① 热身段没有错，与我们的相同。
-# - ② 分子是 $L-n$，应当是从 $W$ 算起的 $\frac{L-n}{L-W}$。
+# - ② 分母是 $L$，应当是 $L-W$：衰减段只有 $L-W$ 步，$n=W$ 时才正好等于 1。
 
 # %%
 before, after = linear_reference(99, 100, 0.0, 1.0, 0.1, 1000), linear_reference(100, 100, 0.0, 1.0, 0.1, 1000)
@@ -167,13 +167,13 @@ lr_panel()
 
 # %%
 show_source(make_scheduler,
-            "def make_scheduler", "kinds =", "is_lambda =", "if is_lambda:", "if optimizer is None:", "return instantiate_from_config")
+            "def make_scheduler", "kinds =", "if \"target\" not in config:", "if issubclass(", "if optimizer is None:", "return instantiate_from_config")
 
 # %% [markdown]
 # - ① `optimizer` 为 None 时只做检查，构造函数用它来提前发现错误。
 # - ② 只认两类：我们的乘数函数，与 PyTorch 自带的调度器。
-# - ③ 是不是乘数函数，看类的祖先，不看名字。
-# - ④ 乘数函数要包一层 `LambdaLR`。
+# - ③ 漏写 `target` 时，举一个调度器的例子。
+# - ④ 是不是乘数函数，看类的祖先，不看名字；是就包一层 `LambdaLR`。
 # - ⑤ 自带的调度器要有优化器才造得出来，检查时借一个假的。
 # - ⑥ 训练开始时，用真正的优化器来造。
 

@@ -50,7 +50,7 @@ print("准备好了")
 #
 # $$L = \underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T} + \sum_{t\ge2}\underbrace{\mathbb E_q\,\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t-1}} + \underbrace{\mathbb E_q[-\ln p_\theta(x_0\mid x_1)]}_{L_0}.$$
 #
-# 三部分各有意思：$L_T$ 是终点离标准高斯多远，没有可学的东西；中间每一项比较两个高斯；$L_0$ 是最后一步猜得准不准。
+# 三部分各有意思：$L_T$ 是终点离标准高斯多远，没有可学的东西；中间每一项比较两个高斯；$L_0$ 是最后一步猜得准不准，也叫解码项。
 
 # %% [markdown]
 # 这个分解值得用数字核对。取一个一维的例子：数据 $\mathcal N(0,1)$，完美的去噪器，$v=1$，连续的 $L_0$。
@@ -58,7 +58,7 @@ print("准备好了")
 #
 # $$\tfrac12\log_2(2\pi e) = 2.0471\ \text{bits/dim}.$$
 #
-# bits/dim 是平均每一维要几个比特；连续的 $L_0$ 用高斯密度代替格子的概率，见第 7 节。不论噪声表，不论 $T$。先用两万个样本估计，第 7 节再精确地证明。
+# 这对任何噪声表、任何 $T$ 都成立。bits/dim 是平均每一维要几个比特；连续的 $L_0$ 用高斯密度代替格子的概率，见第 7 节。先用两万个样本估计，第 7 节再精确地证明。
 
 # %%
 entropy = 0.5 * math.log2(2 * math.pi * math.e)
@@ -102,7 +102,7 @@ show_source(kl_constants,
 # - ③ 上面公式的方括号；$t=0$ 是解码项，没有这个常数。
 
 # %%
-check("v=0：σ² = β̃，常数处处为 0", kl_constants(betas, 0.0), np.zeros(1000), atol=1e-15)
+check("v=0：σ² = β_tilde，常数处处为 0", kl_constants(betas, 0.0), np.zeros(1000), atol=1e-15)
 constants = kl_constants(betas, 1.0)
 check("v=1：都是正的", bool((constants[1:] > 0).all()), True)
 check("越靠近 t=0 越大", bool((np.diff(constants[1:]) < 0).all()), True)
@@ -161,7 +161,7 @@ check("它的值", weights("x0")[1:].sum(), 4999.49963, atol=1e-4)
 
 # %%
 variance0 = tables["posterior_variance"][1]
-check("t=0：w_x0 = 1/(2β̃₁)", weights("x0")[0], 1 / (2 * variance0), atol=1e-6)
+check("t=0：w_x0 = 1/(2β_tilde_1)", weights("x0")[0], 1 / (2 * variance0), atol=1e-6)
 check("参考实现的 t=0 只有真值的 0.52", reference_weights(betas, 0.0, "eps")[0] / weights("eps")[0], 0.52, atol=5e-3)
 
 # %% [markdown]

@@ -18,7 +18,7 @@ def beta_data(schedule, T, linear_start, linear_end, cosine_s):
     low, high = sorted((linear_start, linear_end))
     betas = make_beta_schedule(schedule, T, low, high, cosine_s)
     cumprod, _ = alphas_cumprod(betas)
-    u = (np.arange(T) + 1) / T
+    u = np.arange(T) / T
     snr = np.maximum(cumprod, 1e-300) / (1 - cumprod)
     note = describe(schedule, T, low, high, cumprod[-1] ** 0.5)
     return {"beta": (u, betas), "alpha_bar": (u, cumprod), "snr": (u, snr)}, note
@@ -33,7 +33,7 @@ def describe(schedule, T, linear_start, linear_end, leftover):
     text += f"<b>{'T 太短' if T < 1000 else '噪声太少'}：</b>走到头还看得见原图，从 N(0, I) 开始采样就错了。"
     if T < 1000 and schedule in ("linear", "sqrt_linear"):
         start, end = rescale_linear_range(T, linear_start, linear_end)
-        return f"{text}把两端乘上 1000/T（{start:.2g} 与 {end:.2g}），或改用 cosine。"
+        return f"{text}把两端乘上 1000/T（{start:.3g} 与 {end:.3g}），或改用 cosine。"
     return f"{text}把 linear_end 调大，或改用 cosine。"
 
 

@@ -22,7 +22,12 @@ def ema_data(decay, warm_up, noise):
             "weight": (STEPS[::10], weight[::10])}
     half_life = math.log(0.5) / math.log(decay)
     reached = int((decays >= decay).argmax()) + 1 if (decays >= decay).any() else None
-    acting = f"第 {reached} 步起热身结束" if reached else "2 000 步之内它一直没有起作用，管用的是热身公式"
+    if not warm_up:
+        acting = "没有热身，每一步都用它"
+    elif reached:
+        acting = f"热身到第 {reached - 1} 步为止"
+    else:
+        acting = "2 000 步之内它一直没有起作用，管用的是热身公式"
     return data, f"decay = {decay}：半衰期 {half_life:.0f} 步；{acting}"
 
 

@@ -1,0 +1,416 @@
+# %% [markdown]
+# # 11 · 采样
+#
+# **学习目标**
+#
+# - 读懂统一入口 `sample` 与 DDIM 的两个函数，推出 DDIM 的公式，知道它为什么不用重新训练。
+# - 说清每个旋钮管什么：采样器、步数、`eta`、`guidance_scale`、起点。
+# - 用有条件的模型生成：按类别并加引导、超分辨率、按“提示”画；用无条件的模型补全残缺的图。
+#
+# **预计用时** 60 分钟。运行全部单元约 1 分钟。
+
+# %%
+import torch
+
+from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
+from ddpm_edu.conditioning import null_condition
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.ddim import ddim_sigma, ddim_step
+from ddpm_edu.editing import inpaint
+from ddpm_edu.generate import generate
+from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.recipes import conditional_digits_config
+from ddpm_edu.sampling import Sampling, default_steps
+from ddpm_edu.schedules import spaced_timesteps
+from ddpm_edu.teach import check, check_raises, grid_figure, show_source
+from ddpm_edu.teach.laboratory import ddim_chain_variance
+from ddpm_edu.teach.panels import eta_panel, guidance_panel, interpolation_panel
+from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids, interpolation_frames, rotate
+from ddpm_edu.teach.training import quiet_trainer
+
+model = load_pretrained("digits")
+betas = model.exact_table("betas").numpy()
+print("准备好了")
+
+# %% [markdown]
+# ## 1　统一的入口：`sample`
+#
+# 第 5 章读过 `p_sample_loop`，那是祖先采样。`sample` 在外面再包一层：检查每个旋钮，然后按名字分给两种采样。
+
+# %%
+show_source(Sampling.sample,
+            "@torch.no_grad()", "check_int(\"batch_size\"", "if sampler == \"ancestral\" and eta", "shape = (batch_size",
+            "if sampler == \"ddim\":")
+
+# %% [markdown]
+# - ① 星号之前是参考实现的两个参数，之后的只能按名字给。
+# - ② 每个旋钮的范围，在碰网络之前查完。
+# - ③ 给了不起作用的旋钮也是错误：`eta` 只对 DDIM 有意义，`v_posterior` 只对祖先采样有意义，没有条件就没有引导。悄悄忽略会让人误以为它起了作用。
+# - ④ 形状由构造时的 `channels` 与 `image_size` 定；两种采样共用的参数收在一起。
+# - ⑤ 分给 DDIM 或祖先采样，两者都走第 5 章的 `denoise_loop`。
+
+# %%
+check_raises("祖先采样没有 eta", lambda: model.sample(1, eta=0.5), "eta")
+check_raises("DDIM 没有 v_posterior", lambda: model.sample(1, sampler="ddim", v_posterior=0.5), "v_posterior")
+check_raises("无条件的模型没有引导", lambda: model.sample(1, guidance_scale=2.0), "guidance_scale")
+
+# %%
+show_source(Sampling.starting_noise,
+            "def starting_noise", "for size in shape:", "if x_T is None:", "check_sample(\"x_T\"")
+
+# %% [markdown]
+# - ① 形状须是四个数，通道数与模型相同。
+# - ② 每个数都是正整数。
+# - ③ 没有给起点就抽 $\mathcal N(0, I)$。给了 `generator` 就从它抽，同一个种子在 CPU 与 GPU 上给出同样的起点。
+# - ④ 给了起点就核对形状、搬到模型所在的设备。同一个起点配上确定的采样，得到同一张图。
+
+# %%
+show_source(default_steps,
+            "def default_steps")
+
+# %% [markdown]
+# - ① 没有说走几步时，祖先采样走满 $T$ 步，DDIM 走 50 步（$T$ 不到 50 就走满）。
+
+# %% [markdown]
+# ## 2　DDIM：换一种走法，不换网络
+#
+# 祖先采样的一步来自后验，后验来自“一步步加噪”的过程。但训练损失（第 9 章）里只出现过 $q(x_t\mid x_0)$：给定 $x_0$，每个 $x_t$ 单独的分布。
+# 相邻的 $x_t$ 之间怎样相关，训练从来没有用到。所以可以另造一个过程，只要每个 $q(x_t\mid x_0)$ 不变，训练好的网络就照样能用。
+#
+# 记下一个要到的步为 $i<t$。DDIM (denoising diffusion implicit models) 规定
+#
+# $$x_i = \sqrt{\bar\alpha_i}\,x_0 + \sqrt{1-\bar\alpha_i-\sigma^2}\;\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{\sqrt{1-\bar\alpha_t}} + \sigma z,\qquad z\sim\mathcal N(0, I).$$
+#
+# 它保住了边缘分布吗？设 $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$，那么中间那个分式恰好就是 $\varepsilon$。于是 $x_i$ 是 $\sqrt{\bar\alpha_i}\,x_0$ 加上两份独立的高斯，方差之和为 $(1-\bar\alpha_i-\sigma^2)+\sigma^2 = 1-\bar\alpha_i$。
+# 这正是 $q(x_i\mid x_0)$，而且对任何 $0\le\sigma^2\le1-\bar\alpha_i$ 都成立。
+#
+# 采样时不知道 $x_0$，换成猜测 $\hat x_0$，分式换成 $\hat\varepsilon$，就是代码里的一步。
+
+# %%
+show_source(ddim_step,
+            "def ddim_step", "a_prev**0.5 * x_recon")
+
+# %% [markdown]
+# - ① `a_t`、`a_prev` 是 $\bar\alpha_t$ 与 $\bar\alpha_i$。先定 $\sigma$。
+# - ② 三项各占一行，次序同公式。根号里的舍入误差可能给出 $-10^{-17}$，所以截到 0。
+
+# %%
+show_source(ddim_sigma,
+            "def ddim_sigma")
+
+# %% [markdown]
+# - ① $\sigma = \eta\,\sqrt{\dfrac{1-\bar\alpha_i}{1-\bar\alpha_t}}\,\sqrt{1-\dfrac{\bar\alpha_t}{\bar\alpha_i}}$，$\eta$ 就是旋钮 `eta`。$\eta=0$ 时不掺噪声；$\eta=1$ 时是什么，第 3 节讲。
+
+# %% [markdown]
+# 核对“边缘分布不变”：真的 $x_0=0.7$，二十万份 $\varepsilon$ 与 $z$，看 $x_i$ 的均值与方差。
+
+# %%
+bar = model.exact_table("alphas_cumprod")
+generator = torch.Generator().manual_seed(0)
+noise, z = torch.randn(2, 200_000, generator=generator, dtype=torch.float64)
+for eta in (0.0, 0.5, 1.0):
+    x_i = ddim_step(0.7, noise, float(bar[600]), float(bar[300]), eta, z)
+    check(f"η={eta}：均值 √ᾱ_i·x₀", x_i.mean(), 0.7 * bar[300] ** 0.5, atol=0.005)
+    check(f"η={eta}：方差 1-ᾱ_i", x_i.var(), 1 - bar[300], atol=0.005)
+
+# %%
+show_source(Sampling.ddim_sample_loop,
+            "def ddim_sample_loop", "cumprod = [1.0", "def step(", "return self.denoise_loop")
+
+# %% [markdown]
+# - ① 从 $T$ 步里均匀取 `steps` 步，总含首尾。
+# - ② 保留的各步的 $\bar\alpha$，前面补上 $\bar\alpha_{-1}=1$，所以 `cumprod[i + 1]` 是当前的步，`cumprod[i]` 是下一个要到的步。
+# - ③ `clip_denoised` 截断了 $\hat x_0$ 之后，$\hat\varepsilon$ 要由截断过的 $\hat x_0$ 重算，两者才对应同一个 $x_t$。$\eta=0$ 时不抽噪声。
+# - ④ 循环、回调、中间结果都与祖先采样共用。
+
+# %% [markdown]
+# ## 3　`eta` 的两端
+#
+# **$\eta=1$ 就是 $v=0$ 的祖先采样。** 记 $\alpha'=\bar\alpha_t/\bar\alpha_i$、$\beta'=1-\alpha'$，它们是短链（第 5 章第 7 节）的一步。
+#
+# 方差：$\sigma^2 = \dfrac{1-\bar\alpha_i}{1-\bar\alpha_t}\,\beta' = \tilde\beta'$，正是短链的后验方差。
+#
+# 均值里 $x_t$ 的系数：先算根号里的量，
+#
+# $$1-\bar\alpha_i-\sigma^2 = (1-\bar\alpha_i)\,\frac{1-\bar\alpha_t-\beta'}{1-\bar\alpha_t} = \frac{\alpha'(1-\bar\alpha_i)^2}{1-\bar\alpha_t},$$
+#
+# 后一步用了 $1-\bar\alpha_t-\beta' = \alpha'-\bar\alpha_t = \alpha'(1-\bar\alpha_i)$。开方，再除以 $\sqrt{1-\bar\alpha_t}$，得 $\dfrac{\sqrt{\alpha'}\,(1-\bar\alpha_i)}{1-\bar\alpha_t} = c_2$。
+# $x_0$ 的系数就不必另算了：两种写法的均值都是 $x_0$ 与 $x_t$ 的线性组合，都把 $x_t=\sqrt{\bar\alpha_t}\,x_0$ 变成 $\sqrt{\bar\alpha_i}\,x_0$，$x_t$ 的系数相同，$x_0$ 的系数也就相同。
+#
+# 两种采样用同一份噪声，就应当给出同样的图。
+
+# %%
+kept = spaced_timesteps(1000, 20)
+chain = model.respaced(kept, v_posterior=0.0)
+a = [1.0, *bar[kept].tolist()]
+sigmas = torch.tensor([ddim_sigma(a[i + 1], a[i], 1.0) ** 2 for i in range(20)], dtype=torch.float64)
+check("η=1 的 σ² 就是短链的 β_tilde", sigmas, chain.exact_table("posterior_variance"), atol=1e-12)
+same = [model.sample(8, steps=20, generator=torch.Generator().manual_seed(0), progress=False, **kwargs)
+        for kwargs in ({"sampler": "ddim", "eta": 1.0}, {"sampler": "ancestral", "v_posterior": 0.0})]
+check("同一份噪声，同样的 8 张图", same[0], same[1], atol=1e-3)
+
+# %% [markdown]
+# **$\eta=0$ 是在解微分方程。** 这时 $x_i=\sqrt{\bar\alpha_i}\,\hat x_0+\sqrt{1-\bar\alpha_i}\,\hat\varepsilon$，而 $x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon$。
+# 各自除以图的份额，记 $u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，再相减：
+#
+# $$\frac{x_i}{\sqrt{\bar\alpha_i}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_i-u_t)\,\hat\varepsilon.$$
+#
+# 这是微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$ 的欧拉法 (Euler method)：沿着 $\hat\varepsilon$ 走一段直线。欧拉法的误差与步长成正比，步数加倍，误差减半。
+#
+# 高斯数据上网络的最优猜测已知（第 4 章），整条链的方差算得出来，可以核对。
+
+# %%
+gaps = {steps: 1 - ddim_chain_variance(betas, 0.5, steps, 0.0) for steps in (100, 200, 400)}
+check("100 → 200 步，误差减半", gaps[200] / gaps[100], 0.5, atol=0.02)
+check("200 → 400 步，误差又减半", gaps[400] / gaps[200], 0.5, atol=0.03)
+slow, fast = (1 - ddim_chain_variance(betas, 0.5, 20, eta) for eta in (1.0, 0.0))
+check("同样 20 步，η=1 的误差比 η=0 大", slow > 1.5 * fast, True)
+
+# %%
+eta_panel(eta_grids(model))
+
+# %% [markdown]
+# 面板：左图是同一批起点的 32 个样本，右图是高斯数据上样本方差与真值之比，1 是完美。
+# 固定步数拖 `eta`：途中的噪声改变了细节，步数少时也弄脏背景。固定 `eta=0` 换步数：2 步是一团灰，5 步认得出，10 步以后只在细节上变。
+#
+# 高斯例子里 $\eta=0$ 总是更准。训练好的网络有误差，掺噪声能冲淡途中积累的偏差，所以步数一多，次序会反过来。用 Fréchet 距离量：
+
+# %%
+score = DigitsFrechet()
+
+
+def distance(steps, eta):
+    return score(generate(model, 512, batch_size=256, steps=steps, eta=eta, progress=False)[0])
+
+
+check("走 5 步：η=0 比 η=1 近", distance(5, 0.0) < distance(5, 1.0), True)
+check("走 20 步：η=1 反而近了", distance(20, 1.0) < distance(20, 0.0), True)
+
+# %% [markdown]
+# ## 4　起点：样本的“坐标”
+#
+# $\eta=0$ 时，起点唯一地决定样本，起点就成了样本的坐标。能在两个样本之间走一走吗？
+#
+# 把两个起点 $a$、$b$ 直接平均不行：两个独立的标准高斯，各取一半相加，方差是 $\frac14+\frac14=\frac12$，已经不像起点了。
+# 换成转动：$\cos\varphi\,a+\sin\varphi\,b$，方差是 $\cos^2\varphi+\sin^2\varphi=1$，途中每一点都仍是标准高斯。第 4 章的 $x_t$ 也是这样转的。
+
+# %%
+a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
+check("平均：方差只剩一半", (0.5 * a + 0.5 * b).var(), 0.5, atol=0.01)
+check("转到一半：方差还是 1", rotate(a, b, 0.5).var(), 1.0, atol=0.02)
+half = [torch.stack([0.5 * (x + y), rotate(x, y, 0.5)]) for x, y in [(a[:64].view(1, 8, 8), b[:64].view(1, 8, 8))]][0]
+flat, turned = model.sample(2, sampler="ddim", steps=20, x_T=half, progress=False)
+check("平均得到的起点，样本的笔画淡一些", flat.std() < turned.std(), True)
+
+# %%
+interpolation_panel(interpolation_frames(model))
+
+# %% [markdown]
+# 面板：八对起点，从一个转到另一个。数字先慢慢变形，在某处换成另一个数字。
+# 途中多半还是像样的数字：网络没有见过“转动”，但每个起点都是它认得的起点。
+
+# %% [markdown]
+# ## 5　引导：让条件更管用
+#
+# 有条件的模型学的是 $p(x_t\mid c)$。想让样本更“像” $c$，可以把分类器的意见放大 $w$ 倍：
+#
+# $$\tilde p(x_t\mid c)\;\propto\; p(x_t)\,p(c\mid x_t)^{w}.$$
+#
+# $w=1$ 就是贝叶斯公式。取对数、求梯度，用 $p(c\mid x_t)\propto p(x_t\mid c)/p(x_t)$ 消去分类器：
+#
+# $$\nabla\ln\tilde p(x_t\mid c) = \nabla\ln p(x_t) + w\,\bigl(\nabla\ln p(x_t\mid c)-\nabla\ln p(x_t)\bigr).$$
+#
+# 网络里没有梯度，但有 $\hat\varepsilon$，两者只差一个倍数。推导：$p(x_t)=\int q(x_t\mid x_0)\,p(x_0)\,\mathrm dx_0$，求梯度，用 $\nabla q=q\,\nabla\ln q$：
+#
+# $$\nabla\ln p(x_t) = \mathbb E\bigl[\nabla\ln q(x_t\mid x_0)\,\big|\,x_t\bigr] = -\,\mathbb E\Bigl[\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Bigr] = -\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}.$$
+#
+# 第一个等号里，除以 $p(x_t)$ 之后的权重 $q(x_t\mid x_0)\,p(x_0)/p(x_t)$ 正是 $x_0$ 在给定 $x_t$ 时的分布。网络学的就是 $\mathbb E[\varepsilon\mid x_t]$，所以
+#
+# $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing).$$
+#
+# 这里 $\hat\varepsilon_\varnothing$ 是“无条件”时的输出。它叫无分类器引导，第 6 章读过 `guided_output`。
+# 预测 $v$ 或 $x_0$ 时公式照写：$x_t$ 固定时三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1，一次函数保持这样的组合。
+
+# %%
+x_t = torch.linspace(-2, 2, 9, dtype=torch.float64, requires_grad=True)
+a_bar, m, s = 0.6, 0.3, 0.5
+D = a_bar * s**2 + 1 - a_bar
+log_p = -((x_t - a_bar**0.5 * m) ** 2) / (2 * D)
+(slope,) = torch.autograd.grad(log_p.sum(), x_t)
+eps_hat = (1 - a_bar) ** 0.5 * (x_t - a_bar**0.5 * m) / D  # 高斯数据的最优猜测，第 4 章
+check("∇ ln p = -ε_hat / √(1-ᾱ)", slope, -eps_hat.detach() / (1 - a_bar) ** 0.5, atol=1e-12)
+
+# %%
+show_source(null_condition,
+            "def null_condition")
+
+# %% [markdown]
+# - ① “无条件”怎样告诉网络：类别换成 $-1$（嵌入为 0），图像与上下文换成全 0。训练时以 `cond_drop_prob` 的概率这样替换，网络才学会 $\hat\varepsilon_\varnothing$。
+#
+# 随课程发布的 `digits_class` 就是这样训练的：十个类别，一成五的标签被换掉。
+
+# %%
+class_model = load_pretrained("digits_class")
+samples = guidance_grids(class_model)
+labels = torch.arange(40) % 10
+spread = {scale: samples[scale].clamp(-1, 1).view(4, 10, -1).std(0).mean() for scale in samples}
+right = {scale: (score.classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean() for scale in samples}
+check("w=0：不看类别，十个里对一两个", right[0.0], 0.125, atol=0.125)
+check("w=1：九成以上", right[1.0] > 0.9, True)
+check("w=3：全对", right[3.0], 1.0)
+check("代价：同一类里，w=4 的样本彼此更像", spread[4.0] < 0.8 * spread[1.0], True)
+
+# %%
+guidance_panel(samples, score.classifier)
+
+# %% [markdown]
+# 面板：一列一个类别，从 0 到 9，每列四张；起点都是同一批。$w=0$ 时类别不起作用；$w=1$ 时已经各就各位；再往上，笔画越来越粗，同一列的四张越来越像。
+# 引导用多样换准确。这个小数据集上 $w=1$ 已经够准，引导只会离真实的分布更远：
+
+# %%
+far = [score(generate(class_model, 500, batch_size=250, cond=torch.arange(500) % 10, guidance_scale=scale, steps=20,
+                      progress=False)[0]) for scale in (1.0, 4.0)]
+check("w=4 离真图比 w=1 远得多", far[1] > 1.5 * far[0], True)
+
+# %% [markdown]
+# ## 6　另外两种条件：拼通道与交叉注意力
+#
+# `concat` 把一张图拼在 $x_t$ 旁边，适合“图到图”的任务。这里用它做超分辨率：条件是缩到 4×4 再放大的图，要生成的是 8×8 的原图。
+# 训练几百步就够，因为条件已经说了大半。
+
+# %%
+def train(conditions, steps, seed=0):
+    """训练一个小的有条件模型；条件由数据模块按名字算好，放进 batch"""
+    torch.manual_seed(seed)
+    names = [name for name in conditions if name != "label"]
+    config = conditional_digits_config(conditions, max_steps=steps, width=16)
+    small = DDPM(**config)
+    quiet_trainer(max_steps=steps, gradient_clip_val=1.0).fit(small, DigitsDataModule(conditions=names))
+    return small.eval()
+
+
+# %%
+data = DigitsDataModule(conditions=["low_resolution", "prompt"])
+data.setup()
+held = data.splits["test"].__getitems__(range(16))
+upscaler = train(["low_resolution"], 250)
+sharp, _ = generate(upscaler, 16, cond=held["low_resolution"], steps=20, progress=False)
+error = {name: (image - held["image"]).pow(2).mean().sqrt() for name, image in (("条件", held["low_resolution"]), ("样本", sharp))}
+check("样本比条件更接近原图", error["样本"] < 0.9 * error["条件"], True)
+grid_figure(torch.cat([held["low_resolution"], sharp, held["image"]]), nrow=16)
+
+# %% [markdown]
+# 图：上排是条件（4×4 的信息），中排是生成的样本，下排是原图。样本补出了笔画的边缘；补得不一定与原图相同，但与条件相合：
+
+# %%
+shrink = torch.nn.functional.avg_pool2d
+check("样本缩小之后，与条件接近", shrink(sharp, 2), shrink(held["low_resolution"], 2), atol=0.8)
+close = (shrink(sharp, 2) - shrink(held["low_resolution"], 2)).abs().mean()
+check("平均相差不到 0.1", close < 0.1, True)
+
+# %% [markdown]
+# `crossattn` 接受一串长度不定的“词”。这里的提示是两个词：几，以及墨多墨少（三档）。像素用交叉注意力去查这两个词（第 6 章）。
+
+# %%
+painter = train(["prompt"], 400)
+prompts = torch.zeros(30, 2, 13)
+prompts[torch.arange(30), 0, torch.arange(30) % 10] = 1
+prompts[torch.arange(30), 1, 10 + torch.arange(30) // 10] = 1
+painted, _ = generate(painter, 30, cond=prompts, steps=20, seed=3, progress=False)
+right_digit = (score.classifier(painted.clamp(-1, 1)).argmax(1) == torch.arange(30) % 10).double().mean()
+ink = painted.clamp(-1, 1).view(3, -1).mean(1)
+check("第一个词管用：多数画对了数字", right_digit > 0.5, True)
+check("第二个词管用：三档的墨一档比一档多", bool(ink[0] < ink[1] < ink[2]), True)
+grid_figure(painted, nrow=10)
+
+# %% [markdown]
+# 图：一列一个数字，三行是三档墨：少、中、多。同一个模型，换一个词就换一样东西。
+# 文生图的大模型也是这样接受文字的，只是那里的“词”来自语言模型。
+
+# %% [markdown]
+# ## 7　补全：不必另外训练
+#
+# 图缺了一半，想补上。无条件的模型也能做到：去噪的每一步，把已知的部分换成“原图加噪到这一步”，未知的部分照常去噪。
+# 未知的部分看着已知的部分长出来。
+
+# %%
+show_source(inpaint,
+            "@torch.no_grad()", "check_sample(\"known\"", "def at_noise_level", "def step(", "beta = chain.betas[i]",
+            "return model.denoise_loop(known.shape")
+
+# %% [markdown]
+# - ① `mask` 为 1 处已知，为 0 处要补。
+# - ② 检查输入，备好短链。
+# - ③ 已知的图加噪到短链的第 $i$ 步；$i=-1$ 就是原图，所以最后的结果里已知的像素分毫不差。噪声从同一个发生器抽。
+# - ④ 走一步：照常去噪，再把已知的部分贴回去。
+# - ⑤ 贴的时候，未知的部分还来不及与新贴的部分协调。所以退回一步（重新加噪）再走，重复 `repeats` 遍，接缝才自然。
+# - ⑥ 循环还是那个循环，换的只是 `step`。
+
+# %%
+known = load_digits_split()["test"][0][:12]
+mask = torch.ones(1, 1, 8, 8)
+mask[..., 4:] = 0
+generator = torch.Generator().manual_seed(0)
+once, often = (inpaint(model, known, mask, steps=50, repeats=r, generator=generator, progress=False) for r in (1, 4))
+check("已知的像素分毫不差", often[..., :4], known[..., :4])
+grid_figure(torch.cat([known, known * mask + mask - 1, once, often]), nrow=12)
+
+# %% [markdown]
+# 图：从上到下是原图、遮住右半的图、重复 1 遍的补全、重复 4 遍的补全。
+# 补出来的不一定是原来的数字，但与左半接得上；重复 4 遍的接缝少一些。
+# 接得好不好也能量：接缝两侧像素之差，与真图比。
+
+# %%
+seam = {name: (x[..., 4] - x[..., 3]).abs().mean() for name, x in (("真图", known), ("1 遍", once), ("4 遍", often))}
+check("4 遍的接缝与真图的差距更小", abs(seam["4 遍"] - seam["真图"]) < abs(seam["1 遍"] - seam["真图"]), True)
+
+# %% [markdown]
+# ## 8　成批地生成
+#
+# 要几千张样本时，一次放不进内存。`generate` 分批采样，用一根进度条走到底，还能顺手留下途中的几帧。
+
+# %%
+show_source(generate,
+            "def generate", "check_int(\"num\"", "generator = torch.Generator()", "steps = default_steps",
+            "def film(part):", "x = model.sample(part.stop", "with bar, model.ema_scope()")
+
+# %% [markdown]
+# - ① 比 `sample` 多了批的大小、种子、要不要 EMA、留几帧。
+# - ② 先核对每个参数的范围。
+# - ③ 一个种子定下全部起点，一次抽完；条件整理好。
+# - ④ 走几步、留哪几步、怎样分批、进度条的总长，都在循环之前算好。
+# - ⑤ 采一批；回调拨动进度条，留下该留的 $x_t$。
+# - ⑥ 起点与条件各取这一批的那一段。
+# - ⑦ 用 EMA 权重（第 7 章），逐批采完再拼起来，末帧就是样本。
+
+# %%
+whole, _ = generate(model, 10, batch_size=10, seed=7, steps=10, progress=False)
+parts, frames = generate(model, 10, batch_size=4, seed=7, steps=10, num_frames=5, progress=False)
+check("怎样分批，不影响确定的采样", whole, parts, atol=1e-4)
+check("五帧，加上样本自己", len(frames), 6)
+check("末帧就是样本", frames[-1], parts)
+
+# %% [markdown]
+# 命令行里的 `python -m ddpm_edu sample` 就是它：
+#
+# ```bash
+# python -m ddpm_edu sample --ckpt digits --out grid.png --gif walk.gif --steps 50
+# python -m ddpm_edu sample --ckpt digits_class --out classes.png --labels 0-9 --nrow 10 --guidance 2
+# ```
+
+# %% [markdown]
+# ## 小结
+#
+# - 训练只用到 $q(x_t\mid x_0)$，所以同一个网络可以配不同的走法。
+# - DDIM 的 $\eta=1$ 是 $v=0$ 的祖先采样，$\eta=0$ 是欧拉法解微分方程：确定，步数可以少。
+# - 步数极少时 $\eta=0$ 好；步数多了，掺噪声能冲淡网络的误差。
+# - 引导把有条件与无条件之差放大 $w$ 倍：更准，更单调。
+# - 条件可以拼通道、交叉注意力、加类别嵌入；无条件的模型也能补全。
+#
+# ## 练习
+#
+# 1. ★ 在第 3 节的面板里，走 5 步时把 `eta` 从 0 拖到 1，背景发生什么？用第 5 章的 $\tilde\beta$ 解释。
+# 2. ★★ 从 $x_i/\sqrt{\bar\alpha_i}$ 的公式出发，写一个只有三行的 `naive_ddim_step`，与 `ddim_step(..., eta=0)` 核对。
+# 3. ★★ 用 `generate` 量一量：`digits_class` 在 $w=1, 1.5, 2, 3$ 时的 Fréchet 距离，画成曲线。
+# 4. ★★ 第 6 节的 `train` 支持 `["masked", "prompt"]`（两种条件一起用，`hybrid`）。训练它，给出左半与一个错的数字，看它听谁的。
+# 5. ★★★ 欧拉法一步的误差与步长的平方成正比。用两次 $\hat\varepsilon$ 的平均（Heun 法）改写一步，在高斯数据上证明误差降到与步数的平方成反比。
