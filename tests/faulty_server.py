@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def answer_drip(self, content):
         self.reply(b"", Content_Length=len(content))
-        for i in range(2000):
+        for i in range(1500):
             self.wfile.write(content[i:i + 1])
             time.sleep(0.01)
 

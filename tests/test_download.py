@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 
 from ddpm_edu.data.download import MIRROR_VARIABLE, DataUnavailableError, fetch
@@ -54,6 +55,13 @@ def test_a_fault_leaves_nothing_under_the_final_name_and_the_next_mirror_mends_i
     assert get(server, tmp_path, *followers) == tmp_path / FILE.name
     assert (tmp_path / FILE.name).read_bytes() == CONTENT
     assert {p.name for p in tmp_path.iterdir()} <= {FILE.name, f"{FILE.name}.lock"}
+
+
+def test_a_dripping_server_is_left_long_before_it_ends(server, tmp_path):
+    with pytest.raises(DataUnavailableError, match="太慢"):
+        get(server, tmp_path, "drip", patience=0.2)
+    # 服务器一共会给 1500 个字节；等凑满一块才看时间的写法会把它们全收下
+    assert 0 < (tmp_path / f"{FILE.name}.part").stat().st_size < 1500
 
 
 def test_the_error_lists_every_address_with_its_reason(server, tmp_path):
@@ -138,6 +146,7 @@ def test_two_fetches_at_once_download_once(server, tmp_path, caplog):
     for thread in threads:
         thread.join(60)
     assert [path.read_bytes() for path in results] == [CONTENT] * 2 and len(server.seen) == 1
+    assert "不符" not in caplog.text
 
 
 def test_a_killed_process_leaves_neither_a_stuck_lock_nor_lost_bytes(server, tmp_path, caplog):
@@ -160,8 +169,10 @@ def test_a_killed_process_leaves_neither_a_stuck_lock_nor_lost_bytes(server, tmp
     assert int(server.seen[1][1].removeprefix("bytes=").removesuffix("-")) > HALF - 20_000
 
 
-def test_the_bar_is_quiet_when_asked_and_pooch_is_always(server, tmp_path, capfd):
+def test_the_bar_is_quiet_when_asked_and_pooch_is_always(server, tmp_path, capfd, caplog, monkeypatch):
+    pooch.get_logger().setLevel(logging.INFO)
+    monkeypatch.setattr(pooch.get_logger(), "handlers", [caplog.handler])
     get(server, tmp_path / "quiet", "ok")
-    assert capfd.readouterr() == ("", "")
+    assert capfd.readouterr() == ("", "") and not caplog.records
     fetch(tmp_path / "loud", FILE, [server.url("ok")])
     assert "thing.gz: 100%" in capfd.readouterr().err

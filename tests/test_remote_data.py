@@ -134,6 +134,13 @@ def test_mnist_and_fashion_files_share_names_but_not_folders(serve, server, tmp_
     assert len(server.seen) == 8
 
 
+def test_the_mirror_argument_wins_over_the_environment(serve, server, tmp_path, monkeypatch):
+    serve(CIFAR10DataModule, [small_cifar()], "503")
+    monkeypatch.setenv(MIRROR_VARIABLE, server.url("404"))
+    CIFAR10DataModule(tmp_path, mirror=server.url("ok"), progress=False).prepare_data()
+    assert [path for path, _ in server.seen] == ["/ok/cifar10/cifar-10-python.tar.gz"]
+
+
 class Canary:
     """被反序列化就建一个目录"""
 
@@ -178,7 +185,7 @@ def test_members_that_point_outside_the_archive_write_nothing(serve, tmp_path):
 
 
 def test_a_broken_idx_file_is_explained(serve, tmp_path):
-    for content in (b"", b"\x00\x00\x08\x03\x00", b"\x00\x00\x0d\x03", b"\x00\x00\x08\x03" + struct.pack(">3i", 2, 28, 28) + b"\x00"):
+    for content in (b"", b"\x00\x00\x08\x03\x00", b"\x00\x00\x0d\x01" + struct.pack(">i", 1) + b"\x00", b"\x00\x00\x08\x03" + struct.pack(">3i", 2, 28, 28) + b"\x00"):
         (tmp_path / "x.gz").write_bytes(gzip.compress(content))
         with pytest.raises(ValueError, match="IDX"):
             read_idx(tmp_path / "x.gz")
