@@ -1,6 +1,7 @@
-"""命令行：fit / validate / test 交给 LightningCLI，sample 从检查点生成图像"""
+"""命令行：fit / validate / test 交给 LightningCLI，sample 从检查点生成图像，evaluate 见 cli_evaluate.py"""
 import argparse
 import sys
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 
@@ -97,6 +98,8 @@ def main(arguments=None):
     try:
         if arguments[:1] == ["sample"]:
             sample_main(arguments[1:])
+        elif arguments[:1] == ["evaluate"]:
+            import_module(".cli_evaluate", __package__).evaluate_main(arguments[1:])
         else:
             train_main(resolve_config(arguments))
     except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:

@@ -74,6 +74,8 @@ class ImageDataModule(pl.LightningDataModule):
     batch_size  : ≥ 1；num_workers：≥ 0；seed：打乱次序的种子
     """
 
+    levels = 256  # 像素有几级，算 bits/dim 用
+
     def __init__(self, batch_size=64, num_workers=0, seed=0):
         super().__init__()
         self.batch_size = check_int("batch_size", batch_size, 1)
