@@ -119,8 +119,14 @@ def load_digits_classifier():
     """随包发布的分类器（eval 模式）"""
     from safetensors.torch import load_file
 
-    classifier = SmallClassifier()
-    classifier.load_state_dict(load_file(str(files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors")))
+    return _filled(load_file(str(files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors")))
+
+
+def _filled(states, **shape):
+    """装上权重的分类器（eval 模式）；不先抽初值，全局随机数不动"""
+    with torch.device("meta"):
+        classifier = SmallClassifier(**shape)
+    classifier.load_state_dict(states, assign=True)
     return classifier.eval().requires_grad_(False)
 
 
@@ -130,11 +136,12 @@ def cached_classifier(data_module, cache=None, progress=None):
     cache : .safetensors 文件的路径；None 为不存
     异常  : 文件损坏时 CheckpointError；是为别的数据训练的时 ValueError
     """
-    identity = {"data": type(data_module).__name__, **classifier_shape(data_module)}
+    shape = classifier_shape(data_module)
+    identity = {"data": type(data_module).__name__, **shape}
     if cache is not None and Path(cache).suffix != ".safetensors":
         fail("cache", "以 .safetensors 结尾的文件名", str(cache))
     if cache is not None and Path(cache).exists():
-        return _read(cache, identity)
+        return _filled(_read(cache, identity), **shape)
     log.info("还没有 %s 的分类器，先训练一个", identity["data"])
     classifier, accuracy = train_classifier(data_module, progress=progress)
     log.info("分类器在留出数据上的准确率：%.2f%%", 100 * accuracy)
@@ -153,6 +160,7 @@ def _write(classifier, path, card):
 
 
 def _read(path, identity):
+    """读权重并核对：文件完好，而且是为这份数据训练的"""
     from safetensors import safe_open
 
     try:
@@ -165,9 +173,7 @@ def _read(path, identity):
         raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {metadata.get('sha256')}，实际是 {found}；删掉它，会重新训练")
     if {name: card.get(name) for name in identity} != identity:
         fail("cache", f"为 {identity} 训练的分类器", card, "换一个文件名")
-    classifier = SmallClassifier(*(identity[name] for name in ("image_size", "channels", "num_classes")))
-    classifier.load_state_dict(states)
-    return classifier.eval().requires_grad_(False)
+    return states
 
 
 def _digest(states):
