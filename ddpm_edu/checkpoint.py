@@ -2,6 +2,7 @@
 
 文件仍是普通的 torch 检查点（ZIP）；SHA-256 写在 ZIP 注释里，torch.load 照样能读
 """
+import contextlib
 import hashlib
 import logging
 import os
@@ -47,19 +48,18 @@ def plain(value):
     fail("检查点的内容", "张量和 Python 自带的类型", value, "存它的数值，不要存对象", CheckpointError)
 
 
-def save_checkpoint(checkpoint, path):
-    """原子地保存：写到同目录的临时文件，落盘，再换名；中途被杀时旧文件原样
+@contextlib.contextmanager
+def atomic_file(path):
+    """原子地写文件：写到同目录的临时文件，落盘，再换名；中途出错或被杀时旧文件原样
 
-    checkpoint : 字典；其中的 NumPy 标量、路径会换成普通类型
-    path       : 目标文件，目录不存在时会建
+    path : 目标文件，目录不存在时会建；给出以 w+b 打开的文件
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w+b") as file:
-            torch.save(plain(checkpoint), file)
-            _append_digest(file)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
@@ -67,6 +67,13 @@ def save_checkpoint(checkpoint, path):
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def save_checkpoint(checkpoint, path):
+    """原子地保存检查点；checkpoint 是字典，其中的 NumPy 标量、路径会换成普通类型"""
+    with atomic_file(path) as file:
+        torch.save(plain(checkpoint), file)
+        _append_digest(file)
 
 
 def load_checkpoint(path, map_location="cpu"):

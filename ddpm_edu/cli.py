@@ -1,4 +1,4 @@
-"""命令行的入口：fit / validate / test 交给 LightningCLI，sample 见 cli_sample.py"""
+"""命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate 见 cli_sample.py、cli_evaluate.py"""
 import sys
 from pathlib import Path
 
@@ -48,6 +48,10 @@ def main(arguments=None):
             from .cli_sample import sample_main
 
             sample_main(arguments[1:])
+        elif arguments[:1] == ["evaluate"]:
+            from .cli_evaluate import evaluate_main
+
+            evaluate_main(arguments[1:])
         else:
             train_main(arguments)
     except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:

@@ -5,22 +5,17 @@ from pathlib import Path
 
 import torch
 
-from .checks import check_choice, check_int, fail
+from .checks import check_int, fail
+from .cli_parts import CKPT_HELP, DATA, condition_names, load_model, make_data, pick_device
 from .conditioning import as_condition
 from .generate import generate
 from .images import save_gif, save_grid
-from .pretrained import NAMES as PRETRAINED
-from .pretrained import load_pretrained
-
-DATA = {"digits": "DigitsDataModule", "mnist": "MNISTDataModule", "fashion_mnist": "FashionMNISTDataModule",
-        "cifar10": "CIFAR10DataModule", "photos": "PhotoPatchesDataModule"}
-EMBEDDED = ("digits", "photos")  # 随依赖安装，没有数据目录
 
 
 def make_parser():
     parser = argparse.ArgumentParser("python -m ddpm_edu sample", description="从检查点生成图像", allow_abbrev=False)
     add = parser.add_argument
-    add("--ckpt", required=True, help=f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）")
+    add("--ckpt", required=True, help=CKPT_HELP)
     add("--out", required=True, help="输出的 PNG 文件")
     add("--gif", help="另存一张 GIF，看去噪的过程")
     add("-n", "--num", type=int, default=64, help="几张（默认 64）")
@@ -65,19 +60,6 @@ def sample_main(arguments):
     print(f"已写入 {options.out}：{options.num} 张，{tuple(images.shape[1:])}")
 
 
-def load_model(name):
-    """随包模型的名字，或检查点文件"""
-    if name in PRETRAINED and not Path(name).exists():
-        return load_pretrained(name)
-    from .ddpm import DDPM
-
-    return DDPM.load_from_checkpoint(name)
-
-
-def pick_device(name):
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
 def read_condition(model, options):
     """--labels 与 --data → sample 用的条件；模型不需要的不许给"""
     if options.labels is not None and "c_adm" not in model.cond_keys:
@@ -90,7 +72,7 @@ def read_condition(model, options):
             wanted = "--labels 或 --data" if list(model.cond_keys) == ["c_adm"] else "--data"
             fail(wanted, f"给出（这个模型要 {', '.join(model.cond_keys)} 条件）", None)
         return {"c_adm": labels}
-    cond = test_condition(model, options)
+    cond = condition_from_data(model, options)
     return cond if labels is None else {**cond, "c_adm": labels}
 
 
@@ -107,14 +89,9 @@ def parse_labels(text, num):
     return torch.tensor([labels[i % len(labels)] for i in range(num)])
 
 
-def test_condition(model, options):
+def condition_from_data(model, options):
     """测试集开头 num 张图的条件"""
-    import ddpm_edu
-
-    check_choice("--data", options.data, tuple(DATA))
-    names = [key for key in model.cond_keys.values() if key != "label"]
-    module = {} if options.data in EMBEDDED else {"root": options.root}
-    data = getattr(ddpm_edu, DATA[options.data])(**module, conditions=names)
+    data = make_data(options.data, options.root, condition_names(model))
     data.prepare_data()
     data.setup("test")
     dataset = data.splits["test"]

@@ -24,13 +24,18 @@ def make_grid(images, nrow=8, padding=1, scale=1):
     return grid
 
 
+def to_uint8(images):
+    """[-1, 1] 的浮点 → 0..255 的 uint8，形状不变；超出的先截断"""
+    return ((images.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
 def to_pil(image):
     """(C, H, W)，[-1, 1]，C 为 1 或 3 → PIL 图像"""
     from PIL import Image
 
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         fail("image", "形状 (1 或 3, H, W) 的张量", tuple(image.shape))
-    pixels = ((image.detach().float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    pixels = to_uint8(image)
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy())
 
 

@@ -1,11 +1,9 @@
-"""样本有多像真的：数字小分类器的特征，与特征上的 Fréchet 距离"""
-from importlib.resources import files
-
+"""样本有多像真的：小分类器特征上的 Fréchet 距离"""
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from .checks import fail
+from .classifier import cached_classifier, has_labels, load_digits_classifier, load_split
+from .inputs import check_sample
 
 
 def frechet_distance(x, y):
@@ -27,90 +25,71 @@ def frechet_distance(x, y):
     return float((mean_gap + cov_x.trace() + cov_y.trace() - 2 * cross).clamp(min=0))
 
 
-class DigitsClassifier(nn.Module):
-    """8×8 数字的小卷积网络；倒数第二层的 32 维输出就是评估用的特征
+class FrechetDistance:
+    """生成的图与 real_images 之间的 Fréchet 距离，另给两条参照线
 
-    x    : (B, 1, 8, 8)，[-1, 1]
-    返回 : (B, 10) 的对数几率
+    classifier  : 有 features 方法的分类器，如 train_classifier 给出的
+    real_images : (M, C, H, W)，[-1, 1]，留出的真图；train 是训练用的真图，floor 要用
     """
 
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(256, 32),
-        )
-        self.head = nn.Linear(32, 10)
+    def __init__(self, classifier, real_images, train=None):
+        self.classifier, self.train = classifier, train
+        check_sample("real_images", real_images, real_images.shape[1], real_images.shape[-1])
+        self.real = real_images
+        self._real_features = self.features(real_images)
 
-    def features(self, x):
-        return self.body(x)
+    @torch.no_grad()
+    def features(self, images):
+        """(N, C, H, W) → (N, 32)；超出 [-1, 1] 的先截断"""
+        images = images.detach().float().cpu()
+        check_sample("images", images, self.real.shape[1], self.real.shape[-1])
+        # 分块，免得一万张图占去几 GB
+        return torch.cat([self.classifier.features(chunk) for chunk in images.clamp(-1, 1).split(2048)])
 
-    def forward(self, x):
-        return self.head(F.relu(self.features(x)))
+    def __call__(self, images):
+        """(N, C, H, W) → 距离，越小越像；digits 上约 60 以下已经认得出"""
+        return frechet_distance(self.features(images), self._real_features)
 
+    def floor(self, train=None):
+        """真图对真图：训练用的真图与留出的真图之间的距离，再好的样本也大致如此"""
+        train = self.train if train is None else train
+        if train is None:
+            fail("train", "训练用的真图 (N, C, H, W)", None, "构造时或调用时给出")
+        return self(train)
 
-def train_digits_classifier(epochs=60, seed=0):
-    """在训练划分上训练分类器（轻微平移作增广）；返回 (分类器, 留出 500 张上的准确率)"""
-    from .data.digits import load_digits_split
-
-    splits = load_digits_split()
-    (x, y), (held_x, held_y) = splits["train"], (torch.cat(z) for z in zip(splits["val"], splits["test"]))
-    with torch.random.fork_rng(devices=[]):
-        torch.random.manual_seed(seed)
-        classifier = DigitsClassifier()
-        optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.05)
-        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        for _ in range(epochs):
-            for index in torch.randperm(len(x)).split(64):
-                shift = [int(s) for s in torch.randint(-1, 2, (2,))] if torch.rand(()) < 0.3 else [0, 0]
-                loss = F.cross_entropy(classifier(x[index].roll(shift, (2, 3))), y[index])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-            scheduler.step()
-    classifier.eval()
-    with torch.no_grad():
-        accuracy = float((classifier(held_x).argmax(1) == held_y).float().mean())
-    return classifier, accuracy
+    def ceiling(self):
+        """纯噪声（截到 [-1, 1]）的距离"""
+        noise = torch.randn(1024, *self.real.shape[1:], generator=torch.Generator().manual_seed(0))
+        return self(noise)
 
 
-def load_digits_classifier():
-    """随包发布的分类器（eval 模式）"""
-    from safetensors.torch import load_file
-
-    classifier = DigitsClassifier()
-    classifier.load_state_dict(load_file(str(files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors")))
-    return classifier.eval().requires_grad_(False)
-
-
-class DigitsFrechet:
-    """生成的数字与留出的 500 张真图之间的 Fréchet 距离，另给两条参照线"""
+class DigitsFrechet(FrechetDistance):
+    """随包的分类器，与留出的 500 张真实数字"""
 
     def __init__(self):
         from .data.digits import load_digits_split
 
-        self.classifier = load_digits_classifier()
         splits = load_digits_split()
-        self.train = splits["train"][0]
-        self.real = torch.cat([splits["val"][0], splits["test"][0]])
-        self._real_features = self.features(self.real)
+        super().__init__(load_digits_classifier(), torch.cat([splits["val"][0], splits["test"][0]]), splits["train"][0])
 
-    @torch.no_grad()
-    def features(self, images):
-        """(N, 1, 8, 8) → (N, 32)；超出 [-1, 1] 的先截断"""
-        return self.classifier.features(images.detach().float().cpu().clamp(-1, 1))
 
-    def __call__(self, images):
-        """(N, 1, 8, 8) → 距离，越小越像；约 60 以下已经认得出"""
-        return frechet_distance(self.features(images), self._real_features)
+def random_images(dataset, count, seed=0):
+    """数据集里固定随机选出的至多 count 张：{"image": ..., "label": ...}"""
+    index = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count]
+    return dataset.__getitems__(index)
 
-    def floor(self):
-        """真图对真图：训练划分与留出划分之间的距离，再好的样本也大致如此"""
-        return self(self.train)
 
-    def ceiling(self):
-        """纯噪声（截到 [-1, 1]）的距离"""
-        noise = torch.randn(1024, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-        return self(noise)
+def frechet_for(data_module, cache=None, num_images=10_000, progress=None):
+    """这份数据的 FrechetDistance：digits 用随包的分类器，别的训练一次；没有标签的数据返回 None
+
+    cache      : 分类器存放的 .safetensors 文件，下次直接读；None 为不存
+    num_images : 训练、测试划分各至多取这么多张真图
+    """
+    from .data import DigitsDataModule
+
+    if isinstance(data_module, DigitsDataModule):
+        return DigitsFrechet()
+    if not has_labels(data_module):
+        return None
+    real, train = (random_images(load_split(data_module, name), num_images)["image"] for name in ("test", "train"))
+    return FrechetDistance(cached_classifier(data_module, cache, progress), real, train)

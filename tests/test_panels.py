@@ -50,7 +50,8 @@ def every_panel(digits, model):
     }
 
 
-NAMES = ["beta", "forward", "parameterization", "posterior", "chain", "samples", "denoise", "ema", "lr", "weights", "logvar", "eta", "guidance", "interpolation"]
+NAMES = ["beta", "forward", "parameterization", "posterior", "chain", "samples", "denoise", "ema", "lr", "weights", "logvar", "eta",
+         "guidance", "interpolation"]
 
 
 def positions(control, at_most=40):

@@ -80,6 +80,8 @@ class ImageDataModule(pl.LightningDataModule):
     conditions  : batch 里另加的条件，取自 low_resolution / masked / prompt
     """
 
+    levels = 256  # 像素有几级，算 bits/dim 用
+
     def __init__(self, batch_size=64, num_workers=0, seed=0, conditions=()):
         super().__init__()
         self.batch_size = check_int("batch_size", batch_size, 1)

@@ -30,6 +30,7 @@ class DigitsDataModule(ImageDataModule):
     """内置的真实数字：1 297 张训练、250 张验证、250 张测试，划分固定，标签保留"""
 
     image_size, channels, num_classes = 8, 1, 10
+    levels = 17
 
     def setup(self, stage=None):
         self.splits = {name: self.make_dataset(x, y) for name, (x, y) in load_digits_split().items()}

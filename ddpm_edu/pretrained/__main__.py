@@ -10,17 +10,18 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
 
+from ..classifier import train_classifier
 from ..data import DigitsDataModule
 from ..ddpm import DDPM
 from ..generate import generate
-from ..metrics import DigitsFrechet, train_digits_classifier
+from ..metrics import DigitsFrechet
 from ..recipes import conditional_digits_config, digits_model_config
 
 HERE = Path(__file__).parent
 
 
 def build_classifier():
-    classifier, accuracy = train_digits_classifier()
+    classifier, accuracy = train_classifier(DigitsDataModule())
     save_file(classifier.state_dict(), HERE / "digits_classifier.safetensors")
     print(f"分类器：留出 500 张上的准确率 {accuracy:.2%}")
 

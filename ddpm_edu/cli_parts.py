@@ -1,0 +1,44 @@
+"""sample 与 evaluate 共用的几样：读模型、选设备、按名字造数据"""
+import inspect
+from pathlib import Path
+
+import torch
+
+from .pretrained import NAMES as PRETRAINED
+from .pretrained import load_pretrained
+
+DATA = {
+    "digits": "DigitsDataModule",
+    "mnist": "MNISTDataModule",
+    "fashion_mnist": "FashionMNISTDataModule",
+    "cifar10": "CIFAR10DataModule",
+    "photos": "PhotoPatchesDataModule",
+}
+CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
+
+
+def load_model(name):
+    """随包模型的名字，或检查点文件"""
+    if name in PRETRAINED and not Path(name).exists():
+        return load_pretrained(name)
+    from .ddpm import DDPM
+
+    return DDPM.load_from_checkpoint(name)
+
+
+def pick_device(name):
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def make_data(name, root, conditions=()):
+    """按名字造数据模块；内置的数据随依赖安装，不用 root"""
+    import ddpm_edu
+
+    module = getattr(ddpm_edu, DATA[name])
+    place = {"root": root} if "root" in inspect.signature(module).parameters else {}
+    return module(**place, conditions=conditions)
+
+
+def condition_names(model):
+    """模型要的条件里，得由数据模块另算的那几个"""
+    return [key for key in model.cond_keys.values() if key != "label"]
