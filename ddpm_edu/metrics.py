@@ -80,14 +80,14 @@ def random_images(dataset, count, seed=0):
 
 
 def frechet_for(data_module, cache=None, num_images=10_000, progress=None):
-    """这份数据的 FrechetDistance：digits 用随包的分类器，别的训练一次；没有标签的数据返回 None
+    """这份数据的 FrechetDistance：原样的 digits 用随包的分类器，别的训练一次；没有标签的数据返回 None
 
     cache      : 分类器存放的 .safetensors 文件，下次直接读；None 为不存
     num_images : 训练、测试划分各至多取这么多张真图
     """
     from .data import DigitsDataModule
 
-    if isinstance(data_module, DigitsDataModule):
+    if isinstance(data_module, DigitsDataModule) and data_module.image_size == 8:
         return DigitsFrechet()
     if not has_labels(data_module):
         return None

@@ -4,7 +4,9 @@
 """
 import numpy as np
 import torch
+import torch.nn.functional as F
 
+from ..checks import check_choice
 from .base import ImageDataModule
 
 SPLIT_SIZES = {"train": 1297, "val": 250, "test": 250}
@@ -26,11 +28,25 @@ def load_digits_split():
     }
 
 
-class DigitsDataModule(ImageDataModule):
-    """内置的真实数字：1 297 张训练、250 张验证、250 张测试，划分固定，标签保留"""
+def like_mnist(images):
+    """(N, 1, 8, 8) → (N, 1, 28, 28)：放大到 20×20，四周留 4 个像素的黑边，与 MNIST 的摆法相同"""
+    return F.pad(F.interpolate(images, size=20, mode="bilinear"), (4, 4, 4, 4), value=-1.0)
 
-    image_size, channels, num_classes = 8, 1, 10
-    levels = 17
+
+class DigitsDataModule(ImageDataModule):
+    """内置的真实数字：1 297 张训练、250 张验证、250 张测试，划分固定，标签保留
+
+    image_size : 8（原样）或 28（放大成 MNIST 的大小；取不到 MNIST 时的替身，结果不能与它相比）
+    """
+
+    channels, num_classes = 1, 10
+
+    def __init__(self, batch_size=64, num_workers=0, seed=0, conditions=(), image_size=8):
+        super().__init__(batch_size, num_workers, seed, conditions)
+        self.image_size = int(check_choice("image_size", image_size, (8, 28)))
+        # 原数据只有 0..16 这 17 级；放大之后不再是
+        self.levels = 17 if image_size == 8 else 256
 
     def setup(self, stage=None):
-        self.splits = {name: self.make_dataset(x, y) for name, (x, y) in load_digits_split().items()}
+        enlarge = like_mnist if self.image_size == 28 else lambda images: images
+        self.splits = {name: self.make_dataset(enlarge(x), y) for name, (x, y) in load_digits_split().items()}

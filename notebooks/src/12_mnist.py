@@ -1,0 +1,278 @@
+# %% [markdown]
+# # 12 · 训练 MNIST
+#
+# **学习目标**
+#
+# - 用一份配置训练 28×28 的数字：数据、网络、`Trainer` 各写在哪里。
+# - 会看训练曲线：总损失为什么很快就不降了，按 $t$ 分成四段又看得出什么。
+# - 停下、续训、挑检查点、采样、评估；知道在 CPU 与 GPU 上各要多久。
+#
+# **预计用时** 40 分钟，另加正式训练的时间。运行全部单元约 1 分钟。
+
+# %%
+import csv
+import logging
+import signal
+import tempfile
+import warnings
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+
+from ddpm_edu import DDPM, configs, count_params
+from ddpm_edu.callbacks import StepProgress
+from ddpm_edu.classifier import train_classifier
+from ddpm_edu.data.base import ImageDataset
+from ddpm_edu.generate import generate
+from ddpm_edu.metrics import FrechetDistance, random_images
+from ddpm_edu.speed import SpeedUp
+from ddpm_edu.stopping import StopSafely
+from ddpm_edu.teach import check, curves_figure, grid_figure
+from ddpm_edu.teach.datasets import mnist_or_stand_in
+from ddpm_edu.timestep_loss import TimestepLoss, quarters
+
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+FOLDER = Path(tempfile.mkdtemp())  # 曲线与检查点写在这里，不弄脏课程的文件夹
+QUICK = True  # 一分钟内跑完的小样；改成 False 就是正式的训练
+print("准备好了")
+
+# %% [markdown]
+# ## 1　数据：有真的就用真的
+#
+# MNIST 有 6 万张训练图，28×28 灰度，压缩后 11 MB。磁盘上有它就用它；没有就用内置的数字放大到 28×28 代替，后面的代码一个字也不用改。
+# 想下载，运行 `MNISTDataModule("../data").prepare_data()`：先试国内的镜像，断了再运行会接着下，内容核对无误才放到最终的名字。
+# 也可以用环境变量 `DDPM_EDU_MIRROR` 指定镜像，或把四个文件放进 `data/mnist/`，完全离线。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+data, which = mnist_or_stand_in("../data", batch_size=64)
+data.setup()
+print(which)
+
+# %%
+batch = next(iter(data.val_dataloader()))
+print({name: tuple(value.shape) for name, value in batch.items()})
+check("像素都在 [-1, 1] 里", batch["image"].abs().max() <= 1, True)
+grid_figure(batch["image"][:32], nrow=16)
+
+# %% [markdown]
+# 图：32 张验证集里的图，每一张都认得出是几。
+#
+# 磁盘上的像素是 0..255 的整数 $k$，取出时换算成 $k/127.5-1$。这个换算要分毫不差：第 9 章的离散解码器认为像素恰好落在 256 个等距的值上。
+
+# %%
+levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+image = ImageDataset(levels, torch.zeros(1, dtype=torch.long))[0]["image"]
+check("256 个值恰好是 k/127.5 - 1", image.flatten(), torch.arange(256) / 127.5 - 1)
+check("间隔处处是 2/255", image.double().flatten().diff(), torch.full((255,), 2 / 255), atol=2e-7)
+
+# %% [markdown]
+# ## 2　一份配置
+#
+# `mnist` 是一套完整的配置；`mnist-laptop` 与 `mnist-gpu` 是叠在上面的几行改动，前者把网络变小，后者打开半精度与编译。
+# 命令行的 `--config mnist-laptop` 与这里的 `configs.load` 读到的是同一份。
+
+# %%
+config = configs.load("mnist-laptop")
+for name, value in config["model"]["unet_config"]["params"].items():
+    print(f"{name:22}{value}")
+print("一共", config["trainer"]["max_steps"], "步，学习率", config["model"]["learning_rate"])
+
+# %% [markdown]
+# 与 8×8 的数字相比，只有三处不同：多一层（28 → 14 → 7），注意力只放在 7×7 那一层（像素少，注意力便宜），EMA 慢一些。
+# 其余都是同一个 `DDPM` 类。小样再把宽度减到 16、步数减到 120，学习率计划跟着缩短。
+
+# %%
+if QUICK:
+    config["trainer"]["max_steps"] = 120
+    config["model"]["unet_config"]["params"]["model_channels"] = 16
+    config["model"]["ema_decay"] = 0.95
+    config["model"]["scheduler_config"]["params"] |= {"warm_up_steps": 20, "max_decay_steps": 120}
+torch.manual_seed(0)
+model = DDPM(**config["model"])
+print(f"{count_params(model.model):,} 个参数" if QUICK else "正式的网络")
+
+# %% [markdown]
+# ## 3　训练
+#
+# `Trainer` 的参数也在配置里。这里再写一遍，好看清各是什么：
+#
+# - `gradient_clip_val=1.0`：梯度的范数超过 1 就按比例缩小，个别坏批次不至于毁掉权重；
+# - `val_check_interval`：每隔几步验证一次；小样里验证集只用前几批；
+# - `CSVLogger`：曲线写进一个 CSV 文件。命令行的配置里另有 TensorBoard。
+#
+# `TimestepLoss` 是个回调：每次验证之后，把损失按 $t$ 分四段另记一份。`SpeedUp(channels_last=True)` 换一种内存排布，第 13 章讲。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+def make_trainer(max_steps, *callbacks, **kwargs):
+    logger = pl.loggers.CSVLogger(FOLDER, name="mnist")
+    defaults = {"accelerator": "cpu" if QUICK else "auto", "gradient_clip_val": 1.0, "log_every_n_steps": 5, "num_sanity_val_steps": 0,
+                "limit_val_batches": 2 if QUICK else 16, "enable_model_summary": False, "max_epochs": -1, "enable_progress_bar": True}
+    return pl.Trainer(max_steps=max_steps, logger=logger, callbacks=[SpeedUp(channels_last=True), *callbacks], **{**defaults, **kwargs})
+
+
+trainer = make_trainer(config["trainer"]["max_steps"], StepProgress(), TimestepLoss(), val_check_interval=10, check_val_every_n_epoch=None)
+trainer.fit(model, data)
+
+# %% [markdown]
+# 进度条旁边的停止按钮随时可以按，第 5 节讲按下之后发生什么。
+
+# %% [markdown]
+# ## 4　看曲线
+
+# %%
+rows = list(csv.DictReader(open(Path(trainer.logger.log_dir) / "metrics.csv", encoding="utf-8")))
+
+
+def curve(name):
+    """CSV 里的一列：(步, 值)"""
+    points = [(int(row["step"]) + 1, float(row[name])) for row in rows if row.get(name)]
+    return [step for step, _ in points], [value for _, value in points]
+
+
+steps, train_loss = curve("train/loss_simple")
+_, raw = curve("val/loss_simple")
+val_steps, ema = curve("val/loss_simple_ema")
+quarter = [curve(f"val/loss_q{k}_ema")[1] for k in (1, 2, 3, 4)]
+check("训练损失降下来了", sum(train_loss[-4:]) < 0.6 * sum(train_loss[:4]), True)
+curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
+              (val_steps, {"raw": raw, "EMA": ema}, "step", "val loss", "linear", "log"),
+              (val_steps, dict(zip(("$q_1$", "$q_2$", "$q_3$", "$q_4$"), quarter)), "step", "val loss, EMA", "linear", "log"))
+
+# %% [markdown]
+# 图：左边是每 5 步记一次的训练损失，抖动来自每批不同的 $t$ 与噪声。中间是验证损失，原权重与 EMA 用同一份 $t$ 与噪声，所以可以直接比：开头 EMA 落后，后来更平。右边是 EMA 的损失按 $t$ 分的四段，$q_1$ 是最靠近原图的四分之一。
+#
+# 四段差得很远，而且次序不变。以 $v$ 为目标时，$t$ 小处的目标几乎就是噪声 $\varepsilon$，从只掺了一点噪声的图里猜噪声，难；$t$ 大处的目标几乎是 $-x_0$，黑底白字的图，猜个平均就不会错得离谱。
+# 第 4 章的高斯例子说得更准：完美的猜测也剩下误差 $s^2/D$，$t$ 小时它接近 1，$t$ 大时接近 $s^2$。
+#
+# 所以总损失很快就“不降了”：剩下的多半是 $q_1$ 里消不掉的那份。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
+
+# %%
+last = [values[-1] for values in quarter]
+check("越靠近原图，剩下的误差越大", last == sorted(last, reverse=True), True)
+check("第一段是第四段的两倍以上", last[0] > 2 * last[3], True)
+print("四段的步号：", quarters(model.num_timesteps))
+
+# %% [markdown]
+# ## 5　停下与续训
+#
+# 按停止按钮（或在终端按 Ctrl-C）时，`DDPM` 自带的 `StopSafely` 回调走完手上的一步，把检查点存成 `interrupted.ckpt`，印一行话，`fit` 正常返回。内核还在，后面的单元照常运行。
+# 从这份检查点续训，与从没停过相比，权重逐位相同：$t$ 与噪声由批号决定（第 10 章），数据也从停下的那一批接着取。
+#
+# 下面用同一个网络的一份小样来证明：一口气走 8 步；另一个走到第 3 步时收到停止信号，再从检查点走到第 8 步。
+
+# %%
+class StopAt(pl.Callback):
+    """到第 n 步时，替你按一下停止按钮"""
+
+    def __init__(self, n):
+        self.n = n
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if trainer.global_step == self.n - 1:
+            signal.raise_signal(signal.SIGINT)
+
+
+def fresh():
+    torch.manual_seed(1)
+    return DDPM(**config["model"]), mnist_or_stand_in("../data", batch_size=16)[0]
+
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+straight, stream = fresh()
+make_trainer(8, limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False).fit(straight, stream)
+stopped, stream = fresh()
+button = StopSafely()
+first = make_trainer(8, StopAt(3), button, limit_val_batches=0, enable_progress_bar=False)
+first.fit(stopped, stream)
+
+# %%
+saved = next(FOLDER.rglob("interrupted.ckpt"))
+resumed, stream = fresh()
+make_trainer(8, limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False).fit(resumed, stream, ckpt_path=saved)
+check("停在第 3 步", button.stopped_at, 3)
+check("续训与从没停过，每一个数都相同",
+      all(torch.equal(a, b) for a, b in zip(straight.state_dict().values(), resumed.state_dict().values())), True)
+
+# %% [markdown]
+# 正式训练时，还有两份检查点：`best-*.ckpt` 是 `val/loss_ema` 最低的一份，`last.ckpt` 是最后一份。
+# 挑“最好”要看 EMA 的损失，因为采样用的是 EMA 权重。
+
+# %% [markdown]
+# ## 6　采样与评估
+
+# %%
+samples, _ = generate(model, 32, steps=25, seed=0, progress=False)
+grid_figure(samples, nrow=16)
+
+# %% [markdown]
+# 图：32 个样本，DDIM 25 步，EMA 权重。小样只走了 120 步，有笔画，不少认不出是几；正式训练之后见第 8 节。
+#
+# 用 Fréchet 距离打分，先要一个懂这份数据的分类器。MNIST 没有随课程发布的分类器，就在训练集上现训一个。
+
+# %%
+classifier, accuracy = train_classifier(data, epochs=max(1, 8000 // len(data.splits["train"])), progress=False)
+real, seen = (random_images(data.splits[name], 1000)["image"] for name in ("test", "train"))
+score = FrechetDistance(classifier, real, seen)
+many, _ = generate(model, 256, batch_size=128, steps=15, seed=1, progress=False)
+distance = score(many)
+check("分类器在留出数据上的准确率超过九成", accuracy > 0.9, True)
+check("样本比纯噪声近得多", distance < score.ceiling() / 3, True)
+check("离真图还远", distance > 2 * score.floor(), True)
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　纯噪声 {score.ceiling():.0f}")
+
+# %% [markdown]
+# 这个数只能在同一个分类器之下比较，不能与论文里的 FID 比：FID 用的是在自然图像上训练的 Inception 网络。
+
+# %% [markdown]
+# ## 7　用命令行做同样的事
+#
+# 一条命令训练，一条命令续训，一条命令采样，一条命令评估：
+#
+# ```bash
+# python -m ddpm_edu fit --config mnist-laptop
+# python -m ddpm_edu fit --config mnist-laptop --ckpt_path runs/mnist/version_0/checkpoints/last.ckpt
+# python -m ddpm_edu sample --ckpt runs/mnist/version_0/checkpoints/last.ckpt --out grid.png --gif walk.gif
+# python -m ddpm_edu evaluate --ckpt runs/mnist/version_0/checkpoints/last.ckpt --data mnist --out report.json
+# ```
+#
+# 有 GPU 时换成 `--config mnist-gpu`。每个选项都能在后面改，例如 `--trainer.max_steps 5000`、`--data.batch_size 256`。
+# 曲线用 `tensorboard --logdir runs/tensorboard` 看；样本在 `runs/mnist/version_0/samples/`，开头存得勤，免得久等。
+#
+# 命令行与 notebook 用的是同一份配置：
+
+# %%
+laptop, gpu = configs.load("mnist-laptop"), configs.load("mnist-gpu")
+check("笔记本的网络小得多", laptop["model"]["unet_config"]["params"]["model_channels"] < gpu["model"]["unet_config"]["params"]["model_channels"], True)
+check("GPU 的一份用半精度", gpu["trainer"]["precision"] == "bf16-mixed", True)
+print("GPU 的提速开关：", gpu["speed"])
+
+# %% [markdown]
+# ## 8　要多久
+#
+# TABLE
+#
+# “实测”是在 2 个 CPU 核上量的每步时间乘以步数，只算训练。没有 GPU 的实测，`python -m benchmarks.gpu --network mnist` 可以在你的卡上量出来。
+
+# %% [markdown]
+# ## 小结
+#
+# - 换一个数据集，只换数据模块与几行配置；`DDPM` 类不变。
+# - 总损失很快就平了，剩下的是 $t$ 小处消不掉的误差；看分段的曲线和样本。
+# - 停止按钮是安全的；续训与从没停过逐位相同。
+# - 评估要有参照线；不同分类器之下的距离不能互比。
+#
+# ## 练习
+#
+# 1. ★ 把 `QUICK` 的步数改成 400，样本与 Fréchet 距离变成怎样？四段损失里哪一段降得最多？
+# 2. ★★ 用 `StopAt(6)` 停在另一步，再续训，还是逐位相同吗？把 `seed` 换成 1 再续训呢？
+# 3. ★★ 把目标换成 `parameterization="eps"`，四段损失的次序会变吗？先用第 4 章的 $\bar\alpha s^2/D$ 猜，再试。
+# 4. ★★ 把 `FashionMNISTDataModule` 接进来（没有网络时，用 `python -m ddpm_edu fit --config mnist-laptop --data ddpm_edu.FashionMNISTDataModule` 想一想要改什么）。
+# 5. ★★★ 第一段的误差有下限。用 `quarter_losses` 与高斯近似 $s^2/D$ 比一比：训练好的模型比高斯的最优猜测好多少？好在哪一段？
