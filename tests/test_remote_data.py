@@ -186,8 +186,8 @@ def test_members_that_point_outside_the_archive_write_nothing(serve, tmp_path):
 
 def test_a_broken_idx_file_is_explained(serve, tmp_path):
     wrong_type = b"\x00\x00\x0d\x01" + struct.pack(">i", 1) + b"\x00"
-    cut_short = b"\x00\x00\x08\x03" + struct.pack(">3i", 2, 28, 28) + b"\x00"
-    for content in (b"", b"\x00\x00\x08\x03\x00", wrong_type, cut_short):
+    too_short = b"\x00\x00\x08\x03" + struct.pack(">3i", 2, 28, 28) + b"\x00"
+    for content in (b"", b"\x00\x00\x08\x03\x00", wrong_type, too_short):
         (tmp_path / "x.gz").write_bytes(gzip.compress(content))
         with pytest.raises(ValueError, match="IDX"):
             read_idx(tmp_path / "x.gz")

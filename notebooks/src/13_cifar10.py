@@ -1,0 +1,290 @@
+# %% [markdown]
+# # 13 · 训练 CIFAR-10
+#
+# **学习目标**
+#
+# - 读懂论文在 CIFAR-10 上的那份配置：每个数从哪里来，管什么。
+# - 知道 3570 万参数的网络贵在哪里，三种提速的办法各改变什么、不改变什么。
+# - 会用几张卡一起训练，知道有效批大小与梯度累积的关系；知道 FID 要什么才能算。
+#
+# **预计用时** 40 分钟，另加正式训练的时间。运行全部单元约 1 分钟。
+
+# %%
+import logging
+import math
+import warnings
+
+import pytorch_lightning as pl
+import torch
+
+from ddpm_edu import DDPM, configs, count_params
+from ddpm_edu.callbacks import StepProgress
+from ddpm_edu.fid import inception_fid
+from ddpm_edu.generate import generate
+from ddpm_edu.speed import SpeedUp
+from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
+from ddpm_edu.teach.datasets import cifar10_or_stand_in
+
+for name in ("pytorch_lightning", "ddpm_edu"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", module="pytorch_lightning")
+QUICK = True  # 一分钟内跑完的小样；改成 False 就是正式的训练
+print("准备好了")
+
+# %% [markdown]
+# ## 1　数据：彩色，左右翻转
+#
+# CIFAR-10 有 5 万张训练图，32×32 彩色，十类，压缩包 170 MB。磁盘上有它就用它；没有就用替身：scikit-learn 自带的两张照片切成的 32×32 图块。
+# 替身只够把流程跑通，结果不能当作 CIFAR-10 的结果。想下载，运行 `CIFAR10DataModule("../data").prepare_data()`；慢的话先设 `DDPM_EDU_MIRROR`，断了再运行会接着下。
+#
+# 压缩包里是 pickle，打开它就等于运行它。所以先核对摘要，对上了才打开。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+data, which = cifar10_or_stand_in("../data", batch_size=32)
+data.setup()
+print(which)
+
+# %%
+train = data.splits["train"]
+half = len(train) // 2
+check("训练集加倍：后一半是左右镜像", train[half]["image"], train[0]["image"].flip(-1))
+check("验证集不翻转", len(data.splits["val"].images) == len(data.splits["val"]), True)
+grid_figure(torch.cat([train.__getitems__(range(0, half, half // 12))["image"][:12],
+                       train.__getitems__(range(half, 2 * half, half // 12))["image"][:12]]), nrow=12)
+
+# %% [markdown]
+# 图：上排是训练图，下排是同一批图的镜像。
+# 论文在 CIFAR-10 上用随机左右翻转，说样本质量略有提高。我们不用随机数，而是把数据集加倍：每一轮每张图正反各见一次，续训时也就不会走样。
+# 数字不能翻：翻过来的 3 不是 3。
+
+# %% [markdown]
+# ## 2　论文的网络与超参数
+#
+# `cifar10` 这份配置照 Ho 等 2020 的第 4 节与附录 B 写成。
+
+# %%
+config = configs.load("cifar10")
+paper = DDPM(**config["model"])
+check("参数个数：35.7 M", int(count_params(paper.model)), 35_746_307)
+print(count_params(paper.model.diffusion_model).table())
+
+# %% [markdown]
+# | 项 | 值 | 管什么 | 细讲 |
+# |:--|:--|:--|:--|
+# | 宽度与层 | 128，倍数 1、2、2、2 | 32 → 16 → 8 → 4，共四层 | 06 |
+# | 注意力 | 下采样倍数 2，即 16×16 那一层 | 远处的像素互相看见 | 06 |
+# | dropout | 0.1 | 不加则过拟合，论文试过 | 06 |
+# | 噪声表 | `sqrt_linear`，$10^{-4}$ 到 0.02，$T=1000$ | 论文的 linear | 02 |
+# | `v_posterior` | 1 | 采样方差取上端 $\beta_t$ | 05 |
+# | 目标 | `eps`，简化损失 | $w_s=1$，不加 VLB 项 | 04、09 |
+# | 学习率 | $2\times10^{-4}$，热身 5000 步后不变 | Adam，不加权重衰减 | 08、10 |
+# | EMA | 0.9999 | 采样用平滑的权重 | 07 |
+# | 梯度裁剪 | 范数 1 | 挡住个别坏批次 | 10 |
+# | 批大小、步数 | 128，80 万步 | 共看 2048 遍训练集 | — |
+#
+# 表里的几个数，用代码核对。
+
+# %%
+scheduler = paper.configure_optimizers()["lr_scheduler"]["scheduler"]
+multiplier = scheduler.lr_lambdas[0]
+check("热身走到一半，学习率也是一半", multiplier(2500), 0.5, atol=1e-3)
+check("热身之后不变", [multiplier(5000), multiplier(799_999)], [1.0, 1.0])
+check("80 万步 × 128 张 ÷ 5 万张 = 2048 遍", 800_000 * 128 / 50_000, 2048.0)
+check("EMA 的半衰期约 6931 步", math.log(0.5) / math.log(paper.model_ema.decay), 6931, atol=1)
+check("采样方差取 β_t", paper.exact_table("posterior_variance"), paper.exact_table("betas"), atol=1e-15)
+
+# %% [markdown]
+# 半衰期 6931 步意味着：训练不到几万步时，0.9999 的 EMA 还背着早先的权重（热身公式救了开头，见第 7 章）。缩短训练，就要一起缩短 EMA。
+#
+# 再看计算花在哪里。卷积的乘法次数正比于“像素数 × 输入通道 × 输出通道 × 9”，层越靠上像素越多，越靠下通道越多。
+
+# %%
+def multiplications(model, size):
+    """各种边长的特征图上，卷积一共做多少次乘法"""
+    found, hooks = {}, []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            hooks.append(module.register_forward_hook(lambda m, x, y: found.__setitem__(
+                y.shape[-1], found.get(y.shape[-1], 0) + y[0].numel() * m.weight[0].numel())))
+    with torch.no_grad():
+        model(torch.zeros(1, 3, size, size), torch.zeros(1, dtype=torch.long))
+    for hook in hooks:
+        hook.remove()
+    return found
+
+
+cost = multiplications(paper.model.diffusion_model, 32)
+total = sum(cost.values())
+for side in sorted(cost, reverse=True):
+    print(f"{side:2}×{side:<2} 占 {cost[side] / total:.0%}")
+check("一张图前向一次，约 60 亿次乘法", total / 1e9, 6.0, atol=0.3)
+
+# %% [markdown]
+# 32×32 与 16×16 两层合起来占了绝大部分。反向约是前向的两倍，所以一步要做 $3\times128\times60$ 亿次乘法：笔记本的 CPU 一步要一分钟上下，80 万步要两年。
+# 这就是为什么需要 GPU，也是为什么有 `cifar10-laptop`。
+
+# %% [markdown]
+# ## 3　在笔记本上：小一号
+#
+# `cifar10-laptop` 换成小得多的网络，目标换成 `v`、噪声表换成 `cosine`（步数少时更稳），EMA 也缩短。小样再小一些，只走 60 步。
+
+# %%
+small = configs.load("cifar10-laptop")
+if QUICK:
+    small["trainer"]["max_steps"] = 60
+    small["model"]["unet_config"]["params"]["model_channels"] = 16
+    small["model"]["ema_decay"] = 0.9
+    small["model"]["scheduler_config"]["params"] |= {"warm_up_steps": 10, "max_decay_steps": 60}
+    small["model"]["learning_rate"] = 4e-3
+torch.manual_seed(0)
+student = DDPM(**small["model"])
+share = count_params(student.model) / count_params(paper.model)
+check("参数不到论文的一成", share < 0.1, True)
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+class Losses(pl.Callback):
+    """记下每一步的损失"""
+
+    def __init__(self):
+        self.values = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.values.append(outputs["loss"].item())
+
+
+def make_trainer(max_steps, *callbacks, **kwargs):
+    defaults = {"accelerator": "cpu" if QUICK else "auto", "gradient_clip_val": 1.0, "logger": False, "enable_checkpointing": False,
+                "enable_model_summary": False, "limit_val_batches": 0, "max_epochs": -1}
+    return pl.Trainer(max_steps=max_steps, callbacks=[*callbacks], **{**defaults, **kwargs})
+
+
+losses = Losses()
+make_trainer(small["trainer"]["max_steps"], SpeedUp(**small["speed"]), StepProgress(), losses).fit(student, data)
+
+# %%
+check("损失降下来了", sum(losses.values[-10:]) < 0.75 * sum(losses.values[:10]), True)
+samples, _ = generate(student, 24, steps=20, seed=0, progress=False)
+grid_figure(samples, nrow=12)
+
+# %% [markdown]
+# 图：小样走了 60 步之后的 24 个样本。有大块的颜色和明暗，还没有形状；起点是彩色的噪声，能做到这一步，说明流程是通的。
+# 要看见像样的东西，步数要多两三个数量级。
+
+# %% [markdown]
+# ## 4　提速：改变什么，不改变什么
+#
+# 三个开关，都在 `cifar10-gpu` 里打开：
+#
+# - `speed.channels_last`：像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
+# - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几十秒。数学不变，舍入的次序变。
+# - `trainer.precision bf16-mixed`：矩阵乘法与卷积用 16 位的 bfloat16，权重、EMA、损失与噪声表仍是 32 位以上。快，省一半显存；乘法的结果只有两三位有效数字。
+
+# %%
+def one_step(bf16=False, channels_last=False):
+    """同一个网络、同一批数据走一步：返回损失与第一层卷积的梯度"""
+    torch.manual_seed(0)
+    model = DDPM(**small["model"])
+    SpeedUp(channels_last=channels_last).setup(None, model, "fit")
+    x, t = train.__getitems__(range(16))["image"], torch.arange(16) * 60
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss, _ = model.p_losses(x, t, noise)
+    loss.backward()
+    return loss.detach(), model.model.diffusion_model.out[2].weight.grad.clone()
+
+
+(plain, grad), (moved, moved_grad), (half_loss, half_grad) = one_step(), one_step(channels_last=True), one_step(bf16=True)
+check("channels_last：损失相同", moved, plain, atol=1e-5)
+check("channels_last：梯度相同", moved_grad, grad, atol=1e-5)
+check("bf16：损失差不到百分之一", half_loss / plain, 1.0, atol=0.01)
+cosine = torch.nn.functional.cosine_similarity(half_grad.flatten(), grad.flatten(), dim=0)
+check("bf16：梯度的方向几乎一样", cosine > 0.99, True)
+
+# %% [markdown]
+# bf16 的危险不在梯度，而在“小量加到大量上”：EMA 每步只走 $(1-d)(\theta-s)$，bf16 只有 8 位有效位，这样的小步会被舍掉。所以影子必须是 32 位（第 7 章）。
+
+# %%
+big, step = torch.tensor(1.0), torch.tensor(1e-4)
+check("bf16：1 + 0.0001 还是 1", big.bfloat16() + step.bfloat16(), 1.0)
+mixed = DDPM(**small["model"])
+make_trainer(3, precision="bf16-mixed", enable_progress_bar=False).fit(mixed, data)
+check("bf16-mixed 训练之后，影子仍是 32 位", all(s.dtype == torch.float32 for s in mixed.model_ema.shadow.values()), True)
+check("噪声表也没有变粗", mixed.exact_table("alphas_cumprod"), DDPM(**small["model"]).exact_table("alphas_cumprod"))
+
+# %% [markdown]
+# ## 5　几张卡一起练
+#
+# 数据并行 (data parallel)：每张卡一份模型，各算一小批的梯度，再求平均，所有的卡走同样的一步。批的平均损失是各小批平均损失的平均，梯度也是，所以四张卡各算 32 张，等于一张卡算 128 张。
+# 梯度累积（第 7 章）是同一件事的串行版本：一张卡先后算四小批，攒起来再走一步。
+
+# %%
+def gradients(parts):
+    """把一批切成 parts 份，各求梯度再平均"""
+    torch.manual_seed(0)
+    model = DDPM(**small["model"])
+    x, t = train.__getitems__(range(16))["image"], torch.arange(16) * 60
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    for some in torch.arange(16).chunk(parts):
+        (model.p_losses(x[some], t[some], noise[some])[0] / parts).backward()
+    return torch.cat([p.grad.flatten() for p in model.model.parameters() if p.grad is not None])
+
+
+check("一批 16 张，与四份各 4 张的平均，梯度相同", gradients(4), gradients(1), atol=1e-5)
+
+# %% [markdown]
+# 所以加了卡，有效的批就大了：`--data.batch_size` 是每张卡的批。要与论文的 128 相同，四张卡就写 32。
+#
+# ```bash
+# python -m ddpm_edu fit --config cifar10-gpu --trainer.devices 4 --trainer.strategy ddp --data.batch_size 32
+# ```
+#
+# 一张小卡装不下 128，就用累积：
+#
+# ```bash
+# python -m ddpm_edu fit --config cifar10-gpu --data.batch_size 32 --trainer.accumulate_grad_batches 4
+# ```
+#
+# 几台机器、SLURM、在 notebook 里用几张卡，命令见仓库的 README。
+
+# %% [markdown]
+# ## 6　怎样才算好：FID
+#
+# 论文用 FID：5 万张样本与训练集，在 Inception 网络 2048 维特征上的 Fréchet 距离。公式与第 12 章用的一样，换的是取特征的网络。
+# 那份权重约 95 MB，是别人的文件，不随课程发布。你有它时，把取特征的网络交给 `inception_fid`；没有时，它说清缺什么。
+
+# %%
+check_raises("没有权重时说清缺什么", lambda: inception_fid(samples, samples), "inception")
+
+# %% [markdown]
+# 两条常见的误会：FID 与样本数有关，1 万张的 FID 比 5 万张的高，不能混着比；别的分类器的 Fréchet 距离不叫 FID，也不能与论文的数比。
+#
+# | 方法 | CIFAR-10 的 FID（无条件） | 来源 |
+# |:--|--:|:--|
+# | DDPM | 3.17 | 文献：Ho 等 2020 |
+# | Improved DDPM | 2.90 | 文献：Nichol 与 Dhariwal 2021 |
+# | EDM | 1.97 | 文献：Karras 等 2022 |
+
+# %% [markdown]
+# ## 7　要多久
+#
+# TABLE
+#
+# 每步的时间乘以步数，只算训练。论文的那一行取自文献（附录 B），不是我们量的。GPU 没有实测，`python -m benchmarks.gpu` 可以在你的卡上量出来：四种组合的每秒张数、显存、占矩阵乘法上限的几成。
+
+# %% [markdown]
+# ## 小结
+#
+# - 论文的配置里每个数都有来历；改步数，就要连着改 EMA 与学习率计划。
+# - 计算花在大图上的卷积；channels_last 与 compile 不改变数学，bf16 只降低乘法的精度。
+# - 几张卡与梯度累积是同一件事；要复现论文，守住有效的批大小。
+# - FID 要固定的网络、固定的样本数，才能与别人比。
+#
+# ## 练习
+#
+# 1. ★ 用 `multiplications` 算 `cifar10-laptop` 的网络，是论文的几分之一？
+# 2. ★ 把 `QUICK` 的步数改成 600，样本里出现了什么？
+# 3. ★★ 有效批从 128 变成 512，学习率该怎样变？查一查“线性缩放”，说说它为什么在热身之后才对。
+# 4. ★★ 把 `one_step` 的 `bf16` 换成 `torch.float16`，损失与梯度还对吗？什么样的数会出界？
+# 5. ★★★ 按第 2 节的表，把步数缩到 8 万（十分之一），EMA、热身、步数各该改成多少？写成一份叠在 `cifar10.yaml` 上的 YAML，用 `--config cifar10 --config mine.yaml` 跑起来。
