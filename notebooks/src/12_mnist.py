@@ -20,9 +20,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu import DDPM, configs, count_params
+from ddpm_edu import DDPM, count_params
 from ddpm_edu.callbacks import StepProgress
 from ddpm_edu.classifier import train_classifier
+from ddpm_edu.configs import load as load_config
 from ddpm_edu.data.base import ImageDataset
 from ddpm_edu.generate import generate
 from ddpm_edu.metrics import FrechetDistance, random_images
@@ -72,10 +73,10 @@ check("间隔处处是 2/255", image.double().flatten().diff(), torch.full((255,
 # ## 2　一份配置
 #
 # `mnist` 是一套完整的配置；`mnist-laptop` 与 `mnist-gpu` 是叠在上面的几行改动，前者把网络变小，后者打开半精度与编译。
-# 命令行的 `--config mnist-laptop` 与这里的 `configs.load` 读到的是同一份。
+# 命令行的 `--config mnist-laptop` 与这里的 `load_config` 读到的是同一份。
 
 # %%
-config = configs.load("mnist-laptop")
+config = load_config("mnist-laptop")
 for name, value in config["model"]["unet_config"]["params"].items():
     print(f"{name:22}{value}")
 print("一共", config["trainer"]["max_steps"], "步，学习率", config["model"]["learning_rate"])
@@ -249,7 +250,7 @@ print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　�
 # 命令行与 notebook 用的是同一份配置：
 
 # %%
-laptop, gpu = configs.load("mnist-laptop"), configs.load("mnist-gpu")
+laptop, gpu = load_config("mnist-laptop"), load_config("mnist-gpu")
 check("笔记本的网络小得多", laptop["model"]["unet_config"]["params"]["model_channels"] < gpu["model"]["unet_config"]["params"]["model_channels"], True)
 check("GPU 的一份用半精度", gpu["trainer"]["precision"] == "bf16-mixed", True)
 print("GPU 的提速开关：", gpu["speed"])

@@ -17,8 +17,9 @@ import warnings
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu import DDPM, configs, count_params
+from ddpm_edu import DDPM, count_params
 from ddpm_edu.callbacks import StepProgress
+from ddpm_edu.configs import load as load_config
 from ddpm_edu.fid import inception_fid
 from ddpm_edu.generate import generate
 from ddpm_edu.speed import SpeedUp
@@ -64,7 +65,7 @@ grid_figure(torch.cat([train.__getitems__(range(0, half, half // 12))["image"][:
 # `cifar10` 这份配置照 Ho 等 2020 的第 4 节与附录 B 写成。
 
 # %%
-config = configs.load("cifar10")
+config = load_config("cifar10")
 paper = DDPM(**config["model"])
 check("参数个数：35.7 M", int(count_params(paper.model)), 35_746_307)
 print(count_params(paper.model.diffusion_model).table())
@@ -130,7 +131,7 @@ check("一张图前向一次，约 60 亿次乘法", total / 1e9, 6.0, atol=0.3)
 # `cifar10-laptop` 换成小得多的网络，目标换成 `v`、噪声表换成 `cosine`（步数少时更稳），EMA 也缩短。小样再小一些，只走 60 步。
 
 # %%
-small = configs.load("cifar10-laptop")
+small = load_config("cifar10-laptop")
 if QUICK:
     small["trainer"]["max_steps"] = 60
     small["model"]["unet_config"]["params"]["model_channels"] = 16
