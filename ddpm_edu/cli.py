@@ -29,16 +29,20 @@ def resolve_config(arguments):
 
 
 def train_main(arguments):
-    """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给"""
+    """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给；返回退出码，Ctrl-C 停下的是 130"""
     import pytorch_lightning as pl
     from pytorch_lightning.cli import LightningCLI
 
     from .ddpm import DDPM
+    from .stopping import StopSafely
 
     sys.argv[1:] = arguments
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
-    LightningCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, parser_kwargs={"allow_abbrev": False},
-                 save_config_kwargs={"overwrite": True})
+    trainer = LightningCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, parser_kwargs={"allow_abbrev": False},
+                           save_config_kwargs={"overwrite": True}).trainer
+    stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
+    # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
+    return 130 if stopped and trainer.local_rank == 0 else 0
 
 
 def sample_main(arguments):
@@ -98,7 +102,7 @@ def main(arguments=None):
         if arguments[:1] == ["sample"]:
             sample_main(arguments[1:])
         else:
-            train_main(resolve_config(arguments))
+            return train_main(resolve_config(arguments))
     except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         print(f"错误：{error}", file=sys.stderr)
         return 2
