@@ -130,7 +130,7 @@ class StopSafely(pl.Callback):
         path = (Path(folder) / FILENAME).as_posix()
         try:
             trainer.save_checkpoint(path)
-            self._message += f'存到 {path}；继续：trainer.fit(model, data, ckpt_path="{path}")'
+            self._message += f'存到 {path}；继续：trainer.fit(model, data, ckpt_path="{path}")，命令行用 --ckpt_path'
         except (OSError, RuntimeError) as error:
             # 别的进程在 save_checkpoint 的末尾等着
             trainer.strategy.barrier("StopSafely")

@@ -82,6 +82,18 @@ def test_the_message_names_the_parameters(tmp_path):
         fit_spoiled(Spoil("gradient", NAN), tmp_path)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="需要 GPU")
 def test_fp16_scaling_may_skip_steps_by_itself(tmp_path):
-    trainer = fit_spoiled(Spoil("gradient", INF), tmp_path)
+    trainer = fit_spoiled(Spoil("gradient", INF), tmp_path, accelerator="gpu", devices=1, precision="16-mixed")
     assert trainer.global_step == 8
+
+
+def test_weights_that_went_bad_are_never_written(tmp_path):
+    trainer = fit(model_for_training(), 2, tmp_path)
+    trainer.save_checkpoint(tmp_path / "a.ckpt")
+    good = (tmp_path / "a.ckpt").read_bytes()
+    next(trainer.model.model.parameters()).data.view(-1)[0] = NAN
+    with pytest.raises(FloatingPointError, match="没有写检查点.*learning_rate"):
+        trainer.save_checkpoint(tmp_path / "a.ckpt")
+    assert (tmp_path / "a.ckpt").read_bytes() == good and len(list(tmp_path.iterdir())) == 1
