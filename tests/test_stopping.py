@@ -83,7 +83,7 @@ def test_a_stop_anywhere_resumes_to_the_same_bits(hook, n, stop, straight, tmp_p
     assert state(*run(tmp_path, ckpt=str(path))) == straight()
 
 
-@pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_validation_batch_start", 2, 2), ("on_validation_batch_start", 5, 1)])
+@pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_train_batch_end", 5, 5), ("on_validation_batch_start", 5, 1)])
 def test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation(hook, n, interval, straight, tmp_path):
     options = dict(scheduler=PLATEAU, val_check_interval=interval)
     run(tmp_path, callbacks=[Press(hook, n)], **options)
@@ -107,6 +107,16 @@ def test_half_a_validation_never_chooses_the_best_checkpoint(tmp_path):
     assert not list((tmp_path / "checkpoints").glob("best*"))
 
 
+@pytest.mark.parametrize(("hook", "n"), [("on_train_batch_end", 5), ("on_validation_batch_start", 3)])
+def test_the_validation_a_stop_cut_short_is_run_in_full_after_resuming(hook, n, tmp_path):
+    run(tmp_path, callbacks=[Press(hook, n)])
+    seen, watch = [], pl.Callback()
+    for name in ("on_train_batch_start", "on_validation_batch_end"):
+        setattr(watch, name, lambda *args, name=name: seen.append(name))
+    run(tmp_path, steps=4, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"), callbacks=[watch])
+    assert seen == ["on_validation_batch_end"] * 3 + ["on_train_batch_start"] * 2
+
+
 def test_a_stop_during_the_sanity_check_takes_one_step_and_saves(straight, tmp_path):
     batches = []
     watch = pl.Callback()
@@ -121,6 +131,9 @@ def test_a_checkpoint_saved_after_the_stop_is_as_good(straight, tmp_path, caplog
     assert not list(tmp_path.iterdir()) and "enable_checkpointing=False" in caplog.text and "ckpt_path" not in caplog.text
     trainer.save_checkpoint(tmp_path / "later.ckpt")
     assert state(*run(tmp_path, ckpt=str(tmp_path / "later.ckpt"))) == straight()
+    run(tmp_path, callbacks=[Press("on_train_batch_end", 2)])
+    saved = [load_checkpoint(tmp_path / name) for name in ("later.ckpt", "checkpoints/interrupted.ckpt")]
+    assert saved[0]["loops"] == saved[1]["loops"] and saved[0]["epoch"] == saved[1]["epoch"] == 0
 
 
 def test_a_save_that_fails_is_reported_in_the_line(tmp_path, caplog):
@@ -146,18 +159,24 @@ def test_the_handler_is_restored_after_an_exception(hook, tmp_path):
         raise LookupError("故意")
 
     setattr(watch, hook, fail)
+    own = StopSafely()
     with pytest.raises(LookupError):
-        run(tmp_path, steps=2 if hook == "on_train_end" else 8, callbacks=[watch])
+        run(tmp_path, steps=2 if hook == "on_train_end" else 8, callbacks=[own, watch])
     assert signal.getsignal(signal.SIGINT) is before and inside[0] is not before
+    # 同一个回调还能再用
+    trainer, _ = run(tmp_path, callbacks=[own, Press("on_before_optimizer_step")])
+    assert own.stopped_at == 1
 
 
 def test_a_trainer_that_was_stopped_can_be_used_again(tmp_path):
     own = StopSafely()
-    trainer, model = run(tmp_path, callbacks=[own, Press("on_train_batch_end", 2)])
+    again = Press("on_before_optimizer_step", 4)
+    trainer, model = run(tmp_path, callbacks=[own, Press("on_before_optimizer_step", 1), again])
     path = str(tmp_path / "checkpoints" / "interrupted.ckpt")
-    trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=path)
+    for stop, last in ((4, 4), (None, 8)):
+        trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=path)
+        assert own.stopped_at == stop and trainer.global_step == last
     assert [c for c in trainer.callbacks if isinstance(c, StopSafely)] == [own]
-    assert own.stopped_at is None and trainer.global_step == 8
 
 
 def test_training_in_another_thread_leaves_the_handler_alone(tmp_path):
