@@ -22,7 +22,7 @@ def resolve_config(arguments):
     return resolved
 
 
-def train_main(arguments, run=True):
+def train_cli(arguments, run=True):
     """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给；run=False 时只造好各个对象"""
     import pytorch_lightning as pl
     from pytorch_lightning.cli import LightningCLI
@@ -40,6 +40,16 @@ def train_main(arguments, run=True):
                      args=resolve_config(arguments), run=run)
 
 
+def train_main(arguments):
+    """训练、验证或测试；返回退出码，Ctrl-C 停下的是 130"""
+    from .stopping import StopSafely
+
+    trainer = train_cli(arguments).trainer
+    stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
+    # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
+    return 130 if stopped and trainer.local_rank == 0 else 0
+
+
 def main(arguments=None):
     """入口；用户能改正的错误只印一行，退出码 2"""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
@@ -53,7 +63,7 @@ def main(arguments=None):
 
             evaluate_main(arguments[1:])
         else:
-            train_main(arguments)
+            return train_main(arguments)
     except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         print(f"错误：{error}", file=sys.stderr)
         return 2

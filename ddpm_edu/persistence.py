@@ -54,6 +54,11 @@ class Persistence:
             self.model_ema.reset_to(self.model)
 
     def on_save_checkpoint(self, checkpoint):
+        bad = [k for k, v in checkpoint["state_dict"].items() if v.is_floating_point() and not v.isfinite().all()]
+        if bad:
+            raise FloatingPointError(
+                f"权重里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}），没有写检查点；从上一个检查点续训，调小 learning_rate"
+            )
         checkpoint["batches_seen"] = self.batches_seen
 
     def on_load_checkpoint(self, checkpoint):

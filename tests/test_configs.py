@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from ddpm_edu import DDPM, configs, count_params
-from ddpm_edu.cli import train_main
+from ddpm_edu.cli import train_cli
 from ddpm_edu.recipes import conditional_digits_config, digits_model_config
 
 DEFAULTS = {name: p.default for name, p in inspect.signature(DDPM.__init__).parameters.items() if name != "self"}
@@ -23,7 +23,7 @@ def test_every_data_set_has_a_laptop_and_a_gpu_flavour():
 def test_the_command_line_and_load_read_the_same_config(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        cli = train_main(["--config", name, "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.logger=false"], run=False)
+        cli = train_cli(["--config", name, "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.logger=false"], run=False)
     loaded = configs.load(name)
     expected = {**DEFAULTS, **loaded["model"]}
     for key, value in expected.items():

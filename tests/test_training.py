@@ -9,6 +9,7 @@ import torch
 from ddpm_edu import DDPM, DigitsDataModule
 from ddpm_edu.callbacks import SampleGrid, StepProgress
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
+from ddpm_edu.randomness import isolated_rng
 
 from .conftest import tiny_ddpm, tiny_unet
 
@@ -36,7 +37,7 @@ def fit(model, steps, path, ckpt=None, data=None, **kwargs):
 def fingerprint(model):
     digest = hashlib.sha256()
     for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode() + value.detach().numpy().tobytes())
+        digest.update(name.encode() + value.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -101,6 +102,38 @@ def test_ema_ticks_once_per_optimizer_step(accumulate, tmp_path):
     fit(model, 4, tmp_path, accumulate_grad_batches=accumulate, callbacks=[Count()])
     assert int(model.model_ema.num_updates) == 4
     assert all(ticks == step for ticks, step in counts)
+
+
+def test_accumulation_and_clipping_equal_a_loop_written_by_hand(tmp_path):
+    options = dict(learning_rate=1e-2, scheduler_config=None, ema_decay=0.7, weight_decay=0.1)
+    model, by_hand = model_for_training(**options), model_for_training(**options)
+    fit(model, 5, tmp_path, accumulate_grad_batches=4, gradient_clip_val=0.05, data=DigitsDataModule(batch_size=64))
+
+    parameters = dict(by_hand.model.named_parameters())
+    moments = {name: (torch.zeros_like(p), torch.zeros_like(p), p.detach().clone()) for name, p in parameters.items()}
+    batches = iter(DigitsDataModule(batch_size=64).train_dataloader())
+    for step in range(1, 6):
+        for micro in range(4):
+            with isolated_rng(0, "train", 4 * (step - 1) + micro, 0):
+                loss, _ = by_hand.shared_step(next(batches))
+            (loss / 4).backward()
+        norm = torch.stack([p.grad.square().sum() for p in parameters.values()]).sum().sqrt()
+        assert norm > 0.05
+        with torch.no_grad():
+            for name, p in parameters.items():
+                first, second, shadow = moments[name]
+                grad = p.grad * 0.05 / norm
+                first.mul_(0.9).add_(0.1 * grad)
+                second.mul_(0.999).add_(0.001 * grad**2)
+                p.mul_(1 - 1e-2 * (0.1 if p.ndim > 1 else 0))
+                p.sub_(1e-2 * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8))
+                shadow.add_((1 - min(0.7, (1 + step) / (10 + step))) * (p - shadow))
+                p.grad = None
+    assert int(model.model_ema.num_updates) == 5 and model.batches_seen == 20
+    for name, p in parameters.items():
+        # Adam 的更新与梯度的大小无关，梯度近于 0 处会放大舍入误差，所以容差取一步的百分之一
+        torch.testing.assert_close(dict(model.model.named_parameters())[name], p, rtol=0, atol=1e-4)
+        torch.testing.assert_close(model.model_ema.shadow[name.replace(".", "/")].data, moments[name][2], rtol=0, atol=1e-4)
 
 
 def test_raw_and_ema_losses_use_the_same_t_and_noise(tmp_path):

@@ -1,4 +1,6 @@
 """数据模块的公共部分：内存里的数据集、可从任何一批续上的数据流"""
+import signal
+
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
@@ -43,6 +45,11 @@ class ImageDataset(Dataset):
 def already_batched(batch):
     """ImageDataset 一次就取好一批，不必再拼"""
     return batch
+
+
+def ignore_interrupt(worker):
+    """停止键会同时送到取数据的子进程；只由主进程决定怎样停"""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class StreamSampler(DistributedSampler):
@@ -104,7 +111,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _loader(self, kind, dataset, sampler, **kwargs):
         return kind(dataset, batch_size=self.batch_size, sampler=sampler, num_workers=self.num_workers,
-                    collate_fn=already_batched, pin_memory=torch.cuda.is_available(), generator=torch.Generator(), **kwargs)
+                    collate_fn=already_batched, pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
+                    worker_init_fn=ignore_interrupt, **kwargs)
 
     def _shard(self):
         """(进程数, 本进程的编号)"""

@@ -1,0 +1,90 @@
+"""两个进程一起训练（gloo，CPU）：权重与 EMA 逐位相同，噪声各不相同，一个出错全体结束"""
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from .test_interrupt import ENVIRONMENT, ROOT, wait_for, windows
+
+pytestmark = windows
+
+
+def launch(mode, folder):
+    for name in ("straight", "joined"):
+        (folder / name).mkdir()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {**ENVIRONMENT, "MASTER_PORT": str(port), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
+    return subprocess.Popen([sys.executable, "-m", "tests.ddp_worker", mode, str(folder)], cwd=ROOT, env=environment,
+                            stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("ddp")
+    process = launch("agree", folder)
+    try:
+        error = process.communicate(timeout=170)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 0, error
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_ranks_have_the_same_weights_and_ema(ranks):
+    first, second = (rank["straight"] for rank in ranks)
+    assert first["steps"] == 7 and first["hash"] == second["hash"]
+
+
+def test_ema_ticks_once_per_optimizer_step_on_every_rank(ranks):
+    for rank in ranks:
+        # 一轮 5 批，两批一步，最后一批自成一步
+        assert rank["straight"]["ticks"] == [[s, s] for s in (0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7)]
+
+
+def test_every_rank_draws_its_own_t_and_noise(ranks):
+    draws = [rank["straight"]["draws"] for rank in ranks]
+    assert len(draws[0]) == len(draws[1]) == 12
+    for position in (slice(0, 5), 5):
+        seen = [str(draw[position]) for rank in draws for draw in rank]
+        assert len(set(seen)) == len(seen)
+
+
+def test_ranks_see_disjoint_shards(ranks):
+    epochs = [[i for batch in rank["straight"]["images"][:5] for i in batch] for rank in ranks]
+    assert len(set(epochs[0] + epochs[1])) == 50
+
+
+def test_validation_with_a_last_short_batch_finishes(ranks):
+    assert [rank["straight"]["validated"] for rank in ranks] == [[5, 2] * 2] * 2
+
+
+def test_a_stop_seen_by_one_rank_stops_all_at_the_same_step_and_resumes_to_the_same_bits(ranks):
+    assert [rank["stopped"]["stopped_at"] for rank in ranks] == [2, 2]
+    assert {rank["joined"]["hash"] for rank in ranks} == {ranks[0]["straight"]["hash"]}
+    assert ranks[0]["stopped"]["draws"] + ranks[0]["joined"]["draws"] == ranks[0]["straight"]["draws"]
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_failing_rank_ends_all_within_thirty_seconds(tmp_path):
+    process = launch("fail", tmp_path)
+    try:
+        wait_for((tmp_path / "failed").exists)
+        error = process.communicate(timeout=30)[1]
+    finally:
+        process.kill()
+    assert process.returncode != 0 and "故意" in error
+    pids = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
+    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=30)
+    assert not list(tmp_path.rglob("*.ckpt"))

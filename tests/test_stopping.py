@@ -1,0 +1,200 @@
+"""停止键：在哪里按都停得干净，从 interrupted.ckpt 续训与从未停下逐位相同"""
+import multiprocessing
+import os
+import signal
+import threading
+
+import pytest
+import pytorch_lightning as pl
+
+from ddpm_edu import DigitsDataModule
+from ddpm_edu.checkpoint import load_checkpoint
+from ddpm_edu.stopping import StopSafely
+
+from .test_training import COSINE, fingerprint, fit, model_for_training
+
+PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "params": {"patience": 0, "factor": 0.5, "mode": "max"}}
+
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+class Press(pl.Callback):
+    """在某个钩子第 n 次被调用时按下停止键"""
+
+    def __init__(self, hook, n=1, times=1):
+        def count(*args):
+            self.calls += 1
+            if self.calls == n:
+                for _ in range(times):
+                    press()
+
+        self.calls = 0
+        setattr(self, hook, count)
+
+
+def run(path, steps=8, ckpt=None, callbacks=(), scheduler=COSINE, **kwargs):
+    model = model_for_training(scheduler_config=scheduler)
+    options = dict(enable_checkpointing=True, limit_train_batches=5, limit_val_batches=3, accumulate_grad_batches=2,
+                   gradient_clip_val=1.0, data=DigitsDataModule(batch_size=16))
+    trainer = fit(model, steps, path, ckpt=ckpt, callbacks=list(callbacks), **{**options, **kwargs})
+    return trainer, model
+
+
+def state(trainer, model):
+    moments = [m for s in trainer.optimizers[0].state_dict()["state"].values() for m in s.values()]
+    return (fingerprint(model), trainer.optimizers[0].param_groups[0]["lr"], trainer.global_step, model.batches_seen,
+            [m.double().sum().item() for m in moments])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """8 个优化步：一轮 5 批，每轮在第 2、4、5 批之后更新；各种调度器、验证间隔下不停地走完"""
+    done = {}
+
+    def get(**kwargs):
+        key = repr(kwargs)
+        if key not in done:
+            done[key] = state(*run(tmp_path_factory.mktemp("straight"), **kwargs))
+        return done[key]
+
+    return get
+
+
+# (钩子, 第几次, 应停在第几个优化步之后)
+MOMENTS = [
+    ("on_train_epoch_start", 1, 1), ("on_before_optimizer_step", 1, 1), ("on_train_batch_end", 3, 2), ("on_train_batch_end", 4, 2),
+    ("on_before_zero_grad", 3, 3), ("on_after_backward", 6, 4), ("on_train_epoch_start", 2, 4), ("on_validation_start", 1, 3),
+    ("on_validation_batch_end", 1, 3), ("on_validation_end", 1, 4), ("on_train_batch_end", 13, 8), ("on_train_epoch_end", 3, 8),
+]
+
+
+@pytest.mark.parametrize(("hook", "n", "stop"), MOMENTS)
+def test_a_stop_anywhere_resumes_to_the_same_bits(hook, n, stop, straight, tmp_path, caplog):
+    before = signal.getsignal(signal.SIGINT)
+    trainer, _ = run(tmp_path, callbacks=[Press(hook, n)])
+    (safely,) = [c for c in trainer.callbacks if isinstance(c, StopSafely)]
+    path = tmp_path / "checkpoints" / "interrupted.ckpt"
+    assert safely.stopped_at == trainer.global_step == stop and signal.getsignal(signal.SIGINT) is before
+    said = [r.getMessage() for r in caplog.records if r.name == "ddpm_edu"]
+    assert len(said) == 1 and f"第 {stop} 个优化步" in said[0] and f'ckpt_path="{path.as_posix()}"' in said[0]
+    assert load_checkpoint(path)["global_step"] == stop
+    assert state(*run(tmp_path, ckpt=str(path))) == straight()
+
+
+@pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_train_batch_end", 5, 5), ("on_validation_batch_start", 5, 1)])
+def test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation(hook, n, interval, straight, tmp_path):
+    options = dict(scheduler=PLATEAU, val_check_interval=interval)
+    run(tmp_path, callbacks=[Press(hook, n)], **options)
+    assert state(*run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"), **options)) == straight(**options)
+    assert straight(**options)[1] < 1e-3
+
+
+def test_no_validation_and_no_further_step_because_of_the_stop(tmp_path):
+    seen, hooks = [], ("on_train_batch_start", "on_validation_start", "on_validation_end")
+    watch = pl.Callback()
+    for hook in hooks:
+        setattr(watch, hook, lambda *args, hook=hook: seen.append(hook))
+    run(tmp_path, callbacks=[watch, Press("on_train_batch_end", 2)], min_steps=6, min_epochs=3)
+    assert seen == ["on_train_batch_start"] * 2
+
+
+def test_half_a_validation_never_chooses_the_best_checkpoint(tmp_path):
+    trainer, model = run(tmp_path, callbacks=[Press("on_validation_batch_start", 2)])
+    # 模型也要回到训练模式：评估模式下续训会没有 dropout
+    assert trainer.checkpoint_callback.best_model_path == "" and all(m.training for m in model.modules())
+    assert not list((tmp_path / "checkpoints").glob("best*"))
+
+
+@pytest.mark.parametrize(("hook", "n"), [("on_train_batch_end", 5), ("on_validation_batch_start", 3)])
+def test_the_validation_a_stop_cut_short_is_run_in_full_after_resuming(hook, n, tmp_path):
+    run(tmp_path, callbacks=[Press(hook, n)])
+    seen, watch = [], pl.Callback()
+    for name in ("on_train_batch_start", "on_validation_batch_end"):
+        setattr(watch, name, lambda *args, name=name: seen.append(name))
+    run(tmp_path, steps=4, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"), callbacks=[watch])
+    assert seen == ["on_validation_batch_end"] * 3 + ["on_train_batch_start"] * 2
+
+
+def test_a_stop_during_the_sanity_check_takes_one_step_and_saves(straight, tmp_path):
+    batches = []
+    watch = pl.Callback()
+    watch.on_validation_batch_end = lambda *args: batches.append(1)
+    trainer, _ = run(tmp_path, callbacks=[watch, Press("on_validation_batch_start")], num_sanity_val_steps=3)
+    assert trainer.global_step == 1 and not batches
+    assert state(*run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"))) == straight()
+
+
+def test_a_checkpoint_saved_after_the_stop_is_as_good(straight, tmp_path, caplog):
+    trainer, _ = run(tmp_path, callbacks=[Press("on_train_batch_end", 2)], enable_checkpointing=False)
+    assert not list(tmp_path.iterdir()) and "enable_checkpointing=False" in caplog.text and "ckpt_path" not in caplog.text
+    trainer.save_checkpoint(tmp_path / "later.ckpt")
+    assert state(*run(tmp_path, ckpt=str(tmp_path / "later.ckpt"))) == straight()
+    run(tmp_path, callbacks=[Press("on_train_batch_end", 2)])
+    saved = [load_checkpoint(tmp_path / name) for name in ("later.ckpt", "checkpoints/interrupted.ckpt")]
+    assert saved[0]["loops"] == saved[1]["loops"] and saved[0]["epoch"] == saved[1]["epoch"] == 0
+
+
+def test_a_save_that_fails_is_reported_in_the_line(tmp_path, caplog):
+    (tmp_path / "checkpoints" / "interrupted.ckpt").mkdir(parents=True)
+    trainer, _ = run(tmp_path, callbacks=[Press("on_train_batch_end", 2)])
+    assert trainer.global_step == 1 and "没有存成" in caplog.text
+
+
+def test_pressing_twice_interrupts_at_once(tmp_path):
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises((SystemExit, KeyboardInterrupt)):
+        run(tmp_path, callbacks=[Press("on_after_backward", 1, times=2)])
+    assert signal.getsignal(signal.SIGINT) is before and not (tmp_path / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_start", "on_train_end"])
+def test_the_handler_is_restored_after_an_exception(hook, tmp_path):
+    before, watch = signal.getsignal(signal.SIGINT), pl.Callback()
+    inside = []
+
+    def fail(*args):
+        inside.append(signal.getsignal(signal.SIGINT))
+        raise LookupError("故意")
+
+    setattr(watch, hook, fail)
+    own = StopSafely()
+    with pytest.raises(LookupError):
+        run(tmp_path, steps=2 if hook == "on_train_end" else 8, callbacks=[own, watch])
+    assert signal.getsignal(signal.SIGINT) is before and inside[0] is not before
+    # 同一个回调还能再用
+    trainer, _ = run(tmp_path, callbacks=[own, Press("on_before_optimizer_step")])
+    assert own.stopped_at == 1
+
+
+def test_a_trainer_that_was_stopped_can_be_used_again(tmp_path):
+    own = StopSafely()
+    again = Press("on_before_optimizer_step", 4)
+    trainer, model = run(tmp_path, callbacks=[own, Press("on_before_optimizer_step", 1), again])
+    path = str(tmp_path / "checkpoints" / "interrupted.ckpt")
+    for stop, last in ((4, 4), (None, 8)):
+        trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=path)
+        assert own.stopped_at == stop and trainer.global_step == last
+    assert [c for c in trainer.callbacks if isinstance(c, StopSafely)] == [own]
+
+
+def test_training_in_another_thread_leaves_the_handler_alone(tmp_path):
+    seen, watch = [], pl.Callback()
+    watch.on_train_batch_end = lambda *args: seen.append(signal.getsignal(signal.SIGINT))
+    thread = threading.Thread(target=run, args=(tmp_path, 2), kwargs=dict(callbacks=[watch]))
+    thread.start()
+    thread.join()
+    assert seen and set(seen) == {signal.getsignal(signal.SIGINT)}
+
+
+def test_data_workers_leave_the_stop_button_to_the_main_process(tmp_path):
+    def press_workers(*args):
+        for worker in multiprocessing.active_children():
+            os.kill(worker.pid, signal.SIGINT)
+            pressed.append(worker.pid)
+
+    pressed, watch = [], pl.Callback()
+    watch.on_train_batch_start = press_workers
+    trainer, _ = run(tmp_path, steps=4, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
+    assert pressed and trainer.global_step == 4
