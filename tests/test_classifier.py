@@ -13,7 +13,6 @@ from ddpm_edu.classifier import SmallClassifier, cached_classifier, load_digits_
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.data.digits import load_digits_split
 
-
 GOLDEN = [[-3.904382, -8.214583, 4.336142], [15.826841, -4.743645, 4.412965]]
 
 
