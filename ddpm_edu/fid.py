@@ -19,7 +19,7 @@ MISSING = (
 
 
 class _Features(nn.Module):
-    """核对用户的网络给出的特征，并换成 float64：协方差相减时单精度不够"""
+    """核对用户的网络给出的特征，并换成 float64：结果与特征同精度，半精度会溢出"""
 
     def __init__(self, network, probe):
         super().__init__()

@@ -131,6 +131,12 @@ def test_fid_is_the_frechet_distance_of_the_users_features(channels):
     assert inception_fid(samples, samples, network, progress=False) == pytest.approx(0, abs=1e-6)
 
 
+def test_half_precision_features_do_not_overflow():
+    network = Wrong(lambda x: x.flatten(1)[:, :6].half())
+    # 全黑对全白：6·255²，超过半精度的上限 65504
+    assert inception_fid(-torch.ones(9, 3, 4, 4), torch.ones(9, 3, 4, 4), network, progress=False) == pytest.approx(6 * 255**2)
+
+
 def test_fid_without_weights_says_what_is_missing_why_and_what_to_use_meanwhile():
     x = noise(4, 3, 4, 4)
     with pytest.raises(ValueError, match=r"inception.*uint8.*\(N, 2048\).*不随包发布.*bits/dim.*frechet_for"):
@@ -168,7 +174,8 @@ def test_bad_fid_requests_are_named(arguments, words):
 
 
 def test_fid_with_too_few_images_warns(caplog):
-    inception_fid(noise(5, 3, 4, 4), noise(40, 3, 4, 4), StandIn(), progress=False)
+    # 6 张图的协方差，秩至多是 5
+    inception_fid(noise(6, 3, 4, 4), noise(40, 3, 4, 4), StandIn(), progress=False)
     assert "特征维数 6" in caplog.text
     caplog.clear()
     inception_fid(noise(7, 3, 4, 4), noise(40, 3, 4, 4), StandIn(), progress=False)
