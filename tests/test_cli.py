@@ -5,11 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
+import torch
 from PIL import Image
 
+from ddpm_edu import DDPM, DigitsDataModule
 from ddpm_edu.cli import main, resolve_config
-from ddpm_edu.recipes import digits_model_config
+from ddpm_edu.recipes import conditional_digits_config
+
+from .test_training import fit
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,14 +21,6 @@ def ddpm(*arguments, cwd):
     environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     return subprocess.run([sys.executable, "-m", "ddpm_edu", *arguments], cwd=cwd, capture_output=True, text=True,
                           env={**os.environ, **environment})
-
-
-def test_shipped_config_is_the_recipe():
-    config = yaml.safe_load((ROOT / "ddpm_edu" / "configs" / "digits.yaml").read_text(encoding="utf-8"))
-    recipe = digits_model_config()
-    recipe["adam_betas"] = list(recipe["adam_betas"])
-    assert config["model"] == recipe
-    assert config["trainer"]["max_steps"] == recipe["scheduler_config"]["params"]["max_decay_steps"]
 
 
 def test_fit_resume_validate_test_and_sample(tmp_path):
@@ -53,6 +48,34 @@ def test_sample_from_the_shipped_model_is_seeded(tmp_path):
     assert a == b != c
 
 
+def test_sample_takes_classes_guidance_and_writes_a_gif(tmp_path):
+    def draw(name, *more):
+        out = tmp_path / f"{name}.png"
+        arguments = ["--ckpt", "digits_class", "--out", str(out), "-n", "10", "--nrow", "10", "--steps", "3", "--device", "cpu", "--quiet"]
+        assert main(["sample", *arguments, *more]) == 0
+        return out.read_bytes()
+
+    plain = draw("plain", "--labels", "0-9")
+    assert plain == draw("batched", "--labels", "0,1,2,3-9", "--batch-size", "10")
+    assert len({plain, draw("sevens", "--labels", "7"), draw("guided", "--labels", "0-9", "--guidance", "3")}) == 3
+    assert len({plain, draw("noisy", "--labels", "0-9", "--eta", "1"), draw("data", "--data", "digits")}) == 3
+    ancestral = [draw(f"v{v}", "--labels", "0-9", "--sampler", "ancestral", "--v-posterior", v) for v in ("0", "1")]
+    assert ancestral[0] != ancestral[1]
+    draw("film", "--labels", "0-9", "--gif", str(tmp_path / "walk.gif"))
+    with Image.open(tmp_path / "walk.gif") as gif:
+        assert gif.n_frames == 4
+
+
+def test_sample_reads_conditions_from_the_test_images(tmp_path):
+    torch.manual_seed(0)
+    model = DDPM(**{**conditional_digits_config(["masked", "prompt"], max_steps=2, width=8), "timesteps": 10})
+    fit(model, 2, tmp_path, data=DigitsDataModule(conditions=["masked", "prompt"]), limit_val_batches=0).save_checkpoint(tmp_path / "a.ckpt")
+    common = ["sample", "--ckpt", str(tmp_path / "a.ckpt"), "--out", str(tmp_path / "a.png"), "-n", "4", "--steps", "2", "--device", "cpu"]
+    assert main([*common, "--data", "digits"]) == 0
+    assert main(common) == 2
+    assert main([*common, "--data", "digits", "-n", "251"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -60,7 +83,15 @@ def test_sample_from_the_shipped_model_is_seeded(tmp_path):
         (["sample", "--ckpt", "digits", "--out", "a.txt"], "--out"),
         (["sample", "--ckpt", "digits", "--out", "a.png", "--seed", "-1"], "--seed"),
         (["sample", "--ckpt", "digits", "--out", "a.png", "--steps", "0"], "steps"),
+        (["sample", "--ckpt", "digits", "--out", "a.png", "--labels", "3"], "--labels"),
+        (["sample", "--ckpt", "digits", "--out", "a.png", "--guidance", "2"], "guidance_scale"),
+        (["sample", "--ckpt", "digits", "--out", "a.png", "--gif", "a.mp4"], "--gif"),
+        (["sample", "--ckpt", "digits_class", "--out", "a.png"], "--labels"),
+        (["sample", "--ckpt", "digits_class", "--out", "a.png", "--labels", "a"], "--labels"),
+        (["sample", "--ckpt", "digits_class", "--out", "a.png", "--labels", "9-0"], "--labels"),
+        (["sample", "--ckpt", "digits_class", "--out", "a.png", "--labels", "10"], "y 应为"),
         (["fit", "--config", "no.yaml"], "--config"),
+        (["fit", "--config", "mnist-tpu"], "mnist-gpu"),
     ],
 )
 def test_mistakes_exit_2_with_one_line_and_write_nothing(arguments, words, tmp_path, monkeypatch, capsys):
@@ -81,6 +112,8 @@ def test_unknown_keys_exit_2(tmp_path):
 def test_a_local_file_wins_over_a_shipped_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve_config(["fit", "--config", "digits"])[2].endswith("digits.yaml")
-    assert resolve_config(["fit", "--config=digits"])[1].endswith("digits.yaml")
+    assert resolve_config(["fit", "--config=digits"])[2].endswith("digits.yaml")
+    both = resolve_config(["fit", "-c", "mnist-gpu", "--trainer.devices=2"])
+    assert [Path(both[i]).name for i in (2, 4)] == ["mnist.yaml", "mnist-gpu.yaml"] and both[5:] == ["--trainer.devices=2"]
     Path("digits").write_text("{}")
     assert resolve_config(["fit", "--config", "digits"])[2] == "digits"
