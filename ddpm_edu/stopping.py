@@ -115,9 +115,9 @@ class StopSafely(pl.Callback):
 
     def _agree(self, trainer):
         """各进程停在同一步：有一个收到请求，就都算收到"""
-        if trainer.world_size > 1:
-            self._asked = trainer.strategy.reduce_boolean_decision(self._asked, all=False)
-        self._agreed = self._asked
+        # 只读 _asked 而不写：商量的当口到来的请求不会被盖掉
+        alone = trainer.world_size == 1
+        self._agreed = self._asked if alone else trainer.strategy.reduce_boolean_decision(self._asked, all=False)
         return self._agreed
 
     def _save(self, trainer):

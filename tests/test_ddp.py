@@ -1,6 +1,8 @@
 """两个进程一起训练（gloo，CPU）：权重与 EMA 逐位相同，噪声各不相同，一个出错全体结束"""
+import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +22,13 @@ def launch(mode, folder):
         port = free.getsockname()[1]
     environment = {**ENVIRONMENT, "MASTER_PORT": str(port), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
     return subprocess.Popen([sys.executable, "-m", "tests.ddp_worker", mode, str(folder)], cwd=ROOT, env=environment,
-                            stderr=subprocess.PIPE, text=True)
+                            stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def end(process):
+    """连同它起的子进程一起结束；早已结束的不算错"""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +38,7 @@ def ranks(tmp_path_factory):
     try:
         error = process.communicate(timeout=170)[1]
     finally:
-        process.kill()
+        end(process)
     assert process.returncode == 0, error
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
 
@@ -82,9 +90,9 @@ def test_a_failing_rank_ends_all_within_thirty_seconds(tmp_path):
     try:
         wait_for((tmp_path / "failed").exists)
         error = process.communicate(timeout=30)[1]
+        pids = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
+        wait_for(lambda: not any(alive(pid) for pid in pids), seconds=30)
     finally:
-        process.kill()
+        end(process)
     assert process.returncode != 0 and "故意" in error
-    pids = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
-    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=30)
     assert not list(tmp_path.rglob("*.ckpt"))

@@ -83,7 +83,7 @@ def test_a_stop_anywhere_resumes_to_the_same_bits(hook, n, stop, straight, tmp_p
     assert state(*run(tmp_path, ckpt=str(path))) == straight()
 
 
-@pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_train_batch_end", 5, 5), ("on_validation_batch_start", 5, 1)])
+@pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_train_batch_end", 5, 5), ("on_validation_batch_start", 8, 1)])
 def test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation(hook, n, interval, straight, tmp_path):
     options = dict(scheduler=PLATEAU, val_check_interval=interval)
     run(tmp_path, callbacks=[Press(hook, n)], **options)
