@@ -19,9 +19,12 @@ def make_optimizer(model):
         {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": model.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    # fp16 的梯度缩放与融合版不能同时做梯度裁剪
+    # fp16 要缩放梯度，融合版在内部还原，就不能先裁剪了
     fused = model._trainer is None or model._trainer.precision != "16-mixed"
-    return torch.optim.AdamW(groups, lr=model.learning_rate, betas=model.adam_betas, fused=fused)
+    optimizer = torch.optim.AdamW(groups, lr=model.learning_rate, betas=model.adam_betas, fused=fused)
+    # bf16 不缩放，可以裁剪；Lightning 不分 fp16 与 bf16，只看这个标记
+    optimizer._step_supports_amp_scaling = False
+    return optimizer
 
 
 def make_scheduler(config, optimizer):

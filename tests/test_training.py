@@ -251,3 +251,13 @@ def test_bf16_training_keeps_a_float32_ema(tmp_path):
     model = model_for_training()
     fit(model, 2, tmp_path, precision="bf16-mixed")
     assert all(s.dtype == torch.float32 and s.isfinite().all() for s in model.model_ema.shadow.values())
+
+
+def test_bf16_keeps_the_fused_optimizer_and_clips_gradients(tmp_path):
+    # 参考 Lightning：混合精度下见到融合版就拒绝裁剪，不分有没有梯度缩放
+    model = model_for_training()
+    trainer = fit(model, 3, tmp_path, precision="bf16-mixed", gradient_clip_val=1e-9)
+    assert trainer.optimizers[0].defaults["fused"] and int(model.model_ema.num_updates) == 3
+    # 裁到几乎为 0 之后，Adam 的一阶矩也几乎为 0
+    assert all(state["exp_avg"].norm() < 1e-8 for state in trainer.optimizers[0].state.values())
+    assert all(shadow.dtype == torch.float32 for shadow in model.model_ema.shadow.values())

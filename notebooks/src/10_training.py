@@ -170,14 +170,14 @@ check("除了我们弄坏的那一个，权重都没动", untouched.count(False)
 
 # %%
 show_source(make_optimizer,
-            "def make_optimizer", "plain = [", "groups = [", "# fp16 的梯度缩放", "return torch.optim.AdamW")
+            "def make_optimizer", "plain = [", "groups = [", "# fp16 要缩放梯度", "# bf16 不缩放")
 
 # %% [markdown]
 # - ① 只取要求梯度的参数。
 # - ② 一维的参数：偏置、归一化的缩放，再加上 logvar。
 # - ③ 分两组，权重衰减 (weight decay) 只给第一组，一维的不衰减。
-# - ④ 融合版把整个更新合成一次计算。fp16 混合精度要缩放梯度，那时融合版不能裁剪梯度，所以不用它。
-# - ⑤ AdamW，两个动量系数与学习率来自构造参数。
+# - ④ AdamW，两个动量系数与学习率来自构造参数。融合版把整个更新合成一次计算；fp16 混合精度要缩放梯度，那时融合版不能裁剪梯度，所以不用它。
+# - ⑤ bf16 的范围与 32 位一样宽，不必缩放，融合版与裁剪不冲突；告诉 Lightning 不要误会。
 
 # %%
 card("weight_decay")

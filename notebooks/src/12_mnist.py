@@ -83,14 +83,14 @@ print("一共", config["trainer"]["max_steps"], "步，学习率", config["model
 
 # %% [markdown]
 # 与 8×8 的数字相比，只有三处不同：多一层（28 → 14 → 7），注意力只放在 7×7 那一层（像素少，注意力便宜），EMA 慢一些。
-# 其余都是同一个 `DDPM` 类。小样再把宽度减到 16、步数减到 120，学习率计划跟着缩短。
+# 其余都是同一个 `DDPM` 类。小样再把宽度减到 16、步数减到 150，学习率计划跟着缩短。
 
 # %%
 if QUICK:
-    config["trainer"]["max_steps"] = 120
+    config["trainer"]["max_steps"] = 150
     config["model"]["unet_config"]["params"]["model_channels"] = 16
-    config["model"]["ema_decay"] = 0.95
-    config["model"]["scheduler_config"]["params"] |= {"warm_up_steps": 20, "max_decay_steps": 120}
+    config["model"] |= {"ema_decay": 0.95, "learning_rate": 4e-3}
+    config["model"]["scheduler_config"]["params"] |= {"warm_up_steps": 20, "max_decay_steps": 150}
 torch.manual_seed(0)
 model = DDPM(**config["model"])
 print(f"{count_params(model.model):,} 个参数" if QUICK else "正式的网络")
@@ -146,15 +146,15 @@ curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
 # %% [markdown]
 # 图：左边是每 5 步记一次的训练损失，抖动来自每批不同的 $t$ 与噪声。中间是验证损失，原权重与 EMA 用同一份 $t$ 与噪声，所以可以直接比：开头 EMA 落后，后来更平。右边是 EMA 的损失按 $t$ 分的四段，$q_1$ 是最靠近原图的四分之一。
 #
-# 四段差得很远，而且次序不变。以 $v$ 为目标时，$t$ 小处的目标几乎就是噪声 $\varepsilon$，从只掺了一点噪声的图里猜噪声，难；$t$ 大处的目标几乎是 $-x_0$，黑底白字的图，猜个平均就不会错得离谱。
-# 第 4 章的高斯例子说得更准：完美的猜测也剩下误差 $s^2/D$，$t$ 小时它接近 1，$t$ 大时接近 $s^2$。
+# 四段差得很远。以 $v$ 为目标时，$q_1$ 处的目标几乎就是噪声 $\varepsilon$：图上只掺了一点点，要把它从笔画里分出来，难。
+# $q_4$ 处的目标几乎是 $-x_0$：图只剩一点影子，是几都说不准，也难。中间两段，图与噪声都看得见，最好猜。
 #
-# 所以总损失很快就“不降了”：剩下的多半是 $q_1$ 里消不掉的那份。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
+# 这两头的误差，再好的网络也消不完。所以总损失很快就“不降了”：单是 $q_1$ 就占去四成上下。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
 
 # %%
 last = [values[-1] for values in quarter]
-check("越靠近原图，剩下的误差越大", last == sorted(last, reverse=True), True)
-check("第一段是第四段的两倍以上", last[0] > 2 * last[3], True)
+check("两头比中间难", min(last[0], last[3]) > max(last[1], last[2]), True)
+check("第一段占四成上下", last[0] / sum(last), 0.4, atol=0.08)
 print("四段的步号：", quarters(model.num_timesteps))
 
 # %% [markdown]
@@ -211,7 +211,7 @@ samples, _ = generate(model, 32, steps=25, seed=0, progress=False)
 grid_figure(samples, nrow=16)
 
 # %% [markdown]
-# 图：32 个样本，DDIM 25 步，EMA 权重。小样只走了 120 步，有笔画，不少认不出是几；正式训练之后见第 8 节。
+# 图：32 个样本，DDIM 25 步，EMA 权重。小样只走了 150 步：笔画成形了，一半上下认得出是几。
 #
 # 用 Fréchet 距离打分，先要一个懂这份数据的分类器。MNIST 没有随课程发布的分类器，就在训练集上现训一个。
 
@@ -222,7 +222,7 @@ score = FrechetDistance(classifier, real, seen)
 many, _ = generate(model, 256, batch_size=128, steps=15, seed=1, progress=False)
 distance = score(many)
 check("分类器在留出数据上的准确率超过九成", accuracy > 0.9, True)
-check("样本比纯噪声近得多", distance < score.ceiling() / 3, True)
+check("样本比纯噪声近得多", distance < score.ceiling() / 10, True)
 check("离真图还远", distance > 2 * score.floor(), True)
 
 # %%
