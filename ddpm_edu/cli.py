@@ -1,5 +1,7 @@
 """命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate 见 cli_sample.py、cli_evaluate.py"""
+import os
 import sys
+import warnings
 from pathlib import Path
 
 from . import configs
@@ -34,10 +36,23 @@ def train_cli(arguments, run=True):
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
 
+        def before_fit(self):
+            check_launcher(self.trainer)
+
+    # 展开过的 --config 只能由 args 交进去，原来的命令行要留给 DDP 起子进程用
+    warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
     return CourseCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
                      parser_kwargs={"allow_abbrev": False}, save_config_kwargs={"overwrite": True},
                      args=resolve_config(arguments), run=run)
+
+
+def check_launcher(trainer):
+    """torchrun 起了几个进程而 Trainer 不知道时，每个进程会各训练各的，一声不响"""
+    started = int(os.environ.get("WORLD_SIZE", 1)) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+    if started not in (1, trainer.world_size):
+        fail("Trainer 的进程数", f" torchrun 起的 {started} 个", trainer.world_size,
+             "加上 --trainer.strategy ddp，--trainer.devices 等于 --nproc-per-node，--trainer.num_nodes 等于 --nnodes")
 
 
 def train_main(arguments):

@@ -109,6 +109,15 @@ def test_unknown_keys_exit_2(tmp_path):
     assert done.returncode == 2 and "v_posterior" in done.stderr and "Traceback" not in done.stderr
 
 
+def test_torchrun_without_a_strategy_is_an_error(tmp_path, monkeypatch, capsys):
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--config", "digits", "--trainer.accelerator=cpu", "--trainer.devices=1", "--trainer.max_steps=1",
+                 "--trainer.logger=false", "--trainer.callbacks=null"]) == 2
+    assert "--nproc-per-node" in capsys.readouterr().err
+
+
 def test_a_local_file_wins_over_a_shipped_name(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert resolve_config(["fit", "--config", "digits"])[2].endswith("digits.yaml")

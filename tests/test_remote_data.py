@@ -210,3 +210,41 @@ def test_bad_arguments_are_named_before_anything_is_written(tmp_path, monkeypatc
     with pytest.raises((ValueError, TypeError), match=name):
         cls(**{name: value})
     assert not list(tmp_path.iterdir())
+
+
+# ---- 命令行 ----
+
+OVERLAY = """
+trainer:
+  logger: false
+  limit_val_batches: 1
+  callbacks:
+    - class_path: pytorch_lightning.callbacks.ModelCheckpoint
+      init_args: {dirpath: kept, monitor: val/loss_ema, save_last: true}
+    - class_path: ddpm_edu.callbacks.SampleGrid
+      init_args: {every_n_steps: 4, num_samples: 2, steps: 2, dirpath: samples}
+    - class_path: ddpm_edu.timestep_loss.TimestepLoss
+data:
+  init_args: {batch_size: 8, progress: false}
+"""
+
+
+def test_fit_on_mnist_downloads_trains_and_resumes_bit_for_bit(serve, server, tmp_path, monkeypatch):
+    from ddpm_edu.checkpoint import load_checkpoint
+    from ddpm_edu.cli import main
+
+    serve(MNISTDataModule, small_idx_files(0))
+    weights = {}
+    for run, stops in {"straight": [7], "resumed": [3, 7]}.items():
+        (tmp_path / run).mkdir()
+        monkeypatch.chdir(tmp_path / run)
+        (tmp_path / run / "small.yaml").write_text(OVERLAY, encoding="utf-8")
+        for stop, more in zip(stops, ([], ["--ckpt_path=kept/last.ckpt"])):
+            assert main(["fit", "--config", "mnist-laptop", "--config", "small.yaml", "--trainer.accelerator=cpu",
+                         "--trainer.enable_progress_bar=false", f"--trainer.max_steps={stop}", *more]) == 0
+        weights[run] = load_checkpoint("kept/last.ckpt")
+    # 一轮 5 批，第 7 步在第二轮里；存的是轮末的一份
+    assert weights["straight"]["global_step"] == weights["resumed"]["global_step"]
+    for name, value in weights["straight"]["state_dict"].items():
+        assert torch.equal(value, weights["resumed"]["state_dict"][name]), name
+    assert list((tmp_path / "straight" / "samples").glob("*.png")) and (tmp_path / "straight" / "data" / "mnist").is_dir()

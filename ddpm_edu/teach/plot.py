@@ -14,7 +14,10 @@ STYLES = ((ORANGE, "-", 2.0), (BLUE, "--", 1.5), (INK, ":", 1.5), (GRAY, "-.", 1
 
 @dataclass
 class Axis:
-    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像；equal 时两轴等比"""
+    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像；equal 时两轴等比
+
+    xticks 只标这几个数
+    """
 
     xlabel: str = ""
     ylabel: str = ""
@@ -28,6 +31,7 @@ class Axis:
     title: str = ""
     legend: str = "upper right"
     equal: bool = False
+    xticks: tuple = ()
 
 
 class Plot:
@@ -51,7 +55,10 @@ class Plot:
                ylim=axis.ylim)
         if axis.equal:
             ax.set_aspect("equal")
-        if axis.xscale == "linear":
+        if axis.xticks:
+            ax.set_xticks(axis.xticks, labels=[str(tick) for tick in axis.xticks])
+            ax.minorticks_off()
+        elif axis.xscale == "linear":
             ax.locator_params("x", nbins=6)
         lines = [name for name in axis.curves if name not in axis.dots]
         for order, (name, (color, style, width)) in enumerate(zip(lines, STYLES)):

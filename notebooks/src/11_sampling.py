@@ -277,7 +277,7 @@ check("w=4 离真图比 w=1 远得多", far[1] > 1.5 * far[0], True)
 # ## 6　另外两种条件：拼通道与交叉注意力
 #
 # `concat` 把一张图拼在 $x_t$ 旁边，适合“图到图”的任务。这里用它做超分辨率：条件是缩到 4×4 再放大的图，要生成的是 8×8 的原图。
-# 训练几百步就够，因为条件已经说了大半。
+# 训练两百步就够，因为条件已经说了大半。
 
 # %%
 def train(conditions, steps, seed=0):
@@ -294,7 +294,7 @@ def train(conditions, steps, seed=0):
 data = DigitsDataModule(conditions=["low_resolution", "prompt"])
 data.setup()
 held = data.splits["test"].__getitems__(range(16))
-upscaler = train(["low_resolution"], 250)
+upscaler = train(["low_resolution"], 200)
 sharp, _ = generate(upscaler, 16, cond=held["low_resolution"], steps=20, progress=False)
 error = {name: (image - held["image"]).pow(2).mean().sqrt() for name, image in (("条件", held["low_resolution"]), ("样本", sharp))}
 check("样本比条件更接近原图", error["样本"] < 0.9 * error["条件"], True)
@@ -313,7 +313,7 @@ check("与别人的条件差得多", gap["别人"] > 3 * gap["自己"], True)
 # `crossattn` 接受一串长度不定的“词”。这里的提示是两个词：几，以及墨多墨少（三档）。像素用交叉注意力去查这两个词（第 6 章）。
 
 # %%
-painter = train(["prompt"], 400)
+painter = train(["prompt"], 320)
 prompts = torch.zeros(30, 2, 13)
 prompts[torch.arange(30), 0, torch.arange(30) % 10] = 1
 prompts[torch.arange(30), 1, 10 + torch.arange(30) // 10] = 1

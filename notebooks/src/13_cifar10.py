@@ -122,21 +122,21 @@ for side in sorted(cost, reverse=True):
 check("一张图前向一次，约 60 亿次乘法", total / 1e9, 6.0, atol=0.3)
 
 # %% [markdown]
-# 32×32 与 16×16 两层合起来占了绝大部分。反向约是前向的两倍，所以一步要做 $3\times128\times60$ 亿次乘法：笔记本的 CPU 一步要一分钟上下，80 万步要两年。
+# 32×32 与 16×16 两层合起来占了绝大部分。反向约是前向的两倍，所以一步要做 $3\times128\times60$ 亿次乘法：两个 CPU 核一步要十几秒，80 万步要四个月（第 7 节）。
 # 这就是为什么需要 GPU，也是为什么有 `cifar10-laptop`。
 
 # %% [markdown]
 # ## 3　在笔记本上：小一号
 #
-# `cifar10-laptop` 换成小得多的网络，目标换成 `v`、噪声表换成 `cosine`（步数少时更稳），EMA 也缩短。小样再小一些，只走 60 步。
+# `cifar10-laptop` 换成小得多的网络，目标换成 `v`、噪声表换成 `cosine`（步数少时更稳），EMA 也缩短。小样再小一些，只走 300 步。
 
 # %%
 small = load_config("cifar10-laptop")
 if QUICK:
-    small["trainer"]["max_steps"] = 60
+    small["trainer"]["max_steps"] = 300
     small["model"]["unet_config"]["params"]["model_channels"] = 16
-    small["model"]["ema_decay"] = 0.9
-    small["model"]["scheduler_config"]["params"] |= {"warm_up_steps": 10, "max_decay_steps": 60}
+    small["model"]["ema_decay"] = 0.97
+    small["model"]["scheduler_config"]["params"] |= {"warm_up_steps": 20, "max_decay_steps": 300}
     small["model"]["learning_rate"] = 4e-3
 torch.manual_seed(0)
 student = DDPM(**small["model"])
@@ -170,7 +170,7 @@ samples, _ = generate(student, 24, steps=20, seed=0, progress=False)
 grid_figure(samples, nrow=12)
 
 # %% [markdown]
-# 图：小样走了 60 步之后的 24 个样本。有大块的颜色和明暗，还没有形状；起点是彩色的噪声，能做到这一步，说明流程是通的。
+# 图：小样走了 300 步之后的 24 个样本。有大块的颜色和明暗，还没有形状；起点是彩色的噪声，能做到这一步，说明流程是通的。
 # 要看见像样的东西，步数要多两三个数量级。
 
 # %% [markdown]
@@ -270,9 +270,16 @@ check_raises("没有权重时说清缺什么", lambda: inception_fid(samples, sa
 # %% [markdown]
 # ## 7　要多久
 #
-# TABLE
+# | 配置 | 参数 | 批 × 步数 | 用时 | 来源 |
+# |:--|--:|--:|--:|:--|
+# | 这里的小样 | 0.28 M | 32 × 300 | 约 25 秒 | 实测，2 个 CPU 核 |
+# | `cifar10-laptop` | 2.50 M | 64 × 10000 | 约 1.8 小时 | 实测的每步时间乘以步数，2 个 CPU 核 |
+# | `cifar10` | 35.7 M | 128 × 800000 | 约 127 天 | 批 16 实测，换算，2 个 CPU 核 |
+# | 论文 | 35.7 M | 128 × 800000 | 10.6 小时 | 文献：Ho 等 2020，TPU v3-8 |
+# | `cifar10-gpu` | 35.7 M | 128 × 800000 | — | 没有实测 |
 #
-# 每步的时间乘以步数，只算训练。论文的那一行取自文献（附录 B），不是我们量的。GPU 没有实测，`python -m benchmarks.gpu` 可以在你的卡上量出来：四种组合的每秒张数、显存、占矩阵乘法上限的几成。
+# 每步的时间用 `python -m benchmarks.step_time` 量（中位数），只算训练。
+# `python -m benchmarks.gpu` 可以在你的卡上量出来：四种组合的每秒张数、显存、占矩阵乘法上限的几成。
 
 # %% [markdown]
 # ## 小结

@@ -40,8 +40,8 @@ def eta_panel(grids, std=0.5):
     counts = sorted({count for count, _ in grids})
     plot = Plot([
         Axis(image="grid"),
-        Axis("steps", r"$\mathrm{Var}\,/\,s^2$", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.6), "log", dots=("here",), legend="upper right",
-             curves={"here": "", "eta": r"$\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}),
+        Axis("steps", r"$\mathrm{Var}\,/\,s^2$", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.1), "log", dots=("here",), legend="lower right",
+             curves={"here": "", "eta": r"$\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}, xticks=tuple(counts)),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps), eta=slider(0.0, 0.0, 1.0, 0.25, "eta"),
                  steps=choice(counts, counts[len(counts) // 2], "步数"))
@@ -87,7 +87,7 @@ def interpolation_frames(model, num_pairs=8, count=21, steps=20):
 
 
 def interpolation_panel(frames):
-    plot = Plot([Axis(image="grid")], width=6.0, height=1.4)
+    plot = Plot([Axis(image="grid")], width=7.0, height=1.1)
     last = len(frames) - 1
     return Panel(plot, lambda place: ({"grid": make_grid(frames[place], 8)[0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
                  place=int_slider(0, 0, last, "转到哪里"))
