@@ -72,12 +72,35 @@ def test_resuming_from_a_checkpoint_written_during_the_epoch(straight, tmp_path)
     assert fingerprint(model) == straight[0]
 
 
+def test_worker_processes_change_neither_the_batches_nor_resuming(straight, tmp_path):
+    def data():
+        return DigitsDataModule(batch_size=256, num_workers=2)
+
+    fit(model_for_training(), 7, tmp_path, data=data()).save_checkpoint(tmp_path / "stop.ckpt")
+    model = model_for_training()
+    fit(model, 13, tmp_path, data=data(), ckpt=str(tmp_path / "stop.ckpt"))
+    assert fingerprint(model) == straight[0]
+
+
+def test_sample_grids_come_early_and_reach_tensorboard(tmp_path):
+    grid = SampleGrid(every_n_steps=16, num_samples=4, steps=2, dirpath=tmp_path / "grids")
+    assert [step for step in range(40) if grid.is_due(step)] == [1, 2, 4, 8, 16, 32]
+    logger = pl.loggers.TensorBoardLogger(tmp_path / "board")
+    fit(model_for_training(), 2, tmp_path, callbacks=[grid], logger=logger, limit_val_batches=0)
+    logger.finalize("success")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(logger.log_dir)
+    events.Reload()
+    assert [event.step for event in events.Images("samples")] == [1, 2]
+
+
 def test_looking_does_not_change_training(straight, tmp_path):
     model = model_for_training()
     grid = SampleGrid(every_n_steps=4, num_samples=4, steps=3, dirpath=tmp_path / "grids")
     fit(model, 13, tmp_path, callbacks=[grid], val_check_interval=2, num_sanity_val_steps=1)
     assert fingerprint(model) == straight[0]
-    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == [f"step-{n:06d}.png" for n in (4, 8, 12, 13)]
+    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == [f"step-{n:06d}.png" for n in (1, 2, 4, 8, 12, 13)]
 
 
 def test_training_really_learns(straight):
