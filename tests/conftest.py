@@ -1,4 +1,5 @@
 """测试共用的小模型"""
+import signal
 import warnings
 
 import pytest
@@ -7,6 +8,10 @@ import torch
 from ddpm_edu import DDPM
 
 from .faulty_server import FaultyServer
+
+# 在后台运行时，shell 会让 SIGINT 被忽略，停止键的测试就按不下去；子进程也会继承
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # 小网络用一个线程就够；与别的进程抢核时，多线程反而慢上百倍
 torch.set_num_threads(1)

@@ -39,13 +39,13 @@ class DigitsDataModule(ImageDataModule):
     image_size : 8（原样）或 28（放大成 MNIST 的大小；取不到 MNIST 时的替身，结果不能与它相比）
     """
 
-    channels, num_classes = 1, 10
+    image_size, channels, num_classes = 8, 1, 10
+    levels = 17  # 原数据只有 0..16 这 17 级；放大之后不再是
 
     def __init__(self, batch_size=64, num_workers=0, seed=0, conditions=(), image_size=8):
         super().__init__(batch_size, num_workers, seed, conditions)
-        self.image_size = int(check_choice("image_size", image_size, (8, 28)))
-        # 原数据只有 0..16 这 17 级；放大之后不再是
-        self.levels = 17 if image_size == 8 else 256
+        if check_choice("image_size", image_size, (8, 28)) == 28:
+            self.image_size, self.levels = 28, ImageDataModule.levels
 
     def setup(self, stage=None):
         enlarge = like_mnist if self.image_size == 28 else lambda images: images

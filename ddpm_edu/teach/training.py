@@ -1,6 +1,8 @@
-"""课堂用的 Trainer"""
+"""课堂用的 Trainer，与读曲线"""
+import csv
 import logging
 import warnings
+from pathlib import Path
 
 
 def quiet_trainer(**kwargs):
@@ -12,3 +14,14 @@ def quiet_trainer(**kwargs):
     defaults = {"max_epochs": -1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
                 "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0}
     return pl.Trainer(**{**defaults, **kwargs})
+
+
+def read_curves(log_dir):
+    """CSVLogger 写的 metrics.csv → {名字: (步, 值)}，空格跳过；步从 1 数起"""
+    with open(Path(log_dir) / "metrics.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    curves = {}
+    for name in rows[0].keys() - {"step", "epoch"}:
+        points = [(int(row["step"]) + 1, float(row[name])) for row in rows if row[name]]
+        curves[name] = tuple(zip(*points))
+    return curves

@@ -10,11 +10,9 @@
 # **预计用时** 40 分钟，另加正式训练的时间。运行全部单元约 1 分钟。
 
 # %%
-import csv
-import logging
+import os
 import signal
 import tempfile
-import warnings
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -28,15 +26,14 @@ from ddpm_edu.data.base import ImageDataset
 from ddpm_edu.generate import generate
 from ddpm_edu.metrics import FrechetDistance, random_images
 from ddpm_edu.speed import SpeedUp
-from ddpm_edu.stopping import StopSafely
 from ddpm_edu.teach import check, curves_figure, grid_figure
 from ddpm_edu.teach.datasets import mnist_or_stand_in
+from ddpm_edu.teach.training import quiet_trainer, read_curves
 from ddpm_edu.timestep_loss import TimestepLoss, quarters
 
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore", module="pytorch_lightning")
-FOLDER = Path(tempfile.mkdtemp())  # 曲线与检查点写在这里，不弄脏课程的文件夹
 QUICK = True  # 一分钟内跑完的小样；改成 False 就是正式的训练
+DATA = Path("../data").resolve()
+os.chdir(tempfile.mkdtemp())  # 曲线与检查点写在临时目录里，不弄脏课程的文件夹
 print("准备好了")
 
 # %% [markdown]
@@ -47,12 +44,8 @@ print("准备好了")
 # 也可以用环境变量 `DDPM_EDU_MIRROR` 指定镜像，或把四个文件放进 `data/mnist/`，完全离线。
 
 # %%
-# NBVAL_IGNORE_OUTPUT
-data, which = mnist_or_stand_in("../data", batch_size=64)
+data, which = mnist_or_stand_in(DATA, batch_size=64)  # which 是一句话：用的是哪一份
 data.setup()
-print(which)
-
-# %%
 batch = next(iter(data.val_dataloader()))
 print({name: tuple(value.shape) for name, value in batch.items()})
 check("像素都在 [-1, 1] 里", batch["image"].abs().max() <= 1, True)
@@ -98,7 +91,7 @@ print(f"{count_params(model.model):,} 个参数" if QUICK else "正式的网络"
 # %% [markdown]
 # ## 3　训练
 #
-# `Trainer` 的参数也在配置里。这里再写一遍，好看清各是什么：
+# `Trainer` 的参数也在配置里。这里再写一遍，好看清各是什么（`quiet_trainer` 就是 `pl.Trainer`，只是默认不出声、不写文件）：
 #
 # - `gradient_clip_val=1.0`：梯度的范数超过 1 就按比例缩小，个别坏批次不至于毁掉权重；
 # - `val_check_interval`：每隔几步验证一次；小样里验证集只用前几批；
@@ -108,14 +101,13 @@ print(f"{count_params(model.model):,} 个参数" if QUICK else "正式的网络"
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-def make_trainer(max_steps, *callbacks, **kwargs):
-    logger = pl.loggers.CSVLogger(FOLDER, name="mnist")
-    defaults = {"accelerator": "cpu" if QUICK else "auto", "gradient_clip_val": 1.0, "log_every_n_steps": 5, "num_sanity_val_steps": 0,
-                "limit_val_batches": 2 if QUICK else 16, "enable_model_summary": False, "max_epochs": -1, "enable_progress_bar": True}
-    return pl.Trainer(max_steps=max_steps, logger=logger, callbacks=[SpeedUp(channels_last=True), *callbacks], **{**defaults, **kwargs})
-
-
-trainer = make_trainer(config["trainer"]["max_steps"], StepProgress(), TimestepLoss(), val_check_interval=10, check_val_every_n_epoch=None)
+print(which)
+trainer = quiet_trainer(
+    max_steps=config["trainer"]["max_steps"], accelerator="cpu" if QUICK else "auto", gradient_clip_val=1.0,
+    val_check_interval=10, check_val_every_n_epoch=None, limit_val_batches=2 if QUICK else 16, num_sanity_val_steps=0,
+    logger=pl.loggers.CSVLogger(".", name="mnist"), log_every_n_steps=5, enable_progress_bar=True,
+    callbacks=[SpeedUp(channels_last=True), StepProgress(), TimestepLoss()],
+)
 trainer.fit(model, data)
 
 # %% [markdown]
@@ -125,19 +117,11 @@ trainer.fit(model, data)
 # ## 4　看曲线
 
 # %%
-rows = list(csv.DictReader(open(Path(trainer.logger.log_dir) / "metrics.csv", encoding="utf-8")))
-
-
-def curve(name):
-    """CSV 里的一列：(步, 值)"""
-    points = [(int(row["step"]) + 1, float(row[name])) for row in rows if row.get(name)]
-    return [step for step, _ in points], [value for _, value in points]
-
-
-steps, train_loss = curve("train/loss_simple")
-_, raw = curve("val/loss_simple")
-val_steps, ema = curve("val/loss_simple_ema")
-quarter = [curve(f"val/loss_q{k}_ema")[1] for k in (1, 2, 3, 4)]
+curves = read_curves(trainer.logger.log_dir)
+steps, train_loss = curves["train/loss_simple"]
+val_steps, ema = curves["val/loss_simple_ema"]
+_, raw = curves["val/loss_simple"]
+quarter = [curves[f"val/loss_q{k}_ema"][1] for k in (1, 2, 3, 4)]
 check("训练损失降下来了", sum(train_loss[-4:]) < 0.6 * sum(train_loss[:4]), True)
 curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
               (val_steps, {"raw": raw, "EMA": ema}, "step", "val loss", "linear", "log"),
@@ -179,23 +163,24 @@ class StopAt(pl.Callback):
 
 def fresh():
     torch.manual_seed(1)
-    return DDPM(**config["model"]), mnist_or_stand_in("../data", batch_size=16)[0]
+    return DDPM(**config["model"]), mnist_or_stand_in(DATA, batch_size=16)[0]
 
 
 # %%
-# NBVAL_IGNORE_OUTPUT
 straight, stream = fresh()
-make_trainer(8, limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False).fit(straight, stream)
+quiet_trainer(max_steps=8).fit(straight, stream)
 stopped, stream = fresh()
-button = StopSafely()
-first = make_trainer(8, StopAt(3), button, limit_val_batches=0, enable_progress_bar=False)
+first = quiet_trainer(max_steps=8, enable_checkpointing=True, default_root_dir="stop", callbacks=[StopAt(3)])
 first.fit(stopped, stream)
+check("停在第 3 步", first.global_step, 3)
+
+# %% [markdown]
+# 上面红底的一行就是按下停止按钮之后看到的：停在哪里，存到哪里，怎样继续。照它说的做：
 
 # %%
-saved = next(FOLDER.rglob("interrupted.ckpt"))
+saved = next(Path("stop").rglob("interrupted.ckpt"))
 resumed, stream = fresh()
-make_trainer(8, limit_val_batches=0, enable_checkpointing=False, enable_progress_bar=False).fit(resumed, stream, ckpt_path=saved)
-check("停在第 3 步", button.stopped_at, 3)
+quiet_trainer(max_steps=8).fit(resumed, stream, ckpt_path=saved)
 check("续训与从没停过，每一个数都相同",
       all(torch.equal(a, b) for a, b in zip(straight.state_dict().values(), resumed.state_dict().values())), True)
 
