@@ -1,4 +1,5 @@
 """停止键，在真的进程里：命令行的 Ctrl-C，Jupyter 内核的 ■"""
+import json
 import os
 import random
 import re
@@ -29,8 +30,11 @@ def wait_for(condition, seconds=100):
 
 @windows
 def test_ctrl_c_on_the_command_line_exits_130_with_one_line_and_resumes(tmp_path):
+    # 每步都写 CSV，好知道训练已经开始
+    logger = {"class_path": "pytorch_lightning.loggers.CSVLogger",
+              "init_args": {"save_dir": "runs", "name": "digits", "flush_logs_every_n_steps": 1}}
     command = [sys.executable, "-m", "ddpm_edu", "fit", "--config", "digits", "--trainer.accelerator=cpu", "--data.batch_size=16",
-               "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1", "--trainer.logger.init_args.flush_logs_every_n_steps=1"]
+               "--trainer.enable_progress_bar=false", "--trainer.log_every_n_steps=1", f"--trainer.logger={json.dumps(logger)}"]
     process = subprocess.Popen(command, cwd=tmp_path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list(tmp_path.glob("runs/digits/version_0/metrics.csv")))
     process.send_signal(signal.SIGINT)
