@@ -31,6 +31,7 @@ from ddpm_edu.teach.datasets import mnist_or_stand_in
 from ddpm_edu.teach.training import quiet_trainer, read_curves
 from ddpm_edu.timestep_loss import TimestepLoss, quarters
 
+# %%
 QUICK = True  # 一分钟内跑完的小样；改成 False 就是正式的训练
 DATA = Path("../data").resolve()
 os.chdir(tempfile.mkdtemp())  # 曲线与检查点写在临时目录里，不弄脏课程的文件夹
