@@ -158,7 +158,7 @@ def test_shown_code_has_no_combining_marks(path):
 
 # ---- 符号与术语 ----
 
-GREEK = "alpha|beta|gamma|delta|epsilon|varepsilon|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|chi|psi|omega"
+GREEK = "alpha|beta|gamma|delta|epsilon|varepsilon|eta|theta|kappa|lambda|mu|nu|xi|rho|sigma|tau|phi|varphi|chi|psi|omega|Sigma"
 
 
 def letters(tex):

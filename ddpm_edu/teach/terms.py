@@ -95,6 +95,7 @@ SYMBOLS = (
     Symbol(r"k", "", r"$\sqrt{\bar\alpha_t}\,s^2/D$；也作计数、间隔与字典的键"),
     Symbol(r"g", "", r"高斯数据上一步的增益 $c_1k+c_2$；seed 的卡片里是随机数发生器"),
     Symbol(r"V", "", "采样链的方差"),
+    Symbol(r"\Sigma", "", "特征的协方差"),
     Symbol(r"\mu", "", "采样链的均值"),
     Symbol(r"B", "", "一批的样本数"),
     Symbol(r"C", "channels", "通道数"),

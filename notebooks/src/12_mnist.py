@@ -24,7 +24,7 @@ from ddpm_edu.classifier import train_classifier
 from ddpm_edu.configs import load as load_config
 from ddpm_edu.data.base import ImageDataset
 from ddpm_edu.generate import generate
-from ddpm_edu.metrics import FrechetDistance, random_images
+from ddpm_edu.metrics import FrechetDistance, frechet_distance, random_images
 from ddpm_edu.speed import SpeedUp
 from ddpm_edu.teach import check, curves_figure, grid_figure
 from ddpm_edu.teach.datasets import mnist_or_stand_in
@@ -40,7 +40,7 @@ print("准备好了")
 # %% [markdown]
 # ## 1　数据：有真的就用真的
 #
-# MNIST 有 6 万张训练图，28×28 灰度，压缩后 11 MB。磁盘上有它就用它；没有就用内置的数字放大到 28×28 代替，后面的代码一个字也不用改。
+# MNIST 有 6 万张训练图，28×28 灰度，压缩后约 12 MB。磁盘上有它就用它；没有就用内置的数字放大到 28×28 代替，后面的代码一个字也不用改。
 # 想下载，运行 `MNISTDataModule("../data").prepare_data()`：先试国内的镜像，断了再运行会接着下，内容核对无误才放到最终的名字。
 # 也可以用环境变量 `DDPM_EDU_MIRROR` 指定镜像，或把四个文件放进 `data/mnist/`，完全离线。
 
@@ -76,8 +76,8 @@ for name, value in config["model"]["unet_config"]["params"].items():
 print("一共", config["trainer"]["max_steps"], "步，学习率", config["model"]["learning_rate"])
 
 # %% [markdown]
-# 与 8×8 的数字相比，只有三处不同：多一层（28 → 14 → 7），注意力只放在 7×7 那一层（像素少，注意力便宜），EMA 慢一些。
-# 其余都是同一个 `DDPM` 类。小样再把宽度减到 16、步数减到 150，学习率计划跟着缩短。
+# 与 8×8 的数字相比，网络的形状有三处不同：宽一些（32），多一层（28 → 14 → 7），注意力只放在 7×7 那一层（像素少，注意力便宜）。学习率、步数与 EMA 也跟着改。
+# 类还是同一个 `DDPM`。小样再把宽度减到 16、步数减到 150、学习率提到 0.004，学习率计划跟着缩短。
 
 # %%
 if QUICK:
@@ -105,14 +105,15 @@ print(f"{count_params(model.model):,} 个参数" if QUICK else "正式的网络"
 print(which)
 trainer = quiet_trainer(
     max_steps=config["trainer"]["max_steps"], accelerator="cpu" if QUICK else "auto", gradient_clip_val=1.0,
-    val_check_interval=10, check_val_every_n_epoch=None, limit_val_batches=2 if QUICK else 16, num_sanity_val_steps=0,
+    val_check_interval=10 if QUICK else 250, check_val_every_n_epoch=None, limit_val_batches=2 if QUICK else 16, num_sanity_val_steps=0,
     logger=pl.loggers.CSVLogger(".", name="mnist"), log_every_n_steps=5, enable_progress_bar=True,
     callbacks=[SpeedUp(channels_last=True), StepProgress(), TimestepLoss()],
 )
 trainer.fit(model, data)
+trainer.logger.save()  # 停得早，曲线也写出来
 
 # %% [markdown]
-# 进度条旁边的停止按钮随时可以按，第 5 节讲按下之后发生什么。
+# 工具栏的停止按钮随时可以按，第 5 节讲按下之后发生什么。停得太早（还没有验证过几次），第 4 节的核对会报错，那是实话；重新运行训练的单元即可。
 
 # %% [markdown]
 # ## 4　看曲线
@@ -129,17 +130,17 @@ curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
               (val_steps, dict(zip(("$q_1$", "$q_2$", "$q_3$", "$q_4$"), quarter)), "step", "val loss, EMA", "linear", "log"))
 
 # %% [markdown]
-# 图：左边是每 5 步记一次的训练损失，抖动来自每批不同的 $t$ 与噪声。中间是验证损失，原权重与 EMA 用同一份 $t$ 与噪声，所以可以直接比：开头 EMA 落后，后来更平。右边是 EMA 的损失按 $t$ 分的四段，$q_1$ 是最靠近原图的四分之一。
+# 图：左边是每 5 步记一次的训练损失，抖动来自每批不同的 $t$ 与噪声。中间是验证损失，原权重与 EMA 用同一份 $t$ 与噪声，所以可以直接比：小样很短，两条几乎重合。右边是 EMA 的损失按 $t$ 分的四段，$q_1$ 是最靠近原图的四分之一。
 #
 # 四段差得很远。以 $v$ 为目标时，$q_1$ 处的目标几乎就是噪声 $\varepsilon$：图上只掺了一点点，要把它从笔画里分出来，难。
 # $q_4$ 处的目标几乎是 $-x_0$：图只剩一点影子，是几都说不准，也难。中间两段，图与噪声都看得见，最好猜。
 #
-# 这两头的误差，再好的网络也消不完。所以总损失很快就“不降了”：单是 $q_1$ 就占去四成上下。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
+# 这两头的误差，再好的网络也消不完。所以总损失很快就“不降了”：单是 $q_1$ 就占去三成以上。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
 
 # %%
 last = [values[-1] for values in quarter]
 check("两头比中间难", min(last[0], last[3]) > max(last[1], last[2]), True)
-check("第一段占四成上下", last[0] / sum(last), 0.4, atol=0.08)
+check("第一段占三成以上", last[0] / sum(last) > 0.3, True)
 print("四段的步号：", quarters(model.num_timesteps))
 
 # %% [markdown]
@@ -179,7 +180,7 @@ check("停在第 3 步", first.global_step, 3)
 # 上面红底的一行就是按下停止按钮之后看到的：停在哪里，存到哪里，怎样继续。照它说的做：
 
 # %%
-saved = next(Path("stop").rglob("interrupted.ckpt"))
+saved = Path(first.checkpoint_callback.dirpath) / "interrupted.ckpt"
 resumed, stream = fresh()
 quiet_trainer(max_steps=8).fit(resumed, stream, ckpt_path=saved)
 check("续训与从没停过，每一个数都相同",
@@ -199,7 +200,18 @@ grid_figure(samples, nrow=16)
 # %% [markdown]
 # 图：32 个样本，DDIM 25 步，EMA 权重。小样只走了 150 步：笔画成形了，认得出是几的不到一半。步数要多一个数量级才像样。
 #
-# 用 Fréchet 距离打分，先要一个懂这份数据的分类器。MNIST 没有随课程发布的分类器，就在训练集上现训一个。
+# 用 Fréchet 距离打分：两批图的特征各拟合一个高斯，均值 $\mu_1,\mu_2$，协方差 $\Sigma_1,\Sigma_2$，距离是
+#
+# $$\|\mu_1-\mu_2\|^2+\mathrm{tr}\bigl(\Sigma_1+\Sigma_2-2(\Sigma_1\Sigma_2)^{1/2}\bigr).$$
+#
+# 特征只有一维时，它就是 $(\mu_1-\mu_2)^2$ 加上标准差之差的平方。先核对，再用。
+
+# %%
+a, b = torch.randn(500, 1, generator=torch.Generator().manual_seed(0)), 2 + 3 * torch.randn(500, 1, generator=torch.Generator().manual_seed(1))
+check("一维的 Fréchet 距离", frechet_distance(a, b), (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2, atol=1e-4)
+
+# %% [markdown]
+# 特征从哪里来？先要一个懂这份数据的分类器。MNIST 没有随课程发布的分类器，就在训练集上现训一个。
 
 # %%
 classifier, accuracy = train_classifier(data, epochs=max(1, 8000 // len(data.splits["train"])), progress=False)
@@ -209,7 +221,7 @@ many, _ = generate(model, 256, batch_size=128, steps=15, seed=1, progress=False)
 distance = score(many)
 check("分类器在留出数据上的准确率超过九成", accuracy > 0.9, True)
 check("样本比纯噪声近得多", distance < score.ceiling() / 10, True)
-check("离真图还远", distance > 2 * score.floor(), True)
+check("还没有好过真图", distance > score.floor(), True)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -257,14 +269,14 @@ print("GPU 的提速开关：", gpu["speed"])
 # ## 小结
 #
 # - 换一个数据集，只换数据模块与几行配置；`DDPM` 类不变。
-# - 总损失很快就平了，剩下的是 $t$ 小处消不掉的误差；看分段的曲线和样本。
+# - 总损失很快就平了，剩下的主要是两头消不掉的误差；看分段的曲线和样本。
 # - 停止按钮是安全的；续训与从没停过逐位相同。
 # - 评估要有参照线；不同分类器之下的距离不能互比。
 #
 # ## 练习
 #
 # 1. ★ 把 `QUICK` 的步数改成 400，样本与 Fréchet 距离变成怎样？四段损失里哪一段降得最多？
-# 2. ★★ 用 `StopAt(6)` 停在另一步，再续训，还是逐位相同吗？把 `seed` 换成 1 再续训呢？
+# 2. ★★ 用 `StopAt(6)` 停在另一步，再续训，还是逐位相同吗？把 `DDPM` 的 `seed` 参数换成 1 再续训呢？
 # 3. ★★ 把目标换成 `parameterization="eps"`，四段损失的次序会变吗？先用第 4 章的 $\bar\alpha s^2/D$ 猜，再试。
-# 4. ★★ 把 `FashionMNISTDataModule` 接进来（没有网络时，用 `python -m ddpm_edu fit --config mnist-laptop --data ddpm_edu.FashionMNISTDataModule` 想一想要改什么）。
+# 4. ★★ 用 `python -m ddpm_edu fit --config mnist-laptop --data ddpm_edu.FashionMNISTDataModule` 换成 Fashion-MNIST。没有网络时先想：配置里还有哪几行要改？
 # 5. ★★★ 第一段的误差有下限。用 `quarter_losses` 与高斯近似 $s^2/D$ 比一比：训练好的模型比高斯的最优猜测好多少？好在哪一段？
