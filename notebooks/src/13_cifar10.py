@@ -171,7 +171,7 @@ check("损失降下来了", sum(losses.values[-10:]) < 0.75 * sum(losses.values[
 curve_figure(range(1, len(losses.values) + 1), {"train": losses.values}, "step", "loss", yscale="log")
 
 # %% [markdown]
-# 图：每一步的损失，对数轴。头几十步降得快，之后是小数据上的慢功夫。
+# 图：每一步的损失，对数轴。头几十步降得快，之后慢慢降；抖动来自每一批不同的图、$t$ 与噪声。
 
 # %%
 samples, _ = generate(student, 24, steps=20, seed=0, progress=False)
