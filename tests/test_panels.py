@@ -150,6 +150,13 @@ def test_a_panel_redraws_when_a_control_moves():
         slider(2.0, 0.0, 1.0, 0.1, "越界")
 
 
+def test_the_picture_keeps_its_size_and_never_overflows(every_panel):
+    for panel in every_panel.values():
+        layout = panel.image.layout
+        # 默认会被拉到整栏宽；默认的边距又会在窄的时候挤出滚动条
+        assert (layout.align_self, layout.max_width, layout.margin) == ("flex-start", "100%", "0")
+
+
 def test_figures_draw_the_arrays_they_are_given():
     figure = curves_figure(([1, 2, 3], {"$a$": [1, 4, 9], "$b$": [3, 2, 1]}, "x", "y", "linear", "log"), ([0, 1], {"": [0, 1]}, "x", "y"))
     left, right = figure.axes

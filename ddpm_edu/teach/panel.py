@@ -16,8 +16,9 @@ class Panel:
         import ipywidgets
 
         self.plot, self.compute, self.controls = plot, compute, controls
-        # 不许随窗口拉大：放大的位图发糊，字比正文还大
-        self.image = ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start", max_width="100%"))
+        # 不许随窗口拉大：放大的位图发糊，字比正文还大；边距会把它挤出一条滚动条
+        look = ipywidgets.Layout(align_self="flex-start", max_width="100%", margin="0")
+        self.image = ipywidgets.Image(format="png", layout=look)
         self.note = ipywidgets.HTML()
         self.box = ipywidgets.VBox([*controls.values(), self.note, self.image])
         for control in controls.values():
