@@ -7,6 +7,7 @@ import torch
 from .checks import check_bool, check_int, fail
 from .classifier import load_split
 from .data.base import ImageDataModule
+from .generate import generate
 from .likelihood import vlb_terms
 from .metrics import frechet_for, random_images
 from .sampling import progress_bar
@@ -70,17 +71,15 @@ def model_inputs(model, batch, batch_size):
         yield model.get_input(part, model.first_stage_key), model.get_condition(part)
 
 
-def draw_samples(model, data_module, count, *, steps=50, batch_size=256, generator=None, progress=None):
-    """DDIM 采样 count 张 (count, C, H, W)，在 CPU 上；有条件的模型用测试划分里的条件，不够时循环"""
-    test = load_split(data_module, "test")
-    steps, images = min(steps, model.num_timesteps), []
-    for index in progress_bar((torch.arange(count) % len(test)).split(batch_size), progress, "采样"):
-        cond = None
-        if model.conditioning_key is not None:
-            ((_, cond),) = model_inputs(model, test.__getitems__(index), len(index))
-        drawn = model.sample(len(index), sampler="ddim", steps=steps, cond=cond, generator=generator, progress=False)
-        images.append(drawn.cpu())
-    return torch.cat(images)
+def draw_samples(model, data_module, count, *, steps=50, batch_size=256, seed=0, progress=None):
+    """用当前的权重 DDIM 采样 count 张 (count, C, H, W)，在 CPU 上；有条件的模型用测试划分里的条件，不够时循环"""
+    cond = None
+    if model.conditioning_key is not None:
+        test = load_split(data_module, "test")
+        cond = model.get_condition(test.__getitems__(torch.arange(count) % len(test)))
+    images, _ = generate(model, count, batch_size=batch_size, seed=seed, cond=cond, use_ema=False,
+                         steps=min(steps, model.num_timesteps), progress=progress)
+    return images
 
 
 def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50, use_ema=True, seed=0,
@@ -108,9 +107,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
         if num_samples and frechet is None:
             frechet = frechet_for(data_module, cache, progress=progress)
         if num_samples and frechet is not None:
-            # 另起一个发生器，样本才不随 max_images 变
-            samples = draw_samples(model, data_module, num_samples, steps=steps, progress=progress,
-                                   generator=torch.Generator().manual_seed(seed))
+            samples = draw_samples(model, data_module, num_samples, steps=steps, seed=seed, progress=progress)
             report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(), "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
     return report
