@@ -7,7 +7,6 @@ import torch
 
 from .checks import check_int, fail
 from .cli_parts import CKPT_HELP, DATA, condition_names, load_model, make_data, pick_device
-from .conditioning import as_condition
 from .generate import generate
 from .images import save_gif, save_grid
 
@@ -97,5 +96,4 @@ def condition_from_data(model, options):
     dataset = data.splits["test"]
     if len(dataset) < options.num:
         fail("--num", f"不超过测试集大小 {len(dataset)} 的整数", options.num)
-    cond = model.get_condition(dataset.__getitems__(range(options.num)))
-    return as_condition(cond, model.conditioning_key, options.num)
+    return model.get_condition(dataset.__getitems__(range(options.num)))

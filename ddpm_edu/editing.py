@@ -22,6 +22,7 @@ def inpaint(model, known, mask, *, steps=100, repeats=1, generator=None, progres
     check_int("repeats", repeats, 1)
     if not isinstance(mask, torch.Tensor) or mask.ndim != 4 or not ((mask == 0) | (mask == 1)).all():
         fail("mask", f"只含 0 与 1 的张量，形状能广播到 {tuple(known.shape)}", getattr(mask, "shape", mask))
+    known, mask = known.to(model.betas.device), mask.to(model.betas.device).bool()
     timesteps = spaced_timesteps(model.num_timesteps, steps)
     chain = model.respaced(timesteps)
 
@@ -29,7 +30,7 @@ def inpaint(model, known, mask, *, steps=100, repeats=1, generator=None, progres
         """已知的图，加噪到短链的第 i 步；i = -1 就是原图"""
         if i < 0:
             return known
-        return chain.q_sample(known, torch.full((len(known),), i), noise())
+        return chain.q_sample(known, torch.full((len(known),), i, device=known.device), noise())
 
     def noise():
         return randn(known.shape, known.dtype, known.device, generator)
@@ -38,7 +39,7 @@ def inpaint(model, known, mask, *, steps=100, repeats=1, generator=None, progres
         for repeat in range(repeats):
             t_short = torch.full_like(t, i)
             lower = posterior_step(chain, x_recon, x, t_short, noise())
-            lower = torch.where(mask.bool(), at_noise_level(i - 1), lower)
+            lower = torch.where(mask, at_noise_level(i - 1), lower)
             if repeat == repeats - 1 or i == 0:
                 return lower
             # 退回一步：重新加噪，再猜一次

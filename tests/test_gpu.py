@@ -30,6 +30,15 @@ def test_loss_and_samples_agree_with_the_cpu(images):
     assert moved.is_cuda and torch.allclose(moved.cpu(), sample, atol=5e-3)
 
 
+def test_inpainting_takes_images_from_the_cpu(images):
+    from ddpm_edu.editing import inpaint
+
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :4] = 1
+    filled = inpaint(randomize(tiny_ddpm()).cuda(), images, mask, steps=3, repeats=2, generator=torch.Generator().manual_seed(0), progress=False)
+    assert filled.is_cuda and torch.equal(filled.cpu()[..., :4], images[..., :4])
+
+
 def test_the_same_generator_gives_the_same_start_on_both_devices():
     model = tiny_ddpm()
     here, there = (m.starting_noise((2, 1, 8, 8), None, torch.Generator().manual_seed(5)).cpu() for m in (model, tiny_ddpm().cuda()))

@@ -277,7 +277,7 @@ def test_bf16_training_keeps_a_float32_ema(tmp_path):
 
 
 def test_bf16_keeps_the_fused_optimizer_and_clips_gradients(tmp_path):
-    # 参考 Lightning：混合精度下见到融合版就拒绝裁剪，不分有没有梯度缩放
+    # Lightning 在混合精度下见到融合版优化器就拒绝裁剪，不分有没有梯度缩放
     model = model_for_training()
     trainer = fit(model, 3, tmp_path, precision="bf16-mixed", gradient_clip_val=1e-9)
     assert trainer.optimizers[0].defaults["fused"] and int(model.model_ema.num_updates) == 3

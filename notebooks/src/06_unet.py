@@ -10,8 +10,6 @@
 # **预计用时** 45 分钟。运行全部单元约 15 秒。
 
 # %%
-import math
-
 import torch
 
 from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config
