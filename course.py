@@ -75,7 +75,7 @@ def test(arguments):
     ensure_environment(RUNTIME, TESTING)
     if arguments:
         return run(PYTHON, "-m", "pytest", *arguments)
-    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "tests")
+    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests")
     books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", "notebooks")
     return units or books
 
