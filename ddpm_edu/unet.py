@@ -225,6 +225,8 @@ class UNet(nn.Module):
         self.out = nn.Sequential(
             normalization(channels), nn.SiLU(), zero_module(nn.Conv2d(channels, out_channels, 3, padding=1))
         )
+        # 像素的各通道在内存里挨着放，卷积与注意力读起来顺，结果只差舍入
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, x, timesteps, context=None, y=None):
         """预测目标（eps / x0 / v，由训练时的 parameterization 决定）

@@ -30,7 +30,7 @@ def test_the_command_line_and_load_read_the_same_config(name):
         got = getattr(cli.config["model"], key)
         assert (list(got) if isinstance(got, tuple) else got) == (list(value) if isinstance(value, tuple) else value), key
     assert cli.config["trainer"].max_steps == loaded["trainer"]["max_steps"]
-    assert vars(cli.config["speed"]) == {"channels_last": False, "compile": False, **loaded.get("speed", {})}
+    assert vars(cli.config["speed"]) == {"compile": False, **loaded.get("speed", {})}
     assert vars(cli.config["data"].init_args).items() >= loaded["data"]["init_args"].items()
     # 学习率的计划与总步数一致，图像大小与数据一致
     assert cli.model.scheduler_config["params"]["max_decay_steps"] == cli.trainer.max_steps

@@ -72,13 +72,12 @@ def test_a_gpu_checkpoint_loads_on_the_cpu_and_resumes(tmp_path):
     assert again.global_step == 20 and int(again.model_ema.num_updates) == 20
 
 
-@pytest.mark.parametrize("setting", [{"channels_last": True}, {"compile": True}])
-def test_fast_paths_compute_the_same_step(setting, images):
+def test_compiling_computes_the_same_step(images):
     from ddpm_edu.speed import SpeedUp
 
     t, noise = torch.tensor([0, 3, 20, 49], device="cuda"), torch.randn(4, 1, 8, 8, device="cuda")
     losses = []
-    for speed in (SpeedUp(), SpeedUp(**setting)):
+    for speed in (SpeedUp(), SpeedUp(compile=True)):
         model = randomize(tiny_ddpm()).cuda()
         speed.setup(None, model, "fit")
         loss, _ = model.p_losses(images.cuda(), t, noise)

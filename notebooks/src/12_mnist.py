@@ -25,7 +25,6 @@ from ddpm_edu.configs import load as load_config
 from ddpm_edu.data.base import ImageDataset
 from ddpm_edu.generate import generate
 from ddpm_edu.metrics import FrechetDistance, frechet_distance, random_images
-from ddpm_edu.speed import SpeedUp
 from ddpm_edu.teach import check, curves_figure, grid_figure
 from ddpm_edu.teach.datasets import mnist_or_stand_in
 from ddpm_edu.teach.training import quiet_trainer, read_curves
@@ -98,7 +97,7 @@ print(f"{count_params(model.model):,} 个参数" if QUICK else "正式的网络"
 # - `val_check_interval`：每隔几步验证一次；小样里验证集只用前几批；
 # - `CSVLogger`：曲线写进一个 CSV 文件。命令行的配置里另有 TensorBoard。
 #
-# `TimestepLoss` 是个回调：每次验证之后，把损失按 $t$ 分四段另记一份。`SpeedUp(channels_last=True)` 换一种内存排布，第 13 章讲。
+# `TimestepLoss` 是个回调：每次验证之后，把损失按 $t$ 分四段另记一份。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -107,7 +106,7 @@ trainer = quiet_trainer(
     max_steps=config["trainer"]["max_steps"], accelerator="cpu" if QUICK else "auto", gradient_clip_val=1.0,
     val_check_interval=10 if QUICK else 250, check_val_every_n_epoch=None, limit_val_batches=2 if QUICK else 16, num_sanity_val_steps=0,
     logger=pl.loggers.CSVLogger(".", name="mnist"), log_every_n_steps=5, enable_progress_bar=True,
-    callbacks=[SpeedUp(channels_last=True), StepProgress(), TimestepLoss()],
+    callbacks=[StepProgress(), TimestepLoss()],
 )
 trainer.fit(model, data)
 trainer.logger.save()  # 停得早，曲线也写出来
