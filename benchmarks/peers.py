@@ -48,10 +48,10 @@ class Task:
 class Ours:
     name = "ddpm_edu"
 
-    def __init__(self, task):
+    def __init__(self, task, device="cpu"):
         params = {"in_channels": task.channels, "out_channels": task.channels, "model_channels": task.width, "num_res_blocks": task.blocks,
                   "channel_mult": list(task.mult), "attention_resolutions": list(task.attention)}
-        self.model = DDPM({"target": "ddpm_edu.UNet", "params": params}, image_size=task.image_size, channels=task.channels)
+        self.model = DDPM({"target": "ddpm_edu.UNet", "params": params}, image_size=task.image_size, channels=task.channels).to(device)
         self.network = self.model.model.diffusion_model
         self.optimizer = make_optimizer(self.model)
 
@@ -70,7 +70,7 @@ class Ours:
         self.model.model_ema(self.model.model)
 
     def p_sample(self, x, t):
-        return self.model.p_sample(x, torch.full((len(x),), t))
+        return self.model.p_sample(x, torch.full((len(x),), t, device=x.device))
 
     def sample(self, count, sampler, steps):
         return self.model.sample(count, sampler=sampler, steps=steps, progress=False)
@@ -79,7 +79,7 @@ class Ours:
 class Diffusers:
     name = "diffusers"
 
-    def __init__(self, task):
+    def __init__(self, task, device="cpu"):
         from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
         from diffusers.training_utils import EMAModel
 
@@ -87,18 +87,18 @@ class Diffusers:
             sample_size=task.image_size, in_channels=task.channels, out_channels=task.channels, layers_per_block=task.blocks,
             block_out_channels=task.widths, norm_num_groups=min(32, task.width // 4), attention_head_dim=None,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in task.attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(task.attends)))
+            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(task.attends))).to(device)
         self.schedules = {"ancestral": DDPMScheduler(num_train_timesteps=1000), "ddim": DDIMScheduler(num_train_timesteps=1000)}
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
         self.average = EMAModel(self.network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
-        self.shape = (task.channels, task.image_size, task.image_size)
+        self.shape, self.device = (task.channels, task.image_size, task.image_size), device
 
     def predict(self, x, t):
         return self.network(x, t).sample
 
     def step(self, x):
         noise = torch.randn_like(x)
-        t = torch.randint(0, 1000, (len(x),))
+        t = torch.randint(0, 1000, (len(x),), device=x.device)
         noisy = self.schedules["ancestral"].add_noise(x, noise, t)
         loss = F.mse_loss(self.predict(noisy, t), noise)
         loss.backward()
@@ -118,7 +118,7 @@ class Diffusers:
     def sample(self, count, sampler, steps):
         schedule = self.schedules[sampler]
         schedule.set_timesteps(steps)
-        x = torch.randn(count, *self.shape)
+        x = torch.randn(count, *self.shape, device=self.device)
         for t in schedule.timesteps:
             x = schedule.step(self.predict(x, t), t, x).prev_sample
         return x
@@ -127,21 +127,21 @@ class Diffusers:
 class Monai:
     name = "monai"
 
-    def __init__(self, task):
+    def __init__(self, task, device="cpu"):
         from ema_pytorch import EMA
         from monai.networks.nets import DiffusionModelUNet
         from monai.networks.schedulers import DDIMScheduler, DDPMScheduler
 
         self.network = DiffusionModelUNet(
             spatial_dims=2, in_channels=task.channels, out_channels=task.channels, num_res_blocks=task.blocks, channels=task.widths,
-            attention_levels=task.attends, norm_num_groups=min(32, task.width // 4), num_head_channels=list(task.widths))
+            attention_levels=task.attends, norm_num_groups=min(32, task.width // 4), num_head_channels=list(task.widths)).to(device)
         self.schedules = {"ancestral": DDPMScheduler(num_train_timesteps=1000), "ddim": DDIMScheduler(num_train_timesteps=1000)}
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=2.5e-5)
         self.average = EMA(self.network, beta=0.9999, update_every=1, update_after_step=0)
         # 前几次它只是照抄，这里量的是平均
         for _ in range(3):
             self.average.update()
-        self.shape = (task.channels, task.image_size, task.image_size)
+        self.shape, self.device = (task.channels, task.image_size, task.image_size), device
 
     def predict(self, x, t):
         return self.network(x, timesteps=t)
@@ -149,7 +149,7 @@ class Monai:
     def step(self, x):
         self.optimizer.zero_grad(set_to_none=True)
         noise = torch.randn_like(x)
-        t = torch.randint(0, 1000, (len(x),))
+        t = torch.randint(0, 1000, (len(x),), device=x.device)
         noisy = self.schedules["ancestral"].add_noise(original_samples=x, noise=noise, timesteps=t)
         loss = F.mse_loss(self.predict(noisy, t), noise)
         loss.backward()
@@ -162,15 +162,15 @@ class Monai:
 
     @torch.no_grad()
     def p_sample(self, x, t):
-        return self.schedules["ancestral"].step(self.predict(x, torch.full((len(x),), t)), t, x)[0]
+        return self.schedules["ancestral"].step(self.predict(x, torch.full((len(x),), t, device=x.device)), t, x)[0]
 
     @torch.no_grad()
     def sample(self, count, sampler, steps):
         schedule = self.schedules[sampler]
         schedule.set_timesteps(steps)
-        x = torch.randn(count, *self.shape)
+        x = torch.randn(count, *self.shape, device=self.device)
         for t in schedule.timesteps:
-            x = schedule.step(self.predict(x, t.expand(count)), t, x)[0]
+            x = schedule.step(self.predict(x, t.to(self.device).expand(count)), t, x)[0]
         return x
 
 
