@@ -1,4 +1,5 @@
 """同一份源文件的两个版本：学生版把答案换成 ...，答案版留着它，并填上思考题的答案"""
+import json
 import re
 
 from .exercises import find
@@ -17,4 +18,4 @@ def student_edition(code):
 def solutions_edition(code):
     """去掉标记，留下答案；思考题的 None 换成答案"""
     code = ANSWER.sub(lambda match: match[2].rstrip("\n"), code)
-    return QUESTION.sub(lambda match: f'grade("{match[1]}", {find(match[1]).answer!r})', code)
+    return QUESTION.sub(lambda match: f'grade("{match[1]}", {json.dumps(find(match[1]).answer)})', code)

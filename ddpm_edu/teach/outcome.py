@@ -16,6 +16,10 @@ SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = 120
 
 
+class Unreadable(TypeError):
+    """返回值没法比较"""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """函数在一组参数上的结果：返回值或错误，以及它改动了第几个参数"""
@@ -51,8 +55,7 @@ def _outcome(function, i, exercise):
     with contained():
         args, untouched = exercise.cases()[i], exercise.cases()[i]
         try:
-            value = function(*args)
-            value = value if value is None or value is ... else canonical(exercise.observe(value))
+            value = readable(function(*args), exercise.observe)
         except KeyboardInterrupt:
             raise
         # sys.exit() 之类也不许带走整个 notebook
@@ -64,12 +67,25 @@ def _outcome(function, i, exercise):
 def _changed(after, before):
     try:
         return difference(canonical(after), canonical(before), rtol=0) is not None
-    except TypeError:
+    except Exception:
         return False
 
 
+def readable(value, observe):
+    """返回值 → 比得出的东西；None 与 ... 原样
+
+    异常 : 不认识的类型，或者 observe 不认得它时 Unreadable
+    """
+    if value is None or value is ...:
+        return value
+    try:
+        return canonical(observe(value))
+    except Exception:
+        raise Unreadable(f"返回了 {type(value).__name__}，没法比较；看清题目要返回什么") from None
+
+
 def canonical(value):
-    """只留下比得出的东西：张量、数、字符串、None 和它们组成的元组、字典；别的 TypeError"""
+    """只留下张量、数、字符串、None 和它们组成的元组、字典；别的 TypeError"""
     if isinstance(value, torch.Tensor):
         return value.detach().as_subclass(torch.Tensor).to_dense().cpu().clone()
     if isinstance(value, np.ndarray):
@@ -82,7 +98,7 @@ def canonical(value):
         return {str(key): canonical(item) for key, item in value.items()}
     if value is None or value is ... or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"返回了 {type(value).__name__}，应为张量、数组、数，或由它们组成的列表、字典")
+    raise TypeError(type(value).__name__)
 
 
 def difference(got, want, rtol):
@@ -100,9 +116,8 @@ def difference(got, want, rtol):
         labels = [(f"第 {i + 1} 项", i) for i in range(len(want))] if isinstance(want, tuple) else [(f"{key!r} 一项", key) for key in want]
         gaps = ((label, difference(got[key], want[key], rtol)) for label, key in labels)
         return next((f"{label}：{gap}" for label, gap in gaps if gap), None)
-    if _is_number(want) and (_is_number(got) or isinstance(got, torch.Tensor) and got.dtype != torch.bool):
-        got = got if isinstance(got, torch.Tensor) else torch.tensor(got, dtype=torch.float64)
-        return _tensor_difference(got.double(), torch.tensor(want, dtype=torch.float64), rtol)
+    if _is_number(want) and (_is_number(got) or isinstance(got, torch.Tensor) and got.dtype != torch.bool and not got.is_complex()):
+        return _tensor_difference(torch.as_tensor(got, dtype=torch.float64), torch.tensor(want, dtype=torch.float64), rtol)
     if isinstance(want, bool) and isinstance(got, torch.Tensor) and got.dtype == torch.bool and got.ndim == 0:
         got = bool(got)
     return None if type(got) is type(want) and got == want else f"应为 {show(want)}，你的是 {show(got)}"
@@ -153,6 +168,10 @@ def show(value):
 
 def explain_error(error, function):
     """一句话：哪一行抛出了什么"""
+    if isinstance(error, Unreadable):
+        return str(error)
+    if isinstance(error, RecursionError):
+        return "函数不停地调用自己，没有尽头"
     code = getattr(function, "__code__", None)
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if code and frame.f_code.co_filename == code.co_filename]
     text = linecache.getline(code.co_filename, lines[-1]).strip() if lines else ""

@@ -1,4 +1,4 @@
-"""习题的数据：每章一个文件 chNN.py，里面的 EXERCISES 是题目的元组；批改在 grade.py
+"""习题的数据：每章一个文件 chNN.py，里面的 EXERCISES 是题目的元组；批改在 grading.py
 
 题号、标题、星数与 notebook 里的小标题相同，测试会核对；题目的要求只写在 notebook 里
 """
