@@ -161,7 +161,7 @@ def show(value):
         value = torch.from_numpy(value)
     if isinstance(value, torch.Tensor):
         small = value.numel() <= 6 and value.ndim <= 1
-        return str([float(f"{x:.4g}") for x in value.tolist()] if value.ndim else f"{value.item():.4g}") if small else (
+        return "[" * value.ndim + ", ".join(f"{x:.4g}" for x in value.reshape(-1).tolist()) + "]" * value.ndim if small else (
             f"形状 {tuple(value.shape)} 的张量")
     return SHORT.repr(value)
 
