@@ -3,6 +3,7 @@
 python course.py lab    建好环境，用中文界面打开 JupyterLab 的第一课；后面的参数交给 JupyterLab
 python course.py test   装好测试要用的东西，跑全部测试；后面的参数交给 pytest
 python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook；后面可写名字，只生成那几本
+                        加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
 """
 import hashlib
 import json

@@ -1,9 +1,15 @@
-"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.teach.build [名字 ...]"""
+"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.teach.build [--solutions] [名字 ...]
+
+--solutions : 生成带答案的版本，放在 notebooks/solutions/，不进版本库
+"""
 import hashlib
+import os
 import re
 import sys
 import time
 from pathlib import Path
+
+from .editions import solutions_edition, student_edition
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -14,8 +20,11 @@ def sources():
     return sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
 
 
-def read_source(path):
-    """percent 格式的 .py → 未执行的 notebook；单元编号由内容决定，改一处不动别处"""
+def read_source(path, edition=student_edition):
+    """percent 格式的 .py → 未执行的 notebook；单元编号由内容决定，改一处不动别处
+
+    edition : 改写每个代码单元的函数，见 editions.py
+    """
     import jupytext
     import nbformat
 
@@ -24,6 +33,8 @@ def read_source(path):
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen = {}
     for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = edition(cell.source)
         digest = hashlib.sha256((cell.cell_type + cell.source).encode()).hexdigest()[:12]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
@@ -45,7 +56,7 @@ def execute(notebook):
     from nbclient import NotebookClient
 
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True,
-                   resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+                   resources={"metadata": {"path": str(NOTEBOOKS)}}).execute(env={**os.environ, "DDPM_EDU_NO_RECORD": "1"})
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
@@ -64,22 +75,24 @@ def is_lasting(cell, output):
     return not (bar_widget or bar_text)
 
 
-def build(path):
+def build(path, solutions=False):
     import nbformat
 
     started = time.perf_counter()
-    notebook = execute(read_source(path))
-    target = NOTEBOOKS / f"{path.stem}.ipynb"
+    notebook = execute(read_source(path, solutions_edition if solutions else student_edition))
+    target = NOTEBOOKS / "solutions" / f"{path.stem}.ipynb" if solutions else NOTEBOOKS / f"{path.stem}.ipynb"
+    target.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, target)
     print(f"{target.name}：{len(notebook.cells)} 个单元，{time.perf_counter() - started:.0f} 秒", flush=True)
 
 
-def main(names):
+def main(arguments):
+    names = [argument for argument in arguments if argument != "--solutions"]
     chosen = [path for path in sources() if not names or any(path.stem.startswith(name) for name in names)]
     if not chosen:
         sys.exit(f"没有匹配 {names} 的 notebook；有的是 {[path.stem for path in sources()]}")
     for path in chosen:
-        build(path)
+        build(path, solutions="--solutions" in arguments)
 
 
 if __name__ == "__main__":

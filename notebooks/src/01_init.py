@@ -300,7 +300,79 @@ check("损失权重不存进检查点，它能重新算出", "lvlb_weights" in m
 #
 # ## 练习
 #
-# 1. ★ 给 `DDPM(**toy_model_config(image_size=9))`，读一读错误，为什么 9 不行？
-# 2. ★★ 不看源码，写出 `model.state_dict()` 里有哪几类键，再核对。
-# 3. ★★ 把 `learn_logvar` 打开，`logvar` 从 `named_buffers` 去了哪里？
-# 4. ★★★ 如果先建 EMA、再取权重，文件里又没有 EMA，在 `ema_scope()` 里采样会用到什么样的权重？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 01.1　登记一张表 ★
+#
+# 给模块 `module` 登记一张名叫 `name` 的表 `values`：会跟着模型搬家，会存进检查点，但优化器不去更新它。返回 `module`。
+
+# %%
+def add_table(module, name, values):
+    # 答案
+    module.register_buffer(name, values)
+    return module
+    # 答案完
+
+
+grade("01.1", add_table)
+
+# %% [markdown]
+# ### 01.2　像素变成 batch ★★
+#
+# 读图的程序常给出 0 到 255 的整数像素，排法是 HWC。把 `(B, H, W, C)` 的 uint8 张量换成 DDPM 要的 batch：`(B, C, H, W)` 的浮点张量，0 对应 $-1$，255 对应 $1$。
+
+# %%
+def to_batch(pixels):
+    # 答案
+    return pixels.permute(0, 3, 1, 2) / 127.5 - 1
+    # 答案完
+
+
+grade("01.2", to_batch)
+
+# %% [markdown]
+# ### 01.3　只取网络的权重 ★★★
+#
+# `state_dict` 是整个 DDPM 的权重字典。只取以 `model.` 开头的键，去掉这个前缀，返回新的字典，让 `model.model.load_state_dict(...)` 不用 `strict=False` 就能装下。
+# 第 7 节说过参考实现在这里错在哪里。
+
+# %%
+def unet_weights(state_dict):
+    # 答案
+    chosen = {}
+    for key, value in state_dict.items():
+        if key.startswith("model."):
+            chosen[key.removeprefix("model.")] = value
+    return chosen
+    # 答案完
+
+
+grade("01.3", unet_weights)
+
+# %% [markdown]
+# ### 01.4　边长要是几的倍数 ★★
+#
+# 运行 `DDPM(**toy_model_config(image_size=9))`，读一读错误。那个 U-Net 的 `channel_mult` 是 `[1, 2]`，有两级。
+# 换成 `unet={"channel_mult": [1, 2, 2, 4]}`，有四级，`image_size` 至少要是几的倍数？
+
+# %%
+grade("01.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 01.5　次序倒过来 ★★★
+#
+# 假如构造函数先建 EMA、再取权重，而检查点文件里只有网络的权重，没有 EMA 的键，载入时又用 `strict=False`。
+# 载入之后不训练，立刻在 `ema_scope()` 里采样，会怎样？
+#
+# - A：用的是文件里的权重，因为 EMA 的影子跟着网络一起变。
+# - B：载入时就报错，说缺少 EMA 的键。
+# - C：用的是随机初值与文件里权重的平均，采出的图有些模糊。
+# - D：用的是随机的初值，采出的是噪声。
+
+# %%
+grade("01.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

@@ -349,7 +349,78 @@ check("换一张表，步数也跟着变", chain.num_timesteps, 20)
 #
 # ## 练习
 #
-# 1. ★ 在面板里找出 `cosine_s=0` 与 `cosine_s=0.1` 的差别，哪一段变得最多？
-# 2. ★★ 用 `given_betas` 造一张 $\bar\alpha_t$ 随 $t$ 直线下降的噪声表，验证你的结果。
-# 3. ★★ 为什么把 `linear` 的两端乘 $1000/T$，总噪声量就大致不变？（提示：$\ln\bar\alpha = \sum\ln(1-\beta)\approx-\sum\beta$）
-# 4. ★★★ float16 与 bfloat16 都把 $\bar\alpha_0$ 变成 1，为什么？各从哪个 $t$ 起，$\bar\alpha_t$ 不再是 1？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 02.1　信噪比 ★
+#
+# 给一张噪声表 `betas`（NumPy 数组），返回每一步的信噪比 $\mathrm{SNR}_t = \bar\alpha_t/(1-\bar\alpha_t)$。
+# 连乘用 `np.cumprod`。
+
+# %%
+def snr(betas):
+    # 答案
+    bar = np.cumprod(1 - betas)
+    return bar / (1 - bar)
+    # 答案完
+
+
+grade("02.1", snr)
+
+# %% [markdown]
+# ### 02.2　由 ᾱ 反推 β ★★
+#
+# 反过来：先定下想要的 $\bar\alpha_t$（NumPy 数组，逐项下降），求造出它的噪声表 $\beta_t$。长度不变，约定 $\bar\alpha_{-1}=1$。
+# 做对之后，试试 $\bar\alpha_t$ 直线下降的表：`GaussianDiffusion(given_betas=betas_from(np.linspace(0.999, 0.001, 1000)))`。
+
+# %%
+def betas_from(bars):
+    # 答案
+    previous = np.append(1.0, bars[:-1])
+    return 1 - bars / previous
+    # 答案完
+
+
+grade("02.2", betas_from)
+
+# %% [markdown]
+# ### 02.3　不丢精度的表 ★★★
+#
+# 给 float64 的 `betas`（NumPy 数组），返回 float32 的张量 $\sqrt{1-\bar\alpha_t}$，每一项的相对误差都要在百万分之一左右。
+# 公式人人会写，难在次序：哪一步之后才能换成 float32？
+
+# %%
+def noise_table(betas):
+    # 答案
+    bar = np.cumprod(1 - betas)
+    return torch.from_numpy(np.sqrt(1 - bar)).float()
+    # 答案完
+
+
+grade("02.3", noise_table)
+
+# %% [markdown]
+# ### 02.4　为什么乘 1000/T ★★
+#
+# 第 5 节把 `linear` 的两端同乘 $1000/T$，走到头时 $\bar\alpha_{T-1}$ 就大致不变。为什么？
+#
+# - A：每一步的 $\beta_t$ 与原来相同，只是少走了几步。
+# - B：$\ln\bar\alpha_{T-1} = \sum_t\ln(1-\beta_t)\approx-\sum_t\beta_t$，而 $\sum_t\beta_t$ 大致不变。
+# - C：$\bar\alpha_{T-1} = 1-\sum_t\beta_t$，而 $\sum_t\beta_t$ 大致不变。
+# - D：走到头的信噪比与 $T$ 无关，缩放只是为了数值稳定。
+
+# %%
+grade("02.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 02.5　bfloat16 里的 ᾱ ★★★
+#
+# 用 float64 算好 `linear`（$T=1000$）的 $\bar\alpha_t$，再转换成 bfloat16。前几步都成了 1，第一个不是 1 的 $t$ 是几？
+# 可以另开一格，用程序找。
+
+# %%
+grade("02.5", None)  # 把 None 换成一个数

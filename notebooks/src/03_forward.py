@@ -234,7 +234,84 @@ check("linear 走满 1000 步，每维的差距不到 0.0004 nats", largest < 4e
 #
 # ## 练习
 #
-# 1. ★ 把第 1 节的 $x_0$ 换成 $-2$，均值和方差应当怎样变？先写出来，再运行。
-# 2. ★★ 固定 $x_0$，$x_s$ 与 $x_t$（$s<t$，同一条链上）的协方差是多少？用第 1 节的模拟核对。
-# 3. ★★ 在面板里找出两个峰刚好消失的 $t$。用 `forward_panel(GaussianDiffusion(beta_schedule="cosine"), images, noise)` 换成 `cosine`，它变大还是变小？
-# 4. ★★★ 如果像素在 $[0, 1]$ 而不是 $[-1, 1]$，第 7 节的差距对数据平均之后会怎样变？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 03.1　一步加噪 ★
+#
+# 只用 PyTorch 写出 `q_sample`：`betas` 是 $(T,)$ 的张量，`x_start` 与 `noise` 形状相同，第一维是 $B$；`t` 是 $(B,)$ 的步号，每个样本各有各的 $t$。
+#
+# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$$
+
+# %%
+def add_noise(betas, x_start, t, noise):
+    # 答案
+    bar = torch.cumprod(1 - betas, 0)
+    bar = bar[t].reshape(-1, *[1] * (x_start.ndim - 1))
+    return bar.sqrt() * x_start + (1 - bar).sqrt() * noise
+    # 答案完
+
+
+grade("03.1", add_noise)
+
+# %% [markdown]
+# ### 03.2　从中途再走一段 ★★
+#
+# 手里已经有 $x_s$，继续走到 $x_t$（$s<t$）。照第 1 节的推导，$x_t$ 是 $x_s$ 的若干倍，再加上一份新的高斯噪声。
+# 返回两个数：$x_s$ 前面的系数，以及新噪声的方差。`betas` 是一维张量，`s`、`t` 是整数。
+
+# %%
+def jump(betas, s, t):
+    # 答案
+    product = torch.prod(1 - betas[s + 1:t + 1])
+    return product.sqrt(), 1 - product
+    # 答案完
+
+
+grade("03.2", jump)
+
+# %% [markdown]
+# ### 03.3　同一条链上的两点 ★★★
+#
+# 固定 $x_0$，$x_s$ 与 $x_t$（$s<t$）在同一条链上，所以相关。求它们的协方差 $\mathrm{Cov}(x_s, x_t)$，返回一个数。
+# 提示：用上一题的结果把 $x_t$ 写成 $x_s$ 的倍数加新噪声，新噪声与 $x_s$ 独立。写好之后，可以改一改第 1 节的模拟来核对。
+
+# %%
+def covariance(betas, s, t):
+    # 答案
+    bar = torch.cumprod(1 - betas, 0)
+    return (bar[t] / bar[s]).sqrt() * (1 - bar[s])
+    # 答案完
+
+
+grade("03.3", covariance)
+
+# %% [markdown]
+# ### 03.4　换一个起点 ★
+#
+# 第 1 节的点都从 $x_0 = 0.7$ 出发，走 20 步。换成都从 $x_0 = -2$ 出发，均值和方差变成什么？先写出来，再改那一格运行。
+#
+# - A：均值变成 $-2$，方差不变。
+# - B：均值变成 $-2\sqrt{\bar\alpha}$，方差变成原来的 $(2/0.7)^2$ 倍。
+# - C：均值变成 $-2\sqrt{\bar\alpha}$，方差不变。
+# - D：都不变：从哪里出发，走 20 步之后都一样。
+
+# %%
+grade("03.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 03.5　像素换成 [0, 1] ★★★
+#
+# 第 7 节量的是加噪的终点与 $\mathcal N(0, I)$ 的差距。假如第 5 节的 `images` 换算到 $[0,1]$，也就是用 $(x_0+1)/2$ 代替 $x_0$，$\bar\alpha$ 不变，这个差距对所有像素平均之后会怎样？
+#
+# - A：变小。
+# - B：变大，因为数据不再以 0 为中心。
+# - C：不变，差距只与噪声表有关。
+# - D：没有具体的数字，断定不了。
+
+# %%
+grade("03.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

@@ -1,0 +1,102 @@
+"""第 1 章的习题：构造函数"""
+import torch
+from torch import nn
+
+from . import Choice, Code, Mistake, Number
+
+
+def add_table(module, name, values):
+    module.register_buffer(name, values)
+    return module
+
+
+def adding(action):
+    def function(module, name, values):
+        action(module, name, values)
+        return module
+
+    return function
+
+
+def table_cases():
+    return [(nn.Module(), name, torch.tensor(values)) for name, values in (("betas", [0.1, 0.2]), ("weights", [1.0, 2.0, 3.0]))]
+
+
+def inventory(module):
+    """模块里有什么：检查点里的键、优化器会更新的键、会搬家的键"""
+    parameters = [name for name, _ in module.named_parameters()]
+    moving = parameters + [name for name, _ in module.named_buffers()]
+    return {"检查点里的键": list(module.state_dict()), "优化器会更新的键": parameters, "会搬家的键": moving}
+
+
+def to_batch(pixels):
+    return pixels.permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def pixel_cases():
+    # 高与宽不同，才看得出转置错了
+    return [(torch.arange(36, dtype=torch.uint8).reshape(2, 2, 3, 3) * 7,), (torch.arange(16, dtype=torch.uint8).reshape(1, 4, 4, 1) * 17,)]
+
+
+def unet_weights(state_dict):
+    return {key.removeprefix("model."): value for key, value in state_dict.items() if key.startswith("model.")}
+
+
+def state_cases():
+    keys = ("betas", "logvar", "model.diffusion_model.time_embed.0.weight", "model.diffusion_model.out.2.bias", "model_ema.num_updates",
+            "model_ema.shadow.diffusion_model/out/2/bias", "first_stage_model.decoder.weight")
+    return [({key: torch.tensor([float(i)]) for i, key in enumerate(keys)},)]
+
+
+def picking(keep, rename):
+    return lambda state_dict: {rename(key): value for key, value in state_dict.items() if keep(key)}
+
+
+def is_unet(key):
+    return key.startswith("model.")
+
+
+EXERCISES = (
+    Code("01.1", 1, "登记一张表", add_table, table_cases, (
+        Mistake("你存成了普通属性：不进检查点，也不跟着模型搬家。用 register_buffer。", adding(setattr)),
+        Mistake("你注册成了参数，优化器会去更新它；噪声表不该被训练。", adding(lambda m, name, values: m.register_parameter(name, nn.Parameter(values)))),
+        Mistake("persistent=False 的缓冲区会搬家，但不进检查点；题目要求能存下来。",
+                adding(lambda m, name, values: m.register_buffer(name, values, persistent=False))),
+        Mistake('你写了带引号的 "name"，表就真的叫 name 了；去掉引号，用传进来的名字。', adding(lambda m, name, values: m.register_buffer("name", values))),
+    ), "要存、要搬家、不更新，就是缓冲区。", observe=inventory),
+    Code("01.2", 2, "像素变成 batch", to_batch, pixel_cases, (
+        Mistake("你换到了 [0, 1]；扩散模型的惯例是 [-1, 1]，0 是正中的灰。", lambda x: x.permute(0, 3, 1, 2) / 255),
+        Mistake("你换到了 [0, 2]，还要减 1。", lambda x: x.permute(0, 3, 1, 2) / 127.5),
+        Mistake("除以 128 到不了 1：255/128-1 只有 0.992。两端要正好落在 -1 与 1，所以除以 127.5。", lambda x: x.permute(0, 3, 1, 2) / 128 - 1),
+        Mistake("transpose(1, 3) 把高和宽也对调了，图会沿对角线翻过去。用 permute 写明四个轴的新次序。", lambda x: x.transpose(1, 3) / 127.5 - 1),
+        Mistake("reshape 只改形状、不搬数据，像素全串了位。换轴要用 permute。",
+                lambda x: x.reshape(x.shape[0], x.shape[3], x.shape[1], x.shape[2]) / 127.5 - 1),
+        Mistake("数值对了，但还是 HWC 的排法；通道要移到第 1 个轴。", lambda x: x / 127.5 - 1),
+    ), "get_input 收到 HWC 的 batch 时，换轴也是这样做的。", "先看形状是不是 (B, C, H, W)，再看最小与最大值。"),
+    Code("01.3", 3, "只取网络的权重", unet_weights, state_cases, (
+        Mistake("前缀没有去掉：网络自己的键从 diffusion_model. 开始，一个也对不上。参考实现错在同一处，又用了 strict=False，所以一声不响。",
+                picking(is_unet, lambda key: key)),
+        Mistake('"model_ema.…" 也以 "model" 开头，你把 EMA 的影子一起取来了；前缀要带上那个点。',
+                picking(lambda key: key.startswith("model"), lambda key: key.removeprefix("model."))),
+        Mistake('replace 会换掉每一处 "model."，连 "diffusion_model." 里的也换了。只去开头的，用 removeprefix。',
+                picking(is_unet, lambda key: key.replace("model.", ""))),
+        Mistake('lstrip("model.") 去掉的是开头属于这几个字母的所有字符，"diffusion" 的 d 也没了。去前缀用 removeprefix。',
+                picking(is_unet, lambda key: key.lstrip("model."))),  # noqa: B005
+        Mistake('用 in 判断，"first_stage_model.…" 也中了：它的中间有 "model."。要的是以它开头，用 startswith。',
+                picking(lambda key: "model." in key, lambda key: key.removeprefix("model."))),
+        Mistake("去得太多：连 diffusion_model. 也去掉了。接收它的是 model.model，那是 DiffusionWrapper，里面还有一层 diffusion_model。",
+                picking(is_unet, lambda key: key.removeprefix("model.diffusion_model."))),
+    ), "现在 model.model.load_state_dict(…) 不用 strict=False 也装得进去。"),
+    Number("01.4", 2, "边长要是几的倍数", 8, {
+        2: "这是 channel_mult 有两级时的答案；四级要减半更多次。",
+        4: "倍数不是级数：每减半一次，就要多一个因子 2。",
+        3: "减半三次，要求的是 2 的三次方的倍数。",
+        16: "多减半了一次：最上面一级是原来的边长，四级之间只减半三次。",
+        9: "9 正是除不尽的那个；减半一次是 4.5。",
+    }, "减半三次，要 2³ = 8 的倍数；除不尽，上行时就与下行存好的图拼不起来。", "每下一级，边长减半；四级之间减半几次？"),
+    Choice("01.5", 3, "次序倒过来", "D", {
+        "A": "EMA 的影子是构造时复制的一份，之后载入网络的权重，影子不会跟着变。",
+        "B": "没有报错，才最麻烦：文件里没有 EMA 的键，strict=False 就放过去了。",
+        "C": "影子确实会慢慢追上，但要经过训练；此刻一步也没有走。",
+    }, "影子复制的是随机的初值，采样用的就是它，出来的是噪声。所以先取权重，EMA 再以取到的权重为初值。"),
+)

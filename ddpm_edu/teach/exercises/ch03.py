@@ -1,0 +1,105 @@
+"""第 3 章的习题：加噪过程"""
+import torch
+
+from ...gaussian import GaussianDiffusion
+from . import Choice, Code, Mistake
+
+BETAS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4]
+
+
+def add_noise(betas, x_start, t, noise):
+    return GaussianDiffusion(given_betas=betas).q_sample(x_start, t, noise)
+
+
+def noising_cases():
+    generator = torch.Generator().manual_seed(0)
+
+    def case(t, *shape):
+        return torch.tensor(BETAS), torch.randn(shape, generator=generator), torch.tensor(t), torch.randn(shape, generator=generator)
+
+    # 第一组的批量与宽度相同：系数忘了变形，也能悄悄广播过去
+    return [case([5, 0, 2], 3, 1, 1, 3), case([1, 3], 2, 4)]
+
+
+def noising(signal=lambda a: a.sqrt(), spread=lambda a: (1 - a).sqrt(), table=lambda betas: torch.cumprod(1 - betas, 0),
+            shape=lambda x: (-1, *[1] * (x.ndim - 1))):
+    """改动公式的一处，得到一种错的写法"""
+    def function(betas, x_start, t, noise):
+        a = table(betas)[t].reshape(shape(x_start))
+        return signal(a) * x_start + spread(a) * noise
+
+    return function
+
+
+def jump(betas, s, t):
+    product = float(torch.prod(1 - betas[s + 1:t + 1]))
+    return product**0.5, 1 - product
+
+
+def jumping(product, coefficient=lambda a: a**0.5):
+    def function(betas, s, t):
+        a = product(betas, s, t)
+        return coefficient(a), 1 - a
+
+    return function
+
+
+def pair_cases():
+    return [(torch.tensor(BETAS, dtype=torch.float64), s, t) for s, t in ((1, 4), (0, 5), (2, 3))]
+
+
+def bars(betas, s, t):
+    cumprod = torch.cumprod(1 - betas, 0)
+    return float(cumprod[s]), float(cumprod[t])
+
+
+def covariance(betas, s, t):
+    return jump(betas, s, t)[0] * (1 - bars(betas, s, t)[0])
+
+
+def covarying(formula):
+    return lambda betas, s, t: formula(*bars(betas, s, t))
+
+
+def wrong_variance(betas, s, t):
+    a_s, a_t = bars(betas, s, t)
+    return (a_t / a_s) ** 0.5, a_s - a_t
+
+
+EXERCISES = (
+    Code("03.1", 1, "一步加噪", add_noise, noising_cases, (
+        Mistake("两个系数都要开平方：ᾱ_t 与 1-ᾱ_t 是方差，乘在图和噪声上的是它们的平方根。", noising(lambda a: a, lambda a: 1 - a)),
+        Mistake("你用了单步的 α_t，这里要的是连乘 ᾱ_t：从 x₀ 到 x_t 走了 t+1 步。", noising(table=lambda betas: 1 - betas)),
+        Mistake("你用了 β_t，这里要的是 ᾱ_t：先由 α = 1-β 连乘。", noising(table=lambda betas: betas)),
+        Mistake("两个系数放反了：√ᾱ_t 乘原图，√(1-ᾱ_t) 乘噪声。", noising(lambda a: (1 - a).sqrt(), lambda a: a.sqrt())),
+        Mistake("噪声的系数是 √(1-ᾱ_t)，不是 1-√ᾱ_t：相加得 1 的是方差，不是系数。", noising(spread=lambda a: 1 - a.sqrt())),
+        Mistake("系数没有变形成 (B, 1, …, 1)。批量恰好等于宽度时，它会悄悄乘到横轴上去，也不报错。", noising(shape=lambda x: -1)),
+        Mistake("你把系数的形状写死成了四维；输入不一定是图像，维数要取自 x_start.ndim。", noising(shape=lambda x: (-1, 1, 1, 1))),
+    ), "这就是 q_sample 的全部数学。", "第 3 节的公式有两项，先分别算出来看看。"),
+    Code("03.2", 2, "从中途再走一段", jump, pair_cases, (
+        Mistake("你从 x₀ 出发了：走到 x_s 以前的那些 α 已经在 x_s 里，不该再乘一遍。", jumping(lambda betas, s, t: bars(betas, s, t)[1])),
+        Mistake("系数要开平方：每一步乘的是 √α。", jumping(lambda betas, s, t: jump(betas, s, t)[0] ** 2, lambda a: a)),
+        Mistake("方差不是 ᾱ_s-ᾱ_t。照第 1 节，一步的形状不变：方差是 1 减去 α 的乘积。", wrong_variance),
+        Mistake("多乘了 α_s：x_s 已经走过第 s 步，乘积从 s+1 起。", jumping(lambda betas, s, t: float(torch.prod(1 - betas[s:t + 1])))),
+        Mistake("少乘了 α_t：切片 betas[s+1:t] 不含第 t 个。", jumping(lambda betas, s, t: float(torch.prod(1 - betas[s + 1:t])))),
+    ), "x_t 只由 x_s 与 s 之后的噪声决定，与怎样走到 x_s 无关。这正是马尔可夫链。", "返回两个数：先系数，后方差。"),
+    Code("03.3", 3, "同一条链上的两点", covariance, pair_cases, (
+        Mistake("还要乘 x_s 自己的方差：Cov(x_s, c·x_s) = c·Var(x_s)。", covarying(lambda a_s, a_t: (a_t / a_s) ** 0.5)),
+        Mistake("乘错了方差：两点共有的是走到 x_s 为止的噪声，方差是 1-ᾱ_s，不是 1-ᾱ_t。", covarying(lambda a_s, a_t: (a_t / a_s) ** 0.5 * (1 - a_t))),
+        Mistake("从 s 到 t 的系数是 √(ᾱ_t/ᾱ_s)，你用的 √ᾱ_t 是从 x₀ 出发的。", covarying(lambda a_s, a_t: a_t**0.5 * (1 - a_s))),
+        Mistake("系数忘了开平方：x_t 里 x_s 的系数是 √(ᾱ_t/ᾱ_s)。", covarying(lambda a_s, a_t: a_t / a_s * (1 - a_s))),
+        Mistake("这是两个标准差之积，只有 x_s 与 x_t 完全相关时才对；s 之后新掺的噪声与 x_s 无关。",
+                covarying(lambda a_s, a_t: ((1 - a_s) * (1 - a_t)) ** 0.5)),
+        Mistake("两点不独立：x_t 是由 x_s 走出来的，里面带着 x_s 的噪声。", covarying(lambda a_s, a_t: 0.0)),
+    ), "s = t 时它退回方差 1-ᾱ_t；s 与 t 隔得越远，越接近 0。", "把 x_t 写成 x_s 的倍数加上新的噪声，再求协方差。"),
+    Choice("03.4", 1, "换一个起点", "C", {
+        "A": "均值还要乘 √ᾱ：走的每一步都先缩小再加噪。",
+        "B": "给定 x₀ 时，方差只来自噪声，是 1-ᾱ_t；看公式里有没有 x₀。",
+        "D": "均值是 √ᾱ_t·x₀，与 x₀ 成正比，不会都一样；只有 ᾱ_t 接近 0 时才看不出差别。",
+    }, "起点只挪动均值，方差是噪声给的。"),
+    Choice("03.5", 3, "像素换成 [0, 1]", "A", {
+        "B": "中心确实挪了，但公式里只有平方 x₀²：原来是 -1 的黑，换算后是 0，平方从 1 降到 0。",
+        "C": "公式里有 x₀²，换了范围，x₀² 的平均就变了。",
+        "D": "能断定：(x₀+1)/2 的平方在 x₀ < -1/3 时比 x₀² 小，而数字图的多数像素是黑的 -1；先用 images 算一算平方的平均。",
+    }, "ᾱ 很小时差距约为 ½ᾱ·E[x₀²]，黑色的像素不再有贡献。但用 [-1, 1] 并不吃亏：差距本来就小得看不见，对称的范围使数据以 0 为中心。"),
+)

@@ -1,0 +1,435 @@
+"""习题：答案都对，典型的错各得各的提示，批改从不抛异常；两个版本、进度的记录"""
+import ast
+import copy
+import json
+import random
+import re
+import sys
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+
+from ddpm_edu.teach import build, collect, diary, editions, grading, progress
+from ddpm_edu.teach.coverage import read_cells
+from ddpm_edu.teach.editions import BLANK, solutions_edition, student_edition
+from ddpm_edu.teach.exercises import Choice, Code, Mistake, Number, chapters, find
+from ddpm_edu.teach.grading import grade, judge
+from ddpm_edu.teach.outcome import difference
+
+PATHS = {path.stem[:2]: path for path in build.sources() if path.stem[:2] in chapters()}
+ALL = [exercise for group in chapters().values() for exercise in group]
+CODE = [exercise for exercise in ALL if isinstance(exercise, Code)]
+THOUGHT = [exercise for exercise in ALL if not isinstance(exercise, Code)]
+MISTAKES = [(e, m) for e in CODE for m in e.mistakes]
+EACH = {"ids": lambda value: value.id}
+
+
+def graded_cell(exercise):
+    """源文件里批改这道题的单元"""
+    cells = [c.text for c in read_cells(PATHS[exercise.id[:2]]) if c.code and f'grade("{exercise.id}"' in c.text]
+    assert len(cells) == 1, exercise.id
+    return cells[0]
+
+
+def run_cell(exercise, edition):
+    """先执行这一章的全部 import，再执行这一格；返回批改的结果"""
+    verdicts = []
+    names = {}
+    for cell in read_cells(PATHS[exercise.id[:2]]):
+        imports = [n for n in ast.parse(cell.text).body if isinstance(n, (ast.Import, ast.ImportFrom))] if cell.code else []
+        exec(compile(ast.Module(imports, []), "imports", "exec"), names)
+    names["grade"] = lambda number, answer: verdicts.append(judge(number, answer))
+    exec(compile(edition(graded_cell(exercise)), "答案", "exec"), names)
+    assert len(verdicts) == 1
+    return verdicts[0]
+
+
+# ---- 题目 ----
+
+@pytest.mark.parametrize("chapter", chapters())
+def test_a_chapter_has_three_exercises_of_code_and_two_of_thought_with_matching_headings(chapter):
+    group = chapters()[chapter]
+    assert [e.id for e in group] == [f"{chapter}.{i}" for i in range(1, 6)]
+    assert [isinstance(e, Code) for e in group] == [True] * 3 + [False] * 2
+    assert {e.stars for e in group} == {1, 2, 3}
+    body = "\n".join(cell.text for cell in read_cells(PATHS[chapter])).partition("## 练习")[2]
+    assert re.findall(r"^### (.*)$", body, re.M) == [f"{e.id}　{e.title} {'★' * e.stars}" for e in group]
+    assert re.findall(r'^grade\("(.*?)"', body, re.M) == [e.id for e in group]
+
+
+@pytest.mark.parametrize("exercise", ALL, **EACH)
+def test_the_solution_in_the_source_is_right_and_says_why(exercise):
+    verdict = run_cell(exercise, solutions_edition)
+    assert verdict.mark == "✓" and verdict.text == exercise.why != ""
+
+
+@pytest.mark.parametrize("exercise", ALL, **EACH)
+def test_the_student_edition_is_blank_and_not_yet_done(exercise):
+    text = student_edition(graded_cell(exercise))
+    assert text.count(BLANK) == isinstance(exercise, Code) and "答案" not in text
+    verdict = run_cell(exercise, student_edition)
+    assert (verdict.mark, verdict.text) == ("☐", "")
+
+
+@pytest.mark.parametrize(("exercise", "mistake"), MISTAKES, ids=[f"{e.id}-{e.mistakes.index(m)}" for e, m in MISTAKES])
+def test_a_typical_mistake_gets_its_own_hint(exercise, mistake):
+    verdict = judge(exercise.id, mistake.function)
+    assert (verdict.mark, verdict.text) == ("✗", f"提示：{mistake.hint}")
+
+
+@pytest.mark.parametrize("exercise", CODE, **EACH)
+def test_code_has_a_right_reference_and_at_least_three_different_hints(exercise):
+    assert judge(exercise.id, exercise.reference).mark == "✓"
+    hints = {m.hint for m in exercise.mistakes}
+    assert len(hints) == len(exercise.mistakes) >= 3 and all(len(hint) >= 10 for hint in hints)
+
+
+@pytest.mark.parametrize("exercise", THOUGHT, **EACH)
+def test_every_wrong_answer_to_a_question_has_its_own_hint(exercise):
+    assert judge(exercise.id, exercise.answer).mark == "✓"
+    assert len(set(exercise.hints.values())) == len(exercise.hints) >= 3
+    for wrong, hint in exercise.hints.items():
+        assert (judge(exercise.id, wrong).mark, judge(exercise.id, wrong).text) == ("✗", hint)
+    if isinstance(exercise, Choice):
+        assert sorted([exercise.answer, *exercise.hints]) == list("ABCD")
+        options = re.findall(r"^- ([A-D])：", "\n".join(c.text for c in question_cells(exercise)), re.M)
+        assert options == list("ABCD")
+
+
+def question_cells(exercise):
+    """题目的文字单元，就在批改它的单元之前"""
+    cells = read_cells(PATHS[exercise.id[:2]])
+    return [a for a, b in zip(cells, cells[1:]) if b.code and f'grade("{exercise.id}"' in b.text]
+
+
+# ---- 批改 ----
+
+@pytest.mark.parametrize(("answer", "mark"), [("c", "✓"), (" Ｃ ", "✓"), ("E", "✗"), (3, "✗"), (np.zeros(2), "✗"), (None, "☐"), (..., "☐")])
+def test_a_choice_forgives_case_and_width_but_nothing_else(answer, mark):
+    assert judge("03.4", answer).mark == mark
+
+
+@pytest.mark.parametrize(("answer", "mark"), [(16, "✓"), (16.0, "✓"), (torch.tensor(16), "✓"), (np.int64(16), "✓"), (True, "✗"),
+                                              ("16", "✗"), (16.5, "✗"), (float("nan"), "✗"), (torch.zeros(3), "✗"), (16j, "✗")])
+def test_a_number_may_come_from_any_library(answer, mark):
+    assert judge("02.5", answer).mark == mark
+
+
+class Hostile:
+    def __getattr__(self, name):
+        raise ValueError(name)
+
+    def __repr__(self):
+        raise ValueError
+
+    def __eq__(self, other):
+        raise ValueError
+
+    __bool__ = __len__ = __iter__ = __hash__ = __repr__
+
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+def forever(*args):
+    return forever(*args)
+
+
+def fail_with(error):
+    def function(*args):
+        raise error
+
+    return function
+
+
+def ring():
+    ring = []
+    ring.append(ring)
+    return ring
+
+
+STRANGE = {
+    "数": lambda *args: 3, "字符串": lambda *args: "x" * 10**5, "对象": lambda *args: Hostile(), "列表里的对象": lambda *args: [Hostile()],
+    "生成器": lambda *args: (x for x in args), "类": lambda *args: torch.Tensor, "NaN": lambda *args: float("nan"), "空": lambda *args: torch.empty(0),
+    "复数": lambda *args: torch.zeros(3, dtype=torch.complex64), "字典": lambda *args: {"a": 1, 2: None}, "环": lambda *args: ring(),
+    "稀疏": lambda *args: torch.eye(3).to_sparse(), "参数太少": lambda: 1, "死递归": forever, "除零": lambda *args: 1 / 0,
+    "退出": lambda *args: sys.exit(3), "基类": fail_with(BaseException("x")), "说不出的错": fail_with(Mute()), "函数": lambda *args: forever,
+    "object 数组": lambda *args: np.array([Hostile()], dtype=object), "不是函数": 5, "敌意": Hostile(), "类型": type, "meta": lambda *args: torch.zeros(
+        3, device="meta"), "整除": fail_with(StopIteration()), "元组": lambda *args: (None, ...),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_grading_never_raises_and_says_the_same_thing_every_time(strange, capsys):
+    verdict = judge("03.1", STRANGE[strange])
+    assert verdict.mark == "✗" and verdict.text and len(verdict.text) < 600
+    assert grade("03.1", STRANGE[strange]) is None
+    assert capsys.readouterr().out == repr(verdict) + "\n"
+
+
+@pytest.mark.parametrize("exercise", CODE, **EACH)
+def test_no_exercise_trips_over_a_strange_function(exercise):
+    for strange in ("对象", "空", "参数太少", "死递归", "退出", "字典"):
+        verdict = judge(exercise.id, STRANGE[strange])
+        assert verdict.mark == "✗" and verdict.text
+
+
+@pytest.mark.parametrize("number", ["03.4", "02.5", "99.9", None, 3.4])
+def test_a_strange_answer_or_number_is_not_an_error(number):
+    for answer in (Hostile(), Hostile, forever, [], "", b"A", 10**400):
+        verdict = judge(number, answer)
+        assert verdict.mark in "✗☐" and verdict.text
+
+
+def test_the_stop_button_still_stops():
+    with pytest.raises(KeyboardInterrupt):
+        judge("03.1", fail_with(KeyboardInterrupt()))
+
+
+def disturb(betas, s, t):
+    torch.manual_seed(s)
+    np.random.seed(t)
+    random.seed(s)
+    torch.set_default_dtype(torch.float64)
+    torch.set_grad_enabled(False)
+    return torch.rand(()).item(), np.random.rand() + random.random()
+
+
+def test_grading_leaves_randomness_and_switches_alone():
+    torch.manual_seed(5)
+    np.random.seed(6)
+    random.seed(7)
+    before = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()
+    judge("03.2", disturb)
+    assert torch.equal(torch.get_rng_state(), before[0]) and (np.random.get_state()[1] == before[1]).all() and random.getstate() == before[2]
+    assert torch.get_default_dtype() == torch.float32 and torch.is_grad_enabled()
+
+
+def test_a_function_that_draws_gets_the_same_draw_every_time():
+    drawing = [judge("03.2", lambda *args: (torch.rand(()), random.random() + np.random.rand())).text for _ in range(2)]
+    assert drawing[0] == drawing[1]
+
+
+def in_place(betas, x_start, t, noise):
+    bar = torch.cumprod(1 - betas, 0)[t].reshape(-1, *[1] * (x_start.ndim - 1))
+    x_start *= bar.sqrt()
+    return x_start.add_(noise * (1 - bar).sqrt())
+
+
+def test_changing_the_input_is_noticed_and_does_not_spoil_the_next_grading():
+    verdict = judge("03.1", in_place)
+    assert verdict.mark == "✗" and "改动了传进来的 x_start；" in verdict.text
+    assert judge("03.1", find("03.1").reference).mark == "✓"
+
+
+@pytest.fixture
+def quiz(monkeypatch):
+    """一道现造的题：cases 与别的参数由测试给"""
+    def make(reference, *cases, mistakes=(), **kwargs):
+        made = Code("03.1", 1, "题", reference, lambda: copy.deepcopy(list(map(tuple, cases))), mistakes, "好", **kwargs)
+        monkeypatch.setattr(grading, "find", lambda number: made)
+        return lambda answer: judge("03.1", answer)
+
+    return make
+
+
+def test_a_mistake_that_changes_its_input_needs_the_change_to_be_recognised(quiz):
+    popping = Mistake("你改动了调用者的字典", lambda d: d.pop("a")), Mistake("改动了，值也不对", lambda d: d.pop("a") + 1)
+    check = quiz(lambda d: d["a"], [{"a": 1}], mistakes=popping)
+    assert check(lambda d: d.pop("a")).text == "提示：你改动了调用者的字典" and check(lambda d: d["a"]).mark == "✓"
+    assert "应为 1，你的是 2" in check(lambda d: d["a"] + 1).text
+
+
+@pytest.mark.parametrize(("answer", "said"), [
+    (lambda x: print(end=""), "忘了写 return"),
+    (lambda x: x[:1], "形状应为 (2,)，你的是 (1,)"),
+    (lambda x: x.double() * 2, "dtype 应为 float32，你的是 float64"),
+    (lambda x: x * torch.tensor([2.0, 3.0]), "下标 [1] 处应为 4，你的是 6"),
+    (lambda x: x / 0, "你的是 inf"),
+    (lambda x: "四", "你的是 '四'"),
+    (lambda x: x.nothing, "AttributeError"),
+    (lambda: 1, "调用时出错：TypeError"),
+    (lambda x: x * 3, "这时的输入：x=[1, 2]"),
+    (lambda x: x * 3, "再看一眼"),
+])
+def test_an_unknown_mistake_is_told_where_it_differs(quiz, answer, said):
+    verdict = quiz(lambda x: x * 2, [torch.tensor([1.0, 2.0])], nudge="再看一眼")(answer)
+    assert verdict.mark == "✗" and said in verdict.text
+
+
+def test_a_function_not_yet_written_is_blank_but_one_that_forgets_to_return_is_wrong(quiz):
+    check = quiz(lambda x: x, [1.0])
+
+    def dots(x):
+        ...
+
+    def documented(x):
+        """说明"""
+
+    def raising(x):
+        raise NotImplementedError
+
+    def forgetful(x):
+        x + 1  # noqa: B018
+
+    assert [check(f).mark for f in (dots, documented, raising, lambda x: ...)] == ["☐"] * 4
+    assert check(forgetful).mark == check(lambda x: x if x < 0 else None).mark == "✗"
+
+
+def test_the_failing_line_is_quoted(quiz, tmp_path):
+    path = tmp_path / "学生.py"
+    path.write_text("def f(x):\n    y = x + 1\n    return y / 0\n", encoding="utf-8")
+    names = {}
+    exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)
+    assert quiz(lambda x: x, [1.0])(names["f"]).text.startswith("运行到 return y / 0 这一行时出错：ZeroDivisionError")
+
+
+@pytest.mark.parametrize(("got", "want"), [
+    (torch.tensor([1.0]), (1.0,)), ((1, 2.0), torch.tensor([1.0, 2.0])), (torch.tensor(2.0), 2), (2.0, 2), (1.00001, 1.0),
+    (torch.tensor([float("inf")]), torch.tensor([float("inf")])), (torch.tensor(True), True), ({"a": (1,)}, {"a": (1,)}), ("a", "a")])
+def test_equal_answers_in_another_dress_are_accepted(got, want):
+    assert difference(got, want, 1e-4) is None
+
+
+@pytest.mark.parametrize(("got", "want"), [
+    (1.01, 1.0), (True, 1), (1, True), (None, 1.0), ((1,), (1, 2)), ({"a": 1}, {"b": 1}), ({"a": 1}, {"a": 2}), ("a", "b"), (1.0, "a"),
+    (torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 2.0])), (torch.ones(1, 2), torch.ones(2)), (torch.ones(2), torch.ones(2).double()),
+    (torch.tensor([1.0]), 1.0), ((1.0, 0.0), torch.tensor([1.0, 1e-3])), ("a", torch.ones(1)),
+    (torch.ones(1, dtype=torch.complex64) + 1j, torch.ones(1)), (((1,), (1, 2)), torch.ones(2, 2))])
+def test_different_answers_are_told_apart(got, want):
+    assert difference(got, want, 1e-4)
+
+
+def test_html_is_escaped_and_plain_text_is_readable(quiz):
+    bundle = quiz(lambda x: "<b>", [1.0])(lambda x: "<i>")._repr_mimebundle_()
+    assert "&lt;i&gt;" in bundle["text/html"] and "<i>" not in bundle["text/html"]
+    assert bundle["text/plain"] == "✗ 03.1 题\n  应为 '<b>'，你的是 '<i>'\n  这时的输入：x=1.0"
+
+
+# ---- 两个版本 ----
+
+CELL = 'def f(x):\n    if x:\n        # 答案\n        y = 1\n\n        return y\n        # 答案完\n\n\ngrade("03.1", f)'
+
+
+def test_the_two_editions_keep_indentation_and_lose_the_markers():
+    assert student_edition(CELL) == f'def f(x):\n    if x:\n        {BLANK}\n\n\ngrade("03.1", f)'
+    assert solutions_edition(CELL) == 'def f(x):\n    if x:\n        y = 1\n\n        return y\n\n\ngrade("03.1", f)'
+    assert solutions_edition('grade("03.4", None)  # 把 None 换成 "A"') == 'grade("03.4", "C")'
+    assert student_edition('grade("03.4", None)') == 'grade("03.4", None)'
+
+
+@pytest.mark.parametrize("path", build.sources(), ids=lambda path: path.stem)
+def test_no_answer_leaks_into_the_student_edition(path):
+    text = path.read_text(encoding="utf-8")
+    cells = [student_edition(cell.text) for cell in read_cells(path) if cell.code]
+    assert not any(re.search(r"# 答案完?$", cell, re.M) for cell in cells)
+    assert len(editions.ANSWER.findall(text)) == len(re.findall(r"# 答案$", text, re.M)) == "\n".join(cells).count(BLANK)
+    for cell in cells:
+        ast.parse(cell)
+
+
+def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_path, monkeypatch):
+    """真的执行一本：内核里没有 pytest 的环境变量，构建自己要关掉记录"""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "src" / "03_small.py").write_text(
+        '# %%\nfrom ddpm_edu.teach import grade, progress\n\n# %%\ngrade("03.4", None)\n\n# %%\nprogress()\n', encoding="utf-8")
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(build.Path(build.__file__).parents[2]))
+    monkeypatch.setenv("DDPM_EDU_PROGRESS", str(tmp_path / "记录.json"))
+    for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
+        monkeypatch.delenv(name, raising=False)
+    build.main(["--solutions", "03"])
+    cells = nbformat.read(tmp_path / "solutions" / "03_small.ipynb", as_version=4).cells
+    assert cells[1].source == 'grade("03.4", "C")' and cells[1].outputs[0]["data"]["text/plain"].startswith("✓")
+    assert "还没有记录" in cells[2].outputs[0]["data"]["text/plain"]
+    assert not (tmp_path / "记录.json").exists() and not (tmp_path / "03_small.ipynb").exists()
+
+
+# ---- 进度 ----
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    """打开记录，写到临时文件"""
+    path = tmp_path / "学生 甲" / "exercises.json"
+    monkeypatch.setenv("DDPM_EDU_PROGRESS", str(path))
+    monkeypatch.setattr(diary, "OFF", ())
+    return path
+
+
+def test_gradings_are_recorded_until_the_first_success(journal, capsys):
+    grade("03.4", None)
+    assert not journal.exists()
+    for answer in ("A", "B", "C", "A", None):
+        grade("03.4", answer)
+    grade("03.5", "B")
+    saved = diary.read_record(journal)
+    assert {n: (e["mark"], e["tries"]) for n, e in saved.items()} == {"03.4": ("✓", 3), "03.5": ("✗", 1)}
+    assert "第 03 章 ☐☐☐✓✗ 1/5" in repr(progress()) and str(journal) in repr(progress())
+
+
+@pytest.mark.parametrize("name", diary.OFF)
+def test_nothing_is_recorded_or_read_while_building_or_testing(journal, monkeypatch, name):
+    assert not diary.is_off()
+    diary.record("03.4", "✓")
+    monkeypatch.setattr(diary, "OFF", (name,))
+    monkeypatch.setenv(name, "1")
+    diary.record("03.5", "✓")
+    assert list(diary.read_record(journal)) == ["03.4"]
+    assert "✓" not in repr(progress()) and str(journal) not in repr(progress())
+
+
+def test_a_place_that_cannot_be_written_is_not_the_students_problem(tmp_path, journal, monkeypatch, capsys):
+    (tmp_path / "文件").write_text("")
+    monkeypatch.setenv("DDPM_EDU_PROGRESS", str(tmp_path / "文件" / "里面.json"))
+    grade("03.4", "C")
+    assert capsys.readouterr().out.startswith("✓ 03.4")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"exercises": 3}', '{"exercises": {"03.4": 1}}', '{"exercises": {"03.4": {"mark": "!"}}}'])
+def test_a_broken_record_is_started_anew(journal, text):
+    journal.parent.mkdir()
+    journal.write_text(text, encoding="utf-8")
+    diary.record("03.4", "✓")
+    assert diary.read_record(journal)["03.4"]["tries"] == 1
+
+
+@pytest.mark.parametrize(("platform", "variable", "inside"), [
+    ("win32", "APPDATA", "ddpm_edu"), ("linux", "XDG_DATA_HOME", "ddpm_edu"), ("darwin", "HOME", "Library")])
+def test_the_record_lives_in_the_users_data_folder(journal, monkeypatch, tmp_path, platform, variable, inside):
+    monkeypatch.delenv("DDPM_EDU_PROGRESS")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert diary.record_path().name == "exercises.json" and diary.record_path().relative_to(tmp_path).parts[0] == inside
+
+
+def test_a_teacher_gets_one_table_from_many_records(journal, tmp_path, capsys):
+    for answer in ("A", "C"):
+        grade("03.4", answer)
+    (tmp_path / "=乙.json").write_text(journal.read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "坏.json").write_text("{", encoding="utf-8")
+    rows = {row[0]: row for row in collect.collect(tmp_path)}
+    assert set(rows) == {"学生", "学生 甲", "'=乙", "坏"}
+    cell = rows["学生"].index("03.4")
+    assert rows["学生 甲"][1:3] == rows["'=乙"][1:3] == [1, 2] and rows["学生 甲"][cell] == "✓"
+    assert rows["坏"][1:4] == [0, 0, "没有记录，或文件读不懂"]
+    collect.main([str(tmp_path)])
+    assert (tmp_path / "progress.csv").read_bytes().startswith(b"\xef\xbb\xbf") and "3 份记录" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["没有这个文件夹"], ["a", "b"]])
+def test_collecting_from_nowhere_explains_itself(arguments):
+    with pytest.raises(SystemExit, match="文件夹"):
+        collect.main(arguments)
+
+
+def test_the_record_is_plain_json(journal):
+    diary.record("03.4", "✓")
+    assert json.loads(journal.read_text(encoding="utf-8"))["exercises"]["03.4"]["mark"] == "✓"
+
+
+def test_unknown_exercise_numbers_are_not_found():
+    assert find("03.9") is None and isinstance(find("02.5"), Number) and find("99.1") is None
