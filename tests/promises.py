@@ -29,6 +29,7 @@ PROMISES = {
     "input": "坏输入当场说清",
     "notebook": "notebook 在课堂上不出错",
     "leaks": "不漏内存、文件与句柄",
+    "mutation": "写错了测试抓得住",
 }
 
 

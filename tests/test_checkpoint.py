@@ -147,6 +147,38 @@ def test_files_that_are_not_checkpoints_are_explained(content, tmp_path):
         load_checkpoint(tmp_path / "a.ckpt")
 
 
+def test_a_save_reaches_the_disk_beside_the_target_before_it_takes_the_name(tmp_path, monkeypatch):
+    done, replace, fsync = [], os.replace, os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("fsync") or fsync(file))
+    monkeypatch.setattr(os, "replace", lambda source, target: done.append((os.path.dirname(source), target)) or replace(source, target))
+    save_checkpoint({"x": 1}, tmp_path / "a.ckpt")
+    assert done == ["fsync", (str(tmp_path), tmp_path / "a.ckpt")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows 没有这样的权限位")
+def test_others_can_read_the_file_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint({"x": 1}, tmp_path / "a.ckpt")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.ckpt").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_url_is_refused_before_anything_is_opened():
+    with pytest.raises(ValueError, match="网址"):
+        load_checkpoint("https://example.com/a.ckpt")
+
+
+def test_half_an_average_is_an_error(tmp_path):
+    model = tiny_ddpm()
+    states = model.state_dict()
+    states.pop("model_ema.num_updates")
+    save_checkpoint({"state_dict": states}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="缺少 1 个.*model_ema.num_updates"):
+        tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
+
+
 def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.ckpt"
     save_checkpoint({"x": 1}, path)

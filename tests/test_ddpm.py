@@ -298,6 +298,17 @@ def test_p_mean_variance_is_the_posterior_with_the_prediction(images):
         assert torch.equal(got, want)
 
 
+def test_ddim_goes_in_the_direction_of_the_clipped_prediction():
+    """截断 x0_hat 之后，x_i 里的 ε_hat 是由它和 x_t 重算的"""
+    model, seen = tiny_ddpm(parameterization="x0"), []
+    randomize(model.model)
+    model.sample(4, sampler="ddim", steps=2, progress=False, callback=lambda t, x, x_recon: seen.append((t, x, x_recon)))
+    (t, x_t, x_recon), (i, x_i, _) = seen
+    a, b = model.exact_table("alphas_cumprod")[[t, i]].tolist()
+    assert x_recon.abs().max() == 1
+    torch.testing.assert_close(x_i, b**0.5 * x_recon + (1 - b)**0.5 * (x_t - a**0.5 * x_recon) / (1 - a)**0.5)
+
+
 def test_sampling_turns_dropout_off_and_puts_the_mode_back():
     model = tiny_ddpm(tiny_unet(dropout=0.9)).train()
     randomize(model.model)
@@ -361,6 +372,19 @@ def test_conditions_are_passed_in_training_and_sampling(key, images):
     assert model.log_images({"image": images, **extra}, N=2, n_row=1, steps=2, progress=False)["samples"].shape[0] == 2
     with pytest.raises(ValueError, match="batch"):
         model.shared_step({"image": images})
+
+
+def test_conditions_are_dropped_in_training_only(images):
+    model = tiny_ddpm(tiny_unet(num_classes=3), conditioning_key="adm", cond_drop_prob=1.0)
+    randomize(model.model)
+
+    def loss(label):
+        torch.manual_seed(0)
+        return model.shared_step({"image": images, "label": torch.full((4,), label)})[0]
+
+    assert torch.equal(loss(0), loss(1))
+    model.eval()
+    assert not torch.equal(loss(0), loss(1))
 
 
 def test_log_images_gives_rows_of_equal_length_without_touching_training(images):

@@ -92,6 +92,19 @@ def test_the_checkpoint_never_overwrites_the_configured_decay():
     assert int(ema.num_updates) == 2 and ema.effective_decay(ema._count) == 3 / 12
 
 
+def test_a_restarted_average_warms_up_again():
+    net = nn.Linear(1, 1)
+    ema = LitEma(net)
+    for _ in range(5):
+        ema(net)
+    ema.reset_to(net)
+    with torch.no_grad():
+        net.weight.add_(1)
+    ema(net)
+    assert int(ema.num_updates) == 1
+    torch.testing.assert_close(ema.shadow["weight"], net.weight - 2 / 11)
+
+
 def test_changed_structure_is_an_error_that_names_the_parameter():
     with pytest.raises(ValueError, match="bias"):
         LitEma(nn.Linear(1, 1))(nn.Linear(1, 1, bias=False))
@@ -152,7 +165,8 @@ def test_inside_the_scope_the_network_is_ema_but_state_dict_is_raw():
         name, p = next(iter(model.model.named_parameters()))
         assert torch.equal(p, model.model_ema.shadow[name.replace(".", "/")])
         assert not torch.equal(p, raw[f"model.{name}"])
-        inside = model.state_dict()
+        # 张量是引用，离开作用域就变回原权重；要比的是此刻的值
+        inside = {k: v.clone() for k, v in model.state_dict().items()}
     assert inside.keys() == raw.keys()
     assert all(torch.equal(inside[k], raw[k]) for k in raw)
 

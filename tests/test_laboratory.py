@@ -129,6 +129,13 @@ def test_the_bin_probability_is_the_difference_of_two_normal_cdfs():
     assert math.exp(-got) == pytest.approx(want, rel=1e-6)
 
 
+def test_the_decoder_is_as_accurate_in_the_right_tail_as_in_the_left():
+    x = 2 * torch.arange(256, dtype=torch.float64) / 255 - 1
+    for log_variance in (-12.0, -4.0):
+        nll = discretized_gaussian_nll(x, torch.full_like(x, 0.3), log_variance)
+        torch.testing.assert_close(discretized_gaussian_nll(-x, torch.full_like(x, -0.3), log_variance), nll, rtol=1e-9, atol=0)
+
+
 @pytest.mark.parametrize("log_variance", [-12.0, -4.0, 0.0])
 @pytest.mark.parametrize("mean", [-1.3, 0.0, 0.999])
 @pytest.mark.parametrize("levels", [17, 256])

@@ -27,7 +27,7 @@ class Spoil(pl.Callback):
         elif self.what == "weight":
             weight.data.view(-1)[0] = self.value
         elif self.what == "loss":
-            module.get_loss = lambda pred, target, mean: pred * self.value
+            module.get_loss = lambda pred, target, mean: (1 + pred.abs()) * self.value
         self.before = snapshot(trainer, module)
 
     def on_after_backward(self, trainer, module):
@@ -52,7 +52,8 @@ def fit_spoiled(spoil, path, **kwargs):
     saver = pl.callbacks.ModelCheckpoint(path, "{step}", every_n_train_steps=1, save_top_k=-1, save_on_exception=True)
     options = dict(data=DigitsDataModule(batch_size=16), limit_train_batches=5, limit_val_batches=0, enable_checkpointing=True,
                    accumulate_grad_batches=2, callbacks=[spoil, saver])
-    return fit(model_for_training(), 8, path, **{**options, **kwargs})
+    # 权重不能是 0：0 乘无穷得 NaN，就看不出无穷有没有被拦住
+    return fit(model_for_training(original_elbo_weight=1e-3), 8, path, **{**options, **kwargs})
 
 
 @pytest.mark.parametrize("clip", [None, 1.0])
@@ -64,7 +65,8 @@ def test_training_stops_before_the_update(what, value, clip, tmp_path):
     spoil, caught = Spoil(what, value), {}
     spoil.on_exception = lambda trainer, module, error: caught.update(after=snapshot(trainer, module))
     # 一轮 5 批，在第 2、4、5 批之后更新，所以第 5 批属于第 2 步（从 0 数起）
-    message = "inf" if what == "batch" else "第 2 个优化步.*权重.*没有被这一步改动.*learning_rate"
+    kind = "梯度范数" if what == "gradient" else "损失"
+    message = "inf" if what == "batch" else f"第 2 个优化步的{kind}是.*权重.*没有被这一步改动.*learning_rate"
     with pytest.raises((FloatingPointError, ValueError), match=message):
         fit_spoiled(spoil, tmp_path, gradient_clip_val=clip)
     for before, after in zip(spoil.before, caught["after"]):

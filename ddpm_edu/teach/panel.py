@@ -1,26 +1,31 @@
 """面板：控件 + 一张图 + 一句话。拖动时只换图的字节；没有内核时，留下默认状态的静态图"""
 import base64
+import logging
 import re
+from types import SimpleNamespace
 
 from ..checks import check_float
+
+log = logging.getLogger("ddpm_edu")
 
 
 class Panel:
     """compute(**控件的值) → (数据, 一句话)；数据交给 plot.update，一句话用中文写在图的上方
 
     plot     : Plot
-    controls : {参数名: ipywidgets 控件}
+    controls : {参数名: 本模块造的控件}
+    没有装 ipywidgets 时，只有默认状态的静态图，并提醒一句
     """
 
     def __init__(self, plot, compute, **controls):
-        import ipywidgets
-
         self.plot, self.compute, self.controls = plot, compute, controls
         # 不许随窗口拉大：放大的位图发糊，字比正文还大；边距会把它挤出一条滚动条
-        look = ipywidgets.Layout(align_self="flex-start", max_width="100%", margin="0")
-        self.image = ipywidgets.Image(format="png", layout=look)
-        self.note = ipywidgets.HTML()
-        self.box = ipywidgets.VBox([*controls.values(), self.note, self.image])
+        look = {"align_self": "flex-start", "max_width": "100%", "margin": "0"}
+        self.image = _widget("Image", format="png", layout=look)
+        self.note = _widget("HTML")
+        self.box = _widget("VBox", children=[*controls.values(), self.note, self.image])
+        if isinstance(self.box, SimpleNamespace):
+            log.warning("没有 ipywidgets，面板只有默认状态的静态图；要拖动控件，先 pip install ipywidgets，再重启内核")
         for control in controls.values():
             control.observe(self.redraw, names="value")
         self.redraw()
@@ -39,42 +44,38 @@ class Panel:
 
 def slider(value, low, high, step, description, readout=".2f"):
     """浮点滑块"""
-    import ipywidgets
-
     check_float("value", value, low, high)
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, readout_format=readout, **_look(description))
+    return _widget("FloatSlider", value=value, min=low, max=high, step=step, readout_format=readout, **_look(description))
 
 
 def log_slider(value, low, high, description):
     """对数滑块：low、high 是 10 的幂次，每格十分之一"""
-    import ipywidgets
-
-    return ipywidgets.FloatLogSlider(value=value, min=low, max=high, step=0.1, readout_format=".1e", **_look(description))
+    return _widget("FloatLogSlider", value=value, min=low, max=high, step=0.1, readout_format=".1e", **_look(description))
 
 
 def int_slider(value, low, high, description, step=1):
     """整数滑块"""
-    import ipywidgets
-
-    return ipywidgets.IntSlider(value=value, min=low, max=high, step=step, **_look(description))
+    return _widget("IntSlider", value=value, min=low, max=high, step=step, **_look(description))
 
 
 def choice(options, value, description):
     """下拉框；options 是列表或 [(显示, 值), ...]"""
-    import ipywidgets
-
-    return ipywidgets.Dropdown(options=options, value=value, **_look(description))
+    return _widget("Dropdown", options=options, value=value, **_look(description))
 
 
 def toggle(value, description):
     """勾选框"""
-    import ipywidgets
+    return _widget("Checkbox", value=value, indent=False, description=description)
 
-    return ipywidgets.Checkbox(value=value, indent=False, description=description)
+
+def _widget(kind, **options):
+    """ipywidgets 的一个控件；没有装时是不会动的替身，只记着这些属性"""
+    try:
+        import ipywidgets
+    except ImportError:
+        return SimpleNamespace(**options, observe=lambda *args, **kwargs: None, _repr_mimebundle_=dict)
+    return getattr(ipywidgets, kind)(**options)
 
 
 def _look(description):
-    import ipywidgets
-
-    return {"description": description, "style": {"description_width": "11em"},
-            "layout": ipywidgets.Layout(width="36em")}
+    return {"description": description, "style": {"description_width": "11em"}, "layout": {"width": "36em"}}

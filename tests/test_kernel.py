@@ -1,0 +1,250 @@
+"""真的 Jupyter 内核：停止键，单元重复与乱序，课堂上的各种环境"""
+import contextlib
+import os
+import random
+import re
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+from ddpm_edu.teach.build import NOTEBOOKS, sources
+
+ROOT = Path(__file__).resolve().parents[1]
+BOOKS = [path.stem for path in sources()]
+TRAINING = ("00_quickstart", "12_mnist", "13_cifar10")  # 真的训练几分钟的，只按序运行
+windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows 没有 SIGINT 可发给单个进程")
+
+
+class Said:
+    """一个单元说了什么：out 是标准输出与结果的文字，err 是标准错误，error 是异常的名字或 None"""
+
+    def __init__(self, messages):
+        self.parts = [(m["msg_type"], m["content"]) for m in messages]
+        self.out = self._stream("stdout") + "".join(
+            content["data"].get("text/plain", "") for kind, content in self.parts if kind in ("display_data", "execute_result"))
+        self.err = self._stream("stderr")
+        self.error = next((content["ename"] for kind, content in self.parts if kind == "error"), None)
+
+    def _stream(self, name):
+        return "".join(content["text"] for kind, content in self.parts if kind == "stream" and content["name"] == name)
+
+
+def stored(cell):
+    """notebook 里存下的输出"""
+    return Said([{"msg_type": output.output_type, "content": output} for output in cell.outputs])
+
+
+def code_cells(name):
+    return [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "code"]
+
+
+@contextlib.contextmanager
+def kernel(folder, **environment):
+    """在 folder 里启动内核；给出 (run, manager)，run(代码) → Said"""
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    manager, client = start_new_kernel(cwd=str(folder), env=settings, startup_timeout=100)
+
+    def run(code):
+        messages = []
+        client.execute_interactive(code, output_hook=messages.append, allow_stdin=False, timeout=300)
+        return Said(messages)
+
+    try:
+        yield run, manager
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def run_in_order(run, cells):
+    """按序运行，文字与存下的逐字相同；返回标准错误里的各行"""
+    lines = []
+    for cell in cells:
+        said = run(cell.source)
+        assert said.error is None, said.parts
+        if "NBVAL_IGNORE_OUTPUT" not in cell.source:
+            assert said.out == stored(cell).out, cell.source
+            lines += said.err.splitlines()
+    return lines
+
+
+# ---- 停止键 ----
+
+SETUP = """
+import pathlib, warnings
+from tests.conftest import tiny_ddpm
+from tests.test_training import fingerprint
+from ddpm_edu import DigitsDataModule
+from ddpm_edu.teach.training import quiet_trainer
+import pytorch_lightning as pl
+
+class Mark(pl.Callback):
+    def __init__(self):
+        self.prints = {}
+    def on_train_batch_end(self, trainer, module, *args):
+        pathlib.Path("step").write_text(str(trainer.global_step))
+        self.prints[trainer.global_step] = fingerprint(module)
+
+def make(steps):
+    model, data = tiny_ddpm(learning_rate=1e-3, ema_decay=0.9), DigitsDataModule(batch_size=16)
+    return model, data, quiet_trainer(max_steps=steps, enable_checkpointing=True, default_root_dir=".", callbacks=[Mark()],
+                                      limit_train_batches=7, limit_val_batches=2)
+
+joined = []
+"""
+TRAIN = "model, data, trainer = make(100000); trainer.fit(model, data); stop = trainer.global_step"
+RESUME = "model, data, trainer = make(stop + 3); {line}; joined.append((stop + 3, fingerprint(model)))"
+COMPARE = """
+model, data, trainer = make(max(joined)[0])
+trainer.fit(model, data)
+print([trainer.callbacks[0].prints[step] == value for step, value in joined])
+"""
+
+
+@windows
+@pytest.mark.promise("stop", "在真的 Jupyter 内核里随机的时刻按停止键，照提示的那一行续训，再与不停的比")
+def test_the_stop_button_leaves_a_kernel_that_continues_to_the_same_bits(tmp_path, amount, tally):
+    moments, tries = random.Random(0), amount(2, 10)
+
+    def interrupt():
+        step, wait = moments.randrange(1, 30), moments.random() / 20
+        limit = time.monotonic() + 100
+        while time.monotonic() < limit and not (mark.exists() and int(mark.read_text() or 0) >= step):
+            time.sleep(0.002)
+        time.sleep(wait)
+        manager.interrupt_kernel()
+
+    mark = tmp_path / "step"
+    with kernel(tmp_path) as (run, manager):
+        assert run(SETUP).error is None
+        for _ in range(tries):
+            mark.unlink(missing_ok=True)
+            threading.Thread(target=interrupt).start()
+            stopped = run(TRAIN)
+            assert stopped.error is None, stopped.parts
+            (line,) = re.findall("已在第 .* 个优化步之后停下.*", stopped.err)
+            (advice,) = re.findall(r"继续：(trainer\.fit\(.*?\))", line)
+            assert run(RESUME.format(line=advice)).error is None
+        same = run(COMPARE).out
+    tally(same.count("True"), tries)
+
+
+# ---- 重复与乱序 ----
+
+
+def try_book(name):
+    """跳着运行，每格连按两遍，最后从头按序"""
+    cells = code_cells(name)
+    skipped = random.Random(name).sample(cells[1:], min(3, len(cells) - 1))
+    with kernel(NOTEBOOKS) as (run, _):
+        # 什么都没有运行过，只会是 NameError；导入之后，前面的格用过的名字还可能是别的东西
+        for before, allowed in (([], {None, "NameError"}), (cells[:1], {None, "NameError", "RuntimeError", "AssertionError"})):
+            errors = {run(cell.source).error for cell in [*before, *skipped]}
+            assert errors <= allowed, (name, errors)
+        for cell in cells:
+            twice = [run(cell.source) for _ in range(2)]
+            assert not any(said.error for said in twice), (name, [said.parts for said in twice])
+        run_in_order(run, cells)
+
+
+@pytest.mark.parametrize("name", [book for book in BOOKS if book not in TRAINING])
+@pytest.mark.promise("notebook", "单元跳着运行、连按两遍，再从头按序运行，输出与存下的相同")
+def test_cells_out_of_order_or_twice_do_no_lasting_harm(name, amount):
+    if name not in amount(["08_lr_scheduler"], BOOKS):
+        pytest.skip("--full 时才跑")
+    try_book(name)
+
+
+# ---- 课堂上的环境 ----
+
+NO_NETWORK = """
+import socket
+def refuse(*args, **kwargs):
+    raise OSError("没有网络")
+socket.getaddrinfo = socket.create_connection = socket.socket.connect = refuse
+"""
+NO_FONTS = """
+import matplotlib.font_manager
+matplotlib.font_manager.fontManager.ttflist = [f for f in matplotlib.font_manager.fontManager.ttflist if "mpl-data" in f.fname]
+"""
+BROKEN_CUDA = """
+import warnings
+import torch
+def is_available():
+    warnings.warn("CUDA initialization: Unexpected error from cudaGetDeviceCount()")
+    return False
+torch.cuda.is_available = is_available
+"""
+# 说明 → (文件夹的名字, 启动时运行的代码, 环境变量, 标准错误里该有的那一行)
+ROOMS = {
+    "没有 ipywidgets": ("course", "import sys; sys.modules['ipywidgets'] = None", {}, "没有 ipywidgets，面板只有默认状态的静态图.*pip install"),
+    "没有网络": ("course", NO_NETWORK, {}, None),
+    "LC_ALL=C，也不许 Python 改用 UTF-8": ("course", "", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, None),
+    "文件夹的名字里有中文和空格": ("课 程", "", {}, None),
+    "没有中文字体": ("course", NO_FONTS, {}, None),
+    "坏的 CUDA 驱动": ("course", BROKEN_CUDA, {}, "CUDA initialization"),
+    "只读的文件夹": ("course", "", {}, None),
+}
+# root 不受权限位管：先放下这项特权 (CAP_DAC_OVERRIDE)，只读才是真的
+OBEY = """
+import ctypes
+header, rights = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+ctypes.CDLL(None).capget(header, rights)
+rights[0] &= ~2
+ctypes.CDLL(None).capset(header, rights)
+"""
+
+
+def course_copy(top, name, startup):
+    """课程的副本；返回它的文件夹与环境变量：startup 在内核启动时运行，家目录是空的"""
+    folder, home, site = (top / part for part in (name, "home", "site"))
+    for part in ("ddpm_edu", "notebooks"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in (home, site):
+        part.mkdir()
+    (site / "sitecustomize.py").write_text(startup, encoding="utf-8")
+    return folder, {"PYTHONPATH": f"{site}{os.pathsep}{folder}", "HOME": str(home), "IPYTHONDIR": str(home)}
+
+
+def try_room(room, name, top):
+    """在一种环境里按序运行一本；返回该有的那一行出现了几次，有别的话就失败"""
+    title, startup, environment, expected = ROOMS[room]
+    folder, paths = course_copy(top, title, startup)
+    with kernel(folder / "notebooks", **paths, **environment) as (run, _):
+        if room == "只读的文件夹":
+            for path in (folder, *folder.rglob("*")):
+                path.chmod(0o555 if path.is_dir() else 0o444)
+            if os.geteuid() == 0:
+                run(OBEY)
+            assert run("open('x', 'w')").error == "PermissionError"
+        lines = run_in_order(run, code_cells(name))
+        assert run("import ddpm_edu; print(ddpm_edu.__file__)").out.startswith(str(folder))
+    # Python 的警告后面还跟着一行缩进的源码
+    lines = [line for line in lines if not line.startswith("  ")]
+    odd = [line for line in lines if not (expected and re.search(expected, line))]
+    assert not odd, (room, name, odd)
+    return len(lines)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="权限位与区域设置的写法不同")
+@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.promise("notebook", "只读文件夹、没有 ipywidgets、没有网络、LC_ALL=C、中文路径、没有中文字体、坏的 CUDA 驱动")
+def test_notebooks_run_in_every_room(room, tmp_path, amount, tally):
+    """08 有面板，10 真的训练并存检查点"""
+    books, passed = amount(["08_lr_scheduler"], ["08_lr_scheduler", "10_training"]), 0
+    if room not in amount(("没有 ipywidgets",), ROOMS):
+        pytest.skip("--full 时才跑")
+    for name in books:
+        said = try_room(room, name, tmp_path / name)
+        if room == "没有 ipywidgets":
+            panels = sum("_panel(" in cell.source for cell in code_cells(name))
+            assert said == panels, (name, said, panels)
+        assert said <= 1, (room, name, said)
+        passed += 1
+    tally(passed, len(books))

@@ -1,0 +1,47 @@
+"""故意写错的变体：表与源文件对得上；--full 时真的逐个跑"""
+import ast
+import re
+import subprocess
+import sys
+
+import pytest
+
+from .mutants import MUTANTS
+from .mutations import ROOT, mutated
+
+
+def test_the_table_is_large_enough_and_without_repetition():
+    assert len(MUTANTS) >= 100 and len({m[:3] for m in MUTANTS}) == len({m.why for m in MUTANTS}) == len(MUTANTS)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[m.why for m in MUTANTS])
+def test_every_mutant_changes_one_place_and_still_compiles(mutant):
+    text = mutated(mutant)
+    original = (ROOT / "ddpm_edu" / mutant.file).read_text(encoding="utf-8")
+    assert ast.dump(ast.parse(text)) != ast.dump(ast.parse(original))
+    assert all((ROOT / "tests" / name.partition("::")[0]).exists() for name in mutant.tests.split())
+
+
+def test_a_place_that_moved_is_reported():
+    for old in ("没有这一句", "return"):
+        with pytest.raises(ValueError, match="schedules.py 里应恰好有一处.*linear 忘了平方"):
+            mutated(MUTANTS[0]._replace(old=old))
+
+
+def run(*arguments):
+    done = subprocess.run([sys.executable, "-m", "tests.mutations", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_an_unknown_word_is_an_error_and_help_is_chinese():
+    code, text = run("没有这种变体")
+    assert code == 2 and "没有这种变体" in text
+
+
+@pytest.mark.promise("mutation", "把数学、EMA、检查点的代码逐处写错，运行守着它的测试")
+def test_every_mutant_is_caught(amount, tally):
+    """平时只跑一个，证明脚本能用"""
+    code, text = run("-j", "2", *amount(["换成了 √β"], []))
+    (caught, total), = re.findall(r"抓住 (\d+)/(\d+)", text) or [(0, 0)]
+    assert code == 0 and int(total) == amount(1, len(MUTANTS)), text
+    tally(int(caught), int(total))
