@@ -10,10 +10,12 @@ from .cli_errors import ChineseErrors, UsageError, readable
 
 def train_cli(arguments, run=True):
     """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给；run=False 时只造好各个对象"""
-    import pytorch_lightning as pl
-    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+    # 从包里取，环境里有不配的 torchvision 时才有那句说明，所以要在 Lightning 之前
+    from . import DDPM
 
-    from .ddpm import DDPM
+    import pytorch_lightning as pl  # isort: skip
+    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI  # isort: skip
+
     from .speed import SpeedUp
 
     class CourseParser(ChineseErrors, LightningArgumentParser):
@@ -48,14 +50,15 @@ def check_launcher(trainer):
 
 def train_main(arguments):
     """训练、验证或测试；返回退出码，Ctrl-C 停下的是 130"""
-    from pytorch_lightning.utilities.exceptions import MisconfigurationException
-
-    from .stopping import StopSafely
-
     try:
         trainer = train_cli(arguments).trainer
-    except MisconfigurationException as error:
+    except Exception as error:
+        # Lightning 的这种异常不属于任何一类标准的异常
+        if type(error).__name__ != "MisconfigurationException":
+            raise
         raise UsageError(f"Trainer 的设置有误，原话是 {error}") from None
+    from .stopping import StopSafely
+
     stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
     # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
     return 130 if stopped and trainer.local_rank == 0 else 0
@@ -78,7 +81,7 @@ def main(arguments=None):
             evaluate_main(arguments[1:])
         else:
             return train_main(arguments)
-    except (UsageError, ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
+    except (UsageError, ImportError, ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
         print(f"错误：{readable(error)}", file=sys.stderr)
         return 2
     return 0

@@ -48,7 +48,7 @@ def inline_configs(arguments):
 
 
 def read_config(path):
-    """读一个 YAML 文件并核对：UTF-8，语法对，是非空的字典，没有 Python 对象；返回它的文字"""
+    """读一个 YAML 文件并核对：UTF-8，语法对，是非空的字典，没有 Python 对象；返回只有 ASCII 的同一份 YAML"""
     name = f"--config {path}"
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -63,7 +63,8 @@ def read_config(path):
              f"看第 {mark.line + 1} 行附近的缩进、冒号和括号" if mark else "")
     if not isinstance(content, dict) or not content:
         fail(name, "非空的 YAML 字典，如 trainer: {max_steps: 1000}", content)
-    return text
+    # 照节点写回去，1e-4 这样的数由 jsonargparse 自己认；注释不要，别的字写成转义
+    return yaml.serialize(yaml.compose(text, yaml.SafeLoader), Dumper=yaml.SafeDumper)
 
 
 def check_parsed(options):

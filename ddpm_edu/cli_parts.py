@@ -27,7 +27,7 @@ def load_model(name):
     """随包模型的名字，或检查点文件"""
     if name in PRETRAINED and not Path(name).exists():
         return load_pretrained(name)
-    from .ddpm import DDPM
+    from . import DDPM
 
     return DDPM.load_from_checkpoint(name)
 
