@@ -83,7 +83,7 @@ PLAIN_ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
 def test_another_encoding_reads_and_writes_chinese(tmp_path, amount, tally):
     (tmp_path / "配置.yaml").write_text("# 步数\ntrainer: {max_steps: 7}\nmodel: {monitor: 损失, learning_rate: 1e-4}\n", encoding="utf-8")
     parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **PLAIN_ASCII)
-    passed = [all(words in parsed.stdout for words in ("max_steps: 7", "learning_rate: 0.0001", r"\u635F\u5931"))]
+    passed = [all(words in parsed.stdout for words in ("max_steps: 7", "learning_rate: 0.0001", r"\u635f\u5931"))]
     if amount(False, True):
         python("-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "图/甲.png", "-n", "1", "--steps", "1", cwd=tmp_path, **PLAIN_ASCII)
         passed.append((tmp_path / "图" / "甲.png").exists())
