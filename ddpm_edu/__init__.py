@@ -32,7 +32,12 @@ __all__ = list(_HOME)
 def __getattr__(name):
     if name not in _HOME:
         raise AttributeError(f"ddpm_edu 里没有 {name!r}；有的是 {', '.join(_HOME)}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    except RuntimeError as error:
+        if "torchvision" not in str(error):
+            raise
+        raise ImportError(f"环境里的 torchvision 与 torch 不配（{error}）；这门课不用它，运行 python -m pip uninstall -y torchvision 再试") from None
 
 
 def __dir__():

@@ -2,37 +2,30 @@
 import os
 import sys
 import warnings
-from pathlib import Path
 
-from . import configs
 from .checks import fail
-
-
-def resolve_config(arguments):
-    """--config mnist-gpu 换成随包的文件；写的若是现成的文件则原样"""
-    resolved, names, rest = [], configs.names(), iter(arguments)
-    for argument in rest:
-        flag, equals, value = argument.partition("=")
-        if flag not in ("--config", "-c"):
-            resolved.append(argument)
-            continue
-        value = value if equals else next(rest, "")
-        if not Path(value).is_file() and value not in names:
-            fail("--config", f"存在的 YAML 文件，或 {' / '.join(names)} 之一", value)
-        for file in [value] if Path(value).is_file() else configs.layers(value):
-            resolved += ["--config", file]
-    return resolved
+from .cli_config import check_parsed, inline_configs, resolve_config
+from .cli_errors import ChineseErrors, UsageError, readable
 
 
 def train_cli(arguments, run=True):
     """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给；run=False 时只造好各个对象"""
-    import pytorch_lightning as pl
-    from pytorch_lightning.cli import LightningCLI
+    # 从包里取，环境里有不配的 torchvision 时才有那句说明，所以要在 Lightning 之前
+    from . import DDPM
 
-    from .ddpm import DDPM
+    import pytorch_lightning as pl  # isort: skip
+    from pytorch_lightning.cli import LightningArgumentParser, LightningCLI  # isort: skip
+
     from .speed import SpeedUp
 
+    class CourseParser(ChineseErrors, LightningArgumentParser):
+        pass
+
     class CourseCLI(LightningCLI):
+        def parse_arguments(self, parser, args):
+            super().parse_arguments(parser, args)
+            check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
+
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
 
@@ -44,7 +37,7 @@ def train_cli(arguments, run=True):
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
     return CourseCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
                      parser_kwargs={"allow_abbrev": False}, save_config_kwargs={"overwrite": True},
-                     args=resolve_config(arguments), run=run)
+                     parser_class=CourseParser, args=inline_configs(resolve_config(arguments)), run=run)
 
 
 def check_launcher(trainer):
@@ -57,9 +50,15 @@ def check_launcher(trainer):
 
 def train_main(arguments):
     """训练、验证或测试；返回退出码，Ctrl-C 停下的是 130"""
+    try:
+        trainer = train_cli(arguments).trainer
+    except Exception as error:
+        # Lightning 的这种异常不属于任何一类标准的异常
+        if type(error).__name__ != "MisconfigurationException":
+            raise
+        raise UsageError(f"Trainer 的设置有误，原话是 {error}") from None
     from .stopping import StopSafely
 
-    trainer = train_cli(arguments).trainer
     stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
     # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
     return 130 if stopped and trainer.local_rank == 0 else 0
@@ -68,6 +67,9 @@ def train_main(arguments):
 def main(arguments=None):
     """入口；用户能改正的错误只印一行，退出码 2"""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if hasattr(sys.stdout, "reconfigure"):
+        # 系统的编码写不出中文时，写成转义，不能因此半路出错
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if arguments[:1] == ["sample"]:
             from .cli_sample import sample_main
@@ -79,7 +81,7 @@ def main(arguments=None):
             evaluate_main(arguments[1:])
         else:
             return train_main(arguments)
-    except (ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
-        print(f"错误：{error}", file=sys.stderr)
+    except (UsageError, ImportError, ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
+        print(f"错误：{readable(error)}", file=sys.stderr)
         return 2
     return 0

@@ -1,16 +1,16 @@
 """命令行的 evaluate：从检查点算出一张质量表"""
-import argparse
 import json
 import math
 from pathlib import Path
 from unicodedata import east_asian_width
 
 from .checks import check_int, fail
-from .cli_parts import CKPT_HELP, DATA, condition_names, load_model, make_data, pick_device
+from .cli_errors import check_writable
+from .cli_parts import CKPT_HELP, DATA, Parser, condition_names, load_model, make_data, pick_device
 
 
 def make_parser():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "python -m ddpm_edu evaluate", allow_abbrev=False,
         description="评估检查点：测试划分上的 bits/dim 与它的三个部分，样本的 Fréchet 距离与两条参照线",
     )
@@ -37,6 +37,8 @@ def evaluate_main(arguments):
     check_int("--seed", options.seed, 0, 2**63 - 1)
     if options.out is not None and Path(options.out).suffix.lower() != ".json":
         fail("--out", "以 .json 结尾的文件名", options.out)
+    if options.out is not None:
+        check_writable("--out", options.out)
 
     from .checkpoint import atomic_file
     from .evaluation import evaluate

@@ -1,9 +1,11 @@
-"""sample 与 evaluate 共用的几样：读模型、选设备、按名字造数据"""
+"""sample 与 evaluate 共用的几样：解析器、读模型、选设备、按名字造数据"""
+import argparse
 import inspect
 from pathlib import Path
 
 import torch
 
+from .cli_errors import ChineseErrors
 from .pretrained import NAMES as PRETRAINED
 from .pretrained import load_pretrained
 
@@ -17,11 +19,15 @@ DATA = {
 CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
 
 
+class Parser(ChineseErrors, argparse.ArgumentParser):
+    """出错时只说一句中文"""
+
+
 def load_model(name):
     """随包模型的名字，或检查点文件"""
     if name in PRETRAINED and not Path(name).exists():
         return load_pretrained(name)
-    from .ddpm import DDPM
+    from . import DDPM
 
     return DDPM.load_from_checkpoint(name)
 

@@ -1,18 +1,18 @@
 """python -m ddpm_edu sample：从检查点生成图像，存成 PNG，要看过程就另存 GIF"""
-import argparse
 import re
 from pathlib import Path
 
 import torch
 
 from .checks import check_int, fail
-from .cli_parts import CKPT_HELP, DATA, condition_names, load_model, make_data, pick_device
+from .cli_errors import check_writable
+from .cli_parts import CKPT_HELP, DATA, Parser, condition_names, load_model, make_data, pick_device
 from .generate import generate
 from .images import save_gif, save_grid
 
 
 def make_parser():
-    parser = argparse.ArgumentParser("python -m ddpm_edu sample", description="从检查点生成图像", allow_abbrev=False)
+    parser = Parser("python -m ddpm_edu sample", description="从检查点生成图像", allow_abbrev=False)
     add = parser.add_argument
     add("--ckpt", required=True, help=CKPT_HELP)
     add("--out", required=True, help="输出的 PNG 文件")
@@ -45,6 +45,8 @@ def sample_main(arguments):
     for name, path, suffix in (("--out", options.out, ".png"), ("--gif", options.gif, ".gif")):
         if path is not None and Path(path).suffix.lower() != suffix:
             fail(name, f"以 {suffix} 结尾的文件名", path)
+        if path is not None:
+            check_writable(name, path)
     model = load_model(options.ckpt)
     cond = read_condition(model, options)
     images, frames = generate(

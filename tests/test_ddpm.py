@@ -106,48 +106,6 @@ def test_t_is_uniform_over_every_step(sampling):
 
 # ---- 构造参数 ----
 
-BAD = {
-    "unet_config": [None, {}, {"target": "no.Such"}, tiny_unet(channel_mult=3), tiny_unet(attention_resolutions=2), tiny_unet(bad=1),
-                    tiny_unet(in_channels=2), tiny_unet(out_channels=2)],
-    "timesteps": [0, -1, 2.5, "1000", True], "beta_schedule": ["linea", None], "loss_type": ["huber", "L2"],
-    "ckpt_path": ["no/such.ckpt", ".", "https://example.com/a.ckpt", 3], "load_only_unet": [True, "false", 1],
-    "monitor": ["", 3], "use_ema": ["false", 1, None], "first_stage_key": ["", None],
-    "image_size": [0, -8, 8.0, 7, "8"], "channels": [0, 2, 1.0], "log_every_t": [0, 1.5], "clip_denoised": ["true"],
-    "linear_start": [0.0, -1e-4, 0.5, float("nan")], "linear_end": [1.0, 1e-5], "cosine_s": [-1e-3, "a"],
-    "given_betas": [[], [[0.1]], [float("nan")], [1.5], [0.1] * 49], "original_elbo_weight": [-1.0, float("inf")],
-    "v_posterior": [-0.1, 1.1, float("nan")], "l_simple_weight": [-1.0, 0.0], "conditioning_key": ["cross", "adm", "concat"],
-    "parameterization": ["epsilon", "X0", None], "scheduler_config": [3, ["target"], {"target": ".foo.Bar"}, {},
-                         {"target": "os.system"}, {"target": "torch.nn.Linear"}, {
-        "target": "ddpm_edu.LambdaLinearScheduler", "params": {"warm_up_steps": [1]}}],
-    "use_positional_encodings": [True, "no"], "learn_logvar": ["yes"], "logvar_init": [float("nan"), None],
-    "learning_rate": [0.0, -1.0], "adam_betas": [0.9, (0.9,), (0.9, 1.0)], "weight_decay": [-0.1], "ema_decay": [1.5],
-    "ignore_keys": ["model", None, 3, [3], [""]], "seed": [-1, 0.5], "t_sampling": ["random"], "cond_drop_prob": [1.5, 0.5], "cond_key": ["label"],
-}
-CASES = [(name, value) for name, values in BAD.items() for value in values]
-
-
-@pytest.mark.parametrize(("name", "value"), CASES, ids=[f"{n}={str(v)[:24]}" for n, v in CASES])
-def test_bad_constructor_arguments_name_parameter_value_and_rule(name, value, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    arguments = {"unet_config": tiny_unet(), "timesteps": 50, "image_size": 8, "channels": 1, name: value}
-    with pytest.raises((ValueError, TypeError, OSError)) as caught:
-        DDPM(**arguments)
-    message = str(caught.value)
-    related = {"use_positional_encodings": "use_positional_encodings|in_channels", "channels": "channels", "conditioning_key": "condition",
-               "ckpt_path": "ckpt_path", "load_only_unet": "load_only_unet", "given_betas": "given_betas|timesteps",
-               "linear_start": "linear_", "linear_end": "linear_"}
-    if name == "conditioning_key":
-        related[name] = "conditioning_key|num_classes|in_channels"
-    assert any(part in message for part in related.get(name, name).split("|")), message
-    assert "应为" in message and "得到" in message
-    assert not list(tmp_path.iterdir())
-
-
-def test_unknown_keyword_suggests_the_nearest():
-    with pytest.raises(TypeError, match="parameterization"):
-        DDPM(tiny_unet(), parametrization="v")
-
-
 def test_defaults_and_order_are_the_contract():
     import inspect
 
@@ -205,47 +163,6 @@ def test_chw_and_hwc_are_told_apart_by_shape(images):
     model = tiny_ddpm()
     assert torch.equal(model.get_input({"image": images}, "image"), images)
     assert torch.equal(model.get_input({"image": images.permute(0, 2, 3, 1)}, "image"), images)
-
-
-@pytest.mark.parametrize(
-    "batch",
-    [(torch.zeros(2, 1, 8, 8), 0), {"img": torch.zeros(2, 1, 8, 8)}, {"image": torch.zeros(2, 8, 8)},
-     {"image": torch.zeros(2, 3, 8, 8)}, {"image": torch.zeros(2, 1, 16, 16)}, {"image": torch.zeros(2, 1, 8, 8).byte()},
-     {"image": torch.full((2, 1, 8, 8), 255.0)}, {"image": torch.full((2, 1, 8, 8), math.nan)},
-     {"image": torch.zeros(0, 1, 8, 8)}, {"image": [[0.0]]}],
-)
-def test_bad_batches_are_explained(batch):
-    with pytest.raises((ValueError, TypeError), match="batch"):
-        tiny_ddpm().shared_step(batch)
-
-
-@pytest.mark.parametrize("bad", ["nan", "empty", "size", "channels", "3d", "byte"])
-def test_calls_with_bad_samples_are_explained(bad, images):
-    model, t = tiny_ddpm(), T0
-    x = {"nan": images * math.nan, "empty": images[:0], "size": torch.zeros(4, 1, 16, 16), "channels": torch.zeros(4, 3, 8, 8),
-         "3d": images[:, 0], "byte": images.byte()}[bad]
-    calls = [lambda: model(x), lambda: model.p_losses(x, t[:len(x)])]
-    if bad != "size":
-        calls.append(lambda: model.p_sample(x, t[:len(x)]))
-    for call in calls:
-        with pytest.raises((ValueError, TypeError), match="x.* 应为"):
-            call()
-
-
-def test_other_bad_calls_are_named(images):
-    model = tiny_ddpm()
-    for call, name in ((lambda: model.p_sample(images, T0, "false"), "clip_denoised"), (lambda: model.p_sample_loop(2), "shape"),
-                       (lambda: model.get_loss(torch.zeros(2, 1), torch.zeros(2, 3)), "pred"),
-                       (lambda: model.sample(1, x_T=torch.full((1, 1, 8, 8), math.nan)), "x_T"),
-                       (lambda: model.p_losses(images, T0, 3), "noise")):
-        with pytest.raises((ValueError, TypeError), match=name):
-            call()
-
-
-def test_square_ambiguity_is_an_error():
-    model = tiny_ddpm(tiny_unet(in_channels=8, out_channels=8), channels=8)
-    with pytest.raises(ValueError, match="CHW"):
-        model.get_input({"image": torch.zeros(2, 8, 8, 8)}, "image")
 
 
 # ---- 采样 ----
@@ -316,19 +233,6 @@ def test_sampling_turns_dropout_off_and_puts_the_mode_back():
     g = [model.p_sample_loop((1, 1, 8, 8), steps=4, generator=torch.Generator().manual_seed(0), progress=False) for _ in range(2)]
     assert torch.equal(*g)
     assert model.training and not model.model.diffusion_model.middle_block.training
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "name"),
-    [({"batch_size": 0}, "batch_size"), ({"batch_size": -1}, "batch_size"), ({"batch_size": 2.0}, "batch_size"),
-     ({"sampler": "dpm"}, "sampler"), ({"steps": 0}, "steps"), ({"steps": 51}, "steps"), ({"eta": 0.5}, "eta"),
-     ({"sampler": "ddim", "eta": 2.0}, "eta"), ({"sampler": "ddim", "v_posterior": 0.5}, "v_posterior"),
-     ({"v_posterior": 2.0}, "v_posterior"), ({"guidance_scale": 2.0}, "guidance_scale"),
-     ({"x_T": torch.zeros(1, 1, 8, 8)}, "x_T"), ({"cond": torch.zeros(2)}, "cond")],
-)
-def test_bad_sampling_arguments_are_named(kwargs, name):
-    with pytest.raises((ValueError, TypeError), match=name):
-        tiny_ddpm().sample(**{"batch_size": 2, "progress": False, **kwargs})
 
 
 def test_guidance_moves_from_unconditional_to_conditional(images):

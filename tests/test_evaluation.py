@@ -225,26 +225,12 @@ def test_the_command_prints_a_table_and_writes_the_same_numbers(ckpt, tmp_path, 
     assert f"{raw['bits_per_dim']:.4f}" in text and "原权重" in text and "Fréchet" not in text
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["--data", "mnist"], "(1, 28, 28)"),
-        (["--data", "digits", "--out", "a.txt"], "--out"),
-        (["--data", "digits", "--num", "1"], "--num"),
-        (["--data", "digits", "--samples", "-1"], "--samples"),
-        (["--data", "digits", "--steps", "0"], "--steps"),
-        (["--data", "digits", "--batch-size", "0"], "--batch-size"),
-        (["--data", "digits", "--seed", "-1"], "--seed"),
-        (["--data", "digits", "--ckpt", "no.ckpt"], "no.ckpt"),
-    ],
-)
-def test_mistakes_exit_2_with_one_line_and_write_nothing(arguments, words, ckpt, tmp_path, monkeypatch, capsys):
+def test_data_of_another_shape_are_refused(ckpt, tmp_path, monkeypatch, capsys):
     empty = tmp_path / "empty"
     empty.mkdir()
     monkeypatch.chdir(empty)
-    assert main(["evaluate", "--ckpt", str(ckpt[0]), *arguments]) == 2
-    message = capsys.readouterr().err
-    assert words in message and "Traceback" not in message and message.count("\n") == 1 and not list(empty.iterdir())
+    assert main(["evaluate", "--ckpt", str(ckpt[0]), "--data", "mnist"]) == 2
+    assert "(1, 28, 28)" in capsys.readouterr().err and not list(empty.iterdir())
 
 
 def test_every_option_has_chinese_help_and_the_command_runs_as_a_process():

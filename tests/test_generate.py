@@ -52,15 +52,6 @@ def test_ema_weights_are_used_unless_told_otherwise(model):
     assert torch.equal(ema, inside) and not torch.allclose(ema, raw, atol=1e-3)
 
 
-@pytest.mark.parametrize(("kwargs", "words"), [
-    ({"num": 0}, "num"), ({"batch_size": 0}, "batch_size"), ({"seed": -1}, "seed"), ({"steps": 51}, "steps"), ({"num_frames": -1}, "num_frames"),
-    ({"cond": torch.zeros(2, dtype=torch.long)}, "cond"), ({"sampler": "euler"}, "sampler"),
-])
-def test_bad_arguments_are_named(model, kwargs, words):
-    with pytest.raises(ValueError, match=words):
-        generate(model, **{"num": 2, "progress": False, **kwargs})
-
-
 def test_a_gif_has_every_frame_and_lingers_on_the_last(tmp_path):
     frames = [torch.full((2, 1, 4, 4), value) for value in (-1.0, 0.0, 1.0)]
     with Image.open(save_gif(frames, tmp_path / "子目录" / "a.gif", scale=2, frame_ms=50)) as gif:

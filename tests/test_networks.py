@@ -66,17 +66,7 @@ def test_time_embedding_separates_neighbouring_steps_and_pads_odd_widths():
     assert (e[1:] - e[:-1]).norm(dim=1).min() > 0.1
 
 
-@pytest.mark.parametrize(
-    ("params", "name"),
-    [(dict(in_channels=0), "in_channels"), (dict(model_channels=1.5), "model_channels"), (dict(dropout=1.0), "dropout"),
-     (dict(attention_resolutions=[8]), "attention_resolutions"), (dict(channel_mult=[]), "channel_mult"),
-     (dict(num_heads=3), "num_heads"), (dict(num_classes=0), "num_classes"), (dict(num_res_blocks=0), "num_res_blocks")],
-)
-def test_bad_unet_parameters_are_named(params, name):
-    with pytest.raises((ValueError, TypeError), match=name):
-        UNet(**{**tiny_unet()["params"], **params})
-
-
+@pytest.mark.promise("input", "U-Net 与条件的坏输入")
 def test_bad_unet_inputs_are_named():
     net, t = UNet(**tiny_unet(num_classes=3, context_dim=5)["params"]), torch.tensor([0])
     x, y, context = torch.zeros(1, 1, 8, 8), torch.tensor([0]), torch.zeros(1, 2, 5)
@@ -130,6 +120,7 @@ def test_conditions_are_dropped_one_sample_at_a_time():
     assert drop_condition(cond, 0) is cond
 
 
+@pytest.mark.promise("input", "U-Net 与条件的坏输入")
 def test_bad_conditions_are_named():
     with pytest.raises(ValueError, match="cond"):
         as_condition(None, "adm", 2)
@@ -143,28 +134,6 @@ def test_bad_conditions_are_named():
     with pytest.raises(ValueError, match="cond_key"):
         condition_keys("hybrid", "label")
     assert condition_keys("adm", "digit") == {"c_adm": "digit"}
-
-
-class NotAModule:
-    called = False
-
-    def __init__(self):
-        NotAModule.called = True
-
-
-@pytest.mark.parametrize(
-    "target", ["tests.test_networks.NotAModule", "os.system", "subprocess.Popen", "builtins.eval", "no.such.Thing", "UNet", "", 3, None]
-)
-def test_targets_of_the_wrong_kind_are_never_called(target):
-    with pytest.raises(ValueError, match="target"):
-        instantiate_from_config({"target": target, "params": {}})
-    assert not NotAModule.called
-
-
-@pytest.mark.parametrize("config", [None, [], "ddpm_edu.UNet", {}, {"params": {}}, {"target": "torch.nn.Identity", "prams": {}}])
-def test_bad_configs_are_explained(config):
-    with pytest.raises((ValueError, TypeError), match="config"):
-        instantiate_from_config(config)
 
 
 def test_wrong_params_name_the_class():

@@ -5,6 +5,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from ..checkpoint import CheckpointError, load_checkpoint
 from ..checks import check_int, fail
 from .conditions import CONDITIONS, check_conditions
 
@@ -139,3 +140,16 @@ class ImageDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state):
         self._position = int(state["position"])
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path, **kwargs):
+        """检查点里的训练数据取到第几批，就从第几批接着取；kwargs 是构造参数
+
+        Lightning 自带的这个方法在 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 时会执行文件里的 pickle，所以换掉
+        """
+        state = load_checkpoint(checkpoint_path).get(cls.__qualname__)
+        if not isinstance(state, dict) or "position" not in state:
+            raise CheckpointError(f"{checkpoint_path} 里应有 {cls.__qualname__} 的进度，得到 {state!r}；请确认它是用这种数据训练时存的")
+        module = cls(**kwargs)
+        module.load_state_dict(state)
+        return module

@@ -20,8 +20,8 @@ def load_pretrained(name="digits"):
 
     返回 : DDPM；异常：没有这个名字时 ValueError
     """
+    from .. import DDPM
     from ..checkpoint import CheckpointError
-    from ..ddpm import DDPM
 
     card, weights = pretrained_card(name), HERE / f"{name}.safetensors"
     found = hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -1,0 +1,90 @@
+"""坏输入当场说清：bad_inputs.py 的总表逐项试，没有 assert 的解释器里再试一遍，真的进程也试几次"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from .bad_inputs import CASES, COMMAND_LINE, complaints
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(*arguments, cwd, **environment):
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, capture_output=True, text=True, encoding="utf-8", errors="replace",
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment})
+
+
+def try_all(cases, tmp_path, monkeypatch, tally):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    failures = []
+    for i, case in enumerate(cases):
+        (tmp_path / str(i)).mkdir()
+        failures += [(case.title, found) for found in complaints(case, tmp_path / str(i))][:1]
+    print(*failures, sep="\n")
+    tally(len(cases) - len(failures), len(cases))
+
+
+@pytest.mark.promise("input", "构造函数的坏参数")
+def test_bad_constructor_arguments_name_parameter_value_and_rule(tmp_path, monkeypatch, tally):
+    try_all(CASES["构造函数"], tmp_path, monkeypatch, tally)
+
+
+@pytest.mark.promise("input", "调用时的坏输入：batch、x、t、noise、采样的选项、网络与数据模块的参数")
+def test_bad_batches_are_explained(tmp_path, monkeypatch, tally):
+    try_all(CASES["调用"], tmp_path, monkeypatch, tally)
+
+
+@pytest.mark.promise("input", "坏的检查点文件")
+def test_bad_files_are_explained(tmp_path, monkeypatch, tally):
+    try_all(CASES["文件"], tmp_path, monkeypatch, tally)
+
+
+@pytest.mark.promise("input", "命令行与 YAML 的错误：退出码 2，一句中文")
+def test_mistakes_on_the_command_line_exit_2_with_one_sentence(tmp_path, monkeypatch, amount, tally):
+    try_all(CASES[COMMAND_LINE][::amount(4, 1)], tmp_path, monkeypatch, tally)
+
+
+@pytest.mark.promise("input", "同一张表，python -O")
+def test_every_check_survives_without_assert(tmp_path, amount, tally):
+    step = amount(30, 1)
+    done = python("-O", "-m", "tests.bad_inputs", str(step), cwd=tmp_path)
+    *failures, last = done.stdout.splitlines() or [done.stderr]
+    passed, tried, optimize = map(int, last.split())
+    print(*failures, sep="\n")
+    assert optimize == 1 and tried == sum(len(cases[::step if group == COMMAND_LINE else 1]) for group, cases in CASES.items())
+    tally(passed, tried)
+
+
+MISTAKES = {
+    "v_posterior 应为 [0, 1] 内的数，得到 3.0": ["fit", "--config", "digits", "--model.v_posterior=3"],
+    "还缺 --out": ["sample", "--ckpt", "digits"],
+    "你是想写 model.timesteps 吗": ["fit", "--config", "digits", "--model.timestep=3"],
+}
+
+
+@pytest.mark.promise("input", "真的进程，LC_ALL=C：退出码 2，一句中文，没有 traceback，什么也没写")
+def test_a_real_process_says_one_sentence(tmp_path, amount, tally):
+    chosen, passed = list(MISTAKES)[:amount(1, 3)], 0
+    for words in chosen:
+        done = python("-m", "ddpm_edu", *MISTAKES[words], cwd=tmp_path, LC_ALL="C")
+        said = [line for line in done.stderr.splitlines() if line.startswith("错误：")]
+        passed += done.returncode == 2 and len(said) == 1 and words in said[0] and "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+    tally(passed, len(chosen))
+
+
+# 到处都有的、不是 UTF-8 的环境
+PLAIN_ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+
+@pytest.mark.promise("input", "系统的编码不是 UTF-8：中文的 YAML、文件名与输出照常")
+def test_another_encoding_reads_and_writes_chinese(tmp_path, amount, tally):
+    (tmp_path / "配置.yaml").write_text("# 步数\ntrainer: {max_steps: 7}\nmodel: {monitor: 损失, learning_rate: 1e-4}\n", encoding="utf-8")
+    parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **PLAIN_ASCII)
+    passed = [all(words in parsed.stdout for words in ("max_steps: 7", "learning_rate: 0.0001", r"\u635f\u5931"))]
+    if amount(False, True):
+        python("-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "图/甲.png", "-n", "1", "--steps", "1", cwd=tmp_path, **PLAIN_ASCII)
+        passed.append((tmp_path / "图" / "甲.png").exists())
+    tally(sum(passed), len(passed))

@@ -1,0 +1,44 @@
+"""到处都能导入：没有 Lightning、matplotlib 时数学照用；环境里有不配的 torchvision 时说怎么办"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+# 与 torch 版本不配的 torchvision，导入时就是这样出错的
+BROKEN = "import torch\ntorch.library.register_fake('torchvision::nms')(lambda *args: None)\n"
+
+
+def run(folder, *arguments):
+    path = os.pathsep.join([str(folder), str(ROOT)])
+    return subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, encoding="utf-8",
+                          env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.promise("import", "没有 Lightning 与 matplotlib：数学照用")
+def test_the_mathematics_needs_neither_lightning_nor_matplotlib(tmp_path):
+    for name in ("pytorch_lightning", "lightning", "matplotlib", "torchvision"):
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('没有装 {name}')")
+    done = run(tmp_path, "-c", (
+        "from ddpm_edu import GaussianDiffusion, LitEma, UNet, DiffusionWrapper, make_beta_schedule, count_params, instantiate_from_config\n"
+        "from ddpm_edu import LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2, LambdaLinearScheduler\n"
+        "print(float(GaussianDiffusion(5, 'cosine').betas[0]) > 0)"))
+    assert done.stdout == "True\n", done.stderr
+
+
+@pytest.mark.promise("import", "环境里有不配的 torchvision：import 与命令行都用一句话说怎么办")
+@pytest.mark.parametrize("way", ["import", "sample", "fit"])
+def test_a_torchvision_that_does_not_match_is_explained(way, tmp_path):
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision" / "__init__.py").write_text(BROKEN, encoding="utf-8")
+    info = tmp_path / "torchvision-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
+    arguments = {"import": ["-c", "from ddpm_edu import DDPM"], "sample": ["-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "a.png"],
+                 "fit": ["-m", "ddpm_edu", "fit", "--config", "digits"]}[way]
+    done = run(tmp_path, *arguments)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "torchvision::nms does not exist" in last and "pip uninstall -y torchvision" in last and done.returncode == (1 if way == "import" else 2)
+    assert way == "import" or "Traceback" not in done.stderr
