@@ -136,6 +136,17 @@ def test_a_checkpoint_saved_after_the_stop_is_as_good(straight, tmp_path, caplog
     assert saved[0]["loops"] == saved[1]["loops"] and saved[0]["epoch"] == saved[1]["epoch"] == 0
 
 
+def test_a_checkpoint_of_a_validation_in_the_middle_of_accumulation_resumes_to_the_same_bits(straight, tmp_path):
+    # 第 3 批之后验证并存盘，那时第 2 步的梯度才累积了一半
+    lost = pl.Callback()
+    lost.on_train_batch_start = lambda trainer, module, *args: 1 / (module.batches_seen != 3)
+    with pytest.raises(ZeroDivisionError):
+        run(tmp_path, callbacks=[lost], val_check_interval=3)
+    path = tmp_path / "checkpoints" / "last.ckpt"
+    assert load_checkpoint(path)["global_step"] == 1
+    assert state(*run(tmp_path, ckpt=str(path), val_check_interval=3)) == straight(val_check_interval=3)
+
+
 def test_a_save_that_fails_is_reported_in_the_line(tmp_path, caplog):
     (tmp_path / "checkpoints" / "interrupted.ckpt").mkdir(parents=True)
     trainer, _ = run(tmp_path, callbacks=[Press("on_train_batch_end", 2)])
