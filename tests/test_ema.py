@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_edu import LitEma
+from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm
 
@@ -118,30 +119,52 @@ def test_store_and_restore_accept_plain_parameters():
     assert torch.equal(net.weight, before) and ema.depth == 0
 
 
-def leave_by(how, model):
+def inside(model):
     with model.ema_scope():
+        yield
+
+
+def leave_by(how, model, save):
+    if how == "break":
+        # 循环提前离开，生成器收到 GeneratorExit
+        for _ in inside(model):
+            save()
+            break
+        return
+    with model.ema_scope():
+        if how == "nested":
+            with model.ema_scope():
+                save()
+        save()
         if how == "exception":
             raise RuntimeError
         if how == "interrupt":
             raise KeyboardInterrupt
-        if how == "nested":
-            with model.ema_scope():
-                pass
         if how == "return":
             return
 
 
-@pytest.mark.parametrize("how", ["normal", "return", "exception", "interrupt", "nested"])
-def test_leaving_the_scope_restores_raw_weights_bit_for_bit(how):
+@pytest.mark.promise("ema", "六种方式离开 ema_scope（走完、return、break、异常、KeyboardInterrupt、嵌套），在里面存一次检查点")
+@pytest.mark.parametrize("how", ["normal", "return", "break", "exception", "interrupt", "nested"])
+def test_leaving_the_scope_restores_raw_weights_bit_for_bit(how, tmp_path):
     model = tiny_ddpm()
     randomize(model.model)
-    raw = {k: v.clone() for k, v in model.model.state_dict().items()}
+    raw = {k: v.clone() for k, v in model.state_dict().items()}
+    changed = []
+
+    def save():
+        name, weight = next(iter(model.named_parameters()))
+        changed.append(not torch.equal(weight, raw[name]))
+        save_checkpoint({"state_dict": model.state_dict()}, tmp_path / "a.ckpt")
+
     try:
-        leave_by(how, model)
+        leave_by(how, model, save)
     except (RuntimeError, KeyboardInterrupt):
         pass
-    assert all(torch.equal(v, raw[k]) for k, v in model.model.state_dict().items())
-    assert model.model_ema.depth == 0
+    saved = load_checkpoint(tmp_path / "a.ckpt")["state_dict"]
+    for states in (model.state_dict(), saved):
+        assert states.keys() == raw.keys() and all(torch.equal(v, raw[k]) for k, v in states.items())
+    assert model.model_ema.depth == 0 and all(changed)
 
 
 def test_inside_the_scope_the_network_is_ema_but_state_dict_is_raw():

@@ -1,5 +1,6 @@
 """真的用 Trainer 训练：EMA 的节拍、续训逐位相同、看一眼不改变训练、NaN 即停"""
 import hashlib
+import itertools
 import warnings
 
 import pytest
@@ -95,12 +96,29 @@ def test_sample_grids_come_early_and_reach_tensorboard(tmp_path):
     assert [event.step for event in events.Images("samples")] == [1, 2]
 
 
-def test_looking_does_not_change_training(straight, tmp_path):
-    model = model_for_training()
-    grid = SampleGrid(every_n_steps=4, num_samples=4, steps=3, dirpath=tmp_path / "grids")
-    fit(model, 13, tmp_path, callbacks=[grid], val_check_interval=2, num_sanity_val_steps=1)
-    assert fingerprint(model) == straight[0]
-    assert sorted(p.name for p in (tmp_path / "grids").iterdir()) == [f"step-{n:06d}.png" for n in (1, 2, 4, 8, 12, 13)]
+def looks(tmp_path):
+    """看的方式：几批验证一次 × 训练前先验证几批 × 画图与日志"""
+    grid = dict(every_n_steps=4, num_samples=4, steps=3)
+    for val, sanity, log in itertools.product((0, 2, 5), (0, 2), ("none", "csv", "board")):
+        folder = tmp_path / f"{val}-{sanity}-{log}"
+        logger = {"csv": pl.loggers.CSVLogger, "board": pl.loggers.TensorBoardLogger}.get(log)
+        yield dict(path=folder, num_sanity_val_steps=sanity, log_every_n_steps=1, logger=logger(folder) if logger else False,
+                   callbacks=[] if log == "none" else [SampleGrid(**grid, dirpath=folder / "grids")],
+                   **(dict(val_check_interval=val) if val else dict(limit_val_batches=0)))
+
+
+@pytest.mark.promise("looking", "验证频率 × sanity steps × 画图与日志的各种组合，训练后的权重是同一个哈希")
+def test_looking_does_not_change_training(straight, tmp_path, amount, tally):
+    ways = list(looks(tmp_path))
+    chosen = amount([ways[7], ways[-1]], ways)
+    same = 0
+    for way in chosen:
+        model = model_for_training()
+        fit(model, 13, **way)
+        same += fingerprint(model) == straight[0]
+        drawn = sorted(p.name for p in (way["path"] / "grids").glob("*"))
+        assert not way["callbacks"] or drawn == [f"step-{n:06d}.png" for n in (1, 2, 4, 8, 12, 13)]
+    tally(same, len(chosen))
 
 
 def test_training_really_learns(straight):
