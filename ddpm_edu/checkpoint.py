@@ -99,6 +99,7 @@ def load_checkpoint(path, map_location="cpu"):
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
+        warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏（safetensors 格式不带摘要）", stacklevel=2)
         try:
             return {"state_dict": load_file(path, device=str(map_location or "cpu"))}
         except Exception as error:
