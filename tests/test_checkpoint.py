@@ -14,6 +14,8 @@ from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, plain, save_ch
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
+nothing_left_out = pytest.mark.promise("partial", "键缺、多、形状不符，T、噪声表、参数化不同，ignore_keys 写错")
+
 
 def saved(path, **kwargs):
     model = tiny_ddpm(**kwargs)
@@ -51,6 +53,7 @@ def test_file_without_ema_starts_ema_from_the_loaded_weights(tmp_path):
         assert equal(other.model, model.model)
 
 
+@nothing_left_out
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [(dict(timesteps=40), "timesteps"), (dict(beta_schedule="cosine"), "beta_schedule"),
@@ -72,6 +75,7 @@ def test_overlapping_ignore_keys_are_fine(tmp_path):
     assert not torch.equal(other.state_dict()[name], model.state_dict()[name])
 
 
+@pytest.mark.promise("precision", "torch.compile 之后的键与文件")
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
 def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
     model = tiny_ddpm()
@@ -80,6 +84,7 @@ def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
     assert equal(tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt")).model, model.model)
 
 
+@pytest.mark.promise("nonfinite", "训练中坏掉的权重要存盘，含 NaN 的检查点要载入")
 def test_nan_weights_are_refused(tmp_path):
     model = tiny_ddpm()
     model.model.diffusion_model.out[2].bias.data.fill_(float("nan"))
@@ -88,6 +93,7 @@ def test_nan_weights_are_refused(tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
+@nothing_left_out
 @pytest.mark.parametrize("content", [{"state_dict": 5}, {"state_dict": {"a": 1}}, {"epoch": 3}])
 def test_a_checkpoint_without_weights_is_explained(content, tmp_path):
     save_checkpoint(content, tmp_path / "a.ckpt")
@@ -173,6 +179,7 @@ def test_hostile_pickles_never_run(where, force, tmp_path, monkeypatch):
     assert not (tmp_path / "canary").exists()
 
 
+@pytest.mark.promise("damage", "0 字节的文件、网页、裸 pickle 当作检查点打开")
 @pytest.mark.parametrize("content", [b"", b"<html>404</html>", b"\x80\x04K\x01."])
 def test_files_that_are_not_checkpoints_are_explained(content, tmp_path):
     (tmp_path / "a.ckpt").write_bytes(content)
@@ -181,6 +188,7 @@ def test_files_that_are_not_checkpoints_are_explained(content, tmp_path):
         load_checkpoint(tmp_path / "a.ckpt")
 
 
+@pytest.mark.promise("atomic", "保存中途出错")
 def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.ckpt"
     save_checkpoint({"x": 1}, path)
@@ -189,6 +197,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     assert load_checkpoint(path) == {"x": 1} and [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+@pytest.mark.promise("own_files", "NumPy 标量与数组、路径、张量混在要存的内容里")
 def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     import numpy as np
 
@@ -196,6 +205,7 @@ def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     assert got == {"a": 1.5, "b": str(tmp_path), "c": (2, [[1, 2]])} and type(got["a"]) is float
 
 
+@pytest.mark.promise("precision", "torch.compile 之后的键与文件")
 def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_path):
     plain_model, model = tiny_ddpm(), tiny_ddpm()
     randomize(model.model)
@@ -213,6 +223,7 @@ def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_pa
     assert equal(other, model)
 
 
+@nothing_left_out
 def test_a_network_trained_for_another_target_is_refused_even_alone(tmp_path):
     saved(tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match="parameterization"):

@@ -28,6 +28,7 @@ def wait_for(condition, seconds=100):
     return found
 
 
+@pytest.mark.promise("stop", "命令行的 Ctrl-C，真的 Jupyter 内核里的 ■")
 @windows
 def test_ctrl_c_on_the_command_line_exits_130_with_one_line_and_resumes(tmp_path):
     # 每步都写 CSV，好知道训练已经开始
@@ -79,6 +80,7 @@ print('same', fingerprint(joined) == fingerprint(straight))
 """
 
 
+@pytest.mark.promise("stop", "命令行的 Ctrl-C，真的 Jupyter 内核里的 ■")
 @windows
 def test_the_stop_button_of_jupyter_leaves_a_kernel_that_continues(tmp_path):
     from jupyter_client.manager import start_new_kernel
