@@ -3,11 +3,13 @@
 文件仍是普通的 torch 检查点（ZIP）；SHA-256 写在 ZIP 注释里，torch.load 照样能读
 """
 import contextlib
+import glob
 import hashlib
 import logging
 import os
 import struct
 import tempfile
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,9 +55,11 @@ def atomic_file(path):
     """原子地写文件：写到同目录的临时文件，落盘，再换名；中途出错或被杀时旧文件原样
 
     path : 目标文件，目录不存在时会建；给出以 w+b 打开的文件
+    被杀时会留下隐藏的 .part，超过一小时的由下一次写同一个文件时清掉
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w+b") as file:
@@ -67,6 +71,14 @@ def atomic_file(path):
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _remove_stale(path):
+    # 正在写的文件不断有新的修改时间；一小时没动过的，写它的进程已经不在了
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > 3600:
+                part.unlink()
 
 
 def save_checkpoint(checkpoint, path):
@@ -87,6 +99,7 @@ def load_checkpoint(path, map_location="cpu"):
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 
+        warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏（safetensors 格式不带摘要）", stacklevel=2)
         try:
             return {"state_dict": load_file(path, device=str(map_location or "cpu"))}
         except Exception as error:

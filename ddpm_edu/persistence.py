@@ -13,6 +13,8 @@ from .checks import fail
 class Persistence:
     """DDPM 的存取方法；需要 model、model_ema、hparams 与 GaussianDiffusion 的系数表"""
 
+    _gradients = {}  # 检查点里累积到一半的梯度，训练开始时放回去
+
     def state_dict(self, *args, **kwargs):
         """权重字典；在 ema_scope 里取也是原权重，torch.compile 加的 _orig_mod. 不写进去"""
         states = super().state_dict(*args, **kwargs)
@@ -54,17 +56,34 @@ class Persistence:
             self.model_ema.reset_to(self.model)
 
     def on_save_checkpoint(self, checkpoint):
-        bad = [k for k, v in checkpoint["state_dict"].items() if v.is_floating_point() and not v.isfinite().all()]
+        gradients = self._half_accumulated()
+        tensors = {**checkpoint["state_dict"], **gradients}
+        bad = [k for k, v in tensors.items() if v.is_floating_point() and not v.isfinite().all()]
         if bad:
             raise FloatingPointError(
-                f"权重里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}），没有写检查点；从上一个检查点续训，调小 learning_rate"
+                f"权重或梯度里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}），没有写检查点；从上一个检查点续训，调小 learning_rate"
             )
-        checkpoint["batches_seen"] = self.batches_seen
+        checkpoint["batches_seen"], checkpoint["gradients"] = self.batches_seen, gradients
+
+    def _half_accumulated(self):
+        """验证可以落在梯度累积到一半的时候；少存这一半，续训就走样。precision="16-mixed" 时不存：那里的梯度放大过"""
+        trainer = self._trainer
+        if trainer is None or trainer.precision == "16-mixed" or not trainer.fit_loop._should_accumulate():
+            return {}
+        return {f"{name}.grad": p.grad for name, p in self.named_parameters() if p.grad is not None}
 
     def on_load_checkpoint(self, checkpoint):
         check_compatible(self, checkpoint, "检查点")
         self.batches_seen = checkpoint.get("batches_seen", 0)
+        self._gradients = checkpoint.get("gradients", {})
         checkpoint["state_dict"] = matching_states(self, clean_state_dict(checkpoint["state_dict"]), "检查点")
+
+    def on_train_start(self):
+        # 不能更早：Trainer 在此之前把梯度清零
+        for name, p in self.named_parameters():
+            if f"{name}.grad" in self._gradients:
+                p.grad = self._gradients[f"{name}.grad"].to(p)
+        self._gradients = {}
 
     @classmethod
     def load_from_checkpoint(cls, checkpoint_path, map_location=None, hparams_file=None, strict=True, weights_only=True,

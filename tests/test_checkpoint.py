@@ -1,14 +1,19 @@
 """检查点：完整、可查错、安全、不悄悄少载"""
 import os
+import random
+import shutil
 import warnings
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from ddpm_edu import DDPM
+from ddpm_edu import DDPM, pretrained
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, plain, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
+
+nothing_left_out = pytest.mark.promise("partial", "键缺、多、形状不符，T、噪声表、参数化不同，ignore_keys 写错")
 
 
 def saved(path, **kwargs):
@@ -47,6 +52,7 @@ def test_file_without_ema_starts_ema_from_the_loaded_weights(tmp_path):
         assert equal(other.model, model.model)
 
 
+@nothing_left_out
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [(dict(timesteps=40), "timesteps"), (dict(beta_schedule="cosine"), "beta_schedule"),
@@ -68,6 +74,7 @@ def test_overlapping_ignore_keys_are_fine(tmp_path):
     assert not torch.equal(other.state_dict()[name], model.state_dict()[name])
 
 
+@pytest.mark.promise("precision", "torch.compile 之后的键与文件")
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
 def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
     model = tiny_ddpm()
@@ -76,6 +83,7 @@ def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
     assert equal(tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt")).model, model.model)
 
 
+@pytest.mark.promise("nonfinite", "训练中坏掉的权重要存盘，含 NaN 的检查点要载入")
 def test_nan_weights_are_refused(tmp_path):
     model = tiny_ddpm()
     model.model.diffusion_model.out[2].bias.data.fill_(float("nan"))
@@ -84,6 +92,7 @@ def test_nan_weights_are_refused(tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
+@nothing_left_out
 @pytest.mark.parametrize("content", [{"state_dict": 5}, {"state_dict": {"a": 1}}, {"epoch": 3}])
 def test_a_checkpoint_without_weights_is_explained(content, tmp_path):
     save_checkpoint(content, tmp_path / "a.ckpt")
@@ -91,24 +100,55 @@ def test_a_checkpoint_without_weights_is_explained(content, tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
-def test_every_bit_flip_and_truncation_is_refused(tmp_path):
-    path = tmp_path / "a.ckpt"
-    save_checkpoint({"x": torch.randn(50), "y": {"z": 1}}, path)
-    good = path.read_bytes()
-    generator = torch.Generator().manual_seed(0)
-    places = torch.randint(len(good) * 8, (200,), generator=generator).tolist() + list(range((len(good) - 110) * 8, len(good) * 8, 7))
+def refused(path, contents, load):
+    """contents 里的每一份写进 path 之后，有几份 load 拒绝打开"""
+    count = 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for bit in places:
-            bad = bytearray(good)
-            bad[bit // 8] ^= 1 << bit % 8
-            path.write_bytes(bad)
-            with pytest.raises(CheckpointError):
-                load_checkpoint(path)
-        for size in range(0, len(good), 37):
-            path.write_bytes(good[:size])
-            with pytest.raises(CheckpointError):
-                load_checkpoint(path)
+        for content in contents:
+            path.write_bytes(content)
+            try:
+                load(path)
+            except CheckpointError:
+                count += 1
+    return count
+
+
+def flipped(good, bits):
+    for bit in bits:
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        yield bad
+
+
+@pytest.fixture
+def trained_file(tmp_path):
+    """Trainer 存的检查点：权重、EMA、优化器、回调都在里面"""
+    from .test_training import fit, model_for_training
+
+    fit(model_for_training(), 1, tmp_path, limit_val_batches=0).save_checkpoint(tmp_path / "a.ckpt")
+    return tmp_path / "a.ckpt"
+
+
+@pytest.mark.promise("damage", "检查点里翻转一个比特，位置均匀随机")
+def test_every_bit_flip_is_refused(trained_file, amount, tally):
+    good, rng, tried = trained_file.read_bytes(), random.Random(0), amount(50, 400)
+    tally(refused(trained_file, flipped(good, (rng.randrange(len(good) * 8) for _ in range(tried))), load_checkpoint), tried)
+
+
+@pytest.mark.promise("damage", "检查点末尾的摘要与 ZIP 记录里，每隔几个比特翻转一个")
+def test_every_bit_flip_in_the_digest_itself_is_refused(tmp_path, tally):
+    save_checkpoint({"x": torch.randn(50), "y": {"z": 1}}, tmp_path / "a.ckpt")
+    good = (tmp_path / "a.ckpt").read_bytes()
+    bits = range((len(good) - 110) * 8, len(good) * 8, 7)
+    tally(refused(tmp_path / "a.ckpt", flipped(good, bits), load_checkpoint), len(bits))
+
+
+@pytest.mark.promise("damage", "检查点截断，长度随机，包括 0 与只少一个字节")
+def test_every_truncation_is_refused(trained_file, amount, tally):
+    good, rng, tried = trained_file.read_bytes(), random.Random(0), amount(20, 100)
+    sizes = [0, len(good) - 1, *(rng.randrange(len(good)) for _ in range(tried - 2))]
+    tally(refused(trained_file, (good[:size] for size in sizes), load_checkpoint), tried)
 
 
 def test_files_without_a_digest_load_with_a_note(tmp_path):
@@ -149,6 +189,7 @@ def test_half_an_average_is_an_error(tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
+@pytest.mark.promise("atomic", "保存中途出错")
 def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.ckpt"
     save_checkpoint({"x": 1}, path)
@@ -157,6 +198,7 @@ def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     assert load_checkpoint(path) == {"x": 1} and [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
+@pytest.mark.promise("own_files", "NumPy 标量与数组、路径、张量混在要存的内容里")
 def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     import numpy as np
 
@@ -164,6 +206,7 @@ def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     assert got == {"a": 1.5, "b": str(tmp_path), "c": (2, [[1, 2]])} and type(got["a"]) is float
 
 
+@pytest.mark.promise("precision", "torch.compile 之后的键与文件")
 def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_path):
     plain_model, model = tiny_ddpm(), tiny_ddpm()
     randomize(model.model)
@@ -181,6 +224,7 @@ def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_pa
     assert equal(other, model)
 
 
+@nothing_left_out
 def test_a_network_trained_for_another_target_is_refused_even_alone(tmp_path):
     saved(tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match="parameterization"):
@@ -193,16 +237,45 @@ def test_options_lightning_has_but_we_do_not_are_explained(tmp_path):
         DDPM.load_from_checkpoint(tmp_path / "a.ckpt", strict=False)
 
 
-def test_a_damaged_shipped_model_is_refused(tmp_path, monkeypatch):
-    import shutil
-
-    import ddpm_edu.pretrained as pretrained
-
+@pytest.mark.promise("damage", "随包模型的权重文件翻转一个比特或截断，位置随机")
+def test_a_damaged_shipped_model_is_refused(tmp_path, monkeypatch, amount, tally):
     for name in ("digits.json", "digits.safetensors"):
         shutil.copy(pretrained.HERE / name, tmp_path / name)
-    data = bytearray((tmp_path / "digits.safetensors").read_bytes())
-    data[-5] ^= 4
-    (tmp_path / "digits.safetensors").write_bytes(data)
+    path = tmp_path / "digits.safetensors"
+    good, rng, tried = path.read_bytes(), random.Random(0), amount(10, 100)
     monkeypatch.setattr(pretrained, "HERE", tmp_path)
-    with pytest.raises(CheckpointError, match="SHA-256"):
+    pretrained.load_pretrained()
+    damaged = [*flipped(good, (rng.randrange(len(good) * 8) for _ in range(tried))),
+               *(good[:rng.randrange(len(good))] for _ in range(tried))]
+    tally(refused(path, damaged, lambda path: pretrained.load_pretrained()), 2 * tried)
+
+
+def test_safetensors_without_a_digest_load_with_a_note(tmp_path):
+    # 格式本身不带摘要：翻转的比特落在权重里就看不出来，只能提醒
+    model = tiny_ddpm()
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, tmp_path / "a.safetensors")
+    with pytest.warns(UserWarning, match="a.safetensors.*SHA-256"):
+        load_checkpoint(tmp_path / "a.safetensors")
+    assert equal(tiny_ddpm(ckpt_path=tmp_path / "a.safetensors"), model)
+    with warnings.catch_warnings():
+        # 随包模型自己核对过，不必提醒
+        warnings.simplefilter("error")
         pretrained.load_pretrained()
+
+
+@pytest.mark.promise("damage", "safetensors 文件截断，长度随机（格式不带摘要，比特翻转查不出，读的时候会提醒）")
+def test_every_truncation_of_safetensors_is_refused(tmp_path, amount, tally):
+    path, rng, tried = tmp_path / "a.safetensors", random.Random(0), amount(20, 100)
+    save_file({"x": torch.randn(300), "y": torch.randn(20)}, path)
+    good = path.read_bytes()
+    tally(refused(path, [good[:rng.randrange(len(good))] for _ in range(tried)], load_checkpoint), tried)
+
+
+@pytest.mark.promise("atomic", "换名之前先落盘：断电之后也不会是半个文件")
+def test_the_content_is_on_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
+    done, path = [], tmp_path / "a.ckpt"
+    for name in ("fsync", "replace"):
+        original = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, original=original: done.append((name, path.exists())) or original(*args))
+    save_checkpoint({"x": 1}, path)
+    assert done == [("fsync", False), ("replace", False)] and path.exists()

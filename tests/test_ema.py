@@ -5,10 +5,14 @@ import torch
 from torch import nn
 
 from ddpm_edu import LitEma
+from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm
 
+exact_ema = pytest.mark.promise("ema", "与闭式、与手写的训练循环比较；梯度累积时更新次数等于优化步数")
 
+
+@exact_ema
 def test_constant_weights_follow_the_closed_form():
     net = nn.Linear(3, 2).double()
     ema = LitEma(net, decay=1.0)
@@ -22,6 +26,7 @@ def test_constant_weights_follow_the_closed_form():
     assert int(ema.num_updates) == 59
 
 
+@exact_ema
 @pytest.mark.parametrize(("decay", "updates"), [(0.9, 80), (0.99, 890), (0.999, 8990), (0.9999, 89990)])
 def test_warm_up_lasts_as_long_as_the_course_says(decay, updates):
     ema = LitEma(nn.Linear(1, 1), decay)
@@ -30,6 +35,7 @@ def test_warm_up_lasts_as_long_as_the_course_says(decay, updates):
     assert LitEma(nn.Linear(1, 1), decay, use_num_updates=False).effective_decay(1) == decay
 
 
+@exact_ema
 def test_names_cannot_collide():
     class Inner(nn.Module):
         def __init__(self):
@@ -55,6 +61,7 @@ def test_names_cannot_collide():
     assert ema.decay == 0.5
 
 
+@pytest.mark.promise("precision", "半精度的模型与 bf16-mixed 训练，EMA 仍是 float32 且在动")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_models_keep_a_float32_shadow_that_moves(dtype):
     net = nn.Linear(2, 2)
@@ -69,6 +76,7 @@ def test_half_precision_models_keep_a_float32_shadow_that_moves(dtype):
     torch.testing.assert_close(ema.shadow["weight"] - start, 0.001 * (2 - start), rtol=1e-4, atol=1e-7)
 
 
+@exact_ema
 def test_frozen_and_unfrozen_layers_and_batch_norm_are_all_averaged():
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     net[0].weight.requires_grad_(False)
@@ -131,32 +139,55 @@ def test_store_and_restore_accept_plain_parameters():
     assert torch.equal(net.weight, before) and ema.depth == 0
 
 
-def leave_by(how, model):
+def inside(model):
     with model.ema_scope():
+        yield
+
+
+def leave_by(how, model, save):
+    if how == "break":
+        # 循环提前离开，生成器收到 GeneratorExit
+        for _ in inside(model):
+            save()
+            break
+        return
+    with model.ema_scope():
+        if how == "nested":
+            with model.ema_scope():
+                save()
+        save()
         if how == "exception":
             raise RuntimeError
         if how == "interrupt":
             raise KeyboardInterrupt
-        if how == "nested":
-            with model.ema_scope():
-                pass
         if how == "return":
             return
 
 
-@pytest.mark.parametrize("how", ["normal", "return", "exception", "interrupt", "nested"])
-def test_leaving_the_scope_restores_raw_weights_bit_for_bit(how):
+@pytest.mark.promise("ema", "六种方式离开 ema_scope（走完、return、break、异常、KeyboardInterrupt、嵌套），在里面存一次检查点")
+@pytest.mark.parametrize("how", ["normal", "return", "break", "exception", "interrupt", "nested"])
+def test_leaving_the_scope_restores_raw_weights_bit_for_bit(how, tmp_path):
     model = tiny_ddpm()
     randomize(model.model)
-    raw = {k: v.clone() for k, v in model.model.state_dict().items()}
+    raw = {k: v.clone() for k, v in model.state_dict().items()}
+    changed = []
+
+    def save():
+        name, weight = next(iter(model.named_parameters()))
+        changed.append(not torch.equal(weight, raw[name]))
+        save_checkpoint({"state_dict": model.state_dict()}, tmp_path / "a.ckpt")
+
     try:
-        leave_by(how, model)
+        leave_by(how, model, save)
     except (RuntimeError, KeyboardInterrupt):
         pass
-    assert all(torch.equal(v, raw[k]) for k, v in model.model.state_dict().items())
-    assert model.model_ema.depth == 0
+    saved = load_checkpoint(tmp_path / "a.ckpt")["state_dict"]
+    for states in (model.state_dict(), saved):
+        assert states.keys() == raw.keys() and all(torch.equal(v, raw[k]) for k, v in states.items())
+    assert model.model_ema.depth == 0 and all(changed)
 
 
+@pytest.mark.promise("ema", "在 ema_scope 里取权重字典、用 Trainer 存检查点，得到的是原权重")
 def test_inside_the_scope_the_network_is_ema_but_state_dict_is_raw():
     model = tiny_ddpm()
     randomize(model.model)

@@ -1,6 +1,7 @@
 """随包发布的模型：离线可用，由 python -m ddpm_edu.pretrained NAME 重新生成；digits_class 按类别生成"""
 import hashlib
 import json
+import warnings
 from importlib.resources import files
 
 from ..checks import check_choice
@@ -27,5 +28,8 @@ def load_pretrained(name="digits"):
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != card["sha256"]:
         raise CheckpointError(f"{weights} 已损坏：应为 SHA-256 {card['sha256']}，实际 {found}；请重新取得这个文件")
-    model = DDPM(**card["model"], ckpt_path=str(weights), load_only_unet=True)
+    with warnings.catch_warnings():
+        # 格式不带摘要的提醒；上面已经核对过
+        warnings.filterwarnings("ignore", ".*SHA-256.*")
+        model = DDPM(**card["model"], ckpt_path=str(weights), load_only_unet=True)
     return model.eval()
