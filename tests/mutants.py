@@ -174,7 +174,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("persistence.py", "if self.use_ema and not has_ema:", "if False:", "文件没有 EMA 时，EMA 停在随机初值", CHECKPOINT),
     ("persistence.py", '*([] if has_ema else ["model_ema."])', '"model_ema."', "EMA 只有一半也装下", CHECKPOINT),
     ("persistence.py", "if self.use_ema and self.model_ema.depth:", "if False:", "作用域里存下的是 EMA 权重", EMA),
-    ("persistence.py", 'checkpoint["batches_seen"] = self.batches_seen', 'checkpoint["batches_seen"] = 0', "续训时从第 0 批的随机数重来",
+    ("persistence.py", "= self.batches_seen, gradients", "= 0, gradients", "续训时从第 0 批的随机数重来",
      f"{TRAINING}::test_resuming_at_any_step_gives_the_same_bits"),
     ("persistence.py", "        if bad:\n", "        if False:\n", "含 NaN 的权重存进检查点", NONFINITE),
 ]]

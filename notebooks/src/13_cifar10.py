@@ -22,7 +22,6 @@ from ddpm_edu.callbacks import StepProgress
 from ddpm_edu.configs import load as load_config
 from ddpm_edu.fid import inception_fid
 from ddpm_edu.generate import generate
-from ddpm_edu.speed import SpeedUp
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
 from ddpm_edu.teach.datasets import cifar10_or_stand_in
 
@@ -164,7 +163,7 @@ def make_trainer(max_steps, *callbacks, **kwargs):
 
 
 losses = Losses()
-make_trainer(small["trainer"]["max_steps"], SpeedUp(**small["speed"]), StepProgress(), losses).fit(student, data)
+make_trainer(small["trainer"]["max_steps"], StepProgress(), losses).fit(student, data)
 
 # %%
 check("损失降下来了", sum(losses.values[-10:]) < 0.75 * sum(losses.values[:10]), True)
