@@ -3,19 +3,15 @@ import hashlib
 import re
 import sys
 import time
-from pathlib import Path
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
+from .books import NOTEBOOKS, navigation, sources
+
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def sources():
-    return sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
-
-
 def read_source(path):
-    """percent 格式的 .py → 未执行的 notebook；单元编号由内容决定，改一处不动别处"""
+    """percent 格式的 .py → 未执行的 notebook，首尾加上导航；单元编号由内容决定，改一处不动别处"""
     import jupytext
     import nbformat
 
@@ -32,6 +28,8 @@ def read_source(path):
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
         if cell.cell_type == "markdown":
             cell.source = join_sentences(cell.source)
+    top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
+    notebook.cells = [top, *notebook.cells, bottom]
     return notebook
 
 
