@@ -11,6 +11,8 @@ from pathlib import Path
 
 import nbformat
 
+from ddpm_edu.teach.build import KERNEL
+
 SETUP = """
 import torch
 from IPython.display import display
@@ -51,7 +53,7 @@ def write_notebook(folder, names):
     """每块面板两格：面板自己，与 interact 的写法"""
     cells = [SETUP] + [code for name in names for code in (PANELS[name], f"beside({PANELS[name]})")]
     book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code.strip()) for code in cells])
-    book.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    book.metadata.kernelspec = KERNEL
     nbformat.write(book, folder / f"{BOOK}.ipynb")
 
 

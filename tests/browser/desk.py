@@ -93,10 +93,10 @@ class Desk:
         assert not str(result).startswith("失败："), result
         return result
 
-    def until(self, body, what, seconds=90):
+    def until(self, body, what, seconds=90, *arguments):
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if self.script(f"try {{ return {body} }} catch (e) {{ return false }}"):
+            if self.script(f"try {{ return {body} }} catch (e) {{ return false }}", *arguments):
                 return
             time.sleep(0.2)
         raise AssertionError(f"等了 {seconds} 秒：{what}")
