@@ -1,6 +1,5 @@
 """链接：上一章、下一章、课程地图、术语、卡片指向的小节，没有一个是死的"""
 import re
-from urllib.parse import unquote
 
 import nbformat
 import pytest
@@ -15,7 +14,7 @@ LINK = re.compile(r"\]\(([^()\s]+)\)")
 
 
 def anchors(path):
-    return {books.anchor(heading) for cell in books.read_cells(path) if not cell.code for heading in books.headings(cell.text)}
+    return {f"cell-id={name}" for name in books.cell_ids(path)}
 
 
 def dead(text):
@@ -23,7 +22,7 @@ def dead(text):
     found, titles = [], {f"{path.stem}.ipynb": path for path in PATHS}
     for target in LINK.findall(re.sub(r"`[^`]*`", "", text)):
         name, _, where = target.partition("#")
-        if "://" in target or name in titles and (not where or unquote(where) in anchors(titles[name])):
+        if "://" in target or name in titles and (not where or where in anchors(titles[name])):
             continue
         if where or not (NOTEBOOKS / name).exists():
             found.append(target)
@@ -44,7 +43,14 @@ def test_no_link_in_a_generated_table_or_card_is_dead():
 
 
 def test_a_dead_link_would_be_seen():
-    assert dead("[甲](99_none.ipynb) [乙](01_init.ipynb#没有这一节) [丙](01_init.ipynb#小结) `[丁](假的)`") == ["99_none.ipynb", "01_init.ipynb#没有这一节"]
+    alive = books.link(PATHS[1], "丙", 3)
+    assert dead(f"[甲](99_none.ipynb) [乙](01_init.ipynb#cell-id=0) {alive} `[丁](假的)`") == ["99_none.ipynb", "01_init.ipynb#cell-id=0"]
+
+
+def test_the_names_of_the_cells_are_unique_and_the_built_ones():
+    for path in PATHS:
+        names = books.cell_ids(path)
+        assert len(set(names)) == len(names) and [cell.id for cell in read_source(path).cells] == ["nav-top", *names, "nav-bottom"]
 
 
 def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
@@ -57,9 +63,11 @@ def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
         assert all(f"[{term.chinese}](" in last.source for term in TERMS if path.stem.startswith(f"{term.chapter:02d}"))
 
 
-@pytest.mark.parametrize(("name", "heading"), [
-    ("monitor", "7　验证：原权重与 EMA 的损失要能比"), ("use_ema", "7　最后一段：网络、EMA、检查点"), ("learn_logvar", "6　第四段：对数方差，是参数还是缓冲区"),
+@pytest.mark.parametrize(("name", "shown"), [
+    ("monitor", "DDPM.configure_callbacks"), ("use_ema", "self.model = DiffusionWrapper"), ("learn_logvar", "logvar"), ("v_posterior", "diffusion_tables"),
 ])
-def test_a_card_leads_to_the_section_that_explains_the_line(name, heading):
-    ((_, where),) = [target.split("#") for target in LINK.findall(CardView(name).markdown()) if ".ipynb#" in target]
-    assert unquote(where) == books.anchor(heading)
+def test_a_card_leads_to_the_cell_that_shows_the_line(name, shown):
+    ((book, where),) = [target.split("#") for target in LINK.findall(CardView(name).markdown()) if ".ipynb#" in target]
+    path = next(path for path in PATHS if f"{path.stem}.ipynb" == book)
+    cell = books.read_cells(path)[books.cell_ids(path).index(where.removeprefix("cell-id="))]
+    assert cell.text.startswith("show_source(") and shown in cell.text

@@ -1,8 +1,9 @@
 """课程有哪几本，每本有哪些单元与小节；它们之间的链接全由这里算出来，标题改了，链接跟着改"""
+import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
 
 from .terms import TERMS
 
@@ -39,14 +40,22 @@ def headings(text):
     return re.findall(r"^#+ (.+)$", text, re.M)
 
 
-def anchor(heading):
-    """JupyterLab 给标题的编号：去掉反引号，半角空格换成连字符"""
-    return heading.replace("`", "").replace(" ", "-")
+def cell_ids(path):
+    """各单元的编号：由内容决定，改一处不动别处"""
+    ids, seen = [], Counter()
+    for cell in read_cells(path):
+        digest = hashlib.sha256(f"{cell.code}{cell.text}".encode()).hexdigest()[:12]
+        seen[digest] += 1
+        ids.append(digest if seen[digest] == 1 else f"{digest}-{seen[digest]}")
+    return ids
 
 
-def link(path, text="", heading=""):
-    """指向一本 notebook 或其中一节的 Markdown 链接；不写 text 就用那一本的标题"""
-    where = f"#{quote(anchor(heading), safe='')}" if heading else ""
+def link(path, text="", cell=None):
+    """指向一本 notebook 或其中第 cell 个单元的 Markdown 链接；不写 text 就用那一本的标题
+
+    不用标题作锚点：JupyterLab 认不出其中的汉字与公式
+    """
+    where = "" if cell is None else f"#cell-id={cell_ids(path)[cell]}"
     return f"[{text or headings(read_cells(path)[0].text)[0]}]({path.stem}.ipynb{where})"
 
 
@@ -57,8 +66,8 @@ def chapter_number(chapter):
 
 
 def section(path, title):
-    """标题里含有 title 的那一节，用作 link 的 heading；整本的大标题也可能含有，所以取最后一个"""
-    return [heading for cell in read_cells(path) if not cell.code for heading in headings(cell.text) if title in heading][-1]
+    """标题里含有 title 的那个单元的下标；整本的大标题也可能含有，所以取最后一个"""
+    return [i for i, cell in enumerate(read_cells(path)) if not cell.code and any(title in heading for heading in headings(cell.text))][-1]
 
 
 def navigation(path):

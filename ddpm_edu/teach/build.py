@@ -1,28 +1,23 @@
 """由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.teach.build [名字 ...]"""
-import hashlib
 import re
 import sys
 import time
 
-from .books import NOTEBOOKS, navigation, sources
+from .books import NOTEBOOKS, cell_ids, navigation, sources
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def read_source(path):
-    """percent 格式的 .py → 未执行的 notebook，首尾加上导航；单元编号由内容决定，改一处不动别处"""
+    """percent 格式的 .py → 未执行的 notebook，首尾加上导航"""
     import jupytext
     import nbformat
 
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    seen = {}
-    for cell in notebook.cells:
-        digest = hashlib.sha256((cell.cell_type + cell.source).encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    for cell, cell.id in zip(notebook.cells, cell_ids(path), strict=True):
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})

@@ -8,7 +8,7 @@ import importlib
 import inspect
 import re
 
-from .books import Cell, book, headings, link, read_cells, sources
+from .books import Cell, book, link, read_cells, sources
 from .cards import CARDS, resolve
 from .source import MARKS, SourceView, qualified_name, source_lines
 
@@ -69,16 +69,15 @@ def calls(cell, function):
 
 
 def displays(path):
-    """[(SourceView, 紧跟着的文字, 所在小节的标题), ...]：这本 notebook 展示了哪些源码，怎样解释"""
+    """[(SourceView, 紧跟着的文字, 单元的下标), ...]：这本 notebook 展示了哪些源码，怎样解释"""
     cells = read_cells(path)
-    names, found, heading = imported(cells), [], ""
-    for cell, following in zip(cells, [*cells[1:], Cell(False, "")]):
-        heading = heading if cell.code else [heading, *headings(cell.text)][-1]
+    names, found = imported(cells), []
+    for index, (cell, following) in enumerate(zip(cells, [*cells[1:], Cell(False, "")])):
         for call in calls(cell, "show_source"):
             obj = eval(compile(ast.Expression(call.args[0]), str(path), "eval"), {}, names)
             marks = [ast.literal_eval(node) for node in call.args[1:]]
             stop = next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "stop"), None)
-            found.append((SourceView(obj, *marks, stop=stop), "" if following.code else following.text, heading))
+            found.append((SourceView(obj, *marks, stop=stop), "" if following.code else following.text, index))
     return found
 
 
@@ -135,21 +134,21 @@ def card_coverage():
 
 @functools.cache
 def sections():
-    """{对象名: [(源文件, 标题, 展示了哪些行), ...]}：逐行讲解它的那几节"""
+    """{对象名: [(源文件, 单元的下标, 展示了哪些行), ...]}：逐行讲解它的那几格"""
     found = {}
     for chapter, names in EXPLAINED.items():
         wanted, path = {qualified_name(resolve(name)) for name in names}, book(chapter)
-        for view, _, heading in displays(path) if path else ():
+        for view, _, index in displays(path) if path else ():
             if view.name in wanted:
-                found.setdefault(view.name, []).append((path, heading, {i for _, block in view.blocks() for i, _ in block}))
+                found.setdefault(view.name, []).append((path, index, {i for _, block in view.blocks() for i, _ in block}))
     return found
 
 
 def section_link(name, text, line):
-    """指向讲解某个对象第 line 行（从 0 数）的那一节；没有逐行讲过的，只写文字"""
+    """指向讲解某个对象第 line 行（从 0 数）的那一格；没有逐行讲过的，只写文字"""
     places = sections().get(qualified_name(resolve(name)), [])
-    path, heading, _ = next((place for place in places if line in place[2]), (None, "", ()))
-    return link(path, text, heading) if path else text
+    path, cell, _ = next((place for place in places if line in place[2]), (None, None, ()))
+    return link(path, text, cell) if path else text
 
 
 class CoverageTable:

@@ -7,7 +7,7 @@ import re
 import sys
 from pathlib import Path
 
-from .books import NOTEBOOKS, anchor
+from .books import NOTEBOOKS
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)
 STYLE = """
@@ -53,14 +53,12 @@ def with_mathml(text):
 
 
 def finish(body):
-    """nbconvert 的正文 → (标题, 正文)：小节编号与 JupyterLab 相同，链接指向网页，公式画好"""
+    """nbconvert 的正文 → (标题, 正文)：链接指向网页，公式画好"""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(body, "html.parser")
     for mark in soup.select(".anchor-link"):
         mark.decompose()
-    for heading in soup.find_all(re.compile("^h[1-6]$")):
-        heading["id"] = anchor(heading.get_text())
     for a in soup.find_all("a", href=True):
         a["href"] = re.sub(r"^(\w+)\.ipynb(?=#|$)", r"\1.html", a["href"])
     for text in soup.find_all(string=re.compile(r"\$")):
