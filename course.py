@@ -4,12 +4,14 @@ python course.py lab    建好环境，用中文界面打开 JupyterLab 的第�
 python course.py test   装好测试要用的东西，跑全部测试；后面的参数交给 pytest
 python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook；后面可写名字，只生成那几本
                         加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
+python course.py export 把整套课程导出成网页，不开内核、不联网也能读；后面可写目录，默认 build/html
 """
 import hashlib
 import json
 import locale
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import venv
@@ -19,6 +21,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("DDPM_EDU_VENV", ROOT / ".venv"))
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 RUNTIME, TESTING = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
+BROWSER = "tests/browser"
 FIRST_PAGE = "/lab/tree/notebooks/00_quickstart.ipynb"
 LAB_SETTINGS = {
     "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
@@ -29,7 +32,17 @@ LAB_SETTINGS = {
 
 
 def run(*command, **kwargs):
-    return subprocess.run([str(part) for part in command], cwd=ROOT, **kwargs).returncode
+    """运行并等它结束；自己被叫停时，先让它好好收尾（JupyterLab 要关掉内核、让出端口），不肯走才强制结束"""
+    child = subprocess.Popen([str(part) for part in command], cwd=ROOT, **kwargs)
+    try:
+        return child.wait()
+    finally:
+        if child.poll() is None:
+            child.terminate()
+            try:
+                child.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 def stamp_of(files):
@@ -68,7 +81,9 @@ def make_package_importable():
 def lab(arguments):
     ensure_environment(RUNTIME)
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-    opening = [f"--ServerApp.root_dir={ROOT}", f"--LabApp.default_url={FIRST_PAGE}"]
+    # 同一个选项给两次，JupyterLab 会拒绝启动；你给的优先
+    given = {argument.partition("=")[0] for argument in arguments}
+    opening = [f"{option}={value}" for option, value in (("--ServerApp.root_dir", ROOT), ("--LabApp.default_url", FIRST_PAGE)) if option not in given]
     return run(PYTHON, "-m", "jupyterlab", *opening, *as_root, *arguments)
 
 
@@ -76,9 +91,12 @@ def test(arguments):
     ensure_environment(RUNTIME, TESTING)
     if arguments:
         return run(PYTHON, "-m", "pytest", *arguments)
-    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests")
+    workers = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
+    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", *workers, "--ignore", BROWSER, "tests")
     books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", "notebooks")
-    return units or books
+    # 只开一个浏览器：两个抢两个核，哪个也量不准
+    desk = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-n", "0", "-rs", BROWSER)
+    return units or books or desk
 
 
 def build(arguments):
@@ -86,12 +104,19 @@ def build(arguments):
     return run(PYTHON, "-m", "ddpm_edu.teach.build", *arguments)
 
 
+def export(arguments):
+    ensure_environment(RUNTIME, TESTING)
+    return run(PYTHON, "-m", "ddpm_edu.teach.export", *(os.path.abspath(folder) for folder in arguments))
+
+
 def main():
     if sys.version_info < (3, 10):
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
-    commands = {"lab": lab, "test": test, "build": build}
+    commands = {"lab": lab, "test": test, "build": build, "export": export}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
+    # 不另作处理的话，收到 SIGTERM 时 Python 当场消失，子进程留下来占着端口
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         return commands[sys.argv[1]](sys.argv[2:])
     except KeyboardInterrupt:

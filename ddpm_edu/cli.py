@@ -1,4 +1,5 @@
 """命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate 见 cli_sample.py、cli_evaluate.py"""
+import logging
 import os
 import sys
 import warnings
@@ -6,6 +7,8 @@ import warnings
 from .checks import fail
 from .cli_config import check_parsed, inline_configs, resolve_config
 from .cli_errors import ChineseErrors, UsageError, readable
+
+log = logging.getLogger("ddpm_edu")
 
 
 def train_cli(arguments, run=True):
@@ -25,6 +28,17 @@ def train_cli(arguments, run=True):
         def parse_arguments(self, parser, args):
             super().parse_arguments(parser, args)
             check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
+
+        def _parse_ckpt_path(self):
+            """续训以检查点里的超参数为准；Lightning 换了不说，这里逐项说出来"""
+            before = self.model_options()
+            super()._parse_ckpt_path()
+            if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in self.model_options().items() if value != before.get(name)]:
+                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s", "；".join(odd))
+
+        def model_options(self):
+            chosen = self.config.get(self.config.get("subcommand"), self.config)
+            return chosen.model.as_dict()
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")

@@ -22,7 +22,7 @@ def ddpm(*arguments, cwd):
                           env={**os.environ, **environment})
 
 
-def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys):
+def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys, caplog):
     """第一次训练与采样是真的进程，中间几步在本进程里"""
     common = ["--config", "digits", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.batch_size=256",
               "--trainer.limit_train_batches=2"]
@@ -32,7 +32,9 @@ def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys):
     ckpt = run / "checkpoints" / "last.ckpt"
     assert ckpt.exists() and list((run / "samples").glob("*.png")) and (run / "metrics.csv").exists()
     monkeypatch.chdir(tmp_path)
-    assert not main(["fit", *common, "--trainer.max_steps=4", f"--ckpt_path={ckpt}"])
+    assert not main(["fit", *common, "--trainer.max_steps=3", f"--ckpt_path={ckpt}"]) and "以检查点里的为准" not in caplog.text
+    assert not main(["fit", *common, "--trainer.max_steps=4", f"--ckpt_path={ckpt}", "--model.learning_rate=0.5"])
+    assert "以检查点里的为准：learning_rate 0.5 → 0.004" in caplog.text
     for stage in ("validate", "test"):
         capsys.readouterr()
         assert not main([stage, *common, f"--ckpt_path={ckpt}"]) and "loss_ema" in capsys.readouterr().out

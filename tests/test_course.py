@@ -1,8 +1,11 @@
 """course.py：戳记、路径、帮助；真正的安装由 .ci/run 走一遍"""
 import importlib.util
 import json
+import os
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -57,17 +60,53 @@ def test_arguments_are_passed_on(course, monkeypatch):
     course.lab(["--no-browser", "--port", "8899"])
     assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and any(str(part).endswith(course.FIRST_PAGE) for part in commands[-1])
     assert (ROOT / course.FIRST_PAGE.removeprefix("/lab/tree/")).exists()
+    # 同一个选项给两次，JupyterLab 会拒绝启动
+    course.lab(["--ServerApp.root_dir=别处"])
+    assert [part for part in commands[-1] if "root_dir" in str(part)] == ["--ServerApp.root_dir=别处"]
+    course.export(["别处"])
+    assert commands[-1][1:] == ("-m", "ddpm_edu.teach.export", os.path.abspath("别处"))
     course.test(["-k", "ema"])
     assert commands[-1][-2:] == ("-k", "ema")
     course.test([])
-    assert "--nbval" in commands[-1] and "tests" in commands[-2]
+    units, books, desk = commands[-3:]
+    assert units[-3:] == ("--ignore", course.BROWSER, "tests") and "--nbval" in books and desk[-1] == course.BROWSER
+    assert desk[desk.index("-n") + 1] == "0" and (ROOT / course.BROWSER).is_dir()
 
 
-def test_a_failing_half_fails_the_whole(course, monkeypatch):
+def test_any_failing_part_fails_the_whole(course, monkeypatch):
     monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
-    for failing in ("tests", "notebooks"):
+    for failing in ("tests", "notebooks", course.BROWSER):
         monkeypatch.setattr(course, "run", lambda *command: int(command[-1] == failing))  # noqa: B023
         assert course.test([]) == 1
+
+
+LAUNCHER = """
+import sys
+import course
+course.ensure_environment = lambda *files: None
+course.PYTHON = sys.executable
+course.lab = lambda arguments: course.run(sys.executable, "-c", arguments[0])
+sys.exit(course.main())
+"""
+# 像 JupyterLab 一样：收到 SIGTERM 先收尾再走
+SERVER = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("收尾", flush=True), sys.exit(0)))
+print("起来了", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows 没有 SIGTERM")
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_stopping_the_entrance_also_stops_what_it_started(how):
+    command = [sys.executable, "-c", textwrap.dedent(LAUNCHER), "lab", SERVER]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as entrance:
+        assert entrance.stdout.readline() == "起来了\n"
+        entrance.send_signal(how)
+        # 子进程不走的话，管道不关，读不到头
+        assert entrance.stdout.read() == "收尾\n"
+    assert entrance.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[how]
 
 
 def test_without_a_command_the_usage_is_shown():

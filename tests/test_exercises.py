@@ -5,14 +5,15 @@ import json
 import random
 import re
 import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
 import pytest
 import torch
 
-from ddpm_edu.teach import build, collect, diary, editions, grading, progress
-from ddpm_edu.teach.coverage import read_cells
+from ddpm_edu.teach import books, build, collect, diary, editions, grading, progress
+from ddpm_edu.teach.books import read_cells
 from ddpm_edu.teach.editions import BLANK, solutions_edition, student_edition
 from ddpm_edu.teach.exercises import Choice, Code, Mistake, Number, chapters, find
 from ddpm_edu.teach.grading import grade, judge
@@ -336,14 +337,18 @@ def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_pa
     """真的执行一本：内核里没有 pytest 的环境变量，构建自己要关掉记录"""
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "03_small.py").write_text(
-        '# %%\nfrom ddpm_edu.teach import grade, progress\n\n# %%\ngrade("03.4", None)\n\n# %%\nprogress()\n', encoding="utf-8")
-    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(build.Path(build.__file__).parents[2]))
+        '# %% [markdown]\n# # 课程地图\n\n# %%\nfrom ddpm_edu.teach import grade, progress\n\n'
+        '# %%\ngrade("03.4", None)\n\n# %%\nprogress()\n', encoding="utf-8")
+    (tmp_path / "src" / "90_small.py").write_text("# %% [markdown]\n# # 术语表\n", encoding="utf-8")
+    for module in (build, books):
+        monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(build.__file__).parents[2]))
     monkeypatch.setenv("DDPM_EDU_PROGRESS", str(tmp_path / "记录.json"))
     for name in ("PYTEST_VERSION", "PYTEST_CURRENT_TEST"):
         monkeypatch.delenv(name, raising=False)
     build.main(["--solutions", "03"])
     cells = nbformat.read(tmp_path / "solutions" / "03_small.ipynb", as_version=4).cells
+    cells = [cell for cell in cells if cell.cell_type == "code"]
     assert cells[1].source == 'grade("03.4", "C")' and cells[1].outputs[0]["data"]["text/plain"].startswith("✓")
     assert "还没有记录" in cells[2].outputs[0]["data"]["text/plain"]
     assert not (tmp_path / "记录.json").exists() and not (tmp_path / "03_small.ipynb").exists()

@@ -2,26 +2,20 @@
 
 --solutions : 生成带答案的版本，放在 notebooks/solutions/，不进版本库
 """
-import hashlib
 import os
 import re
 import sys
 import time
-from pathlib import Path
 
+from .books import NOTEBOOKS, cell_ids, navigation, sources
 from .editions import solutions_edition, student_edition
 
-NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
-def sources():
-    return sorted((NOTEBOOKS / "src").glob("[0-9][0-9]_*.py"))
-
-
 def read_source(path, edition=student_edition):
-    """percent 格式的 .py → 未执行的 notebook；单元编号由内容决定，改一处不动别处
+    """percent 格式的 .py → 未执行的 notebook，首尾加上导航
 
     edition : 改写每个代码单元的函数，见 editions.py
     """
@@ -31,18 +25,16 @@ def read_source(path, edition=student_edition):
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    seen = {}
-    for cell in notebook.cells:
+    for cell, cell.id in zip(notebook.cells, cell_ids(path), strict=True):
         if cell.cell_type == "code":
             cell.source = edition(cell.source)
-        digest = hashlib.sha256((cell.cell_type + cell.source).encode()).hexdigest()[:12]
-        seen[digest] = seen.get(digest, 0) + 1
-        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
         if cell.cell_type == "markdown":
             cell.source = join_sentences(cell.source)
+    top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
+    notebook.cells = [top, *notebook.cells, bottom]
     return notebook
 
 

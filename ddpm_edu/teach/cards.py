@@ -4,6 +4,7 @@ import inspect
 from dataclasses import dataclass
 
 from ..checks import check_choice
+from .books import chapter_number
 from .source import find_line, source_lines
 
 
@@ -169,15 +170,18 @@ class CardView:
         self.name, self.card = name, CARDS[name]
 
     def places(self):
-        """[(对象名, 那一行代码)]；源码里找不到时 ValueError"""
+        """[(对象名, 那一行的下标, 那一行代码)]；源码里找不到时 ValueError"""
         found = []
         for path, anchor in self.card.used:
             lines = source_lines(resolve(path))
-            found.append((path, lines[find_line(lines, anchor, path)].strip()))
+            line = find_line(lines, anchor, path)
+            found.append((path, line, lines[line].strip()))
         return found
 
     def markdown(self):
-        places = "；".join(f"`{path}` 里的 `{line}`" for path, line in self.places())
+        from .coverage import section_link
+
+        places = "；".join(f"{section_link(path, f'`{path}`', line)} 里的 `{code}`" for path, line, code in self.places())
         rows = [("默认值", default_of(self.name)), ("含义", self.card.meaning), ("公式", self.card.formula), ("在哪里用到", places),
                 ("会出什么错", self.card.wrong)]
         # 标签的字之间放上不可断行的记号，窄的时候也不折成两行
@@ -221,7 +225,7 @@ class CardIndex:
     """全部构造参数：默认值与讲解它的那一章"""
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        rows = [f"| `{name}` | {default_of(name)} | {c.chapter:02d} |" for name, c in CARDS.items()]
+        rows = [f"| `{name}` | {default_of(name)} | {chapter_number(c.chapter)} |" for name, c in CARDS.items()]
         return {"text/markdown": "\n".join(["| 参数 | 默认值 | 讲解 |", "|:--|:--|:--|", *rows]),
                 "text/plain": f"{len(CARDS)} 个参数"}
 

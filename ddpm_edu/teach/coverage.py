@@ -3,12 +3,12 @@
     python -m ddpm_edu.teach.coverage     逐本列出单元、证明、面板的数目
 """
 import ast
+import functools
 import importlib
 import inspect
 import re
-from dataclasses import dataclass
 
-from .build import sources
+from .books import Cell, book, link, read_cells, sources
 from .cards import CARDS, resolve
 from .source import MARKS, SourceView, qualified_name, source_lines
 
@@ -51,22 +51,6 @@ MIN_NOTE = 8  # 每个标号的解释至少几个字
 MAX_BLOCK = 14  # 一个标号至多管几行非空的源码
 
 
-@dataclass
-class Cell:
-    code: bool
-    text: str
-
-
-def read_cells(path):
-    """percent 格式的源文件 → 单元的列表"""
-    cells = []
-    for chunk in re.split(r"^# %%", path.read_text(encoding="utf-8"), flags=re.M)[1:]:
-        head, _, body = chunk.partition("\n")
-        code = "[markdown]" not in head
-        cells.append(Cell(code, body.strip() if code else re.sub(r"^# ?", "", body, flags=re.M).strip()))
-    return cells
-
-
 def imported(cells):
     """这本 notebook 从包里导入的名字：{名字: 对象}"""
     names = {}
@@ -84,17 +68,22 @@ def calls(cell, function):
             and isinstance(node.func, ast.Name) and node.func.id == function] if cell.code else []
 
 
-def views(path):
-    """[(SourceView, 紧跟着的文字), ...]：这本 notebook 展示了哪些源码，怎样解释"""
+def displays(path):
+    """[(SourceView, 紧跟着的文字, 单元的下标), ...]：这本 notebook 展示了哪些源码，怎样解释"""
     cells = read_cells(path)
     names, found = imported(cells), []
-    for cell, following in zip(cells, [*cells[1:], Cell(False, "")]):
+    for index, (cell, following) in enumerate(zip(cells, [*cells[1:], Cell(False, "")])):
         for call in calls(cell, "show_source"):
             obj = eval(compile(ast.Expression(call.args[0]), str(path), "eval"), {}, names)
             marks = [ast.literal_eval(node) for node in call.args[1:]]
             stop = next((ast.literal_eval(k.value) for k in call.keywords if k.arg == "stop"), None)
-            found.append((SourceView(obj, *marks, stop=stop), "" if following.code else following.text))
+            found.append((SourceView(obj, *marks, stop=stop), "" if following.code else following.text, index))
     return found
+
+
+def views(path):
+    """[(SourceView, 紧跟着的文字), ...]"""
+    return [(view, text) for view, text, _ in displays(path)]
 
 
 def explained_lines(path):
@@ -143,11 +132,23 @@ def card_coverage():
     return found
 
 
-def chapter_link(chapter):
-    """这一章的标题，链接到它的 notebook"""
-    path = next(path for path in sources() if path.stem.startswith(f"{chapter:02d}_"))
-    title = read_cells(path)[0].text.splitlines()[0].lstrip("# ")
-    return f"[{title}]({path.stem}.ipynb)"
+@functools.cache
+def sections():
+    """{对象名: [(源文件, 单元的下标, 展示了哪些行), ...]}：逐行讲解它的那几格"""
+    found = {}
+    for chapter, names in EXPLAINED.items():
+        wanted, path = {qualified_name(resolve(name)) for name in names}, book(chapter)
+        for view, _, index in displays(path) if path else ():
+            if view.name in wanted:
+                found.setdefault(view.name, []).append((path, index, {i for _, block in view.blocks() for i, _ in block}))
+    return found
+
+
+def section_link(name, text, line):
+    """指向讲解某个对象第 line 行（从 0 数）的那一格；没有逐行讲过的，只写文字"""
+    places = sections().get(qualified_name(resolve(name)), [])
+    path, cell, _ = next((place for place in places if line in place[2]), (None, None, ()))
+    return link(path, text, cell) if path else text
 
 
 class CoverageTable:
@@ -168,7 +169,8 @@ class CoverageTable:
         for chapter, (total, missing) in self.lines.items():
             names = "、".join(f"`{name}`" for name in dict.fromkeys(self.names[chapter]))
             cards = "、".join(f"`{name}`" for name in self.cards[chapter]) or "—"
-            rows.append(f"| {chapter_link(chapter)} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |")
+            rows.append(f"| {link(book(chapter))} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |")
+        rows += [f"| {link(path)} | — | — | — | — |" for path in sources()[1:] if int(path.stem[:2]) not in EXPLAINED]
         total = sum(n for n, _ in self.lines.values())
         rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
                     f"| {len(self.shown)} / {len(parameters())} |")

@@ -132,8 +132,10 @@ class Table:
 
 def term_table():
     """术语表，按先讲到的章排列"""
+    from .books import chapter_number
+
     ordered = sorted(TERMS, key=lambda term: term.chapter)
-    rows = [(t.chinese, t.english, f"{t.chapter:02d}", t.note, "、".join(t.avoid) or "—") for t in ordered]
+    rows = [(t.chinese, t.english, chapter_number(t.chapter), t.note, "、".join(t.avoid) or "—") for t in ordered]
     return Table(("中文", "英文", "章", "意思", "不用的译法"), rows, f"{len(TERMS)} 个术语")
 
 

@@ -1,0 +1,134 @@
+"""按一下键，新图多久出现在浏览器里：python -m benchmarks.panel_latency [面板名 ...] [--rounds 15] [--out 表.json]
+
+从按键事件的时间戳数到新图解码完成，取中位数。对照是同样的控件、同样的图，用 ipywidgets 的 interact，每次整张重画
+（不重建坐标轴，已经是 interact 里快的写法）。两种写法在同一个内核里轮流量；要用 chromium 与 chromedriver
+"""
+import argparse
+import json
+import statistics
+import tempfile
+from pathlib import Path
+
+import nbformat
+
+from ddpm_edu.teach.build import KERNEL
+
+SETUP = """
+import torch
+from IPython.display import display
+from ipywidgets import interact
+from ddpm_edu import GaussianDiffusion, make_beta_schedule
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.teach import panels
+
+images = load_digits_split()["val"][0][:10]
+noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+
+def beside(panel):
+    def draw(**values):
+        data, note = panel.compute(**values)
+        print(note)
+        display(panel.plot.update(**data).figure)
+    for control in panel.controls.values():
+        control.unobserve(panel.redraw, names="value")
+    interact(draw, **panel.controls)
+"""
+# 画曲线的面板；样本图的面板要先采样，拖动时只换图，不比它们慢
+PANELS = {
+    "beta": "panels.beta_panel()", "forward": "panels.forward_panel(GaussianDiffusion(), images, noise)",
+    "parameterization": "panels.parameterization_panel(GaussianDiffusion(), images[:1], noise[:1])",
+    "posterior": "panels.posterior_panel(make_beta_schedule('sqrt_linear', 1000))", "chain": "panels.chain_panel()",
+    "ema": "panels.ema_panel()", "lr": "panels.lr_panel()", "weights": "panels.weights_panel()", "logvar": "panels.logvar_panel()",
+}
+WATCH = """
+    window.frames = [];
+    document.addEventListener('keydown', e => { window.pressed = e.timeStamp; }, true);
+    document.addEventListener('load', async e => { if (e.target.tagName != 'IMG') return;
+        await e.target.decode(); frames.push(performance.now() - window.pressed); }, true);"""
+ONE_FRAME = "while (!frames.length) await new Promise(r => setTimeout(r, 5)); return frames[0]"
+BOOK = "panel_latency"
+
+
+def write_notebook(folder, names):
+    """每块面板两格：面板自己，与 interact 的写法"""
+    cells = [SETUP] + [code for name in names for code in (PANELS[name], f"beside({PANELS[name]})")]
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code.strip()) for code in cells])
+    book.metadata.kernelspec = KERNEL
+    nbformat.write(book, folder / f"{BOOK}.ipynb")
+
+
+def press(desk, handle, keys):
+    """按一串键，每按一下等新图；返回各用了几毫秒"""
+    taken = []
+    for key in keys:
+        desk.script("frames.length = 0")
+        handle.send_keys(key)
+        taken.append(desk.wait_for(ONE_FRAME))
+    return taken
+
+
+def measure(desk, names, rounds):
+    """→ {面板名: {"panel": 毫秒, "interact": 毫秒}}"""
+    from selenium.webdriver.common.keys import Keys
+
+    desk.open(BOOK)
+    desk.run_all()
+    desk.script(WATCH)
+    table = {}
+    for order, name in enumerate(names):
+        handles = {}
+        for kind, index in (("panel", 1 + 2 * order), ("interact", 2 + 2 * order)):
+            desk.scroll_to(index)
+            handles[kind] = desk.script("return book.content.widgets[arguments[0]].node.querySelector('.noUi-handle')", index)
+            # 从最左边开始，右、左、右地按，每一下都换了值；头一下不算
+            handles[kind].send_keys(Keys.HOME, Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+            desk.wait_for("await new Promise(r => setTimeout(r, 1000)); return 'ok'")
+        keys = [Keys.ARROW_LEFT if i % 2 else Keys.ARROW_RIGHT for i in range(5)]
+        times = {kind: [] for kind in handles}
+        for _ in range(-(-rounds // 4)):
+            for kind, index in (("panel", 1 + 2 * order), ("interact", 2 + 2 * order)):
+                desk.scroll_to(index)
+                times[kind] += press(desk, handles[kind], keys)[1:]
+        table[name] = {kind: statistics.median(values) for kind, values in times.items()}
+    return table
+
+
+def as_markdown(table):
+    lines = ["| 面板 | 按键到新图 (ms) | interact (ms) | 快几倍 |", "|:--|--:|--:|--:|"]
+    return "\n".join(lines + [f"| {name} | {row['panel']:.0f} | {row['interact']:.0f} | {row['interact'] / row['panel']:.1f} |"
+                              for name, row in table.items()])
+
+
+def main():
+    parser = argparse.ArgumentParser("python -m benchmarks.panel_latency", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", default=list(PANELS), help=f"默认全部：{' '.join(PANELS)}")
+    parser.add_argument("--rounds", type=int, default=16, help="每块面板按几下")
+    parser.add_argument("--out", help="另存为 JSON")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(PANELS):
+        parser.error(f"没有面板 {sorted(unknown)}")
+    from tests.browser.desk import Desk, Lab, open_browser, what_is_missing
+
+    if reason := what_is_missing():
+        parser.error(reason)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "notebooks").mkdir()
+        write_notebook(folder / "notebooks", options.names)
+        lab = Lab(folder)
+        try:
+            lab.wait()
+            driver = open_browser(folder / "profile")
+            try:
+                table = measure(Desk(driver, lab), options.names, options.rounds)
+            finally:
+                driver.quit()
+        finally:
+            lab.stop()
+    print(as_markdown(table))
+    if options.out:
+        Path(options.out).write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""学生看到的那一页：每本 notebook 在真的浏览器里从头跑到尾，每块面板的每个控件走到两端和中间"""
+import json
+import re
+
+import pytest
+
+from ddpm_edu.teach.build import sources
+
+from .desk import controls, moves
+
+BOOKS = {path.stem: path.read_text(encoding="utf-8") for path in sources()}
+MENUS = ["文件", "编辑", "查看", "运行", "内核", "标签页", "设置", "帮助"]
+FONTS = ("--jp-ui-font-family", "--jp-content-font-family", "--jp-code-font-family")
+# 字体里没有的字，画出来都与“未指定的码位”一个样
+BOXES = """
+    const canvas = document.createElement('canvas'), pen = canvas.getContext('2d', {willReadFrequently: true});
+    canvas.width = canvas.height = 48;
+    const draw = text => { pen.clearRect(0, 0, 48, 48); pen.fillText(text, 8, 34); return pen.getImageData(0, 0, 48, 48).data.join(); };
+    const bad = [];
+    for (const name of arguments[1]) {
+        pen.font = '24px ' + getComputedStyle(document.body).getPropertyValue(name);
+        const missing = draw('\\u{10FFFF}');
+        for (const c of new Set(arguments[0])) if (draw(c) == missing) bad.push(c);
+    }
+    return bad"""
+
+
+def page_text(desk):
+    return desk.script("return document.body.innerText + book.content.widgets.map(c => c.node.textContent).join('')")
+
+
+def boxes(desk, text):
+    """text 里在三种字体下会变成方框的字"""
+    return desk.script(BOXES, "".join(sorted({c for c in text if ord(c) > 127 and not c.isspace()})), FONTS)
+
+
+def walk(desk, panel, name, label, kind, element):
+    """一个控件走到两端与中间，图要跟着变"""
+    frames = set()
+    for move in moves(desk.driver, kind, element):
+        move()
+        frames.add(desk.settle(panel))
+    # 开始时噪声表不是 cosine，它的偏移不起作用，那句话里写明了
+    assert len(frames) > 1 or "cosine_s 不起作用" in next(iter(frames))[1], f"{name}：动了 {label}，图没有变"
+
+
+@pytest.mark.parametrize("name", BOOKS)
+def test_a_notebook_runs_and_every_control_redraws(desk, shots, name):
+    desk.open(name)
+    # 存着的 stderr 是课程要给人看的；进度条也走 stderr，不存
+    expected = {i for i, output in desk.outputs() if output.get("name") == "stderr"} | set(desk.cells_with("NBVAL_IGNORE_OUTPUT"))
+    desk.run_all()
+    wrong = [(i, o) for i, o in desk.outputs() if o["output_type"] == "error" or o.get("name") == "stderr" and i not in expected]
+    assert not wrong, json.dumps(wrong, ensure_ascii=False)[:1000]
+    assert not boxes(desk, page_text(desk))
+    assert len(desk.panels()) == len(re.findall(r"^\w+_panel\(", BOOKS[name], re.M))
+    for index in desk.panels():
+        panel = desk.show(index)
+        before = desk.settle(panel)
+        desk.driver.save_screenshot(str(shots / f"{name}-{index:02d}-0.png"))
+        assert controls(panel) and re.search("[\u4e00-\u9fff]", before[1]), f"{name} 第 {index} 格"
+        for label, kind, element in controls(panel):
+            walk(desk, panel, name, label, kind, element)
+        desk.driver.save_screenshot(str(shots / f"{name}-{index:02d}-1.png"))
+    assert desk.script("return trouble") == []
+    assert desk.console_errors() == []
+    desk.close()
+
+
+def test_the_interface_speaks_chinese(desk):
+    desk.open("90_symbols_and_terms")
+    assert desk.script("return Array.from(document.querySelectorAll('.lm-MenuBar-itemLabel'), e => e.textContent)") == MENUS
+    assert desk.script("return document.documentElement.lang").startswith("zh")
+
+
+def test_the_search_for_boxes_sees_a_box(desk):
+    desk.open("90_symbols_and_terms")
+    assert boxes(desk, "汉①ᾱ₀") == [] and set(boxes(desk, "汉\ue123")) == {"\ue123"}

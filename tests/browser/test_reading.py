@@ -1,0 +1,65 @@
+"""只读不运行：JupyterLab 里的链接点得开、落在那一节；导出的网页画得出公式，不向外面请求任何东西"""
+import json
+
+import nbformat
+import pytest
+from selenium.webdriver.common.by import By
+
+from ddpm_edu.teach import export
+from ddpm_edu.teach.books import headings, link, navigation, read_cells, sources
+from ddpm_edu.teach.build import KERNEL, read_source
+from ddpm_edu.teach.cards import CardView
+
+# 公式和图晚一点才排好，会把落点推开一些，所以只要求在一屏之内
+HERE = """book.context.path.endsWith(arguments[0]) && (() => {
+    const cell = book.content.widgets.find(c => c.model.sharedModel.getSource().includes(arguments[1]));
+    const box = cell.node.getBoundingClientRect(); return box.height > 0 && Math.abs(box.top) < innerHeight / 2; })()"""
+
+
+def test_links_in_jupyterlab_open_the_book_at_the_cell(desk, lab):
+    # 存着的 notebook 可能比源文件旧，单元编号对不上；这里用刚生成的
+    for path in (sources()[0], sources()[2], sources()[-1]):
+        nbformat.write(read_source(path), lab.folder / "notebooks" / f"{path.stem}.ipynb")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(f"{navigation(sources()[2])[0]}\n\n{CardView('v_posterior').markdown()}")])
+    book.metadata.kernelspec = KERNEL
+    nbformat.write(book, lab.folder / "notebooks" / "links.ipynb")
+    for label, target, text in (("课程地图", "00_quickstart.ipynb", "## 6　课程地图"), ("术语表", "90_symbols_and_terms.ipynb", "## 术语表"),
+                                ("gaussian.diffusion_tables", "02_schedule.ipynb", "show_source(diffusion_tables")):
+        desk.open("links")
+        desk.driver.find_element(By.PARTIAL_LINK_TEXT, label).click()
+        desk.until(HERE, f"{label} 打开 {target} 的 {text}", 30, target, text)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    return export.export(tmp_path_factory.mktemp("导出"))
+
+
+def test_the_exported_course_reads_offline(driver, site, shots):
+    driver.get_log("performance")
+    for path in sources():
+        driver.get((site.parent / f"{path.stem}.html").as_uri())
+        assert driver.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+        # 画不出来的公式没有高度，或者原样露着反斜杠
+        assert driver.execute_script("return [...document.querySelectorAll('math')].every(m => m.getBoundingClientRect().height > 5)")
+        assert driver.execute_script("return document.documentElement.scrollWidth <= innerWidth"), path.stem
+    driver.save_screenshot(str(shots / "export.png"))
+    asked = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
+    urls = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    # 浏览器自己的更新检查之类不是页面发的
+    pages = [url for url in urls if not url.startswith(("chrome", "data:"))]
+    assert len(pages) >= 2 * len(sources()) and all(url.startswith("file:") for url in pages)
+
+
+def test_the_front_page_leads_into_the_course_and_links_can_be_followed(driver, site):
+    driver.get(site.as_uri())
+    driver.implicitly_wait(5)
+    try:
+        first = headings(read_cells(sources()[0])[0].text)[0]
+        assert driver.find_element(By.TAG_NAME, "h1").text == first
+        target = driver.find_element(By.PARTIAL_LINK_TEXT, "03 ·")
+        driver.execute_script("arguments[0].scrollIntoView()", target)
+        target.click()
+        assert link(sources()[3]).split("](")[0].lstrip("[").replace("`", "") == driver.find_element(By.TAG_NAME, "h1").text
+    finally:
+        driver.implicitly_wait(0)

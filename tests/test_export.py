@@ -1,0 +1,59 @@
+"""导出的网页：公式全部变成 MathML，链接指得到，没有一个外部的地址"""
+import re
+
+import nbformat
+import pytest
+from bs4 import BeautifulSoup
+
+from ddpm_edu.teach import export
+from ddpm_edu.teach.build import NOTEBOOKS, read_source, sources
+
+NAMES = [path.stem for path in sources()]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("html")
+    home = export.export(folder)
+    assert home.exists() and (folder / "style.css").exists()
+    return {path.stem: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in folder.glob("*.html")}
+
+
+def test_every_notebook_becomes_a_page(pages):
+    assert set(pages) == {*NAMES, "index"} and f"url={NAMES[0]}.html" in str(pages["index"])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_formula_is_typeset_and_nothing_comes_from_outside(pages, name):
+    page = pages[name]
+    stored = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    prose = re.sub(r"```.*?```|`[^`]*`", "", "\n\n".join(c.source for c in stored.cells if c.cell_type == "markdown"), flags=re.S)
+    assert len(page.find_all("math")) >= len(export.FORMULA.findall(prose))
+    left = [text for text in page.find_all(string=re.compile(r"\$|\\[a-z]")) if not text.find_parent(["pre", "code"])]
+    assert left == []
+    assert not page.find_all(["script", "iframe"]) and not [tag for tag in page.find_all(src=True) if not tag["src"].startswith("data:")]
+    assert [tag["href"] for tag in page.find_all("link")] == ["style.css"]
+
+
+def test_links_between_pages_lead_somewhere(tmp_path):
+    # 由源文件重新生成、没有执行的几本，导航齐全
+    books = []
+    for path in sources():
+        nbformat.write(read_source(path), tmp_path / f"{path.stem}.ipynb")
+        books.append(tmp_path / f"{path.stem}.ipynb")
+    export.export(tmp_path / "html", books)
+    pages = {path.name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in (tmp_path / "html").glob("*.html")}
+    followed = 0
+    for page in pages.values():
+        for a in page.find_all("a", href=True):
+            name, _, where = a["href"].partition("#")
+            assert name in pages and (not where or pages[name].find(id=where)), a["href"]
+            followed += bool(where)
+    assert followed > 2 * len(NAMES)
+
+
+def test_a_formula_inside_code_or_with_special_characters_stays_itself():
+    _, body = export.finish("<h1>甲 乙</h1><p>$a&lt;b$ 与 <code>$x$</code></p><p>$$c\n+d$$</p><a href='01_init.ipynb#x'>丙</a>")
+    soup = BeautifulSoup(body, "html.parser")
+    assert [m.get("display") for m in soup.find_all("math")] == ["inline", "block"] and soup.code.text == "$x$"
+    assert "<" in soup.math.text and soup.a["href"] == "01_init.html#x"

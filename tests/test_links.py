@@ -1,0 +1,73 @@
+"""链接：上一章、下一章、课程地图、术语、卡片指向的小节，没有一个是死的"""
+import re
+
+import nbformat
+import pytest
+
+from ddpm_edu.teach import books, coverage
+from ddpm_edu.teach.build import NOTEBOOKS, read_source, sources
+from ddpm_edu.teach.cards import CARDS, CardIndex, CardView
+from ddpm_edu.teach.terms import TERMS, term_table
+
+PATHS = sources()
+LINK = re.compile(r"\]\(([^()\s]+)\)")
+
+
+def anchors(path):
+    return {f"cell-id={name}" for name in books.cell_ids(path)}
+
+
+def dead(text):
+    """text 里指不到东西的链接；网址不算"""
+    found, titles = [], {f"{path.stem}.ipynb": path for path in PATHS}
+    for target in LINK.findall(re.sub(r"`[^`]*`", "", text)):
+        name, _, where = target.partition("#")
+        if "://" in target or name in titles and (not where or where in anchors(titles[name])):
+            continue
+        if where or not (NOTEBOOKS / name).exists():
+            found.append(target)
+    return found
+
+
+@pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+def test_no_link_in_a_notebook_is_dead(path):
+    fresh = read_source(path)
+    stored = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
+    outputs = [o.data["text/markdown"] for c in stored.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
+    assert dead("\n\n".join([c.source for c in fresh.cells if c.cell_type == "markdown"] + outputs)) == []
+
+
+def test_no_link_in_a_generated_table_or_card_is_dead():
+    tables = [item._repr_mimebundle_()["text/markdown"] for item in (CardIndex(), term_table(), coverage.coverage_table(), *map(CardView, CARDS))]
+    assert dead("\n".join(tables)) == [] and all(LINK.search(table) for table in tables)
+
+
+def test_a_dead_link_would_be_seen():
+    alive = books.link(PATHS[1], "丙", 3)
+    assert dead(f"[甲](99_none.ipynb) [乙](01_init.ipynb#cell-id=0) {alive} `[丁](假的)`") == ["99_none.ipynb", "01_init.ipynb#cell-id=0"]
+
+
+def test_the_names_of_the_cells_are_unique_and_the_built_ones():
+    for path in PATHS:
+        names = books.cell_ids(path)
+        assert len(set(names)) == len(names) and [cell.id for cell in read_source(path).cells] == ["nav-top", *names, "nav-bottom"]
+
+
+def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
+    for before, path, after in zip([None, *PATHS], PATHS, [*PATHS[1:], None]):
+        first, *_, last = read_source(path).cells
+        for cell in (first, last):
+            targets = {target.partition("#")[0] for target in LINK.findall(cell.source)}
+            wanted = {f"{p.stem}.ipynb" for p in (before, after, PATHS[0], PATHS[-1]) if p}
+            assert targets == wanted, path
+        assert all(f"[{term.chinese}](" in last.source for term in TERMS if path.stem.startswith(f"{term.chapter:02d}"))
+
+
+@pytest.mark.parametrize(("name", "shown"), [
+    ("monitor", "DDPM.configure_callbacks"), ("use_ema", "self.model = DiffusionWrapper"), ("learn_logvar", "logvar"), ("v_posterior", "diffusion_tables"),
+])
+def test_a_card_leads_to_the_cell_that_shows_the_line(name, shown):
+    ((book, where),) = [target.split("#") for target in LINK.findall(CardView(name).markdown()) if ".ipynb#" in target]
+    path = next(path for path in PATHS if f"{path.stem}.ipynb" == book)
+    cell = books.read_cells(path)[books.cell_ids(path).index(where.removeprefix("cell-id="))]
+    assert cell.text.startswith("show_source(") and shown in cell.text
