@@ -88,6 +88,8 @@ EXERCISES = (
         Mistake("减的是 √ᾱ·x_t，只有 s = 1 时 k 才等于 √ᾱ；一般的 k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt())),
         Mistake("k 里少了 s²：k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt() / (a * s**2 + 1 - a))),
         Mistake("减对了，但没有除以剩余的标准差，不同的 t 还是大小不一。", targeting(scale=lambda a, s: 1.0)),
+        Mistake("这是 v：它的剩余误差是 s²/D，仍随 t 变。照题目的式子，先拿掉 k·x_t。",
+                lambda x_start, noise, bar, s: bar.sqrt() * noise - (1 - bar).sqrt() * x_start),
         Mistake("k 忘了除以 D：k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt() * s**2)),
     ), "它等于 -v·√D/s 再加上 x_t 的一个倍数：与 v 只差一个因子。EDM 的网络预测的就是它。", "依次写出 x_t、D、k，再写目标。"),
     Number("04.4", 1, "转过 45°", 418, {
