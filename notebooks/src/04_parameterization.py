@@ -314,7 +314,85 @@ check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization
 #
 # ## 练习
 #
-# 1. ★ 在面板里找到转角为 45° 的那个 $t$，此时信噪比是多少？
-# 2. ★★ 用 $x_t$ 和 $v$ 表示“角度转回 $\delta$ 之后的 $x$”，这就是 DDIM 的一步。写出来，与 `ddpm_edu.ddim.ddim_step(x_recon, eps, a_t, a_prev, 0.0, 0.0)` 核对。
-# 3. ★★ 第 5 节的图里，把 $s$ 换成 0.05（数据很集中），三条曲线怎样变？
-# 4. ★★★ 能不能设计一个目标，使剩余误差对每个 $t$ 都等于同一个常数？它与 `v` 差一个什么因子？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 04.1　由 v 换回两样 ★
+#
+# 已知 $x_t$ 与 $v$，换回 $x_0$ 与 $\varepsilon$，按这个次序返回。`bar` 是 $\bar\alpha_t$，已经能与 `x_t` 广播。
+
+# %%
+def from_v(x_t, v, bar):
+    # 答案
+    cos, sin = bar.sqrt(), (1 - bar).sqrt()
+    return cos * x_t - sin * v, sin * x_t + cos * v
+    # 答案完
+
+
+grade("04.1", from_v)
+
+# %% [markdown]
+# ### 04.2　转回一个角 ★★
+#
+# 第 2 节说去噪就是把角度转回来。网络在 $x_t$ 处给出了 $v$，请把 $x$ 从角 $\varphi_t$ 转回到更小的角，那里的 $\bar\alpha$ 是 `bar_prev`。
+# `bar_t` 与 `bar_prev` 都是 Python 的浮点数，开平方写 `** 0.5`。
+# 做对之后，写出转角 $\delta$ 的公式（只用 $x_t$、$v$ 与 $\delta$，一行就够），看它是不是与你的函数相同。
+
+# %%
+def rotate(x_t, v, bar_t, bar_prev):
+    # 答案
+    x_recon = bar_t**0.5 * x_t - (1 - bar_t) ** 0.5 * v
+    eps = (1 - bar_t) ** 0.5 * x_t + bar_t**0.5 * v
+    return bar_prev**0.5 * x_recon + (1 - bar_prev) ** 0.5 * eps
+    # 答案完
+
+
+grade("04.2", rotate)
+
+# %% [markdown]
+# ### 04.3　处处一样难的目标 ★★★
+#
+# 第 5 节的图里，三种目标的剩余误差都随 $t$ 变。能不能造一个目标，剩余误差对每个 $t$ 都是 1？
+# 设数据的均值为 0，标准差为 $s$。先从 $x_0$ 里减去 $x_t$ 已经说明的部分 $k\,x_t$，再除以剩余的标准差：
+#
+# $$y = \frac{x_0-k\,x_t}{\sqrt{s^2(1-\bar\alpha_t)/D}}.$$
+#
+# 由 $x_0$ 与 $\varepsilon$ 算出 $y$。`bar` 是 $\bar\alpha_t$，能与 `x_start` 广播；`s` 是数。$k$ 与 $D$ 见第 5 节。
+
+# %%
+def edm_target(x_start, noise, bar, s):
+    # 答案
+    x_t = bar.sqrt() * x_start + (1 - bar).sqrt() * noise
+    D = bar * s**2 + 1 - bar
+    k = bar.sqrt() * s**2 / D
+    return (x_start - k * x_t) / (s * ((1 - bar) / D).sqrt())
+    # 答案完
+
+
+grade("04.3", edm_target)
+
+# %% [markdown]
+# ### 04.4　转过 45° ★
+#
+# 面板左下的 $x_t$ 随 $t$ 转动。用开头的 `diffusion`（`linear`，$T=1000$），转角 $\varphi_t$ 第一次不小于 45° 的 $t$ 是几？此时信噪比是多少？
+
+# %%
+grade("04.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 04.5　终点是纯噪声 ★★
+#
+# `linear` 走到头，$\bar\alpha_{T-1}$ 还有万分之几，起点并不是纯噪声。有人改了噪声表，使 $\bar\alpha_{T-1}=0$。
+# 在 $t=T-1$ 这一步，哪些目标的输出还能换成有意义的 $\hat x_0$？
+#
+# - A：只有 `eps`，因为此时 $x_t=\varepsilon$，它的误差最小。
+# - B：`x0` 与 `v` 可以，`eps` 不行。
+# - C：三种都可以，它们总能互相换算。
+# - D：只有 `v` 可以，另外两种都要除以 0。
+
+# %%
+grade("04.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

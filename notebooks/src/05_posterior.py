@@ -405,7 +405,88 @@ check("64 个像素里有 13 个在训练集里几乎不动", int((spread < 0.1)
 #
 # ## 练习
 #
-# 1. ★ 在第 6 节的面板里取标准差 0.5、步数 10，$v$ 取多少时最终方差最接近真值？
-# 2. ★★ 用 `chain_moments` 核对：$T$ 从 10 增到 1000，$v=0$ 与 $v=1$ 的差别怎样缩小？
-# 3. ★★ Improved DDPM 混合对数方差：$\ln\sigma^2 = (1-v)\ln\tilde\beta + v\ln\beta$。它在 $t=1$ 处比线性混合大还是小？
-# 4. ★★★ 让 $v$ 随 $t$ 取 $v^*_t$，改写 `chain_variances`（在 `ddpm_edu/teach/laboratory.py`），从 $V=D$ 出发，证明途中的方差处处正确。最后一步少了多少？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 05.1　后验的三张表 ★
+#
+# 由 `betas`（NumPy 数组）算出 $c_1$、$c_2$ 与 $\tilde\beta_t$ 三张表，按这个次序返回。约定 $\bar\alpha_{-1}=1$。公式在第 1 节。
+
+# %%
+def coefficients(betas):
+    # 答案
+    bar = np.cumprod(1 - betas)
+    previous = np.append(1.0, bar[:-1])
+    c1 = betas * np.sqrt(previous) / (1 - bar)
+    c2 = np.sqrt(1 - betas) * (1 - previous) / (1 - bar)
+    return c1, c2, betas * (1 - previous) / (1 - bar)
+    # 答案完
+
+
+grade("05.1", coefficients)
+
+# %% [markdown]
+# ### 05.2　去噪的一步 ★★
+#
+# 后验的均值 `mean` 与噪声 `noise` 形状相同，第一维是 $B$；`variance` 与 `t` 都是 $(B,)$，每个样本各有各的方差与步号。
+# 返回走完这一步的样本：$t>0$ 的加噪声，$t=0$ 的不加。方差在 $t=0$ 处不一定是 0（想一想 $v=1$）。
+
+# %%
+def step(mean, variance, t, noise):
+    # 答案
+    sigma = variance.sqrt() * (t > 0)
+    return mean + sigma.reshape(-1, *[1] * (mean.ndim - 1)) * noise
+    # 答案完
+
+
+grade("05.2", step)
+
+# %% [markdown]
+# ### 05.3　整条链的方差 ★★★
+#
+# 数据是 $\mathcal N(0, s^2)$，去噪器完美，`v_posterior` 是 `v`。照第 6 节的递推，从起点 $V=1$ 走完整条链，返回最终样本的方差。
+# $k$ 与 $g$ 的公式也在那里。$c_1$、$c_2$、$\tilde\beta_t$ 可以直接调用你在 05.1 写好的函数，也可以再算一遍。
+# 做对之后，把它画成 $v$ 的函数：$s$ 取 0.5，$T$ 从 10 增到 1000，$v=0$ 与 $v=1$ 的差别怎样缩小？
+
+# %%
+def final_variance(betas, s, v):
+    # 答案
+    bar = np.cumprod(1 - betas)
+    previous = np.append(1.0, bar[:-1])
+    k = np.sqrt(bar) * s**2 / (bar * s**2 + 1 - bar)
+    g = (betas * np.sqrt(previous) * k + np.sqrt(1 - betas) * (1 - previous)) / (1 - bar)
+    noise = (1 - v) * betas * (1 - previous) / (1 - bar) + v * betas
+    V = 1.0
+    for t in reversed(range(len(betas))):
+        V = g[t] ** 2 * V + (noise[t] if t > 0 else 0.0)
+    return V
+    # 答案完
+
+
+grade("05.3", final_variance)
+
+# %% [markdown]
+# ### 05.4　混合对数方差 ★★
+#
+# Improved DDPM 混合的是对数方差：$\ln\sigma_t^2 = (1-v)\ln\tilde\beta_t + v\ln\beta_t$。$0<v<1$、$t\ge1$ 时，它给出的 $\sigma_t^2$ 与第 5 节的线性混合相比：
+#
+# - A：处处更大。
+# - B：处处更小。
+# - C：$t$ 小时更小，$t$ 大时更大。
+# - D：处处相等，取对数只是换一种写法。
+
+# %%
+grade("05.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 05.5　差别只在开头 ★★★
+#
+# 第 1 节说 $t$ 很大时 $\tilde\beta_t$ 与 $\beta_t$ 几乎相等。多大才算大？设每一步的 $\beta_t$ 都是同一个很小的数，例如 $10^{-6}$。
+# 第一个使 $\tilde\beta_t/\beta_t\ge0.99$ 的 $t$ 是几？先推公式，不要数值计算。
+
+# %%
+grade("05.5", None)  # 把 None 换成一个数

@@ -359,7 +359,82 @@ check("35 746 307 个参数，论文说 35.7 M", count_params(cifar), 35_746_307
 #
 # ## 练习
 #
-# 1. ★ 把第 1 节的 `channel_mult` 改成 `(1, 2, 4)`，先写出每一段的形状，再运行核对。
-# 2. ★★ 残差块里的卷积有多少参数？写出公式，用 `count_params` 核对。
-# 3. ★★ 引导的强度 $w$ 取 0.5 是什么意思？样本会偏向哪边？
-# 4. ★★★ 去掉时间嵌入，网络还能去噪吗？它能从 $x_t$ 自己看出 $t$ 吗？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 06.1　时间嵌入 ★
+#
+# 照第 2 节的公式写出步号的嵌入：`t` 是 $(B,)$ 的整数张量，`dim` 是偶数，返回 $(B, \mathrm{dim})$ 的 float32，前一半是余弦，后一半是正弦。
+
+# %%
+def embed(t, dim):
+    # 答案
+    half = dim // 2
+    omega = 10000.0 ** (-torch.arange(half) / half)
+    angles = t[:, None] * omega
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+    # 答案完
+
+
+grade("06.1", embed)
+
+# %% [markdown]
+# ### 06.2　沿着差外推 ★★
+#
+# 写出无分类器引导的一次回答。`network(x, t, label)` 是训练好的网络，`label` 是 $(B,)$ 的整数类别，`w` 是引导的强度。
+# “无条件”怎样告诉网络，见第 6 节。
+
+# %%
+def guide(network, x, t, label, w):
+    # 答案
+    given = network(x, t, label)
+    absent = network(x, t, torch.full_like(label, -1))
+    return absent + w * (given - absent)
+    # 答案完
+
+
+grade("06.2", guide)
+
+# %% [markdown]
+# ### 06.3　像素之间的注意力 ★★★
+#
+# 写出单头的自注意力。`qkv` 是 $(B, 3C, H, W)$，通道里依次是 $C$ 个查询、$C$ 个键、$C$ 个值。
+# 每个像素用自己的查询与所有像素的键作内积，除以 $\sqrt C$，经 softmax 变成权重，再对值取加权平均。返回 $(B, C, H, W)$。
+# 只用矩阵乘法与 softmax，不用 PyTorch 的融合实现。
+
+# %%
+def self_attention(qkv):
+    # 答案
+    B, _, H, W = qkv.shape
+    q, k, v = qkv.flatten(2).transpose(1, 2).chunk(3, dim=-1)
+    weights = (q @ k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(dim=-1)
+    return (weights @ v).transpose(1, 2).reshape(B, -1, H, W)
+    # 答案完
+
+
+grade("06.3", self_attention)
+
+# %% [markdown]
+# ### 06.4　数一个残差块 ★★
+#
+# `ResBlock(16, 64, 0.0, 32)`：16 个通道进、32 个通道出，时间嵌入 64 维。它有多少参数？照第 3 节的源码逐层手算，算完再用 `count_params` 核对。
+
+# %%
+grade("06.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 06.5　不告诉它 t ★★★
+#
+# 把 U-Net 的时间嵌入去掉，网络只看 $x_t$，照样用 `eps` 训练、采样。在 32×32 的彩色图上会怎样？
+#
+# - A：训练不出来：输出与 $t$ 无关，只能给所有 $t$ 同一个平均的答案。
+# - B：与原来完全一样，因为 $t$ 是 $x_t$ 的函数。
+# - C：大致还能用：噪声有多强，从 $x_t$ 上估得出来，只是分不清相邻的 $t$。
+# - D：训练得出来，但没法采样，因为采样的每一步都要知道 $t$。
+
+# %%
+grade("06.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

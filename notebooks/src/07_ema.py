@@ -292,7 +292,81 @@ curve_figure(range(1, 1001), {"$s_n$": ema_error, r"$\theta_n$": raw_error}, "$n
 #
 # ## 练习
 #
-# 1. ★ 想要半衰期约为 50 步，衰减取多少？热身到第几步结束？
-# 2. ★★ $\theta$ 每步移动一个固定的量，影子最终落后多少？推导，再用面板的思路模拟核对。
-# 3. ★★ 把第 4 节的错误写法装进一个小训练，画出影子与权重，症状是什么？
-# 4. ★★★ 同时留 $d=0.99$ 与 $d=0.999$ 两份影子，能不能线性组合出中间的某个衰减？（提示：EDM2 的事后 EMA）
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 07.1　走一格 ★
+#
+# `shadow` 与 `theta` 是形状相同的张量，`decay` 是设定的衰减，`n` 是这一次更新的序号，从 1 数起。照第 1 节与第 3 节的公式，返回更新之后的影子，不改动传进来的张量。
+
+# %%
+def ema_step(shadow, theta, decay, n):
+    # 答案
+    d = min(decay, (1 + n) / (10 + n))
+    return shadow + (1 - d) * (theta - shadow)
+    # 答案完
+
+
+grade("07.1", ema_step)
+
+# %% [markdown]
+# ### 07.2　谁占多少 ★★
+#
+# 热身期间，每一次更新的衰减都不同。`decays` 是 $(N,)$ 的张量，依次是第 1 到第 $N$ 次更新用到的衰减 $d_n$。
+# 返回 $(N+1,)$ 的张量：影子的初值、第 1 个权重……第 $N$ 个权重，各在最终的影子里占几成。
+# 做对之后，用热身公式的 $d_n$ 画出来：走 1000 步，占比最大的是哪一段？
+
+# %%
+def shares(decays):
+    # 答案
+    one = torch.ones(1, dtype=decays.dtype)
+    after = torch.cat([decays.flip(0).cumprod(0).flip(0), one])
+    return torch.cat([one, 1 - decays]) * after
+    # 答案完
+
+
+grade("07.2", shares)
+
+# %% [markdown]
+# ### 07.3　对调 ★★★
+#
+# `model` 与 `shadow` 是结构相同的两个网络。就地对调它们的权重（参数与浮点的缓冲区都要换），返回 `(model, shadow)`。
+# 对调之后优化器还要能接着训练 `model`，两边也不能共用存储。
+
+# %%
+def swap(model, shadow):
+    # 答案
+    for a, b in zip(model.state_dict().values(), shadow.state_dict().values()):
+        kept = a.clone()
+        a.copy_(b)
+        b.copy_(kept)
+    return model, shadow
+    # 答案完
+
+
+grade("07.3", swap)
+
+# %% [markdown]
+# ### 07.4　落后几步 ★★
+#
+# 权重 $\theta$ 每一步都朝同一个方向移动同样的量，影子用固定的衰减 $d=0.999$。走了很久之后，影子落后 $\theta$ 几步？先推导，再模拟核对。
+
+# %%
+grade("07.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 07.5　哪一个不是病因 ★★★
+#
+# 训练损失一路下降，用训练的权重采样也好，换上 EMA 采出来的却还是噪声。下面哪一种错**不会**造成这种症状？
+#
+# - A：`ema_decay=0.9999`，关掉热身，只训练了一千步。
+# - B：影子与衰减都放在 float16 的张量里。
+# - C：网络是 bfloat16，影子是 float32，更新时用 `type_as` 转换影子。
+# - D：梯度累积 4 批，影子却每批走一格。
+
+# %%
+grade("07.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

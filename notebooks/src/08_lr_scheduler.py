@@ -217,7 +217,90 @@ check("PyTorch 自带的也能用", isinstance(make_scheduler(torch_own, optimiz
 #
 # ## 练习
 #
-# 1. ★ 写一份配方：热身 500 步，余弦降到 1%，共 20 000 步。
-# 2. ★★ 写一个三个周期的 `LambdaWarmUpCosineScheduler2`，使每次重启的峰值依次减半，画图核对。
-# 3. ★★ 写一个自己的调度器：热身之后按 $1/\sqrt n$ 衰减。继承 `ddpm_edu.lr_scheduler.LRLambda`，实现 `schedule(n)`；配方的 `target` 写 `__main__.类名`。
-# 4. ★★★ 参考实现的跳跃会使训练变差吗？设计一个小实验来回答。
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+import math
+
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 08.1　热身加余弦 ★
+#
+# 照第 2 节的公式，写出第 `n` 步的乘数：热身 `W` 步，总长 `L` 步。`W` 可以是 0，`n` 可以超过 `L`。
+
+# %%
+def multiplier(n, W, L, f_start, f_max, f_min):
+    # 答案
+    if n < W:
+        return f_start + (f_max - f_start) * n / W
+    if n >= L:
+        return f_min
+    return f_min + 0.5 * (f_max - f_min) * (1 + math.cos(math.pi * (n - W) / (L - W)))
+    # 答案完
+
+
+grade("08.1", multiplier)
+
+# %% [markdown]
+# ### 08.2　第几个周期的第几步 ★★
+#
+# `cycle_lengths` 是各个周期的长度，例如 `[10, 20, 5]`。返回两个整数：第 `n` 步属于第几个周期（从 0 数起），是周期内的第几步。
+# 边界那一步属于新周期。最后一个周期过后，停在它的末尾，周期内的步数等于它的长度。
+
+# %%
+def locate(n, cycle_lengths):
+    # 答案
+    for cycle, length in enumerate(cycle_lengths):
+        if n < length:
+            return cycle, n
+        n -= length
+    return cycle, length
+    # 答案完
+
+
+grade("08.2", locate)
+
+# %% [markdown]
+# ### 08.3　以轮计的配方 ★★★
+#
+# 计划常以轮计，配方却以优化步计。数据有 `samples` 个样本，每批 `batch_size` 个，最后一批不满也用；每累积 `accumulate` 批更新一次权重，一轮末尾累积不满也更新一次。
+# 共训练 `epochs` 轮，其中前 `warm_up_epochs` 轮热身。写出 `scheduler_config` 的配方（字典），`learning_rate` 另设为 2e-4：
+#
+# - 学习率从 2e-6 直线升到 2e-4，
+# - 再按余弦降到 2e-5，训练结束时正好到底。
+
+# %%
+def recipe(samples, batch_size, accumulate, epochs, warm_up_epochs):
+    # 答案
+    batches = math.ceil(samples / batch_size)
+    steps = math.ceil(batches / accumulate)  # 每轮的优化步
+    params = {"warm_up_steps": warm_up_epochs * steps, "max_decay_steps": epochs * steps}
+    params |= {"lr_start": 0.01, "lr_max": 1.0, "lr_min": 0.1}
+    return {"target": "ddpm_edu.LambdaWarmUpCosineScheduler", "params": params}
+    # 答案完
+
+
+grade("08.3", recipe)
+
+# %% [markdown]
+# ### 08.4　此刻的学习率 ★★
+#
+# 用第 1 节的配方：$W=100$，$L=1000$，`lr_min=0.1`，`lr_max=1.0`，`learning_rate` 是 2e-4。第 325 步的学习率是多少？先手算，写出四位有效数字，再用程序核对。
+
+# %%
+grade("08.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 08.5　忘了写 interval ★★★
+#
+# 有人自己写 `configure_optimizers`，没有写 `interval`，Lightning 就按轮更新学习率。他的配方从 0 开始热身 1000 步，训练 20 轮，每轮 500 步。症状是什么？
+#
+# - A：损失降得极慢，学习率始终不到峰值的百分之二。
+# - B：热身照常走完，只是学习率一轮一级地上升。
+# - C：一开始训练就报错。
+# - D：没有热身，学习率一开始就在峰值，损失可能发散。
+
+# %%
+grade("08.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
