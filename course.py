@@ -5,6 +5,7 @@ python course.py test   装好测试要用的东西，跑全部测试；后面�
 python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook；后面可写名字，只生成那几本
                         加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
 python course.py export 把整套课程导出成网页，不开内核、不联网也能读；后面可写目录，默认 build/html
+python course.py slides 把一章变成幻灯片；后面写章号，如 03，默认全部；--out 目录，默认 build/slides
 """
 import hashlib
 import json
@@ -109,10 +110,15 @@ def export(arguments):
     return run(PYTHON, "-m", "ddpm_edu.teach.export", *(os.path.abspath(folder) for folder in arguments))
 
 
+def slides(arguments):
+    ensure_environment(RUNTIME, TESTING)
+    return run(PYTHON, "-m", "ddpm_edu.teach.slides", *arguments)
+
+
 def main():
     if sys.version_info < (3, 10):
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
-    commands = {"lab": lab, "test": test, "build": build, "export": export}
+    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     # 不另作处理的话，收到 SIGTERM 时 Python 当场消失，子进程留下来占着端口

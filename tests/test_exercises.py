@@ -438,3 +438,16 @@ def test_the_record_is_plain_json(journal):
 
 def test_unknown_exercise_numbers_are_not_found():
     assert find("03.9") is None and isinstance(find("02.5"), Number) and find("99.1") is None
+
+
+# ---- 给教师的表 ----
+
+def test_the_syllabus_covers_the_course_and_the_tables_are_read_from_it():
+    from ddpm_edu.teach import syllabus
+
+    assert len(syllabus.LESSONS) == 8 and len(syllabus.taught()) == len(set(syllabus.taught()))
+    for path in build.sources():
+        title, listed, time = syllabus.goals(path)
+        assert title and listed and time, path.stem
+    shown = syllabus.exercise_table().text
+    assert all(f"| {e.id} | {e.title} | {'★' * e.stars} |" in shown for several in chapters().values() for e in several)

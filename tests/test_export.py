@@ -5,7 +5,7 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from ddpm_edu.teach import export
+from ddpm_edu.teach import export, slides
 from ddpm_edu.teach.build import NOTEBOOKS, read_source, sources
 
 NAMES = [path.stem for path in sources()]
@@ -57,3 +57,20 @@ def test_a_formula_inside_code_or_with_special_characters_stays_itself():
     soup = BeautifulSoup(body, "html.parser")
     assert [m.get("display") for m in soup.find_all("math")] == ["inline", "block"] and soup.code.text == "$x$"
     assert "<" in soup.math.text and soup.a["href"] == "01_init.html#x"
+
+
+def test_slides_hold_every_cell_but_navigation_and_exercises(tmp_path, capsys):
+    slides.main(["03", "--out", str(tmp_path / "讲 稿")])
+    (page,) = (tmp_path / "讲 稿").glob("*.html")
+    soup = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+    stored = nbformat.read(NOTEBOOKS / f"{page.stem}.ipynb", as_version=4).cells
+    wanted = next(i for i, cell in enumerate(stored) if cell.source.startswith("## 练习")) - 1
+    assert len(soup.select("section > div.cell")) == wanted and all(section.select(".text_cell") for section in soup.find_all("section"))
+    assert not soup.find_all(["script", "iframe"]) and [tag["href"] for tag in soup.find_all("link")] == ["style.css", "slides.css"]
+    assert (tmp_path / "讲 稿" / "slides.css").exists() and page.name in capsys.readouterr().out
+
+
+def test_slides_of_no_such_chapter_are_refused(capsys):
+    with pytest.raises(SystemExit) as stop:
+        slides.main(["77"])
+    assert stop.value.code == 2 and "没有第 77 章" in capsys.readouterr().err

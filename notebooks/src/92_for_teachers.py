@@ -1,0 +1,110 @@
+# %% [markdown]
+# # 92 · 给教师：课表、答案、进度、幻灯片
+#
+# **学习目标**
+#
+# - 排得出一门 8 次课的短课，知道每次讲什么、留什么。
+# - 会拿到带答案的版本，收学生的进度，把一章变成幻灯片。
+#
+# **预计用时** 15 分钟。运行全部单元约 10 秒。
+
+# %%
+import json
+import tempfile
+from pathlib import Path
+
+from ddpm_edu.teach import check
+from ddpm_edu.teach.collect import collect
+from ddpm_edu.teach.syllabus import exercise_table, goal_table, syllabus, taught
+
+print("准备好了")
+
+# %% [markdown]
+# ## 课表：8 × 90 分钟
+#
+# 学生要学过 PyTorch：会写 `nn.Module` 与训练循环。概率论用到高斯分布、条件概率与 KL 散度。
+# 每次课先让学生读完前半章，课上推导、拖面板、改代码，最后十分钟做一道 ★ 的题。
+
+# %%
+syllabus()
+
+# %% [markdown]
+# 12、13 两章是自己训练的作业，没有单独的课；其余各章都排到了。
+
+# %%
+check("01–11 与 14–16 都在课表里", sorted(taught()), [*range(12), 14, 15, 16])
+
+# %% [markdown]
+# ## 各章的学习目标
+#
+# 这张表从各章开头读出来，章里改了，这里跟着变。
+
+# %%
+goal_table()
+
+# %% [markdown]
+# ## 习题与答案
+#
+# 每题都由 `grade` 当场批改，典型的错各有各的提示，学生不必等。
+# 带答案的版本由同一份源文件生成：
+#
+# ```bash
+# python course.py build --solutions       # 全部，放在 notebooks/solutions/
+# python course.py build --solutions 05    # 只要一章
+# ```
+
+# %%
+exercise_table()
+
+# %% [markdown]
+# “认得的错”是批改能单独指出的错法有几种；别的错也判得出，只是提示笼统些。
+# 自动测试保证：每道题的答案得 ✓，每种典型的错得到它自己的那一句提示。
+
+# %% [markdown]
+# ## 收进度
+#
+# 批改的结果记在学生自己的机器上，没有服务器。在 00 里运行 `progress()`，会写明记录在哪里；学生交那一个文件。
+# 收来的文件放进一个文件夹，改名为学号，然后
+#
+# ```bash
+# python -m ddpm_edu.teach.collect 文件夹    # 写出 文件夹/progress.csv
+# ```
+#
+# 下面用两份假的记录走一遍。
+
+# %%
+with tempfile.TemporaryDirectory() as folder:
+    for name, mark in (("001", "✓"), ("002", "✗")):
+        record = {"exercises": {"03.1": {"mark": mark, "tries": 2, "time": "2026-01-01T08:00:00+08:00"}}}
+        (Path(folder) / f"{name}.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
+    head, *rows = collect(folder)
+print([[cell for cell in row if cell] for row in rows])
+check("学号、做对几题、试过几次", [row[:3] for row in rows], [["001", 1, 2], ["002", 0, 2]])
+
+# %% [markdown]
+# 记录是普通的 JSON，学生改得动；它适合看全班卡在哪里，不适合直接当成绩。
+
+# %% [markdown]
+# ## 幻灯片
+#
+# ```bash
+# python course.py slides 05               # 写出 build/slides/05_posterior.html
+# ```
+#
+# 一段文字和它后面的代码、图是一页，用空格或 PageDown 翻；不联网也能放，打印成 PDF 也是一页一张。习题不在幻灯片里。
+
+# %% [markdown]
+# ## 上课之前
+#
+# - 在教室的机器上运行一遍 `python course.py lab`，第一次要下载 1.5 GB；机房没有外网时，先在一台上装好 `.venv` 再整个复制（路径要相同）。
+# - 没有 GPU 也能上完全部课；训练 MNIST、CIFAR-10 的两章在笔记本上用缩小的配置。
+# - 学生卡住时，先查 91 的排障手册。
+#
+# ## 小结
+#
+# - 课表手写，其余的表都从课程里读出来。
+# - 答案版、进度表、幻灯片各是一条命令。
+#
+# ## 练习
+#
+# 1. ★ 把课表改成 4 次、每次 3 小时：哪些章可以合并，哪些推导可以留给学生课前自己读？
