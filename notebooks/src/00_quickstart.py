@@ -27,7 +27,7 @@ from ddpm_edu.callbacks import StepProgress, fixed_noise_samples
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.metrics import DigitsFrechet
 from ddpm_edu.recipes import digits_model_config
-from ddpm_edu.teach import check, curve_figure, grid_figure
+from ddpm_edu.teach import check, curve_figure, grid_figure, progress
 from ddpm_edu.teach.coverage import coverage_table
 from ddpm_edu.teach.laboratory import chain_variances
 from ddpm_edu.teach.panels import samples_panel
@@ -250,11 +250,18 @@ check("走 10 步时，v=1 比 v=0 离真图更远", distances[1.0] > distances[
 # %% [markdown]
 # ## 6　课程地图
 #
-# 接下来的十章逐行读 `DDPM` 的源码。下表由程序对着源码数出来：每一章讲哪些方法、多少行、讲到了几成，有哪些参数卡片。
-# 术语与符号见[最后一本](90_symbols_and_terms.ipynb)。
+# 01 到 11 逐行读 `DDPM` 的源码，12、13 训练 MNIST 与 CIFAR-10，14 评估，15 找 bug，16 带着学到的去读 latent-diffusion 的原文件。
+# 下表由程序对着源码数出来：每一章讲哪些方法、多少行、讲到了几成，有哪些参数卡片。
+# 符号与术语见 90，训练不对劲时查 91，教师看 92。
 
 # %%
 coverage_table()
+
+# %% [markdown]
+# 每章末尾有五道会自己批改的习题。做完了几题，随时可以回到这里看。
+
+# %%
+progress()
 
 # %% [markdown]
 # ## 小结
@@ -266,6 +273,72 @@ coverage_table()
 #
 # ## 练习
 #
-# 1. ★ 把 `MAX_STEPS` 改成 300 再训练一次，Fréchet 距离变成多少？
-# 2. ★★ 用 `draw("ddim", steps)` 试 `steps = 2, 5, 10, 50`，从几步起数字才认得出？
-# 3. ★★ `draw("ddim", 10, eta=1.0)` 让 DDIM 也掺噪声。它的样子更像上面哪一种采样？读完第 5 章再回来想为什么。
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 00.1　变回像素 ★
+#
+# 样本在 $[-1, 1]$ 上下，存成图要 0 到 255 的整数。把任意形状的浮点张量 `x` 换成 `uint8`：$-1$ 变成 0，$1$ 变成 255，超出的截断，中间四舍五入。
+
+# %%
+def to_pixels(x):
+    # 答案
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    # 答案完
+
+
+grade("00.1", to_pixels)
+
+# %% [markdown]
+# ### 00.2　每个样本的损失 ★★
+#
+# 训练是回归。给出 `pred` 与 `target`，形状都是 $(B, \dots)$，返回每个样本的均方误差，形状 $(B,)$。
+
+# %%
+def loss_of_each(pred, target):
+    # 答案
+    return (pred - target).square().flatten(1).mean(1)
+    # 答案完
+
+
+grade("00.2", loss_of_each)
+
+# %% [markdown]
+# ### 00.3　一维的 Fréchet 距离 ★★★
+#
+# 第 3 节的 Fréchet 距离比较两堆特征，把每堆都当成高斯分布。特征只有一维时，它是
+# 两个均值之差的平方，加上两个标准差之差的平方。`a`、`b` 是两个一维张量，长度可以不同；返回一个数。
+
+# %%
+def frechet_1d(a, b):
+    # 答案
+    return (a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2
+    # 答案完
+
+
+grade("00.3", frechet_1d)
+
+# %% [markdown]
+# ### 00.4　损失不动了 ★
+#
+# 训练到后来，损失的曲线几乎是平的，样本却还在变好。为什么？
+#
+# - A：梯度消失了，样本变好是碰巧。
+# - B：损失的大部分是猜不出的噪声，能再降的只有一点点，样本的好坏正在这一点点里。
+# - C：数据用完了，再练只是在背。
+# - D：EMA 把损失也平滑掉了。
+
+# %%
+grade("00.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 00.5　省了几倍 ★★
+#
+# $T=1000$。采 64 张图，祖先采样走满 1000 步，DDIM 走 50 步，都是一批算完。前者调用网络的次数是后者的几倍？
+
+# %%
+grade("00.5", None)  # 把 None 换成一个数
