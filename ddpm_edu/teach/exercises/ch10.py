@@ -189,7 +189,7 @@ EXERCISES = (
         Mistake("你用 initial_seed 重新播种，那会退回到序列的开头；要恢复的是走到一半的状态，用 get_rng_state 与 set_rng_state。",
                 restores(torch.initial_seed, torch.manual_seed)),
         Mistake("状态要在每次调用时记下；你记的是包装那一刻的，调用之后全局的随机数倒退回去了。", restores_the_state_at_creation),
-        Mistake("你播种了一个自己的 Generator，可是 function 用的是全局的随机数，不受它影响；dropout 也是这样。", own_generator),
+        Mistake("function 抽到的数没有受 seed 影响：每次调用它之前，播种的要是全局的随机数；自己的 Generator 管不到它。", own_generator),
     ), "isolated_rng 就是它，另外管着 GPU 的状态。", "核对三件事：两次调用结果相同；调用之后全局的随机数接着走；function 出错时也一样。",
          observe=random_behaviour),
     Choice("10.4", 1, "忘了进程号", "C", {

@@ -85,6 +85,12 @@ def goes_on_from_the_reached_point(eps_of, x_t, a_t, a_i):
     return euler(reached, (first + eps_of(reached, a_i)) / 2, a_t, a_i)
 
 
+def half_updated(eps_of, x_t, a_t, a_i):
+    first = eps_of(x_t, a_t)
+    x_recon = (x_t - (1 - a_t) ** 0.5 * first) / a_t**0.5
+    return a_i**0.5 * x_recon + (1 - a_i) ** 0.5 * (first + eps_of(euler(x_t, first, a_t, a_i), a_i)) / 2
+
+
 def unscaled(eps_of, x_t, a_t, a_i):
     def plain(eps):
         return x_t + (noise_to_signal(a_i) - noise_to_signal(a_t)) * eps
@@ -121,6 +127,7 @@ EXERCISES = (
         Mistake("第二次猜测要在走到的点上，你还站在 x_t。", heuning(lambda eps_of, x, reached, a_t, a_i: eps_of(x, a_i))),
         Mistake("你只用了第二次的猜测；要与第一次的取平均。", heuning(right_second, lambda first, then: then)),
         Mistake("两次的猜测加起来之后，忘了除以 2。", heuning(right_second, lambda first, then: first + then)),
+        Mistake("x̂₀ 也要用平均的猜测重新换算；你只换了 ε̂ 那一项，两者不再对应同一个 x_t。", half_updated),
         Mistake("走到的点只是用来猜第二次的；真正的一步还要从 x_t 出发，你从走到的点又走了一步。", goes_on_from_the_reached_point),
         Mistake("走直线的是 x/√ᾱ，不是 x：先除以 √ᾱ_t，走完再乘 √ᾱ_i。", unscaled),
     ), "误差从与步数成反比，变成与步数的平方成反比；代价是每步算两次网络。最后一步 ᾱ_i=1，第二次没法猜，照旧走直线。",
