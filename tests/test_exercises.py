@@ -298,6 +298,7 @@ def test_equal_answers_in_another_dress_are_accepted(got, want):
 
 @pytest.mark.parametrize(("got", "want"), [
     (1.01, 1.0), (True, 1), (1, True), (None, 1.0), ((1,), (1, 2)), ({"a": 1}, {"b": 1}), ({"a": 1}, {"a": 2}), ("a", "b"), (1.0, "a"),
+    (torch.tensor([1.0]), torch.tensor([float("inf")])), (1.0, float("-inf")),
     (torch.tensor([1.0, float("nan")]), torch.tensor([1.0, 2.0])), (torch.ones(1, 2), torch.ones(2)), (torch.ones(2), torch.ones(2).double()),
     (torch.tensor([1.0]), 1.0), ((1.0, 0.0), torch.tensor([1.0, 1e-3])), ("a", torch.ones(1)),
     (torch.ones(1, dtype=torch.complex64) + 1j, torch.ones(1)), (((1,), (1, 2)), torch.ones(2, 2))])

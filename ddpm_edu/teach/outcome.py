@@ -141,7 +141,8 @@ def _tensor_difference(got, want, rtol):
         return "应为实数，你的是复数"
     a, b = got.double(), want.double()
     size = b[b.isfinite()].abs().max() if b.isfinite().any() else 0.0
-    close = (a == b) | (a.isnan() & b.isnan()) | ((a - b).abs() <= rtol * b.abs() + 0.01 * rtol * size)
+    # b 无穷时容差也是无穷，不能算近
+    close = (a == b) | (a.isnan() & b.isnan()) | b.isfinite() & ((a - b).abs() <= rtol * b.abs() + 0.01 * rtol * size)
     if not close.all():
         # NaN 与无穷最该先看
         gap = torch.where(close, -1.0, (a - b).abs().nan_to_num(nan=torch.inf, posinf=torch.inf))

@@ -421,7 +421,86 @@ curve_figure(range(1, 1000), {"": terms[1:1000]}, "$t$", "bits/dim", "log", "log
 #
 # ## 练习
 #
-# 1. ★ 用 `cosine` 重算第 3 节的求和，首尾相消之后应是多少？
-# 2. ★★ 推出 $v=1$ 时的 $w^{x_0}$，用 SNR 表示。
-# 3. ★★ 把 `levels` 改成 256 重算第 7 节，结果为什么变大？哪个才对？
-# 4. ★★★ 第 1 节的恒等式只在 $v=1$ 时成立。取 $v=0$，下界高出多少？与 `kl_constants` 有什么关系？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 09.1　加权的均方误差 ★
+#
+# 写出 `loss_vlb`：`weights` 是 $(T,)$ 的权重表，`t` 是 $(B,)$ 的步号，`model_out` 与 `target` 形状相同，第一维是 $B$，后面几维不一定是图像。
+# 每个样本自己的均方误差乘上它那一步的权重，再对这一批求平均，返回一个数。
+
+# %%
+def weighted_loss(weights, t, model_out, target):
+    # 答案
+    per_sample = ((model_out - target) ** 2).flatten(1).mean(1)
+    return (weights[t] * per_sample).mean()
+    # 答案完
+
+
+grade("09.1", weighted_loss)
+
+# %% [markdown]
+# ### 09.2　任意 v 的权重 ★★
+#
+# 只用 NumPy，由 `betas`（$(T,)$ 的 float64 数组）与 `v`（$[0,1]$ 内的数）算出以 `eps` 为目标的权重 $w^\varepsilon_t$，其中 $\sigma_t^2=(1-v)\,\tilde\beta_t+v\,\beta_t$。
+# 只返回 $t=1,\dots,T-1$ 的各项，形状 $(T-1,)$，这样就不必管第 0 步的截断。
+
+# %%
+def eps_weights(betas, v):
+    # 答案
+    bar = np.cumprod(1 - betas)
+    beta, alpha, bar, previous = betas[1:], 1 - betas[1:], bar[1:], bar[:-1]
+    tilde = beta * (1 - previous) / (1 - bar)
+    sigma2 = (1 - v) * tilde + v * beta
+    return beta**2 / (2 * sigma2 * alpha * (1 - bar))
+    # 答案完
+
+
+grade("09.2", eps_weights)
+
+# %% [markdown]
+# ### 09.3　一格的概率 ★★★
+#
+# 写出离散的解码器：`x` 取 $[-1,1]$ 上等距的 `levels` 个值，`mean` 与它形状相同，都是 float64 的张量；`sigma` 是数。返回每个像素的负对数概率。
+# 两端的格子开到无穷。均值离得很远时（例如差 20 个 $\sigma$）也要准，不能得到无穷。
+# 标准高斯的分布函数 $\Phi(z)$ 写成 `0.5 * torch.erfc(-z / 2**0.5)`，它在左尾很准，$z=\pm\infty$ 也不出错。别忘了 $\Phi(-z)=1-\Phi(z)$。
+
+# %%
+def pixel_nll(x, mean, sigma, levels):
+    # 答案
+    half = 1 / (levels - 1)
+    upper = torch.where(x > 1 - half, torch.inf, (x - mean + half) / sigma)
+    lower = torch.where(x < half - 1, -torch.inf, (x - mean - half) / sigma)
+    right = lower > 0
+    upper, lower = torch.where(right, -lower, upper), torch.where(right, -upper, lower)
+    return -torch.log(0.5 * (torch.erfc(-upper / 2**0.5) - torch.erfc(-lower / 2**0.5)))
+    # 答案完
+
+
+grade("09.3", pixel_nll)
+
+# %% [markdown]
+# ### 09.4　像素有几级 ★★
+#
+# 第 7 节用 `levels=17` 算这套数字。改成 `levels=256` 重算，总数从 3.16 比特变成 4.37 比特。哪种说法对？
+#
+# - A：每一步的 KL 都变大了；8 位图本来就是 256 级，所以 4.37 才对。
+# - B：算错了：级数多，分得细，每一格的概率应当变大，总数应当变小。
+# - C：只有 $L_0$ 变大了；两个数都对，只是说的不是同一批图。
+# - D：只有 $L_0$ 变大了；这批图只有 17 级，应当用 3.16。
+
+# %%
+grade("09.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 09.5　换成 v = 0 ★★★
+#
+# 第 1 节的恒等式只在 $v=1$ 时成立。其余不变（数据 $\mathcal N(0,1)$，完美的去噪器，连续的 $L_0$，第 0 步的方差取 $\tilde\beta_1$），改成 $v=0$，下界比熵高出多少 bits/dim？
+# 噪声表取 `linear`、$T=1000$，也就是开头的 `betas`。写几行代码算出来，填一个数，留三位有效数字以上。
+
+# %%
+grade("09.5", None)  # 把 None 换成一个数

@@ -390,7 +390,88 @@ curve_figure(range(1, 81), {"": history}, "step", "loss")
 #
 # ## 练习
 #
-# 1. ★ 给 `quiet_trainer` 加上 `accumulate_grad_batches=4`，第 5 节的循环要怎样改才能逐位相同？
-# 2. ★★ 从 `isolated_rng` 的钥匙里去掉进程号，几张卡一起训练时会出什么问题？
-# 3. ★★ 用第 1 节的办法，找出验证时的调用次序：把 `validation_step`、`_evaluate`、`ema_scope` 加进名单，再调用 `quiet_trainer(limit_val_batches=1).validate(...)`。
-# 4. ★★★ 把 `make_optimizer` 换成 SGD，重做第 5 节。哪些行要改，哪些不用？（`Trainer` 那一边，写一个 `DDPM` 的子类，改写 `configure_optimizers`。）
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 10.1　谁该衰减 ★
+#
+# 把模块 `model` 的参数分成两组：要衰减的（矩阵与卷积核）、不衰减的（一维的：偏置、归一化的缩放、`logvar`）。不要求梯度的参数，哪一组都不放。
+# 返回两个列表，里面是参数的名字，次序同 `model.named_parameters()`。
+
+# %%
+def decay_groups(model):
+    # 答案
+    pairs = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    return [name for name, p in pairs if p.ndim >= 2], [name for name, p in pairs if p.ndim < 2]
+    # 答案完
+
+
+grade("10.1", decay_groups)
+
+# %% [markdown]
+# ### 10.2　梯度累积 ★★
+#
+# 显存装不下一大批，就切成几小批 `parts`（大小相同的张量）。写出一次更新：一小批一小批地求梯度，攒起来，一共只走一步，结果与一次算完整批相同。
+# 一小批的损失是 `model(part).square().mean()`。传进来的 `model` 里可能还有上一步留下的梯度。返回 `model`。
+
+# %%
+def one_update(model, optimizer, parts):
+    # 答案
+    optimizer.zero_grad()
+    for part in parts:
+        (model(part).square().mean() / len(parts)).backward()
+    optimizer.step()
+    return model
+    # 答案完
+
+
+grade("10.2", one_update)
+
+# %% [markdown]
+# ### 10.3　不惊动别人的随机数 ★★★
+#
+# `function` 没有参数，里面用全局的随机数（`torch.randn` 之类）。把它包成一个新函数返回：每次调用，都像刚用 `seed` 播过种那样执行，得到同样的结果；
+# 调用之后，全局的随机数与没有调用过一样，`function` 中途抛出异常时也是。只管 CPU 的随机数。
+
+# %%
+def with_seed(function, seed):
+    # 答案
+    def wrapped():
+        state = torch.get_rng_state()
+        torch.manual_seed(seed)
+        try:
+            return function()
+        finally:
+            torch.set_rng_state(state)
+
+    return wrapped
+    # 答案完
+
+
+grade("10.3", with_seed)
+
+# %% [markdown]
+# ### 10.4　忘了进程号 ★
+#
+# 四张卡一起训练，每张卡每步算 16 张图。假如 `isolated_rng` 的钥匙里没有进程号，会怎样？
+#
+# - A：四张卡算出的梯度一模一样，等于只有一张卡在干活。
+# - B：四张卡的权重会渐渐不同。
+# - C：四张卡的图不同，$t$ 与噪声却相同，梯度的抖动比应有的大。
+# - D：梯度的期望错了，训练会偏向某些 $t$。
+
+# %%
+grade("10.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 10.5　铺匀的好处 ★★
+#
+# 第 2 节量过：一批 64 个样本，`stratified` 时这一批的平均 $t$ 比 `uniform` 时稳定得多。两个标准差之比，理论上是多少？
+# 设 $T$ 很大，可以把 $t$ 当成连续的；打乱次序不影响平均。先推，再填一个数。
+
+# %%
+grade("10.5", None)  # 把 None 换成一个数

@@ -412,8 +412,82 @@ check("末帧就是样本", frames[-1], parts)
 #
 # ## 练习
 #
-# 1. ★ 在第 3 节的面板里，走 5 步时把 `eta` 从 0 拖到 1，背景发生什么？用第 5 章的 $\tilde\beta$ 解释。
-# 2. ★★ 从 $x_i/\sqrt{\bar\alpha_i}$ 的公式出发，写一个只有三行的 `naive_ddim_step`，与 `ddim_step(..., eta=0)` 核对。
-# 3. ★★ 用 `generate` 量一量：`digits_class` 在 $w=1, 1.5, 2, 3$ 时的 Fréchet 距离，画成曲线。
-# 4. ★★ 第 6 节的 `train` 支持 `["masked", "prompt"]`（两种条件一起用，`hybrid`）。训练它，给出左半与一个错的数字，看它听谁的。
-# 5. ★★★ 欧拉法一步的误差与步长的平方成正比。用两次 $\hat\varepsilon$ 的平均（Heun 法）改写一步，在高斯数据上证明误差降到与步数的平方成反比（步数取 200 以上才看得出）。
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 11.1　引导 ★
+#
+# `network(x, t, label)` 给出 $\hat\varepsilon$，`label` 是 $(B,)$ 的整数张量，$-1$ 表示无条件。返回引导强度为 `w` 时的输出。
+
+# %%
+def guide(network, x, t, label, w):
+    # 答案
+    conditional = network(x, t, label)
+    unconditional = network(x, t, torch.full_like(label, -1))
+    return unconditional + w * (conditional - unconditional)
+    # 答案完
+
+
+grade("11.1", guide)
+
+# %% [markdown]
+# ### 11.2　DDIM 的一步 ★★
+#
+# 由 `x_t` 与网络的猜测 `eps` 走一步，返回 $x_i$。`a_t`、`a_i` 是两个数 $\bar\alpha_t$ 与 $\bar\alpha_i$（$\bar\alpha_i>\bar\alpha_t$），`z` 是一份标准高斯的噪声。$\hat x_0$ 不截断。
+
+# %%
+def ddim(x_t, eps, a_t, a_i, eta, z):
+    # 答案
+    x_recon = (x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5
+    sigma = eta * ((1 - a_i) / (1 - a_t) * (1 - a_t / a_i)) ** 0.5
+    return a_i**0.5 * x_recon + (1 - a_i - sigma**2) ** 0.5 * eps + sigma * z
+    # 答案完
+
+
+grade("11.2", ddim)
+
+# %% [markdown]
+# ### 11.3　多看一眼再走 ★★★
+#
+# 第 3 节说 $\eta=0$ 是欧拉法：只看脚下的 $\hat\varepsilon$，沿直线走到底。Heun 法先这样试走一步，在走到的点上再看一次 $\hat\varepsilon$，两次取平均，回到原处重走。
+# 写出 Heun 法的一步：`eps_of(x, a)` 给出 $\bar\alpha=a$ 时的 $\hat\varepsilon$；`a_t`、`a_i` 是两个数，$\bar\alpha_t<\bar\alpha_i<1$。返回 $x_i$。
+
+# %%
+def heun(eps_of, x_t, a_t, a_i):
+    # 答案
+    def walk(eps):
+        u_t, u_i = ((1 - a_t) / a_t) ** 0.5, ((1 - a_i) / a_i) ** 0.5
+        return a_i**0.5 * (x_t / a_t**0.5 + (u_i - u_t) * eps)
+
+    first = eps_of(x_t, a_t)
+    second = eps_of(walk(first), a_i)
+    return walk((first + second) / 2)
+    # 答案完
+
+
+grade("11.3", heun)
+
+# %% [markdown]
+# ### 11.4　五步里的噪声 ★
+#
+# 在第 3 节的面板里，固定走 5 步，把 `eta` 从 0 拖到 1：背景变脏了。为什么？
+#
+# - A：$\eta=1$ 时，最后一步也掺噪声，留在了图上。
+# - B：步子大，一步就掺进许多新噪声，剩下的步数太少，去不干净。
+# - C：$\eta=1$ 时，途中的 $x_i$ 不再服从 $q(x_i\mid x_0)$，网络没见过。
+# - D：步子大，每步掺的噪声反而少，起点里的噪声没有换掉。
+
+# %%
+grade("11.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 11.5　引导三倍 ★★
+#
+# 一维的例子：全体数据 $p(x)=\mathcal N(0,1)$，其中某一类 $p(x\mid c)=\mathcal N(1,\,0.25)$，0.25 是方差。把分类器的意见放大 $w=3$ 倍，$\tilde p(x\mid c)\propto p(x)\,p(c\mid x)^3$ 还是高斯。它的方差是多少？
+
+# %%
+grade("11.5", None)  # 把 None 换成一个数

@@ -274,8 +274,83 @@ print("GPU 的提速开关：", gpu["speed"])
 #
 # ## 练习
 #
-# 1. ★ 把 `QUICK` 的步数改成 400，样本与 Fréchet 距离变成怎样？四段损失里哪一段降得最多？
-# 2. ★★ 用 `StopAt(6)` 停在另一步，再续训，还是逐位相同吗？把 `DDPM` 的 `seed` 参数换成 1 再续训呢？
-# 3. ★★ 把目标换成 `parameterization="eps"`，四段损失的次序会变吗？先用第 4 章的 $\bar\alpha s^2/D$ 猜，再试。
-# 4. ★★ 用 `python -m ddpm_edu fit --config mnist-laptop --data ddpm_edu.FashionMNISTDataModule` 换成 Fashion-MNIST。没有网络时先想：配置里还有哪几行要改？
-# 5. ★★★ 第一段的误差有下限。用 `quarter_losses` 与高斯近似 $s^2/D$ 比一比：训练好的模型比高斯的最优猜测好多少？好在哪一段？
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 12.1　变回像素 ★
+#
+# 把生成的图换回 0 到 255 的整数像素：`x` 是浮点张量，本该在 $[-1,1]$ 里，但会略微出界，出界的截断。返回同样形状的 `torch.uint8` 张量。
+# 第 1 节的 256 个值，要一个不差地换回原来的整数。
+
+# %%
+def to_pixels(x):
+    # 答案
+    return ((x.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    # 答案完
+
+
+grade("12.1", to_pixels)
+
+# %% [markdown]
+# ### 12.2　分四段看损失 ★★
+#
+# `losses` 是 $(N,)$ 的张量，第 $i$ 个样本的损失；`t` 是 $(N,)$ 的整数张量，它的步号。把 $0..T-1$ 分成四段，第 $k$ 段（$k=0,1,2,3$）含 $\lfloor Tk/4\rfloor\le t<\lfloor T(k+1)/4\rfloor$ 的各步。
+# 返回四段各自的平均损失，形状 $(4,)$。每一段都至少有一个样本。
+
+# %%
+def quarter_means(losses, t, num_timesteps):
+    # 答案
+    edges = [num_timesteps * k // 4 for k in range(5)]
+    return torch.stack([losses[(t >= low) & (t < high)].mean() for low, high in zip(edges, edges[1:])])
+    # 答案完
+
+
+grade("12.2", quarter_means)
+
+# %% [markdown]
+# ### 12.3　不看邻居的下限 ★★★
+#
+# 假如猜一个像素只许看它自己，并且当它是高斯的，方差为 $s^2$，那么目标 $v$ 的误差最小是 $s^2/D$，其中 $D=\bar\alpha_t s^2+1-\bar\alpha_t$（第 4 章的 $\hat x_0$ 误差 $(1-\bar\alpha_t)s^2/D$ 再除以 $1-\bar\alpha_t$）。
+# `images` 是 $(N,1,H,W)$，`betas` 是 $(T,)$，都是 float64 的张量。每个像素的 $s^2$ 由 $N$ 张图估计，除以 $N$。返回各步的下限，对所有像素求平均，形状 $(T,)$。
+# 写好之后，可以与第 4 节的四段损失比一比。
+
+# %%
+def lowest_v_loss(images, betas):
+    # 答案
+    s2 = images.flatten(1).var(0, correction=0)
+    bar = torch.cumprod(1 - betas, 0)[:, None]
+    return (s2 / (bar * s2 + 1 - bar)).mean(1)
+    # 答案完
+
+
+grade("12.3", lowest_v_loss)
+
+# %% [markdown]
+# ### 12.4　换成 eps ★★
+#
+# 把目标换成 `parameterization="eps"`，噪声表不变，训练到差不多好。第 4 节右图的四段损失会是什么次序？先用第 4 章的 $\bar\alpha s^2/D$ 猜一猜。
+#
+# - A：与 $v$ 一样，两头难，中间容易。
+# - B：$q_1$ 最容易，$q_4$ 最难。
+# - C：$q_1$ 最难，一段比一段容易。
+# - D：四段差不多。
+
+# %%
+grade("12.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 12.5　换了种子再续训 ★
+#
+# 第 5 节里，从第 3 步的检查点续训到第 8 步，与从没停过逐位相同。假如续训的那个 `DDPM` 构造时写了 `seed=1`（原来是 0），会怎样？
+#
+# - A：报错，种子与检查点里的不同。
+# - B：仍旧逐位相同，要紧的都在检查点里。
+# - C：照常续训，但从第 4 步起权重就不同了。
+# - D：检查点作废，从头训练。
+
+# %%
+grade("12.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
