@@ -77,7 +77,7 @@ curves_figure((range(1, 1000), {"": per_step}, "$t$", "bits/dim", "log", "log"),
 # 决定“是几”的大 $t$，每一步只花万分之几比特。所以 bits/dim 差 0.1，样本可能毫无分别。
 
 # %% [markdown]
-# 这个数准到几位？它有两种随机：抽到哪几张图，每一步抽到哪份噪声。`bits_report` 把各图的标准差除以 $\sqrt N$，得到标准误。
+# 这个数准到几位？它有两种随机：抽到哪几张图，每一步抽到哪份噪声。`bits_report` 把各图的标准差除以 $\sqrt N$，得到标准误 (standard error)。
 
 # %%
 show_source(bits_report,

@@ -22,9 +22,9 @@ def prior_cases():
 
 
 def prior(formula=lambda a, x: 0.5 * (a * x**2 - a - torch.log(1 - a)), reduce=lambda kl: kl.flatten(1).mean(1),
-          table=lambda betas: torch.prod(1 - betas), unit=math.log(2)):
+          table=lambda betas: torch.prod(1 - betas), bits=True):
     """改动公式的一处，得到一种错的写法"""
-    return lambda betas, x_start: reduce(formula(table(betas), x_start)) / unit
+    return lambda betas, x_start: reduce(formula(table(betas), x_start)) / (math.log(2) if bits else 1)
 
 
 def variances(tilde, betas, v):
@@ -80,8 +80,8 @@ def frechet(gap=lambda difference: difference.square().sum(), shared=lambda a, b
 
 EXERCISES = (
     Code("14.1", 1, "起点的代价", prior_bits, prior_cases, (
-        Mistake("这是 nats；要换成比特，除以 ln 2。", prior(unit=1.0)),
-        Mistake("乘反了：1 nat 是 1/ln 2 个比特，要除以 ln 2。", prior(unit=1 / math.log(2))),
+        Mistake("这是 nats；要换成比特，除以 ln 2。", prior(bits=False)),
+        Mistake("乘反了：1 nat 是 1/ln 2 个比特，要除以 ln 2。", prior(lambda a, x: 0.5 * (a * x**2 - a - torch.log(1 - a)) * math.log(2) ** 2)),
         Mistake("每一维要求平均，你求了和；bits/dim 里的 dim 就是这个意思。", prior(reduce=lambda kl: kl.flatten(1).sum(1))),
         Mistake("每张图自己一个数，不要对整批求平均：只在第 0 维以后的各维上平均。", prior(reduce=lambda kl: kl.mean())),
         Mistake("均值是 √ᾱ·x₀，它的平方是 ᾱ·x₀²；你多平方了一次 ᾱ，或者少开了一次方。",
