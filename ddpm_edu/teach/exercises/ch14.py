@@ -104,8 +104,8 @@ EXERCISES = (
     ), "误差与 v 无关，所以一次测量就能画出整条曲线。", "v=0 时 kl = 误差/(2β_tilde)；先把误差求出来，再代入新的 σ²。"),
     Code("14.3", 3, "自己的 Fréchet 距离", frechet_distance, feature_cases, (
         Mistake("交叉项前面有 2，你写了 1。", frechet(shared=cross)),
-        Mistake("开方要开整个矩阵的方，不能逐个元素开；提示：Σ₁Σ₂ 的特征值开方求和。",
-                frechet(shared=lambda a, b: 2 * (a @ b).abs().sqrt().trace())),
+        Mistake("开方要开整个矩阵的方，不能逐个元素开；Σ₁Σ₂ 的特征值开方求和就是它的迹。",
+                frechet(shared=lambda a, b: 2 * (a @ b).sqrt().trace())),
         Mistake("先各自开方再相乘，与先相乘再开方不同，除非两个协方差可以交换；这样算出的距离偏大。",
                 frechet(shared=lambda a, b: 2 * (root(a) @ root(b)).trace())),
         Mistake("你只用了对角线上的方差，特征之间的相关丢了。",

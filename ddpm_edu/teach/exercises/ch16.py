@@ -12,7 +12,7 @@ def scale_factor(z):
 def latent_cases():
     generator = torch.Generator().manual_seed(0)
     widths = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
-    return [(2.0 + widths * torch.randn(5, 2, 3, 4, generator=generator),), (0.2 * torch.randn(4, 2, 2, 2, generator=generator) - 1.0,)]
+    return [(2.0 + widths * torch.randn(5, 2, 3, 4, generator=generator),), (0.2 * torch.randn(40, 2, 2, 2, generator=generator) - 1.0,)]
 
 
 def cond_ids(T, T_cond):
@@ -111,6 +111,7 @@ EXERCISES = (
         64: "这是像素数的比；自注意力要每两个像素比一次，再平方。",
         48: "这是数据量的比（512×512×3 比 64×64×4）；题目问的是注意力，它看像素的对数。",
         512: "这是边长之比的三次方；注意力正比于像素数的平方，也就是边长的四次方。",
+        1 / 4096: "数对了，题目要的是几分之一里的“几”，填整数。",
         2304: "你把数据量的比 48 平方了；注意力只看像素数，通道数不进平方。",
     }, "边长少到 1/8，注意力少到 1/4096。扩散能放到潜空间里做，省的主要就是它。",
            "自注意力的代价正比于像素数的平方，像素数是边长的平方。"),
