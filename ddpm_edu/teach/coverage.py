@@ -44,6 +44,8 @@ EXPLAINED = {
          "images.log_images"),
     11: ("sampling.Sampling.sample", "sampling.Sampling.starting_noise", "sampling.default_steps", "ddim.ddim_step", "ddim.ddim_sigma",
          "sampling.Sampling.ddim_sample_loop", "conditioning.null_condition", "editing.inpaint", "generate.generate"),
+    14: ("likelihood.gaussian_nll", "evaluation.bits_report", "evaluation.evaluate", "metrics.frechet_distance", "metrics.FrechetDistance",
+         "timestep_loss.quarters", "timestep_loss.spread", "timestep_loss.quarter_losses"),
 }
 
 MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)

@@ -1,0 +1,40 @@
+"""对照表：我们这边的名字都真实存在，原文件的公开方法一个不漏"""
+import pytest
+
+from ddpm_edu import DDPM
+from ddpm_edu.teach import reference_map
+from ddpm_edu.teach.reference_map import BASE, LATENT, TABLES, ReferenceMap, Row
+
+# 参考实现的基类里的方法
+METHODS = """__init__ register_schedule ema_scope init_from_ckpt q_mean_variance predict_start_from_noise predict_start_from_z_and_v
+    predict_eps_from_z_and_v q_posterior p_mean_variance p_sample p_sample_loop sample q_sample get_v get_loss p_losses forward get_input
+    shared_step training_step validation_step on_train_batch_end _get_rows_from_list log_images configure_optimizers""".split()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_name_on_our_side_exists_and_most_have_a_chapter(name):
+    table = ReferenceMap(TABLES[name])
+    found = [chapter for chapter, row in zip(table.chapter, table.rows) if row.ours]
+    assert found.count(None) <= 3 and len({row.theirs for row in table.rows}) == len(table.rows)
+
+
+def test_the_base_table_names_every_method_of_the_reference_once():
+    assert sorted(row.theirs for row in BASE) == sorted(METHODS)
+
+
+def test_methods_with_the_same_name_are_the_ones_our_class_really_calls():
+    for row in BASE:
+        if row.theirs not in ("on_train_batch_end", "_get_rows_from_list"):
+            assert getattr(DDPM, row.theirs) is reference_map.resolve(row.ours[0]), row.theirs
+
+
+@pytest.mark.parametrize("path", ["ddpm.DDPM.p_loss", "没有.这个", "gaussian.nothing"])
+def test_a_name_that_does_not_exist_is_an_error(path):
+    with pytest.raises((LookupError, AttributeError)):
+        ReferenceMap((Row("x", (path,), ""),))
+
+
+def test_the_table_shows_our_names_their_chapters_and_what_is_absent():
+    shown = reference_map.reference_map("latent")._repr_mimebundle_()["text/markdown"]
+    assert "| `p_losses` | `DDPM.p_losses` | 09 |" in shown and "| `make_cond_schedule` | 没有 | — |" in shown
+    assert all(line.count("|") == 5 for line in shown.splitlines()) and len(shown.splitlines()) == len(LATENT) + 2
