@@ -183,8 +183,8 @@ grid_figure(samples, nrow=12)
 # %% [markdown]
 # ## 4　提速：改变什么，不改变什么
 #
-# 第一样已经在 `UNet` 里：它建好时把权重排成 channels_last，像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
-# 还有两个开关，都在 `cifar10-gpu` 里打开：
+# 办法有三样。第一样一直开着：`UNet` 建好时就把权重排成 channels_last，像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
+# 另外两样是开关，都在 `cifar10-gpu` 里打开：
 #
 # - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几十秒。数学不变，舍入的次序变；有 dropout 时，掩码的次序也变。
 # - `trainer.precision bf16-mixed`：矩阵乘法与卷积用 16 位的 bfloat16，权重、EMA、损失与噪声表仍是 32 位以上。快，激活值占的显存约减半；乘法的结果只有两三位有效数字。
@@ -289,7 +289,7 @@ check_raises("没有权重时说清缺什么", lambda: inception_fid(samples, sa
 # | `cifar10-gpu` | 35.7 M | 128 × 800000 | — | 没有实测 |
 #
 # 每步的时间用 `python -m benchmarks.step_time` 量（中位数），只算训练。
-# `python -m benchmarks.gpu` 可以在你的卡上量出来：四种组合的每秒张数、显存、占矩阵乘法上限的几成。
+# `python -m benchmarks.gpu` 可以在你的卡上量出来：我们的四种组合与 diffusers 的两种并排，每秒几张、显存多少、达到矩阵乘法上限的几成。
 
 # %% [markdown]
 # ## 小结
@@ -301,8 +301,76 @@ check_raises("没有权重时说清缺什么", lambda: inception_fid(samples, sa
 #
 # ## 练习
 #
-# 1. ★ 用 `multiplications` 算 `cifar10-laptop` 的网络，是论文的几分之一？
-# 2. ★ 把 `QUICK` 的步数改成 600，样本里出现了什么？
-# 3. ★★ 有效批从 128 变成 512，学习率该怎样变？查一查“线性缩放”，说说它为什么在热身之后才对。它是为 SGD 总结的，这里用的是 Adam，又该怎样？
-# 4. ★★ 把 `one_step` 的 `bf16` 换成 `torch.float16`，损失与梯度还对吗？什么样的数会出界？
-# 5. ★★★ 按第 2 节的表，把步数缩到 8 万（十分之一），EMA、热身、步数各该改成多少？写成一份叠在 `cifar10.yaml` 上的 YAML，用 `--config cifar10 --config mine.yaml` 跑起来。
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 13.1　一层卷积的乘法 ★
+#
+# `conv` 是一个 `nn.Conv2d`（卷积核是正方形，没有分组），输入是一张 `height` × `width` 的特征图。一共要做多少次乘法？补的零也照乘，偏置不算。返回一个整数。
+
+# %%
+def conv_multiplications(conv, height, width):
+    # 答案
+    k, stride, pad = conv.kernel_size[0], conv.stride[0], conv.padding[0]
+    rows, columns = ((size + 2 * pad - k) // stride + 1 for size in (height, width))
+    return rows * columns * conv.out_channels * conv.in_channels * k**2
+    # 答案完
+
+
+grade("13.1", conv_multiplications)
+
+# %% [markdown]
+# ### 13.2　裁剪梯度 ★★
+#
+# 写出 `gradient_clip_val`：`gradients` 是一列张量，合在一起的 2-范数若超过 `max_norm`，就全体按同一个比例缩小，使范数恰好等于它；没有超过就不变。返回一列新的张量，不要改动传进来的。
+
+# %%
+def clip_gradients(gradients, max_norm):
+    # 答案
+    norm = sum(g.square().sum() for g in gradients) ** 0.5
+    return [g * min(1.0, max_norm / norm) for g in gradients]
+    # 答案完
+
+
+grade("13.2", clip_gradients)
+
+# %% [markdown]
+# ### 13.3　亲手舍入成 bf16 ★★★
+#
+# 不用 `bfloat16`，把 float32 的 `x` 舍入到最近的 bf16 数，仍以 float32 返回。bf16 有 8 位有效的二进制数字，指数与 float32 一样宽；恰好在正中间时取末位是偶数的那个。
+# `m, e = torch.frexp(x)` 把 `x` 拆成 $m\cdot2^e$，$\frac12\le|m|<1$；`torch.ldexp(m, e)` 拼回去。不必管次正规的数与无穷。
+
+# %%
+def round_to_bf16(x):
+    # 答案
+    m, e = torch.frexp(x)
+    return torch.ldexp((m * 2**8).round(), e - 8)
+    # 答案完
+
+
+grade("13.3", round_to_bf16)
+
+# %% [markdown]
+# ### 13.4　看了几遍 ★
+#
+# 有人用四张小卡照 `cifar10` 训练 80 万步，命令里写了 `--trainer.devices 4 --data.batch_size 8 --trainer.accumulate_grad_batches 2`。训练集按 5 万张算，一共看了几遍？
+
+# %%
+grade("13.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 13.5　换成 float16 ★★
+#
+# 把第 4 节 `one_step` 里的 `torch.bfloat16` 换成 `torch.float16`，也不缩放损失，会怎样？
+#
+# - A：损失溢出成无穷。
+# - B：损失仍然对；梯度里许多很小的数丢了位数，有的成了 0，梯度反而不如 bf16 准。
+# - C：损失与梯度都比 bf16 准，因为 float16 的有效数字多三位。
+# - D：没有差别，都是 16 位。
+
+# %%
+grade("13.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
