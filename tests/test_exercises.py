@@ -49,11 +49,31 @@ def run_cell(exercise, edition):
 
 # ---- 题目 ----
 
-@pytest.mark.parametrize("chapter", chapters())
-def test_a_chapter_has_three_exercises_of_code_and_two_of_thought_with_matching_headings(chapter):
+# 找 bug 一章的习题就是病例，题数另有规矩
+BUGS = "15"
+
+
+@pytest.mark.parametrize("chapter", [chapter for chapter in chapters() if chapter != BUGS])
+def test_a_chapter_has_three_exercises_of_code_and_two_of_thought(chapter):
     group = chapters()[chapter]
     assert [e.id for e in group] == [f"{chapter}.{i}" for i in range(1, 6)]
     assert [isinstance(e, Code) for e in group] == [True] * 3 + [False] * 2
+
+
+def test_the_bug_hunt_asks_for_every_cause_and_for_many_repairs():
+    group = chapters()[BUGS]
+    causes, repairs = [e for e in group if isinstance(e, Choice)], [e for e in group if isinstance(e, Code)]
+    assert len(causes) + len(repairs) == len(group) and len(causes) >= 20 and len(repairs) >= 8
+    assert [e.id for e in causes] == [f"{BUGS}.{i}" for i in range(1, len(causes) + 1)]
+    # 修复题紧跟在它的病例之后
+    assert all(group[group.index(e) - 1].id + "b" == e.id for e in repairs)
+    # 猜不出来：四个字母都常见
+    assert all(sum(e.answer == letter for e in causes) >= 4 for letter in "ABCD")
+
+
+@pytest.mark.parametrize("chapter", chapters())
+def test_exercises_and_headings_agree(chapter):
+    group = chapters()[chapter]
     assert {e.stars for e in group} == {1, 2, 3}
     body = "\n".join(cell.text for cell in read_cells(PATHS[chapter])).partition("## 练习")[2]
     assert re.findall(r"^### (.*)$", body, re.M) == [f"{e.id}　{e.title} {'★' * e.stars}" for e in group]
@@ -243,6 +263,15 @@ def test_a_mistake_that_changes_its_input_needs_the_change_to_be_recognised(quiz
     check = quiz(lambda d: d["a"], [{"a": 1}], mistakes=popping)
     assert check(lambda d: d.pop("a")).text == "提示：你改动了调用者的字典" and check(lambda d: d["a"]).mark == "✓"
     assert "应为 1，你的是 2" in check(lambda d: d["a"] + 1).text
+
+
+def test_changing_the_input_on_the_way_to_the_right_error_is_noticed(quiz):
+    def spoil(d):
+        d["a"] = 2
+        raise ZeroDivisionError
+
+    check = quiz(lambda d: d["a"] / 0, [{"a": 1}])
+    assert check(lambda d: 1 / 0).mark == "✓" and "改动了传进来的 d" in check(spoil).text
 
 
 @pytest.mark.parametrize(("answer", "said"), [

@@ -6,7 +6,7 @@ from .exercises import find
 
 # 单独成行的“# 答案”与“# 答案完”，缩进相同
 ANSWER = re.compile(r"^( *)# 答案\n(.*?)^\1# 答案完$", re.M | re.S)
-QUESTION = re.compile(r'^grade\("(\d\d\.\d)", None\).*$', re.M)
+QUESTION = re.compile(r'^grade\("(\d\d\.\d+)", None\).*$', re.M)
 BLANK = "...  # 在这里写"
 
 

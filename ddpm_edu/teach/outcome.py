@@ -54,14 +54,16 @@ def outcomes(function, exercise):
 def _outcome(function, i, exercise):
     with contained():
         args, untouched = exercise.cases()[i], exercise.cases()[i]
+        value = error = None
         try:
             value = readable(function(*args), exercise.observe)
         except KeyboardInterrupt:
             raise
         # sys.exit() 之类也不许带走整个 notebook
-        except BaseException as error:
-            return Outcome(error=error)
-    return Outcome(value, mutated=tuple(k for k, pair in enumerate(zip(args, untouched)) if _changed(*pair)))
+        except BaseException as caught:
+            error = caught
+    # 出错的路上改动了参数，也要算
+    return Outcome(value, error, tuple(k for k, pair in enumerate(zip(args, untouched)) if _changed(*pair)))
 
 
 def _changed(after, before):

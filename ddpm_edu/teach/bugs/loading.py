@@ -1,0 +1,60 @@
+"""病例 19–24：检查点、配置、数据、条件"""
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ...config import get_class
+from ...ema import LitEma
+
+
+def load_unet(network, state):
+    """只取检查点里的 U-Net；它的键以 model.diffusion_model. 开头"""
+    network.load_state_dict(state, strict=False)
+    return network
+
+
+def build(make_network, state):
+    """造网络与它的 EMA，再装检查点里的权重"""
+    network = make_network()
+    ema = LitEma(network)
+    network.load_state_dict(state)
+    return network, ema
+
+
+class Chain(nn.Module):
+    """网络与噪声表；state 是检查点，省略时从头训练"""
+
+    def __init__(self, timesteps, state=None):
+        super().__init__()
+        self.net = nn.Linear(2, 2)
+        if state is not None:
+            self.load_state_dict(state, strict=False)
+        self.register_buffer("betas", torch.linspace(1e-4, 2e-2, timesteps))
+
+
+def from_config(config):
+    """{"target": 类的路径, "params": {...}} → 对象"""
+    target = config.pop("target")
+    return get_class(target, (nn.Module,), "target")(**config.get("params", {}))
+
+
+def to_channels_first(images):
+    """一批图，通道在前在后都收，返回 (B, C, H, W)"""
+    return images.permute(0, 3, 1, 2)
+
+
+class ConditionalDenoiser(nn.Module):
+    """按类别生成：c 是类别，0 到 9"""
+
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Embedding(10, 4)
+        self.net = nn.Linear(4, 4)
+
+    def forward(self, x, c=None):
+        return self.net(x if c is None else x + self.embed(c))
+
+    def loss(self, x_start, noise, c):
+        """损失：网络看着带噪的 x 与类别 c 猜噪声"""
+        noisy = 0.6 * x_start + 0.8 * noise
+        return F.mse_loss(self(noisy), noise)
