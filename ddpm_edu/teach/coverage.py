@@ -166,13 +166,18 @@ class CoverageTable:
     def complete(self):
         return not any(missing for _, missing in self.lines.values()) and self.shown == set(parameters())
 
+    def row(self, path, chapter):
+        """一本的那一行；没有逐行讲源码的，只有题目"""
+        if chapter not in EXPLAINED:
+            return f"| {link(path)} | — | — | — | — |"
+        total, missing = self.lines[chapter]
+        names = "、".join(f"`{name}`" for name in dict.fromkeys(self.names[chapter]))
+        cards = "、".join(f"`{name}`" for name in self.cards[chapter]) or "—"
+        return f"| {link(path)} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |"
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         rows = ["| 章 | 逐行讲解的源码 | 行数 | 讲到 | 参数卡片 |", "|:--|:--|--:|--:|:--|"]
-        for chapter, (total, missing) in self.lines.items():
-            names = "、".join(f"`{name}`" for name in dict.fromkeys(self.names[chapter]))
-            cards = "、".join(f"`{name}`" for name in self.cards[chapter]) or "—"
-            rows.append(f"| {link(book(chapter))} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |")
-        rows += [f"| {link(path)} | — | — | — | — |" for path in sources()[1:] if int(path.stem[:2]) not in EXPLAINED]
+        rows += [self.row(path, int(path.stem[:2])) for path in sources()[1:]]
         total = sum(n for n, _ in self.lines.values())
         rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
                     f"| {len(self.shown)} / {len(parameters())} |")
