@@ -623,10 +623,10 @@ grade("15.14b", run_with_ema)
 # %% [markdown]
 # ### 15.15　热身一完，学习率掉了一截 ★★
 #
-# 有人问：配置里的 `LambdaLinearScheduler` 是什么意思，`cycle_lengths` 为什么写成十万亿？
+# 有人问起配置里的学习率，答的人把曲线画了出来：`cycle_lengths` 写的是十万亿，所以热身之后就是常数。
 # （timothybrooks/instruct-pix2pix [#121](https://github.com/timothybrooks/instruct-pix2pix/issues/121)，Learning Rate scheduler）
 #
-# 写得这么大，是因为写小了会出事：
+# 写得这么大，降的那一段永远走不到。写小一点会怎样？
 
 # %%
 show_source(linear_multiplier)

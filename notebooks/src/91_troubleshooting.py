@@ -1,0 +1,619 @@
+# %% [markdown]
+# # 91 · 排障手册
+#
+# **学习目标**
+#
+# - 从症状查到原因与办法，每一条都能在笔记本电脑上重现，再治好。
+#
+# **预计用时** 随用随查，每条三五分钟。运行全部单元约 30 秒，不需要 GPU，不联网。
+#
+# 先在表里找症状。引用的问题来自公开的讨论，是转述。想练习自己找原因，见 [15 章](15_bug_hunt.ipynb)。
+#
+# | 哪里 | 症状 | 多半是 |
+# |:--|:--|:--|
+# | 损失 | [损失很快变平](#损失很快变平) | 正常；换一种看法 |
+# | 损失 | [损失停在 1 附近](#损失停在-1-附近) | 网络什么也没学到 |
+# | 损失 | [损失成了 NaN](#损失成了-NaN) | 学习率太大，或半精度溢出 |
+# | 损失 | [损失是负数](#损失是负数) | 打开了 `learn_logvar`，正常 |
+# | 样本 | [图一片黑](#图一片黑) | 存图时忘了从 [-1, 1] 换回来 |
+# | 样本 | [图灰蒙蒙的](#图灰蒙蒙的) | 数据是 [0, 1]，却按 [-1, 1] 显示 |
+# | 样本 | [全是噪声](#全是噪声) | 权重没有装进去，或没有练好 |
+# | 样本 | [EMA 比原权重差](#EMA-比原权重差) | 训练短，衰减大 |
+# | 样本 | [采样的步数少了就花](#采样的步数少了就花) | 每一步迈得太大 |
+# | 样本 | [T 改小之后样本偏了](#T-改小之后样本偏了) | 噪声没有掺够 |
+# | 数据 | [像素的范围不对](#像素的范围不对) | 0..255，或整数 |
+# | 数据 | [通道放错了位置](#通道放错了位置) | HWC 与 CHW |
+# | 数据 | [数据下载不下来](#数据下载不下来) | 原站不通，换镜像或放文件 |
+# | 检查点 | [缺少键或多出键](#缺少键或多出键) | 前缀不同，或不是同一个网络 |
+# | 检查点 | [步数或参数化对不上](#步数或参数化对不上) | 构造的参数不同 |
+# | 检查点 | [检查点打不开](#检查点打不开) | 里面有对象，或下到了网页 |
+# | 检查点 | [续训与从没停过不一样](#续训与从没停过不一样) | 随机数从头来过 |
+# | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
+# | 环境 | [GPU 用不上](#GPU-用不上) | 装的是 CPU 版，或驱动太旧 |
+# | 环境 | [显存不够](#显存不够) | 批量太大 |
+# | 环境 | [几个进程一起跑就慢](#几个进程一起跑就慢) | 线程太多，抢核 |
+# | 环境 | [torchrun 之后各练各的](#torchrun-之后各练各的) | 没有写 strategy |
+
+# %%
+import contextlib
+import functools
+import hashlib
+import http.server
+import logging
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+# %%
+from ddpm_edu import DDPM, DigitsDataModule, LitEma, load_pretrained
+from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
+from ddpm_edu.cli import check_launcher
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.data.download import fetch
+from ddpm_edu.data.transfer import RemoteFile
+from ddpm_edu.generate import generate
+from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.schedules import rescale_linear_range
+from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
+from ddpm_edu.teach.training import quiet_trainer
+
+# %%
+folder = tempfile.TemporaryDirectory()
+os.chdir(folder.name)  # 下面写的文件都在这里
+logging.getLogger("ddpm_edu").setLevel(logging.ERROR)
+pretrained = load_pretrained("digits")
+images = load_digits_split()["val"][0][:64]
+torch.manual_seed(0)
+untrained = DDPM(**toy_model_config())
+print("准备好了")
+
+# %% [markdown]
+# ## 损失很快变平
+#
+# **问**：损失在一个范围里来回跳，练多久都不怎么降，可是图越来越好，为什么？
+# （zoubohao/DenoisingDiffusionProbabilityModel-ddpm- [#48](https://github.com/zoubohao/DenoisingDiffusionProbabilityModel-ddpm-/issues/48)；PRBonn/LiDiff [#27](https://github.com/PRBonn/LiDiff/issues/27) 里作者答：这是正常的）
+#
+# **原因**：每一批的 $t$ 与噪声是抽的，抽签的起伏比进步大得多。
+#
+# **办法**：用同一份 $t$ 与噪声比较两份权重，或者看样本。下面把权重弄坏一点点，看两种比法谁看得出来。
+
+# %%
+worse = load_pretrained("digits")
+generator = torch.Generator().manual_seed(0)
+with torch.no_grad():
+    for parameter in worse.model.parameters():
+        parameter += 0.04 * parameter.std(correction=0) * torch.randn(parameter.shape, generator=generator)
+
+
+def loss_of(model, seed):
+    draw = torch.Generator().manual_seed(seed)
+    t = torch.randint(0, 1000, (64,), generator=draw)
+    with torch.no_grad():
+        return float(model.p_losses(images, t, torch.randn(images.shape, generator=draw))[0])
+
+
+good, bad = [loss_of(pretrained, seed) for seed in range(20)], [loss_of(worse, seed) for seed in range(20)]
+apart = [loss_of(worse, seed) for seed in range(100, 120)]  # 另抽一份
+print(f"好权重的损失在 {min(good):.2f} 与 {max(good):.2f} 之间跳")
+print(f"各抽各的：坏权重反而低的有 {sum(b < g for g, b in zip(good, apart))} / 20 次")
+print(f"同一份抽签：坏权重反而低的有 {sum(b < g for g, b in zip(good, bad))} / 20 次")
+
+# %% [markdown]
+# ## 损失停在 1 附近
+#
+# 常被问到：目标是 $\varepsilon$，损失从头到尾都是 1 左右。
+#
+# **原因**：标准高斯的平方，平均就是 1；网络输出 0，损失正好是它。所以 1 的意思是“什么也没学到”：
+# 学习率太小、忘了更新、梯度断了，或者条件与图配错了。
+#
+# **办法**：先让它背熟一批八张图。背不下来，就不是练得不够，是哪里断了。
+
+# %%
+x, t = images[:8], torch.arange(8) * 120
+noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+print(f"网络输出 0 时的损失：{float((noise**2).mean()):.2f}")
+torch.manual_seed(0)
+model = DDPM(**toy_model_config())
+for rate, steps in ((0.0, 3), (5e-3, 100)):  # 0 代替“忘了更新”
+    optimizer = torch.optim.Adam(model.model.parameters(), lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = model.p_losses(x, t, noise)[0]
+        loss.backward()
+        optimizer.step()
+    print(f"学习率 {rate}：背 {steps} 步之后的损失 {loss.item():.1f}")
+check("同一批背得下来", loss.item() < 0.3, True)
+
+# %% [markdown]
+# ## 损失成了 NaN
+#
+# **问**：练到九千步之后，采出的图全黑了；有人答：看看损失是不是 NaN，把 `amp=True` 关掉就好。
+# （lucidrains/denoising-diffusion-pytorch [#101](https://github.com/lucidrains/denoising-diffusion-pytorch/issues/101)）
+#
+# **原因**：学习率太大，或者 fp16 溢出。一次 NaN 的更新之后，权重全是 NaN，再也回不来。
+#
+# **办法**：从上一个检查点续训，调小学习率；要省显存用 bf16，不用 fp16。课程的 `DDPM` 在坏的更新之前就停下，权重不会坏。
+
+# %%
+torch.manual_seed(0)
+wild = DDPM(**toy_model_config(), learning_rate=1e18)
+try:
+    quiet_trainer(max_steps=20).fit(wild, DigitsDataModule(batch_size=16))
+except FloatingPointError as error:
+    print("停下了，错误里说到 learning_rate：", "learning_rate" in str(error))
+check("权重里没有 NaN", all(p.isfinite().all() for p in wild.parameters()), True)
+torch.manual_seed(0)
+calm = DDPM(**toy_model_config(), learning_rate=1e-3)
+quiet_trainer(max_steps=20).fit(calm, DigitsDataModule(batch_size=16))
+check("学习率正常，走完 20 步", int(calm.model_ema.num_updates), 20)
+
+# %% [markdown]
+# ## 损失是负数
+#
+# 常被问到：损失怎么会是负的？
+#
+# **原因**：`learn_logvar=True` 时，损失是 $\mathrm{mse}_t\,e^{-s_t} + s_t$，均方误差小，$s_t$ 就是负的（第 9 章）。
+#
+# **办法**：不是错误。看进步要看 `loss_simple`，它是没有缩放过的误差。
+
+# %%
+torch.manual_seed(0)
+learner = DDPM(**toy_model_config(learn_logvar=True))
+small = 0.1 * noise  # 网络输出 0，目标也小，误差就小
+with torch.no_grad():
+    learner.logvar.fill_(math.log(0.01))
+    loss, logs = learner.p_losses(x, t, small)
+print(f"损失 {float(loss):.1f}，loss_simple {float(logs['train/loss_simple']):.3f}")
+check("损失是负的", float(loss) < 0, True)
+
+# %% [markdown]
+# ## 图一片黑
+#
+# **问**：用官方的模型采样，存出来的图太暗，怎么回事？后来自己答：存之前要先加 1 再除以 2。
+# （openai/guided-diffusion [#61](https://github.com/openai/guided-diffusion/issues/61)）
+#
+# **原因**：模型的图在 [-1, 1]，存图的函数要 [0, 1]，负的全截成了 0，也就是黑。
+#
+# **办法**：先换算 $(x+1)/2$，再截断。课程的 `grid_figure`、`save_grid` 收 [-1, 1]，自己会换算。
+
+# %%
+samples = pretrained.sample(8, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0), progress=False)
+wrong, right = samples.clamp(0, 1), (samples.clamp(-1, 1) + 1) / 2
+print(f"直接截断：全黑的像素占 {float((wrong == 0).double().mean()):.0%}；先换算：平均亮度从 {wrong.mean():.2f} 到 {right.mean():.2f}")
+grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8)
+
+# %% [markdown]
+# 图：上排直接截断，中间的灰度全丢了，只剩最亮的笔画；下排先换算。
+
+# %% [markdown]
+# ## 图灰蒙蒙的
+#
+# **问**：DDPM 的论文把图线性缩放到 [-1, 1]，这里是不是忘了？
+# （zengbohan0217/FADM [#2](https://github.com/zengbohan0217/FADM/issues/2)）
+#
+# **原因**：`ToTensor` 给的是 [0, 1]。照这样训练，模型画的也是 [0, 1]；按 [-1, 1] 显示，最黑的成了半灰。
+#
+# **办法**：训练之前 $2x-1$。怎样发现：看训练数据的最小值，是 0 就不对。
+
+# %%
+unit = (images[:8] + 1) / 2  # 忘了缩放的数据
+print(f"忘了缩放：最小 {unit.min():.0f}，最大 {unit.max():.0f}；按 [-1, 1] 显示，最黑的亮度是 {(unit.min() + 1) / 2:.1f}")
+print(f"缩放之后：最小 {(2 * unit - 1).min():.0f}，最大 {(2 * unit - 1).max():.0f}")
+grid_figure(torch.cat([unit, 2 * unit - 1]), nrow=8)
+
+# %% [markdown]
+# 图：上排忘了缩放，黑的成了灰的；下排缩放过。
+
+# %% [markdown]
+# ## 全是噪声
+#
+# **问**：练了多少轮，生成的图上都有噪声，是不是第 0 步还有噪声？
+# （explainingai-code/DDPM-Pytorch [#3](https://github.com/explainingai-code/DDPM-Pytorch/issues/3)）
+#
+# **原因**：三种。权重没有装进去；没有练够；采样器写错了。先分清是网络还是采样器。
+#
+# **办法**：不采样，只让网络猜一步。给真图加噪到 $t=500$，看它猜的 $\hat x_0$。猜得准，问题在采样器；猜不准，问题在网络。
+
+# %%
+step, errors = torch.full((64,), 500), {}
+noise64 = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+empty = DDPM(**toy_model_config(beta_schedule="cosine", parameterization="v"))
+for name, model in {"没有装进权重": empty, "训练好的": pretrained}.items():
+    with torch.no_grad():
+        guess = model.predict_start(model.q_sample(images, step, noise64), step)
+    errors[name] = float(((guess - images) ** 2).mean())
+    print(f"{name}：猜的原图，均方误差 {errors[name]:.2f}")
+check("训练好的比没有装进去的，误差小三倍以上", errors["训练好的"] * 3 < errors["没有装进权重"], True)
+
+# %% [markdown]
+# ## EMA 比原权重差
+#
+# **问**：看了一百万张图，模型的样本已经不错，EMA 的样本却还是噪声，合理吗？作者答：合理，才八千步，EMA 里还留着初值。
+# （konpatp/diffae [#16](https://github.com/konpatp/diffae/issues/16)）
+#
+# **原因**：固定的衰减 0.9999，半衰期近七千步（第 7 章）。
+#
+# **办法**：用热身，或者把衰减调小。热身公式下，衰减从 0.18 慢慢升上去，初值很快就忘了。
+
+# %%
+left = {}
+for name, settings in {"固定 0.9999": (0.9999, False), "固定 0.99": (0.99, False), "0.9999 加热身": (0.9999, True)}.items():
+    weight = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(weight.weight)  # 初值是 1
+    ema = LitEma(weight, *settings)
+    nn.init.zeros_(weight.weight)  # 训练好的是 0
+    for _ in range(1000):
+        ema(weight)
+    left[name] = next(iter(ema.shadow.values())).item()
+    print(f"{name}：1000 步之后，影子里还有 {left[name]:.1%} 的初值")
+check("固定的衰减：0.9999 的 1000 次方", left["固定 0.9999"], 0.9999**1000, atol=1e-3)
+
+# %% [markdown]
+# ## 采样的步数少了就花
+#
+# **问**：作者用 1000 步的祖先采样，我用 100 步的 DDIM，图上全是噪点，为什么？
+# （ShanghaiTech-IMPACT/3D-MedDiffusion [#5](https://github.com/ShanghaiTech-IMPACT/3D-MedDiffusion/issues/5)）
+#
+# **原因**：步数少，每一步迈得大，网络在中途的猜测又不准。要多少步，随数据与参数化而变。
+#
+# **办法**：不要猜，量一量：从少到多，看 Fréchet 距离降到哪里不再降。
+
+# %%
+distance = DigitsFrechet()
+counts, scores = (2, 5, 10, 20, 50), []
+for steps in counts:
+    scores.append(float(distance(generate(pretrained, 128, batch_size=128, steps=steps, progress=False)[0])))
+check("两步远不如五十步", scores[0] > 2 * scores[-1], True)
+check("二十步已经接近五十步", scores[3] < 1.5 * scores[-1], True)
+curve_figure(counts, {"DDIM": scores}, "steps", "Fréchet", "linear", "log")
+
+# %% [markdown]
+# 图：随课程发布的数字模型，DDIM 的步数与 Fréchet 距离（128 个样本）。纵轴是对数。前几步收益最大，二十步之后只剩小的改进。
+
+# %% [markdown]
+# ## T 改小之后样本偏了
+#
+# **问**：只用 50 步训练，加噪到头远远不是高斯噪声，这样也行吗？
+# （neu-vi/MARDM [#3](https://github.com/neu-vi/MARDM/issues/3)）
+#
+# **原因**：`linear` 的两端按 1000 步定的，$T$ 小了，噪声没有掺够，采样却从纯噪声出发（15 章的病例 1）。
+#
+# **办法**：两端按 $1000/T$ 放大，或者用 `cosine`，它自己走到头。课程的 `DDPM` 会提醒，并算好该写的数。
+
+# %%
+start, end = rescale_linear_range(100)
+settings = {"原样": {}, "放大": {"linear_start": start, "linear_end": end}, "cosine": {"beta_schedule": "cosine"}}
+for name, changes in settings.items():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        short = DDPM(**toy_model_config(timesteps=100, **changes))
+    reminded = any("加噪到最后仍留着原图" in str(w.message) for w in caught)
+    print(f"{name}：终点的 √ᾱ = {float(short.sqrt_alphas_cumprod[-1]):.3f}，{'有提醒' if reminded else '没有提醒'}")
+
+# %% [markdown]
+# ## 像素的范围不对
+#
+# **问**：像素在 0 到 255 之间，输出却都在 [-1, 1]，看上去像噪声，损失卡在 0.8，为什么？
+# （lucidrains/denoising-diffusion-pytorch [#20](https://github.com/lucidrains/denoising-diffusion-pytorch/issues/20)）
+#
+# **原因**：数据比噪声大一百倍，加噪到头还看得见原图；采样时的截断又把猜测压在 [-1, 1]。
+#
+# **办法**：`x / 127.5 - 1`。课程的 `DDPM` 在门口就拦下。
+
+# %%
+pixels = ((images + 1) * 127.5).round()
+check_raises("浮点的 0..255", lambda: untrained.get_input({"image": pixels}, "image"), "127.5")
+check_raises("整数", lambda: untrained.get_input({"image": pixels.to(torch.uint8)}, "image"), "127.5")
+fixed = untrained.get_input({"image": pixels / 127.5 - 1}, "image")
+check("换算之后收下，最小值是 -1", fixed.min(), -1.0)
+
+# %% [markdown]
+# ## 通道放错了位置
+#
+# **问**：卷积要 3 个通道，我的输入是 [1, 512, 512, 3]，它却说有 512 个通道，怎么办？
+# （LeeJunHyun/Image_Segmentation [#29](https://github.com/LeeJunHyun/Image_Segmentation/issues/29)）
+#
+# **原因**：PyTorch 的图是 CHW，通道在前；PIL、NumPy 读出来的是 HWC。
+#
+# **办法**：`x.permute(0, 3, 1, 2)`。课程的 `DDPM` 按形状分辨，两种都收；分不清的（通道数恰好等于边长）就报错。
+
+# %%
+print("卷积要求通道在前：", nn.Conv2d(1, 4, 3)(images).shape[1:])
+check_raises("通道在后，卷积报错", lambda: nn.Conv2d(1, 4, 3)(images.permute(0, 2, 3, 1)), "channels")
+back = untrained.get_input({"image": images.permute(0, 2, 3, 1)}, "image")
+check("DDPM 认出 HWC，换了回来", back, images)
+check_raises("形状不对，说清应当怎样", lambda: untrained.get_input({"image": images[:, :, :4]}, "image"), "(B, 1, 8, 8)")
+
+# %% [markdown]
+# ## 数据下载不下来
+#
+# **问**：在国内打开 MNIST 的原站，是一个错误页。
+# （cvdfoundation/mnist [#4](https://github.com/cvdfoundation/mnist/issues/4)；torchvision 也有人报告 403，见 pytorch/vision [#8568](https://github.com/pytorch/vision/issues/8568)）
+#
+# **原因**：原站早已不让下载；有的镜像给的是网页，存下来却叫 `.gz`。
+#
+# **办法**：课程的数据模块依次试几个镜像，国内的在前，断了接着下，摘要对上才收。自己的镜像用参数 `mirror` 或环境变量 `DDPM_EDU_MIRROR`；
+# 也可以手工下载，放进数据目录（报错时会写明放到哪里）；没有网络就用内置的 `DigitsDataModule`。
+#
+# 下面在本机起一个小服务器：第一个地址给错误的内容，第二个给正确的。
+
+# %%
+content = b"data" * 1000
+for name, body in (("bad", b"<html>403</html>"), ("good", content)):
+    Path("site", name).mkdir(parents=True)
+    Path("site", name, "x.gz").write_bytes(body)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory="site"))
+threading.Thread(target=server.serve_forever, daemon=True).start()
+base = f"http://127.0.0.1:{server.server_port}"
+file = RemoteFile("x.gz", hashlib.md5(content).hexdigest(), len(content))
+
+# %%
+with contextlib.suppress(RuntimeError):
+    fetch("data", file, [f"{base}/bad"], progress=False)
+check("只有坏的镜像：最终的名字下没有文件", Path("data/x.gz").exists(), False)
+fetch("data", file, [f"{base}/bad", f"{base}/good"], progress=False)
+check("坏的跳过，好的收下", Path("data/x.gz").read_bytes() == content, True)
+server.shutdown()
+server.server_close()
+fetch("data", file, [f"{base}/good"], progress=False)
+print("✓ 文件已在目录里：服务器关了也能用")
+
+# %% [markdown]
+# ## 缺少键或多出键
+#
+# **问**：装载时打印“686 个缺少、2 个多余的键”，这是正常的吗？
+# （mlcommons/training [#807](https://github.com/mlcommons/training/issues/807)）
+#
+# **原因**：不正常。文件里的名字与模型的对不上：多了前缀，或者不是同一个网络。`strict=False` 只是不出声。
+#
+# **办法**：打印两边各三个键，看差在哪里。课程的 `DDPM` 把对不上当作错误；`module.`、`_orig_mod.` 两种前缀会自动去掉；确实不要的，写进 `ignore_keys`。
+
+# %%
+state = untrained.state_dict()
+save_checkpoint({"state_dict": {f"net.{key}": value for key, value in state.items()}}, "renamed.ckpt")
+save_checkpoint({"state_dict": {f"module.{key}": value for key, value in state.items()}}, "parallel.ckpt")
+save_checkpoint({"state_dict": {**state, "extra.weight": torch.zeros(1)}}, "extra.ckpt")
+check_raises("名字不同", lambda: DDPM(**toy_model_config(), ckpt_path="renamed.ckpt"), "对不上")
+same = DDPM(**toy_model_config(), ckpt_path="parallel.ckpt")
+check("module. 前缀自动去掉", torch.equal(same.state_dict()["logvar"], state["logvar"]), True)
+check_raises("多了一个", lambda: DDPM(**toy_model_config(), ckpt_path="extra.ckpt"), "extra.weight")
+DDPM(**toy_model_config(), ckpt_path="extra.ckpt", ignore_keys=["extra."])
+print("✓ 写进 ignore_keys，就装得上")
+
+# %% [markdown]
+# ## 步数或参数化对不上
+#
+# **问**：装载时报错，说文件里的 `betas` 是 4 项，模型里的是 200 项，怎么办？
+# （MrGiovanni/DiffTumor [#6](https://github.com/MrGiovanni/DiffTumor/issues/6)）
+#
+# **原因**：构造模型的参数与训练时不同。硬装进去，采出来的图也不会对。
+#
+# **办法**：用相同的参数构造；或者 `DDPM.load_from_checkpoint`，参数从文件里取。
+
+# %%
+trainer = quiet_trainer(max_steps=1)
+trainer.fit(DDPM(**toy_model_config(timesteps=200, beta_schedule="cosine")), DigitsDataModule(batch_size=16))
+trainer.save_checkpoint("t200.ckpt")
+check_raises("T 不同", lambda: DDPM(**toy_model_config(beta_schedule="cosine"), ckpt_path="t200.ckpt"), "timesteps")
+loaded = DDPM.load_from_checkpoint("t200.ckpt")
+check("参数从文件里取：T", loaded.num_timesteps, 200)
+
+# %% [markdown]
+# ## 检查点打不开
+#
+# **问**：训练与保存都好好的，装载时却报 `Unsupported global: numpy…scalar`，为什么？
+# （nerfstudio-project/nerfstudio [#3702](https://github.com/nerfstudio-project/nerfstudio/pull/3702)）
+#
+# **原因**：PyTorch 2.6 起，`torch.load` 默认只认张量与普通类型；检查点里混进了 NumPy 的数。另一种：下到的是网页，名字却叫 `.ckpt`。
+#
+# **办法**：不要图省事写 `weights_only=False`，那样打开文件就可能执行里面的代码。自己存的，存之前换成普通的数；`save_checkpoint` 会换。
+
+# %%
+number = torch.linspace(0, 1, 3, dtype=torch.float64).numpy()[1]  # NumPy 的数
+torch.save({"loss": number}, "numpy.ckpt")
+try:
+    torch.load("numpy.ckpt", weights_only=True)
+except Exception as error:
+    print("torch.load：", type(error).__name__)
+save_checkpoint({"loss": number}, "plain.ckpt")
+check("换成普通的数之后读得出来", load_checkpoint("plain.ckpt")["loss"], 0.5)
+Path("page.ckpt").write_text("<html>404 Not Found</html>", encoding="utf-8")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # 没有 SHA-256 的提醒
+    try:
+        load_checkpoint("page.ckpt")
+    except RuntimeError as error:
+        print("load_checkpoint：", str(error)[:16])
+
+# %% [markdown]
+# ## 续训与从没停过不一样
+#
+# **问**：从检查点续训，损失与一口气练完的不同，为什么？
+# （Lightning-AI/pytorch-lightning [#18098](https://github.com/Lightning-AI/pytorch-lightning/issues/18098)）
+#
+# **原因**：检查点里没有随机数的状态。续训时重新设了种子，$t$ 与噪声从头来过。
+#
+# **办法**：让随机数由第几步决定，而不是由抽过几次决定（第 10 章）。课程的 `DDPM` 与数据模块就是这样，续训逐位相同。
+
+# %%
+torch.manual_seed(0)
+straight = [torch.rand(()).item() for _ in range(5)]  # 一口气抽五步
+torch.manual_seed(0)
+again = [torch.rand(()).item() for _ in range(2)]  # 停在第三步，重新设种子，再抽两步
+check("重新设种子：第四步抽到的是第一步的", again[0], straight[0])
+
+
+def run(max_steps, resume=None):
+    torch.manual_seed(0)
+    model, trainer = DDPM(**toy_model_config()), quiet_trainer(max_steps=max_steps)
+    trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=resume)
+    return model, trainer
+
+
+whole = run(5)[0]
+run(3)[1].save_checkpoint("three.ckpt")
+pairs = zip(run(5, "three.ckpt")[0].state_dict().values(), whole.state_dict().values())
+check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
+
+# %% [markdown]
+# ## torchvision 与 torch 不配
+#
+# **问**：一导入就报 `operator torchvision::nms does not exist`，nms 怎么会不存在？
+# （huggingface/diffusers [#12559](https://github.com/huggingface/diffusers/issues/12559)）
+#
+# **原因**：torchvision 是为某一个版本的 torch 编译的，单独升级了其中一个，就对不上。Lightning 见到它就导入，于是跟着倒下。
+#
+# **办法**：课程不需要 torchvision，`pip uninstall torchvision` 就好；要留着，就按 PyTorch 官网把两个一起装。
+#
+# 下面造一个坏的 torchvision，放在路径的最前面，再拿掉。
+
+# %%
+Path("broken/torchvision").mkdir(parents=True)
+Path("broken/torchvision/__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")\n', encoding="utf-8")
+code = """
+import importlib, sys
+try:
+    import pytorch_lightning
+except RuntimeError as error:
+    print("有坏的 torchvision：", error)
+sys.path = [path for path in sys.path if not path.endswith("broken")]
+for name in [name for name in sys.modules if name.startswith(("pytorch_lightning", "lightning", "torchmetrics"))]:
+    del sys.modules[name]
+print("拿掉它，导入成功：", importlib.import_module("pytorch_lightning").__name__)
+"""
+path = os.pathsep.join(["broken", *filter(None, sys.path)])
+done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
+                      capture_output=True, encoding="utf-8")
+print(done.stdout, end="")
+
+# %% [markdown]
+# ## GPU 用不上
+#
+# **问**：照依赖表装的 torch 是 CPU 版，`cuda.is_available()` 总是 False，怎么办？
+# （zyddnys/manga-image-translator [#210](https://github.com/zyddnys/manga-image-translator/issues/210)）
+#
+# **原因**：三种，按次序查。`torch.version.cuda` 是 None：装的是 CPU 版（Windows 上默认如此），照 PyTorch 官网的命令重装。
+# 不是 None 而用不上：驱动比它要的旧，升级驱动，或者装更旧的 CUDA 版。都对而看不见卡：环境变量 `CUDA_VISIBLE_DEVICES` 藏起来了，或者在没有卡的机器上。
+#
+# **办法**：跑下面这一格看是哪一种。没有 GPU，课程照样能跑：`accelerator="auto"` 会退到 CPU。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+print("编译时的 CUDA：", torch.version.cuda or "没有，这是 CPU 版")
+print("用得上：", torch.cuda.is_available(), "；CUDA_VISIBLE_DEVICES =", os.environ.get("CUDA_VISIBLE_DEVICES", "没有设"))
+
+# %%
+code = "import torch; print(torch.cuda.is_available(), torch.ones(2).sum().item())"
+hidden = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+                        capture_output=True, text=True).stdout.split()
+check("把卡藏起来：用不上 GPU", hidden[0] == "False", True)
+check("CPU 照样能算", float(hidden[1]), 2.0)
+
+# %% [markdown]
+# ## 显存不够
+#
+# 常被问到：`CUDA out of memory`，论文的批量是 128，我的卡只放得下 16，怎么办？
+#
+# **原因**：激活值占的显存与批量成正比。
+#
+# **办法**：依次试：`--trainer.precision bf16-mixed`；批量减小，用梯度累积补回来（`--trainer.accumulate_grad_batches 8`）；
+# 换小一点的网络。梯度累积不改变数学，下面核对：四批 16 张的平均梯度，等于一批 64 张的。
+
+# %%
+torch.manual_seed(0)
+model = DDPM(**toy_model_config())
+nn.init.normal_(model.model.diffusion_model.out[-1].weight)  # 最后一层的初值是 0，换掉它，各层才都有梯度
+t64, noise64 = torch.arange(64) * 15, torch.randn(images.shape)
+gradients = []
+for parts in (1, 4):
+    model.zero_grad()
+    for x, t, noise in zip(images.chunk(parts), t64.chunk(parts), noise64.chunk(parts)):
+        (model.p_losses(x, t, noise)[0] / parts).backward()
+    gradients.append(torch.cat([p.grad.flatten() for p in model.model.parameters()]))
+gap = (gradients[0] - gradients[1]).norm() / gradients[0].norm()
+check("四批的平均梯度与一批的相同（相对误差）", gap, 0.0, atol=1e-4)
+
+# %% [markdown]
+# ## 几个进程一起跑就慢
+#
+# **问**：同一台机器上起几个进程，默认每个都开与核数相同的线程，加起来太多，反而慢了。
+# （pytorch/pytorch [#22501](https://github.com/pytorch/pytorch/pull/22501)，make OMP_NUM_THREADS default in launch.py）
+#
+# **原因**：PyTorch 的一个运算就会用上全部的核。两个进程各开满，线程互相等待，小网络会慢几十倍。
+#
+# **办法**：每个进程的线程数设成“核数除以进程数”：启动之前设环境变量 `OMP_NUM_THREADS=1`，或者一开头 `torch.set_num_threads(1)`。
+# torchrun 默认就设成 1。数据加载的子进程已经是 1，不用管。
+
+# %%
+code = "import torch; print(torch.get_num_threads()); torch.set_num_threads(1); print(torch.get_num_threads())"
+clean = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=clean, capture_output=True, text=True)
+default, limited = map(int, done.stdout.split())
+cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+check("不设：两个进程的线程加起来，不少于核数", 2 * default >= cores, True)
+check("设成 1：只用一个线程", limited, 1)
+
+# %% [markdown]
+# ## torchrun 之后各练各的
+#
+# **问**：Trainer 的 strategy 是 auto，在八张卡上会不会成了八个模型各练各的？是不是要写成 ddp？
+# （roboflow/rf-detr [#803](https://github.com/roboflow/rf-detr/issues/803)）
+#
+# **原因**：torchrun 只管起进程。Trainer 没有写 `strategy="ddp"` 与 `devices`，每个进程都以为只有自己，各练各的，还往同一个目录里写。
+#
+# **办法**：`--trainer.strategy ddp`，`--trainer.devices` 等于 `--nproc-per-node`，`--trainer.num_nodes` 等于 `--nnodes`（README 有整条命令）。课程的命令行发现数目对不上就拒绝。
+
+# %%
+alone = quiet_trainer(max_steps=1)
+os.environ |= {"TORCHELASTIC_RUN_ID": "demo", "WORLD_SIZE": "2"}  # torchrun 起了两个进程时，它们会看到这些
+check_raises("Trainer 不知道有两个", lambda: check_launcher(alone), "strategy ddp")
+for name in ("TORCHELASTIC_RUN_ID", "WORLD_SIZE"):
+    del os.environ[name]
+check_launcher(alone)
+print("✓ 不用 torchrun 时不管")
+
+# %% [markdown]
+# ## 还是不行
+#
+# 带着三样东西去问人，别人才帮得上：
+#
+# 1. 能重现的最少几行代码，固定种子，用内置的数字数据。
+# 2. 完整的错误信息，从第一行到最后一行，不要截图。
+# 3. 版本：下面这一格的输出。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+import platform
+from importlib.metadata import version
+
+print(platform.platform(), "Python", platform.python_version())
+print({name: version(name) for name in ("torch", "pytorch-lightning", "numpy")})
+
+# %% [markdown]
+# ## 小结
+#
+# - 先分清是哪一段：损失、采样、数据、检查点、环境。
+# - 网络与采样器分开查：让网络只猜一步，看 $\hat x_0$。
+# - 比较要公平：同一份 $t$、同一份噪声。
+# - 不出声的失败最贵：键对不上、范围不对、进程数不对，都应当报错。
+#
+# ## 练习
+#
+# 1. ★ 把“损失停在 1 附近”一节的目标换成 `v`，网络输出 0 时的损失是多少？为什么？
+# 2. ★★ 挑一条你遇到过的问题，照这里的格式写：问、原因、办法，一格代码先重现、再治好。
