@@ -92,9 +92,11 @@ def test(arguments):
     ensure_environment(RUNTIME, TESTING)
     if arguments:
         return run(PYTHON, "-m", "pytest", *arguments)
-    workers = ["-n", "auto", "--maxprocesses", "4", "--dist", "worksteal"]
-    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", *workers, "--ignore", BROWSER, "tests")
-    books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", "notebooks")
+    # 几个进程同时跑，各用一个线程：线程数比核多时，互相等待会慢几十倍
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
+    units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", *workers, "worksteal", "--ignore", BROWSER, "tests")
+    books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", *workers, "loadfile", "notebooks")
     # 只开一个浏览器：两个抢两个核，哪个也量不准
     desk = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-n", "0", "-rs", BROWSER)
     return units or books or desk
