@@ -364,6 +364,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory="site"))
 threading.Thread(target=server.serve_forever, daemon=True).start()
 base = f"http://127.0.0.1:{server.server_port}"
+os.environ["NO_PROXY"] = "127.0.0.1"  # 有代理的机器上，本机的地址不走代理
 file = RemoteFile("x.gz", hashlib.md5(content).hexdigest(), len(content))
 
 # %%
