@@ -36,5 +36,4 @@ def test_every_entry_has_a_question_a_cause_a_cure_and_a_source():
 def test_every_entry_is_reproduced_and_cured_by_code_that_can_fail():
     for title, cells in sections().items():
         code = [cell for cell in cells if cell.code and "NBVAL_IGNORE_OUTPUT" not in cell.text]
-        proofs = sum(len(calls(cell, "check")) + len(calls(cell, "check_raises")) + len(calls(cell, "print")) for cell in code)
-        assert proofs >= 2, title
+        assert any(calls(cell, "check") or calls(cell, "check_raises") for cell in code), title

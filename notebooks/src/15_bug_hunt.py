@@ -22,7 +22,7 @@ from torch import nn
 
 from ddpm_edu import LitEma, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.teach import check, check_raises, curve_figure, grade, show_source
+from ddpm_edu.teach import check, check_raises, curve_figure, grade, progress, show_source
 from ddpm_edu.teach.bugs.formulas import clip_start, is_usable, log_variances, make_betas, noise_variance, per_sample_loss
 from ddpm_edu.teach.bugs.formulas import predict_start, sampling_variances, training_target, two_losses, x0_weights
 from ddpm_edu.teach.bugs.loading import Chain, ConditionalDenoiser, build, from_config, load_unet, to_channels_first

@@ -105,7 +105,7 @@ good, bad = [loss_of(pretrained, seed) for seed in range(20)], [loss_of(worse, s
 apart = [loss_of(worse, seed) for seed in range(100, 120)]  # 另抽一份
 print(f"好权重的损失在 {min(good):.2f} 与 {max(good):.2f} 之间跳")
 print(f"各抽各的：坏权重反而低的有 {sum(b < g for g, b in zip(good, apart))} / 20 次")
-print(f"同一份抽签：坏权重反而低的有 {sum(b < g for g, b in zip(good, bad))} / 20 次")
+check("同一份抽签：二十次都看得出坏权重差", all(b > g for g, b in zip(good, bad)), True)
 
 # %% [markdown]
 # ## 损失停在 1 附近
@@ -189,6 +189,7 @@ check("损失是负的", float(loss) < 0, True)
 samples = pretrained.sample(8, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0), progress=False)
 wrong, right = samples.clamp(0, 1), (samples.clamp(-1, 1) + 1) / 2
 print(f"直接截断：全黑的像素占 {float((wrong == 0).double().mean()):.0%}；先换算：平均亮度从 {wrong.mean():.2f} 到 {right.mean():.2f}")
+check("换算过的，正好是 grid_figure 显示的", 2 * right - 1, samples.clamp(-1, 1), atol=1e-6)
 grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8)
 
 # %% [markdown]
@@ -206,8 +207,9 @@ grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8)
 
 # %%
 unit = (images[:8] + 1) / 2  # 忘了缩放的数据
-print(f"忘了缩放：最小 {unit.min():.0f}，最大 {unit.max():.0f}；按 [-1, 1] 显示，最黑的亮度是 {(unit.min() + 1) / 2:.1f}")
-print(f"缩放之后：最小 {(2 * unit - 1).min():.0f}，最大 {(2 * unit - 1).max():.0f}")
+check("忘了缩放：最小值是 0", unit.min(), 0.0)
+check("按 [-1, 1] 显示，最黑的亮度成了一半", (unit.min() + 1) / 2, 0.5)
+check("缩放之后：最小值是 -1", (2 * unit - 1).min(), -1.0)
 grid_figure(torch.cat([unit, 2 * unit - 1]), nrow=8)
 
 # %% [markdown]
@@ -298,6 +300,7 @@ for name, changes in settings.items():
         short = DDPM(**toy_model_config(timesteps=100, **changes))
     reminded = any("加噪到最后仍留着原图" in str(w.message) for w in caught)
     print(f"{name}：终点的 √ᾱ = {float(short.sqrt_alphas_cumprod[-1]):.3f}，{'有提醒' if reminded else '没有提醒'}")
+    check("只有原样的一份才提醒", reminded == (name == "原样"), True)
 
 # %% [markdown]
 # ## 像素的范围不对
@@ -361,6 +364,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory="site"))
 threading.Thread(target=server.serve_forever, daemon=True).start()
 base = f"http://127.0.0.1:{server.server_port}"
+os.environ["NO_PROXY"] = "127.0.0.1"  # 有代理的机器上，本机的地址不走代理
 file = RemoteFile("x.gz", hashlib.md5(content).hexdigest(), len(content))
 
 # %%
@@ -501,6 +505,7 @@ path = os.pathsep.join(["broken", *filter(None, sys.path)])
 done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env={**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"},
                       capture_output=True, encoding="utf-8")
 print(done.stdout, end="")
+check("先失败，后成功", [done.returncode, len(done.stdout.splitlines())], [0, 2])
 
 # %% [markdown]
 # ## GPU 用不上
@@ -602,7 +607,7 @@ print("✓ 不用 torchrun 时不管")
 import platform
 from importlib.metadata import version
 
-print(platform.platform(), "Python", platform.python_version())
+print(platform.system(), platform.machine(), "Python", platform.python_version())
 print({name: version(name) for name in ("torch", "pytorch-lightning", "numpy")})
 
 # %% [markdown]

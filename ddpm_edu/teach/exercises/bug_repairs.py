@@ -130,6 +130,16 @@ def without_finally(weights, shadow, work):
     return result
 
 
+def only_on_error(weights, shadow, work):
+    backup = {name: tensor.clone() for name, tensor in weights.items()}
+    copy_in(weights, shadow)
+    try:
+        return work()
+    except Exception:
+        copy_in(weights, backup)
+        raise
+
+
 def backup_without_clone(weights, shadow, work):
     backup = dict(weights)
     copy_in(weights, shadow)
@@ -244,6 +254,7 @@ REPAIRS = (
     Code("15.14b", 3, "修好：无论怎样离开", run_with_ema, scope_cases, (
         Mistake("离开之后还是影子：要么没有换回来，要么备份里存的是同一批张量，copy_ 之后它也变成了影子（备份要 clone）。", backup_without_clone),
         Mistake("work() 出错时，后面的恢复没有执行，权重停在影子上；用 try … finally。", without_finally),
+        Mistake("只在出错时换回来，正常返回时忘了；写在 finally 里，两种都管到。", only_on_error),
         Mistake("你换了字典里的张量，没有换张量里的数：优化器和网络手里还是旧的那一批。用 copy_。", rebound),
         Mistake("错误被吞掉了：换回权重之后，要让它照样抛出去。finally 不必写 except。", swallowing),
     ), "return、异常、停止键，finally 都拦得住；原来的权重逐位回来。", "先备份，再抄影子，然后 try … finally。"),
