@@ -57,7 +57,7 @@ def test_shipped_model_matches_its_card_and_is_small(amount):
     if count == 1024:
         # 线程数不同，末位会不同，样本随之略变
         assert distance == pytest.approx(quality["frechet_ddim_50"]["each"][0], rel=0.1)
-    assert distance < 4 * quality["real_vs_real_floor"] and quality["frechet_ddim_50"]["median"] < 2 * quality["real_vs_real_floor"]
+    assert distance < 4 * quality["real_vs_real_floor"] and quality["frechet_ddim_50"]["median"] < 2.5 * quality["real_vs_real_floor"]
     assert {"command", "seed", "max_steps", "batch_size"} <= card["recipe"].keys()
     assert json.dumps(card)
     with pytest.raises(ValueError, match="digits"):

@@ -70,6 +70,16 @@ def section(path, title):
     return [i for i, cell in enumerate(read_cells(path)) if not cell.code and any(title in heading for heading in headings(cell.text))][-1]
 
 
+def resolve(path, text):
+    """源文件里写 [文字](#标题)（空格写成 -），换成指向那个单元的链接；没有这个标题时 StopIteration"""
+    def target(hit):
+        cells = read_cells(path)
+        found = next(i for i, cell in enumerate(cells) if not cell.code and hit[1] in [h.replace(" ", "-") for h in headings(cell.text)])
+        return link(path, "x", found).removeprefix("[x]")
+
+    return re.sub(r"(?<=\])\(#([^()\s]+)\)", target, text)
+
+
 def navigation(path):
     """(开头的一行, 结尾的一段)：上一章、下一章、课程地图、术语表，以及本章的术语"""
     books = sources()

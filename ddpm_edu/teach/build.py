@@ -7,7 +7,7 @@ import re
 import sys
 import time
 
-from .books import NOTEBOOKS, cell_ids, navigation, sources
+from .books import NOTEBOOKS, cell_ids, navigation, resolve, sources
 from .editions import solutions_edition, student_edition
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -32,7 +32,7 @@ def read_source(path, edition=student_edition):
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
         if cell.cell_type == "markdown":
-            cell.source = join_sentences(cell.source)
+            cell.source = resolve(path, join_sentences(cell.source))
     top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
     notebook.cells = [top, *notebook.cells, bottom]
     return notebook

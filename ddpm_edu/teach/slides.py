@@ -26,11 +26,13 @@ def to_slides(page):
     cells = soup.body.find_all("div", class_="cell", recursive=False)[1:-1]
     soup.body.clear()
     for cell in cells:
-        if (heading := cell.find("h2")) and heading.get_text().startswith("练习"):
-            break
         if "text_cell" in cell["class"] or not soup.body.contents:
             soup.body.append(soup.new_tag("section"))
         soup.body.contents[-1].append(cell)
+        if exercises := next((h2 for h2 in cell.find_all("h2") if h2.get_text().startswith("练习")), None):
+            for tag in [exercises, *exercises.find_next_siblings()]:
+                tag.decompose()
+            break
     soup.head.append(soup.new_tag("link", rel="stylesheet", href="slides.css"))
     return str(soup)
 
