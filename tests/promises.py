@@ -2,7 +2,7 @@
 
 @pytest.mark.promise("safe_open", "恶意文件 × 入口")   一个测试算一次
 tally(passed, tried)                                   一个测试里试了很多次，由它记下
-python course.py test --full tests                           用完整的次数跑全部，通过后更新 tests/README.md 里的表
+python course.py test --full tests                           用完整的次数跑全部，更新 tests/README.md 里的表
 """
 import time
 from collections import Counter
@@ -81,7 +81,7 @@ class Ledger:
             return
         whole = [Path(arg).name for arg in config.args] == ["tests"]
         selected = config.getoption("keyword") or config.getoption("markexpr")
-        if exitstatus == 0 and config.getoption("full") and whole and not selected:
+        if config.getoption("full") and whole and not selected:
             write_readme(self.counts, time.time() - self.started)
 
     @pytest.hookimpl(optionalhook=True)
