@@ -71,6 +71,7 @@ def test_slides_hold_every_cell_but_navigation_and_exercises(tmp_path, capsys):
     wanted = next(i for i, cell in enumerate(stored) if "\n## 练习" in cell.source)
     assert "小结" in soup.get_text() and "练习" not in [h2.get_text() for h2 in soup.find_all("h2")] and "☐" not in soup.get_text()
     assert len(soup.select("section > div.cell")) == wanted and all(section.select(".text_cell") for section in soup.find_all("section"))
+    assert not [s for s in soup.find_all("section") if s.get_text().strip().startswith(("①", "图：", "面板："))]
     assert not soup.find_all(["script", "iframe"]) and [tag["href"] for tag in soup.find_all("link")] == ["style.css", "slides.css"]
     assert (tmp_path / "讲 稿" / "slides.css").exists() and page.name in capsys.readouterr().out
 

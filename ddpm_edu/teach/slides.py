@@ -26,7 +26,9 @@ def to_slides(page):
     cells = soup.body.find_all("div", class_="cell", recursive=False)[1:-1]
     soup.body.clear()
     for cell in cells:
-        if "text_cell" in cell["class"] or not soup.body.contents:
+        # 源码的注解、图的说明与它前面的那一格在同一页
+        follows = cell.get_text().strip().startswith(("①", "图：", "面板："))
+        if "text_cell" in cell["class"] and not follows or not soup.body.contents:
             soup.body.append(soup.new_tag("section"))
         soup.body.contents[-1].append(cell)
         if exercises := next((h2 for h2 in cell.find_all("h2") if h2.get_text().startswith("练习")), None):
