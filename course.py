@@ -97,9 +97,7 @@ def test(arguments):
     workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
     units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", *workers, "worksteal", "--ignore", BROWSER, "tests")
     books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", *workers, "loadfile", "notebooks")
-    # 只开一个浏览器：两个抢两个核，哪个也量不准
-    desk = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-n", "0", "-rs", BROWSER)
-    return units or books or desk
+    return units or books
 
 
 def build(arguments):
