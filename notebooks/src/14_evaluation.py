@@ -396,7 +396,7 @@ check("另一种算法：Σ₁Σ₂ 的特征值开方求和", frechet_distance(
 # 它与 $1/N$ 成正比，却与 $d^2$ 成正比：FID 的特征有 2048 维，所以论文都用五万张样本。
 
 # %%
-d, counts = 32, (100, 200, 400, 800, 1600, 3200)
+d, counts, generator = 32, (100, 200, 400, 800, 1600, 3200), torch.Generator().manual_seed(0)
 bias = []
 for N in counts:
     draws = torch.randn(6, 2, N, d, generator=generator, dtype=torch.float64)

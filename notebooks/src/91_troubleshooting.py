@@ -352,7 +352,7 @@ check_raises("形状不对，说清应当怎样", lambda: untrained.get_input({"
 # %%
 content = b"data" * 1000
 for name, body in (("bad", b"<html>403</html>"), ("good", content)):
-    Path("site", name).mkdir(parents=True)
+    Path("site", name).mkdir(parents=True, exist_ok=True)
     Path("site", name, "x.gz").write_bytes(body)
 
 
