@@ -369,8 +369,8 @@ file = RemoteFile("x.gz", hashlib.md5(content).hexdigest(), len(content))
 
 # %%
 with contextlib.suppress(RuntimeError):
-    fetch("data", file, [f"{base}/bad"], progress=False)
-check("只有坏的镜像：最终的名字下没有文件", Path("data/x.gz").exists(), False)
+    fetch("only-bad", file, [f"{base}/bad"], progress=False)
+check("只有坏的镜像：最终的名字下没有文件", Path("only-bad/x.gz").exists(), False)
 fetch("data", file, [f"{base}/bad", f"{base}/good"], progress=False)
 check("坏的跳过，好的收下", Path("data/x.gz").read_bytes() == content, True)
 server.shutdown()
