@@ -488,7 +488,7 @@ check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(t
 # 下面造一个坏的 torchvision，放在路径的最前面，再拿掉。
 
 # %%
-Path("broken/torchvision").mkdir(parents=True)
+Path("broken/torchvision").mkdir(parents=True, exist_ok=True)
 Path("broken/torchvision/__init__.py").write_text('raise RuntimeError("operator torchvision::nms does not exist")\n', encoding="utf-8")
 code = """
 import importlib, sys
