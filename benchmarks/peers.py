@@ -76,25 +76,12 @@ class Ours:
         return self.model.sample(count, sampler=sampler, steps=steps, progress=False)
 
 
-class Diffusers:
-    name = "diffusers"
+class Peer:
+    """别家共有的：训练的一步，从噪声走回来的循环；网络、优化器、EMA 各是各的"""
 
-    def __init__(self, task, device="cpu"):
-        from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
-        from diffusers.training_utils import EMAModel
-
-        self.network = UNet2DModel(
-            sample_size=task.image_size, in_channels=task.channels, out_channels=task.channels, layers_per_block=task.blocks,
-            block_out_channels=task.widths, norm_num_groups=min(32, task.width // 4), attention_head_dim=None,
-            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in task.attends),
-            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(task.attends))).to(device)
-        self.schedules = {"ancestral": DDPMScheduler(num_train_timesteps=1000), "ddim": DDIMScheduler(num_train_timesteps=1000)}
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
-        self.average = EMAModel(self.network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
+    def prepare(self, schedulers, task, device):
+        self.schedules = {name: kind(num_train_timesteps=1000) for name, kind in zip(("ancestral", "ddim"), schedulers)}
         self.shape, self.device = (task.channels, task.image_size, task.image_size), device
-
-    def predict(self, x, t):
-        return self.network(x, t).sample
 
     def step(self, x):
         noise = torch.randn_like(x)
@@ -107,24 +94,43 @@ class Diffusers:
         self.optimizer.zero_grad()
         self.ema()
 
-    def ema(self):
-        self.average.step(self.network.parameters())
-
     @torch.no_grad()
-    def p_sample(self, x, t):
-        return self.schedules["ancestral"].step(self.predict(x, t), t, x).prev_sample
+    def p_sample(self, x, t, sampler="ancestral"):
+        # 两家的 step 都返回以 x_{t-1} 打头的一组
+        return self.schedules[sampler].step(self.predict(x, torch.full((len(x),), int(t), device=x.device)), t, x)[0]
 
-    @torch.no_grad()
     def sample(self, count, sampler, steps):
-        schedule = self.schedules[sampler]
-        schedule.set_timesteps(steps)
+        self.schedules[sampler].set_timesteps(steps)
         x = torch.randn(count, *self.shape, device=self.device)
-        for t in schedule.timesteps:
-            x = schedule.step(self.predict(x, t), t, x).prev_sample
+        for t in self.schedules[sampler].timesteps:
+            x = self.p_sample(x, t, sampler)
         return x
 
 
-class Monai:
+class Diffusers(Peer):
+    name = "diffusers"
+
+    def __init__(self, task, device="cpu"):
+        from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+        from diffusers.training_utils import EMAModel
+
+        self.network = UNet2DModel(
+            sample_size=task.image_size, in_channels=task.channels, out_channels=task.channels, layers_per_block=task.blocks,
+            block_out_channels=task.widths, norm_num_groups=min(32, task.width // 4), attention_head_dim=None,
+            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in task.attends),
+            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(task.attends))).to(device)
+        self.prepare((DDPMScheduler, DDIMScheduler), task, device)
+        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
+        self.average = EMAModel(self.network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
+
+    def predict(self, x, t):
+        return self.network(x, t).sample
+
+    def ema(self):
+        self.average.step(self.network.parameters())
+
+
+class Monai(Peer):
     name = "monai"
 
     def __init__(self, task, device="cpu"):
@@ -135,43 +141,18 @@ class Monai:
         self.network = DiffusionModelUNet(
             spatial_dims=2, in_channels=task.channels, out_channels=task.channels, num_res_blocks=task.blocks, channels=task.widths,
             attention_levels=task.attends, norm_num_groups=min(32, task.width // 4), num_head_channels=list(task.widths)).to(device)
-        self.schedules = {"ancestral": DDPMScheduler(num_train_timesteps=1000), "ddim": DDIMScheduler(num_train_timesteps=1000)}
+        self.prepare((DDPMScheduler, DDIMScheduler), task, device)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=2.5e-5)
         self.average = EMA(self.network, beta=0.9999, update_every=1, update_after_step=0)
         # 前几次它只是照抄，这里量的是平均
         for _ in range(3):
             self.average.update()
-        self.shape, self.device = (task.channels, task.image_size, task.image_size), device
 
     def predict(self, x, t):
         return self.network(x, timesteps=t)
 
-    def step(self, x):
-        self.optimizer.zero_grad(set_to_none=True)
-        noise = torch.randn_like(x)
-        t = torch.randint(0, 1000, (len(x),), device=x.device)
-        noisy = self.schedules["ancestral"].add_noise(original_samples=x, noise=noise, timesteps=t)
-        loss = F.mse_loss(self.predict(noisy, t), noise)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
-        self.optimizer.step()
-        self.ema()
-
     def ema(self):
         self.average.update()
-
-    @torch.no_grad()
-    def p_sample(self, x, t):
-        return self.schedules["ancestral"].step(self.predict(x, torch.full((len(x),), t, device=x.device)), t, x)[0]
-
-    @torch.no_grad()
-    def sample(self, count, sampler, steps):
-        schedule = self.schedules[sampler]
-        schedule.set_timesteps(steps)
-        x = torch.randn(count, *self.shape, device=self.device)
-        for t in schedule.timesteps:
-            x = schedule.step(self.predict(x, t.to(self.device).expand(count)), t, x)[0]
-        return x
 
 
 def contenders(task):
