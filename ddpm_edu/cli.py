@@ -5,7 +5,7 @@ import sys
 import warnings
 
 from .checks import fail
-from .cli_config import check_parsed, inline_configs, resolve_config
+from .cli_config import NAMED_CHECKPOINTS, check_parsed, inline_configs, read_hyper_parameters, resolve_config
 from .cli_errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
@@ -30,15 +30,15 @@ def train_cli(arguments, run=True):
             check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
 
         def _parse_ckpt_path(self):
-            """续训以检查点里的超参数为准；Lightning 换了不说，这里逐项说出来"""
-            before = self.model_options()
-            super()._parse_ckpt_path()
-            if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in self.model_options().items() if value != before.get(name)]:
-                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s", "；".join(odd))
-
-        def model_options(self):
+            """续训以检查点里的超参数为准；Lightning 自己的写法不核对摘要，换了参数也不说"""
             chosen = self.config.get(self.config.get("subcommand"), self.config)
-            return chosen.model.as_dict()
+            if (path := chosen.get("ckpt_path")) is None or path in NAMED_CHECKPOINTS:
+                return
+            before, saved = chosen.model.as_dict(), read_hyper_parameters(path)
+            self.config = self.parser.parse_object({self.config.subcommand: {"model": saved}}, self.config)
+            after = self.config[self.config.subcommand].model.as_dict()
+            if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in after.items() if value != before.get(name)]:
+                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s", "；".join(odd))
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")

@@ -67,16 +67,20 @@ def read_config(path):
     return yaml.serialize(yaml.compose(text, yaml.SafeLoader), Dumper=yaml.SafeDumper)
 
 
+def read_hyper_parameters(path):
+    """检查点里的超参数 {名字: 值}；没有记就是空的"""
+    from .checkpoint import CheckpointError, load_checkpoint
+
+    found = load_checkpoint(path).get("hyper_parameters", {})
+    if not isinstance(found, Mapping):
+        raise CheckpointError(f"{path} 的 hyper_parameters 应为字典，得到 {found!r}；请确认它是模型的检查点")
+    return {name: value for name, value in found.items() if not name.startswith("_")}
+
+
 def check_parsed(options):
-    """解析好的配置，在造任何对象之前核对：种子、检查点、要调用的类、要写的地方"""
+    """解析好的配置，在造任何对象之前核对：种子、要调用的类、要写的地方"""
     if (seed := options.get("seed_everything")) is not None and not isinstance(seed, bool):
         check_int("--seed_everything", seed, 0, 2**32 - 1)
-    if (path := options.get("ckpt_path")) is not None and path not in NAMED_CHECKPOINTS:
-        from .checkpoint import CheckpointError, load_checkpoint
-
-        # 读取由我们来：Lightning 的命令行自己读的那一遍不核对摘要
-        if not isinstance(found := load_checkpoint(path).get("hyper_parameters", {}), Mapping):
-            raise CheckpointError(f"{path} 的 hyper_parameters 应为字典，得到 {found!r}；请确认它是模型的检查点")
     for name, value in leaves(options):
         last = name.rpartition(".")[2]
         # jsonargparse 也肯调用返回这种类的函数；写在文件里的名字，只有类才可以调用

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from .diary import record
 from .exercises import Choice, Code, Number, find
-from .outcome import difference, explain_error, outcomes, show
+from .outcome import Unreadable, difference, explain_error, outcomes, show
 
 COLORS = {"✓": "#2e7d32", "✗": "#c62828", "☐": "#9e9e9e"}
 # 函数体只有 ... 或 pass 时，字节码里只有这几种指令
@@ -88,6 +88,8 @@ def judge_code(exercise, function):
     if not callable(function):
         return "✗", f"这里要的是函数本身，你给的是 {type(function).__name__}；写函数的名字，不要加括号去调用它"
     want, got = outcomes(exercise.reference, exercise), outcomes(function, exercise)
+    if unclear := next((w.error for w in want if isinstance(w.error, Unreadable)), None):
+        raise unclear  # 题目出错了：答案比不出对错，漏写了 observe
     if is_blank(function, got[0]):
         return "☐", ""
     if same(got, want, exercise.rtol) and not any(g.mutated for g in got):

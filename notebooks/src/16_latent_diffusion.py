@@ -192,7 +192,7 @@ autoencoder.eval().requires_grad_(False)  # 从此冻结：扩散训练时，它
 # %%
 score = DigitsFrechet()
 restored = autoencoder.decoder(autoencoder.encoder(test))
-check("解码回来，平均的误差不到半级灰度", (restored - test).square().mean().sqrt() < 0.12, True)
+check("解码回来，均方根误差不到一级灰度（2/16）", (restored - test).square().mean().sqrt() < 2 / 16, True)
 check("Fréchet 距离与真图对真图相近：这是潜空间里的模型所能达到的", score(restored) < 1.2 * score.floor(), True)
 grid_figure(torch.cat([test[:16], restored[:16]]), nrow=16)
 
