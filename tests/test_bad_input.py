@@ -44,12 +44,12 @@ def test_bad_files_are_explained(tmp_path, monkeypatch, tally):
 
 @pytest.mark.promise("input", "命令行与 YAML 的错误：退出码 2，一句中文")
 def test_mistakes_on_the_command_line_exit_2_with_one_sentence(tmp_path, monkeypatch, amount, tally):
-    try_all(CASES[COMMAND_LINE][::amount(4, 1)], tmp_path, monkeypatch, tally)
+    try_all(CASES[COMMAND_LINE][::amount(8, 1)], tmp_path, monkeypatch, tally)
 
 
 @pytest.mark.promise("input", "同一张表，python -O")
 def test_every_check_survives_without_assert(tmp_path, amount, tally):
-    step = amount(30, 1)
+    step = amount(60, 1)
     done = python("-O", "-m", "tests.bad_inputs", str(step), cwd=tmp_path)
     *failures, last = done.stdout.splitlines() or [done.stderr]
     passed, tried, optimize = map(int, last.split())
