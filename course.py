@@ -9,7 +9,6 @@ python course.py slides 把一章变成幻灯片；后面写章号，如 03，�
 """
 import hashlib
 import json
-import locale
 import os
 import shutil
 import signal
@@ -75,8 +74,9 @@ def make_package_importable():
     """在 .venv 里记下本目录：notebook 放在哪里都能 import ddpm_edu"""
     query = "import sysconfig; print(sysconfig.get_path('purelib'))"
     site = subprocess.run([str(PYTHON), "-c", query], capture_output=True, text=True, check=True).stdout.strip()
-    encoding = "utf-8" if sys.version_info >= (3, 13) else locale.getpreferredencoding(False)
-    (Path(site) / "ddpm_edu_course.pth").write_text(f"{ROOT}\n", encoding=encoding)
+    # 只写 ASCII：系统的编码不是 UTF-8 时，Python 读到有中文的 .pth 就起不来
+    line = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(ROOT)!r}))\n"
+    (Path(site) / "ddpm_edu_course.pth").write_text(line, encoding="ascii")
 
 
 def lab(arguments):

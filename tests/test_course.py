@@ -37,6 +37,14 @@ def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
     assert settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["lineWrap"] is True
     elsewhere = subprocess.run([course.PYTHON, "-c", "import ddpm_edu; print(ddpm_edu.__file__)"], cwd="/", capture_output=True, text=True)
     assert elsewhere.stdout.strip() == str(ROOT / "ddpm_edu" / "__init__.py")
+    # 仓库的路径里有中文，系统的编码又不是 UTF-8
+    (course.VENV / "课 程").mkdir()
+    (course.VENV / "课 程" / "only_here.py").write_text("")
+    monkeypatch.setattr(course, "ROOT", course.VENV / "课 程")
+    course.make_package_importable()
+    plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert subprocess.run([course.PYTHON, "-c", "import only_here"], cwd="/", env=plain).returncode == 0
+    monkeypatch.setattr(course, "ROOT", ROOT)
     commands.clear()
     course.ensure_environment(course.RUNTIME)
     assert commands == []
