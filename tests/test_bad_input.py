@@ -49,7 +49,7 @@ def test_mistakes_on_the_command_line_exit_2_with_one_sentence(tmp_path, monkeyp
 
 @pytest.mark.promise("input", "同一张表，python -O")
 def test_every_check_survives_without_assert(tmp_path, amount, tally):
-    step = amount(60, 1)
+    step = amount(200, 1)
     done = python("-O", "-m", "tests.bad_inputs", str(step), cwd=tmp_path)
     *failures, last = done.stdout.splitlines() or [done.stderr]
     passed, tried, optimize = map(int, last.split())
