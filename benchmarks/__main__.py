@@ -32,7 +32,10 @@ def measure(names, quick):
             options = fast if quick else careful
             if options is not None:
                 bar.set_description(name)
-                rows += work(**options, bar=bar)
+                for row in work(**options, bar=bar):
+                    rows.append(row)
+                    # 量完一行先印一行，中途停了也不白量
+                    bar.write(f"{row.work}（{row.unit}）：" + "，".join(f"{who} {value:.3g}" for who, value in row.values.items()))
     return rows
 
 

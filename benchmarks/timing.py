@@ -61,8 +61,15 @@ def fresh_process(code):
 
 
 def peak_memory_mib():
-    """本进程到此刻为止的最大常驻内存"""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """本进程到此刻为止的最大常驻内存
+
+    Linux 的 ru_maxrss 会从父进程继承，父进程若用过很多内存，它就没有意义，所以读内核按地址空间记的那个数
+    """
+    try:
+        with open("/proc/self/status", encoding="utf-8") as file:
+            return int(next(line.split()[1] for line in file if line.startswith("VmHWM"))) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def machine(device):

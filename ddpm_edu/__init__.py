@@ -3,6 +3,7 @@
 名字都是惰性的：import ddpm_edu 本身不加载 torch，
 用到数学时才加载 torch，用到 DDPM 时才加载 Lightning
 """
+import sys
 from importlib import import_module
 
 __version__ = "0.1.0"
@@ -34,6 +35,9 @@ def __getattr__(name):
         raise AttributeError(f"ddpm_edu 里没有 {name!r}；有的是 {', '.join(_HOME)}")
     try:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"这个 Python 里没有 {error.name}（{sys.executable}）；在 JupyterLab 里右上角换成课程的内核，"
+                                  "或者重新运行 python course.py lab，它会补装缺的包", name=error.name) from None
     except RuntimeError as error:
         if "torchvision" not in str(error):
             raise

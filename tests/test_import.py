@@ -28,6 +28,13 @@ def test_the_mathematics_needs_neither_lightning_nor_matplotlib(tmp_path):
     assert done.stdout == "True\n", done.stderr
 
 
+def test_a_missing_package_says_which_python_and_what_to_do(tmp_path):
+    (tmp_path / "pytorch_lightning.py").write_text("import no_such_package")
+    done = run(tmp_path, "-c", "from ddpm_edu import DDPM")
+    last = done.stderr.strip().splitlines()[-1]
+    assert all(part in last for part in ("no_such_package", sys.executable, "换成课程的内核", "python course.py lab"))
+
+
 @pytest.mark.promise("import", "环境里有不配的 torchvision：import 与命令行都用一句话说怎么办")
 def test_a_torchvision_that_does_not_match_is_explained(tmp_path, amount, tally):
     (tmp_path / "torchvision").mkdir()

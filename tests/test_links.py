@@ -1,4 +1,5 @@
 """链接：上一章、下一章、课程地图、术语、卡片指向的小节，没有一个是死的"""
+import html
 import re
 
 import nbformat
@@ -10,18 +11,20 @@ from ddpm_edu.teach.cards import CARDS, CardIndex, CardView
 from ddpm_edu.teach.terms import TERMS, term_table
 
 PATHS = sources()
-LINK = re.compile(r"\]\(([^()\s]+)\)")
+LINK = re.compile(r"\]\(([^()\s]+)(?: \"[^\"]*\")?\)")
+TIED = re.compile(r'^- \[(.)\]\(#cell-id=(\S+) "(.*?)"\) ', re.M)
 
 
 def anchors(path):
     return {f"cell-id={name}" for name in books.cell_ids(path)}
 
 
-def dead(text):
-    """text 里指不到东西的链接；网址不算"""
+def dead(text, here=""):
+    """text 里指不到东西的链接；网址不算，只写 # 的指向 here 这一本"""
     found, titles = [], {f"{path.stem}.ipynb": path for path in PATHS}
     for target in LINK.findall(re.sub(r"`[^`]*`", "", text)):
         name, _, where = target.partition("#")
+        name = name or here
         if "://" in target or name in titles and (not where or where in anchors(titles[name])):
             continue
         if where or not (NOTEBOOKS / name).exists():
@@ -34,7 +37,7 @@ def test_no_link_in_a_notebook_is_dead(path):
     fresh = read_source(path)
     stored = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
     outputs = [o.data["text/markdown"] for c in stored.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
-    assert dead("\n\n".join([c.source for c in fresh.cells if c.cell_type == "markdown"] + outputs)) == []
+    assert dead("\n\n".join([c.source for c in fresh.cells if c.cell_type == "markdown"] + outputs), f"{path.stem}.ipynb") == []
 
 
 def test_no_link_in_a_generated_table_or_card_is_dead():
@@ -45,6 +48,20 @@ def test_no_link_in_a_generated_table_or_card_is_dead():
 def test_a_dead_link_would_be_seen():
     alive = books.link(PATHS[1], "丙", 3)
     assert dead(f"[甲](99_none.ipynb) [乙](01_init.ipynb#cell-id=0) {alive} `[丁](假的)`") == ["99_none.ipynb", "01_init.ipynb#cell-id=0"]
+    assert dead('[①](#cell-id=0 "def f(x):")', "01_init.ipynb") == ["#cell-id=0"]
+
+
+def test_every_mark_in_the_prose_leads_to_its_line_of_source():
+    tied = 0
+    for path in PATHS:
+        cells = {cell.id: cell for cell in nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4).cells}
+        prose = "\n".join(cell.source for cell in read_source(path).cells if cell.cell_type == "markdown")
+        assert not re.findall("^- [①-⑫] ", prose, re.M)
+        for mark, cell_id, line in TIED.findall(prose):
+            code = cells[cell_id].outputs[0].data["text/plain"]
+            assert html.unescape(line) in code.split(f"# ── {mark}\n")[1].splitlines()[0], (path, mark)
+            tied += 1
+    assert tied > 300
 
 
 def test_the_names_of_the_cells_are_unique_and_the_built_ones():
@@ -58,7 +75,7 @@ def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
         first, *_, last = read_source(path).cells
         for cell in (first, last):
             targets = {target.partition("#")[0] for target in LINK.findall(cell.source)}
-            wanted = {f"{p.stem}.ipynb" for p in (before, after, PATHS[0], books.book(90)) if p}
+            wanted = {f"{p.stem}.ipynb" for p in (before, after, PATHS[0], books.book(90), books.book(91)) if p}
             assert targets == wanted, path
         assert all(f"[{term.chinese}](" in last.source for term in TERMS if path.stem.startswith(f"{term.chapter:02d}"))
 

@@ -1,10 +1,13 @@
 """课程有哪几本，每本有哪些单元与小节；它们之间的链接全由这里算出来，标题改了，链接跟着改"""
+import ast
 import hashlib
+import html
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from .source import MARKS
 from .terms import TERMS
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
@@ -80,12 +83,26 @@ def resolve(path, text):
     return re.sub(r"(?<=\])\(#([^()\s]+)\)", target, text)
 
 
+def marked_lines(code):
+    """一格 show_source(对象, "甲", "乙") 里给 ①② 定位的文字；别的单元没有"""
+    return [ast.literal_eval(argument) for argument in ast.parse(code).body[0].value.args[1:]] if code.startswith("show_source(") else []
+
+
+def tie(text, cell_id, lines):
+    """逐条解释的“- ① ……”，标号变成链接：停在上面看到它说的那一行，点了回到那段源码"""
+    def linked(hit):
+        return f'- [{hit[1]}](#cell-id={cell_id} "{html.escape(lines[MARKS.index(hit[1])])}")'
+
+    return re.sub(f"^- ([{MARKS}])(?= )", linked, text, flags=re.M)
+
+
 def navigation(path):
     """(开头的一行, 结尾的一段)：上一章、下一章、课程地图、术语表，以及本章的术语"""
     books = sources()
     place, first, last, glossary = books.index(path), books[0], books[-1], book(90)
     around = [link(books[place - 1], "← 上一章")] if place else []
     around += [link(first, "课程地图", section(first, "课程地图")), link(glossary, "术语表", section(glossary, "术语表"))]
+    around += [link(book(91), "第一格就报错？", section(book(91), "No module named"))]
     bar = " · ".join([*around, *([f"下一章：{link(books[place + 1])} →"] if path != last else [])])
     terms = "、".join(link(glossary, term.chinese, section(glossary, "术语表")) for term in TERMS if path.stem.startswith(f"{term.chapter:02d}_"))
     return bar, f"{bar}\n\n本章讲到的术语：{terms}。" if terms else bar

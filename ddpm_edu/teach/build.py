@@ -7,7 +7,7 @@ import re
 import sys
 import time
 
-from .books import NOTEBOOKS, cell_ids, navigation, resolve, sources
+from .books import NOTEBOOKS, cell_ids, marked_lines, navigation, resolve, sources, tie
 from .editions import solutions_edition, student_edition
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -25,14 +25,17 @@ def read_source(path, edition=student_edition):
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
+    shown = None
     for cell, cell.id in zip(notebook.cells, cell_ids(path), strict=True):
         if cell.cell_type == "code":
             cell.source = edition(cell.source)
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
+        shown = cell if hidden else shown
         if cell.cell_type == "markdown":
             cell.source = resolve(path, join_sentences(cell.source))
+            cell.source = tie(cell.source, shown.id, marked_lines(shown.source)) if shown else cell.source
     top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
     notebook.cells = [top, *notebook.cells, bottom]
     return notebook

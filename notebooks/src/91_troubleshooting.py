@@ -28,6 +28,7 @@
 # | 检查点 | [步数或参数化对不上](#步数或参数化对不上) | 构造的参数不同 |
 # | 检查点 | [检查点打不开](#检查点打不开) | 里面有对象，或下到了网页 |
 # | 检查点 | [续训与从没停过不一样](#续训与从没停过不一样) | 随机数从头来过 |
+# | 环境 | [第一格就报 No module named](#第一格就报-No-module-named) | 内核选错了，或者包没有装全 |
 # | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
 # | 环境 | [GPU 用不上](#GPU-用不上) | 装的是 CPU 版，或驱动太旧 |
 # | 环境 | [显存不够](#显存不够) | 批量太大 |
@@ -474,6 +475,32 @@ whole = run(5)[0]
 run(3)[1].save_checkpoint("three.ckpt")
 pairs = zip(run(5, "three.ckpt")[0].state_dict().values(), whole.state_dict().values())
 check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
+
+# %% [markdown]
+# ## 第一格就报 No module named
+#
+# 常被问到：明明装过，第一格却报 `No module named 'torch'` 或 `No module named 'ddpm_edu'`。
+#
+# **原因**：notebook 用的 Python（内核）不是装了课程的那一个。用 VS Code 打开、机器上还有 Anaconda 时，最容易选错。少数情况是安装到一半断了网。
+#
+# **办法**：新开一格运行 `import sys; print(sys.executable)`，路径里应当有本仓库的 `.venv`。不是它，就点右上角内核的名字，换成 `.venv` 里的 Python；
+# 是它而缺包，就在终端里重新运行 `python course.py lab`，装到哪里断的，从哪里接着装。
+#
+# 下面另起一个进程，让它找不到 Lightning，看程序包怎么说。
+
+# %%
+code = """
+import sys
+sys.modules["pytorch_lightning"] = None
+try:
+    from ddpm_edu import DDPM
+except ModuleNotFoundError as error:
+    print(str(error).replace(sys.executable, "…/python"))
+"""
+done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"},
+                      capture_output=True, encoding="utf-8")
+print(done.stdout, end="")
+check("说出缺什么、怎么办", "pytorch_lightning" in done.stdout and "course.py lab" in done.stdout, True)
 
 # %% [markdown]
 # ## torchvision 与 torch 不配
