@@ -1,4 +1,6 @@
 """notebook：与源文件一致、按序执行过、没有不该有的东西；证明用的工具自己也会失败"""
+import base64
+import io
 import json
 import re
 from pathlib import Path
@@ -6,6 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 import torch
+from PIL import Image
 
 from ddpm_edu.teach import check, check_raises
 from ddpm_edu.teach.build import NOTEBOOKS, join_sentences, read_source, sources
@@ -45,7 +48,12 @@ def test_every_figure_is_followed_by_a_caption():
     for _, built in BUILT:
         cells = json.loads(built.read_text(encoding="utf-8"))["cells"]
         for cell, following in zip(cells, cells[1:]):
-            if any("image/png" in o.get("data", {}) for o in cell.get("outputs", [])):
+            pictures = [o for o in cell.get("outputs", []) if "image/png" in o.get("data", {})]
+            for output in pictures:
+                # 一点两像素，高分屏上不糊
+                stored, size = Image.open(io.BytesIO(base64.b64decode(output["data"]["image/png"]))), output["metadata"]["image/png"]
+                assert abs(stored.width - 2 * size["width"]) <= 1 and abs(stored.height - 2 * size["height"]) <= 1
+            if pictures:
                 assert "".join(following["source"]).startswith(("图：", "面板：")), "".join(cell["source"])
 
 

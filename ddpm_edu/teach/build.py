@@ -48,6 +48,7 @@ def join_sentences(text):
 
 def execute(notebook):
     """从头执行，去掉与内容无关的东西：时间、面板的临时编号"""
+    import nbformat
     from nbclient import NotebookClient
 
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True,
@@ -59,7 +60,8 @@ def execute(notebook):
         for output in cell.get("outputs", []):
             # 面板留下静态图，重新运行之后才有滑块
             output.get("data", {}).pop(WIDGET_VIEW, None)
-            output.get("metadata", {}).clear()
+            if "metadata" in output:
+                output.metadata = nbformat.from_dict({kind: size for kind, size in output.metadata.items() if kind == "image/png"})
     return notebook
 
 

@@ -9,12 +9,14 @@ from ..images import make_grid
 
 # 色盲可辨、灰度下深浅也不同（Okabe & Ito）
 INK, BLUE, ORANGE, GRAY = "#222222", "#0072B2", "#D55E00", "#999999"
+# 一英寸排 110 点，每点 2×2 个像素：高分屏上不发糊
+DPI, SHARP = 110, 2
 CURVES = [(BLUE, "-"), (ORANGE, "--"), (INK, ":"), (GRAY, "-.")]
 
 
 def empty_figure(width=7.0, height=3.0):
     """不经过 pyplot 的图：不占全局状态，也不会自己弹出来"""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=DPI * SHARP, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -26,11 +28,17 @@ def plain_axes(ax):
     return ax
 
 
+def size_in_points(figure):
+    """在页面上占多大，单位是点（CSS 的 px）"""
+    width, height = figure.get_size_inches() * DPI
+    return {"width": round(width), "height": round(height)}
+
+
 def to_png(figure):
-    """Figure → PNG 的字节"""
+    """Figure → (PNG 的字节, 在页面上占多大)"""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+    return buffer.getvalue(), size_in_points(figure)
 
 
 def grid_figure(images, nrow=8, width=7.0, title=""):

@@ -5,6 +5,7 @@ import re
 from types import SimpleNamespace
 
 from ..checks import check_float
+from .figures import size_in_points, to_png
 
 log = logging.getLogger("ddpm_edu")
 
@@ -20,7 +21,7 @@ class Panel:
     def __init__(self, plot, compute, **controls):
         self.plot, self.compute, self.controls = plot, compute, controls
         # 不许随窗口拉大：放大的位图发糊，字比正文还大；边距会把它挤出一条滚动条
-        look = {"align_self": "flex-start", "max_width": "100%", "margin": "0"}
+        look = {"width": f"{size_in_points(plot.figure)['width']}px", "align_self": "flex-start", "max_width": "100%", "margin": "0"}
         self.image = _widget("Image", format="png", layout=look)
         self.note = _widget("HTML")
         self.box = _widget("VBox", children=[*controls.values(), self.note, self.image])
@@ -38,8 +39,9 @@ class Panel:
     def _repr_mimebundle_(self, include=None, exclude=None):
         bundle = dict(self.box._repr_mimebundle_())
         bundle["text/plain"] = f"（拖动控件，图会跟着变；这里是默认状态）{re.sub('<[^>]+>', '', self.note.value)}"
-        bundle["image/png"] = base64.b64encode(self.plot.still_png()).decode()
-        return bundle
+        still, size = to_png(self.plot.figure)
+        bundle["image/png"] = base64.b64encode(still).decode()
+        return bundle, {"image/png": size}
 
 
 def slider(value, low, high, step, description, readout=".2f"):

@@ -30,6 +30,42 @@ def test_links_in_jupyterlab_open_the_book_at_the_cell(desk, lab):
         desk.until(HERE, f"{label} 打开 {target} 的 {text}", 30, target, text)
 
 
+def test_a_mark_in_the_prose_shows_its_line_and_leads_back_to_the_source(desk, lab):
+    nbformat.write(read_source(sources()[5]), lab.folder / "notebooks" / "marks.ipynb")
+    desk.open("marks")
+    explained = next(i for i in desk.cells_with("- [①](#cell-id=") if i > 10)
+    desk.scroll_to(explained)
+    mark = desk.script("return book.content.widgets[arguments[0]].node.querySelector('li a')", explained)
+    assert mark.text == "①" and mark.get_attribute("title") in desk.script("return book.content.widgets[arguments[0] - 1].model.sharedModel.source", explained)
+    mark.click()
+    desk.until("""book.content.activeCellIndex == arguments[0] - 1 && (() => { const box = book.content.activeCell.node.getBoundingClientRect();
+        return box.top > 0 && box.top < innerHeight / 2; })()""", "回到那段源码", 30, explained)
+
+
+# 文字与它身后最近的不透明的底色，亮度之比（WCAG）；图是不透明的白底，不必算
+CONTRAST = """
+    const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
+        return .2126 * r + .7152 * g + .0722 * b; };
+    const ground = e => { const c = getComputedStyle(e).backgroundColor; return /, 0\\)$/.test(c) && e.parentElement ? ground(e.parentElement) : c; };
+    return arguments[0].flatMap(s => { const found = Array.from(book.node.querySelectorAll(s)).filter(e => e.textContent.trim()).map(e => {
+        const [a, b] = [light(getComputedStyle(e).color), light(ground(e))]; return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); });
+        return [[s, found.length ? Math.min(...found) : 0]]; })"""
+TEXTS = [".jp-RenderedMarkdown p", ".jp-RenderedMarkdown li a", ".jp-RenderedMarkdown td", ".jp-RenderedMarkdown pre span", ".jp-OutputArea-output pre",
+         ".widget-label", ".widget-html-content", ".widget-readout"]
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])
+def test_every_text_is_legible_in_the_dark_and_the_light_theme(desk, shots, theme):
+    desk.open("08_lr_scheduler")
+    desk.run_all()
+    desk.wait_for("await app.commands.execute('apputils:change-theme', {theme: arguments[0]}); await new Promise(r => setTimeout(r, 1500)); return 'ok'", theme)
+    desk.show(desk.panels()[0])
+    desk.driver.save_screenshot(str(shots / f"{theme.split()[1].lower()}.png"))
+    faint = [(where, round(ratio, 1)) for where, ratio in desk.script(CONTRAST, TEXTS) if ratio < 3]
+    assert faint == []
+    desk.close()
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     return export.export(tmp_path_factory.mktemp("导出"))
