@@ -37,12 +37,15 @@ def test_a_mark_in_the_prose_shows_its_line_and_leads_back_to_the_source(desk, l
     desk.scroll_to(explained)
     mark = desk.script("return book.content.widgets[arguments[0]].node.querySelector('li a')", explained)
     assert mark.text == "①" and mark.get_attribute("title") in desk.script("return book.content.widgets[arguments[0] - 1].model.sharedModel.source", explained)
+    # 源码那一格离 notebook 的上沿多远：先让它被挡住，点了就露出来
+    below = "book.content.widgets[arguments[0] - 1].node.getBoundingClientRect().top - book.content.node.getBoundingClientRect().top"
+    desk.script("arguments[0].scrollIntoView({block: 'start'})", mark)
+    assert desk.script(f"return {below}", explained) < -20
     mark.click()
-    desk.until("""book.content.activeCellIndex == arguments[0] - 1 && (() => { const box = book.content.activeCell.node.getBoundingClientRect();
-        return box.top > 0 && box.top < innerHeight / 2; })()""", "回到那段源码", 30, explained)
+    desk.until(f"Math.abs({below}) < 20", "回到那段源码", 30, explained)
 
 
-# 文字与它身后最近的不透明的底色，亮度之比（WCAG）；图是不透明的白底，不必算
+# 文字与它身后最近的不透明的底色，亮度之比（WCAG）；图是不透明的白底，代码的配色是 JupyterLab 自己的，都不必算
 CONTRAST = """
     const light = c => { const [r, g, b] = c.match(/[\\d.]+/g).map(v => v / 255).map(v => v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4);
         return .2126 * r + .7152 * g + .0722 * b; };
@@ -50,7 +53,7 @@ CONTRAST = """
     return arguments[0].flatMap(s => { const found = Array.from(book.node.querySelectorAll(s)).filter(e => e.textContent.trim()).map(e => {
         const [a, b] = [light(getComputedStyle(e).color), light(ground(e))]; return (Math.max(a, b) + .05) / (Math.min(a, b) + .05); });
         return [[s, found.length ? Math.min(...found) : 0]]; })"""
-TEXTS = [".jp-RenderedMarkdown p", ".jp-RenderedMarkdown li a", ".jp-RenderedMarkdown td", ".jp-RenderedMarkdown pre span", ".jp-OutputArea-output pre",
+TEXTS = [".jp-RenderedMarkdown p", ".jp-RenderedMarkdown li a", ".jp-RenderedMarkdown td", ".jp-OutputArea-output pre",
          ".widget-label", ".widget-html-content", ".widget-readout"]
 
 
