@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # 与 torch 版本不配的 torchvision，导入时就是这样出错的
-BROKEN = "import torch\ntorch.library.register_fake('torchvision::nms')(lambda *args: None)\n"
+BROKEN = "from torch import library\nlibrary.register_fake('torchvision::nms')(lambda *args: None)\n"
 
 
 def run(folder, *arguments):

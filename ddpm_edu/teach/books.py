@@ -84,8 +84,8 @@ def resolve(path, text):
 
 
 def marked_lines(code):
-    """一格 show_source(对象, "甲", "乙") 里给 ①② 定位的文字；别的单元没有"""
-    return [ast.literal_eval(argument) for argument in ast.parse(code).body[0].value.args[1:]] if code.startswith("show_source(") else []
+    """一格 show_source(对象, "甲", "乙") 里给 ①② 定位的文字"""
+    return [ast.literal_eval(argument) for argument in ast.parse(code).body[0].value.args[1:]]
 
 
 def tie(text, cell_id, lines):

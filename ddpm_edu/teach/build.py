@@ -25,17 +25,17 @@ def read_source(path, edition=student_edition):
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    shown = None
+    shown, lines = "", []
     for cell, cell.id in zip(notebook.cells, cell_ids(path), strict=True):
         if cell.cell_type == "code":
             cell.source = edition(cell.source)
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
-        shown = cell if hidden else shown
+        if hidden:
+            shown, lines = cell.id, marked_lines(cell.source)
         if cell.cell_type == "markdown":
-            cell.source = resolve(path, join_sentences(cell.source))
-            cell.source = tie(cell.source, shown.id, marked_lines(shown.source)) if shown else cell.source
+            cell.source = tie(resolve(path, join_sentences(cell.source)), shown, lines)
     top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
     notebook.cells = [top, *notebook.cells, bottom]
     return notebook
@@ -48,7 +48,6 @@ def join_sentences(text):
 
 def execute(notebook):
     """从头执行，去掉与内容无关的东西：时间、面板的临时编号"""
-    import nbformat
     from nbclient import NotebookClient
 
     NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True,
@@ -61,7 +60,7 @@ def execute(notebook):
             # 面板留下静态图，重新运行之后才有滑块
             output.get("data", {}).pop(WIDGET_VIEW, None)
             if "metadata" in output:
-                output.metadata = nbformat.from_dict({kind: size for kind, size in output.metadata.items() if kind == "image/png"})
+                output.metadata = {kind: size for kind, size in output.metadata.items() if kind == "image/png"}
     return notebook
 
 
