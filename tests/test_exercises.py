@@ -369,7 +369,8 @@ def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_pa
     (tmp_path / "src" / "03_small.py").write_text(
         '# %% [markdown]\n# # 课程地图\n\n# %%\nfrom ddpm_edu.teach import grade, progress\n\n'
         '# %%\ngrade("03.4", None)\n\n# %%\nprogress()\n', encoding="utf-8")
-    (tmp_path / "src" / "90_small.py").write_text("# %% [markdown]\n# # 术语表\n", encoding="utf-8")
+    for name, heading in (("90_small", "术语表"), ("91_small", "第一格就报 No module named")):
+        (tmp_path / "src" / f"{name}.py").write_text(f"# %% [markdown]\n# # {heading}\n", encoding="utf-8")
     for module in (build, books):
         monkeypatch.setattr(module, "NOTEBOOKS", tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(build.__file__).parents[2]))
