@@ -51,7 +51,7 @@ def stamp_of(files):
 
 
 def ensure_environment(*files):
-    """按需求文件建好 .venv；装完才盖戳，中途断了下次接着装，装好了下次直接用"""
+    """按需求文件建好 .venv；装完才盖戳：中途断了，下次重来（已下完的包在 pip 的缓存里）；装好了，下次直接用"""
     stamp, wanted = VENV / f".installed-{len(files)}", stamp_of(files)
     if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
         return
@@ -62,7 +62,7 @@ def ensure_environment(*files):
     print("正在安装依赖（第一次约需几分钟、1.5 GB 磁盘；之后直接启动）……", flush=True)
     options = [part for file in files for part in ("-r", file)]
     if run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options):
-        sys.exit("依赖没有装全。多半是网络：再运行一次会接着装；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
+        sys.exit("依赖没有装全。多半是网络：再运行一次，已经下完的包不会再下；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
     make_package_importable()
     settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)

@@ -41,11 +41,17 @@ PANELS = {
     "ema": "panels.ema_panel()", "lr": "panels.lr_panel()", "weights": "panels.weights_panel()", "logvar": "panels.logvar_panel()",
 }
 WATCH = """
-    window.frames = [];
+    window.frames = 0;
     document.addEventListener('keydown', e => { window.pressed = e.timeStamp; }, true);
-    document.addEventListener('load', async e => { if (e.target.tagName != 'IMG') return;
-        await e.target.decode(); frames.push(performance.now() - window.pressed); }, true);"""
-ONE_FRAME = "while (!frames.length) await new Promise(r => setTimeout(r, 5)); return frames[0]"
+    document.addEventListener('load', e => { if (e.target.tagName == 'IMG') frames += 1; }, true);"""
+# 新图可能还是原来的元素换了 src，也可能是整个换了一个元素，所以只认 src；换得太快时 decode 会失败，接着等下一张
+ONE_FRAME = """
+    const image = () => book.content.widgets[arguments[0]].node.querySelector('.jp-OutputArea img');
+    for (const end = performance.now() + 20000; performance.now() < end; await new Promise(r => setTimeout(r))) {
+        const shown = image();
+        if (shown && shown.src != window.before && shown.complete && await shown.decode().then(() => true, () => false)) return performance.now() - pressed;
+    }
+    throw '按键之后 20 秒没有新图'"""
 BOOK = "panel_latency"
 
 
@@ -57,13 +63,13 @@ def write_notebook(folder, names):
     nbformat.write(book, folder / f"{BOOK}.ipynb")
 
 
-def press(desk, handle, keys):
-    """按一串键，每按一下等新图；返回各用了几毫秒"""
+def press(desk, index, handle, keys):
+    """在第 index 格按一串键，每按一下等新图；返回各用了几毫秒"""
     taken = []
     for key in keys:
-        desk.script("frames.length = 0")
+        desk.script("window.before = book.content.widgets[arguments[0]].node.querySelector('.jp-OutputArea img').src", index)
         handle.send_keys(key)
-        taken.append(desk.wait_for(ONE_FRAME))
+        taken.append(desk.wait_for(ONE_FRAME, index))
     return taken
 
 
@@ -88,7 +94,7 @@ def measure(desk, names, rounds):
         for _ in range(-(-rounds // 4)):
             for kind, index in (("panel", 1 + 2 * order), ("interact", 2 + 2 * order)):
                 desk.scroll_to(index)
-                times[kind] += press(desk, handles[kind], keys)[1:]
+                times[kind] += press(desk, index, handles[kind], keys)[1:]
         table[name] = {kind: statistics.median(values) for kind, values in times.items()}
     return table
 

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
-from tqdm.auto import tqdm
 
-from .checks import check_int
+from .checks import check_bool, check_int
 from .images import make_grid, save_grid, to_pil
+from .progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")
 
@@ -17,13 +17,18 @@ class StepProgress(pl.callbacks.ProgressBar):
     """一根按总优化步数走的进度条，显示损失与剩余时间；代替 Trainer 每轮一根的那种
 
     需要 Trainer(max_steps=...)；续训时从已走的步数接着数
+    brief : 两秒以内的训练不显示，走完就收起
     """
 
     is_enabled = True
 
+    def __init__(self, brief=False):
+        super().__init__()
+        self.brief = check_bool("brief", brief)
+
     def on_train_start(self, trainer, pl_module):
-        self._bar = tqdm(total=trainer.max_steps, initial=trainer.global_step, desc="训练", unit="步",
-                         disable=not self.is_enabled)
+        wanted = (None if self.brief else True) if self.is_enabled else False
+        self._bar = progress_bar(range(trainer.max_steps), wanted, "训练", unit="步", initial=trainer.global_step, leave=not self.brief)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         ahead = trainer.global_step - self._bar.n

@@ -11,7 +11,7 @@ from torch import nn
 
 from .checkpoint import CheckpointError, atomic_file
 from .checks import check_int, fail
-from .sampling import progress_bar
+from .progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")
 # 默认一共看这么多张图：digits 上是 60 轮，MNIST 上是 1 轮

@@ -10,7 +10,7 @@ from .data.base import ImageDataModule
 from .generate import generate
 from .likelihood import vlb_terms
 from .metrics import frechet_for, random_images
-from .sampling import progress_bar
+from .progress import progress_bar
 
 
 def check_same_size(model, data_module):
@@ -47,7 +47,7 @@ def bits_report(model, batches, *, decoder="discrete", levels=256, generator=Non
     hook = model.model.register_forward_hook(tick)
     try:
         terms = torch.cat([
-            vlb_terms(model, x_start, decoder=decoder, levels=levels, cond=cond, generator=generator).cpu()
+            vlb_terms(model, x_start, decoder=decoder, levels=levels, cond=cond, generator=generator, progress=False).cpu()
             for x_start, cond in batches
         ]) / math.log(2)
     finally:

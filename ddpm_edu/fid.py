@@ -7,7 +7,8 @@ from torch import nn
 from .checks import check_int, fail
 from .images import to_uint8
 from .inputs import check_sample
-from .sampling import evaluating, progress_bar
+from .progress import progress_bar
+from .sampling import evaluating
 
 log = logging.getLogger("ddpm_edu")
 MISSING = (

@@ -3,10 +3,10 @@ import contextlib
 import itertools
 
 import torch
-from tqdm import tqdm
 
 from .checks import check_bool, check_int
 from .conditioning import as_condition, slice_condition
+from .progress import progress_bar
 from .randomness import randn
 from .sampling import default_steps
 
@@ -32,7 +32,7 @@ def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_
     steps = default_steps(sampler, model.num_timesteps) if steps is None else check_int("steps", steps, 1, model.num_timesteps)
     kept = set(torch.linspace(0, steps - 1, min(num_frames, steps)).round().int().tolist())
     parts = [slice(first, min(first + batch_size, num)) for first in range(0, num, batch_size)]
-    bar = tqdm(total=steps * len(parts), desc="采样", disable=progress is False, delay=0 if progress else 2, leave=False)
+    bar = progress_bar(range(steps * len(parts)), progress, "采样")
 
     def film(part):
         """采一批，返回留下的几帧与最后的图"""

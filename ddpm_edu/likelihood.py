@@ -6,6 +6,7 @@ import torch
 from .checks import check_choice, check_int
 from .conditioning import as_condition
 from .gaussian import kl_constants
+from .progress import progress_bar
 from .randomness import randn
 from .sampling import evaluating
 
@@ -40,7 +41,7 @@ def gaussian_nll(x, mean, log_variance, levels=None):
 
 
 @torch.no_grad()
-def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, generator=None):
+def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, generator=None, progress=None):
     """变分下界的每一项：[L_0, L_1, ..., L_{T-1}, L_T]，(B, T+1) float64，单位 nats/dim
 
     x_start : (B, C, H, W)，[-1, 1]；x_t 各抽一次，所以是无偏估计
@@ -56,7 +57,7 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, gene
     nll = discretized_gaussian_nll if decoder == "discrete" else gaussian_nll
     terms = []
     with evaluating(model):
-        for t in range(model.num_timesteps):
+        for t in progress_bar(range(model.num_timesteps), progress, "bits/dim"):
             steps = torch.full((len(x_start),), t, device=x_start.device)
             x_t = model.q_sample(x_start, steps, randn(x_start.shape, x_start.dtype, x_start.device, generator))
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond).double()

@@ -6,13 +6,13 @@ import contextlib
 import functools
 
 import torch
-from tqdm import tqdm
 
 from .checks import check_bool, check_choice, check_float, check_int, fail
 from .conditioning import as_condition, null_condition
 from .ddim import ddim_step
 from .gaussian import extract_into_tensor
 from .inputs import check_sample
+from .progress import progress_bar
 from .randomness import randn
 from .schedules import spaced_timesteps
 
@@ -27,11 +27,6 @@ def evaluating(module):
     finally:
         for submodule, mode in modes:
             submodule.training = mode
-
-
-def progress_bar(steps, progress, title):
-    """progress=None 时两秒以内的短活不显示；False 始终安静"""
-    return tqdm(steps, desc=title, disable=progress is False, delay=0 if progress else 2, leave=False)
 
 
 def default_steps(sampler, num_timesteps):

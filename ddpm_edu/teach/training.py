@@ -5,15 +5,20 @@ import warnings
 from pathlib import Path
 
 
-def quiet_trainer(**kwargs):
-    """安静的 pl.Trainer：CPU，不写日志，不存文件，没有进度条；kwargs 覆盖这些默认值"""
+def quiet_trainer(*, bar=None, callbacks=(), **kwargs):
+    """安静的 pl.Trainer：CPU，不写日志，不存文件，训练超过两秒才有进度条；kwargs 覆盖这些默认值
+
+    bar : 换一根进度条，如一开始就显示的 StepProgress()
+    """
     import pytorch_lightning as pl
+
+    from ..callbacks import StepProgress
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     defaults = {"max_epochs": -1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
-                "enable_progress_bar": False, "enable_model_summary": False, "limit_val_batches": 0}
-    return pl.Trainer(**{**defaults, **kwargs})
+                "enable_model_summary": False, "limit_val_batches": 0}
+    return pl.Trainer(callbacks=[bar or StepProgress(brief=True), *callbacks], **{**defaults, **kwargs})
 
 
 def read_curves(log_dir):

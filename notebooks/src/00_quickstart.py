@@ -146,7 +146,7 @@ grid_figure(torch.cat(watch.frames or [fixed_noise_samples(student, 8, steps=20)
 score = DigitsFrechet()
 generator = torch.Generator().manual_seed(0)
 with student.eval().cpu().ema_scope():
-    samples = student.sample(1024, sampler="ddim", steps=25, generator=generator, progress=False)
+    samples = student.sample(1024, sampler="ddim", steps=25, generator=generator)
 distance = score(samples)
 check("刚训练的模型明显好于噪声", distance < score.ceiling() / 4, True)
 check("但还没有好过真图", distance > score.floor(), True)
@@ -168,7 +168,7 @@ print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　�
 # %%
 def draw(sampler, steps, seed=1, **kwargs):
     generator = torch.Generator().manual_seed(seed)
-    return model.sample(16, sampler=sampler, steps=steps, generator=generator, progress=False, **kwargs)
+    return model.sample(16, sampler=sampler, steps=steps, generator=generator, **kwargs)
 
 
 ancestral, ddim = draw("ancestral", 100), draw("ddim", 25)
@@ -244,7 +244,7 @@ samples_panel(posterior_grids(model))
 distances = {}
 for v in (0.0, 1.0):
     generator = torch.Generator().manual_seed(4)
-    distances[v] = score(model.sample(512, steps=10, v_posterior=v, generator=generator, progress=False))
+    distances[v] = score(model.sample(512, steps=10, v_posterior=v, generator=generator))
 check("走 10 步时，v=1 比 v=0 离真图更远", distances[1.0] > distances[0.0], True)
 
 # %% [markdown]

@@ -142,7 +142,7 @@ check_raises("键不对，错误列出有哪些", lambda: labelled.shared_step({
 
 # %%
 card("image_size")
-sample = DDPM(**toy_model_config(image_size=16)).sample(1, sampler="ddim", steps=2, progress=False)
+sample = DDPM(**toy_model_config(image_size=16)).sample(1, sampler="ddim", steps=2)
 check("image_size=16 就采出 16×16", sample.shape[-1], 16)
 check_raises("训练时也核对", lambda: model.shared_step({"image": torch.zeros(2, 1, 28, 28)}), "image_size")
 
@@ -150,7 +150,7 @@ check_raises("训练时也核对", lambda: model.shared_step({"image": torch.zer
 card("channels")
 color = {"in_channels": 3, "out_channels": 3}
 rgb = DDPM(**toy_model_config(unet=color, channels=3))
-check("channels=3 就采出三个通道", rgb.sample(1, sampler="ddim", steps=2, progress=False).shape[1], 3)
+check("channels=3 就采出三个通道", rgb.sample(1, sampler="ddim", steps=2).shape[1], 3)
 check_raises("与网络不合", lambda: DDPM(**toy_model_config(channels=3)), "in_channels")
 
 # %% [markdown]
@@ -166,7 +166,7 @@ check_raises("0..255 的像素会被拦住", lambda: model.get_input({"image": t
 card("log_every_t")
 for log_every_t in (100, 250):
     watcher = DDPM(**toy_model_config(log_every_t=log_every_t))
-    _, frames = watcher.sample(1, True, sampler="ddim", steps=20, progress=False)
+    _, frames = watcher.sample(1, True, sampler="ddim", steps=20)
     print(f"log_every_t={log_every_t}：20 步的采样留下 {len(frames)} 帧（含起点）")
 check("间隔 250：起点、第一步，之后每 5 步一帧", len(frames), 1 + 1 + 20 // 5)
 

@@ -298,7 +298,7 @@ check_raises("没有赋值就使用", lambda: p_mean_variance_naive("v", 1.0), "
 card("parameterization")
 for parameterization in ("eps", "x0", "v"):
     model = DDPM(**toy_model_config(parameterization=parameterization))
-    sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0), progress=False)
+    sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0))
     model(x_start.float())[0].backward()
     trained = any(p.grad.abs().max() > 0 for p in model.model.parameters())
     check(f"{parameterization}：有梯度，也能采样", bool(sample.isfinite().all()) and trained, True)

@@ -292,7 +292,7 @@ posterior_panel(betas)
 short = make_beta_schedule("cosine", 10)
 for v in (0.0, 1.0):
     perfect = gaussian_ddpm(short, mean=0.3, std=0.5, v=v)
-    x = perfect.p_sample_loop((40_000, 1, 1, 1), generator=torch.Generator().manual_seed(0), progress=False)
+    x = perfect.p_sample_loop((40_000, 1, 1, 1), generator=torch.Generator().manual_seed(0))
     mean, variance = chain_moments(short, 0.3, 0.5, v)
     check(f"v={v}：样本的均值", x.mean(), mean, atol=0.01)
     check(f"v={v}：样本的方差", x.var(), variance, atol=0.01)

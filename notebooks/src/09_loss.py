@@ -19,6 +19,7 @@ from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedul
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.gaussian import diffusion_tables, kl_constants
 from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, prior_kl, vlb_terms
+from ddpm_edu.progress import progress_bar
 from ddpm_edu.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
@@ -301,7 +302,7 @@ card("learn_logvar")
 learner = DDPM(**toy_model_config(timesteps=4, beta_schedule="cosine", learn_logvar=True))
 optimizer = torch.optim.Adam([learner.logvar], lr=0.1)
 t4 = torch.arange(64) % 4
-for _ in range(300):
+for _ in progress_bar(range(300), title="学 logvar"):
     optimizer.zero_grad()
     learner.p_losses(x_start, t4, noise)[0].backward()  # 只更新 logvar，网络的输出一直是 0
     optimizer.step()

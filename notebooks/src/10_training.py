@@ -349,7 +349,7 @@ show_source(log_images,
 
 # %%
 batch = next(iter(data.train_dataloader()))
-logged = pretrained.log_images(batch, N=8, n_row=2, steps=10, progress=False)
+logged = pretrained.log_images(batch, N=8, n_row=2, steps=10)
 print({name: tuple(value.shape) for name, value in logged.items()})
 check("值都在 [-1, 1]", all(value.abs().max() <= 1 for value in logged.values()), True)
 check_raises("没有这个键", lambda: pretrained.log_images(batch, return_keys=["sample"]), "samples")

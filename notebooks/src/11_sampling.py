@@ -19,6 +19,7 @@ from ddpm_edu.ddim import ddim_sigma, ddim_step
 from ddpm_edu.editing import inpaint
 from ddpm_edu.generate import generate
 from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.progress import progress_bar
 from ddpm_edu.recipes import conditional_digits_config
 from ddpm_edu.sampling import Sampling, default_steps
 from ddpm_edu.schedules import spaced_timesteps
@@ -145,7 +146,7 @@ chain = model.respaced(kept, v_posterior=0.0)
 a = [1.0, *bar[kept].tolist()]
 sigmas = torch.tensor([ddim_sigma(a[i + 1], a[i], 1.0) ** 2 for i in range(20)], dtype=torch.float64)
 check("η=1 的 σ² 就是短链的 β_tilde", sigmas, chain.exact_table("posterior_variance"), atol=1e-12)
-same = [model.sample(8, steps=20, generator=torch.Generator().manual_seed(0), progress=False, **kwargs)
+same = [model.sample(8, steps=20, generator=torch.Generator().manual_seed(0), **kwargs)
         for kwargs in ({"sampler": "ddim", "eta": 1.0}, {"sampler": "ancestral", "v_posterior": 0.0})]
 check("同一份噪声，同样的 8 张图", same[0], same[1], atol=1e-3)
 
@@ -180,7 +181,8 @@ score = DigitsFrechet()
 
 
 def distance(steps, eta):
-    return sum(score(generate(model, 256, batch_size=256, seed=seed, steps=steps, eta=eta, progress=False)[0]) for seed in range(3)) / 3
+    return sum(score(generate(model, 256, batch_size=256, seed=seed, steps=steps, eta=eta)[0])
+               for seed in progress_bar(range(3), title="三个种子")) / 3
 
 
 check("走 5 步：η=0 比 η=1 近", distance(5, 0.0) < distance(5, 1.0), True)
@@ -199,7 +201,7 @@ a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
 check("平均：方差只剩一半", (0.5 * a + 0.5 * b).var(), 0.5, atol=0.01)
 check("转到一半：方差还是 1", rotate(a, b, 0.5).var(), 1.0, atol=0.02)
 x, y = a[:2048].view(32, 1, 8, 8), b[:2048].view(32, 1, 8, 8)
-flat, turned = (model.sample(32, sampler="ddim", steps=20, x_T=start, progress=False) for start in (0.5 * (x + y), rotate(x, y, 0.5)))
+flat, turned = (model.sample(32, sampler="ddim", steps=20, x_T=start) for start in (0.5 * (x + y), rotate(x, y, 0.5)))
 check("由平均得到的起点，样本的笔画平均淡一些", flat.std() < turned.std(), True)
 
 # %%
@@ -271,8 +273,8 @@ guidance_panel(samples, score.classifier)
 # 引导用多样换准确。这个小数据集上 $w=1$ 已经够准，引导只会离真实的分布更远：
 
 # %%
-far = [score(generate(class_model, 500, batch_size=250, cond=torch.arange(500) % 10, guidance_scale=scale, steps=20,
-                      progress=False)[0]) for scale in (1.0, 4.0)]
+far = [score(generate(class_model, 500, batch_size=250, cond=torch.arange(500) % 10, guidance_scale=scale, steps=20)[0])
+       for scale in (1.0, 4.0)]
 check("w=4 离真图比 w=1 远得多", far[1] > 1.5 * far[0], True)
 
 # %% [markdown]
@@ -297,7 +299,7 @@ data = DigitsDataModule(conditions=["low_resolution", "prompt"])
 data.setup()
 held = data.splits["test"].__getitems__(range(16))
 upscaler = train(["low_resolution"], 200)
-sharp, _ = generate(upscaler, 16, cond=held["low_resolution"], steps=20, progress=False)
+sharp, _ = generate(upscaler, 16, cond=held["low_resolution"], steps=20)
 error = {name: (image - held["image"]).pow(2).mean().sqrt() for name, image in (("条件", held["low_resolution"]), ("样本", sharp))}
 check("样本比条件更接近原图", error["样本"] < 0.9 * error["条件"], True)
 grid_figure(torch.cat([held["low_resolution"], sharp, held["image"]]), nrow=16)
@@ -319,7 +321,7 @@ painter = train(["prompt"], 320)
 prompts = torch.zeros(30, 2, 13)
 prompts[torch.arange(30), 0, torch.arange(30) % 10] = 1
 prompts[torch.arange(30), 1, 10 + torch.arange(30) // 10] = 1
-painted, _ = generate(painter, 30, cond=prompts, steps=20, seed=3, progress=False)
+painted, _ = generate(painter, 30, cond=prompts, steps=20, seed=3)
 right_digit = (score.classifier(painted.clamp(-1, 1)).argmax(1) == torch.arange(30) % 10).double().mean()
 ink = painted.clamp(-1, 1).view(3, -1).mean(1)
 check("第一个词管用：多数画对了数字", right_digit > 0.5, True)
@@ -353,7 +355,7 @@ show_source(inpaint,
 known, digit = (values[:96] for values in load_digits_split()["test"])
 mask = torch.ones(1, 1, 8, 8)
 mask[..., 4:] = 0
-once, often = (inpaint(model, known, mask, steps=20, repeats=r, generator=torch.Generator().manual_seed(0), progress=False)
+once, often = (inpaint(model, known, mask, steps=20, repeats=r, generator=torch.Generator().manual_seed(0))
                for r in (1, 4))
 check("已知的像素分毫不差", often[..., :4], known[..., :4])
 grid_figure(torch.cat([images[:12] for images in (known, known * mask + mask - 1, once, often)]), nrow=12)
@@ -387,8 +389,8 @@ show_source(generate,
 # - ⑦ 用 EMA 权重（第 7 章），逐批采完再拼起来，末帧就是样本。
 
 # %%
-whole, _ = generate(model, 10, batch_size=10, seed=7, steps=10, progress=False)
-parts, frames = generate(model, 10, batch_size=4, seed=7, steps=10, num_frames=5, progress=False)
+whole, _ = generate(model, 10, batch_size=10, seed=7, steps=10)
+parts, frames = generate(model, 10, batch_size=4, seed=7, steps=10, num_frames=5)
 check("怎样分批，不影响确定的采样", whole, parts, atol=1e-4)
 check("五帧，加上样本自己", len(frames), 6)
 check("末帧就是样本", frames[-1], parts)

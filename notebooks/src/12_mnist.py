@@ -105,8 +105,8 @@ print(which)
 trainer = quiet_trainer(
     max_steps=config["trainer"]["max_steps"], accelerator="cpu" if QUICK else "auto", gradient_clip_val=1.0,
     val_check_interval=10 if QUICK else 250, check_val_every_n_epoch=None, limit_val_batches=2 if QUICK else 16, num_sanity_val_steps=0,
-    logger=pl.loggers.CSVLogger(".", name="mnist"), log_every_n_steps=5, enable_progress_bar=True,
-    callbacks=[StepProgress(), TimestepLoss()],
+    logger=pl.loggers.CSVLogger(".", name="mnist"), log_every_n_steps=5, bar=StepProgress(),
+    callbacks=[TimestepLoss()],
 )
 trainer.fit(model, data)
 trainer.logger.save()  # 停得早，曲线也写出来
@@ -193,7 +193,7 @@ check("续训与从没停过，每一个数都相同",
 # ## 6　采样与评估
 
 # %%
-samples, _ = generate(model, 32, steps=25, seed=0, progress=False)
+samples, _ = generate(model, 32, steps=25, seed=0)
 grid_figure(samples, nrow=16)
 
 # %% [markdown]
@@ -213,10 +213,10 @@ check("一维的 Fréchet 距离", frechet_distance(a, b), (a.mean() - b.mean())
 # 特征从哪里来？先要一个懂这份数据的分类器。MNIST 没有随课程发布的分类器，就在训练集上现训一个。
 
 # %%
-classifier, accuracy = train_classifier(data, epochs=max(1, 8000 // len(data.splits["train"])), progress=False)
+classifier, accuracy = train_classifier(data, epochs=max(1, 8000 // len(data.splits["train"])))
 real, seen = (random_images(data.splits[name], 1000)["image"] for name in ("test", "train"))
 score = FrechetDistance(classifier, real, seen)
-many, _ = generate(model, 256, batch_size=128, steps=15, seed=1, progress=False)
+many, _ = generate(model, 256, batch_size=128, steps=15, seed=1)
 distance = score(many)
 check("分类器在留出数据上的准确率超过九成", accuracy > 0.9, True)
 check("样本比纯噪声近得多", distance < score.ceiling() / 10, True)

@@ -173,7 +173,7 @@ curve_figure(range(1, len(losses.values) + 1), {"train": losses.values}, "step",
 # 图：每一步的损失，对数轴。头几十步降得快，之后慢慢降；抖动来自每一批不同的图、$t$ 与噪声。
 
 # %%
-samples, _ = generate(student, 24, steps=20, seed=0, progress=False)
+samples, _ = generate(student, 24, steps=20, seed=0)
 grid_figure(samples, nrow=12)
 
 # %% [markdown]
@@ -186,7 +186,7 @@ grid_figure(samples, nrow=12)
 # 办法有三样。第一样一直开着：`UNet` 建好时就把权重排成 channels_last，像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
 # 另外两样是开关，都在 `cifar10-gpu` 里打开：
 #
-# - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几十秒。数学不变，舍入的次序变；有 dropout 时，掩码的次序也变。
+# - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几分钟，只编译训练的一步。数学不变，舍入的次序变；有 dropout 时，掩码的次序也变。
 # - `trainer.precision bf16-mixed`：矩阵乘法与卷积用 16 位的 bfloat16，权重、EMA、损失与噪声表仍是 32 位以上。快，激活值占的显存约减半；乘法的结果只有两三位有效数字。
 
 # %%
@@ -286,10 +286,14 @@ check_raises("没有权重时说清缺什么", lambda: inception_fid(samples, sa
 # | `cifar10-laptop` | 2.50 M | 64 × 10000 | 约 1.8 小时 | 实测的每步时间乘以步数，2 个 CPU 核 |
 # | `cifar10` | 35.7 M | 128 × 800000 | 约 127 天 | 批 16 实测，换算，2 个 CPU 核 |
 # | 论文 | 35.7 M | 128 × 800000 | 10.6 小时 | 文献：Ho 等 2020，TPU v3-8 |
-# | `cifar10-gpu` | 35.7 M | 128 × 800000 | — | 没有实测 |
+# | `cifar10`，一张 H100 | 35.7 M | 128 × 800000 | 约 17 小时 | bf16、不编译，实测的每步时间（78 毫秒）乘以步数 |
+# | `cifar10-gpu`，加上编译 | 35.7 M | 128 × 800000 | — | 没有实测 |
 #
 # 每步的时间用 `python -m benchmarks.step_time` 量（中位数），只算训练。
-# `python -m benchmarks.gpu` 可以在你的卡上量出来：我们的四种组合与 diffusers 的两种并排，每秒几张、显存多少、达到矩阵乘法上限的几成。
+#
+# H100 那一行有点意外：同一次运行里 bf16 每秒 1632 张，fp32 已有 1576 张。看剖析就明白：一步要发两千多个小核，每个都由 Python 发出，卡上总共只忙 55 毫秒，其余时间在等 CPU。
+# 算得再快也没用，要少发几个核，这就是 `torch.compile` 与 CUDA 图的用处。
+# `python -m benchmarks.gpu` 可以在你的卡上量出来：我们的四种组合与 diffusers 的两种并排，每秒几张、显存多少、达到矩阵乘法上限的几成；这里量到的表在 `benchmarks/README.md`。
 
 # %% [markdown]
 # ## 小结

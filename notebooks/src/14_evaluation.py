@@ -96,7 +96,7 @@ show_source(bits_report,
 entropy = 0.5 * math.log2(2 * math.pi * math.e)
 perfect = gaussian_ddpm(make_beta_schedule("cosine", 50), mean=0.0, std=1.0, v=1.0)
 noise_images = torch.randn(4000, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-report = bits_report(perfect, [(noise_images, None)], decoder="gaussian", generator=torch.Generator().manual_seed(1), progress=False)
+report = bits_report(perfect, [(noise_images, None)], decoder="gaussian", generator=torch.Generator().manual_seed(1))
 print({name: f"{value:.3g}" for name, value in report.items()})
 check("落在 4 个标准误之内", abs(report["bits_per_dim"] - entropy) < 4 * report["bits_per_dim_se"], True)
 check("三个部分加起来就是总数", report["L_0"] + report["L_kl"] + report["L_T"], report["bits_per_dim"], atol=1e-9)
@@ -434,7 +434,7 @@ show_source(FrechetDistance,
 # %%
 def distance(v, steps=20, count=512):
     """祖先采样"""
-    return score(model.sample(count, steps=steps, v_posterior=v, generator=torch.Generator().manual_seed(0), progress=False))
+    return score(model.sample(count, steps=steps, v_posterior=v, generator=torch.Generator().manual_seed(0)))
 
 
 same_size = np.mean([score(train[index[:512]]) for index in order])
@@ -570,8 +570,8 @@ class Memorizer(nn.Module):
 memorizer = with_network(lambda network: Memorizer(train, model.exact_table("alphas_cumprod")))
 
 # %%
-copies, _ = generate(memorizer, 256, batch_size=256, steps=25, use_ema=False, progress=False)
-fresh, _ = generate(model, 256, batch_size=256, steps=25, use_ema=False, progress=False)
+copies, _ = generate(memorizer, 256, batch_size=256, steps=25, use_ema=False)
+fresh, _ = generate(model, 256, batch_size=256, steps=25, use_ema=False)
 gap, nearest = torch.cdist(copies.flatten(1), train.flatten(1)).min(1)
 check("每一个样本都是训练集里的某一张", gap.max(), 0.0, atol=0.05)
 own = torch.cdist(fresh.flatten(1), train.flatten(1)).min(1).values
@@ -621,7 +621,7 @@ show_source(evaluate,
 # - ⑤ 采样、打分，连两条参照线和样本数一起写进报告：这个数离开了样本数没有意义。
 
 # %%
-report = evaluate(model, DigitsDataModule(), max_images=4, num_samples=128, steps=10, progress=False)
+report = evaluate(model, DigitsDataModule(), max_images=4, num_samples=128, steps=10)
 print({name: f"{value:.3g}" for name, value in report.items()})
 check("报告里有样本数、步数和两条参照线", {"samples", "steps", "frechet_floor", "frechet_ceiling"} <= set(report), True)
 same_size = np.mean([score(train[index[:128]]) for index in order])

@@ -22,6 +22,7 @@ from ddpm_edu.conditioning import as_condition
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.inputs import read_image
 from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.progress import progress_bar
 from ddpm_edu.recipes import digits_model_config, toy_model_config
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
@@ -182,7 +183,7 @@ class TinyAutoencoder(nn.Module):
 torch.manual_seed(0)
 autoencoder, index = TinyAutoencoder(), torch.Generator().manual_seed(0)
 optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
-for _ in range(600):
+for _ in progress_bar(range(600), title="训练自编码器"):
     x = train[torch.randint(len(train), (64,), generator=index)]
     optimizer.zero_grad()
     F.mse_loss(autoencoder.decoder(autoencoder.encoder(x)), x).backward()
@@ -255,7 +256,7 @@ def fit_latent(s, max_steps=200):
     latent = LatentDDPM(**config, clip_denoised=False).attach(autoencoder, s / float(z.std()))
     quiet_trainer(max_steps=max_steps, gradient_clip_val=1.0).fit(latent, DigitsDataModule(batch_size=64))
     with latent.eval().ema_scope():
-        sampled = latent.sample(512, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0), progress=False)
+        sampled = latent.sample(512, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0))
     return sampled, latent.decode_first_stage(sampled)
 
 

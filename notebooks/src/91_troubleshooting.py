@@ -62,6 +62,7 @@ from ddpm_edu.data.download import fetch
 from ddpm_edu.data.transfer import RemoteFile
 from ddpm_edu.generate import generate
 from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.progress import progress_bar
 from ddpm_edu.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
@@ -187,7 +188,7 @@ check("损失是负的", float(loss) < 0, True)
 # **办法**：先换算 $(x+1)/2$，再截断。课程的 `grid_figure`、`save_grid` 收 [-1, 1]，自己会换算。
 
 # %%
-samples = pretrained.sample(8, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0), progress=False)
+samples = pretrained.sample(8, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0))
 wrong, right = samples.clamp(0, 1), (samples.clamp(-1, 1) + 1) / 2
 print(f"直接截断：全黑的像素占 {float((wrong == 0).double().mean()):.0%}；先换算：平均亮度从 {wrong.mean():.2f} 到 {right.mean():.2f}")
 check("换算过的，正好是 grid_figure 显示的", 2 * right - 1, samples.clamp(-1, 1), atol=1e-6)
@@ -273,8 +274,8 @@ check("固定的衰减：0.9999 的 1000 次方", left["固定 0.9999"], 0.9999*
 # %%
 distance = DigitsFrechet()
 counts, scores = (2, 5, 10, 20, 50), []
-for steps in counts:
-    scores.append(float(distance(generate(pretrained, 128, batch_size=128, steps=steps, progress=False)[0])))
+for steps in progress_bar(counts, title="步数"):
+    scores.append(float(distance(generate(pretrained, 128, batch_size=128, steps=steps)[0])))
 check("两步远不如五十步", scores[0] > 2 * scores[-1], True)
 check("二十步已经接近五十步", scores[3] < 1.5 * scores[-1], True)
 curve_figure(counts, {"DDIM": scores}, "steps", "Fréchet", "linear", "log")
@@ -484,7 +485,7 @@ check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(t
 # **原因**：notebook 用的 Python（内核）不是装了课程的那一个。用 VS Code 打开、机器上还有 Anaconda 时，最容易选错。少数情况是安装到一半断了网。
 #
 # **办法**：新开一格运行 `import sys; print(sys.executable)`，路径里应当有本仓库的 `.venv`。不是它，就点右上角内核的名字，换成 `.venv` 里的 Python；
-# 是它而缺包，就在终端里重新运行 `python course.py lab`，装到哪里断的，从哪里接着装。
+# 是它而缺包，就在终端里重新运行 `python course.py lab`；上次断了，已经下完的包不会再下。
 #
 # 下面另起一个进程，让它找不到 Lightning，看程序包怎么说。
 

@@ -9,7 +9,7 @@ from ..plot import Axis, Plot
 def record(model, num_samples=8, steps=50, seed=1, **kwargs):
     """走一遍采样，记下每一步：[(t, x_t, x̂0), ...]，末项的 x_t 是最终样本"""
     trace = []
-    samples = model.sample(num_samples, steps=steps, generator=torch.Generator().manual_seed(seed), progress=False,
+    samples = model.sample(num_samples, steps=steps, generator=torch.Generator().manual_seed(seed),
                            callback=lambda t, x_t, x_recon: trace.append((t, x_t, x_recon)), **kwargs)
     return [*trace, (-1, samples, samples)]
 

@@ -4,6 +4,7 @@ import torch
 
 from ...gaussian import diffusion_tables, kl_constants
 from ...images import make_grid
+from ...progress import progress_bar
 from ...schedules import make_beta_schedule, rescale_linear_range
 from ..laboratory import chain_variances
 from ..panel import Panel, choice, slider
@@ -72,11 +73,10 @@ def chain_panel():
 def posterior_grids(model, steps=(5, 10, 20), num_samples=32):
     """同一份噪声下各个 (步数, v) 的样本：{(步数, v): (H, W) 图像}"""
     grids = {}
-    for count in steps:
-        for v in V_CHOICES:
-            generator = torch.Generator().manual_seed(4)
-            samples = model.sample(num_samples, steps=count, v_posterior=v, generator=generator, progress=False)
-            grids[count, v] = make_grid(samples, 8)[0].numpy()
+    for count, v in progress_bar([(count, v) for count in steps for v in V_CHOICES], title="采样"):
+        generator = torch.Generator().manual_seed(4)
+        samples = model.sample(num_samples, steps=count, v_posterior=v, generator=generator)
+        grids[count, v] = make_grid(samples, 8)[0].numpy()
     return grids
 
 

@@ -5,6 +5,7 @@ import torch
 
 from ...generate import generate
 from ...images import make_grid
+from ...progress import progress_bar
 from ...schedules import make_beta_schedule
 from ..laboratory import ddim_chain_variance
 from ..panel import Panel, choice, int_slider, slider
@@ -18,8 +19,8 @@ SCALES = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 def eta_grids(model, steps=STEPS, num_samples=32):
     """同一个起点下各个 (步数, eta) 的 DDIM 样本：{(步数, eta): (H, W) 图像}"""
     return {
-        (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta, progress=False)[0], 8)[0].numpy()
-        for count in steps for eta in ETAS
+        (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta)[0], 8)[0].numpy()
+        for count, eta in progress_bar([(count, eta) for count in steps for eta in ETAS], title="采样")
     }
 
 
@@ -51,8 +52,8 @@ def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
     """同一批起点下各个引导强度的样本，一列一个类别：{强度: (10 * per_class, 1, 8, 8)}"""
     labels = torch.arange(10).repeat(per_class)
     return {
-        scale: generate(model, len(labels), seed=2, cond=labels, guidance_scale=scale, steps=steps, progress=False)[0]
-        for scale in scales
+        scale: generate(model, len(labels), seed=2, cond=labels, guidance_scale=scale, steps=steps)[0]
+        for scale in progress_bar(scales, title="采样")
     }
 
 
@@ -83,7 +84,7 @@ def interpolation_frames(model, num_pairs=8, count=21, steps=20):
     """num_pairs 对起点，各转 count 个位置再用 DDIM 采样：[(num_pairs, 1, 8, 8), ...]"""
     a, b = torch.randn(2, num_pairs, model.channels, model.image_size, model.image_size, generator=torch.Generator().manual_seed(1))
     starts = torch.cat([rotate(a, b, i / (count - 1)) for i in range(count)])
-    return model.sample(len(starts), sampler="ddim", steps=steps, x_T=starts, progress=False).chunk(count)
+    return model.sample(len(starts), sampler="ddim", steps=steps, x_T=starts).chunk(count)
 
 
 def interpolation_panel(frames):
