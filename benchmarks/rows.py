@@ -42,12 +42,14 @@ def training_step(name, batch, rounds, bar=None):
 def ema_update(name, rounds, bar=None):
     """只走一格 EMA；一起量的还有逐个张量的循环（原版 LitEma 的算法），与同样大小的一整块内存做 lerp，那是极限"""
     made, _ = contenders(Task.from_config(name, 1))
-    live = [p.detach() for p in made[0].network.parameters()]
-    shadow, flat = [p.clone() for p in live], [torch.randn(sum(p.numel() for p in live)) for _ in range(2)]
+    network = made[0].network
+    shadow = {name: p.detach().clone() for name, p in network.named_parameters()}
+    flat = [torch.randn(sum(s.numel() for s in shadow.values())) for _ in range(2)]
 
+    @torch.no_grad()
     def loop():
-        for s, p in zip(shadow, live):
-            s.sub_(1e-4 * (s - p))
+        for name, p in network.named_parameters():
+            shadow[name].sub_(1e-4 * (shadow[name] - p))
 
     works = {**{c.name: c.ema for c in made}, "loop": loop, "flat": lambda: flat[0].lerp_(flat[1], 1e-4)}
     seconds = interleaved(works, rounds, bar=bar)

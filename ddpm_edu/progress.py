@@ -1,7 +1,11 @@
 """进度条：两秒以内的短活不打扰，走完就收起"""
 import os
+import warnings
 
-from tqdm.auto import tqdm
+with warnings.catch_warnings():
+    # 没有 ipywidgets 时，tqdm.auto 用文字的进度条，不必每次导入都抱怨
+    warnings.simplefilter("ignore")
+    from tqdm.auto import tqdm
 
 
 def progress_bar(steps, progress=None, title="", **kwargs):

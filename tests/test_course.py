@@ -64,7 +64,7 @@ def test_interrupted_install_is_tried_again(course, monkeypatch):
 def test_arguments_are_passed_on(course, monkeypatch):
     commands = []
     monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
-    monkeypatch.setattr(course, "run", lambda *command: commands.append(command) or 0)
+    monkeypatch.setattr(course, "run", lambda *command, **kwargs: commands.append(command) or 0)
     course.lab(["--no-browser", "--port", "8899"])
     assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and any(str(part).endswith(course.FIRST_PAGE) for part in commands[-1])
     assert (ROOT / course.FIRST_PAGE.removeprefix("/lab/tree/")).exists()
@@ -76,15 +76,17 @@ def test_arguments_are_passed_on(course, monkeypatch):
     course.test(["-k", "ema"])
     assert commands[-1][-2:] == ("-k", "ema")
     course.test([])
-    units, books = commands[-2:]
+    units, books, pages = commands[-3:]
     assert units[-3:] == ("--ignore", course.BROWSER, "tests") and "--nbval" in books and books[-1] == "notebooks"
+    # 跳过的要说明缺什么
+    assert pages[-2:] == ("-rs", course.BROWSER)
     assert (ROOT / course.BROWSER).is_dir()
 
 
 def test_any_failing_part_fails_the_whole(course, monkeypatch):
     monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
-    for failing in ("tests", "notebooks"):
-        monkeypatch.setattr(course, "run", lambda *command: int(command[-1] == failing))  # noqa: B023
+    for failing in ("tests", "notebooks", course.BROWSER):
+        monkeypatch.setattr(course, "run", lambda *command, **kwargs: int(command[-1] == failing))  # noqa: B023
         assert course.test([]) == 1
 
 

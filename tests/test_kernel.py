@@ -47,7 +47,7 @@ def code_cells(name):
 @contextlib.contextmanager
 def kernel(folder, **environment):
     """在 folder 里启动内核；给出 (run, manager)，run(代码) → Said"""
-    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment}
+    settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", **environment}
     manager, client = start_new_kernel(cwd=str(folder), env=settings, startup_timeout=100)
 
     def run(code):

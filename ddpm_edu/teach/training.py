@@ -18,7 +18,7 @@ def quiet_trainer(*, bar=None, callbacks=(), **kwargs):
     warnings.filterwarnings("ignore", module="pytorch_lightning")
     defaults = {"max_epochs": -1, "accelerator": "cpu", "logger": False, "enable_checkpointing": False,
                 "enable_model_summary": False, "limit_val_batches": 0}
-    return pl.Trainer(callbacks=[bar or StepProgress(brief=True), *callbacks], **{**defaults, **kwargs})
+    return pl.Trainer(callbacks=[*callbacks, bar or StepProgress(brief=True)], **{**defaults, **kwargs})
 
 
 def read_curves(log_dir):
