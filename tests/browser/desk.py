@@ -74,6 +74,8 @@ def open_browser(profile):
     options.unhandled_prompt_behavior = "accept"
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
     driver.set_script_timeout(280)
+    # 没有窗口管理器时，新的 chromium 不认为页面有焦点，JupyterLab 就不知道当前的 notebook 是哪一本
+    driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
     return driver
 
 
