@@ -98,8 +98,8 @@ def test(arguments):
     units = run(PYTHON, "-m", "pytest", "-p", "no:nbval", *workers, "worksteal", "--ignore", BROWSER, "tests", env=environment)
     books = run(PYTHON, "-m", "pytest", "--nbval", "--nbval-current-env", "--nbval-cell-timeout", "120", *workers, "loadfile", "notebooks",
                 env=environment)
-    # 一个浏览器，一本一本地看；没有 chromium 就跳过，并说明缺什么
-    pages = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-rs", BROWSER)
+    # 各进程各开一个浏览器；没有 chromium 就跳过，并说明缺什么
+    pages = run(PYTHON, "-m", "pytest", "-p", "no:nbval", "-n", "auto", "--maxprocesses", "2", "--dist", "worksteal", "-rs", BROWSER, env=environment)
     return units or books or pages
 
 

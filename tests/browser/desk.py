@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
 # 页面里用得到的几样东西：当前的 notebook，以及出过的乱子
-PRELUDE = "const app = window.jupyterapp, book = app.shell.currentWidget, kernel = book?.sessionContext?.session?.kernel;"
+PRELUDE = "const app = window.jupyterapp, book = app?.shell?.currentWidget, kernel = book?.sessionContext?.session?.kernel;"
 
 
 def what_is_missing():
@@ -92,7 +92,7 @@ class Desk:
         """在页面里等一段异步代码走完，返回它的值"""
         wrapped = f"{PRELUDE} const done = arguments[arguments.length - 1]; (async () => {{ {body} }})().then(done, e => done('失败：' + e))"
         result = self.driver.execute_async_script(wrapped, *arguments)
-        assert not str(result).startswith("失败："), result
+        assert not str(result).startswith("失败："), (result, arguments)
         return result
 
     def until(self, body, what, seconds=90, *arguments):
@@ -104,6 +104,7 @@ class Desk:
         raise AssertionError(f"等了 {seconds} 秒：{what}")
 
     def open(self, name):
+        self.leave()
         self.driver.get(f"{self.lab.url}/lab/tree/notebooks/{name}.ipynb?reset&token={self.lab.token}")
         self.until("!!app.restored && book.content.widgets.length > 0 && kernel.status == 'idle'", f"{name} 打开，内核就绪")
         # 控件的回调里的报错不在单元的输出里，要在消息里找
@@ -112,6 +113,12 @@ class Desk:
                 if (m.parent_header.msg_type == 'execute_request') return;
                 if (m.header.msg_type == 'error') trouble.push(c.ename + ': ' + c.evalue);
                 if (m.header.msg_type == 'stream' && c.name == 'stderr') trouble.push('stderr ' + c.text.slice(0, 500)); })""")
+
+    def leave(self):
+        """离开上一页，把它的话都读掉：它出的错、它请求的地址，不算在下一页头上"""
+        self.driver.get("about:blank")
+        for kind in ("browser", "performance"):
+            self.driver.get_log(kind)
 
     def run_all(self):
         """菜单里的“运行所有单元格”；回来时全部跑完"""

@@ -74,8 +74,8 @@ def site(tmp_path_factory):
     return export.export(tmp_path_factory.mktemp("导出"))
 
 
-def test_the_exported_course_reads_offline(driver, site, shots):
-    driver.get_log("performance")
+def test_the_exported_course_reads_offline(desk, driver, site, shots):
+    desk.leave()
     for path in sources():
         driver.get((site.parent / f"{path.stem}.html").as_uri())
         assert driver.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
