@@ -1,11 +1,8 @@
 """进度条：两秒以内的短活不打扰，走完就收起"""
 import os
-import warnings
+import sys
 
-with warnings.catch_warnings():
-    # 没有 ipywidgets 时，tqdm.auto 用文字的进度条，不必每次导入都抱怨
-    warnings.simplefilter("ignore")
-    from tqdm.auto import tqdm
+from tqdm import tqdm
 
 
 def progress_bar(steps, progress=None, title="", **kwargs):
@@ -13,7 +10,10 @@ def progress_bar(steps, progress=None, title="", **kwargs):
 
     steps    : 要走的每一步（有长度的可迭代对象）
     progress : None 时超过两秒才显示；True 立刻显示；False 始终安静
-    kwargs   : 交给 tqdm；环境变量 TQDM_DISABLE=1 时一律不显示（Jupyter 里的 tqdm 自己不看它）
+    kwargs   : 交给 tqdm；环境变量 TQDM_DISABLE=1 时一律不显示
     """
     quiet = progress is False or os.environ.get("TQDM_DISABLE") == "1"
-    return tqdm(steps, **{"desc": title, "disable": quiet, "delay": 0 if progress else 2, "leave": False, **kwargs})
+    # 用文字而不用控件：控件收起之后，JupyterLab 滚回来会说找不到它；标准错误在那里是红底，所以写到标准输出
+    in_jupyter = type(sys.stderr).__module__.startswith("ipykernel")
+    options = {"desc": title, "disable": quiet, "delay": 0 if progress else 2, "leave": False, "file": sys.stdout if in_jupyter else sys.stderr}
+    return tqdm(steps, **{**options, **kwargs})

@@ -249,3 +249,12 @@ def test_notebooks_run_in_every_room(room, tmp_path, amount, tally):
             assert said == panels, (name, said, panels)
         passed += 1
     tally(passed, len(books))
+
+
+def test_a_bar_in_a_notebook_is_plain_text_and_leaves_nothing_behind(tmp_path):
+    """控件做的进度条收起之后，滚回来是一句 model not found；写到标准错误则是红底"""
+    code = "from ddpm_edu.progress import progress_bar\nfor _ in progress_bar(range(3), True, '采样'): pass"
+    with kernel(tmp_path, TQDM_DISABLE="0") as (run, _):
+        said = run(code)
+    assert "采样" in said.out and said.err == "" and {kind for kind, _ in said.parts} <= {"status", "execute_input", "stream"}
+    assert said.out.rpartition("\r")[2].strip() == ""
