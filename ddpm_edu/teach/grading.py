@@ -136,7 +136,9 @@ def general_hint(exercise, function, got, want):
         text = "函数返回了 ...；把它换成你的答案"
     else:
         text = difference(got[i].value, want[i].value, exercise.rtol)
-    return "\n".join(filter(None, [text, f"这时的输入：{show_case(exercise, i)}", exercise.nudge]))
+    # 只差类型时，怎样把数算对的话就不必说了
+    nudge = "" if text.startswith("数值对了") else exercise.nudge
+    return "\n".join(filter(None, [text, f"这时的输入：{show_case(exercise, i)}", nudge]))
 
 
 def parameter_names(function):

@@ -118,6 +118,8 @@ def difference(got, want, rtol):
         labels = [(f"第 {i + 1} 项", i) for i in range(len(want))] if isinstance(want, tuple) else [(f"{key!r} 一项", key) for key in want]
         gaps = ((label, difference(got[key], want[key], rtol)) for label, key in labels)
         return next((f"{label}：{gap}" for label, gap in gaps if gap), None)
+    if _is_number(want) and isinstance(got, torch.Tensor) and got.is_complex():
+        return "应为实数，你的是复数；虚部是 0 的话，取 .real"
     if _is_number(want) and (_is_number(got) or isinstance(got, torch.Tensor) and got.dtype != torch.bool and not got.is_complex()):
         return _tensor_difference(torch.as_tensor(got, dtype=torch.float64), torch.tensor(want, dtype=torch.float64), rtol)
     if isinstance(want, bool) and isinstance(got, torch.Tensor) and got.dtype == torch.bool and got.ndim == 0:
@@ -140,7 +142,7 @@ def _tensor_difference(got, want, rtol):
     if got.shape != want.shape:
         return f"形状应为 {tuple(want.shape)}，你的是 {tuple(got.shape)}"
     if got.is_complex():
-        return "应为实数，你的是复数"
+        return "应为实数，你的是复数；虚部是 0 的话，取 .real"
     a, b = got.double(), want.double()
     size = b[b.isfinite()].abs().max() if b.isfinite().any() else 0.0
     # b 无穷时容差也是无穷，不能算近
@@ -160,12 +162,13 @@ def _dtype(tensor):
 
 def show(value):
     """一个参数或返回值的简短写法；大的张量只写形状"""
+    kind = "数组" if isinstance(value, np.ndarray) else "张量"
     if isinstance(value, np.ndarray):
         value = torch.from_numpy(value)
     if isinstance(value, torch.Tensor):
         small = value.numel() <= 6 and value.ndim <= 1
         return "[" * value.ndim + ", ".join(f"{x:.4g}" for x in value.reshape(-1).tolist()) + "]" * value.ndim if small else (
-            f"形状 {tuple(value.shape)} 的张量")
+            f"形状 {tuple(value.shape)} 的{kind}")
     return SHORT.repr(value)
 
 

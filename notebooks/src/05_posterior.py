@@ -242,8 +242,7 @@ check("走到一半：八成左右", agree[25], 0.8, atol=0.08)
 # $\sigma_t^2$ 不能随 $x_t$ 变，最好的选择是上式对 $x_t$ 的平均：对 $\sigma^2$ 最小化高斯的负对数似然 $\tfrac12\ln\sigma^2 + \dfrac{\tilde\beta_t + c_1^2\,\mathbb E\,\mathrm{Var}(x_0\mid x_t)}{2\sigma^2}$，令导数为 0，得到的正是它。
 #
 # - 数据是一个点：$\mathrm{Var}(x_0\mid x_t)=0$，答案是 $\tilde\beta_t$。
-# - 数据是 $\mathcal N(0, 1)$：第 4 章算过 $\mathrm{Var}(x_0\mid x_t) = s^2(1-\bar\alpha_t)/D$，$s=1$ 时 $D=1$，就是 $1-\bar\alpha_t$。
-#   于是答案是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
+# - 数据是 $\mathcal N(0, 1)$：第 4 章算过 $\mathrm{Var}(x_0\mid x_t) = s^2(1-\bar\alpha_t)/D$，$s=1$ 时 $D=1$，就是 $1-\bar\alpha_t$。于是答案是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
 #
 # 像素在 $[-1,1]$ 内，方差 $s^2\le1$。第 4 章那个线性猜测的均方误差只用到均值与方差，所以对任何数据都是 $s^2(1-\bar\alpha_t)/D$；它未必最好，所以 $\mathbb E\,\mathrm{Var}(x_0\mid x_t)\le s^2(1-\bar\alpha_t)/D\le 1-\bar\alpha_t$（后一步：$s^2\le D$ 等价于 $s^2\le1$）。
 # 因此真实的数据平均说来在两者之间。`v_posterior` 在两个方差之间线性混合：
@@ -449,7 +448,7 @@ grade("05.2", step)
 # ### 05.3　整条链的方差 ★★★
 #
 # 数据是 $\mathcal N(0, s^2)$，去噪器完美，`v_posterior` 是 `v`。照第 6 节的递推，从起点 $V=1$ 走完整条链，返回最终样本的方差。
-# $k$ 与 $g$ 的公式也在那里。$c_1$、$c_2$、$\tilde\beta_t$ 可以直接调用你在 05.1 写好的函数，也可以再算一遍。
+# $k$ 与 $g$ 的公式也在那里，其中 $D_t=\bar\alpha_t s^2+1-\bar\alpha_t$ 是 $x_t$ 的方差（第 4 章）。$c_1$、$c_2$、$\tilde\beta_t$ 可以直接调用你在 05.1 写好的函数，也可以再算一遍。
 # 做对之后，把它画成 $v$ 的函数：$s$ 取 0.5，$T$ 从 10 增到 1000，$v=0$ 与 $v=1$ 的差别怎样缩小？
 
 # %%

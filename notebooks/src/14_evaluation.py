@@ -684,13 +684,14 @@ grade("14.2", change_v)
 # %% [markdown]
 # ### 14.3　自己的 Fréchet 距离 ★★★
 #
-# `x`、`y` 是 float64 的两组特征，形状 $(N, d)$，张数可以不同。返回它们的 Fréchet 距离，协方差除以 $N-1$。
-# 提示：$(\Sigma_1\Sigma_2)^{1/2}$ 的迹，等于 $\Sigma_1\Sigma_2$ 的特征值开方之和。`torch.linalg.eigvals` 给出复数，取实部。
+# `x`、`y` 是 float64 的两组特征，形状 $(N, d)$，张数可以不同，$d$ 可以是 1。返回它们的 Fréchet 距离，协方差除以 $N-1$。
+# 提示：$(\Sigma_1\Sigma_2)^{1/2}$ 的迹，等于 $\Sigma_1\Sigma_2$ 的特征值开方之和。`torch.linalg.eigvals` 给出复数：取实部，舍入的负数截到 0，再开方。
 
 # %%
 def frechet(x, y):
     # 答案
-    a, b = torch.cov(x.T), torch.cov(y.T)
+    d = x.shape[1]
+    a, b = torch.cov(x.T).reshape(d, d), torch.cov(y.T).reshape(d, d)
     cross = torch.linalg.eigvals(a @ b).real.clamp(min=0).sqrt().sum()
     return (x.mean(0) - y.mean(0)).square().sum() + a.trace() + b.trace() - 2 * cross
     # 答案完

@@ -27,7 +27,7 @@ def betas_from(bars):
 
 
 def bar_cases():
-    return [(np.array([0.9, 0.7, 0.5, 0.3, 0.1]),), (alphas_cumprod(make_beta_schedule("cosine", 4))[0],)]
+    return [(np.array([0.9, 0.7, 0.5, 0.3, 0.1]),), (alphas_cumprod(make_beta_schedule("cosine", 4))[0],), (np.array([0.9, 0.0004]),)]
 
 
 def noise_table(betas):
@@ -53,10 +53,13 @@ EXERCISES = (
     Code("02.2", 2, "由 ᾱ 反推 β", betas_from, bar_cases, (
         Mistake("1-ᾱ_t 是走到第 t 步掺入的全部噪声；β_t 只是这一步的，要用相邻两项之比。", lambda bars: 1 - bars),
         Mistake("少了第 0 项：约定 ᾱ_{-1} = 1，所以 β_0 = 1-ᾱ_0。", lambda bars: 1 - bars[1:] / bars[:-1]),
+        Mistake("约定 ᾱ_{-1} = 1，你补在前面的却是 ᾱ_0，于是 β_0 成了 0。", lambda bars: 1 - bars / np.append(bars[0], bars[:-1])),
+        Mistake("β 不必截断：题目给的 ᾱ 是多少，β 就是多少。", lambda bars: np.minimum(betas_from(bars), 0.999)),
         Mistake("除反了：α_t = ᾱ_t / ᾱ_{t-1}，后一项除以前一项；β 不会是负数。", lambda bars: 1 - np.append(1.0, bars[:-1]) / bars),
         Mistake("ᾱ 是连乘不是连加，所以要相除，不是相减。", lambda bars: np.append(1.0, bars[:-1]) - bars),
         Mistake("这是 α_t；还差一步 β_t = 1-α_t。", lambda bars: bars / np.append(1.0, bars[:-1])),
-    ), "任何下降的 ᾱ 都能变成噪声表，交给 given_betas；cosine 就是这样设计的。"),
+    ), "任何下降的 ᾱ 都能变成噪声表，交给 given_betas；cosine 就是这样设计的。",
+         "第 0 项单独看：β_0 = 1-ᾱ_0；后面的每一项，α_t 是相邻两个 ᾱ 之比。"),
     Code("02.3", 3, "不丢精度的表", noise_table, lambda: [(make_beta_schedule("linear", 1000),)], (
         Mistake("ᾱ 舍入得太早：float32 的 ᾱ_0 与 1 太近，再去减，相对误差就有万分之几。先减，最后才舍入。", rounded_too_early),
         Mistake("全程用 float32，连乘与相减都在丢精度。先用 float64 算完，最后才舍入一次。", all_in_float32),

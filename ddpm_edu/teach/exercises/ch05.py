@@ -93,10 +93,11 @@ EXERCISES = (
         Mistake("整批一起判断不行：每个样本各有各的 t，只有 t=0 的那些不加噪声。你这样写，批里有一个 t=0，别的也不加了。",
                 walking(keep=lambda t: (t > 0).all())),
         Mistake("整批一起判断不行：每个样本各有各的 t。你这样写，只要有一个 t>0，t=0 的也加上了噪声。", walking(keep=lambda t: (t > 0).any())),
+        Mistake("整批一起判断不行：你只看了第一个样本的 t，每个样本各有各的。", walking(keep=lambda t: t[0] > 0)),
         Mistake("σ 没有变形成 (B, 1, …, 1)。批量恰好等于宽度时，它会悄悄乘到横轴上去。", walking(shape=lambda x: -1)),
         Mistake("你把 σ 的形状写死成了四维；维数要取自 mean.ndim。", walking(shape=lambda x: (-1, 1, 1, 1))),
         Mistake("t=1 也没有加噪声；只有 t=0 例外。", walking(keep=lambda t: t > 1)),
-    ), "一批里混着不同的 t，也是对的。", "先看 t=0 的那几个样本：它们应当等于 mean。"),
+    ), "一批里混着不同的 t，也是对的。", "先看不对的那个样本的 t：t=0 的应当等于 mean，其余的是 mean 加上 √variance 倍的 noise。"),
     Code("05.3", 3, "整条链的方差", final_variance, chain_cases, (
         Mistake("最后一步（t=0）不加噪声，方括号里的条件漏了。", chaining(last=1.0)),
         Mistake("增益要平方：随机变量乘 g，方差乘 g²。", chaining(power=1)),
@@ -105,8 +106,10 @@ EXERCISES = (
         Mistake("g 里漏了 k：x̂₀ 是 x_t 的 k 倍，不是 x_t 自己。", chaining(gain=lambda k, c1, c2: c1 + c2)),
         Mistake("混合的是方差，不是标准差；先混合，后平方不行。", chaining(mix=lambda v, low, high: ((1 - v) * np.sqrt(low) + v * np.sqrt(high)) ** 2)),
         Mistake("v 用反了：v=0 是 β̃_t，v=1 是 β_t。", chaining(mix=lambda v, low, high: v * low + (1 - v) * high)),
+        Mistake("你没有用到 v：σ² 一直取了 β̃。", chaining(mix=lambda v, low, high: low)),
         Mistake("走反了：采样从 t = T-1 走到 0，循环要倒过来。", chaining(steps=range)),
-    ), "步数越多，它越接近 s²；步数少时偏多少，全由 v 与 s 决定。", "先用 T=1 的表核对：只走一步，V = g²。"),
+    ), "步数越多，它越接近 s²；步数少时偏多少，全由 v 与 s 决定。",
+         "先核对 k：k = √ᾱ·s²/D，D = ᾱs²+1-ᾱ 是 x_t 的方差。再用 T=2 的表手算一遍：V = g₀²(g₁² + σ₁²)。"),
     Choice("05.4", 2, "混合对数方差", "B", {
         "A": "几何平均不会超过算术平均；两个数差得越多，它小得越多。",
         "C": "大小与 t 无关：每一步比的都是同样两个数的几何平均与算术平均。",
@@ -118,6 +121,6 @@ EXERCISES = (
         167: "这是第 1 节那张表的结果；这里的 β 是常数，先推出比值随 t 的公式。",
         50: "你多开了一次平方：比的是方差，不是标准差。",
         10: "10/11 才 0.91；要 t/(t+1) ≥ 0.99。",
-    }, "比值约为 t/(t+1)：与 β 无关，也与 T 无关。所以 v_posterior 的作用集中在最前面的一百步。",
+    }, "比值约为 t/(t+1)：与 β 无关，也与 T 无关。所以 β 很小的长链上，v_posterior 的作用集中在最前面的一百步。",
            "β 很小时 1-ᾱ_t ≈ (t+1)β，把它代进 β̃_t/β_t。", rtol=1e-6),
 )

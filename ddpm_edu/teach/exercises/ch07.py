@@ -17,7 +17,7 @@ def averaging(used=lambda decay, n: min(decay, (1 + n) / (10 + n)), mix=lambda s
 
 def step_cases():
     shadow, theta = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([3.0, 1.0, 0.0])
-    return [(shadow.clone(), theta.clone(), decay, n) for decay, n in ((0.9999, 1), (0.9, 1000), (0.99, 20))]
+    return [(shadow.clone(), theta.clone(), decay, n) for decay, n in ((0.9999, 1), (0.9, 1000), (0.99, 20), (0.9999, 1000))]
 
 
 def shares(decays):
@@ -116,6 +116,13 @@ def replace_parameters(model, shadow):
     return model, shadow
 
 
+def assign_new(model, shadow):
+    kept, other = ({name: tensor.clone() for name, tensor in net.state_dict().items()} for net in (model, shadow))
+    model.load_state_dict(other, assign=True)
+    shadow.load_state_dict(kept, assign=True)
+    return model, shadow
+
+
 EXERCISES = (
     Code("07.1", 1, "走一格", ema_step, step_cases, (
         Mistake("d 与 1-d 用反了：旧的影子占 d，新的权重只占 1-d。", averaging(mix=lambda s, theta, d: (1 - d) * s + d * theta)),
@@ -133,7 +140,8 @@ EXERCISES = (
         Mistake("初值的占比不是 0：它是全部 d 的乘积。", sharing(first=0.0)),
         Mistake("衰减每次不同，不能拿最后一个 d 当常数用。", lambda decays: shares(torch.full_like(decays, float(decays[-1])))),
         Mistake("权重进来时占的是 1-d_k，不是 d_k。", sharing(new=lambda d: d)),
-    ), "占比加起来是 1，所以影子总在从前的权重之间。", "占比加起来应是 1；先试只更新一次，应是 d 与 1-d。"),
+    ), "占比加起来是 1，所以影子总在从前的权重之间。", "占比加起来应是 1；先试只更新一次，应是 d 与 1-d。",
+         observe=lambda value: torch.as_tensor(value).double()),
     Code("07.3", 3, "对调", swap, swap_cases, (
         Mistake("两边都成了影子：网络原来的权重没有留住。state_dict 给的张量与网络共用存储，抄之前先 clone 一份。",
                 swapping(lambda a, b: a.copy_(b))),
@@ -141,6 +149,7 @@ EXERCISES = (
         Mistake("缓冲区没有对调：BatchNorm 的均值与方差也要平均，所以也要换。只看 parameters() 就漏了。",
                 swapping(exchange, lambda module: module.parameters())),
         Mistake("你把两边的 Parameter 换了主人：优化器手里还是原来的那些，再训练一步，更新的就是影子。要换的是里面的数，不是对象。", replace_parameters),
+        Mistake("你给网络换上了新的 Parameter（assign=True 或重新赋值）：优化器手里还是旧的，再训练一步，网络不动。要换的是里面的数，用 copy_。", assign_new),
         Mistake("两边共用了一份存储：改一边，另一边也跟着变。用 copy_ 抄数，不要让 .data 指向同一处。",
                 swapping(share_storage, lambda module: [*module.parameters(), *module.buffers()])),
         Mistake("你只把两个变量的次序对调了：优化器与别处拿着的那个 model，权重没有变。", lambda model, shadow: (shadow, model)),
@@ -148,7 +157,7 @@ EXERCISES = (
                 lambda model, shadow: (copy.deepcopy(shadow), copy.deepcopy(model))),
         Mistake("抄反了一边：网络没有换上影子，两边都成了网络的权重。", swapping(lambda a, b: b.copy_(a))),
     ), "再对调一次就换回来了。store、copy_to、restore 三步走，多用一份内存，但影子始终不动，中途出错也不怕。",
-         "返回 (model, shadow)；state_dict().values() 里参数与缓冲区都有。", observe=after_swapping),
+         "就地改参数，要放在 torch.no_grad() 里；返回 (model, shadow)；state_dict().values() 里参数与缓冲区都有。", observe=after_swapping),
     Number("07.4", 2, "落后几步", 999, {
         1000: "1/(1-d) 多算了一步：更新之后，影子里已经有此刻的权重，它落后 0 步。",
         692.8: "这是半衰期。落后的是平均的步数，要把 k 按占比 (1-d)d^k 平均。",

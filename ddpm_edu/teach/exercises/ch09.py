@@ -58,16 +58,20 @@ def pixel_cases():
     def case(x, mean, *rest):
         return torch.tensor(x, dtype=torch.float64), torch.tensor(mean, dtype=torch.float64), *rest
 
-    # 最后一组离得很远，要翻到左尾才减得出来
+    # 最后一组离得很远，两边都有：在均值右侧的要翻到左尾才减得出来，左侧的不能翻
     return [case([-1.0, 0.0, 0.5, 1.0], [-0.8, 0.1, 0.3, 0.6], 0.4, 5), case([-1.0, 0.6, 1.0], [-1.3, 0.5, 1.2], 0.1, 11),
-            case([0.5, 1.0], [-0.5, -0.3], 0.05, 17)]
+            case([0.5, 1.0, -0.5], [-0.5, -0.3, 0.5], 0.05, 17)]
 
 
 def normal_cdf(z):
     return 0.5 * torch.erfc(-z / 2**0.5)
 
 
-def cell(half=lambda levels: 1 / (levels - 1), open_ends=True, stable=True):
+def never(lower):
+    return torch.zeros_like(lower, dtype=torch.bool)
+
+
+def cell(half=lambda levels: 1 / (levels - 1), open_ends=True, flip=lambda lower: lower > 0, floor=0.0):
     """改动格子的半宽、两端或相减的办法，得到一种错的写法"""
     def function(x, mean, sigma, levels):
         width = half(levels)
@@ -75,9 +79,9 @@ def cell(half=lambda levels: 1 / (levels - 1), open_ends=True, stable=True):
         if open_ends:
             upper = torch.where(x > 1 - 1e-6, torch.inf, upper)
             lower = torch.where(x < -1 + 1e-6, -torch.inf, lower)
-        if stable:
-            upper, lower = torch.where(lower > 0, -lower, upper), torch.where(lower > 0, -upper, lower)
-        return -torch.log(normal_cdf(upper) - normal_cdf(lower))
+        turned = flip(lower)
+        upper, lower = torch.where(turned, -lower, upper), torch.where(turned, -upper, lower)
+        return -torch.log((normal_cdf(upper) - normal_cdf(lower)).clamp(min=floor))
 
     return function
 
@@ -88,7 +92,8 @@ def density(x, mean, sigma, levels):
 
 EXERCISES = (
     Code("09.1", 1, "加权的均方误差", weighted_loss, loss_cases, (
-        Mistake("权重要先乘到各个样本自己的误差上，再求平均；你先把误差平均成一个数，样本之间的差别就没了。",
+        Mistake("权重要先乘到各个样本自己的误差上，再求平均。样本之间的差别没有了：你先把误差平均成了一个数，"
+                "或者误差的形状是 (B, 1)，与 (B,) 相乘成了 (B, B)。",
                 lambda weights, t, a, b: (weights[t] * squares(a, b).mean()).mean()),
         Mistake("weights[t] 的形状是 (B,)，直接乘上去会对着最后一维广播。批量恰好等于宽度时也不报错，权重却给错了对象。",
                 lambda weights, t, a, b: (weights[t] * squares(a, b)).mean()),
@@ -112,6 +117,8 @@ EXERCISES = (
                 weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance, alpha, bar) * bar / (1 - bar))),
         Mistake("分母里的 α 是单步的 α_t = 1-β_t，你用了连乘的 ᾱ_t。",
                 weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance, bar, bar))),
+        Mistake("分母里还有单步的 α_t：c₁ 与 x̂₀ 换成 ε 的系数里都有它。",
+                weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance, alpha, bar) * alpha)),
         Mistake("少了二分之一：KL 里的平方项是除以 2σ²。", weighing(lambda *values: 2 * right_weight(*values))),
         Mistake("分子是 β 的平方：它来自 c₁²。", weighing(lambda beta, *values: right_weight(beta, *values) / beta)),
     ), "论文的式 (12)，加上任意的方差。v=1 时化简成 β/(2α(1-ᾱ))。", "先写出 β̃，再混合出 σ²，最后代第 3 节的公式；第 0 步不要。"),
@@ -120,8 +127,12 @@ EXERCISES = (
         Mistake("两端隔着 levels-1 格，不是 levels 格：半宽是 1/(levels-1)。", cell(half=lambda levels: 1 / levels)),
         Mistake("两端的格子要开到无穷，否则所有格子的概率之和不到 1。", cell(open_ends=False)),
         Mistake("离得远时，两个都接近 1 的数相减，得到 0，取对数成了无穷。"
-                "把右尾翻到左尾再减：Φ(u)-Φ(l) = Φ(-l)-Φ(-u)；左尾要用 erfc 算，torch.special.ndtr 在那里也不准。", cell(stable=False)),
-        Mistake("两端要开到无穷；离得远时，还要把右尾翻到左尾再减。", cell(open_ends=False, stable=False)),
+                "把右尾翻到左尾再减：Φ(u)-Φ(l) = Φ(-l)-Φ(-u)；左尾要用 erfc 算，torch.special.ndtr 在那里也不准。", cell(flip=never)),
+        Mistake("你把所有的格子都翻了：左尾翻到右边，减出来又是 0。只翻整格都在均值右侧的（lower > 0），逐个判断。",
+                cell(flip=lambda lower: ~never(lower))),
+        Mistake("clamp 只是拿一个常数顶替了真正的概率；离得远时，要把右尾翻到左尾再减，才减得出来。", cell(flip=never, floor=1e-12)),
+        Mistake("2/(levels-1) 是整格的宽，半宽是 1/(levels-1)；你又多除了一次 2。", cell(half=lambda levels: 0.5 / (levels - 1))),
+        Mistake("两端要开到无穷；离得远时，还要把右尾翻到左尾再减。", cell(open_ends=False, flip=never)),
         Mistake("你用了密度。一格的概率是密度在这一格里的面积，要用分布函数 Φ 相减。", density),
     ), "第 7 节的 discretized_gaussian_nll 还多走一步：在对数里相减，离得再远也不下溢。",
          "先写 upper 与 lower，再处理两端，再处理右尾。", rtol=1e-6),
@@ -137,6 +148,7 @@ EXERCISES = (
         0.352649: "你把 kl_constants 加了起来：它量的是 σ² 取 β、真实的方差是 β̃ 时的代价；这里正好反过来。",
         2.733037: "这是下界本身，题目问的是高出熵多少。",
         1.371882: "少了二分之一。",
+        0.685410: "漏了起点的代价 L_T：链只走到 ᾱ 很小，没有走到 0，它约 5·10⁻⁴。",
     }, "去噪器完美，也要付“方差说错了”的代价：每一步是 ½(r-1-ln r)，r 是真实的方差与所用的方差之比，即 β_t/β̃_t。",
-           "仿照第 7 节：写出 v=0 时每一步 KL 的平均与 L_0，加起来，再减去熵。"),
+           "仿照第 7 节：写出 v=0 时每一步 KL 的平均、L_0 与 L_T，加起来，再减去熵。", rtol=1e-4),
 )

@@ -58,7 +58,8 @@ def feature_cases():
         mix = torch.randn(d, d, generator=generator, dtype=torch.float64)
         return x, 0.5 + y @ mix
 
-    return [case(7, 9, 3), case(12, 6, 2)]
+    # 最后一组只有一个特征：torch.cov 这时返回一个数
+    return [case(7, 9, 3), case(12, 6, 2), case(5, 8, 1)]
 
 
 def root(matrix):
@@ -72,10 +73,15 @@ def cross(a, b):
 
 def frechet(gap=lambda difference: difference.square().sum(), shared=lambda a, b: 2 * cross(a, b), correction=1):
     def function(x, y):
-        a, b = (torch.cov(z.T, correction=correction) for z in (x, y))
+        a, b = (torch.cov(z.T, correction=correction).reshape(z.shape[1], -1) for z in (x, y))
         return gap(x.mean(0) - y.mean(0)) + a.trace() + b.trace() - shared(a, b)
 
     return function
+
+
+def without_reshape(x, y):
+    a, b = torch.cov(x.T), torch.cov(y.T)
+    return (x.mean(0) - y.mean(0)).square().sum() + a.trace() + b.trace() - 2 * torch.linalg.eigvals(a @ b).sqrt().real.sum()
 
 
 EXERCISES = (
@@ -86,22 +92,25 @@ EXERCISES = (
         Mistake("每张图自己一个数，不要对整批求平均：只在第 0 维以后的各维上平均。", prior(reduce=lambda kl: kl.mean())),
         Mistake("均值是 √ᾱ·x₀，它的平方是 ᾱ·x₀²；你多平方了一次 ᾱ，或者少开了一次方。",
                 prior(lambda a, x: 0.5 * (a**2 * x**2 - a - torch.log(1 - a)))),
+        Mistake("少了二分之一：高斯的 KL 整个要乘 ½。", prior(lambda a, x: a * x**2 - a - torch.log(1 - a))),
+        Mistake("ln(1-ᾱ) 前面是负号：KL 不会是负数。", prior(lambda a, x: 0.5 * (a * x**2 - a + torch.log(1 - a)))),
         Mistake("方差的那部分丢了：还有 -ᾱ - ln(1-ᾱ)，起点的方差不是 1。", prior(lambda a, x: 0.5 * a * x**2)),
         Mistake("KL 的方向反了：对 q(x_T|x_0) 求期望，标准高斯在后面。",
                 prior(lambda a, x: 0.5 * ((1 + a * x**2) / (1 - a) - 1 + torch.log(1 - a)))),
-        Mistake("你用了最后一步的 α_T；终点要看从头连乘的 ᾱ_T。", prior(table=lambda betas: 1 - betas[-1])),
+        Mistake("你用了最后一步自己的 α；终点要看从头连乘的 ᾱ。", prior(table=lambda betas: 1 - betas[-1])),
     ), "链走到头时 ᾱ 接近 0，它就接近 0：起点抽自标准高斯，几乎没有代价。", "先写两个高斯之间的 KL，再代入均值 √ᾱ·x₀、方差 1-ᾱ。"),
     Code("14.2", 2, "换一个 v，不必重跑", change_v, kl_cases, (
-        Mistake("只换了权重，还差只与方差有关的常数：½[ln(σ²/β_tilde) + β_tilde/σ² - 1]。", changing(constant=lambda ratio: 0.0)),
-        Mistake("加上了常数，误差那部分却没有改：权重与 1/σ² 成正比，kl 要乘 β_tilde/σ²。", changing(scale=lambda ratio: 1.0)),
-        Mistake("比例反了：σ² 变大，同样的误差罚得更轻，kl 要乘 β_tilde/σ²。", changing(scale=lambda ratio: ratio)),
+        Mistake("只换了权重，还差只与方差有关的常数：½[ln(σ²/β̃) + β̃/σ² - 1]。", changing(constant=lambda ratio: 0.0)),
+        Mistake("加上了常数，误差那部分却没有改：权重与 1/σ² 成正比，kl 要乘 β̃/σ²。", changing(scale=lambda ratio: 1.0)),
+        Mistake("比例反了：σ² 变大，同样的误差罚得更轻，kl 要乘 β̃/σ²。", changing(scale=lambda ratio: ratio)),
         Mistake("v 线性混合的是方差，你混合了标准差。",
                 changing(mix=lambda tilde, betas, v: ((1 - v) * tilde**0.5 + v * betas**0.5) ** 2)),
         Mistake("v 线性混合的是方差，你混合了对数方差（那是 Improved DDPM 的做法）。",
                 changing(mix=lambda tilde, betas, v: tilde ** (1 - v) * betas**v)),
-        Mistake("v 的两端放反了：v=0 是 β_tilde，v=1 是 β。", changing(mix=lambda tilde, betas, v: v * tilde + (1 - v) * betas)),
-        Mistake("常数里漏了 -1：σ² = β_tilde 时它应当是 0。", changing(constant=lambda ratio: 0.5 * (np.log(ratio) + 1 / ratio))),
-    ), "误差与 v 无关，所以一次测量就能画出整条曲线。", "v=0 时 kl = 误差/(2β_tilde)；先把误差求出来，再代入新的 σ²。"),
+        Mistake("v 的两端放反了：v=0 是 β̃，v=1 是 β。", changing(mix=lambda tilde, betas, v: v * tilde + (1 - v) * betas)),
+        Mistake("常数也有二分之一：½[ln(σ²/β̃) + β̃/σ² - 1]。", changing(constant=lambda ratio: np.log(ratio) + 1 / ratio - 1)),
+        Mistake("常数里漏了 -1：σ² = β̃ 时它应当是 0。", changing(constant=lambda ratio: 0.5 * (np.log(ratio) + 1 / ratio))),
+    ), "误差与 v 无关，所以一次测量就能画出整条曲线。", "v=0 时 kl = 均值之差的平方/(2β̃)；先把它求出来，再代入新的 σ²。"),
     Code("14.3", 3, "自己的 Fréchet 距离", frechet_distance, feature_cases, (
         Mistake("交叉项前面有 2，你写了 1。", frechet(shared=cross)),
         Mistake("开方要开整个矩阵的方，不能逐个元素开；Σ₁Σ₂ 的特征值开方求和就是它的迹。",
@@ -114,11 +123,13 @@ EXERCISES = (
         Mistake("均值之差要用长度的平方，你用了长度。", frechet(gap=lambda difference: difference.square().sum().sqrt())),
         Mistake("均值之差那一项漏了；同样形状的两堆点，挪开一段也是有距离的。", frechet(gap=lambda difference: 0.0)),
         Mistake("协方差除以了 N；这里要除以 N-1，torch.cov 默认就是。", frechet(correction=0)),
+        Mistake("只有一个特征时，torch.cov 返回一个数，不是 1×1 的矩阵；用 reshape(d, d) 变回来。", without_reshape),
         Mistake("均值之差要对各维求和，你求了平均。", frechet(gap=lambda difference: difference.square().mean())),
-    ), "FID 就是它，只是特征来自 Inception 网络。", "三部分分开算：均值之差的平方，两个迹，交叉项；一维时应退回 (σ₁-σ₂)²。"),
+    ), "FID 就是它，只是特征来自 Inception 网络。",
+         "三部分分开算：均值之差的平方，两个迹，交叉项；一维时应退回 (σ₁-σ₂)²。eigvals 给出复数，取实部，截到 0，再开方。"),
     Choice("14.4", 1, "收到一个模型", "B", {
         "A": "欠练的模型，训练损失降不下来，样本也不会像真图。",
-        "C": "换 v_posterior 最多让 bits/dim 差零点几，到不了比均匀地猜还差的地步。",
+        "C": "好模型换 v_posterior，bits/dim 最多差零点几；这里就算减半，也还比均匀地猜差几百倍。",
         "D": "样本数太少时 Fréchet 距离偏大，不会偏小到与真图相同；它也不影响 bits/dim。",
     }, "没见过的图，它给的概率几乎是零；再量一量样本与最近的训练图的距离，就坐实了。"),
     Number("14.5", 2, "不能再少的比特", 1.0471, {
@@ -126,7 +137,9 @@ EXERCISES = (
         0.0471: "熵里是 log₂ s，不是 log₂ s²：s = 0.5 只少 1 比特。",
         1.5471: "少了 ½ 比特？熵是 ½log₂(2πe·s²)，s² = 0.25，少的是 ½·log₂ 4 = 1。",
         0.7258: "这是 nats；题目要 bits，除以 ln 2。",
+        1.0482: "这是 v=1 时的下界；σ² 还要取得再好一点，才到底。",
+        1.7256: "这是 v=0 时的下界；σ² 取得太小了。",
         3.0471: "方向反了：数据越窄，需要的比特越少。",
     }, "完美的模型付的是数据的熵加起点的代价，后者只有 10⁻⁷；与噪声表几乎无关。",
-           "第 4 节末尾：L 等于数据的熵加上 KL(q(x_T)‖p(x_T))。", rtol=5e-4),
+           "第 4 节末尾：L 等于数据的熵加上 KL(q(x_T)‖p(x_T))。", rtol=1e-4),
 )
