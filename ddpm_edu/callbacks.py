@@ -28,16 +28,16 @@ class StepProgress(pl.callbacks.ProgressBar):
 
     def on_train_start(self, trainer, pl_module):
         wanted = (None if self.brief else True) if self.is_enabled else False
-        self._bar = progress_bar(range(trainer.max_steps), wanted, "训练", unit="步", initial=trainer.global_step, leave=not self.brief)
+        self._bar = progress_bar(range(trainer.max_steps), wanted, "训练", unit="步", initial=trainer.global_step, leave=not self.brief,
+                                 mininterval=0.5, miniters=1)
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
-        ahead = trainer.global_step - self._bar.n
-        # 每 20 步刷新一次，免得拖慢小网络
-        if ahead >= 20 or trainer.global_step == trainer.max_steps:
-            self._bar.set_postfix(loss=f"{outputs['loss'].item():.3f}", refresh=False)
-            self._bar.update(ahead)
+        # update 真的刷新了才读损失，免得每一步都等显卡
+        if self._bar.update(trainer.global_step - self._bar.n):
+            self._bar.set_postfix(loss=f"{outputs['loss'].item():.3f}")
 
     def on_train_end(self, trainer, pl_module):
+        self._bar.update(trainer.global_step - self._bar.n)
         self._bar.close()
 
     def on_exception(self, trainer, pl_module, exception):

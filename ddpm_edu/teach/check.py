@@ -14,7 +14,10 @@ def check(claim, got, want, atol=0.0):
     gap = (got - expected).abs().max()
     # NaN 与任何数比较都为假，所以写成“不小于等于”
     if not gap <= atol:
-        raise AssertionError(f"{claim}：最大相差 {gap:.3g}，超过 {atol:g}")
+        if isinstance(want, bool):
+            raise AssertionError(f"{claim}：不成立")
+        numbers = f"应为 {expected:.6g}，得到 {got:.6g}，" if got.ndim == 0 else ""
+        raise AssertionError(f"{claim}：{numbers}最大相差 {gap:.3g}，超过 {atol:g}")
     tolerance = f"（误差 ≤ {atol:g}）" if atol else "（完全相等）"
     print(f"✓ {claim}" if isinstance(want, bool) else f"✓ {claim}{tolerance}")
 

@@ -91,7 +91,7 @@ class Plot:
             self.artists[name], = ax.plot([], [], color=color, linestyle=style, linewidth=width, label=axis.curves[name],
                                           zorder=9 - order, animated=True)
         for name in axis.dots:
-            self.artists[name], = ax.plot([], [], color=INK, linestyle="none", marker="o", markersize=6, zorder=10,
+            self.artists[name], = ax.plot([], [], color=INK, linestyle="none", marker="o", markersize=6, zorder=10, clip_on=False,
                                           animated=True)
         if any(axis.curves.values()):
             ax.legend(frameon=False, fontsize=9, loc=axis.legend)

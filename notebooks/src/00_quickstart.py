@@ -8,11 +8,12 @@
 # - 用两种方法采样，拖动一个滑块，体会 `v_posterior` 管的是什么。
 #
 # DDPM 是 Denoising Diffusion Probabilistic Models 的缩写（Ho 等，2020）。
-# 本课程说“论文”，指的是它；说“参考实现”，指的是那个著名的 `DDPM` 类：它出自 latent-diffusion 仓库，我们对照的是 Stable Diffusion 2 的仓库里的后继版本，多了 `v` 这种目标。
+# 本课程说“论文”，指的是它；说“参考实现”，指的是那个著名的 `DDPM` 类：它出自 latent-diffusion 仓库，我们对照的是它在 Stable Diffusion 2 的仓库里的后继版本。
 #
-# **预计用时** 15 分钟，其中训练约 1 分钟（2 个 CPU 核，不需要 GPU，不需要联网）。
+# **预计用时** 15 分钟，其中训练约 1 分钟（2 个 CPU 核，不需要 GPU，不需要联网）；机器慢或者正忙，训练要两三分钟。
 #
-# 用法：从上到下逐个运行单元（Shift + Enter）。
+# 用法：从上到下逐个运行单元（Shift + Enter）。第一格要导入程序包，得等几秒；哪一格超过两秒，会有进度条。
+# 面板（可以拖的图）要先运行它那一格，控件才会出现；没有运行之前，看到的是一张静止的图。
 # 课程里的每一句要紧的话，都由 `check` 当场核对：给它一句说法、算出的值、应得的值和容差 `atol`，相差不超过容差就印 ✓，否则报错。
 
 # %%
@@ -97,7 +98,7 @@ curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alp
 # 损失就是猜测与真值之差的平方的平均。`DDPM` 是 PyTorch Lightning 的 `LightningModule`（带着训练方法的 `nn.Module`），训练循环交给它的 `Trainer`。
 
 # %%
-MAX_STEPS = 800  # 约 40 秒；改小可以先快速看一遍
+MAX_STEPS = 800  # 约 40 秒到 1 分多钟；改成 300 可以先快速看一遍
 torch.manual_seed(0)
 student = DDPM(**digits_model_config(MAX_STEPS))
 print(f"网络有 {sum(p.numel() for p in student.model.parameters()):,} 个参数")
@@ -121,7 +122,7 @@ class Watch(pl.Callback):
 watch = Watch()
 
 # %% [markdown]
-# 现在训练。进度条显示走了几步、当前的损失和剩余时间；想停就按工具栏的停止按钮；这一格会显示 `SystemExit`，不要紧，从下一格接着运行。停得太早（不到一百步），后面“明显好于噪声”那句会报错，那是实话。
+# 现在训练。进度条显示走了几步、当前的损失和剩余时间；想停就按工具栏的停止按钮：走完手上的一步就停，红底的一行告诉你停在第几步，这是正常的，从下一格接着运行。停得太早（不到一百步），后面“明显好于噪声”那句会报错，那是实话。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -136,24 +137,24 @@ trainer.fit(student, data)
 grid_figure(torch.cat(watch.frames or [fixed_noise_samples(student, 8, steps=20)]), nrow=8)
 
 # %% [markdown]
-# 图：从上到下，训练到第 20、50、100、300 步和最后一步时的样本；每一列的起始噪声相同。
+# 图：从上到下，训练到第 20、50、100、300 步和最后一步时的样本（停得早，就只有走到的那几行）；每一列的起始噪声相同。
 # 先是一团雾，再有笔画的影子，然后有了数字，最后笔画变得干净。
 #
 # 眼睛会骗人，所以再用一个数来量：Fréchet 距离，在一个小分类器的特征里比较“一批样本”与“一批真图”的分布，越小越好。
 # 单看一个数没有意义，要和两条参照线放在一起：真图对真图（再好也就这样），以及纯噪声（作参照）。
 
 # %%
+# NBVAL_IGNORE_OUTPUT
 score = DigitsFrechet()
 generator = torch.Generator().manual_seed(0)
 with student.eval().cpu().ema_scope():
     samples = student.sample(1024, sampler="ddim", steps=25, generator=generator)
 distance = score(samples)
-check("刚训练的模型明显好于噪声", distance < score.ceiling() / 4, True)
-check("但还没有好过真图", distance > score.floor(), True)
+print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　纯噪声 {score.ceiling():.0f}")
 
 # %%
-# NBVAL_IGNORE_OUTPUT
-print(f"真图对真图 {score.floor():.1f}　我们的样本 {distance:.1f}　纯噪声 {score.ceiling():.0f}")
+check("刚训练的模型明显好于噪声", distance < score.ceiling() / 4, True)
+check("但还没有好过真图", distance > score.floor(), True)
 
 # %% [markdown]
 # ## 4　采样：从噪声走回来
@@ -325,7 +326,7 @@ grade("00.3", frechet_1d)
 # %% [markdown]
 # ### 00.4　损失不动了 ★
 #
-# 训练到后来，损失的曲线几乎是平的，样本却还在变好。为什么？
+# 训练到后来，进度条上的损失几乎不再变，样本却还在变好。为什么？
 #
 # - A：梯度消失了，样本变好是碰巧。
 # - B：损失的大部分是猜不出的噪声，能再降的只有一点点，样本的好坏正在这一点点里。

@@ -487,6 +487,8 @@ check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(t
 # **办法**：新开一格运行 `import sys; print(sys.executable)`，路径里应当有本仓库的 `.venv`。不是它，就点右上角内核的名字，换成 `.venv` 里的 Python；
 # 是它而缺包，就在终端里重新运行 `python course.py lab`；上次断了，已经下完的包不会再下。
 #
+# 报的若是 `NameError: name 'torch' is not defined` 之类，是内核重启过，前面的格还没有运行：在“运行”菜单里，选把上方的单元格全部运行的那一项。
+#
 # 下面另起一个进程，让它找不到 Lightning，看程序包怎么说。
 
 # %%

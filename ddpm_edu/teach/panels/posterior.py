@@ -73,7 +73,7 @@ def chain_panel():
 def posterior_grids(model, steps=(5, 10, 20), num_samples=32):
     """同一份噪声下各个 (步数, v) 的样本：{(步数, v): (H, W) 图像}"""
     grids = {}
-    for count, v in progress_bar([(count, v) for count in steps for v in V_CHOICES], title="采样"):
+    for count, v in progress_bar([(count, v) for count in steps for v in V_CHOICES], title="各组设定", unit="组"):
         generator = torch.Generator().manual_seed(4)
         samples = model.sample(num_samples, steps=count, v_posterior=v, generator=generator)
         grids[count, v] = make_grid(samples, 8)[0].numpy()

@@ -20,7 +20,7 @@ def eta_grids(model, steps=STEPS, num_samples=32):
     """同一个起点下各个 (步数, eta) 的 DDIM 样本：{(步数, eta): (H, W) 图像}"""
     return {
         (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta)[0], 8)[0].numpy()
-        for count, eta in progress_bar([(count, eta) for count in steps for eta in ETAS], title="采样")
+        for count, eta in progress_bar([(count, eta) for count in steps for eta in ETAS], title="各组设定", unit="组")
     }
 
 
@@ -53,7 +53,7 @@ def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
     labels = torch.arange(10).repeat(per_class)
     return {
         scale: generate(model, len(labels), seed=2, cond=labels, guidance_scale=scale, steps=steps)[0]
-        for scale in progress_bar(scales, title="采样")
+        for scale in progress_bar(scales, title="各组设定", unit="组")
     }
 
 
