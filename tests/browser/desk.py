@@ -154,14 +154,19 @@ class Desk:
     def settle(self, panel):
         """等到控件的消息全部处理完、图已解码；返回 (图的摘要, 那句话)
 
-        上一条消息处理完，攒着的下一条才发出去，所以多问几轮
+        上一条消息处理完，攒着的下一条才发出去，所以问到接连三轮都没有变为止
         """
         return tuple(self.wait_for("""
-            for (let i = 0; i < 3; i++) { await kernel.requestCommInfo({}); await new Promise(r => setTimeout(r, 30)); }
-            const image = arguments[0].querySelector('.widget-image'); await image.decode();
+            const image = arguments[0].querySelector('.widget-image'), note = arguments[0].querySelector('.widget-html-content');
+            for (let i = 0, calm = 0, seen = ''; i < 60 && calm < 3; i++) {
+                await kernel.requestCommInfo({}); await new Promise(r => setTimeout(r, 30));
+                const now = image.src + note.textContent;
+                calm = now == seen ? calm + 1 : 0; seen = now;
+            }
+            await image.decode();
             const bytes = await (await fetch(image.src)).arrayBuffer();
             const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', bytes));
-            return [Array.from(digest, b => b.toString(16)).join(''), arguments[0].querySelector('.widget-html-content').textContent]""", panel))
+            return [Array.from(digest, b => b.toString(16)).join(''), note.textContent]""", panel))
 
     def console_errors(self):
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
