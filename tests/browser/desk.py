@@ -107,12 +107,12 @@ class Desk:
         self.leave()
         self.driver.get(f"{self.lab.url}/lab/tree/notebooks/{name}.ipynb?reset&token={self.lab.token}")
         self.until("!!app.restored && book.content.widgets.length > 0 && kernel.status == 'idle'", f"{name} 打开，内核就绪")
-        # 控件的回调里的报错不在单元的输出里，要在消息里找
+        # 控件的回调里的报错不在单元的输出里，要在消息里找；还没有导入 ipywidgets 的内核，被 JupyterLab 问起控件时会说 No such comm，不算
         self.script("""window.trouble = [];
             kernel.iopubMessage.connect((_, m) => { const c = m.content;
                 if (m.parent_header.msg_type == 'execute_request') return;
                 if (m.header.msg_type == 'error') trouble.push(c.ename + ': ' + c.evalue);
-                if (m.header.msg_type == 'stream' && c.name == 'stderr') trouble.push('stderr ' + c.text.slice(0, 500)); })""")
+                if (m.header.msg_type == 'stream' && c.name == 'stderr' && !/^No such comm/.test(c.text)) trouble.push('stderr ' + c.text.slice(0, 500)); })""")
 
     def leave(self):
         """离开上一页，把它的话都读掉：它出的错、它请求的地址，不算在下一页头上"""
