@@ -46,9 +46,8 @@ WATCH = """
     document.addEventListener('load', e => { if (e.target.tagName == 'IMG') frames += 1; }, true);"""
 # 新图可能还是原来的元素换了 src，也可能是整个换了一个元素，所以只认 src；换得太快时 decode 会失败，接着等下一张
 ONE_FRAME = """
-    const image = () => book.content.widgets[arguments[0]].node.querySelector('.jp-OutputArea img');
     for (const end = performance.now() + 20000; performance.now() < end; await new Promise(r => setTimeout(r))) {
-        const shown = image();
+        const shown = book.content.widgets[arguments[0]].node.querySelector('.jp-OutputArea img');
         if (shown && shown.src != window.before && shown.complete && await shown.decode().then(() => true, () => false)) return performance.now() - pressed;
     }
     throw '按键之后 20 秒没有新图'"""

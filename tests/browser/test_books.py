@@ -1,4 +1,4 @@
-"""学生看到的那一页：每本 notebook 在真的浏览器里从头跑到尾，每块面板的每个控件走到两端和中间"""
+"""学生看到的那一页：notebook 在真的浏览器里打开、从头跑到尾，面板的每个控件走到两端和中间"""
 import json
 import re
 
@@ -52,7 +52,7 @@ def test_a_notebook_runs_and_every_control_redraws(desk, shots, name, amount):
     """平时，其余的只打开来看：它们的每一格另由 nbval 在真的内核里运行；--full 时全都从头运行"""
     running = name in amount(EVERYDAY, BOOKS)
     desk.open(name)
-    # 存着的 stderr 是课程要给人看的；进度条也走 stderr，不存
+    # 存着的 stderr 是课程要给人看的；Lightning 说机器情形的话也走 stderr，不存
     expected = {i for i, output in desk.outputs() if output.get("name") == "stderr"} | set(desk.cells_with("NBVAL_IGNORE_OUTPUT"))
     if running:
         desk.run_all()

@@ -117,7 +117,7 @@ EXERCISES = (
                 weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance, alpha, bar) * bar / (1 - bar))),
         Mistake("分母里的 α 是单步的 α_t = 1-β_t，你用了连乘的 ᾱ_t。",
                 weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance, bar, bar))),
-        Mistake("分母里还有单步的 α_t：c₁ 与 x̂₀ 换成 ε 的系数里都有它。",
+        Mistake("分母里还有单步的 α_t：c₁² 里的 ᾱ_{t-1}，除以换算成 ε 时的 ᾱ_t，剩下 1/α_t。",
                 weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance, alpha, bar) * alpha)),
         Mistake("少了二分之一：KL 里的平方项是除以 2σ²。", weighing(lambda *values: 2 * right_weight(*values))),
         Mistake("分子是 β 的平方：它来自 c₁²。", weighing(lambda beta, *values: right_weight(beta, *values) / beta)),
