@@ -82,6 +82,7 @@ def drop_condition(cond, drop_prob, generator=None):
 
     nulls = null_condition(cond)
     return {
-        name: pick(value, nulls[name]) if name == "c_adm" else [pick(v, n) for v, n in zip(value, nulls[name])]
+        name: (pick(value, nulls[name]) if name == "c_adm"
+               else [pick(v, n) for v, n in zip(value, nulls[name])])
         for name, value in cond.items()
     }

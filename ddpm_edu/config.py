@@ -37,7 +37,8 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     if not isinstance(config, Mapping):
         fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
     if "target" not in config:
-        fail(name, "含 target 键的字典", dict(config), '例如 {"target": "ddpm_edu.UNet", "params": {...}}')
+        fail(name, "含 target 键的字典", dict(config),
+             '例如 {"target": "ddpm_edu.UNet", "params": {...}}')
     if extra := sorted(set(config) - {"target", "params"}):
         fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
     cls = get_class(config["target"], kinds or default_kinds(), f"{name}.target")

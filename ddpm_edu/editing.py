@@ -21,7 +21,8 @@ def inpaint(model, known, mask, *, steps=100, repeats=1, generator=None, progres
     check_sample("known", known, model.channels, model.image_size)
     check_int("repeats", repeats, 1)
     if not isinstance(mask, torch.Tensor) or mask.ndim != 4 or not ((mask == 0) | (mask == 1)).all():
-        fail("mask", f"只含 0 与 1 的张量，形状能广播到 {tuple(known.shape)}", getattr(mask, "shape", mask))
+        fail("mask", f"只含 0 与 1 的张量，形状能广播到 {tuple(known.shape)}",
+             getattr(mask, "shape", mask))
     known, mask = known.to(model.betas.device), mask.to(model.betas.device).bool()
     timesteps = spaced_timesteps(model.num_timesteps, steps)
     chain = model.respaced(timesteps)

@@ -32,7 +32,8 @@ def bits_report(model, batches, *, decoder="discrete", levels=256, generator=Non
     """逐批算变分下界，汇总成 bits/dim
 
     batches : [(x_start, cond), ...]，合计至少 2 张图；decoder、levels 同 vlb_terms
-    返回    : {"bits_per_dim", "bits_per_dim_se", "L_T", "L_kl", "L_0", "images"}；L_kl 是中间各步 KL 之和
+    返回    : {"bits_per_dim", "bits_per_dim_se", "L_T", "L_kl", "L_0", "images"}
+              L_kl 是中间各步 KL 之和
               三个部分加起来就是 bits_per_dim，都是各图的平均；se 是它的标准误
     """
     count = sum(len(x_start) for x_start, _ in batches)
@@ -47,7 +48,8 @@ def bits_report(model, batches, *, decoder="discrete", levels=256, generator=Non
     hook = model.model.register_forward_hook(tick)
     try:
         terms = torch.cat([
-            vlb_terms(model, x_start, decoder=decoder, levels=levels, cond=cond, generator=generator, progress=False).cpu()
+            vlb_terms(model, x_start, decoder=decoder, levels=levels,
+                      cond=cond, generator=generator, progress=False).cpu()
             for x_start, cond in batches
         ]) / math.log(2)
     finally:
@@ -82,32 +84,37 @@ def draw_samples(model, data_module, count, *, steps=50, batch_size=256, seed=0,
     return images
 
 
-def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50, use_ema=True, seed=0,
-             batch_size=64, cache=None, progress=None):
+def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50,
+             use_ema=True, seed=0, batch_size=64, cache=None, progress=None):
     """在测试划分上评估模型，返回一个只含数的字典
 
     max_images  : ≥ 2，算 bits/dim 的图数，从测试划分里固定随机地选；每张图要走满 T 步
     num_samples : 算 Fréchet 距离的样本数；0 为不算
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
-    返回        : bits_report 的各项（levels 取自数据模块），能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling
+    返回        : bits_report 的各项（levels 取自数据模块）
+                  能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling
     异常        : 模型与数据的尺寸不同时 ValueError，不做任何计算
     """
     check_same_size(model, data_module)
-    for name, value, low in (("max_images", max_images, 2), ("num_samples", num_samples, 0), ("steps", steps, 1), ("batch_size", batch_size, 1)):
+    for name, value, low in (("max_images", max_images, 2), ("num_samples", num_samples, 0),
+                             ("steps", steps, 1), ("batch_size", batch_size, 1)):
         check_int(name, value, low)
     check_int("seed", seed, 0, 2**63 - 1)
     if num_samples == 1:
         fail("num_samples", " 0 或 ≥ 2 的整数", num_samples)
     with model.ema_scope() if check_bool("use_ema", use_ema) else contextlib.nullcontext():
         batch = random_images(load_split(data_module, "test"), max_images)
-        report = bits_report(model, list(model_inputs(model, batch, batch_size)), levels=data_module.levels,
+        report = bits_report(model, list(model_inputs(model, batch, batch_size)),
+                             levels=data_module.levels,
                              generator=torch.Generator().manual_seed(seed), progress=progress)
         report["levels"] = data_module.levels
         if num_samples and frechet is None:
             frechet = frechet_for(data_module, cache, progress=progress)
         if num_samples and frechet is not None:
-            samples = draw_samples(model, data_module, num_samples, steps=steps, seed=seed, progress=progress)
-            report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(), "frechet_ceiling": frechet.ceiling(),
+            samples = draw_samples(model, data_module, num_samples,
+                                   steps=steps, seed=seed, progress=progress)
+            report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(),
+                       "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
     return report

@@ -75,10 +75,11 @@ class GaussianDiffusion(nn.Module):
     其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
     """
 
-    def __init__(self, timesteps=1000, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2, cosine_s=8e-3,
-                 given_betas=None, v_posterior=0.0, parameterization="eps"):
+    def __init__(self, timesteps=1000, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
+                 cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps"):
         super().__init__()
-        self.v_posterior = check_float("v_posterior", v_posterior, 0, 1, advice="它混合的是方差：0 为 β_tilde，1 为 β")
+        self.v_posterior = check_float("v_posterior", v_posterior, 0, 1,
+                                       advice="它混合的是方差：0 为 β_tilde，1 为 β")
         self.parameterization = parameterization
         self.objective = make_objective(parameterization)
         self.register_schedule(given_betas, beta_schedule, timesteps, linear_start, linear_end, cosine_s)
@@ -97,9 +98,12 @@ class GaussianDiffusion(nn.Module):
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
         tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
-        if broken := [name for name, table in tables.items() if not np.isfinite(table.astype(np.float32)).all()]:
-            fail("beta_schedule / linear_start / linear_end / given_betas", "让每张系数表都有限的噪声表", broken,
-                 f"这些表里有 NaN 或无穷；β 在 {betas.min():.3g}..{betas.max():.3g} 之间，太小会被 1-β 舍入掉，太大会使 ᾱ 下溢")
+        if broken := [name for name, table in tables.items()
+                      if not np.isfinite(table.astype(np.float32)).all()]:
+            fail("beta_schedule / linear_start / linear_end / given_betas",
+                 "让每张系数表都有限的噪声表", broken,
+                 f"这些表里有 NaN 或无穷；β 在 {betas.min():.3g}..{betas.max():.3g} 之间，"
+                 "太小会被 1-β 舍入掉，太大会使 ᾱ 下溢")
         # float64 原表另存一份：半精度转换之后还能从它恢复
         self._exact_tables = {name: torch.from_numpy(table) for name, table in tables.items()}
         for name, table in self._exact_tables.items():

@@ -80,7 +80,8 @@ def log_images(model, batch, N, n_row, sample, return_keys, **kwargs):
                 samples, intermediates = model.sample(N, return_intermediates=True, cond=cond, **kwargs)
             log["samples"] = samples.clamp(-1, 1)
             log["denoise_row"] = rows_grid(intermediates, n_row)
-        columns = len(intermediates) if intermediates else 1 + -(-model.num_timesteps // model.log_every_t)
+        columns = (len(intermediates) if intermediates
+                   else 1 + -(-model.num_timesteps // model.log_every_t))
         log["diffusion_row"] = rows_grid(diffusion_row(model, x[:n_row], columns), n_row)
     return {key: log[key] for key in return_keys or log if key in log}
 

@@ -41,7 +41,8 @@ def gaussian_nll(x, mean, log_variance, levels=None):
 
 
 @torch.no_grad()
-def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, generator=None, progress=None):
+def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
+              cond=None, generator=None, progress=None):
     """变分下界的每一项：[L_0, L_1, ..., L_{T-1}, L_T]，(B, T+1) float64，单位 nats/dim
 
     x_start : (B, C, H, W)，[-1, 1]；x_t 各抽一次，所以是无偏估计
@@ -59,7 +60,8 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256, cond=None, gene
     with evaluating(model):
         for t in progress_bar(range(model.num_timesteps), progress, "bits/dim"):
             steps = torch.full((len(x_start),), t, device=x_start.device)
-            x_t = model.q_sample(x_start, steps, randn(x_start.shape, x_start.dtype, x_start.device, generator))
+            noise = randn(x_start.shape, x_start.dtype, x_start.device, generator)
+            x_t = model.q_sample(x_start, steps, noise)
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond).double()
             if t == 0:
                 # 第 0 步的后验均值就是 x0_hat（c1=1, c2=0）

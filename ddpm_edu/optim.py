@@ -34,9 +34,11 @@ def make_scheduler(config, optimizer):
     """
     kinds = (LRLambda, LRScheduler)
     if not isinstance(config, Mapping):
-        fail("scheduler_config", ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
+        fail("scheduler_config", ' {"target": ..., "params": {...}} 形式的字典', config,
+             error=TypeError)
     if "target" not in config:
-        fail("scheduler_config", "含 target 键的字典", dict(config), '例如 {"target": "ddpm_edu.LambdaLinearScheduler", "params": {...}}')
+        fail("scheduler_config", "含 target 键的字典", dict(config),
+             '例如 {"target": "ddpm_edu.LambdaLinearScheduler", "params": {...}}')
     if issubclass(get_class(config["target"], kinds, "scheduler_config.target"), LRLambda):
         multiplier = instantiate_from_config(config, kinds=kinds, name="scheduler_config")
         return None if optimizer is None else LambdaLR(optimizer, multiplier)

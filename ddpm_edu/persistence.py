@@ -42,7 +42,8 @@ class Persistence:
         check_compatible(self, checkpoint, path, only_model)
         if only_model:
             states = {key: value for key, value in states.items() if key.startswith("model.")}
-        has_ema = any(key.startswith("model_ema.") and not key.startswith(tuple(ignore_keys)) for key in states)
+        has_ema = any(key.startswith("model_ema.") and not key.startswith(tuple(ignore_keys))
+                      for key in states)
         # 可以缺的：能从构造参数算出的表，以及可以重新开始的 EMA；EMA 要么整个没有，要么齐全
         optional = [*self.exact_table_names(), *([] if has_ema else ["model_ema."])]
         if only_model or not self.learn_logvar:

@@ -63,8 +63,8 @@ class Sampling:
         return self.q_posterior(x_recon, x, t)
 
     @torch.no_grad()
-    def p_sample(self, x, t, clip_denoised=True, repeat_noise=False, *, cond=None, guidance_scale=1.0, noise=None,
-                 generator=None):
+    def p_sample(self, x, t, clip_denoised=True, repeat_noise=False, *,
+                 cond=None, guidance_scale=1.0, noise=None, generator=None):
         """去噪一步：x_t → x_{t-1}；t=0 时不再加噪声
 
         repeat_noise : 为真时整批共用一份噪声
@@ -107,8 +107,8 @@ class Sampling:
         return self.denoise_loop(shape, timesteps, step, return_intermediates, **kwargs)
 
     @torch.no_grad()
-    def denoise_loop(self, shape, timesteps, step, return_intermediates=False, *, cond=None, guidance_scale=1.0,
-                     x_T=None, generator=None, progress=None, callback=None):
+    def denoise_loop(self, shape, timesteps, step, return_intermediates=False, *,
+                     cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
         """两种采样共用的循环：从 timesteps 的最后一步走到第一步，途中是 eval 模式
 
         step     : step(i, x, t, x_recon, noise) → 下一个 x；noise() 抽一份新噪声
@@ -121,7 +121,8 @@ class Sampling:
         with evaluating(self):
             for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
                 t = torch.full((shape[0],), int(timesteps[i]), device=x.device)
-                x_recon = self.predict_start(x, t, self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
+                x_recon = self.predict_start(x, t, self.clip_denoised,
+                                             cond=cond, guidance_scale=guidance_scale)
                 if callback is not None:
                     callback(int(timesteps[i]), x, x_recon)
                 x = step(i, x, t, x_recon, draw_noise)
@@ -143,8 +144,9 @@ class Sampling:
         return x_T.to(self.betas.device)
 
     @torch.no_grad()
-    def sample(self, batch_size=16, return_intermediates=False, *, sampler="ancestral", steps=None, eta=0.0,
-               v_posterior=None, cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
+    def sample(self, batch_size=16, return_intermediates=False, *,
+               sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
+               cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
         """生成图像
 
         batch_size     : ≥ 1
@@ -166,15 +168,16 @@ class Sampling:
         if self.conditioning_key is None and guidance_scale != 1.0:
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
         shape = (batch_size, self.channels, self.image_size, self.image_size)
-        shared = dict(cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator, progress=progress,
-                      callback=callback)
+        shared = dict(steps=steps, cond=cond, guidance_scale=guidance_scale, x_T=x_T,
+                      generator=generator, progress=progress, callback=callback)
         if sampler == "ddim":
-            return self.ddim_sample_loop(shape, return_intermediates, steps=steps, eta=eta, **shared)
-        return self.p_sample_loop(shape, return_intermediates, steps=steps, v_posterior=v_posterior, **shared)
+            return self.ddim_sample_loop(shape, return_intermediates, eta=eta, **shared)
+        return self.p_sample_loop(shape, return_intermediates, v_posterior=v_posterior, **shared)
 
 
 def posterior_step(chain, x_recon, x, t, noise):
     """x_{t-1} = 后验均值 + σ_t·noise；t=0 的样本不加噪声"""
     mean, _, log_variance = chain.q_posterior(x_recon, x, t)
-    keep_noise = extract_into_tensor((torch.arange(chain.num_timesteps, device=t.device) > 0).to(mean.dtype), t, x.shape)
+    keep_noise = extract_into_tensor(
+        (torch.arange(chain.num_timesteps, device=t.device) > 0).to(mean.dtype), t, x.shape)
     return (mean + keep_noise * (0.5 * log_variance).exp() * noise).to(x.dtype)

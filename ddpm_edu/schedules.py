@@ -23,7 +23,8 @@ def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2,
     check_choice("beta_schedule", schedule, SCHEDULES)
     T = check_int("timesteps", n_timestep, 1)
     check_float("linear_end", linear_end, 0, 1, open_low=True, open_high=True)
-    check_float("linear_start", linear_start, 0, linear_end, open_low=True, advice="须满足 0 < linear_start ≤ linear_end")
+    check_float("linear_start", linear_start, 0, linear_end, open_low=True,
+                advice="须满足 0 < linear_start ≤ linear_end")
     check_float("cosine_s", cosine_s, 0)
     if schedule == "linear":
         return np.linspace(math.sqrt(linear_start), math.sqrt(linear_end), T) ** 2
@@ -61,9 +62,11 @@ def check_betas(betas, timesteps=None):
         fail("given_betas", "非空的数列", betas)
     bad = np.flatnonzero(~((values > 0) & (values < 1)))
     if bad.size:
-        fail("given_betas", "落在 (0, 1) 内的数列", float(values[bad[0]]), f"下标 {bad[0]}（从 0 数起）不合规则，共 {bad.size} 个")
+        fail("given_betas", "落在 (0, 1) 内的数列", float(values[bad[0]]),
+             f"下标 {bad[0]}（从 0 数起）不合规则，共 {bad.size} 个")
     if timesteps is not None and len(values) != timesteps:
-        fail("given_betas", f"长度等于 timesteps={timesteps} 的数列", len(values), "两者须一致，改 timesteps 或改 given_betas")
+        fail("given_betas", f"长度等于 timesteps={timesteps} 的数列", len(values),
+             "两者须一致，改 timesteps 或改 given_betas")
     return values
 
 

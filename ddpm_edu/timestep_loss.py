@@ -56,5 +56,6 @@ def quarter_losses(model, x_start, cond=None):
         for number, (start, stop) in enumerate(quarters(model.num_timesteps), 1):
             if start < stop:
                 t = spread(start, stop, len(x_start), x_start.device)
-                losses[f"val/loss_q{number}"] = model.p_losses(x_start, t, noise, cond=cond)[1]["val/loss_simple"]
+                _, terms = model.p_losses(x_start, t, noise, cond=cond)
+                losses[f"val/loss_q{number}"] = terms["val/loss_simple"]
     return losses

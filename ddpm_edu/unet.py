@@ -19,7 +19,8 @@ def timestep_embedding(timesteps, dim, max_period=10000):
     来源      : Vaswani 2017；Ho 2020 附录 B
     """
     half = dim // 2
-    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=timesteps.device).float() / half)
+    i = torch.arange(half, device=timesteps.device).float()
+    frequencies = torch.exp(-math.log(max_period) * i / half)
     angles = timesteps.float()[:, None] * frequencies[None]
     embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
     return F.pad(embedding, (0, dim % 2))
@@ -237,12 +238,15 @@ class UNet(nn.Module):
         y         : (B,) int64 类别，-1 表示无条件，设了 num_classes 时必须给
         返回      : (B, out_channels, H, W)
         """
-        if x.ndim != 4 or x.shape[1] != self.in_channels or any(s % self.downsample_factor for s in x.shape[2:]):
-            fail("U-Net 的输入", f"形状 (B, {self.in_channels}, H, W) 的张量，H、W 能被 {self.downsample_factor} 整除",
+        divisible = all(side % self.downsample_factor == 0 for side in x.shape[2:])
+        if x.ndim != 4 or x.shape[1] != self.in_channels or not divisible:
+            fail("U-Net 的输入",
+                 f"形状 (B, {self.in_channels}, H, W) 的张量，H、W 能被 {self.downsample_factor} 整除",
                  tuple(x.shape), "通道数包括坐标通道（+2）与 concat 条件")
         emb = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(x.dtype))
         if (y is None) != (self.label_emb is None):
-            fail("y", "类别标签" if y is None else "None", y, f"这个 U-Net 的 num_classes={self.num_classes}")
+            fail("y", "类别标签" if y is None else "None", y,
+                 f"这个 U-Net 的 num_classes={self.num_classes}")
         if y is not None:
             emb = emb + self.embed_labels(y)
         skips, h = [], x

@@ -28,7 +28,8 @@ class DiffusionWrapper(nn.Module):
         super().__init__()
         check_choice("conditioning_key", conditioning_key, tuple(CONDITIONS))
         self.conditioning_key = conditioning_key
-        self.diffusion_model = instantiate_from_config(diff_model_config, kinds=(nn.Module,), name="unet_config")
+        self.diffusion_model = instantiate_from_config(diff_model_config, kinds=(nn.Module,),
+                                                       name="unet_config")
 
     def forward(self, x, t, c_concat=None, c_crossattn=None, c_adm=None):
         """
@@ -42,7 +43,8 @@ class DiffusionWrapper(nn.Module):
         given = {name: value for name, value in given.items() if value is not None}
         wanted = CONDITIONS[self.conditioning_key]
         if set(given) != set(wanted):
-            fail(f"conditioning_key={self.conditioning_key!r} 的条件", f"{list(wanted)} 恰好齐全", list(given))
+            fail(f"conditioning_key={self.conditioning_key!r} 的条件", f"{list(wanted)} 恰好齐全",
+                 list(given))
         extra = {}
         if "c_concat" in given:
             x = torch.cat([x, *c_concat], dim=1)

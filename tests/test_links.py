@@ -6,12 +6,13 @@ import nbformat
 import pytest
 
 from ddpm_edu.teach import books, coverage
-from ddpm_edu.teach.build import NOTEBOOKS, read_source, sources
+from ddpm_edu.teach.build import COURSE_MAP, NOTEBOOKS, read_source, sources
 from ddpm_edu.teach.cards import CARDS, CardIndex, CardView
 from ddpm_edu.teach.terms import TERMS, term_table
 
 PATHS = sources()
 LINK = re.compile(r"\]\(([^()\s]+)(?: \"[^\"]*\")?\)")
+TITLED = re.compile(r'\[([^\]]+)\]\([^()\s]+ "([^"]+)"\)')
 TIED = re.compile(r'^- \[(.)\]\(#cell-id=(\S+) "(.*?)"\) ', re.M)
 
 
@@ -41,7 +42,8 @@ def test_no_link_in_a_notebook_is_dead(path):
 
 
 def test_no_link_in_a_generated_table_or_card_is_dead():
-    tables = [item._repr_mimebundle_()["text/markdown"] for item in (CardIndex(), term_table(), coverage.coverage_table(), *map(CardView, CARDS))]
+    tables = [item._repr_mimebundle_()["text/markdown"] for item in (CardIndex(), term_table(), *map(CardView, CARDS))]
+    tables.append(coverage.CoverageTable().markdown())
     assert dead("\n".join(tables)) == [] and all(LINK.search(table) for table in tables)
 
 
@@ -77,7 +79,15 @@ def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
             targets = {target.partition("#")[0] for target in LINK.findall(cell.source)}
             wanted = {f"{p.stem}.ipynb" for p in (before, after, PATHS[0], books.book(90), books.book(91)) if p}
             assert targets == wanted, path
-        assert all(f"[{term.chinese}](" in last.source for term in TERMS if path.stem.startswith(f"{term.chapter:02d}"))
+        # 停在术语上就看得到英文与意思，不必跳走
+        links = dict(TITLED.findall(last.source))
+        assert all(html.unescape(links[term.chinese]) == f"{term.english}：{term.note}" for term in TERMS if path.stem.startswith(f"{term.chapter:02d}"))
+
+
+def test_the_map_is_text_and_survives_a_stopped_run():
+    here = next(cell for cell in read_source(PATHS[0]).cells if "## 6　课程地图" in cell.source)
+    assert here.cell_type == "markdown" and here.source.endswith(coverage.CoverageTable().markdown())
+    assert not any(COURSE_MAP in cell.source for path in PATHS for cell in read_source(path).cells)
 
 
 @pytest.mark.parametrize(("name", "shown"), [

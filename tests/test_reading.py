@@ -2,6 +2,7 @@
 import dataclasses
 import inspect
 import re
+import unicodedata
 
 import pytest
 
@@ -50,6 +51,18 @@ def test_view_carries_markdown_and_plain_text_and_names_the_file():
     bundle = SourceView(DDPM.q_sample, "def q_sample")._repr_mimebundle_()
     assert bundle["text/markdown"].startswith("`ddpm_edu/gaussian.py` · `GaussianDiffusion.q_sample`\n\n```python\n# ── ①\n")
     assert bundle["text/plain"] in bundle["text/markdown"]
+
+
+def columns(line):
+    """一行在屏幕上占几列，汉字占两列"""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
+
+
+@BOOKS
+def test_shown_source_fits_the_screen(path):
+    # 1400 点宽的窗口、左边开着文件列表，JupyterLab 里一行放得下 104 列，再长就从词的中间折断
+    assert columns("x = \"汉字\"") == 10
+    assert not [line for view, _ in coverage.views(path) for line in view.code().splitlines() if columns(line) > 104]
 
 
 # ---- 覆盖 ----
@@ -133,14 +146,14 @@ def test_a_card_whose_code_has_changed_is_an_error(monkeypatch):
 
 
 def test_the_coverage_table_says_100_percent_and_notices_a_gap(monkeypatch):
-    table = coverage.coverage_table()
-    shown = table._repr_mimebundle_()["text/markdown"]
+    table = coverage.CoverageTable()
+    shown = table.markdown()
     assert table.complete() and "35 / 35" in shown
     links = re.findall(r"\]\((\w+\.ipynb)\)", shown)
     # 课程地图列出除了它自己之外的每一本
     assert links == [f"{path.stem}.ipynb" for path in PATHS[1:]] and all((PATHS[0].parents[1] / link).exists() for link in links)
     monkeypatch.setitem(coverage.EXPLAINED, 1, ("ddpm.DDPM.__init__", "ddpm.DDPM.configure_optimizers", "images.make_grid"))
-    assert not coverage.coverage_table().complete()
+    assert not coverage.CoverageTable().complete()
 
 
 @BOOKS

@@ -55,6 +55,32 @@ def test_only_the_training_step_is_compiled_and_only_once(tmp_path, graphs):
     assert "forward" not in vars(model.model.diffusion_model)
 
 
+def test_training_goes_on_where_nothing_can_be_compiled(tmp_path, images, monkeypatch):
+    """Windows 上的 PyTorch 不带 Triton，太旧的显卡用不了它；到第一步才知道，不该因此停下"""
+    tried = []
+
+    def no_compiler(graph, inputs):
+        tried.append(graph)
+        raise RuntimeError("Cannot find a working triton installation")
+
+    plain, fast = model_for_training(), model_for_training()
+    fit(plain, 3, tmp_path, data=DigitsDataModule(batch_size=64))
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=no_compiler))
+    fit(fast, 3, tmp_path, data=DigitsDataModule(batch_size=64), callbacks=[SpeedUp(compile=True)])
+    assert len(tried) == 1 and all(torch.equal(p, q) for p, q in zip(plain.parameters(), fast.parameters()))
+    SpeedUp(compile=True).setup(None, fast, "fit")
+    with pytest.warns(UserWarning, match="triton installation；.*speed.compile"):
+        fast.model(images, torch.tensor([0, 3, 20, 49]))
+    torch._dynamo.reset()
+
+
+def test_an_error_of_the_network_itself_is_not_taken_for_a_failed_compilation(graphs):
+    model = model_for_training()
+    SpeedUp(compile=True).setup(None, model, "fit")
+    with pytest.raises(ValueError, match="U-Net 的输入"):
+        model.model(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
+
+
 def kernels(module):
     return [p for p in module.parameters() if p.ndim == 4 and p.shape[1] > 1 and p.shape[2] > 1]
 

@@ -53,13 +53,14 @@ def cell_ids(path):
     return ids
 
 
-def link(path, text="", cell=None):
-    """指向一本 notebook 或其中第 cell 个单元的 Markdown 链接；不写 text 就用那一本的标题
+def link(path, text="", cell=None, hover=""):
+    """指向一本 notebook 或其中第 cell 个单元的 Markdown 链接；不写 text 就用那一本的标题，hover 是停在上面看到的字
 
     不用标题作锚点：JupyterLab 认不出其中的汉字与公式
     """
     where = "" if cell is None else f"#cell-id={cell_ids(path)[cell]}"
-    return f"[{text or headings(read_cells(path)[0].text)[0]}]({path.stem}.ipynb{where})"
+    title = hover and f' "{html.escape(hover)}"'
+    return f"[{text or headings(read_cells(path)[0].text)[0]}]({path.stem}.ipynb{where}{title})"
 
 
 def chapter_number(chapter):
@@ -104,5 +105,6 @@ def navigation(path):
     around += [link(first, "课程地图", section(first, "课程地图")), link(glossary, "术语表", section(glossary, "术语表"))]
     around += [link(book(91), "第一格就报错？", section(book(91), "No module named"))]
     bar = " · ".join([*around, *([f"下一章：{link(books[place + 1])} →"] if path != last else [])])
-    terms = "、".join(link(glossary, term.chinese, section(glossary, "术语表")) for term in TERMS if path.stem.startswith(f"{term.chapter:02d}_"))
-    return bar, f"{bar}\n\n本章讲到的术语：{terms}。" if terms else bar
+    terms = "、".join(link(glossary, term.chinese, section(glossary, "术语表"), f"{term.english}：{term.note}")
+                     for term in TERMS if path.stem.startswith(f"{term.chapter:02d}_"))
+    return bar, f"{bar}\n\n本章讲到的术语（停在上面看意思）：{terms}。" if terms else bar

@@ -175,19 +175,13 @@ class CoverageTable:
         cards = "、".join(f"`{name}`" for name in self.cards[chapter]) or "—"
         return f"| {link(path)} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |"
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def markdown(self):
         rows = ["| 章 | 逐行讲解的源码 | 行数 | 讲到 | 参数卡片 |", "|:--|:--|--:|--:|:--|"]
         rows += [self.row(path, int(path.stem[:2])) for path in sources()[1:]]
         total = sum(n for n, _ in self.lines.values())
         rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
                     f"| {len(self.shown)} / {len(parameters())} |")
-        text = f"逐行讲解 {total} 行；参数卡片 {len(self.shown)} / {len(parameters())}"
-        return {"text/markdown": "\n".join(rows), "text/plain": text}
-
-
-def coverage_table():
-    """显示课程的覆盖表"""
-    return CoverageTable()
+        return "\n".join(rows)
 
 
 def main():

@@ -68,7 +68,8 @@ def curves_figure(*plots, width=None):
         xscale, yscale = scales or ("linear", "linear")
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
         if any(curves):
-            ax.legend(frameon=False, fontsize=9)
+            # 半透明的白底：压在曲线上也读得清
+            ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
     return figure
 
 

@@ -29,7 +29,6 @@ from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.metrics import DigitsFrechet
 from ddpm_edu.recipes import digits_model_config
 from ddpm_edu.teach import check, curve_figure, grid_figure, progress
-from ddpm_edu.teach.coverage import coverage_table
 from ddpm_edu.teach.laboratory import chain_variances
 from ddpm_edu.teach.panels import samples_panel
 from ddpm_edu.teach.panels.posterior import posterior_grids
@@ -162,7 +161,7 @@ check("但还没有好过真图", distance > score.floor(), True)
 # 采样从纯噪声 $x_T\sim\mathcal N(0,I)$（$x_T$ 是论文的记号）出发，反复做同一件事：猜出 $\hat x_0$，往它的方向退一小步。
 #
 # - **祖先采样**（ancestral）：每退一步，再掺一点新噪声。这是 DDPM 论文的做法。
-# - **DDIM**：不掺新噪声，步子可以更大。起点定了，终点就定了。
+# - **DDIM** (denoising diffusion implicit models)：不掺新噪声，步子可以更大。起点定了，终点就定了。
 #
 # 两种方法用的是同一个训练好的网络。
 
@@ -254,9 +253,8 @@ check("走 10 步时，v=1 比 v=0 离真图更远", distances[1.0] > distances[
 # 01 到 11 逐行读 `DDPM` 的源码，12、13 训练 MNIST 与 CIFAR-10，14 评估，15 找 bug，16 带着学到的去读 latent-diffusion 的原文件。
 # 下表由程序对着源码数出来：每一章讲哪些方法、多少行、讲到了几成，有哪些参数卡片。
 # 符号与术语见 90，训练不对劲时查 91，教师看 92。
-
-# %%
-coverage_table()
+#
+# {课程地图}
 
 # %% [markdown]
 # 每章末尾有五道会自己批改的习题。做完了几题，随时可以回到这里看。

@@ -208,7 +208,7 @@ curve_figure(x, curves, "$x_t$", "$q(x_t)$")
 # ## 7　走到头，离 $\mathcal N(0, I)$ 有多远
 #
 # 采样从 $\mathcal N(0, I)$ 出发，而加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0, 1-\bar\alpha)$。
-# 两个分布差多远，用 KL 散度衡量：对数密度之差，按前一个分布求平均，单位叫 nats，相同则为 0。两个高斯之间的公式在第 9 章第 2 节推导，这里的每一维是
+# 两个分布差多远，用 KL 散度 (Kullback–Leibler divergence) 衡量：对数密度之差，按前一个分布求平均，单位叫 nats，相同则为 0。两个高斯之间的公式在第 9 章第 2 节推导，这里的每一维是
 #
 # $$\tfrac12\left(\bar\alpha\,x_0^2 + (1-\bar\alpha) - 1 - \ln(1-\bar\alpha)\right).$$
 #

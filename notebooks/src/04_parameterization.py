@@ -183,15 +183,25 @@ check("eps → x0 在 t=999 处放大约 37 倍", (diffusion.sqrt_recipm1_alphas
 # %% [markdown]
 # ## 5　剩下多少误差
 #
-# 换一个角度：就算网络完美，也会剩下误差。使均方误差最小的预测是条件期望 $\mathbb E[x_0\mid x_t]$，因为对任何只由 $x_t$ 算出的 $\hat x_0$，
+# 换一个角度：就算网络完美，也会剩下误差。使均方误差最小的预测是条件期望 (conditional expectation) $\mathbb E[x_0\mid x_t]$，也就是已知 $x_t$ 时 $x_0$ 的平均；因为对任何只由 $x_t$ 算出的 $\hat x_0$，
 # $\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2$，后一项至少是 0，前一项谁也消不掉。
 #
-# 设数据是 $x_0\sim\mathcal N(m, s^2)$，$x_t$ 的方差是 $D = \bar\alpha s^2 + 1-\bar\alpha$，两者的协方差是 $\sqrt{\bar\alpha}\,s^2$。取 $k = \sqrt{\bar\alpha}\,s^2/D$，令
+# 设数据是 $x_0\sim\mathcal N(m, s^2)$，$x_t = \sqrt{\bar\alpha}\,x_0+\sqrt{1-\bar\alpha}\,\varepsilon$ 里的两项独立，所以
+#
+# $$\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha =: D,\qquad \mathrm{Cov}(x_0, x_t) = \sqrt{\bar\alpha}\,\mathrm{Var}(x_0) = \sqrt{\bar\alpha}\,s^2.$$
+#
+# 取 $k = \sqrt{\bar\alpha}\,s^2/D$，令
 #
 # $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m).$$
 #
-# 剩余 $x_0-\hat x_0$ 与 $x_t$ 的协方差是 $\sqrt{\bar\alpha}\,s^2 - kD = 0$。联合高斯，不相关就独立，所以剩余的均值不随 $x_t$ 变，恒为 0：$\hat x_0$ 就是条件期望。
-# 剩余的方差是 $s^2 - k^2D = s^2 - \bar\alpha s^4/D = s^2(1-\bar\alpha)/D$。
+# 它就是条件期望。先看剩余 $x_0-\hat x_0$ 与 $x_t$ 的协方差（常数 $m$ 不起作用）：
+#
+# $$\mathrm{Cov}(x_0-\hat x_0,\,x_t) = \mathrm{Cov}(x_0, x_t) - k\,\mathrm{Var}(x_t) = \sqrt{\bar\alpha}\,s^2 - kD = 0.$$
+#
+# 联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都一样，是 0：$\mathbb E[x_0\mid x_t]=\hat x_0$。
+# 再算剩余的方差。$\hat x_0$ 只由 $x_t$ 线性地算出，与剩余不相关，所以
+#
+# $$\mathrm{Var}(x_0-\hat x_0) = \mathrm{Cov}(x_0-\hat x_0,\,x_0) = s^2 - k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
 #
 # 再换算到另外两种目标。由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差是 $x_0$ 的乘 $\bar\alpha/(1-\bar\alpha)$；
 # 由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差是 $x_0$ 的除以 $1-\bar\alpha$：

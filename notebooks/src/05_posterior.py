@@ -119,7 +119,7 @@ show_source(Sampling.predict_start,
             "def predict_start", "model_out =", "return x_recon.clamp")
 
 # %% [markdown]
-# - ① 网络输出 → $\hat x_0$。`guidance_scale` 是有条件时的引导，第 6 章。
+# - ① 网络输出 → $\hat x_0$。`guidance_scale` 只在有条件时起作用（把有条件与无条件的两次输出拉开，第 6 章）；它的默认值 1 等于没有，这一章都用默认值。
 # - ② 三种目标的差别都在 `objective` 里，这里没有分支。
 # - ③ 截断返回新的张量；参考实现用 `clamp_` 就地截断，目标是 `x0` 时，把网络自己的输出也改了。
 

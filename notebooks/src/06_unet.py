@@ -17,7 +17,7 @@ from ddpm_edu.conditioning import drop_condition
 from ddpm_edu.config import get_class
 from ddpm_edu.recipes import toy_model_config
 from ddpm_edu.sampling import Sampling
-from ddpm_edu.teach import card, check, check_raises, grid_figure, show_source
+from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
 
 torch.manual_seed(0)
@@ -54,7 +54,7 @@ check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 
 # %%
 show_source(UNet.forward,
-            "def forward", "if x.ndim != 4", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
+            "def forward", "divisible =", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
             "h = self.middle_block", "for stage in self.output_blocks")
 
 # %% [markdown]
@@ -96,10 +96,12 @@ similarity = embedding @ embedding.T / 32
 diagonal = similarity.diagonal(30)  # 相差 30 步的全部配对
 check("相似度只与 t 的差有关", diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4)
 check("自己与自己最像", bool((similarity.argmax(1) == t).all()), True)
-grid_figure(embedding[None, None, ::4].transpose(2, 3), nrow=1)
+waves = {f"$i = {i}$": embedding[:, i] for i in (8, 16, 24)}
+curves_figure((t, waves, "$t$", "$e_i(t)$"), (t - 500, {"": similarity[500]}, "$t - 500$", "similarity"))
 
 # %% [markdown]
-# 图：每 4 个 $t$ 画一列（从左到右 0 到 996），每一行是一个分量。上半是余弦，下半是正弦；每一半里，靠上的行变化快，靠下的行变化慢。
+# 图：左边是嵌入的三个分量，$i$ 越大，变化越慢：$i=8$ 每 63 步一个来回，$i=24$ 到了 $t=999$ 也才转过六分之一圈。
+# 右边是 $t=500$ 的嵌入与所有 $t$ 的嵌入的相似度：越近越像，两侧对称，远处在 0.1 到 0.5 之间起伏。所以网络既分得清相邻的步，也看得出谁离谁近。
 
 # %% [markdown]
 # ## 3　残差块：时间在这里进来

@@ -38,7 +38,10 @@ print("准备好了")
 #
 # $$-\ln p_\theta(x_0) = -\ln\mathbb E_{q}\!\left[\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] \le \mathbb E_q\!\left[-\ln\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] =: L.$$
 #
-# $L$ 叫变分下界 (variational lower bound, VLB)；严格地说，它是负对数似然的上界。把联合概率写成一步步的乘积：
+# $L$ 叫变分下界 (variational lower bound, VLB)，也叫 ELBO (evidence lower bound)。为什么明明是上界，却叫下界？
+# 取了负号：$-L\le\ln p_\theta(x_0)$，$-L$ 是对数似然的下界。损失要越小越好，所以大家写 $L$，名字照旧。
+#
+# 把联合概率写成一步步的乘积：
 #
 # $$L = \mathbb E_q\!\left[-\ln p(x_T) - \sum_{t\ge1}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_t\mid x_{t-1})}\right].$$
 #
@@ -46,8 +49,12 @@ print("准备好了")
 #
 # $$q(x_t\mid x_{t-1}) = q(x_t\mid x_{t-1}, x_0) = \frac{q(x_{t-1}\mid x_t, x_0)\,q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}.$$
 #
-# 代进去，$q(x_t\mid x_0)/q(x_{t-1}\mid x_0)$ 对 $t=2,\dots,T$ 连乘，前后相消，只剩 $q(x_T\mid x_0)/q(x_1\mid x_0)$；
-# 其中的 $q(x_1\mid x_0)$ 又与 $t=1$ 那一项的分母约去。每一项先对 $x_{t-1}$ 求期望，对数之比就成了 KL：
+# $t=1$ 的一项不动，它的分母是 $q(x_1\mid x_0)$。代进去：
+#
+# $$L = \mathbb E_q\!\left[-\ln p(x_T) - \sum_{t\ge2}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_{t-1}\mid x_t,x_0)} + \sum_{t\ge2}\ln\frac{q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)} - \ln p_\theta(x_0\mid x_1) + \ln q(x_1\mid x_0)\right].$$
+#
+# 第二个和前后相消，只剩 $\ln q(x_T\mid x_0)-\ln q(x_1\mid x_0)$；其中的 $-\ln q(x_1\mid x_0)$ 又与最末一项相消，$\ln q(x_T\mid x_0)$ 与开头的 $-\ln p(x_T)$ 合成一个比。
+# 剩下的都是对数之比的期望：先固定 $x_t$ 与 $x_0$，对 $x_{t-1}$ 求期望，按定义就是 KL：
 #
 # $$L = \underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T} + \sum_{t\ge2}\underbrace{\mathbb E_q\,\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t-1}} + \underbrace{\mathbb E_q[-\ln p_\theta(x_0\mid x_1)]}_{L_0}.$$
 #
@@ -55,11 +62,11 @@ print("准备好了")
 
 # %% [markdown]
 # 这个分解值得用数字核对。取一个一维的例子：数据 $\mathcal N(0,1)$，完美的去噪器，$v=1$，连续的 $L_0$。
-# 这时每一步的 $p_\theta$ 就是真实的 $q(x_{t-1}\mid x_t)$，上界取等号，$L$ 对数据的平均应当恰好等于数据的熵：
+# 这时每一步的 $p_\theta$ 就是真实的 $q(x_{t-1}\mid x_t)$，上界取等号，$L$ 对数据的平均应当恰好等于数据的熵。单位用 bits/dim (bits per dimension)，平均每一维要几个比特：
 #
 # $$\tfrac12\log_2(2\pi e) = 2.0471\ \text{bits/dim}.$$
 #
-# 这对任何噪声表、任何 $T$ 都成立。bits/dim 是平均每一维要几个比特；连续的 $L_0$ 用高斯密度代替格子的概率，见第 7 节。先用两万个样本估计，第 7 节再精确地证明。
+# 这对任何噪声表、任何 $T$ 都成立。连续的 $L_0$ 用高斯密度代替格子的概率，见第 7 节。先用两万个样本估计，第 7 节再精确地证明。
 
 # %%
 entropy = 0.5 * math.log2(2 * math.pi * math.e)

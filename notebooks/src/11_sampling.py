@@ -46,7 +46,7 @@ show_source(Sampling.sample,
 # %% [markdown]
 # - ① 星号之前是参考实现的两个参数，之后的只能按名字给。
 # - ② 每个旋钮的范围，在碰网络之前查完。
-# - ③ 给了不起作用的旋钮也是错误：`eta` 只对 DDIM 有意义，`v_posterior` 只对祖先采样有意义，没有条件就没有引导。悄悄忽略会让人误以为它起了作用。
+# - ③ 给了不起作用的旋钮也是错误：`eta` 只对 DDIM (denoising diffusion implicit models) 有意义，`v_posterior` 只对祖先采样有意义，没有条件就没有引导。悄悄忽略会让人误以为它起了作用。
 # - ④ 形状由构造时的 `channels` 与 `image_size` 定；两种采样共用的参数收在一起。
 # - ⑤ 分给 DDIM 或祖先采样，两者都走第 5 章的 `denoise_loop`。
 
@@ -78,7 +78,7 @@ show_source(default_steps,
 # 祖先采样的一步来自后验，后验来自“一步步加噪”的过程。但训练用的简化损失（第 9 章）里只出现过 $q(x_t\mid x_0)$：给定 $x_0$，每个 $x_t$ 单独的分布。
 # 相邻的 $x_t$ 之间怎样相关，训练从来没有用到。所以可以另造一个过程，只要每个 $q(x_t\mid x_0)$ 不变，训练好的网络就照样能用。
 #
-# 记下一个要到的步为 $i<t$。DDIM (denoising diffusion implicit models) 规定
+# 记下一个要到的步为 $i<t$。DDIM 规定
 #
 # $$x_i = \sqrt{\bar\alpha_i}\,x_0 + \sqrt{1-\bar\alpha_i-\sigma^2}\;\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{\sqrt{1-\bar\alpha_t}} + \sigma z,\qquad z\sim\mathcal N(0, I).$$
 #

@@ -199,7 +199,7 @@ grid_figure(samples, nrow=16)
 # %% [markdown]
 # 图：32 个样本，DDIM 25 步，EMA 权重。小样只走了 150 步：笔画成形了，认得出是几的不到一半。步数要多一个数量级才像样。
 #
-# 用 Fréchet 距离打分：两批图的特征各拟合一个高斯，均值 $\mu_1,\mu_2$，协方差 $\Sigma_1,\Sigma_2$，距离是
+# 用 Fréchet 距离 (Fréchet distance) 打分：两批图的特征各拟合一个高斯，均值 $\mu_1,\mu_2$，协方差 $\Sigma_1,\Sigma_2$，距离是
 #
 # $$\|\mu_1-\mu_2\|^2+\mathrm{tr}\bigl(\Sigma_1+\Sigma_2-2(\Sigma_1\Sigma_2)^{1/2}\bigr).$$
 #
