@@ -14,6 +14,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import venv
 from pathlib import Path
 
@@ -22,6 +23,8 @@ VENV = Path(os.environ.get("DDPM_EDU_VENV", ROOT / ".venv"))
 PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 RUNTIME, TESTING = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
 BROWSER = "tests/browser"
+# 安装时隔几秒说一声还在装：pip 自己装大包时一两分钟不出声
+REMIND = 20
 FIRST_PAGE = "/lab/tree/notebooks/00_quickstart.ipynb"
 LAB_SETTINGS = {
     "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
@@ -31,11 +34,15 @@ LAB_SETTINGS = {
 }
 
 
-def run(*command, **kwargs):
-    """运行并等它结束；自己被叫停时，先让它好好收尾（JupyterLab 要关掉内核、让出端口），不肯走才强制结束"""
-    child = subprocess.Popen([str(part) for part in command], cwd=ROOT, **kwargs)
+def run(*command, waiting="", **kwargs):
+    """运行并等它结束，waiting 是等得久时隔一阵说一次的话；自己被叫停时，先让它好好收尾（JupyterLab 要关掉内核、让出端口），不肯走才强制结束"""
+    child, started = subprocess.Popen([str(part) for part in command], cwd=ROOT, **kwargs), time.monotonic()
     try:
-        return child.wait()
+        while True:
+            try:
+                return child.wait(timeout=REMIND if waiting else None)
+            except subprocess.TimeoutExpired:
+                print(f"  {waiting}，已经 {time.monotonic() - started:.0f} 秒", flush=True)
     finally:
         if child.poll() is None:
             child.terminate()
@@ -59,9 +66,12 @@ def ensure_environment(*files):
         print(f"正在建立虚拟环境 {VENV} ……", flush=True)
         shutil.rmtree(VENV, ignore_errors=True)
         venv.create(VENV, with_pip=True)
-    print("正在安装依赖（第一次约需几分钟、1.5 GB 磁盘；之后直接启动）……", flush=True)
+    if (VENV / ".installed-1").exists():
+        print("正在补装还缺的包……", flush=True)
+    else:
+        print("正在安装依赖（第一次约需几分钟、1.5 GB 磁盘；之后直接启动）……", flush=True)
     options = [part for file in files for part in ("-r", file)]
-    if run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options):
+    if run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options, waiting="还在下载和安装"):
         sys.exit("依赖没有装全。多半是网络：再运行一次，已经下完的包不会再下；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
     make_package_importable()
     settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
@@ -84,7 +94,10 @@ def lab(arguments):
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     # 同一个选项给两次，JupyterLab 会拒绝启动；你给的优先
     given = {argument.partition("=")[0] for argument in arguments}
-    opening = [f"{option}={value}" for option, value in (("--ServerApp.root_dir", ROOT), ("--LabApp.default_url", FIRST_PAGE)) if option not in given]
+    ours = {"--ServerApp.root_dir": ROOT, "--LabApp.default_url": FIRST_PAGE,
+            # 不去找没有装的语言服务器，省得在网址后面印一大串
+            "--LanguageServerManager.autodetect": False}
+    opening = [f"{option}={value}" for option, value in ours.items() if option not in given]
     return run(PYTHON, "-m", "jupyterlab", *opening, *as_root, *arguments)
 
 

@@ -15,5 +15,7 @@ def progress_bar(steps, progress=None, title="", **kwargs):
     quiet = progress is False or os.environ.get("TQDM_DISABLE") == "1"
     # 用文字而不用控件：控件收起之后，JupyterLab 滚回来会说找不到它；标准错误在那里是红底，所以写到标准输出
     in_jupyter = type(sys.stderr).__module__.startswith("ipykernel")
-    options = {"desc": title, "disable": quiet, "delay": 0 if progress else 2, "leave": False, "file": sys.stdout if in_jupyter else sys.stderr}
+    # 套在里面的一条也写在同一行：notebook 不认“光标上移”，各占一行会越刷越长
+    options = {"desc": title, "disable": quiet, "delay": 0 if progress else 2, "leave": False, "position": 0,
+               "file": sys.stdout if in_jupyter else sys.stderr}
     return tqdm(steps, **{**options, **kwargs})

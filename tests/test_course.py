@@ -54,6 +54,21 @@ def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
     assert commands and "新设置" in json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
 
 
+def test_a_long_wait_says_so_now_and_then(course, monkeypatch, capsys):
+    monkeypatch.setattr(course, "REMIND", 0.2)
+    assert course.run(sys.executable, "-c", "import time; time.sleep(0.7)", waiting="还在装") == 0
+    assert capsys.readouterr().out.count("还在装，已经 0 秒") >= 2
+    assert course.run(sys.executable, "-c", "import time; time.sleep(0.5)") == 0 and not capsys.readouterr().out
+
+
+def test_adding_the_test_requirements_does_not_announce_the_big_download_again(course, monkeypatch, capsys):
+    monkeypatch.setattr(course, "run", lambda *command, **kwargs: 0)
+    course.ensure_environment(course.RUNTIME)
+    assert "1.5 GB" in capsys.readouterr().out
+    course.ensure_environment(course.RUNTIME, course.TESTING)
+    assert "补装" in (said := capsys.readouterr().out) and "1.5 GB" not in said
+
+
 def test_interrupted_install_is_tried_again(course, monkeypatch):
     monkeypatch.setattr(course, "run", lambda *command, **kwargs: 1 if "install" in command else 0)
     with pytest.raises(SystemExit, match="PIP_INDEX_URL"):

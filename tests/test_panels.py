@@ -122,6 +122,17 @@ def example_plot():
     return Plot([Axis("$x$", "$y$", (0, 1), (0, 1), curves={"line": "$f$", "dot": ""}, dots=("dot",)), Axis(image="picture")], width=5.0)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_showing_the_panel_does_not_move_its_axes(every_panel, name):
+    """显示时另存一张静态图；那一遍若重新排版，之后的曲线就与背景里的坐标轴错开"""
+    panel = every_panel[name]
+    panel.redraw()
+    before = bytes(panel.image.value)
+    panel._repr_mimebundle_()
+    panel.redraw()
+    assert bytes(panel.image.value) == before
+
+
 def test_a_frame_is_the_same_picture_as_drawing_everything_afresh():
     first, second = example_plot(), example_plot()
     first.update(line=([0, 1], [1, 0]), dot=([0.5], [0.5]), picture=np.zeros((4, 4))).png()

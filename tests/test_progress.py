@@ -25,6 +25,14 @@ def test_a_bar_appears_after_two_seconds_unless_told_otherwise(progress, earlier
     bar.close()
 
 
+def test_a_bar_inside_a_bar_stays_on_the_same_line(capsys):
+    for _ in progress_bar(range(2), True, "种子"):
+        for _ in progress_bar(range(3), True, "采样"):
+            pass
+    said = capsys.readouterr().err
+    assert "种子" in said and "采样" in said and "\n" not in said and "\x1b" not in said
+
+
 def test_the_environment_silences_every_bar(capsys, monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "1")
     assert list(progress_bar(range(3), True, "采样")) == [0, 1, 2]

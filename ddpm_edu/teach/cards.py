@@ -181,7 +181,9 @@ class CardView:
     def markdown(self):
         from .coverage import section_link
 
-        places = "；".join(f"{section_link(path, f'`{path}`', line)} 里的 `{code}`" for path, line, code in self.places())
+        # 一句代码分几行写的，只引第一行，用省略号说明没有完
+        quoted = [(path, line, code + (" …" if code.endswith((",", "(")) else "")) for path, line, code in self.places()]
+        places = "；".join(f"{section_link(path, f'`{path}`', line)} 里的 `{code}`" for path, line, code in quoted)
         rows = [("默认值", default_of(self.name)), ("含义", self.card.meaning), ("公式", self.card.formula), ("在哪里用到", places),
                 ("会出什么错", self.card.wrong)]
         # 标签的字之间放上不可断行的记号，窄的时候也不折成两行

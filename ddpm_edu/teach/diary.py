@@ -72,7 +72,8 @@ class Progress:
         return "\n".join([*lines, self.note])
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        rows = "".join(f"<tr><td>第 {c} 章</td><td style='text-align: left'>{marks}</td><td>{marks.count('✓')}/{len(marks)}</td></tr>" for c, marks in self.rows)
+        rows = "".join(f"<tr><td>第 {c} 章</td><td style='text-align: left'>{marks}</td><td>{marks.count('✓')}/{len(marks)}</td></tr>"
+                       for c, marks in self.rows)
         return {"text/html": f"<table>{rows}</table>{html.escape(self.note)}", "text/plain": repr(self)}
 
 

@@ -1,15 +1,16 @@
 """把整套课程导出成静态网页，不开内核、不联网也能读：python -m ddpm_edu.teach.export [目录]
 
-用的是存好的输出；公式变成 MathML，图在页面里，链接指向同一目录的网页
+用的是存好的输出；图在页面里，链接指向同一目录的网页；公式由同一目录里的 MathJax 排版，与 JupyterLab 里一样
 """
 import html
 import re
+import shutil
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from .books import NOTEBOOKS
 
-FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --quiet: #666; --code: #f5f5f5; --line: #ddd; --link: #0072b2; }
 @media (prefers-color-scheme: dark) {
@@ -25,35 +26,22 @@ pre { padding: .6rem .8rem; overflow-x: auto; line-height: 1.45; white-space: pr
 table { border-collapse: collapse; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left; vertical-align: top; }
 a { color: var(--link); text-decoration: none; } a:hover { text-decoration: underline; }
-img { max-width: 100%; height: auto; } math[display=block] { margin: .8rem 0; }
+img { max-width: 100%; height: auto; } mjx-container[display=true] { overflow-x: auto; overflow-y: hidden; }
 h1, h2, h3 { line-height: 1.3; margin-top: 2.2rem; } .anchor-link { display: none; }
 """
 PAGE = """<!DOCTYPE html>
 <html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title><link rel="stylesheet" href="style.css"></head><body>
+<title>{title}</title><link rel="stylesheet" href="style.css">
+<script>window.MathJax = {{tex: {{inlineMath: [["$", "$"]]}}, svg: {{mtextInheritFont: true}}, options: {{enableMenu: false}}}};</script>
+<script defer src="mathjax.js"></script></head><body>
 {body}
 </body></html>
 """
 HOME = '<!DOCTYPE html><meta charset="utf-8"><meta http-equiv="refresh" content="0; url={0}"><a href="{0}">{1}</a>\n'
 
 
-def to_mathml(tex, block):
-    from latex2mathml.converter import convert
-
-    return convert(tex.strip(), display="block" if block else "inline")
-
-
-def with_mathml(text):
-    """一段文字里的公式换成 MathML，其余转义"""
-    parts, end = [], 0
-    for hit in FORMULA.finditer(text):
-        parts += [html.escape(text[end:hit.start()], quote=False), to_mathml(hit[1] or hit[2], hit[1] is not None)]
-        end = hit.end()
-    return "".join([*parts, html.escape(text[end:], quote=False)])
-
-
 def finish(body):
-    """nbconvert 的正文 → (标题, 正文)：链接指向网页，公式画好"""
+    """nbconvert 的正文 → (标题, 正文)：链接指向网页"""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(body, "html.parser")
@@ -61,11 +49,7 @@ def finish(body):
         mark.decompose()
     for a in soup.find_all("a", href=True):
         a["href"] = re.sub(r"^(\w+)\.ipynb(?=#|$)", r"\1.html", a["href"])
-    for text in soup.find_all(string=re.compile(r"\$")):
-        if not text.find_parent(["pre", "code"]):
-            text.replace_with(BeautifulSoup(with_mathml(str(text)), "html.parser"))
-    title = soup.find("h1").get_text()
-    return title, str(soup)
+    return soup.find("h1").get_text(), str(soup)
 
 
 def render(path):
@@ -91,6 +75,13 @@ def style():
     return f"{light}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n{STYLE}.highlight, .highlight pre {{ background: var(--code); }}\n"
 
 
+def write_assets(folder):
+    """各页共用的样式与 MathJax"""
+    (mathjax,) = find_spec("sphinx-mathjax-offline").submodule_search_locations
+    shutil.copyfile(Path(mathjax) / "static" / "mathjax" / "tex-svg.js", folder / "mathjax.js")
+    (folder / "style.css").write_text(style(), encoding="utf-8")
+
+
 def export(folder, books=None):
     """写出全部网页与样式；返回首页的路径"""
     folder = Path(folder)
@@ -98,7 +89,7 @@ def export(folder, books=None):
     pages = sorted(books or NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for path in pages:
         (folder / f"{path.stem}.html").write_text(render(path), encoding="utf-8")
-    (folder / "style.css").write_text(style(), encoding="utf-8")
+    write_assets(folder)
     home = folder / "index.html"
     home.write_text(HOME.format(f"{pages[0].stem}.html", "逐行读懂 DDPM"), encoding="utf-8")
     return home

@@ -115,6 +115,8 @@ class Plot:
         canvas = self.figure.canvas
         if self._background is None:
             canvas.draw()
+            # 布局定下来就不再动：之后为静态图再画一遍，坐标轴也不会挪开，与背景对得上
+            self.figure.set_layout_engine("none")
             self._background = canvas.copy_from_bbox(self.figure.bbox)
         canvas.restore_region(self._background)
         pixels = np.asarray(canvas.buffer_rgba())

@@ -1,12 +1,12 @@
 """一章变成一页页的幻灯片：python -m ddpm_edu.teach.slides [章 ...] [--out 目录]
 
-一段文字与它后面的代码、输出是一页；用空格、PageDown 或滚轮翻，打印成 PDF 时也是一页一张。不用脚本，不联网
+一段文字与它后面的代码、输出是一页；用空格、PageDown 或滚轮翻，打印成 PDF 时也是一页一张。不联网
 """
 import argparse
 from pathlib import Path
 
 from .books import NOTEBOOKS, sources
-from .export import render, style
+from .export import render, write_assets
 
 STYLE = """
 html { scroll-snap-type: y proximity; }
@@ -51,7 +51,7 @@ def main(arguments=None):
     folder.mkdir(parents=True, exist_ok=True)
     for path in chosen:
         (folder / f"{path.stem}.html").write_text(to_slides(render(NOTEBOOKS / f"{path.stem}.ipynb")), encoding="utf-8")
-    (folder / "style.css").write_text(style(), encoding="utf-8")
+    write_assets(folder)
     (folder / "slides.css").write_text(STYLE, encoding="utf-8")
     print(f"写好了，用浏览器打开：{folder.resolve() / f'{chosen[0].stem}.html'}")
 

@@ -198,7 +198,7 @@ check("eps → x0 在 t=999 处放大约 37 倍", (diffusion.sqrt_recipm1_alphas
 #
 # $$\mathrm{Cov}(x_0-\hat x_0,\,x_t) = \mathrm{Cov}(x_0, x_t) - k\,\mathrm{Var}(x_t) = \sqrt{\bar\alpha}\,s^2 - kD = 0.$$
 #
-# 联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都一样，是 0：$\mathbb E[x_0\mid x_t]=\hat x_0$。
+# 联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都一样，等于 $\mathbb E[x_0]-\mathbb E[\hat x_0] = m-m = 0$：$\mathbb E[x_0\mid x_t]=\hat x_0$。
 # 再算剩余的方差。$\hat x_0$ 只由 $x_t$ 线性地算出，与剩余不相关，所以
 #
 # $$\mathrm{Var}(x_0-\hat x_0) = \mathrm{Cov}(x_0-\hat x_0,\,x_0) = s^2 - k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
@@ -348,7 +348,7 @@ grade("04.1", from_v)
 # %% [markdown]
 # ### 04.2　转回一个角 ★★
 #
-# 第 2 节说去噪就是把角度转回来。网络在 $x_t$ 处给出了 $v$，请把 $x$ 从角 $\varphi_t$ 转回到更小的角，那里的 $\bar\alpha$ 是 `bar_prev`。
+# $t$ 越大，第 2 节的角 $\varphi_t$ 越大，所以去噪就是把角度转回来。网络在 $x_t$ 处给出了 $v$，请把 $x$ 从角 $\varphi_t$ 转回到更小的角，那里的 $\bar\alpha$ 是 `bar_prev`。
 # `bar_t` 与 `bar_prev` 都是 Python 的浮点数，开平方写 `** 0.5`。
 # 做对之后，写出转角 $\delta$ 的公式（只用 $x_t$、$v$ 与 $\delta$，一行就够），看它是不是与你的函数相同。
 
@@ -388,7 +388,7 @@ grade("04.3", edm_target)
 # %% [markdown]
 # ### 04.4　转过 45° ★
 #
-# 面板左下的 $x_t$ 随 $t$ 转动。用开头的 `diffusion`（`linear`，$T=1000$），转角 $\varphi_t$ 第一次不小于 45° 的 $t$ 是几？此时信噪比是多少？
+# 面板左下的 $x_t$ 随 $t$ 转动。用开头的 `diffusion`（`linear`，$T=1000$），转角 $\varphi_t$ 第一次不小于 45° 的 $t$ 是几？答 $t$；再想一想，此时信噪比是多少。
 
 # %%
 grade("04.4", None)  # 把 None 换成一个数
