@@ -66,7 +66,7 @@ def ensure_environment(*files):
         print(f"正在建立虚拟环境 {VENV} ……", flush=True)
         shutil.rmtree(VENV, ignore_errors=True)
         venv.create(VENV, with_pip=True)
-    if (VENV / ".installed-1").exists():
+    if list(VENV.glob(".installed-*")):
         print("正在补装还缺的包……", flush=True)
     else:
         print("正在安装依赖（第一次约需几分钟、1.5 GB 磁盘；之后直接启动）……", flush=True)

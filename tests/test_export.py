@@ -72,6 +72,13 @@ def test_slides_hold_every_cell_but_navigation_and_exercises(tmp_path, capsys):
     assert all((tmp_path / "讲 稿" / name).exists() for name in ("slides.css", "style.css", "mathjax.js")) and page.name in capsys.readouterr().out
 
 
+def test_without_mathjax_nothing_is_written_but_what_to_do_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "find_spec", lambda name: None)
+    with pytest.raises(ModuleNotFoundError, match="course.py export"):
+        export.export(tmp_path / "html")
+    assert not list((tmp_path / "html").iterdir())
+
+
 def test_slides_of_no_such_chapter_are_refused(capsys):
     with pytest.raises(SystemExit) as stop:
         slides.main(["77"])

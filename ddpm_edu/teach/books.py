@@ -1,8 +1,8 @@
 """课程有哪几本，每本有哪些单元与小节；它们之间的链接全由这里算出来，标题改了，链接跟着改"""
-import ast
 import hashlib
 import html
 import re
+import textwrap
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,15 +84,16 @@ def resolve(path, text):
     return re.sub(r"(?<=\])\(#([^()\s]+)\)", target, text)
 
 
-def marked_lines(code):
-    """一格 show_source(对象, "甲", "乙") 里给 ①② 定位的文字"""
-    return [ast.literal_eval(argument) for argument in ast.parse(code).body[0].value.args[1:]]
+def hover_text(lines, most=12):
+    """几行代码 → 链接里停在上面看到的字：去掉公共缩进，太长就截断；Markdown 与公式的记号都写成不会被改动的样子"""
+    shown = textwrap.dedent("\n".join([*lines[:most], *(["…"] if len(lines) > most else [])])).strip("\n")
+    return html.escape(shown).replace("\\", "\\\\").replace("$", "&#36;").replace("\n", "&#10;")
 
 
-def tie(text, cell_id, lines):
-    """逐条解释的“- ① ……”，标号变成链接：停在上面看到它说的那一行，点了回到那段源码"""
+def tie(text, cell_id, blocks):
+    """逐条解释的“- ① ……”，标号变成链接：停在上面看到它说的那几行，点了回到那段源码；blocks 是各标号管的行"""
     def linked(hit):
-        return f'- [{hit[1]}](#cell-id={cell_id} "{html.escape(lines[MARKS.index(hit[1])])}")'
+        return f'- [{hit[1]}](#cell-id={cell_id} "{hover_text(blocks[MARKS.index(hit[1])])}")'
 
     return re.sub(f"^- ([{MARKS}])(?= )", linked, text, flags=re.M)
 

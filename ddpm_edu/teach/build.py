@@ -7,8 +7,8 @@ import re
 import sys
 import time
 
-from .books import NOTEBOOKS, cell_ids, marked_lines, navigation, resolve, sources, tie
-from .coverage import CoverageTable
+from .books import NOTEBOOKS, cell_ids, navigation, resolve, sources, tie
+from .coverage import CoverageTable, displays
 from .editions import solutions_edition, student_edition
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
@@ -28,17 +28,17 @@ def read_source(path, edition=student_edition):
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
-    shown, lines = "", []
-    for cell, cell.id in zip(notebook.cells, cell_ids(path), strict=True):
+    views, shown, blocks = {index: view for view, _, index in displays(path)}, "", []
+    for index, (cell, cell.id) in enumerate(zip(notebook.cells, cell_ids(path), strict=True)):
         if cell.cell_type == "code":
             cell.source = edition(cell.source)
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
         if hidden:
-            shown, lines = cell.id, marked_lines(cell.source)
+            shown, blocks = cell.id, [[line for _, line in block] for _, block in views[index].blocks()]
         if cell.cell_type == "markdown":
-            cell.source = tie(resolve(path, join_sentences(cell.source)), shown, lines)
+            cell.source = tie(resolve(path, join_sentences(cell.source)), shown, blocks)
         if cell.source.endswith(COURSE_MAP):
             cell.source = cell.source.removesuffix(COURSE_MAP) + CoverageTable().markdown()
     top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))

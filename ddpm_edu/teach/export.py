@@ -77,8 +77,10 @@ def style():
 
 def write_assets(folder):
     """各页共用的样式与 MathJax"""
-    (mathjax,) = find_spec("sphinx-mathjax-offline").submodule_search_locations
-    shutil.copyfile(Path(mathjax) / "static" / "mathjax" / "tex-svg.js", folder / "mathjax.js")
+    mathjax = find_spec("sphinx-mathjax-offline")
+    if mathjax is None:
+        raise ModuleNotFoundError("排公式要用 sphinx-mathjax-offline；用 python course.py export，或先 pip install -r tests/requirements.txt")
+    shutil.copyfile(Path(mathjax.submodule_search_locations[0]) / "static" / "mathjax" / "tex-svg.js", folder / "mathjax.js")
     (folder / "style.css").write_text(style(), encoding="utf-8")
 
 
@@ -86,10 +88,10 @@ def export(folder, books=None):
     """写出全部网页与样式；返回首页的路径"""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    write_assets(folder)
     pages = sorted(books or NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
     for path in pages:
         (folder / f"{path.stem}.html").write_text(render(path), encoding="utf-8")
-    write_assets(folder)
     home = folder / "index.html"
     home.write_text(HOME.format(f"{pages[0].stem}.html", "逐行读懂 DDPM"), encoding="utf-8")
     return home

@@ -49,9 +49,9 @@ def main(arguments=None):
         parser.error(f"没有第 {'、'.join(sorted(unknown))} 章；有的是 {'、'.join(path.stem[:2] for path in sources())}")
     folder = Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
+    write_assets(folder)
     for path in chosen:
         (folder / f"{path.stem}.html").write_text(to_slides(render(NOTEBOOKS / f"{path.stem}.ipynb")), encoding="utf-8")
-    write_assets(folder)
     (folder / "slides.css").write_text(STYLE, encoding="utf-8")
     print(f"写好了，用浏览器打开：{folder.resolve() / f'{chosen[0].stem}.html'}")
 
