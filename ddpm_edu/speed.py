@@ -10,7 +10,7 @@ from .checks import check_bool
 class SpeedUp(pl.Callback):
     """compile : 用 torch.compile 把网络编译成融合的核；开头要等几分钟
 
-    GPU 上需要 Triton，CPU 上需要 C++ 编译器；编译不成时提醒一句，照没有编译的训练
+    GPU 上需要 Triton，CPU 上需要 C++ 编译器；编译不成时提醒一句，不编译，照常训练
 
     只编译训练的前向与反向。验证与采样的批大小不同，为每一种再编译一次得不偿失，它们照原样走
     """

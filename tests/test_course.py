@@ -83,6 +83,7 @@ def test_arguments_are_passed_on(course, monkeypatch):
     course.lab(["--no-browser", "--port", "8899"])
     assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and any(str(part).endswith(course.FIRST_PAGE) for part in commands[-1])
     assert (ROOT / course.FIRST_PAGE.removeprefix("/lab/tree/")).exists()
+    assert "--LanguageServerManager.autodetect=False" in commands[-1]
     # 同一个选项给两次，JupyterLab 会拒绝启动
     course.lab(["--ServerApp.root_dir=别处"])
     assert [part for part in commands[-1] if "root_dir" in str(part)] == ["--ServerApp.root_dir=别处"]

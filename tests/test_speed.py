@@ -1,5 +1,6 @@
 """加速的开关只改快慢，不改结果"""
 import functools
+import warnings
 
 import pytest
 import torch
@@ -77,7 +78,8 @@ def test_training_goes_on_where_nothing_can_be_compiled(tmp_path, images, monkey
 def test_an_error_of_the_network_itself_is_not_taken_for_a_failed_compilation(graphs):
     model = model_for_training()
     SpeedUp(compile=True).setup(None, model, "fit")
-    with pytest.raises(ValueError, match="U-Net 的输入"):
+    with warnings.catch_warnings(), pytest.raises(ValueError, match="U-Net 的输入"):
+        warnings.simplefilter("error")
         model.model(torch.zeros(2, 3, 8, 8), torch.tensor([0, 1]))
 
 

@@ -53,13 +53,18 @@ def cell_ids(path):
     return ids
 
 
+def tooltip(text):
+    """链接里停在上面看到的字；Markdown 与公式的记号写成不会被改动的样子"""
+    return html.escape(text.strip("\n")).replace("\\", "\\\\").replace("$", "&#36;").replace("\n", "&#10;")
+
+
 def link(path, text="", cell=None, hover=""):
     """指向一本 notebook 或其中第 cell 个单元的 Markdown 链接；不写 text 就用那一本的标题，hover 是停在上面看到的字
 
     不用标题作锚点：JupyterLab 认不出其中的汉字与公式
     """
     where = "" if cell is None else f"#cell-id={cell_ids(path)[cell]}"
-    title = hover and f' "{html.escape(hover)}"'
+    title = hover and f' "{tooltip(hover)}"'
     return f"[{text or headings(read_cells(path)[0].text)[0]}]({path.stem}.ipynb{where}{title})"
 
 
@@ -84,16 +89,12 @@ def resolve(path, text):
     return re.sub(r"(?<=\])\(#([^()\s]+)\)", target, text)
 
 
-def hover_text(lines, most=12):
-    """几行代码 → 链接里停在上面看到的字：去掉公共缩进，太长就截断；Markdown 与公式的记号都写成不会被改动的样子"""
-    shown = textwrap.dedent("\n".join([*lines[:most], *(["…"] if len(lines) > most else [])])).strip("\n")
-    return html.escape(shown).replace("\\", "\\\\").replace("$", "&#36;").replace("\n", "&#10;")
-
-
 def tie(text, cell_id, blocks):
     """逐条解释的“- ① ……”，标号变成链接：停在上面看到它说的那几行，点了回到那段源码；blocks 是各标号管的行"""
     def linked(hit):
-        return f'- [{hit[1]}](#cell-id={cell_id} "{hover_text(blocks[MARKS.index(hit[1])])}")'
+        lines = blocks[MARKS.index(hit[1])]
+        shown = textwrap.dedent("\n".join([*lines[:12], *(["…"] if len(lines) > 12 else [])]))
+        return f'- [{hit[1]}](#cell-id={cell_id} "{tooltip(shown)}")'
 
     return re.sub(f"^- ([{MARKS}])(?= )", linked, text, flags=re.M)
 

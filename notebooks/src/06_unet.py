@@ -96,12 +96,16 @@ similarity = embedding @ embedding.T / 32
 diagonal = similarity.diagonal(30)  # 相差 30 步的全部配对
 check("相似度只与 t 的差有关", diagonal, diagonal[:1].expand_as(diagonal), atol=1e-4)
 check("自己与自己最像", bool((similarity.argmax(1) == t).all()), True)
+check("i=8：63 步转一圈", embedding[63, 8], 1.0, atol=1e-3)
+check("i=24：999 步转过约六分之一圈", embedding[999, 24].acos() / (2 * torch.pi), 1 / 6, atol=0.01)
+near, far = similarity[500, 490:511], torch.cat([similarity[500, :301], similarity[500, 700:]])
+check("相差 10 步以内，比相差 200 步以上的都像", near.min() > far.max(), True)
 waves = {f"$i = {i}$": embedding[:, i] for i in (8, 16, 24)}
 curves_figure((t, waves, "$t$", "$e_i(t)$"), (t - 500, {"": similarity[500]}, "$t - 500$", "similarity"))
 
 # %% [markdown]
 # 图：左边是嵌入的三个分量，$i$ 越大，变化越慢：$i=8$ 每 63 步一个来回，$i=24$ 到了 $t=999$ 也才转过六分之一圈。
-# 右边是 $t=500$ 的嵌入与所有 $t$ 的嵌入的相似度：越近越像，两侧对称，远处在 0.1 到 0.5 之间起伏。所以网络既分得清相邻的步，也看得出谁离谁近。
+# 右边是 $t=500$ 的嵌入与所有 $t$ 的嵌入的相似度：大体上越近越像，两侧对称；相差几百步的，都不如相差十步以内的像。所以网络看得出两步离得近还是远。
 
 # %% [markdown]
 # ## 3　残差块：时间在这里进来

@@ -186,7 +186,7 @@ grid_figure(samples, nrow=12)
 # 办法有三样。第一样一直开着：`UNet` 建好时就把权重排成 channels_last，像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
 # 另外两样是开关，都在 `cifar10-gpu` 里打开：
 #
-# - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几分钟，只编译训练的一步；GPU 上要有 Triton，Windows 上的 PyTorch 不带，缺了就提醒一句，照没有编译的训练。数学不变，舍入的次序变；有 dropout 时，掩码的次序也变。
+# - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几分钟，只编译训练的一步；GPU 上要有 Triton，Windows 上的 PyTorch 不带，缺了就提醒一句，不编译，照常训练。数学不变，舍入的次序变；有 dropout 时，掩码的次序也变。
 # - `trainer.precision bf16-mixed`：矩阵乘法与卷积用 16 位的 bfloat16，权重、EMA、损失与噪声表仍是 32 位以上。快，激活值占的显存约减半；乘法的结果只有两三位有效数字。
 
 # %%
