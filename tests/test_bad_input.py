@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from .bad_inputs import CASES, COMMAND_LINE, complaints
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,27 +25,22 @@ def try_all(cases, tmp_path, monkeypatch, tally):
     tally(len(cases) - len(failures), len(cases))
 
 
-@pytest.mark.promise("input", "构造函数的坏参数")
 def test_bad_constructor_arguments_name_parameter_value_and_rule(tmp_path, monkeypatch, tally):
     try_all(CASES["构造函数"], tmp_path, monkeypatch, tally)
 
 
-@pytest.mark.promise("input", "调用时的坏输入：batch、x、t、noise、采样的选项、网络与数据模块的参数")
 def test_bad_batches_are_explained(tmp_path, monkeypatch, tally):
     try_all(CASES["调用"], tmp_path, monkeypatch, tally)
 
 
-@pytest.mark.promise("input", "坏的检查点文件")
 def test_bad_files_are_explained(tmp_path, monkeypatch, tally):
     try_all(CASES["文件"], tmp_path, monkeypatch, tally)
 
 
-@pytest.mark.promise("input", "命令行与 YAML 的错误：退出码 2，一句中文")
 def test_mistakes_on_the_command_line_exit_2_with_one_sentence(tmp_path, monkeypatch, amount, tally):
     try_all(CASES[COMMAND_LINE][::amount(8, 1)], tmp_path, monkeypatch, tally)
 
 
-@pytest.mark.promise("input", "同一张表，python -O")
 def test_every_check_survives_without_assert(tmp_path, amount, tally):
     step = amount(200, 1)
     done = python("-O", "-m", "tests.bad_inputs", str(step), cwd=tmp_path)
@@ -65,7 +58,6 @@ MISTAKES = {
 }
 
 
-@pytest.mark.promise("input", "真的进程，LC_ALL=C：退出码 2，一句中文，没有 traceback，什么也没写")
 def test_a_real_process_says_one_sentence(tmp_path, amount, tally):
     chosen, passed = list(MISTAKES)[:amount(1, 3)], 0
     for words in chosen:
@@ -79,7 +71,6 @@ def test_a_real_process_says_one_sentence(tmp_path, amount, tally):
 PLAIN_ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
 
 
-@pytest.mark.promise("input", "系统的编码不是 UTF-8：中文的 YAML、文件名与输出照常")
 def test_another_encoding_reads_and_writes_chinese(tmp_path, amount, tally):
     (tmp_path / "配置.yaml").write_text("# 步数\ntrainer: {max_steps: 7}\nmodel: {monitor: 损失, learning_rate: 1e-4}\n", encoding="utf-8")
     parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **PLAIN_ASCII)

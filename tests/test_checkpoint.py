@@ -13,8 +13,6 @@ from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, plain, save_ch
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
-nothing_left_out = pytest.mark.promise("partial", "键缺、多、形状不符，T、噪声表、参数化不同，ignore_keys 写错")
-
 
 def saved(path, **kwargs):
     model = tiny_ddpm(**kwargs)
@@ -52,7 +50,6 @@ def test_file_without_ema_starts_ema_from_the_loaded_weights(tmp_path):
         assert equal(other.model, model.model)
 
 
-@nothing_left_out
 @pytest.mark.parametrize(
     ("kwargs", "match"),
     [(dict(timesteps=40), "timesteps"), (dict(beta_schedule="cosine"), "beta_schedule"),
@@ -74,7 +71,6 @@ def test_overlapping_ignore_keys_are_fine(tmp_path):
     assert not torch.equal(other.state_dict()[name], model.state_dict()[name])
 
 
-@pytest.mark.promise("precision", "torch.compile 之后的键与文件")
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "module."])
 def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
     model = tiny_ddpm()
@@ -83,7 +79,6 @@ def test_wrapper_prefixes_are_accepted(prefix, tmp_path):
     assert equal(tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt")).model, model.model)
 
 
-@pytest.mark.promise("nonfinite", "训练中坏掉的权重要存盘，含 NaN 的检查点要载入")
 def test_nan_weights_are_refused(tmp_path):
     model = tiny_ddpm()
     model.model.diffusion_model.out[2].bias.data.fill_(float("nan"))
@@ -92,7 +87,6 @@ def test_nan_weights_are_refused(tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
-@nothing_left_out
 @pytest.mark.parametrize("content", [{"state_dict": 5}, {"state_dict": {"a": 1}}, {"epoch": 3}])
 def test_a_checkpoint_without_weights_is_explained(content, tmp_path):
     save_checkpoint(content, tmp_path / "a.ckpt")
@@ -130,13 +124,11 @@ def trained_file(tmp_path):
     return tmp_path / "a.ckpt"
 
 
-@pytest.mark.promise("damage", "检查点里翻转一个比特，位置均匀随机")
 def test_every_bit_flip_is_refused(trained_file, amount, tally):
     good, rng, tried = trained_file.read_bytes(), random.Random(0), amount(50, 400)
     tally(refused(trained_file, flipped(good, (rng.randrange(len(good) * 8) for _ in range(tried))), load_checkpoint), tried)
 
 
-@pytest.mark.promise("damage", "检查点末尾的摘要与 ZIP 记录里，每隔几个比特翻转一个")
 def test_every_bit_flip_in_the_digest_itself_is_refused(tmp_path, tally):
     save_checkpoint({"x": torch.randn(50), "y": {"z": 1}}, tmp_path / "a.ckpt")
     good = (tmp_path / "a.ckpt").read_bytes()
@@ -144,7 +136,6 @@ def test_every_bit_flip_in_the_digest_itself_is_refused(tmp_path, tally):
     tally(refused(tmp_path / "a.ckpt", flipped(good, bits), load_checkpoint), len(bits))
 
 
-@pytest.mark.promise("damage", "检查点截断，长度随机，包括 0 与只少一个字节")
 def test_every_truncation_is_refused(trained_file, amount, tally):
     good, rng, tried = trained_file.read_bytes(), random.Random(0), amount(20, 100)
     sizes = [0, len(good) - 1, *(rng.randrange(len(good)) for _ in range(tried - 2))]
@@ -189,7 +180,6 @@ def test_half_an_average_is_an_error(tmp_path):
         tiny_ddpm(ckpt_path=str(tmp_path / "a.ckpt"))
 
 
-@pytest.mark.promise("atomic", "保存中途出错")
 def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "a.ckpt"
     save_checkpoint({"x": 1}, path)
@@ -198,7 +188,6 @@ def test_a_failed_save_leaves_the_old_file_and_no_litter(tmp_path):
     assert load_checkpoint(path) == {"x": 1} and [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
-@pytest.mark.promise("own_files", "NumPy 标量与数组、路径、张量混在要存的内容里")
 def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     import numpy as np
 
@@ -206,7 +195,6 @@ def test_plain_converts_what_the_safe_loader_refuses(tmp_path):
     assert got == {"a": 1.5, "b": str(tmp_path), "c": (2, [[1, 2]])} and type(got["a"]) is float
 
 
-@pytest.mark.promise("precision", "torch.compile 之后的键与文件")
 def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_path):
     plain_model, model = tiny_ddpm(), tiny_ddpm()
     randomize(model.model)
@@ -224,7 +212,6 @@ def test_compiled_network_adds_nothing_to_the_keys_and_loads_its_own_file(tmp_pa
     assert equal(other, model)
 
 
-@nothing_left_out
 def test_a_network_trained_for_another_target_is_refused_even_alone(tmp_path):
     saved(tmp_path / "a.ckpt")
     with pytest.raises(CheckpointError, match="parameterization"):
@@ -237,7 +224,6 @@ def test_options_lightning_has_but_we_do_not_are_explained(tmp_path):
         DDPM.load_from_checkpoint(tmp_path / "a.ckpt", strict=False)
 
 
-@pytest.mark.promise("damage", "随包模型的权重文件翻转一个比特或截断，位置随机")
 def test_a_damaged_shipped_model_is_refused(tmp_path, monkeypatch, amount, tally):
     for name in ("digits.json", "digits.safetensors"):
         shutil.copy(pretrained.HERE / name, tmp_path / name)
@@ -263,7 +249,6 @@ def test_safetensors_without_a_digest_load_with_a_note(tmp_path):
         pretrained.load_pretrained()
 
 
-@pytest.mark.promise("damage", "safetensors 文件截断，长度随机（格式不带摘要，比特翻转查不出，读的时候会提醒）")
 def test_every_truncation_of_safetensors_is_refused(tmp_path, amount, tally):
     path, rng, tried = tmp_path / "a.safetensors", random.Random(0), amount(20, 100)
     save_file({"x": torch.randn(300), "y": torch.randn(20)}, path)
@@ -271,7 +256,6 @@ def test_every_truncation_of_safetensors_is_refused(tmp_path, amount, tally):
     tally(refused(path, [good[:rng.randrange(len(good))] for _ in range(tried)], load_checkpoint), tried)
 
 
-@pytest.mark.promise("atomic", "换名之前先落盘：断电之后也不会是半个文件")
 def test_the_content_is_on_disk_before_the_file_gets_its_name(tmp_path, monkeypatch):
     done, path = [], tmp_path / "a.ckpt"
     for name in ("fsync", "replace"):

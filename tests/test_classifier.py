@@ -101,7 +101,6 @@ def test_the_cache_is_trained_once_then_only_read(trained, tmp_path, monkeypatch
     assert calls == [1, 1]
 
 
-@pytest.mark.promise("data", "小分类器的缓存：翻位、截断、空、别处来的")
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
 def test_a_damaged_cache_is_noticed(damage, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("ddpm_edu.classifier.train_classifier", lambda *args, **kwargs: trained)

@@ -9,7 +9,6 @@ from ddpm_edu import DigitsDataModule
 from ddpm_edu.data.base import ImageDataset
 
 
-@pytest.mark.promise("data", "内置的数据：划分固定，互不共用")
 def test_digits_split_is_fixed_and_complete():
     data = DigitsDataModule()
     data.setup()

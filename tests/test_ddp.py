@@ -11,7 +11,6 @@ import pytest
 
 from .test_interrupt import ENVIRONMENT, ROOT, wait_for, windows
 
-two_processes = pytest.mark.promise("processes", "两个 gloo 进程训练、停下、续训，每个进程的批数不等")
 pytestmark = windows
 
 
@@ -44,20 +43,17 @@ def ranks(tmp_path_factory):
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
 
 
-@two_processes
 def test_ranks_have_the_same_weights_and_ema(ranks):
     first, second = (rank["straight"] for rank in ranks)
     assert first["steps"] == 7 and first["hash"] == second["hash"]
 
 
-@two_processes
 def test_ema_ticks_once_per_optimizer_step_on_every_rank(ranks):
     for rank in ranks:
         # 一轮 5 批，两批一步，最后一批自成一步
         assert rank["straight"]["ticks"] == [[s, s] for s in (0, 1, 1, 2, 3, 3, 4, 4, 5, 6, 6, 7)]
 
 
-@two_processes
 def test_every_rank_draws_its_own_t_and_noise(ranks):
     draws = [rank["straight"]["draws"] for rank in ranks]
     assert len(draws[0]) == len(draws[1]) == 12
@@ -66,18 +62,15 @@ def test_every_rank_draws_its_own_t_and_noise(ranks):
         assert len(set(seen)) == len(seen)
 
 
-@two_processes
 def test_ranks_see_disjoint_shards(ranks):
     epochs = [[i for batch in rank["straight"]["images"][:5] for i in batch] for rank in ranks]
     assert len(set(epochs[0] + epochs[1])) == 50
 
 
-@two_processes
 def test_validation_with_a_last_short_batch_finishes(ranks):
     assert [rank["straight"]["validated"] for rank in ranks] == [[5, 2] * 2] * 2
 
 
-@two_processes
 def test_a_stop_seen_by_one_rank_stops_all_at_the_same_step_and_resumes_to_the_same_bits(ranks):
     assert [rank["stopped"]["stopped_at"] for rank in ranks] == [2, 2]
     assert {rank["joined"]["hash"] for rank in ranks} == {ranks[0]["straight"]["hash"]}
@@ -92,7 +85,6 @@ def alive(pid):
     return True
 
 
-@pytest.mark.promise("processes", "一个进程出错，30 秒内全体结束")
 def test_a_failing_rank_ends_all_within_thirty_seconds(tmp_path):
     process = launch("fail", tmp_path)
     try:

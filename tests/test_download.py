@@ -44,7 +44,6 @@ FAULTS = {
 }
 
 
-@pytest.mark.promise("data", "本机会出故障的服务器：404、503、截断、错内容、网页、循环重定向、太慢、不答复，续传与换镜像")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_leaves_nothing_under_the_final_name_and_the_next_mirror_mends_it(server, tmp_path, fault):
     with pytest.raises(DataUnavailableError, match=f"{fault}/{FILE.name}：.*{FAULTS[fault]}") as caught:
@@ -58,7 +57,6 @@ def test_a_fault_leaves_nothing_under_the_final_name_and_the_next_mirror_mends_i
     assert {p.name for p in tmp_path.iterdir()} <= {FILE.name, f"{FILE.name}.lock"}
 
 
-@pytest.mark.promise("data", "本机会出故障的服务器：404、503、截断、错内容、网页、循环重定向、太慢、不答复，续传与换镜像")
 def test_a_dripping_server_is_left_long_before_it_ends(server, tmp_path):
     with pytest.raises(DataUnavailableError, match="太慢"):
         get(server, tmp_path, "drip", patience=0.2)
@@ -76,14 +74,12 @@ def test_the_error_lists_every_address_with_its_reason(server, tmp_path):
     assert "连不上：" in lines[2] and len(lines[2]) < 200
 
 
-@pytest.mark.promise("data", "本机会出故障的服务器：404、503、截断、错内容、网页、循环重定向、太慢、不答复，续传与换镜像")
 def test_a_broken_transfer_continues_where_it_stopped_even_on_another_mirror(server, tmp_path):
     assert get(server, tmp_path, "truncated", "ok").read_bytes() == CONTENT
     assert server.seen == [(f"/truncated/{FILE.name}", None), (f"/ok/{FILE.name}", f"bytes={HALF}-")]
     assert server.sent == [HALF, len(CONTENT) - HALF]
 
 
-@pytest.mark.promise("data", "本机会出故障的服务器：404、503、截断、错内容、网页、循环重定向、太慢、不答复，续传与换镜像")
 @pytest.mark.parametrize("fault, requests", [("norange", 1), ("norange416", 2), ("misplaced", 2)])
 def test_a_server_that_cannot_continue_starts_over(server, tmp_path, fault, requests):
     (tmp_path / f"{FILE.name}.part").write_bytes(CONTENT[:1000])
@@ -91,7 +87,6 @@ def test_a_server_that_cannot_continue_starts_over(server, tmp_path, fault, requ
     assert [offset for _, offset in server.seen] == ["bytes=1000-", None][:requests]
 
 
-@pytest.mark.promise("data", "本机会出故障的服务器：404、503、截断、错内容、网页、循环重定向、太慢、不答复，续传与换镜像")
 @pytest.mark.parametrize("part, ranges", [
     (b"\0" * 1000, ["bytes=1000-", None]), (b"\0" * len(CONTENT), [None]), (CONTENT + b"more", [None]),
 ])
@@ -101,7 +96,6 @@ def test_a_corrupt_part_never_poisons_the_next_try(server, tmp_path, part, range
     assert [offset for _, offset in server.seen] == ranges
 
 
-@pytest.mark.promise("data", "目录只读或不能写：有文件就不写，没有就在联网之前报错")
 def test_a_file_already_there_costs_no_request_and_no_write(server, tmp_path):
     folder = tmp_path / "offline"
     folder.mkdir()
@@ -115,7 +109,6 @@ def test_a_file_already_there_costs_no_request_and_no_write(server, tmp_path):
     assert server.seen == []
 
 
-@pytest.mark.promise("data", "本机会出故障的服务器：404、503、截断、错内容、网页、循环重定向、太慢、不答复，续传与换镜像")
 def test_a_wrong_file_stays_until_a_verified_one_replaces_it(server, tmp_path, caplog):
     (tmp_path / FILE.name).write_bytes(b"old")
     with pytest.raises(DataUnavailableError):
@@ -124,7 +117,6 @@ def test_a_wrong_file_stays_until_a_verified_one_replaces_it(server, tmp_path, c
     assert get(server, tmp_path, "ok").read_bytes() == CONTENT
 
 
-@pytest.mark.promise("data", "目录只读或不能写：有文件就不写，没有就在联网之前报错")
 def test_a_folder_that_cannot_be_written_is_an_error_before_any_request(server, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DataUnavailableError, match="(?s)不能写.*放到.*DigitsDataModule"):
@@ -143,7 +135,6 @@ def test_own_mirror_comes_first_with_and_without_the_folder_name(server, tmp_pat
             get(server, tmp_path / "new", "ok")
 
 
-@pytest.mark.promise("data", "下载的锁：两个进程同时取，取到一半被杀")
 def test_two_fetches_at_once_download_once(server, tmp_path, caplog):
     caplog.set_level(logging.INFO, "ddpm_edu")
     results = []
@@ -158,7 +149,6 @@ def test_two_fetches_at_once_download_once(server, tmp_path, caplog):
     assert "不符" not in caplog.text
 
 
-@pytest.mark.promise("data", "下载的锁：两个进程同时取，取到一半被杀")
 def test_a_killed_process_leaves_neither_a_stuck_lock_nor_lost_bytes(server, tmp_path, caplog):
     code = (f"from ddpm_edu.data.download import fetch; from ddpm_edu.data.transfer import RemoteFile\n"
             f"fetch({str(tmp_path)!r}, RemoteFile(*{tuple(FILE)!r}), [{server.url('gated')!r}], progress=False)")

@@ -9,10 +9,7 @@ from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm
 
-exact_ema = pytest.mark.promise("ema", "与闭式、与手写的训练循环比较；梯度累积时更新次数等于优化步数")
 
-
-@exact_ema
 def test_constant_weights_follow_the_closed_form():
     net = nn.Linear(3, 2).double()
     ema = LitEma(net, decay=1.0)
@@ -26,7 +23,6 @@ def test_constant_weights_follow_the_closed_form():
     assert int(ema.num_updates) == 59
 
 
-@exact_ema
 @pytest.mark.parametrize(("decay", "updates"), [(0.9, 80), (0.99, 890), (0.999, 8990), (0.9999, 89990)])
 def test_warm_up_lasts_as_long_as_the_course_says(decay, updates):
     ema = LitEma(nn.Linear(1, 1), decay)
@@ -35,7 +31,6 @@ def test_warm_up_lasts_as_long_as_the_course_says(decay, updates):
     assert LitEma(nn.Linear(1, 1), decay, use_num_updates=False).effective_decay(1) == decay
 
 
-@exact_ema
 def test_names_cannot_collide():
     class Inner(nn.Module):
         def __init__(self):
@@ -61,7 +56,6 @@ def test_names_cannot_collide():
     assert ema.decay == 0.5
 
 
-@pytest.mark.promise("precision", "半精度的模型与 bf16-mixed 训练，EMA 仍是 float32 且在动")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_models_keep_a_float32_shadow_that_moves(dtype):
     net = nn.Linear(2, 2)
@@ -76,7 +70,6 @@ def test_half_precision_models_keep_a_float32_shadow_that_moves(dtype):
     torch.testing.assert_close(ema.shadow["weight"] - start, 0.001 * (2 - start), rtol=1e-4, atol=1e-7)
 
 
-@exact_ema
 def test_frozen_and_unfrozen_layers_and_batch_norm_are_all_averaged():
     net = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
     net[0].weight.requires_grad_(False)
@@ -164,7 +157,6 @@ def leave_by(how, model, save):
             return
 
 
-@pytest.mark.promise("ema", "六种方式离开 ema_scope（走完、return、break、异常、KeyboardInterrupt、嵌套），在里面存一次检查点")
 @pytest.mark.parametrize("how", ["normal", "return", "break", "exception", "interrupt", "nested"])
 def test_leaving_the_scope_restores_raw_weights_bit_for_bit(how, tmp_path):
     model = tiny_ddpm()
@@ -187,7 +179,6 @@ def test_leaving_the_scope_restores_raw_weights_bit_for_bit(how, tmp_path):
     assert model.model_ema.depth == 0 and all(changed)
 
 
-@pytest.mark.promise("ema", "在 ema_scope 里取权重字典、用 Trainer 存检查点，得到的是原权重")
 def test_inside_the_scope_the_network_is_ema_but_state_dict_is_raw():
     model = tiny_ddpm()
     randomize(model.model)

@@ -106,7 +106,6 @@ def test_ema_weights_are_the_default():
         assert evaluate(model, DigitsDataModule(), use_ema=False, **QUICK) == ema
 
 
-@pytest.mark.promise("looking", "评估、log_images 之后，随机数与权重照原样")
 def test_evaluating_is_seeded_and_leaves_no_trace():
     model = digits_model()
     model.train()

@@ -10,7 +10,6 @@ from ddpm_edu import make_beta_schedule
 from ddpm_edu.gaussian import GaussianDiffusion, diffusion_tables, kl_constants
 from ddpm_edu.schedules import SCHEDULES, respaced_betas, spaced_timesteps
 
-any_precision = pytest.mark.promise("precision", "模型换成 half、bfloat16、double，系数表不变")
 # w_eps, w_x0, w_v；行：t = 0, 1, 10, 100, 500；列：v = 0, 0.5, 1
 WEIGHTS = {
     "eps": [(0.98715, 0.66383, 0.50005), (0.5133, 0.3392, 0.2533), (0.05703, 0.05395, 0.05120),
@@ -175,7 +174,6 @@ def test_posterior_is_the_product_of_two_gaussians():
         assert float(log_variance) == pytest.approx(-math.log(precision), rel=1e-10)
 
 
-@any_precision
 def test_q_variance_at_step_zero_keeps_float32_accuracy():
     d = GaussianDiffusion()
     _, variance, _ = d.q_mean_variance(torch.zeros(1, 1), torch.tensor([0]))
@@ -184,7 +182,6 @@ def test_q_variance_at_step_zero_keeps_float32_accuracy():
     assert float(variance) == pytest.approx(exact, rel=1e-6)
 
 
-@any_precision
 @pytest.mark.parametrize("move", ["half", "bfloat16", "double"])
 def test_precision_moves_leave_the_tables_exact(move):
     d = getattr(GaussianDiffusion(), move)()
@@ -198,7 +195,6 @@ def test_precision_moves_leave_the_tables_exact(move):
     assert torch.equal(d.half().float().betas, fresh.betas)
 
 
-@any_precision
 def test_half_precision_input_keeps_its_dtype():
     d = GaussianDiffusion()
     x = torch.randn(2, 3).bfloat16()
@@ -229,7 +225,6 @@ def test_v_posterior_outside_the_unit_interval_is_an_error(v):
         GaussianDiffusion(v_posterior=v)
 
 
-@pytest.mark.promise("partial", "键缺、多、形状不符，T、噪声表、参数化不同，ignore_keys 写错")
 def test_loading_another_schedule_is_an_error_that_says_both():
     with pytest.raises(RuntimeError, match="T=100.*T=50"):
         GaussianDiffusion(50).load_state_dict(GaussianDiffusion(100).state_dict())

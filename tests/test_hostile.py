@@ -113,7 +113,6 @@ def refused(enter, make, good, folder):
     return False
 
 
-@pytest.mark.promise("safe_open", "17 种恶意文件 × 17 个入口 × 有无 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
 @pytest.mark.parametrize("way", WAYS)
 def test_hostile_pickles_never_run(way, good, tmp_path, monkeypatch, amount, tally):
     monkeypatch.chdir(tmp_path)
@@ -158,7 +157,6 @@ def test_every_way_in_opens_a_good_file(good, tmp_path, monkeypatch):
 PROCESSES = [["fit", *CLI, "--ckpt_path"], ["sample", "--out", "a.png", "--ckpt"], ["evaluate", "--data", "digits", "--ckpt"]]
 
 
-@pytest.mark.promise("safe_open", "恶意文件交给真的进程：sample、fit 续训、evaluate")
 def test_a_real_process_refuses_it_too(good, tmp_path, amount, tally):
     (tmp_path / "a.ckpt").write_bytes(FILES["callbacks"](good, str(tmp_path / "canary")))
     chosen, passed = PROCESSES[:amount(1, 3)], 0
@@ -249,7 +247,6 @@ PLACES = {
 }
 
 
-@pytest.mark.promise("safe_open", "配置与检查点里写着 18 样不该调用的东西 × 12 处")
 @pytest.mark.parametrize("place", PLACES)
 def test_nothing_but_a_class_of_the_right_kind_is_called(place, good, tmp_path, monkeypatch, amount, tally):
     monkeypatch.chdir(tmp_path)

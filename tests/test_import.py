@@ -4,8 +4,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[1]
 # 与 torch 版本不配的 torchvision，导入时就是这样出错的
 BROKEN = "from torch import library\nlibrary.register_fake('torchvision::nms')(lambda *args: None)\n"
@@ -17,7 +15,6 @@ def run(folder, *arguments):
                           env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
 
 
-@pytest.mark.promise("import", "没有 Lightning 与 matplotlib：数学照用")
 def test_the_mathematics_needs_neither_lightning_nor_matplotlib(tmp_path):
     for name in ("pytorch_lightning", "lightning", "matplotlib", "torchvision"):
         (tmp_path / f"{name}.py").write_text(f"raise ImportError('没有装 {name}')")
@@ -35,7 +32,6 @@ def test_a_missing_package_says_which_python_and_what_to_do(tmp_path):
     assert all(part in last for part in ("no_such_package", sys.executable, "换成课程的内核", "python course.py lab"))
 
 
-@pytest.mark.promise("import", "环境里有不配的 torchvision：import 与命令行都用一句话说怎么办")
 def test_a_torchvision_that_does_not_match_is_explained(tmp_path, amount, tally):
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(BROKEN, encoding="utf-8")

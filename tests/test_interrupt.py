@@ -27,7 +27,6 @@ def wait_for(condition, seconds=100):
     return found
 
 
-@pytest.mark.promise("stop", "命令行的 Ctrl-C")
 @windows
 def test_ctrl_c_on_the_command_line_exits_130_with_one_line_and_resumes(tmp_path, monkeypatch):
     # 每步都写 CSV，好知道训练已经开始

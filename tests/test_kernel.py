@@ -108,7 +108,6 @@ print([trainer.callbacks[0].prints[step] == value for step, value in joined])
 
 
 @windows
-@pytest.mark.promise("stop", "在真的 Jupyter 内核里随机的时刻按停止键，照提示的那一行续训，再与不停的比")
 def test_the_stop_button_leaves_a_kernel_that_continues_to_the_same_bits(tmp_path, amount, tally):
     moments, tries = random.Random(0), amount(1, 10)
 
@@ -154,7 +153,6 @@ def try_book(name):
 
 
 @pytest.mark.parametrize("name", [book for book in BOOKS if book not in TRAINING])
-@pytest.mark.promise("notebook", "单元跳着运行、连按两遍，再从头按序运行，输出与存下的相同")
 def test_cells_out_of_order_or_twice_do_no_lasting_harm(name, amount):
     if name not in amount([], BOOKS):
         pytest.skip("--full 时才跑")
@@ -236,7 +234,6 @@ def try_room(room, name, top):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="权限位与区域设置的写法不同")
 @pytest.mark.parametrize("room", ROOMS)
-@pytest.mark.promise("notebook", "只读文件夹、没有 ipywidgets、没有网络、LC_ALL=C、中文路径、没有中文字体、坏的 CUDA 驱动")
 def test_notebooks_run_in_every_room(room, tmp_path, amount, tally):
     """08 有面板，10 真的训练并存检查点"""
     books, passed = amount(["08_lr_scheduler"], ["08_lr_scheduler", "10_training"]), 0

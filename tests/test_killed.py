@@ -35,7 +35,6 @@ def straight(tmp_path_factory):
     return state, json.loads((folder / "result.json").read_text())["moments"], time.monotonic() - began
 
 
-@pytest.mark.promise("resume", "训练在一轮中间、验证中间、保存中间的随机时刻被 kill -9，从磁盘上的检查点续完")
 def test_a_run_killed_at_a_random_moment_resumes_to_the_same_bits(straight, tmp_path, amount, tally):
     state, moments, _ = straight
     rng, same, tried = random.Random(0), 0, amount(2, 20)
@@ -47,7 +46,6 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_bits(straight, tmp_
     tally(same, tried)
 
 
-@pytest.mark.promise("resume", "训练被别的进程按钟点 kill -9 三次，每次都从磁盘上的检查点接着走")
 def test_a_run_killed_by_the_clock_again_and_again_resumes_to_the_same_bits(straight, tmp_path, amount, tally):
     state, _, seconds = straight
     rng, same, tried = random.Random(0), 0, amount(1, 5)
@@ -77,7 +75,6 @@ def other_disk(tmp_path):
         yield Path(folder)
 
 
-@pytest.mark.promise("atomic", "TMPDIR 在另一个文件系统上，保存在写到一半、fsync 前后、换名前后被 kill -9；文件不是旧的就是新的")
 @pytest.mark.parametrize("by_trainer", [False, True])
 def test_a_save_killed_anywhere_leaves_the_old_file_or_the_new(by_trainer, other_disk, tmp_path, amount, tally):
     path, whole, tried, seen = tmp_path / "a.ckpt", 0, amount(4, 50), set()
@@ -95,7 +92,6 @@ def test_a_save_killed_anywhere_leaves_the_old_file_or_the_new(by_trainer, other
     tally(whole, tried)
 
 
-@pytest.mark.promise("atomic", "被杀的保存留下的临时文件：不会被当成检查点，一小时后由下一次保存清掉，正在写的不动")
 def test_what_a_killed_save_leaves_is_no_checkpoint_and_is_swept_later(tmp_path):
     path = tmp_path / "a[1].ckpt"
     assert exit_code(save, path, False, 1, 5) == exit_code(save, path, False, 1, 9) == KILLED

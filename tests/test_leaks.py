@@ -44,7 +44,6 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.promise("leaks", "反复存盘、读回、采样；内存、张量、文件描述符、临时文件都不增加")
 def test_saving_loading_and_sampling_again_and_again_leaves_nothing_behind(folder, amount, tally):
     model, path = tiny_ddpm(tiny_unet(model_channels=16)), folder / "a.ckpt"
 
@@ -67,7 +66,6 @@ def test_saving_loading_and_sampling_again_and_again_leaves_nothing_behind(folde
     tally(tried * no_more(counts(folder), before), tried)
 
 
-@pytest.mark.promise("leaks", "反复 Trainer.fit（带存盘、验证、停止键）；张量、文件描述符、信号处理函数、日志处理器都不增加")
 def test_training_again_and_again_leaves_nothing_behind(folder, amount, tally):
     def handlers():
         return [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)]

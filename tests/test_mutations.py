@@ -38,7 +38,6 @@ def test_an_unknown_word_is_an_error_and_help_is_chinese():
     assert code == 2 and "没有这种变体" in text
 
 
-@pytest.mark.promise("mutation", "把数学、EMA、检查点的代码逐处写错，运行守着它的测试")
 def test_every_mutant_is_caught(amount, tally):
     """平时只跑一个，证明脚本能用"""
     code, text = run("-j", "2", *amount(["换成了 √β"], []))

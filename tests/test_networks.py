@@ -66,7 +66,6 @@ def test_time_embedding_separates_neighbouring_steps_and_pads_odd_widths():
     assert (e[1:] - e[:-1]).norm(dim=1).min() > 0.1
 
 
-@pytest.mark.promise("input", "U-Net 与条件的坏输入")
 def test_bad_unet_inputs_are_named():
     net, t = UNet(**tiny_unet(num_classes=3, context_dim=5)["params"]), torch.tensor([0])
     x, y, context = torch.zeros(1, 1, 8, 8), torch.tensor([0]), torch.zeros(1, 2, 5)
@@ -120,7 +119,6 @@ def test_conditions_are_dropped_one_sample_at_a_time():
     assert drop_condition(cond, 0) is cond
 
 
-@pytest.mark.promise("input", "U-Net 与条件的坏输入")
 def test_bad_conditions_are_named():
     with pytest.raises(ValueError, match="cond"):
         as_condition(None, "adm", 2)

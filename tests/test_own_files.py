@@ -44,7 +44,6 @@ def train(path, parameterization, learn_logvar, use_ema, scheduler, names, preci
                limit_val_batches=1, val_check_interval=1)
 
 
-@pytest.mark.promise("own_files", "参数化 × 学 logvar × EMA × 调度器 × 条件 × 精度，参数给成 NumPy 标量；写出的文件用安全方式读回")
 @pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
 def test_every_file_of_the_configuration_matrix_is_safe_and_plain(parameterization, tmp_path, amount, tally):
     # 平时的几种在三种参数化下各不相同

@@ -57,7 +57,6 @@ def footprint(split):
     return used
 
 
-@pytest.mark.promise("data", "内置的数据：划分固定，互不共用")
 def test_no_pixel_is_shared_between_splits(monkeypatch):
     monkeypatch.setattr(photos, "load_photos", lambda: [coordinates(), coordinates()])
     used = {split: footprint(split) for split in photos.REGIONS}

@@ -153,7 +153,6 @@ class Canary:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.mark.promise("data", "被改过的压缩包：pickle 不打开，../ 不写到外面，IDX 头不对就报错")
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_tampered_cifar_pickle_is_never_opened(serve, server, tmp_path, by_hand):
     sung = tmp_path / "sung"
@@ -176,7 +175,6 @@ def test_a_tampered_cifar_pickle_is_never_opened(serve, server, tmp_path, by_han
     assert sung.exists()
 
 
-@pytest.mark.promise("data", "被改过的压缩包：pickle 不打开，../ 不写到外面，IDX 头不对就报错")
 def test_members_that_point_outside_the_archive_write_nothing(serve, tmp_path):
     outside = tmp_path / "absolute"
     serve(CIFAR10DataModule, [small_cifar([("../escape", b"x"), ("../../escape", b"x"), (str(outside), b"x")])])
@@ -186,7 +184,6 @@ def test_members_that_point_outside_the_archive_write_nothing(serve, tmp_path):
     assert written <= {"cifar-10-python.tar.gz", "cifar-10-python.tar.gz.lock"} and len(data.splits["test"]) == TEST
 
 
-@pytest.mark.promise("data", "被改过的压缩包：pickle 不打开，../ 不写到外面，IDX 头不对就报错")
 def test_a_broken_idx_file_is_explained(serve, tmp_path):
     wrong_type = b"\x00\x00\x0d\x01" + struct.pack(">i", 1) + b"\x00"
     too_short = b"\x00\x00\x08\x03" + struct.pack(">3i", 2, 28, 28) + b"\x00"
@@ -206,7 +203,6 @@ def test_the_shipped_tables_are_well_formed(cls):
     assert "bcebos" in cls.mirrors[0] and len(cls.mirrors) >= 2
 
 
-@pytest.mark.promise("input", "下载的数据模块的坏参数")
 @pytest.mark.parametrize("cls", ALL)
 @pytest.mark.parametrize("name, value", [("root", None), ("mirror", "ftp://x"), ("mirror", 5), ("progress", 1), ("conditions", "masked")])
 def test_bad_arguments_are_named_before_anything_is_written(tmp_path, monkeypatch, cls, name, value):

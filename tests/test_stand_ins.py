@@ -12,7 +12,6 @@ from .test_remote_data import serve, small_files  # noqa: F401
 PAIRS = [(mnist_or_stand_in, MNISTDataModule, DigitsDataModule), (cifar10_or_stand_in, CIFAR10DataModule, PhotoPatchesDataModule)]
 
 
-@pytest.mark.promise("data", "磁盘上的真数据改坏一个字节")
 @pytest.mark.parametrize(("choose", "real", "stand_in"), PAIRS)
 def test_real_data_are_used_only_when_they_are_whole(choose, real, stand_in, serve, server, tmp_path):  # noqa: F811
     serve(real, small_files(real))

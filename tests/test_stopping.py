@@ -13,8 +13,6 @@ from ddpm_edu.stopping import StopSafely
 
 from .test_training import COSINE, fingerprint, fit, model_for_training
 
-leaves_handlers_alone = pytest.mark.promise("stop", "连按两次、训练出错、存不下、换线程、有取数据的子进程，信号处理函数照原样")
-stops_anywhere = pytest.mark.promise("stop", "停止键按在训练、验证的各处，续训与从未停下比较")
 PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "params": {"patience": 0, "factor": 0.5, "mode": "max"}}
 
 
@@ -72,7 +70,6 @@ MOMENTS = [
 ]
 
 
-@stops_anywhere
 @pytest.mark.parametrize(("hook", "n", "stop"), MOMENTS)
 def test_a_stop_anywhere_resumes_to_the_same_bits(hook, n, stop, straight, tmp_path, caplog):
     before = signal.getsignal(signal.SIGINT)
@@ -86,7 +83,6 @@ def test_a_stop_anywhere_resumes_to_the_same_bits(hook, n, stop, straight, tmp_p
     assert state(*run(tmp_path, ckpt=str(path))) == straight()
 
 
-@stops_anywhere
 @pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_train_batch_end", 5, 5), ("on_validation_batch_start", 8, 1)])
 def test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation(hook, n, interval, straight, tmp_path):
     options = dict(scheduler=PLATEAU, val_check_interval=interval)
@@ -95,7 +91,6 @@ def test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation(hook
     assert straight(**options)[1] < 1e-3
 
 
-@stops_anywhere
 def test_no_validation_and_no_further_step_because_of_the_stop(tmp_path):
     seen, hooks = [], ("on_train_batch_start", "on_validation_start", "on_validation_end")
     watch = pl.Callback()
@@ -105,7 +100,6 @@ def test_no_validation_and_no_further_step_because_of_the_stop(tmp_path):
     assert seen == ["on_train_batch_start"] * 2
 
 
-@stops_anywhere
 def test_half_a_validation_never_chooses_the_best_checkpoint(tmp_path):
     trainer, model = run(tmp_path, callbacks=[Press("on_validation_batch_start", 2)])
     # 模型也要回到训练模式：评估模式下续训会没有 dropout
@@ -113,7 +107,6 @@ def test_half_a_validation_never_chooses_the_best_checkpoint(tmp_path):
     assert not list((tmp_path / "checkpoints").glob("best*"))
 
 
-@stops_anywhere
 @pytest.mark.parametrize(("hook", "n"), [("on_train_batch_end", 5), ("on_validation_batch_start", 3)])
 def test_the_validation_a_stop_cut_short_is_run_in_full_after_resuming(hook, n, tmp_path):
     run(tmp_path, callbacks=[Press(hook, n)])
@@ -124,7 +117,6 @@ def test_the_validation_a_stop_cut_short_is_run_in_full_after_resuming(hook, n, 
     assert seen == ["on_validation_batch_end"] * 3 + ["on_train_batch_start"] * 2
 
 
-@stops_anywhere
 def test_a_stop_during_the_sanity_check_takes_one_step_and_saves(straight, tmp_path):
     batches = []
     watch = pl.Callback()
@@ -134,7 +126,6 @@ def test_a_stop_during_the_sanity_check_takes_one_step_and_saves(straight, tmp_p
     assert state(*run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"))) == straight()
 
 
-@stops_anywhere
 def test_a_checkpoint_saved_after_the_stop_is_as_good(straight, tmp_path, caplog):
     trainer, _ = run(tmp_path, callbacks=[Press("on_train_batch_end", 2)], enable_checkpointing=False)
     assert not list(tmp_path.iterdir()) and "enable_checkpointing=False" in caplog.text and "ckpt_path" not in caplog.text
@@ -145,7 +136,6 @@ def test_a_checkpoint_saved_after_the_stop_is_as_good(straight, tmp_path, caplog
     assert saved[0]["loops"] == saved[1]["loops"] and saved[0]["epoch"] == saved[1]["epoch"] == 0
 
 
-@pytest.mark.promise("resume", "验证存盘时梯度只累积到一半，从那里续训")
 def test_a_checkpoint_of_a_validation_in_the_middle_of_accumulation_resumes_to_the_same_bits(straight, tmp_path):
     # 第 3 批之后验证并存盘，那时第 2 步的梯度才累积了一半
     lost = pl.Callback()
@@ -157,14 +147,12 @@ def test_a_checkpoint_of_a_validation_in_the_middle_of_accumulation_resumes_to_t
     assert state(*run(tmp_path, ckpt=str(path), val_check_interval=3)) == straight(val_check_interval=3)
 
 
-@leaves_handlers_alone
 def test_a_save_that_fails_is_reported_in_the_line(tmp_path, caplog):
     (tmp_path / "checkpoints" / "interrupted.ckpt").mkdir(parents=True)
     trainer, _ = run(tmp_path, callbacks=[Press("on_train_batch_end", 2)])
     assert trainer.global_step == 1 and "没有存成" in caplog.text
 
 
-@leaves_handlers_alone
 def test_pressing_twice_interrupts_at_once(tmp_path):
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises((SystemExit, KeyboardInterrupt)):
@@ -172,7 +160,6 @@ def test_pressing_twice_interrupts_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is before and not (tmp_path / "checkpoints").exists()
 
 
-@leaves_handlers_alone
 @pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_start", "on_train_end"])
 def test_the_handler_is_restored_after_an_exception(hook, tmp_path):
     before, watch = signal.getsignal(signal.SIGINT), pl.Callback()
@@ -192,7 +179,6 @@ def test_the_handler_is_restored_after_an_exception(hook, tmp_path):
     assert own.stopped_at == 1
 
 
-@leaves_handlers_alone
 def test_a_trainer_that_was_stopped_can_be_used_again(tmp_path):
     own = StopSafely()
     again = Press("on_before_optimizer_step", 4)
@@ -204,7 +190,6 @@ def test_a_trainer_that_was_stopped_can_be_used_again(tmp_path):
     assert [c for c in trainer.callbacks if isinstance(c, StopSafely)] == [own]
 
 
-@leaves_handlers_alone
 def test_training_in_another_thread_leaves_the_handler_alone(tmp_path):
     seen, watch = [], pl.Callback()
     watch.on_train_batch_end = lambda *args: seen.append(signal.getsignal(signal.SIGINT))
@@ -214,7 +199,6 @@ def test_training_in_another_thread_leaves_the_handler_alone(tmp_path):
     assert seen and set(seen) == {signal.getsignal(signal.SIGINT)}
 
 
-@leaves_handlers_alone
 def test_data_workers_leave_the_stop_button_to_the_main_process(tmp_path):
     def press_workers(*args):
         for worker in multiprocessing.active_children():

@@ -14,7 +14,6 @@ from ddpm_edu.randomness import isolated_rng
 
 from .conftest import tiny_ddpm, tiny_unet
 
-resumes = pytest.mark.promise("resume", "停在各个优化步与一轮中间，或换子进程取数据，从检查点续训")
 QUIET = dict(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=-1,
              num_sanity_val_steps=0)
 COSINE = {"target": "ddpm_edu.LambdaWarmUpCosineScheduler",
@@ -51,7 +50,6 @@ def straight(tmp_path_factory):
     return fingerprint(model), trainer.optimizers[0].state_dict(), model
 
 
-@resumes
 @pytest.mark.parametrize("stop", [1, 3, 5, 7, 10, 12])
 def test_resuming_at_any_step_gives_the_same_bits(stop, straight, tmp_path):
     first = fit(model_for_training(), stop, tmp_path)
@@ -67,7 +65,6 @@ def test_resuming_at_any_step_gives_the_same_bits(stop, straight, tmp_path):
     assert trainer.optimizers[0].param_groups[0]["lr"] == straight[1]["param_groups"][0]["lr"]
 
 
-@resumes
 def test_resuming_from_a_checkpoint_written_during_the_epoch(straight, tmp_path):
     saver = pl.callbacks.ModelCheckpoint(tmp_path, "{step}", every_n_train_steps=4, save_top_k=-1)
     fit(model_for_training(), 9, tmp_path, enable_checkpointing=True, callbacks=[saver])
@@ -76,7 +73,6 @@ def test_resuming_from_a_checkpoint_written_during_the_epoch(straight, tmp_path)
     assert fingerprint(model) == straight[0]
 
 
-@resumes
 def test_worker_processes_change_neither_the_batches_nor_resuming(straight, tmp_path):
     def data():
         return DigitsDataModule(batch_size=256, num_workers=2)
@@ -111,7 +107,6 @@ def looks(tmp_path):
                    **(dict(val_check_interval=val) if val else dict(limit_val_batches=0)))
 
 
-@pytest.mark.promise("looking", "验证频率 × sanity steps × 画图与日志的各种组合，训练后的权重是同一个哈希")
 def test_looking_does_not_change_training(straight, tmp_path, amount, tally):
     ways = list(looks(tmp_path))
     chosen = amount([ways[7], ways[-1]], ways)
@@ -135,7 +130,6 @@ def test_training_really_learns(straight):
     assert losses[1] < 0.95 * losses[0]
 
 
-@pytest.mark.promise("ema", "与闭式、与手写的训练循环比较；梯度累积时更新次数等于优化步数")
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_ema_ticks_once_per_optimizer_step(accumulate, tmp_path):
     model = model_for_training()
@@ -150,7 +144,6 @@ def test_ema_ticks_once_per_optimizer_step(accumulate, tmp_path):
     assert all(ticks == step for ticks, step in counts)
 
 
-@pytest.mark.promise("ema", "与闭式、与手写的训练循环比较；梯度累积时更新次数等于优化步数")
 def test_accumulation_and_clipping_equal_a_loop_written_by_hand(tmp_path):
     options = dict(learning_rate=1e-2, scheduler_config=None, ema_decay=0.7, weight_decay=0.1)
     model, by_hand = model_for_training(**options), model_for_training(**options)
@@ -200,7 +193,6 @@ class NanDigits(DigitsDataModule):
         self.splits["train"].images[:] = float("nan")
 
 
-@pytest.mark.promise("nonfinite", "批、权重、损失、梯度里放进 NaN、±∞、1e30，有无裁剪")
 @pytest.mark.parametrize("where", ["batch", "weight"])
 def test_nan_stops_before_the_update(where, tmp_path):
     model = model_for_training()
@@ -248,7 +240,6 @@ def test_a_checkpoint_callback_of_the_user_is_left_alone(tmp_path):
     assert trainer.checkpoint_callbacks == [own] and (tmp_path / "mine.ckpt").exists()
 
 
-@pytest.mark.promise("own_files", "NumPy 标量与数组、路径、张量混在要存的内容里")
 def test_every_checkpoint_of_the_trainer_is_safe_hashed_and_plain(tmp_path):
     trainer = fit(model_for_training(given_betas=torch.linspace(0.01, 0.3, 50)), 2, tmp_path)
     trainer.save_checkpoint(tmp_path / "a.ckpt")
@@ -258,7 +249,6 @@ def test_every_checkpoint_of_the_trainer_is_safe_hashed_and_plain(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
 
 
-@pytest.mark.promise("ema", "在 ema_scope 里取权重字典、用 Trainer 存检查点，得到的是原权重")
 def test_a_checkpoint_saved_inside_the_ema_scope_holds_raw_weights(tmp_path):
     model = model_for_training()
     trainer = fit(model, 3, tmp_path)
@@ -268,7 +258,6 @@ def test_a_checkpoint_saved_inside_the_ema_scope_holds_raw_weights(tmp_path):
     assert fingerprint(DDPM.load_from_checkpoint(tmp_path / "a.ckpt")) == raw
 
 
-@pytest.mark.promise("partial", "键缺、多、形状不符，T、噪声表、参数化不同，ignore_keys 写错")
 def test_resuming_into_another_model_says_what_differs(tmp_path):
     fit(model_for_training(), 1, tmp_path).save_checkpoint(tmp_path / "a.ckpt")
     for other, words in ((dict(use_ema=False), "多出.*model_ema"), (dict(timesteps=40), "timesteps"), (dict(parameterization="v"), "parameterization")):
@@ -298,14 +287,12 @@ def test_step_progress_counts_optimizer_steps(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.promise("precision", "半精度的模型与 bf16-mixed 训练，EMA 仍是 float32 且在动")
 def test_bf16_training_keeps_a_float32_ema(tmp_path):
     model = model_for_training()
     fit(model, 2, tmp_path, precision="bf16-mixed")
     assert all(s.dtype == torch.float32 and s.isfinite().all() for s in model.model_ema.shadow.values())
 
 
-@pytest.mark.promise("precision", "半精度的模型与 bf16-mixed 训练，EMA 仍是 float32 且在动")
 def test_bf16_keeps_the_fused_optimizer_and_clips_gradients(tmp_path):
     # Lightning 在混合精度下见到融合版优化器就拒绝裁剪，不分有没有梯度缩放
     model = model_for_training()
