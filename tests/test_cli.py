@@ -1,7 +1,4 @@
-"""命令行：真的起一个进程来用"""
-import os
-import subprocess
-import sys
+"""命令行：训练、续训、验证、采样的每条路"""
 from pathlib import Path
 
 import torch
@@ -13,33 +10,23 @@ from ddpm_edu.recipes import conditional_digits_config
 
 from .test_training import fit
 
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def ddpm(*arguments, cwd):
-    environment = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-m", "ddpm_edu", *arguments], cwd=cwd, capture_output=True, text=True,
-                          env={**os.environ, **environment})
-
 
 def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys, caplog):
-    """第一次训练与采样是真的进程，中间几步在本进程里"""
+    """在本进程里；真的进程在 test_interrupt.py 与 test_bad_input.py"""
+    monkeypatch.chdir(tmp_path)
     common = ["--config", "digits", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.batch_size=256",
               "--trainer.limit_train_batches=2"]
-    done = ddpm("fit", *common, "--trainer.max_steps=2", "--trainer.check_val_every_n_epoch=1", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert not main(["fit", *common, "--trainer.max_steps=2", "--trainer.check_val_every_n_epoch=1"])
     (run,) = (tmp_path / "runs" / "digits").glob("version_*")
     ckpt = run / "checkpoints" / "last.ckpt"
     assert ckpt.exists() and list((run / "samples").glob("*.png")) and (run / "metrics.csv").exists()
-    monkeypatch.chdir(tmp_path)
     assert not main(["fit", *common, "--trainer.max_steps=4", f"--ckpt_path={ckpt}", "--model.learning_rate=0.5"])
     assert "以检查点里的为准：learning_rate 0.5 → 0.004" in caplog.text
     caplog.clear()
     for stage in ("validate", "test"):
         capsys.readouterr()
         assert not main([stage, *common, f"--ckpt_path={ckpt}"]) and "loss_ema" in capsys.readouterr().out and "以检查点里的为准" not in caplog.text
-    done = ddpm("sample", "--ckpt", str(ckpt), "--out", "中文 目录/grid.png", "-n", "4", "--steps", "3", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert not main(["sample", "--ckpt", str(ckpt), "--out", "中文 目录/grid.png", "-n", "4", "--steps", "3"])
     assert Image.open(tmp_path / "中文 目录" / "grid.png").size[0] > 100
 
 

@@ -2,6 +2,7 @@
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -91,19 +92,23 @@ def test_arguments_are_passed_on(course, monkeypatch):
     assert commands[-1][1:] == ("-m", "ddpm_edu.teach.export", os.path.abspath("别处"))
     course.test(["-k", "ema"])
     assert commands[-1][-2:] == ("-k", "ema")
+    commands.clear()
     course.test([])
-    units, books, pages = commands[-3:]
+    # 三部分各一次，没有失败了再试的
+    units, books, pages = commands
+    assert not any("--last-failed" in command for command in commands)
     assert units[-3:] == ("--ignore", course.BROWSER, "tests") and "--nbval" in books and books[-1] == "notebooks"
     # 跳过的要说明缺什么
     assert pages[-2:] == ("-rs", course.BROWSER)
     assert (ROOT / course.BROWSER).is_dir()
 
 
-def test_any_failing_part_fails_the_whole(course, monkeypatch):
+def test_any_failing_part_fails_the_whole_and_each_says_how_long_it_took(course, monkeypatch, capsys):
     monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
     for failing in ("tests", "notebooks", course.BROWSER):
         monkeypatch.setattr(course, "run", lambda *command, **kwargs: int(command[-1] == failing))  # noqa: B023
         assert course.test([]) == 1
+        assert re.fullmatch(r"单元测试 \d+ 秒，notebook \d+ 秒，浏览器 \d+ 秒\n", capsys.readouterr().out)
 
 
 LAUNCHER = """

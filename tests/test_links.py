@@ -1,9 +1,9 @@
 """链接：上一章、下一章、课程地图、术语、卡片指向的小节，没有一个是死的"""
+import functools
 import html
 import re
 
 import nbformat
-import pytest
 
 from ddpm_edu.teach import books, coverage
 from ddpm_edu.teach.build import COURSE_MAP, NOTEBOOKS, read_source, sources
@@ -11,6 +11,8 @@ from ddpm_edu.teach.cards import CARDS, CardIndex, CardView
 from ddpm_edu.teach.terms import TERMS, term_table
 
 PATHS = sources()
+# 读一本要一两百毫秒，好几项都要读
+fresh = functools.cache(read_source)
 LINK = re.compile(r"\]\(([^()\s]+)(?: \"[^\"]*\")?\)")
 TITLED = re.compile(r'\[([^\]]+)\]\([^()\s]+ "([^"]+)"\)')
 TIED = re.compile(r'^- \[(.)\]\(#cell-id=(\S+) "(.*?)"\) ', re.M)
@@ -33,12 +35,12 @@ def dead(text, here=""):
     return found
 
 
-@pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
-def test_no_link_in_a_notebook_is_dead(path):
-    fresh = read_source(path)
-    stored = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
-    outputs = [o.data["text/markdown"] for c in stored.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
-    assert dead("\n\n".join([c.source for c in fresh.cells if c.cell_type == "markdown"] + outputs), f"{path.stem}.ipynb") == []
+def test_no_link_in_a_notebook_is_dead():
+    for path in PATHS:
+        stored = nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4)
+        outputs = [o.data["text/markdown"] for c in stored.cells for o in c.get("outputs", []) if "text/markdown" in o.get("data", {})]
+        texts = [c.source for c in fresh(path).cells if c.cell_type == "markdown"] + outputs
+        assert dead("\n\n".join(texts), f"{path.stem}.ipynb") == [], path.stem
 
 
 def test_no_link_in_a_generated_table_or_card_is_dead():
@@ -57,7 +59,7 @@ def test_every_mark_in_the_prose_leads_to_its_lines_of_source():
     tied = 0
     for path in PATHS:
         cells = {cell.id: cell for cell in nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4).cells}
-        prose = "\n".join(cell.source for cell in read_source(path).cells if cell.cell_type == "markdown")
+        prose = "\n".join(cell.source for cell in fresh(path).cells if cell.cell_type == "markdown")
         assert not re.findall("^- [①-⑫] ", prose, re.M)
         for mark, cell_id, hover in TIED.findall(prose):
             code = cells[cell_id].outputs[0].data["text/plain"]
@@ -72,12 +74,12 @@ def test_every_mark_in_the_prose_leads_to_its_lines_of_source():
 def test_the_names_of_the_cells_are_unique_and_the_built_ones():
     for path in PATHS:
         names = books.cell_ids(path)
-        assert len(set(names)) == len(names) and [cell.id for cell in read_source(path).cells] == ["nav-top", *names, "nav-bottom"]
+        assert len(set(names)) == len(names) and [cell.id for cell in fresh(path).cells] == ["nav-top", *names, "nav-bottom"]
 
 
 def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
     for before, path, after in zip([None, *PATHS], PATHS, [*PATHS[1:], None]):
-        first, *_, last = read_source(path).cells
+        first, *_, last = fresh(path).cells
         for cell in (first, last):
             targets = {target.partition("#")[0] for target in LINK.findall(cell.source)}
             wanted = {f"{p.stem}.ipynb" for p in (before, after, PATHS[0], books.book(90), books.book(91)) if p}
@@ -88,16 +90,15 @@ def test_every_notebook_leads_to_its_neighbours_the_map_and_the_terms():
 
 
 def test_the_map_is_text_and_survives_a_stopped_run():
-    here = next(cell for cell in read_source(PATHS[0]).cells if "## 6　课程地图" in cell.source)
+    here = next(cell for cell in fresh(PATHS[0]).cells if "## 6　课程地图" in cell.source)
     assert here.cell_type == "markdown" and here.source.endswith(coverage.CoverageTable().markdown())
-    assert not any(COURSE_MAP in cell.source for path in PATHS for cell in read_source(path).cells)
+    assert not any(COURSE_MAP in cell.source for path in PATHS for cell in fresh(path).cells)
 
 
-@pytest.mark.parametrize(("name", "shown"), [
-    ("monitor", "DDPM.configure_callbacks"), ("use_ema", "self.model = DiffusionWrapper"), ("learn_logvar", "logvar"), ("v_posterior", "diffusion_tables"),
-])
-def test_a_card_leads_to_the_cell_that_shows_the_line(name, shown):
-    ((book, where),) = [target.split("#") for target in LINK.findall(CardView(name).markdown()) if ".ipynb#" in target]
-    path = next(path for path in PATHS if f"{path.stem}.ipynb" == book)
-    cell = books.read_cells(path)[books.cell_ids(path).index(where.removeprefix("cell-id="))]
-    assert cell.text.startswith("show_source(") and shown in cell.text
+def test_a_card_leads_to_the_cell_that_shows_the_line():
+    for name, shown in {"monitor": "DDPM.configure_callbacks", "use_ema": "self.model = DiffusionWrapper", "learn_logvar": "logvar",
+                        "v_posterior": "diffusion_tables"}.items():
+        ((book, where),) = [target.split("#") for target in LINK.findall(CardView(name).markdown()) if ".ipynb#" in target]
+        path = next(path for path in PATHS if f"{path.stem}.ipynb" == book)
+        cell = books.read_cells(path)[books.cell_ids(path).index(where.removeprefix("cell-id="))]
+        assert cell.text.startswith("show_source(") and shown in cell.text, name

@@ -14,7 +14,6 @@ from ddpm_edu.teach.source import SourceView, qualified_name
 from ddpm_edu.teach.terms import SYMBOLS, TERMS
 
 PATHS = sources()
-BOOKS = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
 
 
 def prose(path):
@@ -38,13 +37,11 @@ def test_shown_source_is_the_real_source_with_marks_on_their_own_lines():
     assert "\n".join(plain) == inspect.cleandoc("\n" + inspect.getsource(DDPM.p_losses))
 
 
-@pytest.mark.parametrize(
-    ("marks", "stop"),
-    [(("没有这样的代码",), None), (("first",), None), (("second =", "first ="), None), (("third =",), "second ="), (("def", "def"), None)],
-)
-def test_an_anchor_that_is_missing_repeated_or_out_of_order_is_an_error(marks, stop):
-    with pytest.raises(ValueError, match="定位文字|marks"):
-        SourceView(example, *marks, stop=stop)
+def test_an_anchor_that_is_missing_repeated_or_out_of_order_is_an_error():
+    for marks, stop in ((("没有这样的代码",), None), (("first",), None), (("second =", "first ="), None), (("third =",), "second ="),
+                        (("def", "def"), None)):
+        with pytest.raises(ValueError, match="定位文字|marks"):
+            SourceView(example, *marks, stop=stop)
 
 
 def test_view_carries_markdown_and_plain_text_and_names_the_file():
@@ -58,19 +55,17 @@ def columns(line):
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in line)
 
 
-@BOOKS
-def test_shown_source_fits_the_screen(path):
+def test_shown_source_fits_the_screen():
     # 1400 点宽的窗口、左边开着文件列表，JupyterLab 里一行放得下 104 列，再长就从词的中间折断
     assert columns("x = \"汉字\"") == 10
-    assert not [line for view, _ in coverage.views(path) for line in view.code().splitlines() if columns(line) > 104]
+    assert not [line for path in PATHS for view, _ in coverage.views(path) for line in view.code().splitlines() if columns(line) > 104]
 
 
 # ---- 覆盖 ----
 
-@pytest.mark.parametrize("row", coverage.line_coverage(), ids=lambda row: row[1])
-def test_every_line_the_course_claims_to_explain_is_shown_and_annotated(row):
-    _, name, total, missing = row
-    assert total and not missing, (name, missing)
+def test_every_line_the_course_claims_to_explain_is_shown_and_annotated():
+    rows = coverage.line_coverage()
+    assert rows and [(name, missing) for _, name, total, missing in rows if missing or not total] == []
 
 
 def test_the_course_claims_every_method_of_the_public_surface():
@@ -129,13 +124,12 @@ def test_every_constructor_parameter_has_one_card_with_a_demonstration_in_its_ch
     assert coverage.card_coverage() == {name: [(card.chapter, True)] for name, card in CARDS.items()}
 
 
-@pytest.mark.parametrize("name", list(CARDS))
-def test_a_card_is_complete_and_points_at_lines_that_exist(name):
-    view = CardView(name)
-    assert all(len(text) >= 6 for text in (view.card.meaning, view.card.wrong)) and "$" in view.card.formula
-    assert len(view.places()) == len(view.card.used) >= 1
-    # 表格里的竖线会把格子切断；行内代码里的竖线也一样
-    assert all(row.count("|") == 3 for row in view.markdown().splitlines())
+def test_every_card_is_complete_and_points_at_lines_that_exist():
+    for name, view in {name: CardView(name) for name in CARDS}.items():
+        assert all(len(text) >= 6 for text in (view.card.meaning, view.card.wrong)) and "$" in view.card.formula, name
+        assert len(view.places()) == len(view.card.used) >= 1, name
+        # 表格里的竖线会把格子切断；行内代码里的竖线也一样
+        assert all(row.count("|") == 3 for row in view.markdown().splitlines()), name
 
 
 def test_a_card_whose_code_has_changed_is_an_error(monkeypatch):
@@ -156,19 +150,18 @@ def test_the_coverage_table_says_100_percent_and_notices_a_gap(monkeypatch):
     assert not coverage.CoverageTable().complete()
 
 
-@BOOKS
-def test_marks_in_the_prose_are_exactly_the_marks_in_the_code(path):
-    for view, text in coverage.views(path):
+def test_marks_in_the_prose_are_exactly_the_marks_in_the_code():
+    for view, text in (shown for path in PATHS for shown in coverage.views(path)):
         used = [mark for mark, _ in coverage.MARKED.findall(text)]
         # 没有标号的展示（找 bug 时不许剧透），后面也不该有标号
         assert used == [mark for mark, _ in view.blocks() if mark], (view.name, used)
 
 
-@BOOKS
-def test_shown_code_has_no_combining_marks(path):
+def test_shown_code_has_no_combining_marks():
     # 等宽字体里，叠在字母上的波浪和尖帽会错位，β 加波浪看上去像 β7
-    shown = [view.code() for view, _ in coverage.views(path)] + [cell.text for cell in coverage.read_cells(path) if cell.code]
-    assert not [text for text in shown if re.search("[\u0300-\u036f]", text)]
+    for path in PATHS:
+        shown = [view.code() for view, _ in coverage.views(path)] + [cell.text for cell in coverage.read_cells(path) if cell.code]
+        assert not [text for text in shown if re.search("[\u0300-\u036f]", text)], path.stem
 
 
 # ---- 符号与术语 ----
@@ -192,16 +185,11 @@ def formulas(text):
 KNOWN = set().union(*(letters(symbol.latex) for symbol in SYMBOLS))
 
 
-@BOOKS
-def test_every_letter_in_a_formula_is_in_the_symbol_table(path):
-    for formula in formulas(prose(path)):
-        assert letters(formula) <= KNOWN, (letters(formula) - KNOWN, formula)
-
-
-@pytest.mark.parametrize("name", list(CARDS))
-def test_every_letter_in_a_card_is_in_the_symbol_table(name):
-    for formula in formulas(CardView(name).markdown()):
-        assert letters(formula) <= KNOWN, (letters(formula) - KNOWN, formula)
+def test_every_letter_in_a_formula_is_in_the_symbol_table():
+    texts = {path.stem: prose(path) for path in PATHS} | {name: CardView(name).markdown() for name in CARDS}
+    for title, text in texts.items():
+        for formula in formulas(text):
+            assert letters(formula) <= KNOWN, (title, letters(formula) - KNOWN, formula)
 
 
 def test_the_symbol_scanner_sees_an_unknown_letter():
@@ -220,29 +208,26 @@ def test_code_names_in_the_symbol_table_exist():
             assert not name or name in elsewhere or hasattr(model, name), symbol
 
 
-@BOOKS
-def test_the_prose_uses_only_the_agreed_terms(path):
-    if path.stem.startswith("90"):
-        return
+def test_the_prose_uses_only_the_agreed_terms():
+    for path in [path for path in PATHS if not path.stem.startswith("90")]:
+        text = path.read_text(encoding="utf-8")
+        found = {variant: term.chinese for term in TERMS for variant in term.avoid if variant in text}
+        assert not found, f"{path.stem}：左边的应写成右边的 {found}"
+
+
+def test_a_term_brings_its_english_the_first_time():
     for term in TERMS:
-        for variant in term.avoid:
-            assert variant not in path.read_text(encoding="utf-8"), f"{variant} 应作 {term.chinese}"
+        path = next(path for path in PATHS if path.stem.startswith(f"{term.chapter:02d}"))
+        body = prose(path).partition("\n## ")[2].partition("\n")[2]
+        body = "\n".join(line for line in body.splitlines() if not line.startswith("#")).replace("**", "")
+        before, found, following = body.partition(term.chinese)
+        assert found and following.lower().startswith(f" ({term.english.lower()}"), (term.chinese, following[:30])
 
 
-@pytest.mark.parametrize("term", TERMS, ids=[term.chinese for term in TERMS])
-def test_a_term_brings_its_english_the_first_time(term):
-    path = next(path for path in PATHS if path.stem.startswith(f"{term.chapter:02d}"))
-    body = prose(path).partition("\n## ")[2].partition("\n")[2]
-    body = "\n".join(line for line in body.splitlines() if not line.startswith("#"))
-    where = body.replace("**", "").find(term.chinese)
-    following = body.replace("**", "")[where + len(term.chinese):]
-    assert where >= 0 and following.lower().startswith(f" ({term.english.lower()}"), following[:30]
-
-
-@BOOKS
-def test_formulas_are_balanced(path):
-    text = re.sub(r"`[^`]*`", " ", prose(path))
-    assert text.count("$") % 2 == 0
-    for formula in formulas(text):
-        assert formula.count("{") == formula.count("}"), formula
-        assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), formula
+def test_formulas_are_balanced():
+    for path in PATHS:
+        text = re.sub(r"`[^`]*`", " ", prose(path))
+        assert text.count("$") % 2 == 0, path.stem
+        for formula in formulas(text):
+            assert formula.count("{") == formula.count("}"), formula
+            assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), formula
