@@ -66,6 +66,14 @@ def check_labels(name, labels, network):
         fail(name, f" -1..{count - 1} 的类别（-1 表示无条件）", labels.tolist())
 
 
+def checked_condition(model, cond, batch_size):
+    """采样的门口：整理条件，并查类别的范围"""
+    cond = as_condition(cond, model.conditioning_key, batch_size)
+    if "c_adm" in cond:
+        check_labels("cond['c_adm']", cond["c_adm"], model.model.diffusion_model)
+    return cond
+
+
 def slice_condition(cond, part, device):
     """取出条件的一段（slice）并搬到 device；没有条件时返回 None"""
     def pick(value):
