@@ -24,7 +24,8 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progre
     mask = mask.to(model.betas.device).bool()
     known = torch.where(mask, known.to(model.betas.device), 0)
     check_sample("known", known, model.channels, model.image_size)
-    timesteps = spaced_timesteps(model.num_timesteps, min(100, model.num_timesteps) if steps is None else steps)
+    T = model.num_timesteps
+    timesteps = spaced_timesteps(T, min(100, T) if steps is None else steps)
     chain = model.respaced(timesteps)
 
     def at_noise_level(i):

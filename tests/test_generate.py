@@ -96,7 +96,8 @@ def test_independent_pixels_are_filled_as_if_nothing_were_known(repeats):
     assert abs(filled.mean() - mean) < 0.01 and abs(filled.var() - variance) < 0.006
 
 
-@pytest.mark.parametrize("mask", [torch.full((1, 1, 8, 8), 0.5), torch.ones(8, 8), None, torch.ones(4, 1, 4, 4), torch.ones(3, 1, 8, 8), torch.ones(4, 2, 8, 8)])
+@pytest.mark.parametrize("mask", [torch.full((1, 1, 8, 8), 0.5), torch.ones(8, 8), None,
+                                  torch.ones(4, 1, 4, 4), torch.ones(3, 1, 8, 8), torch.ones(4, 2, 8, 8)])
 def test_a_mask_fits_the_images_and_holds_only_zeros_and_ones(model, images, mask):
     with pytest.raises(ValueError, match="mask"):
         inpaint(model, images, mask, steps=2)

@@ -122,7 +122,8 @@ class ImageDataModule(pl.LightningDataModule):
     def train_dataloader(self):
         dataset, (processes, rank) = self._dataset("train"), self._shard()
         if (share := len(dataset) // processes) < self.batch_size:
-            fail("batch_size", f"不超过每个进程分到的训练图数 {share} 的整数", self.batch_size, f"共 {len(dataset)} 张，{processes} 个进程；凑不成一批就一步也不练")
+            fail("batch_size", f"不超过每个进程分到的训练图数 {share} 的整数", self.batch_size,
+                 f"共 {len(dataset)} 张，{processes} 个进程；凑不成一批就一步也不练")
         sampler = StreamSampler(dataset, processes, rank, seed=self.seed, drop_last=True, batch_size=self.batch_size)
         # reload_dataloaders_every_n_epochs 在训练中途重取：接着往下，不从头来
         reloading = self.trainer is not None and self.trainer.training and self.trainer.train_dataloader is not None
