@@ -25,6 +25,11 @@ def train_cli(arguments, run=True):
         pass
 
     class CourseCLI(LightningCLI):
+        @staticmethod
+        def subcommands():
+            # Lightning 的 predict 算完就扔；要图用 sample
+            return {name: skipped for name, skipped in LightningCLI.subcommands().items() if name != "predict"}
+
         def parse_arguments(self, parser, args):
             super().parse_arguments(parser, args)
             check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
@@ -85,6 +90,8 @@ def main(arguments=None):
         # 系统的编码写不出中文时，写成转义，不能因此半路出错
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if arguments[:1] == ["predict"]:
+            fail("子命令", " fit / validate / test / sample / evaluate 之一", "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
         if arguments[:1] == ["sample"]:
             from .cli_sample import sample_main
 

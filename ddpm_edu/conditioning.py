@@ -2,6 +2,7 @@
 import torch
 
 from .checks import fail
+from .randomness import rand
 from .wrapper import CONDITIONS
 
 # 各类条件在 batch 里默认的键
@@ -45,12 +46,32 @@ def as_condition(cond, conditioning_key, batch_size):
             if not isinstance(part, torch.Tensor) or part.shape[:1] != (batch_size,):
                 got = tuple(part.shape) if isinstance(part, torch.Tensor) else part
                 fail(f"cond[{name!r}]", f"第一维为 {batch_size} 的张量", got)
-            if name == "c_adm" and (part.ndim != 1 or part.is_floating_point()):
-                fail(f"cond[{name!r}]", f"形状 ({batch_size},) 的整数张量（类别）", (tuple(part.shape), part.dtype))
+            # 布尔也能换成整数，可它不是类别：真会悄悄成了第 1 类
+            if name == "c_adm" and (part.ndim != 1 or part.dtype == torch.bool or not torch.can_cast(part.dtype, torch.int64)):
+                fail(f"cond[{name!r}]", f"形状 ({batch_size},) 的整数张量（类别）", (tuple(part.shape), part.dtype), "类别号请先用 .long() 换成整数")
             if name != "c_adm" and not part.is_floating_point():
                 fail(f"cond[{name!r}]", "浮点张量", part.dtype)
-        ready[name] = parts[0] if name == "c_adm" else parts
+        # 嵌入只认 int64，“无条件”的 -1 也要放得下
+        ready[name] = parts[0].long() if name == "c_adm" else parts
     return ready
+
+
+def check_labels(name, labels, network):
+    """类别须在 -1..num_classes-1 之内；网络没有声明 num_classes 时不查
+
+    在 GPU 上看一眼要等设备，所以训练时在搬上去之前查，采样时只在开头查
+    """
+    count = getattr(network, "num_classes", None)
+    if isinstance(count, int) and not -1 <= int(labels.min()) <= int(labels.max()) < count:
+        fail(name, f" -1..{count - 1} 的类别（-1 表示无条件）", labels.tolist())
+
+
+def checked_condition(model, cond, batch_size):
+    """采样的门口：整理条件，并查类别的范围"""
+    cond = as_condition(cond, model.conditioning_key, batch_size)
+    if "c_adm" in cond:
+        check_labels("cond['c_adm']", cond["c_adm"], model.model.diffusion_model)
+    return cond
 
 
 def slice_condition(cond, part, device):
@@ -75,7 +96,7 @@ def drop_condition(cond, drop_prob, generator=None):
         return cond
     first = next(iter(cond.values()))
     first = first if isinstance(first, torch.Tensor) else first[0]
-    drop = torch.rand(first.shape[0], device=first.device, generator=generator) < drop_prob
+    drop = rand(first.shape[0], first.device, generator) < drop_prob
 
     def pick(value, null):
         return torch.where(drop.reshape(-1, *((1,) * (value.ndim - 1))), null, value)

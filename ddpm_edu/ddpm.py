@@ -13,14 +13,14 @@ from torch import nn
 
 from .checkpoint import check_ignore_keys, install_safe_io, plain
 from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
-from .conditioning import as_condition, condition_keys, drop_condition
+from .conditioning import as_condition, check_labels, condition_keys, drop_condition
 from .ema import LitEma
 from .gaussian import GaussianDiffusion
 from .images import log_images
 from .inputs import check_network, check_sample, coordinate_channels, read_image, read_tensor, warn_unsuitable_schedule
 from .optim import make_optimizer, make_scheduler, with_monitor
 from .persistence import Persistence
-from .randomness import isolated_rng
+from .randomness import isolated_rng, rand
 from .sampling import Sampling
 from .wrapper import DiffusionWrapper
 
@@ -84,6 +84,7 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         given_betas = given_betas.tolist() if hasattr(given_betas, "tolist") else plain(given_betas)
         super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
                          parameterization)
+        # save_hyperparameters 记的是这里的局部变量：given_betas 说了算时，记下真正的 T
         timesteps = self.num_timesteps
         self.save_hyperparameters(ignore=["ckpt_path", "ignore_keys", "load_only_unet"])
 
@@ -138,6 +139,13 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
             self.init_from_ckpt(ckpt_path, ignore_keys, only_model=load_only_unet)
         elif load_only_unet or ignore_keys:
             fail("ckpt_path", "检查点路径（给了 load_only_unet 或 ignore_keys）", ckpt_path)
+
+    def register_schedule(self, *args, **kwargs):
+        """算好系数表，参数同 GaussianDiffusion；只在构造时用：网络、logvar 与记下的超参数都是照那张表建的"""
+        if hasattr(self, "num_timesteps"):
+            fail("register_schedule", "只在构造时调用一次的", f"T={self.num_timesteps} 之后的又一次",
+                 "换噪声表请另建 DDPM(..., timesteps=…)，只想少走几步用 sample(steps=…)", RuntimeError)
+        super().register_schedule(*args, **kwargs)
 
     # ---- 网络与损失 ----
 
@@ -196,10 +204,10 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
 
     def draw_t(self, x, generator=None):
         """一批步号 (B,) int64，每个都在 0..T-1 上均匀；stratified 时一批之内铺得更匀"""
-        u = torch.rand(x.shape[0], device=x.device, generator=generator)
+        u = rand(x.shape[0], x.device, generator)
         if self.t_sampling == "stratified":
             # 打乱次序，免得某个位置的样本总分到同一段 t
-            order = torch.rand(x.shape[0], device=x.device, generator=generator).argsort()
+            order = rand(x.shape[0], x.device, generator).argsort()
             u = (order + u) / x.shape[0]
         return (u * self.num_timesteps).long().clamp_(max=self.num_timesteps - 1)
 
@@ -231,7 +239,15 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
     def configure_callbacks(self):
         return with_monitor(self.trainer, self.monitor)
 
+    def on_before_batch_transfer(self, batch, dataloader_idx):
+        if (key := self.cond_keys.get("c_adm")) is not None and (labels := read_tensor(batch, key)).device.type == "cpu":
+            check_labels(f"batch[{key!r}]", labels, self.model.diffusion_model)
+        return batch
+
     def training_step(self, batch, batch_idx):
+        # 刚读进来、刚采过样的模型停在 eval 模式，Lightning 不替人换；只换整个模型，单独冻住的几层不动
+        if not self.training:
+            self.train()
         with isolated_rng(self.seed, "train", self.batches_seen, self.global_rank, device=self.device):
             loss, losses = self.shared_step(batch)
         self.batches_seen += 1
@@ -244,9 +260,15 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         self.log("loss", losses["train/loss_simple"], prog_bar=True, logger=False)
         return loss
 
-    def optimizer_step(self, *args, **kwargs):
-        super().optimizer_step(*args, **kwargs)
-        # 一次优化更新走一格；放在 training_step 里会在梯度累积时多走
+    def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
+        # 权重真的更新了才走一格：梯度累积到一半、GradScaler 跳过溢出的步，都不走
+        hook = optimizer.optimizer.register_step_post_hook(self._tick_ema)
+        try:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        finally:
+            hook.remove()
+
+    def _tick_ema(self, *_):
         if self.use_ema:
             self.model_ema(self.model)
 
@@ -255,6 +277,12 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
 
     def test_step(self, batch, batch_idx):
         self._evaluate(batch, batch_idx, "test")
+
+    def predict_step(self, batch, batch_idx):
+        """Trainer.predict：照这一批的张数与条件采样，用 EMA 权重与 DDIM，(B, C, H, W)；图像本身不看"""
+        count = len(read_tensor(batch, next(iter(self.cond_keys.values()), self.first_stage_key)))
+        with self.ema_scope(), isolated_rng(self.seed, "predict", batch_idx, self.global_rank, device=self.device):
+            return self.sample(count, sampler="ddim", cond=self.get_condition(batch), progress=False)
 
     def _evaluate(self, batch, batch_idx, stage):
         """原权重与 EMA 权重用同一份 t 与噪声，两条曲线才可比"""

@@ -9,22 +9,23 @@ from .schedules import spaced_timesteps
 
 
 @torch.no_grad()
-def inpaint(model, known, mask, *, steps=100, repeats=1, generator=None, progress=None):
+def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progress=None):
     """补全 mask 为 0 的地方，mask 为 1 的地方保持 known
 
     known   : (B, C, H, W)，[-1, 1]；mask 处为 0 的像素不看
     mask    : (B, 1, H, W) 或 (1, 1, H, W)，只有 0 与 1
-    steps   : 走几步，1..T；repeats：每走一步退回去重走几遍，≥ 1，多几遍接缝更自然
+    steps   : 走几步，1..T，默认 min(100, T)；repeats：每走一步退回去重走几遍，≥ 1，多几遍接缝更自然
     返回    : (B, C, H, W)，已知的像素与 known 相同
     来源    : Lugmayr 2022 (RePaint)
     """
-    check_sample("known", known, model.channels, model.image_size)
     check_int("repeats", repeats, 1)
-    if not isinstance(mask, torch.Tensor) or mask.ndim != 4 or not ((mask == 0) | (mask == 1)).all():
-        fail("mask", f"只含 0 与 1 的张量，形状能广播到 {tuple(known.shape)}",
-             getattr(mask, "shape", mask))
-    known, mask = known.to(model.betas.device), mask.to(model.betas.device).bool()
-    timesteps = spaced_timesteps(model.num_timesteps, steps)
+    check_sample("known", known, model.channels, model.image_size, finite=False)
+    check_mask(mask, known.shape)
+    mask = mask.to(model.betas.device).bool()
+    known = torch.where(mask, known.to(model.betas.device), 0)
+    check_sample("known", known, model.channels, model.image_size)
+    T = model.num_timesteps
+    timesteps = spaced_timesteps(T, min(100, T) if steps is None else steps)
     chain = model.respaced(timesteps)
 
     def at_noise_level(i):
@@ -49,3 +50,12 @@ def inpaint(model, known, mask, *, steps=100, repeats=1, generator=None, progres
             x_recon = model.predict_start(x, t, model.clip_denoised)
 
     return model.denoise_loop(known.shape, timesteps, step, generator=generator, progress=progress)
+
+
+def check_mask(mask, shape):
+    """mask 须是只含 0 与 1 的四维张量，每一维是 1 或与图相同"""
+    rule = f"形状 {(shape[0], 1, *shape[2:])} 的张量（首维可以是 1），只有 0 与 1"
+    if not isinstance(mask, torch.Tensor) or mask.ndim != 4 or any(m not in (1, n) for m, n in zip(mask.shape, shape)):
+        fail("mask", rule, tuple(mask.shape) if isinstance(mask, torch.Tensor) else mask)
+    if not ((mask == 0) | (mask == 1)).all():
+        fail("mask", rule, mask.unique().tolist()[:5], "这是它的前几个值；1 是保持，0 是补全")

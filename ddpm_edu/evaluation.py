@@ -22,6 +22,15 @@ def check_same_size(model, data_module):
         fail("数据的 (C, H, W)", f"与模型一致的 {own}", other, f"{type(data_module).__name__} 不是这个模型要的数据，请换一个 data_module")
 
 
+def check_levels(data_module, images):
+    """测试图的像素须落在 data_module.levels 级上，否则 bits/dim 不是编码长度；容差一格的百分之一，只放过 float32 的舍入"""
+    levels = check_int("levels", data_module.levels, 2)
+    place = (images.double() + 1) / 2 * (levels - 1)
+    if off := int(((place - place.round()).abs() > 0.01).sum()):
+        fail(f"{type(data_module).__name__}.levels", "像素真正的级数（8 位图 256，digits 17）", levels,
+             f"{off / place.numel():.0%} 的像素不在这 {levels} 级上；连续的像素请用 bits_report(..., decoder='gaussian')")
+
+
 def cut(batch, batch_size):
     """一大批 → 若干小批，各键同样切开"""
     size = len(next(iter(batch.values())))
@@ -94,7 +103,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
     返回        : bits_report 的各项（levels 取自数据模块）
                   能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling
-    异常        : 模型与数据的尺寸不同时 ValueError，不做任何计算
+    异常        : 模型与数据的尺寸不同、数据说的级数与像素不符时 ValueError，不做任何计算
     """
     check_same_size(model, data_module)
     for name, value, low in (("max_images", max_images, 2), ("num_samples", num_samples, 0),
@@ -105,6 +114,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
         fail("num_samples", " 0 或 ≥ 2 的整数", num_samples)
     with model.ema_scope() if check_bool("use_ema", use_ema) else contextlib.nullcontext():
         batch = random_images(load_split(data_module, "test"), max_images)
+        check_levels(data_module, batch[model.first_stage_key])
         report = bits_report(model, list(model_inputs(model, batch, batch_size)),
                              levels=data_module.levels,
                              generator=torch.Generator().manual_seed(seed), progress=progress)

@@ -11,6 +11,8 @@ from .objectives import make_objective
 from .randomness import randn
 from .schedules import alphas_cumprod, check_betas, make_beta_schedule, respaced_betas
 
+# 参考实现的默认步数：看不出是不是用户写的，所以不拿它核对 given_betas 的长度
+DEFAULT_T = 1000
 # lvlb_weights 能由其余各表算出，不存进检查点
 _NOT_SAVED = ("lvlb_weights",)
 
@@ -75,7 +77,7 @@ class GaussianDiffusion(nn.Module):
     其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
     """
 
-    def __init__(self, timesteps=1000, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
+    def __init__(self, timesteps=DEFAULT_T, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
                  cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps"):
         super().__init__()
         self.v_posterior = check_float("v_posterior", v_posterior, 0, 1,
@@ -84,17 +86,18 @@ class GaussianDiffusion(nn.Module):
         self.objective = make_objective(parameterization)
         self.register_schedule(given_betas, beta_schedule, timesteps, linear_start, linear_end, cosine_s)
 
-    def register_schedule(self, given_betas=None, beta_schedule="linear", timesteps=1000, linear_start=1e-4,
+    def register_schedule(self, given_betas=None, beta_schedule="linear", timesteps=DEFAULT_T, linear_start=1e-4,
                           linear_end=2e-2, cosine_s=8e-3):
         """算好所有系数表并注册为缓冲区
 
-        given_betas : 直接给 β（列表、数组、张量）；timesteps 不是默认值 1000 时两者长度须一致
+        given_betas : 直接给 β（列表、数组、张量），T 就是它的长度
+                      timesteps 写了 1000 以外的数时，两者须一致
         异常        : 任何参数越界时 ValueError
         """
         check_int("timesteps", timesteps, 1)
         betas = make_beta_schedule(beta_schedule, timesteps, linear_start, linear_end, cosine_s)
         if given_betas is not None:
-            betas = check_betas(given_betas, None if timesteps == 1000 else timesteps)
+            betas = check_betas(given_betas, None if timesteps == DEFAULT_T else timesteps)
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
         tables = diffusion_tables(betas, self.v_posterior, self.parameterization)

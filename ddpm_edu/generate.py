@@ -5,7 +5,7 @@ import itertools
 import torch
 
 from .checks import check_bool, check_int
-from .conditioning import as_condition, slice_condition
+from .conditioning import checked_condition, slice_condition
 from .progress import progress_bar
 from .randomness import randn
 from .sampling import default_steps
@@ -30,7 +30,7 @@ def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_
     device, T = model.betas.device, model.num_timesteps
     shape = (num, model.channels, model.image_size, model.image_size)
     start = randn(shape, model.network_dtype, generator=generator)
-    cond = as_condition(cond, model.conditioning_key, num)
+    cond = checked_condition(model, cond, num)
     steps = default_steps(sampler, T) if steps is None else check_int("steps", steps, 1, T)
     kept = set(torch.linspace(0, steps - 1, min(num_frames, steps)).round().int().tolist())
     parts = [slice(first, min(first + batch_size, num)) for first in range(0, num, batch_size)]

@@ -8,11 +8,17 @@ from .randomness import isolated_rng
 from .schedules import spaced_timesteps
 
 
+def viewable(images):
+    """(N, C, H, W) → 看得见的 (N, 1 或 3, H, W')：1 个通道是灰度，3 个是彩色，别的数目各画成灰度、从左到右并排"""
+    count, channels, height, width = images.shape
+    return images if channels in (1, 3) else images.transpose(1, 2).reshape(count, 1, height, channels * width)
+
+
 def make_grid(images, nrow=8, padding=1, scale=1):
-    """(N, C, H, W)，[-1, 1] → (C, H', W')，每行 nrow 张，缝隙为黑；scale 是整数放大倍数"""
+    """(N, C, H, W)，[-1, 1] → (1 或 3, H', W')，每行 nrow 张，缝隙为黑；scale 是整数放大倍数；通道的画法见 viewable"""
     if images.ndim != 4 or len(images) == 0:
         fail("images", "非空的 (N, C, H, W) 张量", tuple(images.shape))
-    images = images.detach().float().cpu().clamp(-1, 1)
+    images = viewable(images).detach().float().cpu().clamp(-1, 1)
     images = images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     count, channels, height, width = images.shape
     columns = min(check_int("nrow", nrow, 1), count)
@@ -30,12 +36,12 @@ def to_uint8(images):
 
 
 def to_pil(image):
-    """(C, H, W)，[-1, 1]，C 为 1 或 3 → PIL 图像"""
+    """(C, H, W)，[-1, 1] → PIL 图像；通道的画法见 viewable"""
     from PIL import Image
 
-    if image.ndim != 3 or image.shape[0] not in (1, 3):
-        fail("image", "形状 (1 或 3, H, W) 的张量", tuple(image.shape))
-    pixels = to_uint8(image)
+    if image.ndim != 3 or 0 in image.shape:
+        fail("image", "非空的 (C, H, W) 张量", tuple(image.shape))
+    pixels = to_uint8(viewable(image[None])[0])
     return Image.fromarray(pixels[0].numpy() if len(pixels) == 1 else pixels.permute(1, 2, 0).numpy())
 
 

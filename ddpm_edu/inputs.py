@@ -1,12 +1,16 @@
 """DDPM 的门口：读 batch、核对网络与噪声表是否合用"""
+import math
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 
 from .checks import fail
-from .schedules import rescale_linear_range
+from .schedules import make_beta_schedule, rescale_linear_range
 from .wrapper import CONDITIONS
+
+FAINT = 0.1  # √ᾱ_T 不超过它，原图就看不出来了
 
 
 def read_tensor(batch, key):
@@ -41,8 +45,8 @@ def read_image(batch, key, channels, size):
     return x if x.shape[1:] == chw else x.permute(0, 3, 1, 2).contiguous()
 
 
-def check_sample(name, x, channels, size=None):
-    """已经是 CHW 的样本：(B, channels, H, W) 浮点、非空、有限；给了 size 时边长须等于它"""
+def check_sample(name, x, channels, size=None, finite=True):
+    """已经是 CHW 的样本：(B, channels, H, W) 浮点、非空；给了 size 时边长须等于它，finite 为真时不许有 NaN"""
     side = ("H", "W") if size is None else (size, size)
     rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
@@ -50,8 +54,19 @@ def check_sample(name, x, channels, size=None):
     if x.ndim != 4 or len(x) == 0 or x.shape[1] != channels or (size and x.shape[2:] != (size, size)):
         fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
     # 在 GPU 上看一眼要等设备；训练时 NaN 由损失查出
-    if x.device.type == "cpu" and not x.isfinite().all():
+    if finite and x.device.type == "cpu" and not x.isfinite().all():
         fail(name, rule, "NaN 或无穷")
+
+
+def more_noise(model):
+    """怎样把噪声掺够：只说算过确实有用的办法"""
+    T, given = model.num_timesteps, model.hparams
+    if given.given_betas is not None:
+        return f"given_betas 之和是 {sum(given.given_betas):.3g}，加大到 {math.ceil(-2 * math.log(FAINT))} 就够"
+    start, end = rescale_linear_range(T, given.linear_start, given.linear_end)
+    ways = {f"linear_start={start:.4g}, linear_end={end:.4g}": (given.beta_schedule, T, start, end), "beta_schedule='cosine'": ("cosine", T)}
+    useful = [way for way, table in ways.items() if np.prod(1 - make_beta_schedule(*table)) ** 0.5 <= FAINT]
+    return f"T={T} 时可改用 {'，或 '.join(useful)}"
 
 
 def coordinate_channels(x):
@@ -87,13 +102,9 @@ def check_network(model):
 def warn_unsuitable_schedule(model):
     """链走到头仍看得见原图，或者舍入误差会被放大到 1 以上时，提醒一句"""
     cumprod = float(model.exact_table("alphas_cumprod")[-1])
-    if cumprod**0.5 > 0.1:
-        start, end = rescale_linear_range(model.num_timesteps, model.linear_start, model.linear_end)
+    if cumprod**0.5 > FAINT:
         warnings.warn(
-            f"√ᾱ_T = {cumprod**0.5:.3f}：加噪到最后仍留着原图，从 N(0, I) 开始采样会有偏差；"
-            f"T={model.num_timesteps} 时可改用 linear_start={start:.4g}, linear_end={end:.4g}，或 beta_schedule='cosine'",
-            stacklevel=4,
-        )
+            f"√ᾱ_T = {cumprod**0.5:.3f}：加噪到最后仍留着原图，从 N(0, I) 开始采样会有偏差；{more_noise(model)}", stacklevel=4)
     if model.parameterization == "eps" and cumprod**0.5 < torch.finfo(torch.float32).eps:
         warnings.warn(
             f"√ᾱ_T = {cumprod**0.5:.1e}：由 ε 换回 x0 要除以它，float32 的舍入误差会被放大到 1 以上；"

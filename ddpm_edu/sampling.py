@@ -8,7 +8,7 @@ import functools
 import torch
 
 from .checks import check_bool, check_choice, check_float, check_int, fail
-from .conditioning import as_condition, null_condition
+from .conditioning import as_condition, checked_condition, null_condition
 from .ddim import ddim_step
 from .gaussian import extract_into_tensor
 from .inputs import check_sample
@@ -167,6 +167,7 @@ class Sampling:
             fail("v_posterior", " None（它只对 ancestral 有意义）", v_posterior, "ddim 的随机性由 eta 决定")
         if self.conditioning_key is None and guidance_scale != 1.0:
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
+        cond = checked_condition(self, cond, batch_size)
         shape = (batch_size, self.channels, self.image_size, self.image_size)
         shared = dict(steps=steps, cond=cond, guidance_scale=guidance_scale, x_T=x_T,
                       generator=generator, progress=progress, callback=callback)

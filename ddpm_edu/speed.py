@@ -17,15 +17,20 @@ class SpeedUp(pl.Callback):
 
     def __init__(self, compile: bool = False):
         self.compile = check_bool("compile", compile)
+        self._network = None  # 被换掉 forward 的网络
 
     def setup(self, trainer, pl_module, stage):
         network = pl_module.model.diffusion_model
+        # 用户自己换过的 forward 不动
         if self.compile and "forward" not in vars(network):
             # 就地换掉 forward：参数的名字不变，检查点与没有编译时一样
             network.forward = compiled_in_training(network)
+            self._network = network
 
     def teardown(self, trainer, pl_module, stage):
-        vars(pl_module.model.diffusion_model).pop("forward", None)
+        if self._network is not None:
+            del self._network.forward
+            self._network = None
 
 
 def compiled_in_training(network):

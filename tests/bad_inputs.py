@@ -217,7 +217,7 @@ COMMANDS = [
     ("--out", "/dev/null/a.png", (*SAMPLE, "--out", "/dev/null/a.png")), ("--gif", "/dev/null/a.gif", (*SAMPLE, "--gif", "/dev/null/a.gif")),
     *(("--labels", f"'{value}'" if value else "None", ("sample", "--ckpt", "digits_class", *SAMPLE[3:], *(("--labels", value) if value else ())))
       for value in ("", "a", "9-0")),
-    ("y", "10", ("sample", "--ckpt", "digits_class", *SAMPLE[3:], "--labels", "10")),
+    ("cond['c_adm']", "10", ("sample", "--ckpt", "digits_class", *SAMPLE[3:], "--labels", "10")),
     ("--data", "'x'", (*EVALUATE, "--data", "x")), ("--out", "'a.txt'", (*EVALUATE, "--out", "a.txt")), ("--num", "1", (*EVALUATE, "--num", "1")),
     ("--samples", "-1", (*EVALUATE, "--samples", "-1")), ("--steps", "0", (*EVALUATE, "--steps", "0")), ("--seed", "-1", (*EVALUATE, "--seed", "-1")),
     ("--batch-size", "0", (*EVALUATE, "--batch-size", "0")), ("--out", "/dev/null/a.json", (*EVALUATE, "--out", "/dev/null/a.json")),

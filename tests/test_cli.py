@@ -83,3 +83,7 @@ def test_a_local_file_wins_over_a_shipped_name(tmp_path, monkeypatch):
     assert [Path(both[i]).name for i in (2, 4)] == ["mnist.yaml", "mnist-gpu.yaml"] and both[5:] == ["--trainer.devices=2"]
     Path("digits").write_text("{}")
     assert resolve_config(["fit", "--config", "digits"])[2] == "digits"
+
+
+def test_predict_points_to_sample(capsys):
+    assert main(["predict", "--config", "digits"]) == 2 and "python -m ddpm_edu sample" in capsys.readouterr().err

@@ -7,6 +7,7 @@ from ddpm_edu.generate import generate
 from ddpm_edu.recipes import DIGITS_CONDITIONS, conditional_digits_config
 from ddpm_edu.wrapper import CONDITIONS
 
+from .conftest import tiny_ddpm, tiny_unet
 from .test_training import fit
 
 COMBINATIONS = {
@@ -48,7 +49,8 @@ def test_validation_and_log_images_take_the_condition_from_the_batch(tmp_path):
 
     torch.manual_seed(0)
     model = DDPM(**{**conditional_digits_config(["masked", "prompt"], max_steps=2, width=8), "timesteps": 10})
-    grid = SampleGrid(every_n_steps=2, num_samples=4, steps=3, dirpath=tmp_path / "samples")
+    # 默认的 50 步多于 T=10
+    grid = SampleGrid(every_n_steps=2, num_samples=4, dirpath=tmp_path / "samples")
     trainer = fit(model, 2, tmp_path, data=data_for(["masked", "prompt"]), callbacks=[grid], limit_val_batches=1, val_check_interval=2)
     assert "val/loss_ema" in trainer.callback_metrics
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == [
@@ -58,3 +60,18 @@ def test_validation_and_log_images_take_the_condition_from_the_batch(tmp_path):
 def test_an_unknown_condition_is_named():
     with pytest.raises(ValueError, match="prompt"):
         conditional_digits_config(["promt"])
+
+
+def test_a_class_out_of_range_is_named_before_it_reaches_the_device(tmp_path):
+    model = tiny_ddpm(tiny_unet(num_classes=3), conditioning_key="adm")
+
+    class Wide(DigitsDataModule):
+        """标签 0..9，模型只有 3 类"""
+
+    with pytest.raises(ValueError, match=r"batch\['label'\] 应为 -1..2 的类别"):
+        fit(model, 1, tmp_path, data=Wide(), limit_val_batches=0)
+    batch = {"image": torch.zeros(1, 1, 8, 8), "label": torch.zeros(1, dtype=torch.int64, device="meta")}
+    assert model.on_before_batch_transfer(batch, 0) is batch  # 已经在设备上的不看：看一眼要等
+    for call in (lambda cond: model.sample(2, cond=cond, steps=2, progress=False), lambda cond: generate(model, 2, cond=cond, progress=False)):
+        with pytest.raises(ValueError, match=r"cond\['c_adm'\] 应为 -1..2 的类别"):
+            call(torch.tensor([0, 3]))

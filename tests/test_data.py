@@ -1,5 +1,6 @@
 """数据：固定划分、精确缩放、从中间续上"""
 import hashlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,9 +75,15 @@ def test_two_ranks_share_one_epoch_without_overlap():
     assert sorted(ranks[0] + ranks[1]) == list(range(100))
 
 
-def test_a_batch_larger_than_the_training_set_is_an_error():
+def test_a_batch_larger_than_the_share_of_a_process_is_an_error():
     with pytest.raises(ValueError, match="batch_size"):
         DigitsDataModule(batch_size=2000).train_dataloader()
+    data = DigitsDataModule(batch_size=1000)
+    data.trainer = SimpleNamespace(world_size=2, global_rank=1, training=False)
+    with pytest.raises(ValueError, match="batch_size.*648.*1000.*2 个进程"):
+        data.train_dataloader()
+    data.batch_size = 648
+    assert len(list(data.train_dataloader())) == 1
 
 
 def test_all_256_levels_scale_exactly_and_flip_doubles_the_set():

@@ -1,5 +1,7 @@
 """DDPM 的构造、损失、采样、入口：每个参数都真的起作用"""
 import math
+import re
+import warnings
 
 import pytest
 import torch
@@ -306,3 +308,61 @@ def test_log_images_gives_rows_of_equal_length_without_touching_training(images)
     assert set(model.log_images({"image": images}, return_keys=["inputs"], sample=False)) == {"inputs"}
     with pytest.raises(ValueError, match="return_keys"):
         model.log_images({"image": images}, return_keys=["sample"])
+
+
+def test_labels_of_any_integer_type_mean_the_same(images):
+    model = tiny_ddpm(tiny_unet(num_classes=3), conditioning_key="adm", cond_drop_prob=0.5)
+    randomize(model.model)
+
+    def loss_and_samples(dtype):
+        label, generator = torch.tensor([0, 1, 2, 0]).to(dtype), torch.Generator().manual_seed(0)
+        torch.manual_seed(0)
+        loss = model.shared_step({"image": images, "label": label})[0]
+        return loss, model.sample(4, cond=label, steps=2, guidance_scale=2.0, generator=generator, progress=False)
+
+    loss, samples = loss_and_samples(torch.int64)
+    for dtype in (torch.uint8, torch.int8, torch.int16, torch.int32):
+        other_loss, other_samples = loss_and_samples(dtype)
+        assert torch.equal(other_loss, loss) and torch.equal(other_samples, samples), dtype
+    for dtype in (torch.bool, torch.float32, torch.complex64):
+        with pytest.raises(ValueError, match=f"整数张量.*{dtype}.*long"):
+            loss_and_samples(dtype)
+
+
+def test_a_generator_of_another_device_draws_t_and_the_dropped_conditions():
+    from ddpm_edu.conditioning import drop_condition
+
+    # meta 设备代替 GPU：那里也不收 CPU 的 generator
+    x, labels = torch.empty(4, 1, 8, 8, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
+    for t_sampling in ("uniform", "stratified"):
+        assert tiny_ddpm(t_sampling=t_sampling).draw_t(x, torch.Generator()).is_meta
+    assert drop_condition({"c_adm": labels}, 0.5, torch.Generator())["c_adm"].is_meta
+
+
+def test_the_schedule_of_a_model_is_fixed_when_it_is_built():
+    model = tiny_ddpm(timesteps=1000, given_betas=[0.1] * 50)
+    assert model.num_timesteps == model.hparams.timesteps == len(model.logvar) == 50
+    with pytest.raises(RuntimeError, match="register_schedule.*timesteps"):
+        model.register_schedule(timesteps=100)
+    assert model.num_timesteps == len(model.betas) == len(model.logvar) == 50
+
+
+def warned(**kwargs):
+    """构造时关于噪声不够的那句提醒；没有就是空的"""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        DDPM(tiny_unet(), image_size=8, channels=1, **kwargs)
+    return "".join(str(w.message) for w in caught if "加噪到最后仍留着原图" in str(w.message))
+
+
+@pytest.mark.parametrize("settings", [dict(timesteps=50), dict(timesteps=1), dict(timesteps=3), dict(linear_end=2e-4), dict(given_betas=[0.001] * 50),
+                                      dict(timesteps=50, beta_schedule="sqrt_linear"), dict(timesteps=4, beta_schedule="sqrt")], ids=str)
+def test_every_advice_about_the_schedule_cures_it(settings):
+    advice = warned(**settings)
+    ends = re.search(r"linear_start=([\d.e-]+), linear_end=([\d.e-]+)", advice)
+    cures = [dict(linear_start=float(ends[1]), linear_end=float(ends[2]))] if ends else []
+    cures += [dict(beta_schedule="cosine")] if "cosine" in advice else []
+    if "given_betas" in settings:
+        total = float(re.search(r"加大到 (\d+)", advice)[1])
+        cures += [dict(given_betas=[total / 50] * 50)]
+    assert advice and cures and not any(warned(**{**settings, **cure}) for cure in cures)

@@ -90,12 +90,18 @@ def test_levels_come_from_the_data():
     assert evaluate(digits_model(), DigitsDataModule(), **QUICK)["levels"] == 17
     assert ImageDataModule.levels == 256
 
-    class Eight(DigitsDataModule):
+    # 257 级：17 级的像素也都在上面
+    class Fine(DigitsDataModule):
+        levels = 257
+
+    class Wrong(DigitsDataModule):
         levels = 256
 
     # L_0 里每格窄 16 倍；L_1 之后与级数无关
-    seventeen, many = (evaluate(digits_model(), kind(), **QUICK) for kind in (DigitsDataModule, Eight))
+    seventeen, many = (evaluate(digits_model(), kind(), **QUICK) for kind in (DigitsDataModule, Fine))
     assert many["L_0"] > seventeen["L_0"] and many["L_kl"] == seventeen["L_kl"]
+    with pytest.raises(ValueError, match="Wrong.levels.*256"):
+        evaluate(digits_model(), Wrong(), **QUICK)
 
 
 def test_ema_weights_are_the_default():

@@ -6,7 +6,7 @@ from PIL import Image
 from ddpm_edu import make_beta_schedule
 from ddpm_edu.editing import inpaint
 from ddpm_edu.generate import generate
-from ddpm_edu.images import save_gif
+from ddpm_edu.images import make_grid, save_gif, save_grid, to_pil
 from ddpm_edu.teach.laboratory import chain_gains, gaussian_ddpm
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
@@ -96,7 +96,31 @@ def test_independent_pixels_are_filled_as_if_nothing_were_known(repeats):
     assert abs(filled.mean() - mean) < 0.01 and abs(filled.var() - variance) < 0.006
 
 
-@pytest.mark.parametrize("mask", [torch.full((1, 1, 8, 8), 0.5), torch.ones(8, 8), None])
-def test_a_mask_holds_only_zeros_and_ones(model, images, mask):
+@pytest.mark.parametrize("mask", [torch.full((1, 1, 8, 8), 0.5), torch.ones(8, 8), None,
+                                  torch.ones(4, 1, 4, 4), torch.ones(3, 1, 8, 8), torch.ones(4, 2, 8, 8)])
+def test_a_mask_fits_the_images_and_holds_only_zeros_and_ones(model, images, mask):
     with pytest.raises(ValueError, match="mask"):
         inpaint(model, images, mask, steps=2)
+
+
+def test_inpainting_walks_at_most_t_steps_and_never_reads_unknown_pixels(images):
+    model, holes = tiny_ddpm(timesteps=5), images.clone()
+    holes[..., 4:] = float("nan")
+    mask = torch.ones(1, 1, 8, 8, dtype=torch.uint8)
+    mask[..., 4:] = 0
+    filled = inpaint(model, holes, mask, generator=torch.Generator().manual_seed(0), progress=False)
+    assert filled.isfinite().all() and torch.equal(filled[..., :4], images[..., :4])
+    holes[..., 0] = float("nan")
+    with pytest.raises(ValueError, match="known"):
+        inpaint(model, holes, mask, progress=False)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_other_numbers_of_channels_are_shown_side_by_side_in_grey(channels, tmp_path):
+    images = torch.rand(3, channels, 8, 8) * 2 - 1
+    shown = make_grid(images, padding=0)
+    assert torch.equal(shown[0], torch.cat([torch.cat(list(image), dim=1) for image in images], dim=1))
+    assert to_pil(images[0]).size == (8 * channels, 8) and to_pil(images[0]).mode == "L"
+    assert Image.open(save_grid(images, tmp_path / "a.png")).mode == "L" and save_gif([images, -images], tmp_path / "a.gif").exists()
+    model = tiny_ddpm(tiny_unet(in_channels=channels, out_channels=channels), channels=channels)
+    assert model.log_images({"image": images}, N=2, n_row=1, steps=2, progress=False)["denoise_row"].shape[0] == 1

@@ -119,3 +119,14 @@ def test_compile_reaches_the_network_only_when_asked(graphs, images):
 def test_the_flag_is_true_or_false():
     with pytest.raises(TypeError, match="compile"):
         SpeedUp(compile="true")
+
+
+@pytest.mark.parametrize("flag", [False, True])
+def test_a_forward_of_the_user_is_left_alone(flag, graphs):
+    model = model_for_training()
+    network = model.model.diffusion_model
+    own = network.forward = functools.partial(type(network).forward, network)
+    speed = SpeedUp(compile=flag)
+    speed.setup(None, model, "fit")
+    speed.teardown(None, model, "fit")
+    assert network.forward is own and not graphs

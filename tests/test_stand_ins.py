@@ -4,6 +4,7 @@ import torch
 
 from ddpm_edu import CIFAR10DataModule, DigitsDataModule, MNISTDataModule, PhotoPatchesDataModule
 from ddpm_edu.data.digits import like_mnist, load_digits_split
+from ddpm_edu.evaluation import check_levels
 from ddpm_edu.metrics import DigitsFrechet, frechet_for
 from ddpm_edu.teach.datasets import cifar10_or_stand_in, mnist_or_stand_in
 
@@ -41,7 +42,7 @@ def test_a_stand_in_has_the_shape_of_the_real_data(choose, real, stand_in, tmp_p
 
 def test_enlarged_digits_sit_like_mnist_and_keep_their_order():
     images, labels = load_digits_split()["val"]
-    large = like_mnist(images)
+    large = like_mnist(images) / 127.5 - 1
     frame = torch.ones(28, 28, dtype=torch.bool)
     frame[4:24, 4:24] = False
     assert bool((large[:, 0, frame] == -1).all()) and large[:, 0, ~frame].max() > 0.9
@@ -50,7 +51,7 @@ def test_enlarged_digits_sit_like_mnist_and_keep_their_order():
     assert torch.corrcoef(torch.stack([small.flatten(), images.flatten()]))[0, 1] > 0.95
     module = DigitsDataModule(image_size=28)
     module.setup()
-    assert torch.equal(module.splits["val"].images, large) and torch.equal(module.splits["val"].labels, labels)
+    assert torch.equal(module.splits["val"].images, like_mnist(images)) and torch.equal(module.splits["val"].labels, labels)
 
 
 def test_only_the_original_size_uses_the_shipped_classifier_and_17_levels():
@@ -58,3 +59,10 @@ def test_only_the_original_size_uses_the_shipped_classifier_and_17_levels():
     assert isinstance(frechet_for(DigitsDataModule()), DigitsFrechet)
     with pytest.raises(ValueError, match="image_size"):
         DigitsDataModule(image_size=16)
+
+
+@pytest.mark.parametrize("module", [DigitsDataModule(), DigitsDataModule(image_size=28), PhotoPatchesDataModule()], ids=["digits", "digits28", "photos"])
+def test_the_pixels_lie_on_the_levels_the_module_claims(module):
+    module.setup()
+    for split in module.splits.values():
+        check_levels(module, split.__getitems__(range(0, len(split), 7))["image"])

@@ -1,18 +1,19 @@
 """真的用 Trainer 训练：EMA 的节拍、续训逐位相同、看一眼不改变训练、NaN 即停"""
 import hashlib
 import itertools
+import logging
 import warnings
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu import DDPM, DigitsDataModule
+from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.callbacks import SampleGrid, StepProgress
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
-from ddpm_edu.randomness import isolated_rng
+from ddpm_edu.randomness import derive_seed, isolated_rng
 
-from .conftest import tiny_ddpm, tiny_unet
+from .conftest import randomize, tiny_ddpm, tiny_unet
 
 QUIET = dict(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=-1,
              num_sanity_val_steps=0)
@@ -301,3 +302,115 @@ def test_bf16_keeps_the_fused_optimizer_and_clips_gradients(tmp_path):
     # 裁到几乎为 0 之后，Adam 的一阶矩也几乎为 0
     assert all(state["exp_avg"].norm() < 1e-8 for state in trainer.optimizers[0].state.values())
     assert all(shadow.dtype == torch.float32 for shadow in model.model_ema.shadow.values())
+
+
+# ---- 接着练，不论模型与数据从哪里来 ----
+
+def test_a_model_left_in_eval_mode_trains_as_if_it_were_not(tmp_path):
+    fresh, left = model_for_training(), model_for_training().eval()
+    for model in (fresh, left):
+        fit(model, 2, tmp_path, limit_val_batches=0)
+    # 网络里有 dropout：停在 eval 模式里练，权重就不同
+    assert fingerprint(left) == fingerprint(fresh) and left.training
+    left.eval()
+    fit(left, 1, tmp_path, limit_val_batches=0)
+    frozen = left.model.diffusion_model.middle_block.eval()
+    fit(left, 1, tmp_path, limit_val_batches=0)
+    assert left.training and not frozen.training
+
+
+def test_a_shipped_model_is_trained_saved_and_read_back(tmp_path):
+    model = load_pretrained("digits", learning_rate=1e-4)
+    before = fingerprint(model)
+    trainer = fit(model, 2, tmp_path, data=DigitsDataModule(), limit_val_batches=1)
+    assert "val/loss_ema" in trainer.validate(model, DigitsDataModule(), verbose=False)[0]
+    trainer.save_checkpoint(tmp_path / "tuned.ckpt")
+    again = DDPM.load_from_checkpoint(tmp_path / "tuned.ckpt")
+    assert fingerprint(again) == fingerprint(model) != before
+    # EMA 从取到的权重重新数起
+    assert again.learning_rate == 1e-4 and int(again.model_ema.num_updates) == 2
+
+
+class Seen(pl.Callback):
+    def __init__(self):
+        self.labels = []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.labels.append(tuple(batch["label"].tolist()))
+
+
+def stream(tmp_path, **kwargs):
+    """七步里见到的批次，与数据模块记下的进度"""
+    seen, data = Seen(), DigitsDataModule(batch_size=128)
+    fit(tiny_ddpm(), 7, tmp_path, data=data, callbacks=[seen], **{"limit_val_batches": 0, **kwargs})
+    return seen.labels, data.state_dict()["position"]
+
+
+def test_the_stream_survives_whatever_the_trainer_does_to_the_loader(tmp_path):
+    straight = stream(tmp_path)
+    assert len(set(straight[0])) == 7 == straight[1]
+    for way in (dict(reload_dataloaders_every_n_epochs=1), dict(limit_train_batches=2, reload_dataloaders_every_n_epochs=1)):
+        assert stream(tmp_path, **way) == straight, way
+    for batches, count in ((2, 2), (0.5, 5)):  # 一轮 10 批
+        labels, _ = stream(tmp_path, overfit_batches=batches)
+        assert len(set(labels)) == count and labels == [labels[i % count] for i in range(7)], batches
+
+
+def test_predict_draws_one_sample_for_each_item_under_its_condition(tmp_path):
+    trainer = pl.Trainer(**QUIET, enable_checkpointing=False, limit_predict_batches=1)
+    plain = trainer.predict(model_for_training(timesteps=4), DigitsDataModule(batch_size=6))
+    assert [x.shape for x in plain] == [(6, 1, 8, 8)]
+    model = randomize(tiny_ddpm(tiny_unet(num_classes=10), conditioning_key="adm", timesteps=4))
+    model.model_ema.reset_to(model.model)
+
+    def drawn(label):
+        return trainer.predict(model, torch.utils.data.DataLoader([{"label": label}] * 3, batch_size=3))[0]
+
+    assert torch.equal(drawn(3), drawn(3)) and not torch.allclose(drawn(3), drawn(4), atol=1e-4)
+    # 用的是 EMA 权重
+    kept = drawn(3)
+    torch.nn.init.zeros_(next(model.model.parameters()))
+    assert torch.equal(drawn(3), kept)
+
+
+@pytest.mark.parametrize("broken", ["folder", "sampler"])
+def test_a_sample_grid_that_fails_is_one_warning_and_training_goes_on(broken, tmp_path, caplog, monkeypatch):
+    model, folder = model_for_training(), tmp_path / "grids"
+    if broken == "folder":
+        folder.write_text("同名的文件")
+    else:
+        monkeypatch.setattr(model, "sample", lambda *args, **kwargs: 1 / 0)
+    caplog.set_level(logging.DEBUG, "ddpm_edu")
+    trainer = fit(model, 2, tmp_path, callbacks=[SampleGrid(every_n_steps=2, num_samples=4, steps=2, dirpath=folder)], limit_val_batches=0)
+    assert trainer.global_step == 2 and model.training and model.model_ema.depth == 0
+    told = [r for r in caplog.records if r.levelno == logging.WARNING and "样本图" in r.getMessage()]
+    assert [r.getMessage().count("\n") for r in told] == [0, 0] and "Error" in told[0].getMessage() and not told[0].exc_info
+    assert any(r.levelno == logging.DEBUG and r.exc_info for r in caplog.records)
+
+
+def test_ema_stands_still_when_the_scaler_skips_an_overflowing_step(tmp_path):
+    from pytorch_lightning.plugins.precision import MixedPrecision
+
+    # 第一步放大到溢出，跳过两步之后缩回 1
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**120, backoff_factor=2.0**-60)
+    model = model_for_training()
+    trainer = fit(model, 4, tmp_path, data=DigitsDataModule(batch_size=4), plugins=[MixedPrecision("16-mixed", "cpu", scaler)], limit_val_batches=0)
+    assert {int(state["step"]) for state in trainer.optimizers[0].state.values()} == {2}
+    assert trainer.global_step == 4 and int(model.model_ema.num_updates) == 2 and scaler.get_scale() == 1
+
+
+@pytest.mark.parametrize("device", ["cuda:1", "mps"])
+def test_isolated_rng_touches_the_cpu_and_its_own_device_only(device, monkeypatch):
+    # 用 CPU 的生成器代替三块显卡与 MPS 的
+    cards, mps = tuple(torch.Generator().manual_seed(n) for n in range(3)), torch.Generator().manual_seed(9)
+    monkeypatch.setattr(torch.cuda, "default_generators", cards)
+    monkeypatch.setattr(torch.mps, "_get_default_mps_generator", lambda: mps)
+    every = [torch.default_generator, *cards, mps]
+    own = [torch.default_generator, cards[1] if device == "cuda:1" else mps]
+    before = [generator.get_state() for generator in every]
+    with isolated_rng("钥匙", 7, device=device):
+        for generator, state in zip(every, before):
+            assert (generator in own) != torch.equal(generator.get_state(), state)
+        assert all(generator.initial_seed() == derive_seed("钥匙", 7) for generator in own)
+        torch.rand(3, generator=own[1])
+    assert all(torch.equal(generator.get_state(), state) for generator, state in zip(every, before))

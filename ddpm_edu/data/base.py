@@ -77,7 +77,9 @@ class StreamLoader(DataLoader):
 
     def __iter__(self):
         for batch in super().__iter__():
-            self.sampler.position += 1
+            # Trainer(overfit_batches=…) 会把 sampler 换成按原次序的，那里没有进度可记
+            if isinstance(self.sampler, StreamSampler):
+                self.sampler.position += 1
             yield batch
 
 
@@ -106,8 +108,6 @@ class ImageDataModule(pl.LightningDataModule):
         if split not in self.splits:
             self.prepare_data()
             self.setup(None)
-        if len(self.splits[split]) < self.batch_size and split == "train":
-            fail("batch_size", f"不超过训练集大小 {len(self.splits[split])} 的整数", self.batch_size)
         return self.splits[split]
 
     def _loader(self, kind, dataset, sampler, **kwargs):
@@ -120,9 +120,14 @@ class ImageDataModule(pl.LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def train_dataloader(self):
-        dataset = self._dataset("train")
-        sampler = StreamSampler(dataset, *self._shard(), seed=self.seed, drop_last=True, batch_size=self.batch_size)
-        sampler.position = self._position
+        dataset, (processes, rank) = self._dataset("train"), self._shard()
+        if (share := len(dataset) // processes) < self.batch_size:
+            fail("batch_size", f"不超过每个进程分到的训练图数 {share} 的整数", self.batch_size,
+                 f"共 {len(dataset)} 张，{processes} 个进程；凑不成一批就一步也不练")
+        sampler = StreamSampler(dataset, processes, rank, seed=self.seed, drop_last=True, batch_size=self.batch_size)
+        # reload_dataloaders_every_n_epochs 在训练中途重取：接着往下，不从头来
+        reloading = self.trainer is not None and self.trainer.training and self.trainer.train_dataloader is not None
+        sampler.position = self._train_sampler.position if reloading else self._position
         self._train_sampler = sampler
         return self._loader(StreamLoader, dataset, sampler, drop_last=True)
 
@@ -133,6 +138,10 @@ class ImageDataModule(pl.LightningDataModule):
     def test_dataloader(self):
         dataset = self._dataset("test")
         return self._loader(DataLoader, dataset, DistributedSampler(dataset, *self._shard(), shuffle=False))
+
+    def predict_dataloader(self):
+        """Trainer.predict 照测试集每一批的张数与条件采样"""
+        return self.test_dataloader()
 
     def state_dict(self):
         """Trainer 存盘时会一并存下：训练数据取到了第几批"""

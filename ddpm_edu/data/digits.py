@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from ..checks import check_choice
+from ..images import to_uint8
 from .base import ImageDataModule
 
 SPLIT_SIZES = {"train": 1297, "val": 250, "test": 250}
@@ -29,8 +30,8 @@ def load_digits_split():
 
 
 def like_mnist(images):
-    """(N, 1, 8, 8) → (N, 1, 28, 28)：放大到 20×20，四周留 4 个像素的黑边，与 MNIST 的摆法相同"""
-    return F.pad(F.interpolate(images, size=20, mode="bilinear"), (4, 4, 4, 4), value=-1.0)
+    """(N, 1, 8, 8) 浮点 → (N, 1, 28, 28) uint8：放大到 20×20，四周留 4 个像素的黑边，舍入成 256 级，与 MNIST 相同"""
+    return to_uint8(F.pad(F.interpolate(images, size=20, mode="bilinear"), (4, 4, 4, 4), value=-1.0))
 
 
 class DigitsDataModule(ImageDataModule):
@@ -40,7 +41,7 @@ class DigitsDataModule(ImageDataModule):
     """
 
     image_size, channels, num_classes = 8, 1, 10
-    levels = 17  # 原数据只有 0..16 这 17 级；放大之后不再是
+    levels = 17  # 原数据只有 0..16 这 17 级；放大之后是 256 级
 
     def __init__(self, batch_size=64, num_workers=0, seed=0, conditions=(), image_size=8):
         super().__init__(batch_size, num_workers, seed, conditions)

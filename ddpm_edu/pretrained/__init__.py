@@ -16,10 +16,11 @@ def pretrained_card(name="digits"):
     return json.loads((HERE / f"{name}.json").read_text(encoding="utf-8"))
 
 
-def load_pretrained(name="digits"):
-    """载入随包模型（eval 模式）；权重是训练结束时的 EMA 权重
+def load_pretrained(name="digits", **overrides):
+    """载入随包模型（eval 模式），可直接交给 Trainer 接着练；权重是训练结束时的 EMA 权重
 
-    返回 : DDPM；异常：没有这个名字时 ValueError
+    overrides : 覆盖 DDPM 的个别参数，如微调用的 learning_rate、scheduler_config、ema_decay
+    返回      : DDPM；异常：没有这个名字时 ValueError
     """
     from .. import DDPM
     from ..checkpoint import CheckpointError
@@ -31,5 +32,5 @@ def load_pretrained(name="digits"):
     with warnings.catch_warnings():
         # 格式不带摘要的提醒；上面已经核对过
         warnings.filterwarnings("ignore", ".*SHA-256.*")
-        model = DDPM(**card["model"], ckpt_path=str(weights), load_only_unet=True)
+        model = DDPM(**{**card["model"], **overrides}, ckpt_path=str(weights), load_only_unet=True)
     return model.eval()

@@ -16,7 +16,7 @@ from .source import MARKS, SourceView, qualified_name, source_lines
 EXPLAINED = {
     1: ("ddpm.DDPM.__init__",),
     2: ("schedules.make_beta_schedule", "schedules.alphas_cumprod", "schedules.rescale_linear_range", "schedules.check_betas",
-        "gaussian.GaussianDiffusion.__init__", "gaussian.GaussianDiffusion.register_schedule", "gaussian.diffusion_tables",
+        "gaussian.GaussianDiffusion.__init__", "gaussian.GaussianDiffusion.register_schedule", "ddpm.DDPM.register_schedule", "gaussian.diffusion_tables",
         "gaussian.GaussianDiffusion._apply"),
     3: ("gaussian.extract_into_tensor", "gaussian.GaussianDiffusion.at", "gaussian.GaussianDiffusion.q_sample",
         "gaussian.GaussianDiffusion.q_mean_variance"),

@@ -19,7 +19,8 @@ GAUSSIAN, DDPM, SAMPLING = "gaussian.GaussianDiffusion.", "ddpm.DDPM.", "samplin
 
 BASE = (
     Row("__init__", (DDPM + "__init__",), "参数同名同序；这里最后才载入检查点，并且逐个检查"),
-    Row("register_schedule", (GAUSSIAN + "register_schedule", "gaussian.diffusion_tables"), "float64 算表；x0、v 的 VLB 权重重新推导"),
+    Row("register_schedule", (DDPM + "register_schedule", GAUSSIAN + "register_schedule", "gaussian.diffusion_tables"),
+        "float64 算表；x0、v 的 VLB 权重重新推导"),
     Row("ema_scope", (DDPM + "ema_scope",), "可以嵌套，出错也会恢复"),
     Row("init_from_ckpt", ("persistence.Persistence.init_from_ckpt",), "对不上的键是错误，不只是印出来"),
     Row("q_mean_variance", (GAUSSIAN + "q_mean_variance",), "不从 float32 的 ᾱ 去减"),

@@ -317,7 +317,7 @@ show_source(GaussianDiffusion.__init__,
 # %% [markdown]
 # - ① 只列与公式有关的参数；这个类里没有网络，没有训练。
 # - ② 记下 $v$ 与参数化，范围当场核对。
-# - ③ 建表的事交给 `register_schedule`，用户之后也可以再调用它换一张表。
+# - ③ 建表的事交给 `register_schedule`，之后也可以再调用它换一张表（`DDPM` 里不行，见本节末尾）。
 
 # %%
 show_source(GaussianDiffusion.register_schedule,
@@ -338,6 +338,14 @@ for name in ("sqrt_alphas_cumprod", "posterior_variance"):
     check(f"缓冲区 {name} 就是算出的表", getattr(chain, name), tables[name], atol=1e-7)
 chain.register_schedule(beta_schedule="cosine", timesteps=20)
 check("换一张表，步数也跟着变", chain.num_timesteps, 20)
+
+# %%
+show_source(DDPM.register_schedule,
+            "def register_schedule", "super().register_schedule")
+
+# %% [markdown]
+# - ① 模型建好之后再换表，就拒绝：网络练的是原来那张表上的 $t$，`logvar` 的长度、存进检查点的超参数也都是照它定的。
+# - ② 构造时照常建表。
 
 # %% [markdown]
 # ## 小结

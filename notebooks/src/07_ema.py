@@ -190,11 +190,11 @@ check("我们的：影子动了", (mixed.shadow["weight"] - before).abs().max() 
 
 # %%
 show_source(DDPM.optimizer_step,
-            "def optimizer_step", "# 一次优化更新走一格")
+            "def optimizer_step", "# 权重真的更新了才走一格")
 
 # %% [markdown]
-# - ① Lightning 在真正更新权重时才调用它。
-# - ② 先更新权重，再走一格。放在这里，次序与次数都对。
+# - ① Lightning 在该更新权重时才调用它，梯度累积到一半时不会。
+# - ② 优化器每真的走完一步，就回头调用 `_tick_ema`，让影子走一格。半精度训练时，`GradScaler` 见到梯度溢出会跳过那一步，权重没有动，影子也不动。
 
 # %%
 card("use_ema")

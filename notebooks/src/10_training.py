@@ -87,7 +87,7 @@ show_source(DDPM.forward,
 
 # %%
 show_source(DDPM.draw_t,
-            "def draw_t", "u = torch.rand", "if self.t_sampling ==", "return (u * self.num_timesteps)")
+            "def draw_t", "u = rand(", "if self.t_sampling ==", "return (u * self.num_timesteps)")
 
 # %% [markdown]
 # - ① 返回 $(B,)$ 的整数。
@@ -111,22 +111,24 @@ check("铺匀之后，一批的平均 t 稳定得多", errors["uniform"] / error
 
 # %%
 show_source(DDPM.training_step,
-            "def training_step", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
+            "def training_step", "with isolated_rng", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
 
 # %% [markdown]
-# - ① 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由种子、用途、批号、进程号四样决定。
-# - ② 见过的批数加一，它随检查点保存。
-# - ③ 损失是 NaN 或无穷，当场停下，这一步不会改动权重。
-# - ④ 记录各项损失；进度条上的 loss 是简化损失。返回的才是总损失，交给 Lightning 去求梯度。
+# - ① 训练要在训练模式里。刚读进来的模型停在 eval 模式，dropout 是关着的，Lightning 不会替人打开。
+# - ② 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由种子、用途、批号、进程号四样决定。
+# - ③ 见过的批数加一，它随检查点保存。
+# - ④ 损失是 NaN 或无穷，当场停下，这一步不会改动权重。
+# - ⑤ 记录各项损失；进度条上的 loss 是简化损失。返回的才是总损失，交给 Lightning 去求梯度。
 
 # %%
 show_source(isolated_rng,
-            "@contextlib.contextmanager", "device = torch.device", "with torch.random.fork_rng")
+            "@contextlib.contextmanager", "generators = global_generators", "generator.manual_seed", "finally:")
 
 # %% [markdown]
 # - ① dropout 不接受自己的随机数发生器，只能这样在一个范围里定住全局的。
-# - ② GPU 的随机数状态也要保护。
-# - ③ 进入时按钥匙播种，离开时恢复原状，所以范围之外的随机数不受影响。
+# - ② CPU 的全局发生器，与模型所在设备的那一个。别的显卡上的不碰：那里也许有别的程序在抽。
+# - ③ 进入时按钥匙播种。
+# - ④ 离开时恢复原状，出错也一样，所以范围之外的随机数不受影响。
 
 # %%
 torch.manual_seed(0)

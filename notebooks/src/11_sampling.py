@@ -340,12 +340,12 @@ grid_figure(painted, nrow=10)
 
 # %%
 show_source(inpaint,
-            "@torch.no_grad()", "check_sample(\"known\"", "def at_noise_level", "def step(", "# 退回一步",
+            "@torch.no_grad()", "check_int(\"repeats\", repeats, 1)", "def at_noise_level", "def step(", "# 退回一步",
             "return model.denoise_loop(known.shape")
 
 # %% [markdown]
 # - ① `mask` 为 1 处已知，为 0 处要补。
-# - ② 检查输入，备好短链。
+# - ② 检查输入，备好短链。未知的像素先换成 0：那里写着什么都不看，有 NaN 也不要紧。
 # - ③ 已知的图加噪到短链的第 $i$ 步；$i=-1$ 就是原图，所以最后的结果里已知的像素分毫不差。噪声从同一个发生器抽。
 # - ④ 走一步：照常去噪，再把已知的部分贴回去。
 # - ⑤ 贴的时候，未知的部分还来不及与新贴的部分协调。所以退回一步（重新加噪）再走，重复 `repeats` 遍，接缝才自然。
