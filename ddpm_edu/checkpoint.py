@@ -3,6 +3,7 @@
 文件仍是普通的 torch 检查点（ZIP）；SHA-256 写在 ZIP 注释里，torch.load 照样能读
 """
 import contextlib
+import errno
 import glob
 import hashlib
 import logging
@@ -26,8 +27,24 @@ _COMMENT_SIZE = len(_TAG) + 64
 _END_SIGNATURE, _END_SIZE = b"PK\x05\x06", 22
 
 
+# 写到一半写不下去的几种原因
+FULL = {errno.ENOSPC: "磁盘满了", errno.EDQUOT: "超过了磁盘配额", errno.EFBIG: "超过了文件大小的上限"}
+
+
 class CheckpointError(RuntimeError):
     """检查点损坏、不完整或与模型对不上"""
+
+
+def causes(error):
+    """这个错误，和引出它的各个错误"""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def disk_full(error):
+    """磁盘满了之类的 OSError；不是这个缘故时 None。torch.save 会把它换成看不懂的 RuntimeError"""
+    return next((cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in FULL), None)
 
 
 def plain(value):
@@ -55,9 +72,21 @@ def atomic_file(path):
     """原子地写文件：写到同目录的临时文件，落盘，再换名；中途出错或被杀时旧文件原样
 
     path : 目标文件，目录不存在时会建；给出以 w+b 打开的文件
+    异常 : 磁盘满了等写不下去的原因是 OSError，写明文件与原因
     被杀时会留下隐藏的 .part，超过一小时的由下一次写同一个文件时清掉
     """
     path = Path(path)
+    try:
+        with _temporary(path) as file:
+            yield file
+    except Exception as error:
+        if (full := disk_full(error)) is None:
+            raise
+        raise OSError(full.errno, f"{FULL[full.errno]}，没有写成，旧文件没有动；清出地方再试", str(path)) from full
+
+
+@contextlib.contextmanager
+def _temporary(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
@@ -175,6 +204,13 @@ def check_compatible(model, checkpoint, source, only_model=False):
         raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造")
 
 
+def check_resumable(checkpoint, source, *parts):
+    """Trainer 要接着训练或验证的，须是 Trainer 自己存的检查点；parts 是另外少不了的键"""
+    if missing := [key for key in ("pytorch-lightning_version", "state_dict", *parts) if key not in checkpoint]:
+        raise CheckpointError(f"{source} 应为 Trainer 存的完整检查点，得到只有权重的文件（没有 {'、'.join(missing)}）；"
+                              "只取权重用 --model.ckpt_path（在 Python 里是 DDPM(..., ckpt_path=...)），不要用 --ckpt_path")
+
+
 def check_ignore_keys(ignore_keys):
     """ignore_keys 须是非空字符串的列表或元组"""
     if not isinstance(ignore_keys, (list, tuple)) or not all(isinstance(k, str) and k for k in ignore_keys):
@@ -221,7 +257,9 @@ def _safe_io_class():
             save_checkpoint(checkpoint, path)
 
         def load_checkpoint(self, path, map_location="cpu", weights_only=True):
-            return load_checkpoint(path, map_location)
+            checkpoint = load_checkpoint(path, map_location)
+            check_resumable(checkpoint, path)
+            return checkpoint
 
     return SafeCheckpointIO
 

@@ -7,6 +7,7 @@ import warnings
 from .checks import fail
 from .cli_config import NAMED_CHECKPOINTS, check_parsed, inline_configs, read_hyper_parameters, resolve_config
 from .cli_errors import ChineseErrors, UsageError, readable
+from .config import check_names
 
 log = logging.getLogger("ddpm_edu")
 
@@ -39,11 +40,20 @@ def train_cli(arguments, run=True):
             chosen = self.config.get(self.config.get("subcommand"), self.config)
             if (path := chosen.get("ckpt_path")) is None or path in NAMED_CHECKPOINTS:
                 return
-            before, saved = chosen.model.as_dict(), read_hyper_parameters(path)
+            before = chosen.model.as_dict()
+            saved = read_hyper_parameters(path, typed=before)
             self.config = self.parser.parse_object({self.config.subcommand: {"model": saved}}, self.config)
             after = self.config[self.config.subcommand].model.as_dict()
+            # 文件里的字符串在这里会被当成 YAML 解析，里面也可以藏着类名
+            check_names(after, path, typed=before)
             if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in after.items() if value != before.get(name)]:
                 log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s", "；".join(odd))
+
+        def instantiate_trainer(self, **kwargs):
+            try:
+                return super().instantiate_trainer(**kwargs)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise UsageError(f"Trainer 的设置有误，原话是 {error}") from error
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
@@ -84,7 +94,7 @@ def train_main(arguments):
 
 
 def main(arguments=None):
-    """入口；用户能改正的错误只印一行，退出码 2"""
+    """入口；我们自己说得清的错误只印一行，退出码 2，别的带着文件与行号抛出"""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if hasattr(sys.stdout, "reconfigure"):
         # 系统的编码写不出中文时，写成转义，不能因此半路出错
@@ -102,7 +112,9 @@ def main(arguments=None):
             evaluate_main(arguments[1:])
         else:
             return train_main(arguments)
-    except (UsageError, ImportError, ValueError, TypeError, OSError, RuntimeError, ArithmeticError) as error:
-        print(f"错误：{readable(error)}", file=sys.stderr)
+    except Exception as error:
+        if (sentence := readable(error)) is None:
+            raise
+        print(f"错误：{sentence}", file=sys.stderr)
         return 2
     return 0

@@ -1,5 +1,4 @@
 """命令行的配置：找到文件，先按 UTF-8 与安全的 YAML 读一遍，解析之后再核对一遍"""
-from collections.abc import Mapping
 from pathlib import Path
 from pydoc import locate
 
@@ -67,14 +66,14 @@ def read_config(path):
     return yaml.serialize(yaml.compose(text, yaml.SafeLoader), Dumper=yaml.SafeDumper)
 
 
-def read_hyper_parameters(path):
-    """检查点里的超参数 {名字: 值}；没有记就是空的"""
-    from .checkpoint import CheckpointError, load_checkpoint
+def read_hyper_parameters(path, typed):
+    """Trainer 存的检查点里的超参数 {名字: 值}；typed 是用户写下的配置，其中的类名可以用"""
+    from .checkpoint import check_resumable, load_checkpoint
+    from .persistence import saved_hyper_parameters
 
-    found = load_checkpoint(path).get("hyper_parameters", {})
-    if not isinstance(found, Mapping):
-        raise CheckpointError(f"{path} 的 hyper_parameters 应为字典，得到 {found!r}；请确认它是模型的检查点")
-    return {name: value for name, value in found.items() if not name.startswith("_")}
+    checkpoint = load_checkpoint(path)
+    check_resumable(checkpoint, path)
+    return saved_hyper_parameters({"hyper_parameters": {}, **checkpoint}, path, typed=typed)
 
 
 def check_parsed(options):

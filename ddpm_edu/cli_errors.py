@@ -4,13 +4,19 @@ import ast
 import difflib
 import errno
 import inspect
+import os
 import re
+import stat
+import sysconfig
 import tempfile
+import traceback
 from pathlib import Path
 from pydoc import locate
 
+from .checkpoint import FULL, causes, disk_full
 from .checks import fail
 
+PACKAGE, STANDARD = (os.path.join(folder, "") for folder in (Path(__file__).parent, sysconfig.get_path("stdlib")))
 KINDS = {"int": "整数", "float": "数", "bool": "true / false", "str": "字符串", "dict": "字典", "list": "列表", "NoneType": "null"}
 # 英文信息的样子 → 中文；第一组是名字
 MESSAGES = (
@@ -25,7 +31,7 @@ MESSAGES = (
 UNKNOWN = (r"unrecognized arguments: (.+)", r"Subcommand '\w+' does not accept option '(.+)'", r"Option '(.+)' is not accepted")
 REASONS = {
     errno.ENOENT: "不存在", errno.EACCES: "没有权限", errno.EPERM: "没有权限", errno.ENOTDIR: "路径中间有一段不是目录",
-    errno.EISDIR: "是目录，不是文件", errno.EROFS: "文件系统是只读的", errno.ENOSPC: "磁盘满了",
+    errno.EISDIR: "是目录，不是文件", errno.EROFS: "文件系统是只读的", **FULL,
 }
 
 
@@ -40,6 +46,8 @@ class ChineseErrors:
         if not self.exit_on_error:
             # jsonargparse 的内层解析器，它的信息会并进外层的
             super().error(message, ex)
+        if any(place(cause) == "用户的代码" for cause in causes(ex)):
+            raise ex
         raise UsageError(f"{chinese(message.strip(), option_names(self))}；全部选项见 --help")
 
 
@@ -98,14 +106,30 @@ def quoted(text):
 
 
 def readable(error):
-    """异常 → 一句话；系统与别的库的英文原话前面加上说明"""
+    """异常 → 一句中文；说不清的（别人的代码里出的错）是 None，文件与行号要留给用户看"""
     text = str(error)
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"不能读写 {error.filename}：{REASONS.get(error.errno, error.strerror)}"
+    if (full := disk_full(error)) is not None:
+        where = f"写不下 {full.filename}：" if full.filename else ""
+        return f"{where}{FULL[full.errno]}；清出地方再试，已经存好的文件没有动"
     if own := re.search(r"^ *- (.* 应为.*)$", text, re.M):
         # jsonargparse 造对象时包上的几行里，有用的只有我们自己的这一句
         return own[1]
-    return text if re.search(r"[\u4e00-\u9fff]", text) else f"依赖的库报错，原话是 {type(error).__name__}: {' '.join(text.split())}"
+    if isinstance(error, UsageError):
+        return text
+    if place(error) != "本包":
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"不能读写 {error.filename}：{REASONS.get(error.errno, error.strerror)}"
+    return text if re.search(r"[\u4e00-\u9fff]", text) else None
+
+
+def place(error):
+    """错误是在哪里抛出的：本包、别的库、用户的代码；标准库里的算在叫它的人身上"""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = [file for file in files if not file.startswith("<") and (not file.startswith(STANDARD) or "-packages" in file)]
+    if files and files[-1].startswith(PACKAGE):
+        return "本包"
+    return "别的库" if not files or "-packages" in files[-1] else "用户的代码"
 
 
 def check_writable(name, path, directory=False):
@@ -113,6 +137,8 @@ def check_writable(name, path, directory=False):
     path = Path(path).absolute()
     if path.exists() and path.is_dir() != directory:
         fail(name, "目录" if directory else "文件", str(path), "那里已有同名的" + ("文件" if directory else "目录"))
+    if path.is_file() and not (os.access(path, os.W_OK) and path.stat().st_mode & stat.S_IWRITE):
+        fail(name, "能写的文件", str(path), "那里已有的文件是只读的；换个名字，或者去掉只读")
     folder = next(parent for parent in (path, *path.parents) if parent.exists() and parent != path or parent.is_dir())
     try:
         if not folder.is_dir():

@@ -6,7 +6,7 @@ from unicodedata import east_asian_width
 
 from .checks import check_int, fail
 from .cli_errors import check_writable
-from .cli_parts import CKPT_HELP, DATA, Parser, condition_names, load_model, make_data, pick_device
+from .cli_parts import DATA, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 
 
 def make_parser():
@@ -14,7 +14,7 @@ def make_parser():
         "python -m ddpm_edu evaluate", allow_abbrev=False,
         description="评估检查点：测试划分上的 bits/dim 与它的三个部分，样本的 Fréchet 距离与两条参照线",
     )
-    parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
+    add_ckpt(parser)
     parser.add_argument("--data", required=True, choices=DATA, help="用哪份数据的测试划分")
     parser.add_argument("--root", default="data", help="数据目录，也放训练好的小分类器（默认 data）")
     parser.add_argument("--num", type=int, default=256, help="算 bits/dim 的图数，每张要走满 T 步（默认 256）")
@@ -43,7 +43,7 @@ def evaluate_main(arguments):
     from .checkpoint import atomic_file
     from .evaluation import evaluate
 
-    model = load_model(options.ckpt).to(pick_device(options.device))
+    model = load_model(options.ckpt, options.modules).to(pick_device(options.device))
     data = make_data(options.data, options.root, condition_names(model))
     report = evaluate(model, data, max_images=options.num, num_samples=options.samples, steps=options.steps,
                       use_ema=not options.raw, seed=options.seed, batch_size=options.batch_size,

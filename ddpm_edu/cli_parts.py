@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from .cli_errors import ChineseErrors
+from .config import import_named
 from .pretrained import NAMES as PRETRAINED
 from .pretrained import load_pretrained
 
@@ -19,12 +20,20 @@ DATA = {
 CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
 
 
+def add_ckpt(parser):
+    parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
+    parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE",
+                        help="检查点里的网络是自己写的时，先导入它所在的模块；可以写几次")
+
+
 class Parser(ChineseErrors, argparse.ArgumentParser):
     """出错时只说一句中文"""
 
 
-def load_model(name):
-    """随包模型的名字，或检查点文件"""
+def load_model(name, modules=()):
+    """随包模型的名字，或检查点文件；modules 是用户要先导入的模块"""
+    for module in modules:
+        import_named(module, "--import", module)
     if name in PRETRAINED and not Path(name).exists():
         return load_pretrained(name)
     from . import DDPM

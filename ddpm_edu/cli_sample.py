@@ -6,7 +6,7 @@ import torch
 
 from .checks import check_int, fail
 from .cli_errors import check_writable
-from .cli_parts import CKPT_HELP, DATA, Parser, condition_names, load_model, make_data, pick_device
+from .cli_parts import DATA, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 from .generate import generate
 from .images import save_gif, save_grid
 
@@ -14,7 +14,7 @@ from .images import save_gif, save_grid
 def make_parser():
     parser = Parser("python -m ddpm_edu sample", description="从检查点生成图像", allow_abbrev=False)
     add = parser.add_argument
-    add("--ckpt", required=True, help=CKPT_HELP)
+    add_ckpt(parser)
     add("--out", required=True, help="输出的 PNG 文件")
     add("--gif", help="另存一张 GIF，看去噪的过程")
     add("-n", "--num", type=int, default=64, help="几张（默认 64）")
@@ -47,7 +47,7 @@ def sample_main(arguments):
             fail(name, f"以 {suffix} 结尾的文件名", path)
         if path is not None:
             check_writable(name, path)
-    model = load_model(options.ckpt)
+    model = load_model(options.ckpt, options.modules)
     cond = read_condition(model, options)
     images, frames = generate(
         model.to(pick_device(options.device)), options.num, batch_size=options.batch_size, seed=options.seed, cond=cond,

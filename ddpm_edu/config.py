@@ -4,27 +4,82 @@
 """
 import importlib
 import inspect
+import sys
 from collections.abc import Mapping
 
 from .checks import fail
+
+# 这几个键后面是类的路径：参考实现、LightningCLI、hydra 各自的写法
+NAMING = ("target", "class_path", "_target_")
+# 依赖带来的模块，用户并没有导入：其中有的类一构造就联网，或者再导入别的包
+BROUGHT = ("torch", "pytorch_lightning", "lightning_fabric", "torchmetrics")
 
 
 def get_class(target, kinds, name="target"):
     """把 "包.模块.类" 变成类；只认 kinds 的子类，别的一律不返回
 
-    异常 : 写法不对、找不到、或者不是 kinds 的子类时 ValueError
+    会导入它所在的模块：从文件里读来的名字，要先过 check_names
+    异常 : 写法不对、找不到、或者不是 kinds 的子类时 ValueError；模块自己运行时出的错原样抛出
     """
     if not isinstance(target, str) or "." not in target:
         fail(name, '"包.模块.类" 形式的字符串', target, '例如 "ddpm_edu.UNet"')
     module_name, _, class_name = target.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError, ValueError, TypeError) as error:
-        fail(name, "能导入的类", target, f"导入时的错误是 {error}；检查拼写和当前环境")
+    found = getattr(import_named(module_name, name, target), class_name, None)
+    if found is None:
+        fail(name, f" {module_name} 里有的类", target, "检查拼写")
     if not isinstance(found, type) or not issubclass(found, tuple(kinds)):
         allowed = " / ".join(f"{k.__module__}.{k.__qualname__}" for k in kinds)
         fail(name, f" {allowed} 的子类", target, "为了安全，配置里写的其他东西都不会被调用")
     return found
+
+
+def import_named(module, name, written):
+    """导入用户写的模块；name 与 written 是写在哪里、怎样写的，报错时用"""
+    if not all(module.split(".")):
+        fail(name, "完整的名字，两点之间不空", written)
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        fail(name, "能导入的名字", written, f"导入时的错误是 {error}；检查拼写和当前环境")
+
+
+def check_names(config, source, typed=()):
+    """文件里写的类名，只许是手边就有的网络与调度器：只看，绝不为文件导入任何东西
+
+    config : 从文件 source 里读来的；typed：用户自己写下的配置，其中的名字可以用
+    异常   : 有别的名字时 ValueError
+    """
+    for target in sorted(set(names_in(config)) - set(names_in(typed))):
+        if not at_hand(target):
+            module = target.rpartition(".")[0]
+            fail(f"{source} 里写的类", "本包、torch.nn、torch.optim 的，或者已经导入的模块里的网络与调度器", target,
+                 f"不会替文件导入模块；确实是你自己写的，先 import {module}（sample 与 evaluate 加 --import {module}，"
+                 "fit、validate 与 test 用写着它的 --config），或者自己给 unet_config、scheduler_config")
+
+
+def names_in(value):
+    """逐个给出配置里写的类名，不论藏得多深；没有点的不是路径，不算"""
+    if isinstance(value, Mapping):
+        yield from (value[key] for key in NAMING if isinstance(value.get(key), str) and "." in value[key])
+        value = value.values()
+    elif not isinstance(value, (list, tuple, set)):
+        return
+    for item in value:
+        yield from names_in(item)
+
+
+def at_hand(target):
+    """target 是不是手边就有的：本包公开的名字，或者已经导入的模块里的网络与调度器"""
+    from . import _HOME
+
+    module, _, name = target.rpartition(".")
+    if name in _HOME and module in (__package__, f"{__package__}.{_HOME[name]}"):
+        return True
+    if module.partition(".")[0] in BROUGHT and not f"{module}.".startswith(("torch.nn.", "torch.optim.")):
+        return False
+    # 不用 getattr：有的模块取一个名字就会导入别的
+    found = getattr(sys.modules.get(module), "__dict__", {}).get(name)
+    return isinstance(found, type) and issubclass(found, default_kinds())
 
 
 def instantiate_from_config(config, *args, kinds=None, name="config"):
@@ -32,7 +87,7 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
 
     kinds : 允许的基类；默认是 nn.Module 与学习率调度器
     args  : 放在 params 之前的位置参数
-    异常  : 缺 target、多出别的键、类型不对、params 与类的签名不合时 ValueError
+    异常  : 缺 target、多出别的键、类型不对、params 与签名不合时 ValueError；类自己抛的错原样抛出
     """
     if not isinstance(config, Mapping):
         fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
@@ -50,9 +105,10 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     if not takes_any and (unknown := sorted(set(params) - set(known))):
         fail(f"{name}.params", f" {cls.__name__} 认得的参数", unknown, f"可用的有 {', '.join(known)}")
     try:
-        return cls(*args, **params)
+        inspect.signature(cls).bind(*args, **params)
     except TypeError as error:
         fail(f"{name}.params", f"与 {cls.__name__} 的参数相符的字典", dict(params), str(error))
+    return cls(*args, **params)
 
 
 def default_kinds():

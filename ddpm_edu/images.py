@@ -1,8 +1,10 @@
 """把张量变成能看的图：拼格子、存 PNG、log_images"""
+import io
 from pathlib import Path
 
 import torch
 
+from .checkpoint import atomic_file
 from .checks import check_int, fail
 from .randomness import isolated_rng
 from .schedules import spaced_timesteps
@@ -47,21 +49,29 @@ def to_pil(image):
 
 def save_grid(images, path, nrow=8, scale=1):
     """拼成格子存为 PNG，目录不存在时会建；返回路径"""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    to_pil(make_grid(images, nrow, scale=scale)).save(path)
-    return path
+    return write_image(to_pil(make_grid(images, nrow, scale=scale)), path)
 
 
 def save_gif(frames, path, nrow=8, scale=1, frame_ms=80):
     """一串 (N, C, H, W) 存成循环播放的 GIF，末帧多停一秒；返回路径"""
     if len(frames) < 2:
         fail("frames", "至少两帧", len(frames))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     first, *rest = (to_pil(make_grid(frame, nrow, scale=scale)) for frame in frames)
     durations = [check_int("frame_ms", frame_ms, 20)] * len(rest) + [frame_ms + 1000]
-    first.save(path, save_all=True, append_images=rest, duration=durations, loop=0)
+    return write_image(first, path, save_all=True, append_images=rest, duration=durations, loop=0)
+
+
+def write_image(image, path, **options):
+    """PIL 图像按后缀写成文件，返回路径；先在内存里编码，磁盘满了也不会留下半张"""
+    from PIL import Image
+
+    path, kinds = Path(path), Image.registered_extensions()
+    if path.suffix.lower() not in kinds:
+        fail("path", "以图片的后缀（如 .png）结尾的文件名", str(path))
+    buffer = io.BytesIO()
+    image.save(buffer, kinds[path.suffix.lower()], **options)
+    with atomic_file(path) as file:
+        file.write(buffer.getbuffer())
     return path
 
 

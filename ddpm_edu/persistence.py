@@ -3,11 +3,30 @@ from .checkpoint import (
     CheckpointError,
     check_compatible,
     check_ignore_keys,
+    check_resumable,
     clean_state_dict,
     load_checkpoint,
     matching_states,
 )
 from .checks import fail
+from .config import check_names
+
+# 这几个说的是从哪里取权重，由这一次调用决定，不由文件决定
+LOADING = ("ckpt_path", "ignore_keys", "load_only_unet")
+
+
+def saved_hyper_parameters(checkpoint, source, given=(), typed=()):
+    """检查点里可以用来重建模型的超参数 {名字: 值}；其中的类名核对过了，见 check_names
+
+    given : 调用者另外给了的那几个，不从文件里取；typed：用户自己写下的配置
+    异常  : 没有记超参数、里面有不认得的类名时 ValueError
+    """
+    saved = checkpoint.get("hyper_parameters")
+    if not isinstance(saved, dict):
+        fail("检查点", "含 hyper_parameters（由 Trainer 保存）", str(source), "只有权重的文件请用 DDPM(..., ckpt_path=...)")
+    saved = {name: value for name, value in saved.items() if not str(name).startswith("_") and name not in (*LOADING, *given)}
+    check_names(saved, source, typed)
+    return saved
 
 
 class Persistence:
@@ -75,6 +94,8 @@ class Persistence:
 
     def on_load_checkpoint(self, checkpoint):
         check_compatible(self, checkpoint, "检查点")
+        if self._trainer is not None and self._trainer.training:
+            check_resumable(checkpoint, "检查点", "optimizer_states")
         self.batches_seen = checkpoint.get("batches_seen", 0)
         self._gradients = checkpoint.get("gradients", {})
         checkpoint["state_dict"] = matching_states(self, clean_state_dict(checkpoint["state_dict"]), "检查点")
@@ -96,10 +117,6 @@ class Persistence:
         if (hparams_file, strict, weights_only) != (None, True, True):
             fail("hparams_file、strict、weights_only", "默认值 (None, True, True)", (hparams_file, strict, weights_only),
                  "要略过部分键，请用 DDPM(..., ckpt_path=..., ignore_keys=...)")
-        checkpoint = load_checkpoint(checkpoint_path)
-        if not isinstance(checkpoint.get("hyper_parameters"), dict):
-            fail("检查点", "含 hyper_parameters（由 Trainer 保存）", str(checkpoint_path),
-                 "只有权重的文件请用 DDPM(..., ckpt_path=...)")
-        known = {k: v for k, v in checkpoint["hyper_parameters"].items() if not k.startswith("_")}
+        known = saved_hyper_parameters(load_checkpoint(checkpoint_path), checkpoint_path, given=overrides)
         model = cls(**{**known, **overrides}, ckpt_path=str(checkpoint_path))
         return model if map_location is None else model.to(map_location)

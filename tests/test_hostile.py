@@ -18,6 +18,7 @@ from ddpm_edu import DDPM, CIFAR10DataModule, DigitsDataModule, MNISTDataModule,
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ddpm_edu.classifier import cached_classifier
 from ddpm_edu.cli import main
+from ddpm_edu.config import check_names
 from ddpm_edu.recipes import toy_model_config
 
 from .conftest import tiny_ddpm
@@ -265,8 +266,172 @@ def test_nothing_but_a_class_of_the_right_kind_is_called(place, good, tmp_path, 
     tally(passed, tried)
 
 
-def test_a_class_of_your_own_is_still_welcome(tmp_path, monkeypatch):
-    """网络可以是任何能导入的 nn.Module 子类，不必先导入"""
-    (tmp_path / "my_network.py").write_text("from torch import nn\nclass Net(nn.Module):\n    def forward(self, x, t):\n        return x\n")
+NETWORK = """from torch import nn
+class Net(nn.Conv2d):
+    def __init__(self):
+        super().__init__(1, 1, 1)
+
+    def forward(self, x, t):
+        return super().forward(x)
+"""
+
+
+@pytest.fixture
+def my_network(tmp_path, monkeypatch):
+    """用户自己写的模块 my_network，能导入，还没有导入；给出它的路径"""
+    (tmp_path / "my_network.py").write_text(NETWORK, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_network", raising=False)
+    yield tmp_path / "my_network.py"
+    sys.modules.pop("my_network", None)
+
+
+def test_a_class_of_your_own_is_still_welcome(my_network):
+    """网络可以是任何能导入的 nn.Module 子类，不必先导入"""
     assert type(tiny_ddpm({"target": "my_network.Net"}).model.diffusion_model).__name__ == "Net"
+
+
+# ---- 文件里的名字：不为它导入任何东西 ----
+
+class MyDDPM(DDPM):
+    """用户的子类"""
+
+
+# 旁边放着同名模块的，一导入就留下 canary
+BESIDE = ("payload", "ddpm_edu_evil", "torchx", "torch_evil")
+TARGET_NAMES = [
+    *(f"{module}.Net" for module in BESIDE), "package.inside.Net", "payload", "antigravity", "antigravity.Fly", "this.Zen", "idlelib.idle.Net",
+    "ddpm_edu.__main__.Net", "ddpm_edu.pretrained.__main__.Net", "ddpm_edu.teach.collect.Path", "ddpm_edu.evil.UNet", "ddpm_edu.data.payload.Net",
+    "torch.testing._internal.common_utils.TestCase", "torch.utils.tensorboard.SummaryWriter", "torch.utils.bundled_inputs.Net", "torch.nn.os.system",
+    "torch.nn.Module.register_module", "ddpm_edu.DDPM.load_from_checkpoint", "ddpm_edu.load_pretrained", "torchmetrics.text.bert.BERTScore",
+    "torch.fx.GraphModule", "subprocess.Popen", ".payload.Net", "..payload.Net", "payload..Net", " payload.Net", "payload\0.Net", "pаyload.Net",
+]
+SHAPES = {
+    "unet_config": lambda name, good: {"unet_config": {"target": name, "params": {}}},
+    "scheduler_config": lambda name, good: {"scheduler_config": {"target": name}},
+    "藏在 params 里": lambda name, good: {"unet_config": {**good["unet_config"], "params": {**good["unet_config"]["params"], "more": [{"target": name}]}}},
+    "class_path": lambda name, good: {"scheduler_config": {"class_path": name, "init_args": {}}},
+    "YAML 的字符串": lambda name, good: {"unet_config": json.dumps({"target": name, "params": {}})},
+    "另一个参数里": lambda name, good: {"cond_key": {"c_adm": {"class_path": name}}},
+    "Lightning 的键": lambda name, good: {"_class_path": name, "_instantiator": name, "unet_config": {"_target_": name}},
+}
+
+
+def card_names(path):
+    """随包模型旁边的配方"""
+    config = {**toy_model_config(), **{key: value for key, value in load_checkpoint(path)["hyper_parameters"].items() if key in SHAPES}}
+    (path.parent / "digits.safetensors").write_bytes(b"")
+    (path.parent / "digits.json").write_text(json.dumps({"model": config, "sha256": hashlib.sha256(b"").hexdigest()}), encoding="utf-8")
+    pretrained.load_pretrained("digits")
+
+
+# 值为真的入口按文件里的超参数造模型，所以要拒绝；其余的用不着这些名字，只要不导入
+REBUILDS = {
+    **{way: True for way in ("load_from_checkpoint", "sample", "evaluate", "fit --ckpt_path", "validate --ckpt_path")},
+    **{way: False for way in ("DDPM(ckpt_path=)", "init_from_ckpt", "数据模块的 load_from_checkpoint", "Trainer.fit", "Trainer.validate",
+                              "fit --model.ckpt_path")},
+    "子类的 load_from_checkpoint": True, "随包模型的配方": True,
+}
+WAYS_FOR_NAMES = {**WAYS, "子类的 load_from_checkpoint": MyDDPM.load_from_checkpoint, "随包模型的配方": card_names}
+
+
+class Spy:
+    """记下每一次真的去找模块"""
+
+    def __init__(self):
+        self.sought = set()
+
+    def find_spec(self, name, path=None, target=None):
+        self.sought.add(name)
+
+
+@pytest.mark.parametrize("way", REBUILDS)
+def test_a_name_in_a_file_never_imports_anything(way, good, tmp_path, monkeypatch, amount, tally):
+    for module in (*BESIDE, "package/__init__", "package/inside"):
+        (tmp_path / f"{module}.py").parent.mkdir(exist_ok=True)
+        (tmp_path / f"{module}.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()\n{NETWORK}", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(pretrained, "HERE", tmp_path)
+    monkeypatch.setattr("webbrowser.open", lambda url: (tmp_path / "canary").touch())
+    warnings.simplefilter("ignore")
+    spy, first, passed, tried = Spy(), list(REBUILDS).index(way), 0, 0
+    monkeypatch.setattr(sys, "meta_path", [spy, *sys.meta_path])
+    for i, name in enumerate(TARGET_NAMES):
+        # 平时每个入口试两三个，轮着来，合起来每个名字、每种写法都试到
+        if (i + first) % amount(13, 1):
+            continue
+        shape = list(SHAPES)[(i + 2 * first) % len(SHAPES)]
+        hostile = {**good["hyper_parameters"], **SHAPES[shape](name, good["hyper_parameters"])}
+        save_checkpoint({**good, "hyper_parameters": hostile}, tmp_path / "a.ckpt")
+        spy.sought.clear()
+        try:
+            WAYS_FOR_NAMES[way](tmp_path / "a.ckpt")
+            refused = False
+        except (ValueError, TypeError, RuntimeError, OSError):
+            refused = True
+        parts = name.split(".")
+        named = {".".join(parts[:n]) for n in range(1, len(parts) + 1)}
+        tried += 1
+        if (refused or not REBUILDS[way]) and not (tmp_path / "canary").exists() and not spy.sought & named:
+            passed += 1
+        else:
+            print(f"{name!r} 写成 {shape}：拒绝了 {refused}，去找过 {spy.sought & named}")
+    tally(passed, tried)
+
+
+def test_every_hostile_module_is_alive(tmp_path, monkeypatch):
+    """照着文件里的名字去导入，就会中招"""
+    (tmp_path / "payload.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()\n{NETWORK}", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    tiny_ddpm({"target": "payload.Net"})
+    del sys.modules["payload"]
+    assert (tmp_path / "canary").exists()
+
+
+def test_a_file_does_not_say_which_other_file_to_open(good, tmp_path, monkeypatch):
+    """路径可以是网络上的，打开它就把登录的凭据送了出去"""
+    monkeypatch.chdir(tmp_path)
+    warnings.simplefilter("ignore")
+    save_checkpoint({**good, "hyper_parameters": {**good["hyper_parameters"], "ckpt_path": "//far.away/share/b.ckpt", "load_only_unet": True}},
+                    tmp_path / "a.ckpt")
+    DDPM.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert command("validate", *CLI, "--trainer.limit_val_batches=1", f"--ckpt_path={tmp_path / 'a.ckpt'}")(tmp_path) is None
+
+
+def own_checkpoint(path):
+    """网络与调度器都是用户自己的；存好之后就像没有导入过"""
+    model = DDPM(**{**toy_model_config(), "unet_config": {"target": "my_network.Net"}})
+    fit(model, 1, path.parent, limit_val_batches=0).save_checkpoint(path)
+    del sys.modules["my_network"]
+    return path
+
+
+def test_a_network_of_your_own_comes_back_once_you_name_it(my_network, tmp_path, monkeypatch, capsys):
+    """import 过，或者自己写 unet_config；命令行上是 --import，或者写着它的 --config"""
+    monkeypatch.chdir(tmp_path)
+    warnings.simplefilter("ignore")
+    ckpt = own_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"a\.ckpt 里写的类.*'my_network\.Net'.*先 import my_network.*--import my_network"):
+        MyDDPM.load_from_checkpoint(ckpt)
+    sample = ["sample", "--ckpt", "a.ckpt", "--out", "a.png", "-n", "1", "--steps", "1", "--device", "cpu", "--quiet"]
+    validate = ["validate", *CLI, "--trainer.limit_val_batches=1", "--ckpt_path=a.ckpt"]
+    assert main(sample) == main(validate) == 2 and "my_network" not in sys.modules
+    assert type(MyDDPM.load_from_checkpoint(ckpt, unet_config={"target": "my_network.Net"}).model.diffusion_model).__name__ == "Net"
+    assert type(MyDDPM.load_from_checkpoint(ckpt)) is MyDDPM
+    del sys.modules["my_network"]
+    assert main([*sample, "--import", "my_network"]) == 0
+    del sys.modules["my_network"]
+    (tmp_path / "own.yaml").write_text("model: {unet_config: {target: my_network.Net}}", encoding="utf-8")
+    assert main([*validate[:1], *CLI, "--config", "own.yaml", *validate[-2:]]) == 0
+    capsys.readouterr()
+    assert main([*sample, "--import", "no_such"]) == 2 and "--import 应为能导入的名字，得到 'no_such'" in capsys.readouterr().err
+
+
+def test_public_names_of_the_package_need_no_import(monkeypatch):
+    """旧检查点里的两种写法，模块还没有导入时也认得"""
+    for module in ("unet", "lr_scheduler"):
+        monkeypatch.delitem(sys.modules, f"ddpm_edu.{module}", raising=False)
+    for target in ("ddpm_edu.UNet", "ddpm_edu.unet.UNet", "ddpm_edu.LambdaLinearScheduler", "ddpm_edu.lr_scheduler.LambdaWarmUpCosineScheduler",
+                   "torch.nn.Identity", "torch.nn.modules.linear.Identity", "torch.optim.lr_scheduler.CosineAnnealingLR"):
+        check_names({"unet_config": {"target": target}}, "a.ckpt")

@@ -24,8 +24,10 @@ def load_pretrained(name="digits", **overrides):
     """
     from .. import DDPM
     from ..checkpoint import CheckpointError
+    from ..config import check_names
 
     card, weights = pretrained_card(name), HERE / f"{name}.safetensors"
+    check_names(card, HERE / f"{name}.json")
     found = hashlib.sha256(weights.read_bytes()).hexdigest()
     if found != card["sha256"]:
         raise CheckpointError(f"{weights} 已损坏：应为 SHA-256 {card['sha256']}，实际 {found}；请重新取得这个文件")
