@@ -81,9 +81,6 @@ def train_main(arguments):
 def main(arguments=None):
     """入口；用户能改正的错误只印一行，退出码 2"""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if hasattr(sys.stdout, "reconfigure"):
-        # 系统的编码写不出中文时，写成转义，不能因此半路出错
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if arguments[:1] == ["sample"]:
             from .cli_sample import sample_main
