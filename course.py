@@ -6,22 +6,29 @@ python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook�
                         加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
 python course.py export 把整套课程导出成网页，不开内核、不联网也能读；后面可写目录，默认 build/html
 python course.py slides 把一章变成幻灯片；后面写章号，如 03，默认全部；--out 目录，默认 build/slides
+python course.py lock   按两份 requirements.txt 的范围重写 requirements.lock；--upgrade 取最新的，后面的参数交给 uv
+python course.py newest 在临时的环境里装范围内最新的版本，跑全部测试，列出与锁定的不同；后面的参数交给 pytest
 """
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("DDPM_EDU_VENV", ROOT / ".venv"))
-PYTHON = VENV / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-RUNTIME, TESTING = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
+LOCK = ROOT / "requirements.lock"
+RANGES = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
+# torch 最后单独装，不核对摘要：同一个版本有 CPU、CUDA 几种文件，已经装了其中一种就用它；CUDA 库的版本由它自己定死
+TORCH = "torch==2.13.0"
+ONLY_FOR_TORCH = re.compile(r"^(?:torch==|triton|nvidia-|cuda-).*(?:\n    .*)*\n", re.M)
 BROWSER = "tests/browser"
 # 安装时隔几秒说一声还在装：pip 自己装大包时一两分钟不出声
 REMIND = 20
@@ -52,45 +59,53 @@ def run(*command, waiting="", **kwargs):
                 child.kill()
 
 
-def stamp_of(files):
-    parts = [*(file.read_text(encoding="utf-8") for file in files), sys.version, str(ROOT), json.dumps(LAB_SETTINGS)]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+def python_of(folder):
+    return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def ensure_environment(*files):
-    """按需求文件建好 .venv；装完才盖戳：中途断了，下次重来（已下完的包在 pip 的缓存里）；装好了，下次直接用"""
-    stamp, wanted = VENV / f".installed-{len(files)}", stamp_of(files)
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return
-    if not PYTHON.exists() or run(PYTHON, "-c", "import pip", stderr=subprocess.DEVNULL):
-        print(f"正在建立虚拟环境 {VENV} ……", flush=True)
-        shutil.rmtree(VENV, ignore_errors=True)
-        venv.create(VENV, with_pip=True)
-    if list(VENV.glob(".installed-*")):
-        print("正在补装还缺的包……", flush=True)
+PYTHON = python_of(VENV)
+
+
+def make_environment(folder, *installs):
+    """建好 folder 里的虚拟环境，逐次 pip install，再让它认得本课程；返回它的 python"""
+    python = python_of(folder)
+    if not python.exists() or run(python, "-c", "import pip", stderr=subprocess.DEVNULL):
+        print(f"正在建立虚拟环境 {folder} ……", flush=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        venv.create(folder, with_pip=True)
+        print("正在安装依赖（第一次约需几分钟、1.7 GB 磁盘；之后直接启动）……", flush=True)
     else:
-        print("正在安装依赖（第一次约需几分钟、1.5 GB 磁盘；之后直接启动）……", flush=True)
-    options = [part for file in files for part in ("-r", file)]
-    if run(PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options, waiting="还在下载和安装"):
-        sys.exit("依赖没有装全。多半是网络：再运行一次，已经下完的包不会再下；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
-    make_package_importable()
-    settings = VENV / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
+        print("正在补装还缺的包……", flush=True)
+    for options in installs:
+        if run(python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options, waiting="还在下载和安装"):
+            sys.exit("依赖没有装全。多半是网络：再运行一次，已经下完的包不会再下；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
+    make_package_importable(python)
+    settings = folder / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
     settings.write_text(json.dumps(LAB_SETTINGS), encoding="utf-8")
+    return python
+
+
+def ensure_environment():
+    """按 requirements.lock 建好 .venv；装完才盖戳：中途断了，下次重来（已下完的包在 pip 的缓存里）；装好了，下次直接用"""
+    parts = [LOCK.read_text(encoding="utf-8"), TORCH, sys.version, str(ROOT), json.dumps(LAB_SETTINGS)]
+    stamp, wanted = VENV / ".installed", hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return
+    make_environment(VENV, ["--require-hashes", "--no-deps", "-r", LOCK], [TORCH])
     stamp.write_text(wanted)
 
 
-def make_package_importable():
-    """在 .venv 里记下本目录：notebook 放在哪里都能 import ddpm_edu"""
-    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    site = subprocess.run([str(PYTHON), "-c", query], capture_output=True, text=True, check=True).stdout.strip()
-    # 只写 ASCII：系统的编码不是 UTF-8 时，Python 读到有中文的 .pth 就起不来
+def make_package_importable(python):
+    """在环境里记下本目录：notebook 放在哪里都能 import ddpm_edu"""
+    # 只写 ASCII：系统的编码不是 UTF-8 时，Python 读到有中文的 .pth 就起不来；由那个 python 自己写，它的路径不必传回来
     line = f"import os, sys; sys.path.append(os.fsdecode({os.fsencode(ROOT)!r}))\n"
-    (Path(site) / "ddpm_edu_course.pth").write_text(line, encoding="ascii")
+    code = "import pathlib, sys, sysconfig; pathlib.Path(sysconfig.get_path('purelib'), 'ddpm_edu_course.pth').write_text(sys.argv[1])"
+    subprocess.run([str(python), "-c", code, line], check=True)
 
 
 def lab(arguments):
-    ensure_environment(RUNTIME)
+    ensure_environment()
     as_root = ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
     # 同一个选项给两次，JupyterLab 会拒绝启动；你给的优先
     given = {argument.partition("=")[0] for argument in arguments}
@@ -102,9 +117,13 @@ def lab(arguments):
 
 
 def test(arguments):
-    ensure_environment(RUNTIME, TESTING)
+    ensure_environment()
+    return run_tests(PYTHON, arguments)
+
+
+def run_tests(python, arguments):
     if arguments:
-        return run(PYTHON, "-m", "pytest", *arguments)
+        return run(python, "-m", "pytest", *arguments)
     # 几个进程同时跑，各用一个线程：线程数比核多时，互相等待会慢几十倍
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
@@ -118,31 +137,76 @@ def test(arguments):
     codes, times = [], []
     for name, options in parts.items():
         started = time.monotonic()
-        codes.append(run(PYTHON, "-m", "pytest", *options, env=environment))
+        codes.append(run(python, "-m", "pytest", *options, env=environment))
         times.append(f"{name} {time.monotonic() - started:.0f} 秒")
     print("，".join(times))
     return next(filter(None, codes), 0)
 
 
 def build(arguments):
-    ensure_environment(RUNTIME, TESTING)
+    ensure_environment()
     return run(PYTHON, "-m", "ddpm_edu.teach.build", *arguments)
 
 
 def export(arguments):
-    ensure_environment(RUNTIME, TESTING)
+    ensure_environment()
     return run(PYTHON, "-m", "ddpm_edu.teach.export", *(os.path.abspath(folder) for folder in arguments))
 
 
 def slides(arguments):
-    ensure_environment(RUNTIME, TESTING)
+    ensure_environment()
     return run(PYTHON, "-m", "ddpm_edu.teach.slides", *arguments)
+
+
+def lock(arguments):
+    """一份锁管 Python 3.10 到 3.13 与三种系统；torch 与只有它要的包不写进去，见 TORCH。没有 --upgrade 时，已有的版本能不动就不动"""
+    with tempfile.TemporaryDirectory() as folder:
+        pinned = Path(folder) / "torch.txt"
+        pinned.write_text(TORCH, encoding="utf-8")
+        venv.create(Path(folder) / "venv", with_pip=True)
+        uv = [python_of(Path(folder) / "venv"), "-m", "uv", "pip", "compile", "--universal", "--python-version", "3.10", "--generate-hashes"]
+        if run(uv[0], "-m", "pip", "install", "-q", "uv") or run(*uv, "-q", "--no-annotate", "--no-header", "-o", LOCK, *RANGES, pinned, *arguments):
+            return 1
+    text = ONLY_FOR_TORCH.sub("", LOCK.read_text(encoding="utf-8"))
+    LOCK.write_text(f"# -*- coding: utf-8 -*- 由 python course.py lock 生成，不要手改\n{text}", encoding="utf-8")
+    return 0
+
+
+def newest(arguments):
+    with tempfile.TemporaryDirectory() as folder:
+        python = make_environment(Path(folder) / "venv", [part for file in RANGES for part in ("-r", file)])
+        failed = run_tests(python, arguments)
+        listed = subprocess.run([str(python), "-m", "pip", "list", "--format=json"], stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
+    print(*newer_than_locked(json.loads(listed)), "测试没有全部通过，见上面" if failed else "测试全部通过", sep="\n")
+    return failed
+
+
+def newer_than_locked(packages):
+    """pip list 的结果里与锁定的版本不同的，一行一个"""
+    locked = {}
+    for name, version in re.findall(r"^([^\s=]+)==(\S+)", f"{LOCK.read_text(encoding='utf-8')}\n{TORCH}", re.M):
+        locked.setdefault(name, []).append(version)
+    found = ((re.sub(r"[-_.]+", "-", package["name"]).lower(), package["version"].partition("+")[0]) for package in packages)
+    return [f"{name} {' / '.join(locked[name])} → {version}" for name, version in found if version not in locked.get(name, [version])]
+
+
+def use_utf8():
+    """自己与子进程的文件名、输入输出一律用 UTF-8：不然系统的编码写不出中文时，印一句话也会半路停下"""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    os.environ.pop("PYTHONIOENCODING", None)
+    # 文件名怎样解码，只能在启动时选定
+    again = sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1"
+    os.environ["PYTHONUTF8"] = "1"
+    if again:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def main():
     if sys.version_info < (3, 10):
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
-    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides}
+    use_utf8()
+    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "lock": lock, "newest": newest}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     # 不另作处理的话，收到 SIGTERM 时 Python 当场消失，子进程留下来占着端口

@@ -29,6 +29,10 @@ _HOME = {
 }
 __all__ = list(_HOME)
 
+# 由 python -m ddpm_edu… 起的进程：这时要跑的模块还没有导入
+if sys.argv[:1] == ["-m"]:
+    import_module(".console", __name__).use_utf8()
+
 
 def __getattr__(name):
     if name not in _HOME:
@@ -38,6 +42,8 @@ def __getattr__(name):
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"这个 Python 里没有 {error.name}（{sys.executable}）；在 JupyterLab 里右上角换成课程的内核，"
                                   "或者重新运行 python course.py lab，它会补装缺的包", name=error.name) from None
+    except UnicodeEncodeError:
+        raise ImportError(f"{sys.executable} 或课程的路径里有中文，而系统的编码是 ASCII，torch 装不进来；设环境变量 PYTHONUTF8=1 再运行") from None
     except RuntimeError as error:
         if "torchvision" not in str(error):
             raise

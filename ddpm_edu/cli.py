@@ -96,9 +96,6 @@ def train_main(arguments):
 def main(arguments=None):
     """入口；我们自己说得清的错误只印一行，退出码 2，别的带着文件与行号抛出"""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    if hasattr(sys.stdout, "reconfigure"):
-        # 系统的编码写不出中文时，写成转义，不能因此半路出错
-        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         if arguments[:1] == ["predict"]:
             fail("子命令", " fit / validate / test / sample / evaluate 之一", "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")

@@ -3,7 +3,10 @@ import ast
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+
+import pytest
 
 from .bad_inputs import CASES, COMMAND_LINE, complaints
 
@@ -63,15 +66,25 @@ def test_a_real_process_says_one_sentence(tmp_path, amount, tally):
     tally(passed, len(chosen))
 
 
-# 到处都有的、不是 UTF-8 的环境
-PLAIN_ASCII = dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+@pytest.fixture
+def plain_ascii(tmp_path):
+    """到处都有的、不是 UTF-8 的环境；课程与它的依赖都在有中文的路径下"""
+    places = [tmp_path / "课 程", tmp_path / "环 境"]
+    for place, real in zip(places, (ROOT, sysconfig.get_path("purelib"))):
+        place.symlink_to(real, target_is_directory=True)
+    return dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONPATH=os.pathsep.join(map(str, places)))
 
 
-def test_another_encoding_reads_and_writes_chinese(tmp_path, amount, tally):
+def test_another_encoding_reads_and_writes_chinese(tmp_path, plain_ascii, amount, tally):
     (tmp_path / "配置.yaml").write_text("# 步数\ntrainer: {max_steps: 7}\nmodel: {monitor: 损失, learning_rate: 1e-4}\n", encoding="utf-8")
-    parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **PLAIN_ASCII)
+    parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **plain_ascii)
     passed = [all(words in parsed.stdout for words in ("max_steps: 7", "learning_rate: 0.0001", r"\u635f\u5931"))]
     if amount(False, True):
-        python("-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "图/甲.png", "-n", "1", "--steps", "1", cwd=tmp_path, **PLAIN_ASCII)
+        python("-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "图/甲.png", "-n", "1", "--steps", "1", cwd=tmp_path, **plain_ascii)
         passed.append((tmp_path / "图" / "甲.png").exists())
     tally(sum(passed), len(passed))
+
+
+def test_a_chinese_path_read_as_ascii_says_what_to_set(tmp_path, plain_ascii):
+    done = python("-c", "from ddpm_edu import UNet", cwd=tmp_path, **plain_ascii)
+    assert "PYTHONUTF8=1" in done.stderr.splitlines()[-1].encode().decode("unicode_escape")

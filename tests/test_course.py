@@ -1,15 +1,20 @@
-"""course.py：戳记、路径、帮助；真正的安装由 .ci/run 走一遍"""
+"""course.py：戳记、路径、编码、锁；真正的安装由 .ci/run 走一遍"""
 import importlib.util
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import venv
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,10 +25,12 @@ def course(tmp_path, monkeypatch):
     spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    # 装 pip 要好几秒，这里都用不着
+    monkeypatch.setattr(module.venv, "create", lambda folder, with_pip: venv.EnvBuilder().create(folder))
     return module
 
 
-def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
+def test_first_call_installs_what_was_tested_second_call_starts_at_once(course, monkeypatch):
     commands = []
 
     def fake_run(*command, **kwargs):
@@ -31,8 +38,9 @@ def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
         return 0
 
     monkeypatch.setattr(course, "run", fake_run)
-    course.ensure_environment(course.RUNTIME)
-    assert any("pip" in c and "install" in c for c in commands)
+    course.ensure_environment()
+    packages, torch = (c for c in commands if "install" in c)
+    assert {"--require-hashes", "--no-deps", str(ROOT / "requirements.lock")} <= set(packages) and torch[-1] == course.TORCH
     settings = json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
     assert settings["@jupyterlab/translation-extension:plugin"]["locale"] == "zh_CN"
     assert settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["lineWrap"] is True
@@ -42,16 +50,16 @@ def test_first_call_installs_second_call_starts_at_once(course, monkeypatch):
     (course.VENV / "课 程").mkdir()
     (course.VENV / "课 程" / "only_here.py").write_text("")
     monkeypatch.setattr(course, "ROOT", course.VENV / "课 程")
-    course.make_package_importable()
+    course.make_package_importable(course.PYTHON)
     plain = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     assert subprocess.run([course.PYTHON, "-c", "import only_here"], cwd="/", env=plain).returncode == 0
     monkeypatch.setattr(course, "ROOT", ROOT)
     commands.clear()
-    course.ensure_environment(course.RUNTIME)
+    course.ensure_environment()
     assert commands == []
     # 界面的设置改了，也要重新写进去
     monkeypatch.setitem(course.LAB_SETTINGS, "新设置", True)
-    course.ensure_environment(course.RUNTIME)
+    course.ensure_environment()
     assert commands and "新设置" in json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
 
 
@@ -62,24 +70,28 @@ def test_a_long_wait_says_so_now_and_then(course, monkeypatch, capsys):
     assert course.run(sys.executable, "-c", "import time; time.sleep(0.5)") == 0 and not capsys.readouterr().out
 
 
-def test_adding_the_test_requirements_does_not_announce_the_big_download_again(course, monkeypatch, capsys):
+def test_a_new_lock_is_installed_without_announcing_the_big_download_again(course, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(course, "run", lambda *command, **kwargs: 0)
-    course.ensure_environment(course.RUNTIME)
-    assert "1.5 GB" in capsys.readouterr().out
-    course.ensure_environment(course.RUNTIME, course.TESTING)
-    assert "补装" in (said := capsys.readouterr().out) and "1.5 GB" not in said
+    course.ensure_environment()
+    assert "1.7 GB" in capsys.readouterr().out
+    course.ensure_environment()
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(course, "LOCK", tmp_path / "another.lock")
+    course.LOCK.write_text("a==1\n")
+    course.ensure_environment()
+    assert "补装" in (said := capsys.readouterr().out) and "1.7 GB" not in said
 
 
 def test_interrupted_install_is_tried_again(course, monkeypatch):
     monkeypatch.setattr(course, "run", lambda *command, **kwargs: 1 if "install" in command else 0)
     with pytest.raises(SystemExit, match="PIP_INDEX_URL"):
-        course.ensure_environment(course.RUNTIME)
-    assert not list(course.VENV.glob(".installed-*"))
+        course.ensure_environment()
+    assert not (course.VENV / ".installed").exists()
 
 
 def test_arguments_are_passed_on(course, monkeypatch):
     commands = []
-    monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
+    monkeypatch.setattr(course, "ensure_environment", lambda: None)
     monkeypatch.setattr(course, "run", lambda *command, **kwargs: commands.append(command) or 0)
     course.lab(["--no-browser", "--port", "8899"])
     assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and any(str(part).endswith(course.FIRST_PAGE) for part in commands[-1])
@@ -104,7 +116,7 @@ def test_arguments_are_passed_on(course, monkeypatch):
 
 
 def test_any_failing_part_fails_the_whole_and_each_says_how_long_it_took(course, monkeypatch, capsys):
-    monkeypatch.setattr(course, "ensure_environment", lambda *files: None)
+    monkeypatch.setattr(course, "ensure_environment", lambda: None)
     for failing in ("tests", "notebooks", course.BROWSER):
         monkeypatch.setattr(course, "run", lambda *command, **kwargs: int(command[-1] == failing))  # noqa: B023
         assert course.test([]) == 1
@@ -114,7 +126,7 @@ def test_any_failing_part_fails_the_whole_and_each_says_how_long_it_took(course,
 LAUNCHER = """
 import sys
 import course
-course.ensure_environment = lambda *files: None
+course.ensure_environment = lambda: None
 course.PYTHON = sys.executable
 course.lab = lambda arguments: course.run(sys.executable, "-c", arguments[0])
 sys.exit(course.main())
@@ -138,6 +150,112 @@ def test_stopping_the_entrance_also_stops_what_it_started(how):
         # 子进程不走的话，管道不关，读不到头
         assert entrance.stdout.read() == "收尾\n"
     assert entrance.returncode == {signal.SIGTERM: 143, signal.SIGINT: 130}[how]
+
+
+SPEAKER = """
+import sys
+import course
+course.VENV.mkdir(exist_ok=True)
+course.make_environment = lambda folder, *installs: print(f"装在 {folder}", flush=True)
+course.lab = lambda arguments: course.ensure_environment() or course.run(sys.executable, "-c", "print('孩子也说')")
+sys.exit(course.main())
+"""
+
+
+@pytest.mark.parametrize("plain", [{"PYTHONIOENCODING": "cp1252"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}], ids=["cp1252", "ascii"])
+def test_no_encoding_of_the_system_stops_the_entrance(plain, tmp_path):
+    folder = tmp_path / "课 程"
+    folder.mkdir()
+    for name in ("course.py", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "speaker.py").write_text(SPEAKER, encoding="utf-8")
+    given = {name: value for name, value in os.environ.items() if name not in ("PYTHONUTF8", "DDPM_EDU_VENV")}
+    done = subprocess.run([sys.executable, "speaker.py", "lab"], cwd=folder, env={**given, **plain}, capture_output=True)
+    assert done.stdout.decode("utf-8").splitlines() == [f"装在 {folder / '.venv'}", "孩子也说"], done.stderr.decode("utf-8", "replace")
+
+
+# ---- 锁 ----
+
+def locked(**environment):
+    """在一种环境里 requirements.lock 会装的 {名字: 版本}；每一项都有摘要"""
+    packages, text = {}, (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    for line, hashes in re.findall(r"^(\w.*?) \\\n((?: .*\n)+)", text, re.M):
+        requirement = Requirement(line)
+        assert re.fullmatch(r"(    --hash=sha256:[0-9a-f]{64}( \\)?\n)+", hashes), line
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            assert requirement.name not in packages
+            (specifier,) = requirement.specifier
+            packages[requirement.name] = specifier.version
+    assert "://" not in text and packages
+    return packages
+
+
+def plain_name(name):
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def ranges():
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "tests/requirements.txt"))
+    return [Requirement(line) for line in text.splitlines() if not line.startswith("#")]
+
+
+def test_the_lock_fits_the_ranges_for_every_python_and_system(course):
+    systems = {"linux": ("posix", "Linux"), "darwin": ("posix", "Darwin"), "win32": ("nt", "Windows")}
+    for (system, (os_name, platform)), minor in itertools.product(systems.items(), range(10, 14)):
+        found = locked(sys_platform=system, os_name=os_name, platform_system=platform, python_version=f"3.{minor}", python_full_version=f"3.{minor}.0")
+        found["torch"] = Requirement(course.TORCH).specifier
+        for requirement in ranges():
+            version = found[plain_name(requirement.name)]
+            assert requirement.specifier.contains(str(version).removeprefix("==")), (system, minor, requirement)
+
+
+def test_the_lock_names_everything_that_will_be_imported():
+    """顺着依赖走到底：少一个，--no-deps 就装不全"""
+    found, queue = set(locked()), [str(requirement) for requirement in ranges()]
+    seen = set()
+    while queue:
+        asked = Requirement(queue.pop())
+        if (name := plain_name(asked.name)) in seen:
+            continue
+        seen.add(name)
+        for needed in map(Requirement, metadata.requires(name) or []):
+            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in asked.extras or {""}):
+                queue += [str(needed)] if not re.match("nvidia|cuda|triton", needed.name) else []
+    assert seen - found == {"torch"}
+
+
+def test_the_lock_keeps_torch_and_its_libraries_out(course, monkeypatch, tmp_path):
+    monkeypatch.setattr(course, "LOCK", tmp_path / "requirements.lock")
+    raw = "".join(f"{line} \\\n    --hash=sha256:1 \\\n    --hash=sha256:2\n" for line in (
+        "tomli==2", "torch==2.13.0", "torchmetrics==1.9", "triton==3 ; sys_platform == 'linux'", "nvidia-cublas==13", "cuda-toolkit==13", "wcwidth==1"))
+
+    def fake_run(*command, **kwargs):
+        commands.append([str(c) for c in command])
+        if "compile" in command:
+            course.LOCK.write_text(raw, encoding="utf-8")
+        return 0
+
+    commands = []
+    monkeypatch.setattr(course, "run", fake_run)
+    assert course.lock(["--upgrade"]) == 0
+    assert {"--universal", "--generate-hashes", "--upgrade", str(ROOT / "requirements.txt")} <= set(commands[-1])
+    written = course.LOCK.read_text(encoding="utf-8")
+    assert re.findall(r"^\w+", written, re.M) == ["tomli", "torchmetrics", "wcwidth"] and written.count("--hash") == 6
+    monkeypatch.setattr(course, "run", lambda *command, **kwargs: 1)
+    assert course.lock([]) == 1 and course.LOCK.read_text(encoding="utf-8") == written
+
+
+def test_newest_reports_what_changed_and_whether_it_broke(course, monkeypatch, capsys):
+    assert course.newer_than_locked([
+        {"name": "Jinja2", "version": locked()["jinja2"]}, {"name": "jupyter_core", "version": "99"}, {"name": "torch", "version": "2.13.0+cpu"},
+        {"name": "pip", "version": "1"}]) == [f"jupyter-core {locked()['jupyter-core']} → 99"]
+    commands = []
+    monkeypatch.setattr(course, "run", lambda *command, **kwargs: commands.append(list(map(str, command))) or int("pytest" in command))
+    monkeypatch.setattr(course.subprocess, "run", lambda *args, **kwargs: subprocess.CompletedProcess(args, 0, "[]"))
+    assert course.newest(["-k", "ema"]) == 1 and commands[-1][-2:] == ["-k", "ema"] and "没有全部通过" in capsys.readouterr().out
+    (install,) = (c for c in commands if "install" in c)
+    assert str(ROOT / "requirements.txt") in install and "requirements.lock" not in str(install)
+    assert not Path(commands[-1][0]).exists()
 
 
 def test_without_a_command_the_usage_is_shown():

@@ -27,7 +27,7 @@ def what_is_missing():
     """不能开浏览器的原因；都齐了就返回空串"""
     if not BROWSER or not DRIVER:
         return "没有 chromium 或 chromedriver；Debian 与 Ubuntu 上：apt-get install chromium chromium-driver fonts-wqy-microhei"
-    if not list(Path(sys.prefix).glob(".installed-*")):
+    if not list(Path(sys.prefix).glob(".installed*")):
         return "这个环境不是 course.py 建的，JupyterLab 没有配好中文界面；用 python course.py test tests/browser"
     return ""
 
