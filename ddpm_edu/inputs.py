@@ -92,10 +92,10 @@ def warn_unsuitable_schedule(model):
         warnings.warn(
             f"√ᾱ_T = {cumprod**0.5:.3f}：加噪到最后仍留着原图，从 N(0, I) 开始采样会有偏差；"
             f"T={model.num_timesteps} 时可改用 linear_start={start:.4g}, linear_end={end:.4g}，或 beta_schedule='cosine'",
-            stacklevel=4,
+            stacklevel=5,
         )
     if model.parameterization == "eps" and cumprod**0.5 < torch.finfo(torch.float32).eps:
         warnings.warn(
             f"√ᾱ_T = {cumprod**0.5:.1e}：由 ε 换回 x0 要除以它，float32 的舍入误差会被放大到 1 以上；"
-            "请换 parameterization='v' 或别的 beta_schedule", stacklevel=4,
+            "请换 parameterization='v' 或别的 beta_schedule", stacklevel=5,
         )

@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from ..checkpoint import CheckpointError, load_checkpoint
-from ..checks import check_int, fail
+from ..checks import check_int, class_only, fail
 from .conditions import CONDITIONS, check_conditions
 
 
@@ -175,10 +175,11 @@ class ImageDataModule(pl.LightningDataModule):
     def load_state_dict(self, state):
         self._position = int(state["position"])
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path, **kwargs):
+    @class_only
+    def load_from_checkpoint(cls, checkpoint_path, map_location=None, hparams_file=None, weights_only=None, **kwargs):
         """检查点里的训练数据取到第几批，就从第几批接着取；kwargs 是构造参数
 
+        map_location、hparams_file、weights_only : Lightning 有这几个参数；这里没有张量和超参数要取，读取总是安全的
         Lightning 自带的这个方法在 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 时会执行文件里的 pickle，所以换掉
         """
         state = load_checkpoint(checkpoint_path).get(cls.__qualname__)
