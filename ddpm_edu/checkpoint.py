@@ -15,10 +15,10 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from .checks import fail
+from .config import plain
 
 log = logging.getLogger("ddpm_edu")
 _TAG = b"ddpm_edu sha256="
@@ -45,26 +45,6 @@ def causes(error):
 def disk_full(error):
     """磁盘满了之类的 OSError；不是这个缘故时 None。torch.save 会把它换成看不懂的 RuntimeError"""
     return next((cause for cause in causes(error) if isinstance(cause, OSError) and cause.errno in FULL), None)
-
-
-def plain(value):
-    """变成安全读取认得的类型：NumPy 标量、路径、元组等换成 Python 自带的，函数则拒绝"""
-    if isinstance(value, Mapping):
-        return {plain(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [plain(item) for item in value]
-        return tuple(items) if type(value) is tuple else items
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, (bool, int, float, str, bytes, type(None), torch.Tensor, set, complex)):
-        return value
-    if type(value).__module__.startswith("torch") and not callable(value):
-        return value
-    fail("检查点的内容", "张量和 Python 自带的类型", value, "存它的数值，不要存对象", CheckpointError)
 
 
 @contextlib.contextmanager
@@ -111,29 +91,32 @@ def _remove_stale(path):
 
 
 def save_checkpoint(checkpoint, path):
-    """原子地保存检查点；checkpoint 是字典，其中的 NumPy 标量、路径会换成普通类型"""
+    """原子地保存检查点；checkpoint 是字典，其中 Python 自带的类型之外的，按 plain 换好"""
+    try:
+        content = plain(checkpoint, "检查点的内容")
+    except TypeError as error:
+        raise CheckpointError(f"{error}；存它的数值，不要存对象") from None
     with atomic_file(path) as file:
-        torch.save(plain(checkpoint), file)
+        torch.save(content, file)
         _append_digest(file)
 
 
 def load_checkpoint(path, map_location="cpu"):
     """读检查点，只认张量与普通类型，核对 SHA-256
 
-    path : 本地的 .ckpt / .pt / .safetensors 文件
-    返回 : 文件里的字典
-    异常 : 网址 ValueError；不存在 FileNotFoundError；目录 IsADirectoryError；损坏 CheckpointError
+    path         : 本地的 .ckpt / .pt / .safetensors 文件；或以二进制打开、可 seek 的文件对象
+    map_location : 同 torch.load
+    返回         : 文件里的字典
+    异常         : 网址 ValueError；不存在 FileNotFoundError；目录 IsADirectoryError；损坏 CheckpointError
     """
-    path = check_path(path)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏（safetensors 格式不带摘要）", stacklevel=2)
-        try:
-            return {"state_dict": load_file(path, device=str(map_location or "cpu"))}
-        except Exception as error:
-            raise CheckpointError(f"{path} 不是完好的 safetensors 文件：{error}；请重新获取") from None
-    verify_digest(path)
+    opened = hasattr(path, "read") and hasattr(path, "seek") and isinstance(path.read(0), bytes)
+    path = path if opened else check_path(path)
+    if not opened and path.suffix == ".safetensors":
+        return {"state_dict": load_safetensors(path, map_location)}
+    with contextlib.nullcontext(path) if opened else open(path, "rb") as file:
+        start = file.tell()
+        verify_digest(file, path)
+        file.seek(start)
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
@@ -146,11 +129,23 @@ def load_checkpoint(path, map_location="cpu"):
     return checkpoint
 
 
+def load_safetensors(path, map_location):
+    from safetensors.torch import load_file
+
+    warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏（safetensors 格式不带摘要）", stacklevel=3)
+    # 字典与函数说的是 torch.save 记下的设备，这种格式不记
+    device = str(map_location) if isinstance(map_location, (str, torch.device)) else "cpu"
+    try:
+        return load_file(path, device=device)
+    except Exception as error:
+        raise CheckpointError(f"{path} 不是完好的 safetensors 文件：{error}；请重新获取") from None
+
+
 def check_path(path):
     """本地的普通文件；网址、目录、不存在都在这里说清"""
     text = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
     if not text:
-        fail("ckpt_path", "本地文件的路径", path, error=TypeError)
+        fail("ckpt_path", "本地文件的路径，或以二进制打开、可 seek 的文件对象", path, error=TypeError)
     if "://" in text:
         fail("ckpt_path", "本地文件的路径", text, "不从网址读检查点，请先下载")
     if not os.path.exists(text):
@@ -160,23 +155,22 @@ def check_path(path):
     return Path(text)
 
 
-def verify_digest(path):
+def verify_digest(file, path):
     """核对文件里记的 SHA-256；别处来的文件没有这一项，放行并提醒一句"""
-    size = path.stat().st_size
+    size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise CheckpointError(f"{path} 是空文件（0 字节）；多半是保存或下载被打断，请换一份")
-    with open(path, "rb") as file:
-        file.seek(max(0, size - _COMMENT_SIZE - _END_SIZE))
-        tail = file.read()
-        comment = tail[-_COMMENT_SIZE:]
-        # 末尾记录说“后面有这么长的注释”，就是我们写的文件；注释本身可能已被截掉或改坏
-        end = tail.rfind(_END_SIGNATURE)
-        promised = end >= 0 and tail[end + _END_SIZE - 2:end + _END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
-        if not promised and not comment.startswith(_TAG):
-            warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
-            return
-        file.seek(0)
-        found = _sha256(file, size - _COMMENT_SIZE)
+    file.seek(max(0, size - _COMMENT_SIZE - _END_SIZE))
+    tail = file.read()
+    comment = tail[-_COMMENT_SIZE:]
+    # 末尾记录说“后面有这么长的注释”，就是我们写的文件；注释本身可能已被截掉或改坏
+    end = tail.rfind(_END_SIGNATURE)
+    promised = end >= 0 and tail[end + _END_SIZE - 2:end + _END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
+    if not promised and not comment.startswith(_TAG):
+        warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
+        return
+    file.seek(0)
+    found = _sha256(file, size - _COMMENT_SIZE)
     expected = comment[len(_TAG):].decode("ascii", "replace")
     if not comment.startswith(_TAG) or found != expected:
         raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {expected}，实际是 {found}；请换一份备份")
@@ -217,10 +211,11 @@ def check_ignore_keys(ignore_keys):
         fail("ignore_keys", "键前缀的列表", ignore_keys, '只有一个时写 ["前缀"]', TypeError)
 
 
-def matching_states(module, states, source, ignore_keys=(), optional=()):
+def matching_states(module, states, source, ignore_keys=(), optional=(), strict=True):
     """逐键核对，返回可以放心载入的权重；缺的、多的、形状不对的、含 NaN 的都是错误，除非名字以 ignore_keys 之一开头
 
-    optional : 可以缺的键前缀；异常：CheckpointError，列出个数与前几个名字
+    optional : 可以缺的键前缀；strict 为 False 时，缺的与多的只提醒一句
+    异常     : CheckpointError，列出个数与前几个名字
     """
     own = module.state_dict()
     for prefix in ignore_keys:
@@ -234,11 +229,14 @@ def matching_states(module, states, source, ignore_keys=(), optional=()):
         "缺少": [k for k in own if k not in states and not k.startswith(may_miss)],
         "多出": [k for k in states if k not in own and k not in tables],
         "形状不符": [k for k, v in states.items() if k in own and k not in tables and v.shape != own[k].shape],
-        "含 NaN 或无穷": [k for k, v in states.items() if v.is_floating_point() and not v.isfinite().all()],
+        "含 NaN 或无穷": [k for k, v in states.items() if k not in tables and v.is_floating_point() and not v.isfinite().all()],
     }
-    if found := [f"{what} {len(keys)} 个（{', '.join(keys[:3])}）" for what, keys in problems.items() if keys]:
-        raise CheckpointError(f"{source} 的权重与模型对不上：{'；'.join(found)}。确实不需要的，把前缀写进 ignore_keys")
-    return states
+    found = {what: f"{what} {len(keys)} 个（{', '.join(keys[:3])}）" for what, keys in problems.items() if keys}
+    if found and not strict and found.keys() <= {"缺少", "多出"}:
+        warnings.warn(f"{source} 的权重与模型对不上：{'；'.join(found.values())}。strict=False，缺少的保持初值，多出的没有用", stacklevel=4)
+    elif found:
+        raise CheckpointError(f"{source} 的权重与模型对不上：{'；'.join(found.values())}。确实不需要的，把前缀写进 ignore_keys")
+    return {key: value for key, value in states.items() if key in own or key in tables}
 
 
 def install_safe_io(trainer):

@@ -71,3 +71,19 @@ def suggest_keywords(init):
         return init(self, *args, **kwargs)
 
     return wrapper
+
+
+class class_only(classmethod):
+    """只在类上调用的 classmethod：它返回新的对象，在对象上调用多半以为改的是手里这个"""
+
+    def __get__(self, instance, owner=None):
+        method = super().__get__(instance, owner)
+        if instance is None:
+            return method
+
+        @functools.wraps(method)
+        def refuse(*args, **kwargs):
+            fail(f"{method.__name__}", f"在类上调用，如 model = {owner.__name__}.{method.__name__}(...)", "对象上的调用",
+                 "它返回新的对象，不改手里这个", TypeError)
+
+        return refuse

@@ -83,7 +83,7 @@ def train_classifier(data_module, epochs=None, seed=0, progress=None):
         bar = progress_bar(range(epochs * -(-len(train) // 64)), progress, "训练分类器")
         for _ in range(epochs):
             for index in torch.randperm(len(train)).split(64):
-                batch = train.__getitems__(index)
+                batch = train[index]
                 loss = F.cross_entropy(classifier(shifted(batch["image"])), batch["label"])
                 optimizer.zero_grad()
                 loss.backward()
@@ -109,7 +109,7 @@ def held_out_accuracy(classifier, data_module):
     right, total = 0, 0
     for dataset in (load_split(data_module, "val"), load_split(data_module, "test")):
         for index in torch.arange(len(dataset)).split(1024):
-            batch = dataset.__getitems__(index)
+            batch = dataset[index]
             right += int((classifier(batch["image"]).argmax(1) == batch["label"]).sum())
             total += len(index)
     return right / total

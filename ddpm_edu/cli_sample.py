@@ -98,4 +98,4 @@ def condition_from_data(model, options):
     dataset = data.splits["test"]
     if len(dataset) < options.num:
         fail("--num", f"不超过测试集大小 {len(dataset)} 的整数", options.num)
-    return model.get_condition(dataset.__getitems__(range(options.num)))
+    return model.get_condition(dataset[:options.num])

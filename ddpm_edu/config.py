@@ -2,10 +2,20 @@
 
 配置的写法沿用参考实现：{"target": "包.模块.类", "params": {...}}
 """
+import argparse
+import enum
+import functools
 import importlib
 import inspect
+import itertools
+import numbers
+import os
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Mapping, Sequence, Set
+
+import numpy as np
+import torch
 
 from .checks import fail
 
@@ -13,6 +23,52 @@ from .checks import fail
 NAMING = ("target", "class_path", "_target_")
 # 依赖带来的模块，用户并没有导入：其中有的类一构造就联网，或者再导入别的包
 BROUGHT = ("torch", "pytorch_lightning", "lightning_fabric", "torchmetrics")
+# 名字空间：属性就是键
+NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
+
+
+def plain(value, name="配置"):
+    """变成安全读取认得的类型：配置库的字典与列表、NumPy、枚举、路径、内建类型的子类换成 Python 自带的，别的 TypeError"""
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist()
+    elif isinstance(value, enum.Enum):
+        value = value.value
+    if isinstance(value, (bool, type(None), torch.Tensor, torch.dtype, torch.device, torch.layout)):
+        return value
+    if isinstance(value, (Mapping, *NAMESPACES)):
+        return {plain(key, name): plain(item, name) for key, item in as_mapping(value).items()}
+    if isinstance(value, str):
+        return "".join(value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    for kind, own in ((numbers.Integral, int), (numbers.Real, float), (numbers.Complex, complex), ((bytes, bytearray), bytes)):
+        if isinstance(value, kind):
+            return own(value)
+    if isinstance(value, (Sequence, Set)):
+        kind = tuple if type(value) is tuple else set if isinstance(value, Set) else list
+        return kind(plain(item, name) for item in value)
+    fail(name, "张量和 Python 自带的类型", value, error=TypeError)
+
+
+def plain_arguments(init):
+    """装饰 __init__：参数先过 plain，于是 OmegaConf、名字空间、NumPy、枚举给的都认，存进检查点的也都读得回来"""
+    names = [*inspect.signature(init).parameters][1:]
+
+    @functools.wraps(init)
+    def wrapper(self, *args, **kwargs):
+        given = itertools.zip_longest(names[:len(args)], args, fillvalue="参数")
+        return init(self, *(clean(name, value) for name, value in given), **{name: clean(name, value) for name, value in kwargs.items()})
+
+    def clean(name, value):
+        # 检查点可以是打开的文件；它不是超参数，不存
+        return value if name == "ckpt_path" else plain(value, name)
+
+    return wrapper
+
+
+def as_mapping(value):
+    """名字空间换成字典，别的原样"""
+    return vars(value) if isinstance(value, NAMESPACES) else value
 
 
 def get_class(target, kinds, name="target"):
@@ -89,6 +145,7 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     args  : 放在 params 之前的位置参数
     异常  : 缺 target、多出别的键、类型不对、params 与签名不合时 ValueError；类自己抛的错原样抛出
     """
+    config = as_mapping(config)
     if not isinstance(config, Mapping):
         fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
     if "target" not in config:
@@ -97,7 +154,7 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     if extra := sorted(set(config) - {"target", "params"}):
         fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
     cls = get_class(config["target"], kinds or default_kinds(), f"{name}.target")
-    params = {} if config.get("params") is None else config["params"]
+    params = {} if config.get("params") is None else as_mapping(config["params"])
     if not isinstance(params, Mapping):
         fail(f"{name}.params", "字典", params, error=TypeError)
     known = inspect.signature(cls).parameters
@@ -127,6 +184,10 @@ class ParamCount(int):
         self = super().__new__(cls, total)
         self.total, self.trainable, self.by_module = int(total), int(trainable), dict(by_module)
         return self
+
+    def __getnewargs__(self):
+        # 复制与 pickle 用它重建
+        return self.total, self.trainable, self.by_module
 
     def table(self):
         """一行一个直接子模块的文字表"""

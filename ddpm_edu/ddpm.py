@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoint import check_ignore_keys, install_safe_io, plain
+from .checkpoint import check_ignore_keys, install_safe_io
 from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
 from .conditioning import as_condition, check_labels, condition_keys, drop_condition
+from .config import plain_arguments
 from .ema import LitEma
 from .gaussian import GaussianDiffusion
 from .images import log_images
@@ -40,6 +41,7 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
     """
 
     @suggest_keywords
+    @plain_arguments
     def __init__(
         self,
         unet_config: dict,
@@ -79,9 +81,7 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         cond_key: str | dict | None = None,
         cond_drop_prob: float = 0.0,
     ):
-        # 存进检查点的超参数只能是普通类型，否则安全读取会拒绝
-        unet_config, scheduler_config = plain(unet_config), plain(scheduler_config)
-        given_betas = given_betas.tolist() if hasattr(given_betas, "tolist") else plain(given_betas)
+        given_betas = given_betas.tolist() if isinstance(given_betas, torch.Tensor) else given_betas
         super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
                          parameterization)
         # save_hyperparameters 记的是这里的局部变量：given_betas 说了算时，记下真正的 T

@@ -72,7 +72,10 @@ class LitEma(nn.Module):
         """取回最近一次 store 的权重，用完即释放"""
         if not self._backups:
             fail("restore", "与 store 成对", "没有存过的权重", "先调用 store", RuntimeError)
-        for parameter, backup in zip(_as_tensors(parameters), self._backups.pop(), strict=True):
+        live, backups = _as_tensors(parameters), self._backups[-1]
+        if [p.shape for p in live] != [b.shape for b in backups]:
+            fail("parameters", f"store 时的 {len(backups)} 个张量，形状与次序相同", f"{len(live)} 个", "存下的那一份还在")
+        for parameter, backup in zip(live, self._backups.pop()):
             parameter.data.copy_(backup)
 
     @property
@@ -95,8 +98,11 @@ class LitEma(nn.Module):
     def _apply(self, fn, recurse=True):
         return super()._apply(lambda tensor: _keep_precision(fn, tensor), recurse)
 
-    def _load_from_state_dict(self, *args, **kwargs):
-        super()._load_from_state_dict(*args, **kwargs)
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        # assign=True 时影子就是字典里的张量，半精度的先升上来
+        for key in [key for key in state_dict if key.startswith(f"{prefix}shadow.")]:
+            state_dict[key] = _full_precision(state_dict[key])
+        super()._load_from_state_dict(state_dict, prefix, *args)
         self._count = int(self.num_updates)
 
 

@@ -87,7 +87,7 @@ def draw_samples(model, data_module, count, *, steps=50, batch_size=256, seed=0,
     cond = None
     if model.conditioning_key is not None:
         test = load_split(data_module, "test")
-        cond = model.get_condition(test.__getitems__(torch.arange(count) % len(test)))
+        cond = model.get_condition(test[torch.arange(count) % len(test)])
     images, _ = generate(model, count, batch_size=batch_size, seed=seed, cond=cond, use_ema=False,
                          steps=min(steps, model.num_timesteps), progress=progress)
     return images

@@ -2,6 +2,8 @@
 
 记号：ᾱ_t = Π(1-β_i)，代码的 t = 论文的 t - 1，ᾱ_{-1} := 1
 """
+import warnings
+
 import numpy as np
 import torch
 from torch import nn
@@ -68,6 +70,18 @@ def extract_into_tensor(table, t, x_shape):
     return table[t].reshape(t.shape[0], *((1,) * (len(x_shape) - 1)))
 
 
+def rounding_of(saved, exact):
+    """saved 是 float64 的 exact 按哪种 dtype 舍入的结果；都不是时 None
+
+    有人存盘之前把整个 state_dict 转成半精度；之后再转回 float32 的，也认得
+    """
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        rounded = exact.float().to(dtype).double()
+        if saved.shape == exact.shape and torch.allclose(saved.double().cpu(), rounded, rtol=1e-5, atol=0):
+            return dtype
+    return None
+
+
 class GaussianDiffusion(nn.Module):
     """一条高斯扩散链的全部闭式公式；DDPM 在它之上加网络与训练
 
@@ -124,13 +138,14 @@ class GaussianDiffusion(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
         saved = state_dict.get(prefix + "betas")
         exact = self._exact_tables["betas"]
-        if saved is not None and (
-            saved.shape != exact.shape or not torch.allclose(saved.double().cpu(), exact, rtol=1e-5, atol=0)
-        ):
+        rounding = torch.float32 if saved is None else rounding_of(saved, exact)
+        if rounding is None:
             errors.append(
                 f"噪声表不一致：文件里 T={len(saved)}、β 从 {saved[0]:.4g} 到 {saved[-1]:.4g}，"
                 f"这里 T={len(exact)}、β 从 {exact[0]:.4g} 到 {exact[-1]:.4g}；请用相同的 timesteps 与 beta_schedule"
             )
+        elif rounding != torch.float32:
+            warnings.warn(f"文件里的系数表按 {rounding} 舍入过，这里用的是由构造参数重新算出的；权重照文件里的取", stacklevel=2)
         # 系数表一律以构造参数算出的为准，文件里的只用来核对
         state_dict = {
             key: value for key, value in state_dict.items() if key.removeprefix(prefix) not in self._exact_tables

@@ -104,9 +104,9 @@ def warn_unsuitable_schedule(model):
     cumprod = float(model.exact_table("alphas_cumprod")[-1])
     if cumprod**0.5 > FAINT:
         warnings.warn(
-            f"√ᾱ_T = {cumprod**0.5:.3f}：加噪到最后仍留着原图，从 N(0, I) 开始采样会有偏差；{more_noise(model)}", stacklevel=4)
+            f"√ᾱ_T = {cumprod**0.5:.3f}：加噪到最后仍留着原图，从 N(0, I) 开始采样会有偏差；{more_noise(model)}", stacklevel=5)
     if model.parameterization == "eps" and cumprod**0.5 < torch.finfo(torch.float32).eps:
         warnings.warn(
             f"√ᾱ_T = {cumprod**0.5:.1e}：由 ε 换回 x0 要除以它，float32 的舍入误差会被放大到 1 以上；"
-            "请换 parameterization='v' 或别的 beta_schedule", stacklevel=4,
+            "请换 parameterization='v' 或别的 beta_schedule", stacklevel=5,
         )

@@ -76,7 +76,7 @@ class DigitsFrechet(FrechetDistance):
 def random_images(dataset, count, seed=0):
     """数据集里固定随机选出的至多 count 张：{"image": ..., "label": ...}"""
     index = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count]
-    return dataset.__getitems__(index)
+    return dataset[index]
 
 
 def frechet_for(data_module, cache=None, num_images=10_000, progress=None):

@@ -1,4 +1,11 @@
 """DDPM 的存与取：权重字典、从检查点取权重、续训时的核对。文件格式见 checkpoint.py"""
+import contextlib
+import warnings
+from pathlib import Path
+
+import torch
+import yaml
+
 from .checkpoint import (
     CheckpointError,
     check_compatible,
@@ -8,7 +15,7 @@ from .checkpoint import (
     load_checkpoint,
     matching_states,
 )
-from .checks import fail
+from .checks import class_only, fail
 from .config import check_names
 
 # 这几个说的是从哪里取权重，由这一次调用决定，不由文件决定
@@ -21,9 +28,10 @@ def saved_hyper_parameters(checkpoint, source, given=(), typed=()):
     given : 调用者另外给了的那几个，不从文件里取；typed：用户自己写下的配置
     异常  : 没有记超参数、里面有不认得的类名时 ValueError
     """
-    saved = checkpoint.get("hyper_parameters")
+    saved = checkpoint.get("hyper_parameters", {} if given else None)
     if not isinstance(saved, dict):
-        fail("检查点", "含 hyper_parameters（由 Trainer 保存）", str(source), "只有权重的文件请用 DDPM(..., ckpt_path=...)")
+        fail("检查点", "含 hyper_parameters（由 Trainer 保存）", str(source),
+             "只有权重的文件请用 DDPM(..., ckpt_path=...)，或给出 hparams_file")
     saved = {name: value for name, value in saved.items() if not str(name).startswith("_") and name not in (*LOADING, *given)}
     check_names(saved, source, typed)
     return saved
@@ -37,28 +45,37 @@ class Persistence:
     def state_dict(self, *args, **kwargs):
         """权重字典；在 ema_scope 里取也是原权重，torch.compile 加的 _orig_mod. 不写进去"""
         states = super().state_dict(*args, **kwargs)
-        for key in [key for key in states if "_orig_mod." in key]:
-            states[key.replace("_orig_mod.", "")] = states.pop(key)
+        prefix = kwargs.get("prefix") or "".join(args[1:2])
+        # 装在别的模块里时，states 里还有它的键，那些不动
+        for key in [key for key in states if key.startswith(prefix) and "_orig_mod." in key]:
+            states[prefix + key.removeprefix(prefix).replace("_orig_mod.", "")] = states.pop(key)
         if self.use_ema and self.model_ema.depth:
-            states.update(self.model_ema.raw_tensors(self.model, kwargs.get("prefix", "") + "model."))
+            states.update(self.model_ema.raw_tensors(self.model, prefix + "model."))
         return states
 
-    def load_state_dict(self, state_dict, *args, **kwargs):
+    def _load_from_state_dict(self, state_dict, prefix, *args):
         """键里有没有 _orig_mod. 都认"""
+        if self.use_ema and self.model_ema.depth:
+            fail("load_state_dict", "在 ema_scope 之外调用", f"{self.model_ema.depth} 层 ema_scope", "离开时会恢复进来之前的权重，装进来的就丢了", RuntimeError)
         own = {key.replace("_orig_mod.", ""): key for key in super().state_dict()}
-        renamed = {own.get(key.replace("_orig_mod.", ""), key): value for key, value in state_dict.items()}
-        return super().load_state_dict(renamed, *args, **kwargs)
+        for key in [key for key in state_dict if key.startswith(prefix)]:
+            name = key.removeprefix(prefix).replace("_orig_mod.", "")
+            state_dict[prefix + own.get(name, name)] = state_dict.pop(key)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def init_from_ckpt(self, path, ignore_keys=(), only_model=False):
         """从检查点取权重；对不上的键都是错误，除非写进 ignore_keys
 
+        path        : 路径，或以二进制打开的文件对象
         ignore_keys : 键前缀的列表；only_model 为真时只取 U-Net（model. 开头的键）
         EMA         : 文件里没有（或被忽略）时，从取到的权重重新开始
         """
         check_ignore_keys(ignore_keys)
-        checkpoint = load_checkpoint(path)
+        self._take_weights(load_checkpoint(path), path, ignore_keys, only_model)
+
+    def _take_weights(self, checkpoint, source, ignore_keys=(), only_model=False, strict=True):
         states = clean_state_dict(checkpoint.get("state_dict", checkpoint))
-        check_compatible(self, checkpoint, path, only_model)
+        check_compatible(self, checkpoint, source, only_model)
         if only_model:
             states = {key: value for key, value in states.items() if key.startswith("model.")}
         has_ema = any(key.startswith("model_ema.") and not key.startswith(tuple(ignore_keys))
@@ -67,11 +84,11 @@ class Persistence:
         optional = [*self.exact_table_names(), *([] if has_ema else ["model_ema."])]
         if only_model or not self.learn_logvar:
             optional.append("logvar")
-        states = matching_states(self, states, path, ignore_keys, optional)
+        states = matching_states(self, states, source, ignore_keys, optional, strict)
         try:
             self.load_state_dict(states, strict=False)
         except RuntimeError as error:
-            raise CheckpointError(f"{path} 与模型对不上：{error}") from None
+            raise CheckpointError(f"{source} 与模型对不上：{error}") from None
         if self.use_ema and not has_ema:
             self.model_ema.reset_to(self.model)
 
@@ -107,16 +124,54 @@ class Persistence:
                 p.grad = self._gradients[f"{name}.grad"].to(p)
         self._gradients = {}
 
-    @classmethod
+    @class_only
     def load_from_checkpoint(cls, checkpoint_path, map_location=None, hparams_file=None, strict=True, weights_only=True,
                              **overrides):
         """按检查点里的超参数重建模型并取回全部权重；overrides 覆盖个别超参数
 
-        hparams_file, strict, weights_only : Lightning 有这几个参数；这里只接受默认值，读取总是安全、逐键核对的
+        checkpoint_path : 路径，或以二进制打开的文件对象；map_location：同 torch.load
+        hparams_file    : 超参数另取自 YAML 或 CSV，如日志目录里的 hparams.yaml
+        strict          : False 时缺的与多的键只提醒一句；ignore_keys、load_only_unet 的意思同构造时
+        weights_only    : Lightning 有这个参数；这里写什么都一样，读取总是安全的
         """
-        if (hparams_file, strict, weights_only) != (None, True, True):
-            fail("hparams_file、strict、weights_only", "默认值 (None, True, True)", (hparams_file, strict, weights_only),
-                 "要略过部分键，请用 DDPM(..., ckpt_path=..., ignore_keys=...)")
-        known = saved_hyper_parameters(load_checkpoint(checkpoint_path), checkpoint_path, given=overrides)
-        model = cls(**{**known, **overrides}, ckpt_path=str(checkpoint_path))
-        return model if map_location is None else model.to(map_location)
+        # 设备的名字最后才用；字典与函数只有 torch.load 读得懂
+        device = map_location if isinstance(map_location, (str, torch.device)) else None
+        checkpoint = load_checkpoint(checkpoint_path, "cpu" if map_location is None or device else map_location)
+        holder = checkpoint if hparams_file is None else {"hyper_parameters": read_hparams(hparams_file)}
+        known = saved_hyper_parameters(holder, hparams_file or checkpoint_path, given=overrides)
+        if not weights_only and weights_only is not None:
+            warnings.warn("weights_only=False 没有用：检查点总是按安全方式读取", stacklevel=2)
+        ignore_keys, only_model = overrides.pop("ignore_keys", ()), overrides.pop("load_only_unet", False)
+        check_ignore_keys(ignore_keys)
+        # 先造完再取权重：子类在 super().__init__() 之后添的层，这时才都在
+        model = cls(**{**known, **overrides})
+        model._take_weights(checkpoint, checkpoint_path, ignore_keys, only_model, strict is not False)
+        return model.to(device or where(checkpoint))
+
+
+def read_hparams(path):
+    """日志目录里的 hparams.yaml 或 .csv → {名字: 值}；不认 Python 对象"""
+    path, found = Path(path), None
+    if path.suffix.lower() == ".csv":
+        from pytorch_lightning.core.saving import load_hparams_from_tags_csv
+
+        # CSV 里的 None 记作空
+        return {name: None if value == "" else value for name, value in load_hparams_from_tags_csv(str(path)).items()}
+    with contextlib.suppress(yaml.YAMLError):
+        found = yaml.load(path.read_text(encoding="utf-8"), PlainLoader)
+    if not isinstance(found, dict):
+        fail("hparams_file", "普通的 YAML 字典，或 .csv", str(path), "为了安全，不认 Python 对象")
+    return found
+
+
+class PlainLoader(yaml.SafeLoader):
+    """Lightning 写的 hparams.yaml 里，元组记作 !!python/tuple"""
+
+
+PlainLoader.add_constructor("tag:yaml.org,2002:python/tuple", lambda loader, node: tuple(loader.construct_sequence(node)))
+
+
+def where(checkpoint):
+    """读进来的权重在哪个设备上"""
+    states = checkpoint.get("state_dict", checkpoint)
+    return next((value.device for value in states.values() if isinstance(value, torch.Tensor)), torch.device("cpu"))

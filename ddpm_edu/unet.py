@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .checks import check_float, check_int, fail
+from .config import plain_arguments
 
 
 def timestep_embedding(timesteps, dim, max_period=10000):
@@ -160,6 +161,7 @@ class UNet(nn.Module):
     来源                      : Ho 2020 附录 B
     """
 
+    @plain_arguments
     def __init__(self, in_channels, model_channels, out_channels, num_res_blocks=2, attention_resolutions=(2,),
                  dropout=0.0, channel_mult=(1, 2, 2, 2), num_heads=1, num_classes=None, context_dim=None):
         super().__init__()

@@ -75,7 +75,7 @@ def test_every_batch_carries_the_conditions_of_its_own_images(make, levels):
 
 def test_the_erased_side_depends_on_the_index_only_and_a_mirrored_copy_is_mirrored_first(x):
     dataset = ImageDataset(x, torch.arange(6), flip=True, conditions=["masked", "low_resolution"])
-    items = dataset.__getitems__(range(12))
+    items = dataset[:12]
     assert torch.equal(items["masked"], masked(items["image"], torch.arange(12) % 4))
     assert torch.equal(items["low_resolution"][6:], low_resolution(x.flip(-1)))
     assert torch.equal(dataset[7]["masked"], items["masked"][7]) and torch.equal(dataset[-1]["masked"], items["masked"][11])

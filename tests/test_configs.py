@@ -1,12 +1,20 @@
 """随包的配置：每一份都造得出模型，命令行与 configs.load 读到的相同"""
 import inspect
 import warnings
+from argparse import Namespace
+from collections import deque
+from collections.abc import Mapping
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from ddpm_edu import DDPM, configs, count_params
+from ddpm_edu import DDPM, UNet, configs, count_params, instantiate_from_config
+from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
 from ddpm_edu.cli import train_cli
 from ddpm_edu.recipes import conditional_digits_config, digits_model_config
+
+from .conftest import tiny_ddpm, tiny_unet
 
 DEFAULTS = {name: p.default for name, p in inspect.signature(DDPM.__init__).parameters.items() if name != "self"}
 
@@ -63,3 +71,41 @@ def test_an_overlay_replaces_recipes_whole_and_merges_the_rest():
     merged = configs.overlay(base, top)
     assert merged == {"trainer": {"max_steps": 9, "devices": 1}, "model": {"unet_config": {"target": "a", "params": {"y": 2}}}}
     assert base["trainer"]["max_steps"] == 5
+
+
+class Node(Mapping):
+    """配置库的字典：不是 dict，取值时才算出来，如 OmegaConf 的插值"""
+
+    def __init__(self, items):
+        self.items_ = items
+
+    def __getitem__(self, key):
+        return held_by(Node, self.items_[key])
+
+    def __iter__(self):
+        return iter(self.items_)
+
+    def __len__(self):
+        return len(self.items_)
+
+
+def held_by(kind, value):
+    if isinstance(value, dict):
+        return kind(value) if kind is Node else kind(**{key: held_by(kind, item) for key, item in value.items()})
+    return deque(value) if kind is Node and isinstance(value, list) else value
+
+
+@pytest.mark.parametrize("kind", [Node, Namespace, SimpleNamespace])
+def test_configurations_come_in_whatever_library_the_user_holds_them(kind, tmp_path):
+    recipe = tiny_unet()
+    model = tiny_ddpm(held_by(kind, recipe), adam_betas=deque([0.9, 0.99]), timesteps=np.int64(50), use_ema=np.bool_(True))
+    assert model.hparams.unet_config == recipe and type(model.hparams.unet_config["params"]["channel_mult"]) is list
+    assert isinstance(instantiate_from_config(held_by(kind, recipe)), UNet)
+    save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, tmp_path / "a.ckpt")
+    assert load_checkpoint(tmp_path / "a.ckpt")["hyper_parameters"] == dict(model.hparams)
+
+
+def test_omegaconf_is_taken_as_it_is():
+    OmegaConf = pytest.importorskip("omegaconf").OmegaConf
+    config = OmegaConf.create({"width": 8, "unet": tiny_unet(model_channels="${width}")})
+    assert tiny_ddpm(config.unet).hparams.unet_config["params"]["model_channels"] == 8 and isinstance(UNet(**config.unet.params), UNet)

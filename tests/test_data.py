@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import BatchSampler, DataLoader, Subset, default_collate
 
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.data.base import ImageDataset
@@ -99,3 +100,40 @@ def test_iterating_a_dataset_ends():
     assert [int(item["label"]) for item in dataset] == [0, 1, 2] and int(dataset[-1]["label"]) == 2
     with pytest.raises(IndexError, match="index"):
         dataset[3]
+
+
+def forms_of(dataset):
+    """PyTorch 文档里取数据的各种写法，都不另给 collate_fn；每种给出前三个样本"""
+    first = range(3)
+    yield "DataLoader", DataLoader(dataset, batch_size=3)
+    yield "Subset", DataLoader(Subset(dataset, [0, 1, 2, 4]), batch_size=3)
+    yield "ConcatDataset", DataLoader(dataset + dataset, batch_size=3)
+    yield "batch_sampler", DataLoader(dataset, batch_sampler=BatchSampler(first, 3, drop_last=True))
+    yield "自己成批", DataLoader(dataset, batch_size=None, sampler=BatchSampler(first, 3, drop_last=True))
+    yield "自己的 collate_fn", DataLoader(dataset, batch_size=3, collate_fn=lambda samples: default_collate([dict(s) for s in samples]))
+
+
+def test_a_dataset_works_wherever_pytorch_takes_one():
+    dataset = ImageDataset(torch.arange(6.0).reshape(6, 1, 1, 1).expand(6, 1, 2, 2) / 6, torch.arange(6), conditions=["masked"])
+    expected = default_collate([dataset[0], dataset[1], dataset[2]])
+    for form, loader in forms_of(dataset):
+        batch = next(iter(loader))
+        assert batch.keys() == expected.keys() and all(torch.equal(batch[key], expected[key]) for key in expected), form
+
+
+def test_an_index_is_read_as_pytorch_reads_it():
+    dataset = ImageDataset(torch.zeros(4, 1, 2, 2), torch.arange(4), flip=True)
+    for index in (-3, np.int64(5), torch.tensor(5), torch.tensor(-3, dtype=torch.int8)):
+        assert int(dataset[index]["label"]) == 1 and dataset[index]["image"].shape == (1, 2, 2)
+    for index in (slice(5, 8), [5, 6, 7], (-3, -2, -1), range(5, 8), torch.tensor([5, 6, 7], dtype=torch.uint8), np.array([5, 6, 7])):
+        assert dataset[index]["label"].tolist() == [1, 2, 3]
+    assert len(dataset[5:5]["image"]) == 0
+    for index, error in ((8, IndexError), ([0, 8], IndexError), (1.0, TypeError), ("0", TypeError), (None, TypeError), ([[0]], TypeError)):
+        with pytest.raises(error, match="index 应为"):
+            dataset[index]
+
+
+@pytest.mark.parametrize("images, labels", [(torch.zeros(2, 2, 2), torch.zeros(2)), (torch.zeros(2, 1, 2, 2), torch.zeros(3))])
+def test_images_and_labels_that_do_not_belong_together_are_refused(images, labels):
+    with pytest.raises(ValueError, match="images 与 labels"):
+        ImageDataset(images, labels)

@@ -1,12 +1,13 @@
 """数据模块的公共部分：内存里的数据集、可从任何一批续上的数据流"""
 import signal
+from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
 from ..checkpoint import CheckpointError, load_checkpoint
-from ..checks import check_int, fail
+from ..checks import check_int, class_only, fail
 from .conditions import CONDITIONS, check_conditions
 
 
@@ -20,20 +21,25 @@ class ImageDataset(Dataset):
     """
 
     def __init__(self, images, labels, flip=False, conditions=(), num_classes=10):
-        self.images, self.labels, self.flip = images, labels, flip
+        self.images, self.labels, self.flip = torch.as_tensor(images), torch.as_tensor(labels), flip
+        if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
+            fail("images 与 labels", "形状 (N, C, H, W) 与 (N,) 的张量", (tuple(self.images.shape), tuple(self.labels.shape)))
         self.conditions, self.num_classes = check_conditions(conditions), num_classes
 
     def __len__(self):
         return len(self.images) * (1 + self.flip)
 
     def __getitem__(self, index):
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"index 应为 {-len(self)}..{len(self) - 1} 的整数，得到 {index!r}")
-        index = index % len(self)
-        return {key: value[0] for key, value in self.__getitems__([index]).items()}
+        """一个序号给一个样本；切片、序号的列表或张量给一批，同 TensorDataset"""
+        numbers = check_index(index, len(self))
+        batch = self._batch(numbers.reshape(-1))
+        return batch if numbers.ndim else {key: value[0] for key, value in batch.items()}
 
     def __getitems__(self, indices):
-        index = torch.as_tensor(indices)
+        """DataLoader 要一批样本时，一次取齐"""
+        return Samples(self[list(indices)])
+
+    def _batch(self, index):
         real = index % len(self.images)
         x = self.images[real]
         x = x.float() / 127.5 - 1 if x.dtype == torch.uint8 else x
@@ -43,9 +49,37 @@ class ImageDataset(Dataset):
         return {"image": image, "label": label, **extra}
 
 
-def already_batched(batch):
-    """ImageDataset 一次就取好一批，不必再拼"""
-    return batch
+class Samples(Sequence):
+    """一串样本；它们是一起取出来的，拼好的那一批就在 batch 里"""
+
+    def __init__(self, batch):
+        self.batch = batch
+
+    def __len__(self):
+        return len(self.batch["label"])
+
+    def __getitem__(self, index):
+        return {key: value[index] for key, value in self.batch.items()}
+
+
+def check_index(index, size):
+    """序号、切片、序号的列表或张量 → 0..size-1 的 int64 张量；负数从末尾数起"""
+    try:
+        numbers = torch.as_tensor(range(size)[index] if isinstance(index, slice) else index)
+    except (TypeError, ValueError, RuntimeError):
+        numbers = torch.tensor(torch.nan)
+    if numbers.numel() == 0:
+        numbers = numbers.long()
+    if numbers.ndim > 1 or numbers.dtype == torch.bool or numbers.is_floating_point():
+        fail("index", "整数、切片或整数的列表", index, error=TypeError)
+    if numbers.numel() and not -size <= int(numbers.min()) <= int(numbers.max()) < size:
+        fail("index", f" {-size}..{size - 1} 的整数", index, error=IndexError)
+    return numbers.long() % size
+
+
+def collate(samples):
+    """同 default_collate；ImageDataset 一起取出的一批不必再拼"""
+    return samples.batch if isinstance(samples, Samples) else default_collate(samples)
 
 
 def ignore_interrupt(worker):
@@ -112,7 +146,7 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _loader(self, kind, dataset, sampler, **kwargs):
         return kind(dataset, batch_size=self.batch_size, sampler=sampler, num_workers=self.num_workers,
-                    collate_fn=already_batched, pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
+                    collate_fn=collate, pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
                     worker_init_fn=ignore_interrupt, **kwargs)
 
     def _shard(self):
@@ -150,10 +184,11 @@ class ImageDataModule(pl.LightningDataModule):
     def load_state_dict(self, state):
         self._position = int(state["position"])
 
-    @classmethod
-    def load_from_checkpoint(cls, checkpoint_path, **kwargs):
+    @class_only
+    def load_from_checkpoint(cls, checkpoint_path, map_location=None, hparams_file=None, weights_only=None, **kwargs):
         """检查点里的训练数据取到第几批，就从第几批接着取；kwargs 是构造参数
 
+        map_location、hparams_file、weights_only : Lightning 有这几个参数；这里没有张量和超参数要取，读取总是安全的
         Lightning 自带的这个方法在 TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1 时会执行文件里的 pickle，所以换掉
         """
         state = load_checkpoint(checkpoint_path).get(cls.__qualname__)

@@ -2,6 +2,8 @@
 
 数据模块的 conditions=("masked",) 会让每个 batch 多一个同名的键，DDPM 用 cond_key="masked" 取它
 """
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -63,6 +65,6 @@ CONDITIONS = {
 
 def check_conditions(names):
     """names 须是 CONDITIONS 里的名字的列表或元组"""
-    if not isinstance(names, (list, tuple)):
+    if isinstance(names, str) or not isinstance(names, Sequence):
         fail("conditions", "名字的列表", names, '只有一个时写 ["名字"]', TypeError)
     return tuple(check_choice("conditions 里的名字", name, tuple(CONDITIONS)) for name in names)

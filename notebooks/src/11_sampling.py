@@ -297,7 +297,7 @@ def train(conditions, steps, seed=0):
 # %%
 data = DigitsDataModule(conditions=["low_resolution", "prompt"])
 data.setup()
-held = data.splits["test"].__getitems__(range(16))
+held = data.splits["test"][:16]
 upscaler = train(["low_resolution"], 200)
 sharp, _ = generate(upscaler, 16, cond=held["low_resolution"], steps=20)
 error = {name: (image - held["image"]).pow(2).mean().sqrt() for name, image in (("条件", held["low_resolution"]), ("样本", sharp))}

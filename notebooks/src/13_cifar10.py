@@ -50,8 +50,8 @@ train = data.splits["train"]
 half = len(train) // 2
 check("训练集加倍：后一半是左右镜像", train[half]["image"], train[0]["image"].flip(-1))
 check("验证集不翻转", len(data.splits["val"].images) == len(data.splits["val"]), True)
-grid_figure(torch.cat([train.__getitems__(range(0, half, half // 12))["image"][:12],
-                       train.__getitems__(range(half, 2 * half, half // 12))["image"][:12]]), nrow=12)
+grid_figure(torch.cat([train[0:half:half // 12]["image"][:12],
+                       train[half:2 * half:half // 12]["image"][:12]]), nrow=12)
 
 # %% [markdown]
 # 图：上排是训练图，下排是同一批图的镜像。
@@ -195,7 +195,7 @@ def one_step(bf16=False, layout=torch.channels_last):
     model = DDPM(**small["model"])
     model.load_state_dict(student.state_dict())  # 新网络的末层是 0，输出恒为 0，比不出差别
     model.model.to(memory_format=layout)
-    x, t = train.__getitems__(range(16))["image"], torch.arange(16) * 60
+    x, t = train[:16]["image"], torch.arange(16) * 60
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         loss, _ = model.p_losses(x, t, noise)
@@ -233,7 +233,7 @@ def gradients(parts):
     """把一批切成 parts 份，各求梯度再平均"""
     model = DDPM(**small["model"])
     model.load_state_dict(student.state_dict())
-    x, t = train.__getitems__(range(16))["image"], torch.arange(16) * 60
+    x, t = train[:16]["image"], torch.arange(16) * 60
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     for some in torch.arange(16).chunk(parts):
         (model.p_losses(x[some], t[some], noise[some])[0] / parts).backward()
