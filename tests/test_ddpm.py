@@ -329,10 +329,17 @@ def test_labels_of_any_integer_type_mean_the_same(images):
             loss_and_samples(dtype)
 
 
-def test_a_generator_of_another_device_draws_t_and_the_dropped_conditions():
+def test_a_generator_of_another_device_draws_t_and_the_dropped_conditions(monkeypatch):
     from ddpm_edu.conditioning import drop_condition
 
-    # meta 设备代替 GPU：那里也不收 CPU 的 generator
+    real = torch.rand
+
+    def strict(count, device, generator):
+        assert torch.device(device) == generator.device, "GPU 上不收 CPU 的 generator"
+        return real(count, device=device, generator=generator)
+
+    monkeypatch.setattr(torch, "rand", strict)
+    # meta 设备代替 GPU
     x, labels = torch.empty(4, 1, 8, 8, device="meta"), torch.zeros(4, dtype=torch.int64, device="meta")
     for t_sampling in ("uniform", "stratified"):
         assert tiny_ddpm(t_sampling=t_sampling).draw_t(x, torch.Generator()).is_meta

@@ -28,6 +28,7 @@
 # | 检查点 | [步数或参数化对不上](#步数或参数化对不上) | 构造的参数不同 |
 # | 检查点 | [检查点打不开](#检查点打不开) | 里面有对象，或下到了网页 |
 # | 检查点 | [续训与从没停过不一样](#续训与从没停过不一样) | 随机数从头来过 |
+# | 检查点 | [接着练随包的模型](#接着练随包的模型) | 微调只取权重，别的从头来 |
 # | 环境 | [第一格就报 No module named](#第一格就报-No-module-named) | 内核选错了，或者包没有装全 |
 # | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
 # | 环境 | [GPU 用不上](#GPU-用不上) | 装的是 CPU 版，或驱动太旧 |
@@ -476,6 +477,46 @@ whole = run(5)[0]
 run(3)[1].save_checkpoint("three.ckpt")
 pairs = zip(run(5, "three.ckpt")[0].state_dict().values(), whole.state_dict().values())
 check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
+
+# %% [markdown]
+# ## 接着练随包的模型
+#
+# 常被问到：不想从头练，想从练好的模型接着练，让它专画一类图，或者画我自己的图，怎么做？学习率写多少？
+#
+# **原因**：续训与微调 (fine-tuning) 是两件事。续训是同一次训练走完剩下的路，权重、优化器、步数、数据的位置都从检查点取，用 `ckpt_path`。
+# 微调是换了目标的另一次训练，只取权重，其余从头来。把两者混起来，学习率就停在上一次训练的末尾，几乎不动。
+#
+# **办法**：
+#
+# - 载入时改要改的参数：`load_pretrained("digits", learning_rate=5e-4)`；自己的检查点用 `DDPM.load_from_checkpoint(文件, learning_rate=…)`。
+#   学习率取从头练时的几分之一，太大会先把学过的冲掉。
+# - 直接交给 `Trainer`。随包模型的 EMA 从取到的权重重新热身，很快跟上。按类别生成的模型照常丢条件，引导还能用。
+# - 练完用 `save_checkpoint` 存，再用 `load_from_checkpoint` 或 `python -m ddpm_edu sample --ckpt` 取；文件里记的是新的学习率。
+#
+# 下面只拿训练集里的 131 张 8，练 60 步，前后各画 64 张，让随包的分类器数一数。
+
+# %%
+data = DigitsDataModule()
+data.setup()
+train = data.splits["train"]
+eights = [train[i] for i in (train.labels == 8).nonzero().flatten().tolist()]
+torch.manual_seed(0)
+loader = torch.utils.data.DataLoader(eights, batch_size=32, shuffle=True)
+tuned, trainer = load_pretrained("digits", learning_rate=5e-4), quiet_trainer(max_steps=60)
+trainer.fit(tuned, loader)
+trainer.save_checkpoint("eights.ckpt")
+reloaded = DDPM.load_from_checkpoint("eights.ckpt")
+check("文件里记的是新的学习率", reloaded.learning_rate, 5e-4)
+
+# %%
+drawn = {name: generate(model, 64, batch_size=64, steps=20, progress=False)[0].clamp(-1, 1) for name, model in {"之前": pretrained, "之后": reloaded}.items()}
+share = {name: float((distance.classifier(x).argmax(1) == 8).double().mean()) for name, x in drawn.items()}
+print("；".join(f"{name}：{value:.0%} 是 8" for name, value in share.items()))
+check("从一成多到七成以上", share["之前"] < 0.3 and share["之后"] > 0.7, True)
+grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
+
+# %% [markdown]
+# 图：同样的起始噪声。上排是随包的模型，什么数字都画；下排练过 60 步，几乎只画 8。
 
 # %% [markdown]
 # ## 第一格就报 No module named
