@@ -23,6 +23,8 @@ from .checks import fail
 NAMING = ("target", "class_path", "_target_")
 # 依赖带来的模块，用户并没有导入：其中有的类一构造就联网，或者再导入别的包
 BROUGHT = ("torch", "pytorch_lightning", "lightning_fabric", "torchmetrics")
+IMPORT_IT = ("不会替文件导入模块；确实是你自己写的，先 import 那个模块（sample 与 evaluate 加 --import 模块名，"
+             "fit、validate 与 test 用写着它的 --config），或者自己给 unet_config、scheduler_config")
 # 名字空间：属性就是键
 NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
 
@@ -107,10 +109,8 @@ def check_names(config, source, typed=()):
     """
     for target in sorted(set(names_in(config)) - set(names_in(typed))):
         if not at_hand(target):
-            module = target.rpartition(".")[0]
-            fail(f"{source} 里写的类", "本包、torch.nn、torch.optim 的，或者已经导入的模块里的网络与调度器", target,
-                 f"不会替文件导入模块；确实是你自己写的，先 import {module}（sample 与 evaluate 加 --import {module}，"
-                 "fit、validate 与 test 用写着它的 --config），或者自己给 unet_config、scheduler_config")
+            rule = "本包、torch.nn、torch.optim 或已导入的模块里的网络与调度器"
+            fail(f"{source} 里写的类", rule, target, IMPORT_IT)
 
 
 def names_in(value):

@@ -1,14 +1,24 @@
-"""命令行：训练、续训、验证、采样的每条路"""
+"""命令行：训练、续训、验证、采样的每条路；哪些错误只说一句，哪些留着文件与行号"""
+import errno
+import io
+import os
+import sys
+import traceback
+import warnings
 from pathlib import Path
 
+import pytest
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 
 from ddpm_edu import DDPM, DigitsDataModule
+from ddpm_edu.checkpoint import CheckpointError, save_checkpoint
 from ddpm_edu.cli import main, resolve_config
 from ddpm_edu.recipes import conditional_digits_config
 
-from .test_training import fit
+from .conftest import tiny_ddpm
+from .test_training import QUIET, fit, model_for_training
 
 
 def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys, caplog):
@@ -87,3 +97,107 @@ def test_a_local_file_wins_over_a_shipped_name(tmp_path, monkeypatch):
 
 def test_predict_points_to_sample(capsys):
     assert main(["predict", "--config", "digits"]) == 2 and "python -m ddpm_edu sample" in capsys.readouterr().err
+
+
+# ---- 错误：自己的话只说一句，别人的留着文件与行号 ----
+
+FIT = ["fit", "--config", "digits", "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.callbacks=null", "--trainer.max_steps=1",
+       "--trainer.enable_progress_bar=false"]
+MINE = """
+import torch
+from torch import nn
+
+class Constructor(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.width = 3 + "a"
+
+class Chinese(nn.Module):
+    def __init__(self):
+        raise ValueError("宽度应为偶数，得到 3")
+
+class Missing(nn.Module):
+    def __init__(self):
+        open("no such file")
+
+class Forward(nn.Conv2d):
+    def __init__(self):
+        super().__init__(1, 1, 1)
+
+    def forward(self, x, t):
+        return x + torch.zeros(3, 5, 7, 9)
+"""
+
+
+@pytest.mark.parametrize("target", ["mine.Constructor", "mine.Chinese", "mine.Missing", "mine.Forward", "mine_broken.Net", "mine_broken.Callback"])
+def test_an_error_in_your_own_code_keeps_its_file_and_line(target, tmp_path, monkeypatch):
+    """构造、前向、导入时出的错，不论是哪一类、说的是不是中文"""
+    (tmp_path / "mine.py").write_text(MINE, encoding="utf-8")
+    (tmp_path / "mine_broken.py").write_text("from torch import nn\nnn.no_such_layer\n", encoding="utf-8")
+    place = f"trainer: {{callbacks: [{{class_path: {target}}}]}}" if target.endswith("Callback") else f"model: {{unet_config: {{target: {target}}}}}"
+    (tmp_path / "own.yaml").write_text(place, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(Exception) as caught, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        main([*FIT, "--config", "own.yaml"])
+    for module in ("mine", "mine_broken"):
+        sys.modules.pop(module, None)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert f'{target.partition(".")[0]}.py", line ' in shown
+
+
+def test_weights_alone_given_to_ckpt_path_name_the_right_option(tmp_path, monkeypatch, capsys):
+    """只存了 state_dict 的，和没有存优化器的；命令行与 Python 都说一句，什么也不写"""
+    warnings.simplefilter("ignore")
+    monkeypatch.chdir(tmp_path)
+    model = model_for_training()
+    save_checkpoint({"state_dict": model.state_dict()}, "a.ckpt")
+    fit(model, 1, tmp_path).save_checkpoint("b.ckpt", weights_only=True)
+    for stage in ("fit", "validate"):
+        assert main([stage, *FIT[1:], "--ckpt_path=a.ckpt"]) == 2 and not Path("config.yaml").exists()
+        assert "a.ckpt 应为 Trainer 存的完整检查点" in (said := capsys.readouterr().err) and "--model.ckpt_path" in said
+    for name, method in (("a.ckpt", "fit"), ("a.ckpt", "validate"), ("b.ckpt", "fit")):
+        with pytest.raises(CheckpointError, match=r"Trainer 存的完整检查点.*DDPM\(..., ckpt_path"):
+            getattr(pl.Trainer(**QUIET, max_steps=2, enable_checkpointing=False), method)(model_for_training(), DigitsDataModule(), ckpt_path=name)
+    pl.Trainer(**QUIET, enable_checkpointing=False).validate(model_for_training(), DigitsDataModule(), ckpt_path="b.ckpt")
+
+
+class SmallDisk(io.BytesIO):
+    """装不下的磁盘"""
+
+    def write(self, data):
+        if self.tell() + len(data) > 50:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(data)
+
+
+def test_a_full_disk_is_named_wherever_it_comes_out(tmp_path, monkeypatch, capsys):
+    """训练中的检查点、样本图、动图；torch.save 自己只说一句看不懂的 RuntimeError"""
+    warnings.simplefilter("ignore")
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint({"a": 1}, "a.ckpt")
+    before = Path("a.ckpt").read_bytes()
+
+    def full(handle, *arguments, **kwargs):
+        os.close(handle)
+        return SmallDisk()
+
+    monkeypatch.setattr("ddpm_edu.checkpoint.os.fdopen", full)
+    with pytest.raises(OSError, match="磁盘满了.*a.ckpt"):
+        save_checkpoint({"state_dict": tiny_ddpm().state_dict()}, "a.ckpt")
+    keep = "--trainer.callbacks={class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {dirpath: runs, every_n_train_steps: 1}}"
+    sample = ["sample", "--ckpt", "digits", "-n", "1", "--steps", "2", "--device", "cpu", "--out", "a.png"]
+    for arguments, file in (([*FIT, keep], ".ckpt"), (sample, "a.png")):
+        assert main(arguments) == 2
+        said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("错误：")]
+        assert len(said) == 1 and "磁盘满了" in said[0] and file in said[0]
+    assert Path("a.ckpt").read_bytes() == before and not list(tmp_path.rglob("*.part")) and not list(tmp_path.rglob("*.png"))
+
+
+def test_a_read_only_file_is_refused_before_the_work(tmp_path, capsys):
+    out = tmp_path / "a.png"
+    out.write_bytes(b"mine")
+    out.chmod(0o444)
+    assert main(["sample", "--ckpt", "digits", "--out", str(out), "-n", "1", "--steps", "1", "--device", "cpu"]) == 2
+    assert "--out 应为能写的文件" in capsys.readouterr().err and out.read_bytes() == b"mine"

@@ -412,7 +412,7 @@ def test_a_network_of_your_own_comes_back_once_you_name_it(my_network, tmp_path,
     monkeypatch.chdir(tmp_path)
     warnings.simplefilter("ignore")
     ckpt = own_checkpoint(tmp_path / "a.ckpt")
-    with pytest.raises(ValueError, match=r"a\.ckpt 里写的类.*'my_network\.Net'.*先 import my_network.*--import my_network"):
+    with pytest.raises(ValueError, match=r"a\.ckpt 里写的类.*'my_network\.Net'.*先 import 那个模块.*--import 模块名"):
         MyDDPM.load_from_checkpoint(ckpt)
     sample = ["sample", "--ckpt", "a.ckpt", "--out", "a.png", "-n", "1", "--steps", "1", "--device", "cpu", "--quiet"]
     validate = ["validate", *CLI, "--trainer.limit_val_batches=1", "--ckpt_path=a.ckpt"]
@@ -428,6 +428,15 @@ def test_a_network_of_your_own_comes_back_once_you_name_it(my_network, tmp_path,
     assert main([*sample, "--import", "no_such"]) == 2 and "--import 应为能导入的名字，得到 'no_such'" in capsys.readouterr().err
 
 
+def test_a_name_hidden_in_a_string_is_seen(my_network, good, tmp_path, monkeypatch):
+    """命令行把检查点里的字符串当成 YAML 解析，解析出来的名字也要核对"""
+    monkeypatch.chdir(tmp_path)
+    warnings.simplefilter("ignore")
+    hidden = {**good["hyper_parameters"], "unet_config": json.dumps({"target": "my_network.Net"})}
+    save_checkpoint({**good, "hyper_parameters": hidden}, "a.ckpt")
+    assert main(["validate", *CLI, "--ckpt_path=a.ckpt"]) == 2 and "my_network" not in sys.modules
+
+
 def test_public_names_of_the_package_need_no_import(monkeypatch):
     """旧检查点里的两种写法，模块还没有导入时也认得"""
     for module in ("unet", "lr_scheduler"):
@@ -435,3 +444,11 @@ def test_public_names_of_the_package_need_no_import(monkeypatch):
     for target in ("ddpm_edu.UNet", "ddpm_edu.unet.UNet", "ddpm_edu.LambdaLinearScheduler", "ddpm_edu.lr_scheduler.LambdaWarmUpCosineScheduler",
                    "torch.nn.Identity", "torch.nn.modules.linear.Identity", "torch.optim.lr_scheduler.CosineAnnealingLR"):
         check_names({"unet_config": {"target": target}}, "a.ckpt")
+
+
+@pytest.mark.parametrize("target", ["torchmetrics.text.bert.BERTScore", "torch.fx.GraphModule", "torchmetrics.Metric", "subprocess.Popen", f"{HERE}.record"])
+def test_names_that_only_our_dependencies_brought_are_refused(target):
+    """在 sys.modules 里不等于用户导入过：有的类一构造就联网；藏得再深也看得见"""
+    assert check_names({"unet_config": {"target": f"{HERE}.Instance"}, "text": "a.b"}, "a.ckpt") is None
+    with pytest.raises(ValueError, match="a.ckpt 里写的类"):
+        check_names({"unet_config": {"target": "ddpm_edu.UNet", "params": {"more": [{"class_path": target}]}}}, "a.ckpt")

@@ -10,11 +10,13 @@
 # **预计用时** 45 分钟。运行全部单元约 15 秒。
 
 # %%
+import sys
+
 import torch
 
 from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config
 from ddpm_edu.conditioning import drop_condition
-from ddpm_edu.config import get_class
+from ddpm_edu.config import check_names, get_class
 from ddpm_edu.recipes import toy_model_config
 from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
@@ -295,16 +297,28 @@ for scale in (0.0, 1.0, 3.0):
 #
 # 配置文件里写着类名，程序要把字符串变成类再调用。如果什么都肯调用，配置文件就能执行任何命令，例如 `os.system`。
 # 所以先确认它是神经网络或调度器的子类，然后才调用。
+#
+# 可是要确认，先得导入它所在的模块，而导入就会运行模块里的代码。你自己写下的名字，导入它正是你的意思；检查点里的名字是别人写的，不能替他导入。
 
 # %%
 show_source(get_class,
-            "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if not isinstance(found, type)")
+            "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if found is None", "if not isinstance(found, type)")
 
 # %% [markdown]
 # - ① 只认 `kinds` 的子类。
 # - ② 写法须是“包.模块.类”。
-# - ③ 导入失败时，说出导入的错误。
-# - ④ 不是类，或者不是允许的那一类，就拒绝。到此为止只导入了模块，没有调用其中的东西；导入会运行模块顶层的代码，所以 `target` 里的模块须是你装过的。
+# - ③ 导入它所在的模块，`import_named` 在导入失败时说出导入的错误。
+# - ④ 模块里没有这个名字，多半是拼错了。
+# - ⑤ 不是类，或者不是允许的那一类，就拒绝。到此为止只导入了模块，没有调用其中的东西。
+
+# %%
+show_source(check_names,
+            "def check_names", "for target in", "if not at_hand")
+
+# %% [markdown]
+# - ① 从检查点取超参数时先过这一关，`get_class` 才见得到它们。
+# - ② 逐个看文件里的类名，不论藏得多深；用户自己也写下了的，不用看。
+# - ③ 手边没有的就拒绝，并说出办法。手边有的只有三种：本包公开的，`torch.nn` 与 `torch.optim` 里的，已经导入的模块里的网络与调度器。
 
 # %%
 show_source(instantiate_from_config,
@@ -317,11 +331,13 @@ show_source(instantiate_from_config,
 # - ③ 多出的键多半是缩进写错了，报错；再找到那个类。
 # - ④ `params` 可以不写，也可以写成空的。
 # - ⑤ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
-# - ⑥ 真正地造。缺了必填的参数，报错里有类名和给了的全部参数。
+# - ⑥ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误不去动它，文件与行号都在。
 
 # %%
 hostile = {"target": "os.system", "params": {"command": "echo 执行了"}}
 check_raises("不是神经网络，不会被调用", lambda: instantiate_from_config(hostile), "torch.nn")
+check_raises("文件里的名字，不会为它导入模块", lambda: check_names({"target": "antigravity.Fly"}, "a.ckpt"), "antigravity")
+check("导入 antigravity 会打开浏览器，它没有被导入", "antigravity" in sys.modules, False)
 layer = instantiate_from_config({"target": "torch.nn.Linear", "params": {"in_features": 3, "out_features": 2}})
 check("允许的类照常造出来", layer.weight.shape == (2, 3), True)
 
