@@ -438,11 +438,14 @@ def test_a_name_hidden_in_a_string_is_seen(my_network, good, tmp_path, monkeypat
 
 
 def test_public_names_of_the_package_need_no_import(monkeypatch):
-    """旧检查点里的两种写法，模块还没有导入时也认得"""
+    """旧检查点里的两种写法，模块还没有导入时也认得；别的要导入过"""
+    import ddpm_edu.teach.laboratory  # noqa: F401
+
     for module in ("unet", "lr_scheduler"):
         monkeypatch.delitem(sys.modules, f"ddpm_edu.{module}", raising=False)
     for target in ("ddpm_edu.UNet", "ddpm_edu.unet.UNet", "ddpm_edu.LambdaLinearScheduler", "ddpm_edu.lr_scheduler.LambdaWarmUpCosineScheduler",
-                   "torch.nn.Identity", "torch.nn.modules.linear.Identity", "ddpm_edu.wrapper.DiffusionWrapper", "torch.optim.lr_scheduler.CosineAnnealingLR"):
+                   "torch.nn.Identity", "torch.nn.modules.linear.Identity", "ddpm_edu.teach.laboratory.GaussianDenoiser",
+                   "torch.optim.lr_scheduler.CosineAnnealingLR"):
         check_names({"unet_config": {"target": target}}, "a.ckpt")
 
 
