@@ -125,13 +125,14 @@ def names_in(value):
 
 
 def at_hand(target):
-    """target 是不是手边就有的：本包公开的名字，或者已经导入的模块里的网络与调度器"""
+    """target 是不是手边就有的：本包公开的，或者已经导入的模块里的网络与调度器"""
     from . import _HOME
 
     module, _, name = target.rpartition(".")
-    if name in _HOME and module in (__package__, f"{__package__}.{_HOME[name]}"):
-        return True
-    if module.partition(".")[0] in BROUGHT and not f"{module}.".startswith(("torch.nn.", "torch.optim.")):
+    root = module.partition(".")[0]
+    if root == __package__ and name in _HOME:
+        return _HOME[name] in ("unet", "lr_scheduler") and module in (root, f"{root}.{_HOME[name]}")
+    if root in BROUGHT and not f"{module}.".startswith(("torch.nn.", "torch.optim.")):
         return False
     # 不用 getattr：有的模块取一个名字就会导入别的
     found = getattr(sys.modules.get(module), "__dict__", {}).get(name)

@@ -438,17 +438,21 @@ def test_a_name_hidden_in_a_string_is_seen(my_network, good, tmp_path, monkeypat
 
 
 def test_public_names_of_the_package_need_no_import(monkeypatch):
-    """旧检查点里的两种写法，模块还没有导入时也认得"""
+    """旧检查点里的两种写法，模块还没有导入时也认得；别的要导入过"""
+    import ddpm_edu.teach.laboratory  # noqa: F401
+
     for module in ("unet", "lr_scheduler"):
         monkeypatch.delitem(sys.modules, f"ddpm_edu.{module}", raising=False)
     for target in ("ddpm_edu.UNet", "ddpm_edu.unet.UNet", "ddpm_edu.LambdaLinearScheduler", "ddpm_edu.lr_scheduler.LambdaWarmUpCosineScheduler",
-                   "torch.nn.Identity", "torch.nn.modules.linear.Identity", "torch.optim.lr_scheduler.CosineAnnealingLR"):
+                   "torch.nn.Identity", "torch.nn.modules.linear.Identity", "ddpm_edu.teach.laboratory.GaussianDenoiser",
+                   "torch.optim.lr_scheduler.CosineAnnealingLR"):
         check_names({"unet_config": {"target": target}}, "a.ckpt")
 
 
-@pytest.mark.parametrize("target", ["torchmetrics.text.bert.BERTScore", "torch.fx.GraphModule", "torchmetrics.Metric", "subprocess.Popen", f"{HERE}.record"])
+@pytest.mark.parametrize("target", ["torchmetrics.text.bert.BERTScore", "torch.fx.GraphModule", "torchmetrics.Metric", "subprocess.Popen", f"{HERE}.record",
+                                    "ddpm_edu.DDPM", "ddpm_edu.ddpm.DDPM"])
 def test_names_that_only_our_dependencies_brought_are_refused(target):
-    """在 sys.modules 里不等于用户导入过：有的类一构造就联网；藏得再深也看得见"""
+    """在 sys.modules 里不等于用户导入过：有的类一构造就联网，DDPM 会去打开 ckpt_path；藏得再深也看得见"""
     assert check_names({"unet_config": {"target": f"{HERE}.Instance"}, "text": "a.b"}, "a.ckpt") is None
     with pytest.raises(ValueError, match="a.ckpt 里写的类"):
         check_names({"unet_config": {"target": "ddpm_edu.UNet", "params": {"more": [{"class_path": target}]}}}, "a.ckpt")
