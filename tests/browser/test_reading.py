@@ -67,7 +67,8 @@ def test_every_text_is_legible_in_the_dark_and_the_light_theme(desk, shots):
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         desk.wait_for("await app.commands.execute('apputils:change-theme', {theme: arguments[0]}); return 'ok'", theme)
         # 样式表换好之后，页面才记下新的名字；颜色还有一小段过渡
-        desk.until("document.body.dataset.jpThemeName == arguments[0] && document.getAnimations().length == 0", f"换成 {theme}", 30, theme)
+        desk.until("document.body.dataset.jpThemeName == arguments[0] && !document.getAnimations().some(a => a instanceof CSSTransition)",
+                   f"换成 {theme}", 30, theme)
         desk.show(desk.panels()[0])
         desk.driver.save_screenshot(str(shots / f"{theme.split()[1].lower()}.png"))
         faint = [(where, round(ratio, 1)) for where, ratio in desk.script(CONTRAST, TEXTS) if ratio < 3]
