@@ -17,7 +17,7 @@ def folder(lab):
 def test_every_panel_is_timed_beside_interact(desk, folder, shots, capsys, amount):
     names = amount(["beta", "forward"], list(PANELS))
     write_notebook(folder, names)
-    table = measure(desk, names, rounds=8)
+    table = measure(desk, names, rounds=amount(3, 8))
     (shots / "latency.json").write_text(json.dumps(table, indent=2), encoding="utf-8")
     with capsys.disabled():
         print("\n" + as_markdown(table))
