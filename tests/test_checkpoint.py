@@ -211,7 +211,8 @@ ODD = {
     "str 的子类": (Name("linear"), "linear"), "int 的子类": (Steps(3), 3), "ParamCount": (count_params(torch.nn.Linear(2, 1)), 3),
     "枚举": (Shape.LINEAR, "linear"), "分数": (Fraction(1, 4), 0.25), "NumPy 标量": (np.float64(1.5), 1.5), "NumPy 布尔": (np.bool_(True), True),
     "数组": (np.array([1, 2]), [1, 2]), "范围": (range(2), [0, 1]), "元组": ((np.int64(2), [Name("a")]), (2, ["a"])), "集合": ({np.int64(1)}, {1}),
-    "路径": (PurePosixPath("a/b"), "a/b"), "字典": (MappingProxyType({Name("k"): Steps(1)}), {"k": 1}), "名字空间": (Namespace(a=SimpleNamespace(b=1)), {"a": {"b": 1}}),
+    "路径": (PurePosixPath("a/b"), "a/b"), "字典": (MappingProxyType({Name("k"): Steps(1)}), {"k": 1}),
+    "名字空间": (Namespace(a=SimpleNamespace(b=1)), {"a": {"b": 1}}),
     "bytearray": (bytearray(b"x"), b"x"), "dtype": (torch.float16, torch.float16),
 }
 
