@@ -163,6 +163,14 @@ def test_a_shadow_stays_in_full_precision_when_a_half_one_is_assigned():
     assert {p.dtype for p in model.model_ema.parameters()} == {torch.float32}
 
 
+def test_saving_never_sounds_as_if_reading_were_unsafe(tmp_path, caplog):
+    from .test_training import fit, model_for_training
+
+    with caplog.at_level("INFO"):
+        fit(model_for_training(), 1, tmp_path, limit_val_batches=0).save_checkpoint(tmp_path / "a.ckpt")
+    assert not [record for record in caplog.records if "weights_only" in record.getMessage()]
+
+
 # ---- state_dict ----
 
 
