@@ -4,9 +4,11 @@ import io
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ddpm_edu import DDPM, DigitsDataModule, GaussianDiffusion, LitEma, count_params
@@ -172,6 +174,27 @@ def test_saving_never_sounds_as_if_reading_were_unsafe(tmp_path, caplog):
 
 
 # ---- state_dict ----
+
+
+def test_a_state_dict_goes_into_every_common_format(tmp_path):
+    model = randomize(tiny_ddpm())
+    states = model.state_dict()
+    save_file(states, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "a.npz", **{key: value.numpy() for key, value in states.items()})
+    torch.save(states, tmp_path / "a.pt")
+    arrays = np.load(tmp_path / "a.npz")
+    read = {
+        "safetensors": load_file(tmp_path / "a.safetensors"), "npz": {key: torch.from_numpy(arrays[key]) for key in arrays.files},
+        "torch": torch.load(tmp_path / "a.pt", weights_only=True),
+    }
+    for kind, found in read.items():
+        for assign in (False, True):
+            other = tiny_ddpm()
+            other.load_state_dict(found, assign=assign)
+            assert equal(other, model), kind
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    nn.utils.vector_to_parameters(vector + 1, model.parameters())
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), vector + 1)
 
 
 class Holder(nn.Module):
