@@ -202,7 +202,7 @@ class Holder(nn.Module):
 
     def __init__(self, compiled):
         super().__init__()
-        self.ddpm, self.other = tiny_ddpm(), torch.compile(nn.Linear(1, 1))
+        self.other, self.ddpm = torch.compile(nn.Linear(1, 1)), tiny_ddpm()
         if compiled:
             self.ddpm.model = torch.compile(self.ddpm.model)
 
