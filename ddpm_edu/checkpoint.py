@@ -241,10 +241,16 @@ def matching_states(module, states, source, ignore_keys=(), optional=(), strict=
 
 def install_safe_io(trainer):
     """让 Trainer 用本模块的存取方式；用户自己指定过的不动"""
+    logging.getLogger("pytorch_lightning.trainer.connectors.checkpoint_connector").addFilter(not_about_weights_only)
     from pytorch_lightning.plugins.io import TorchCheckpointIO
 
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
         trainer.strategy.checkpoint_io = _safe_io_class()()
+
+
+def not_about_weights_only(record):
+    """Lightning 存盘时说 weights_only 取了 False，指的是存什么；读的人会以为打开文件不安全"""
+    return "`weights_only` was not set" not in record.getMessage()
 
 
 def _safe_io_class():

@@ -81,6 +81,7 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         cond_key: str | dict | None = None,
         cond_drop_prob: float = 0.0,
     ):
+        # 存进检查点的超参数用普通类型；除了张量，plain_arguments 已经换好
         given_betas = given_betas.tolist() if isinstance(given_betas, torch.Tensor) else given_betas
         super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
                          parameterization)

@@ -74,7 +74,8 @@ class LitEma(nn.Module):
             fail("restore", "与 store 成对", "没有存过的权重", "先调用 store", RuntimeError)
         live, backups = _as_tensors(parameters), self._backups[-1]
         if [p.shape for p in live] != [b.shape for b in backups]:
-            fail("parameters", f"store 时的 {len(backups)} 个张量，形状与次序相同", f"{len(live)} 个", "存下的那一份还在")
+            fail("parameters", f"store 时的 {len(backups)} 个张量，形状与次序相同", f"{len(live)} 个",
+                 "存下的那一份还在")
         for parameter, backup in zip(live, self._backups.pop()):
             parameter.data.copy_(backup)
 

@@ -55,27 +55,26 @@ class Persistence:
 
     def _load_from_state_dict(self, state_dict, prefix, *args):
         """键里有没有 _orig_mod. 都认"""
-        if self.use_ema and self.model_ema.depth:
-            fail("load_state_dict", "在 ema_scope 之外调用", f"{self.model_ema.depth} 层 ema_scope", "离开时会恢复进来之前的权重，装进来的就丢了", RuntimeError)
+        if depth := self.model_ema.depth if self.use_ema else 0:
+            fail("load_state_dict", "在 ema_scope 之外调用", f"{depth} 层 ema_scope 之内的调用", "离开时恢复原来的权重，装进来的就丢了", RuntimeError)
         own = {key.replace("_orig_mod.", ""): key for key in super().state_dict()}
         for key in [key for key in state_dict if key.startswith(prefix)]:
             name = key.removeprefix(prefix).replace("_orig_mod.", "")
             state_dict[prefix + own.get(name, name)] = state_dict.pop(key)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def init_from_ckpt(self, path, ignore_keys=(), only_model=False):
+    def init_from_ckpt(self, path, ignore_keys=(), only_model=False, *, strict=True, checkpoint=None):
         """从检查点取权重；对不上的键都是错误，除非写进 ignore_keys
 
         path        : 路径，或以二进制打开的文件对象
         ignore_keys : 键前缀的列表；only_model 为真时只取 U-Net（model. 开头的键）
         EMA         : 文件里没有（或被忽略）时，从取到的权重重新开始
+        strict      : False 时缺的与多的只提醒一句；checkpoint：已经读进来的内容，不再读一遍
         """
         check_ignore_keys(ignore_keys)
-        self._take_weights(load_checkpoint(path), path, ignore_keys, only_model)
-
-    def _take_weights(self, checkpoint, source, ignore_keys=(), only_model=False, strict=True):
+        checkpoint = load_checkpoint(path) if checkpoint is None else checkpoint
         states = clean_state_dict(checkpoint.get("state_dict", checkpoint))
-        check_compatible(self, checkpoint, source, only_model)
+        check_compatible(self, checkpoint, path, only_model)
         if only_model:
             states = {key: value for key, value in states.items() if key.startswith("model.")}
         has_ema = any(key.startswith("model_ema.") and not key.startswith(tuple(ignore_keys))
@@ -84,11 +83,11 @@ class Persistence:
         optional = [*self.exact_table_names(), *([] if has_ema else ["model_ema."])]
         if only_model or not self.learn_logvar:
             optional.append("logvar")
-        states = matching_states(self, states, source, ignore_keys, optional, strict)
+        states = matching_states(self, states, path, ignore_keys, optional, strict)
         try:
             self.load_state_dict(states, strict=False)
         except RuntimeError as error:
-            raise CheckpointError(f"{source} 与模型对不上：{error}") from None
+            raise CheckpointError(f"{path} 与模型对不上：{error}") from None
         if self.use_ema and not has_ema:
             self.model_ema.reset_to(self.model)
 
@@ -142,10 +141,9 @@ class Persistence:
         if not weights_only and weights_only is not None:
             warnings.warn("weights_only=False 没有用：检查点总是按安全方式读取", stacklevel=2)
         ignore_keys, only_model = overrides.pop("ignore_keys", ()), overrides.pop("load_only_unet", False)
-        check_ignore_keys(ignore_keys)
         # 先造完再取权重：子类在 super().__init__() 之后添的层，这时才都在
         model = cls(**{**known, **overrides})
-        model._take_weights(checkpoint, checkpoint_path, ignore_keys, only_model, strict is not False)
+        model.init_from_ckpt(checkpoint_path, ignore_keys, only_model, strict=strict is not False, checkpoint=checkpoint)
         return model.to(device or where(checkpoint))
 
 

@@ -228,8 +228,6 @@ class UNet(nn.Module):
         self.out = nn.Sequential(
             normalization(channels), nn.SiLU(), zero_module(nn.Conv2d(channels, out_channels, 3, padding=1))
         )
-        # 像素的各通道在内存里挨着放，卷积与注意力读起来顺，结果只差舍入
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, x, timesteps, context=None, y=None):
         """预测目标（eps / x0 / v，由训练时的 parameterization 决定）
@@ -253,7 +251,8 @@ class UNet(nn.Module):
             emb = emb + self.embed_labels(y)
         skips, h = [], x
         for stage in self.input_blocks:
-            h = stage(h, emb, context)
+            # 像素的各通道在内存里挨着放，卷积读起来顺，结果只差舍入；权重照平常排，什么格式都存得下
+            h = stage(h, emb, context).contiguous(memory_format=torch.channels_last)
             skips.append(h)
         h = self.middle_block(h, emb, context)
         for stage in self.output_blocks:

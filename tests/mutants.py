@@ -15,6 +15,7 @@ class Mutant(NamedTuple):
 S, G, OBJ, D, P, L = "schedules.py", "gaussian.py", "objectives.py", "ddpm.py", "sampling.py", "likelihood.py"
 SCHEDULES, GAUSSIAN, LABORATORY, DDPM = "test_schedules.py", "test_gaussian.py", "test_laboratory.py", "test_ddpm.py"
 EMA, CHECKPOINT, TRAINING, NONFINITE = "test_ema.py", "test_checkpoint.py", "test_training.py", "test_nonfinite.py"
+CONVENTIONS = "test_conventions.py"
 HOSTILE = "test_hostile.py::test_hostile_pickles_never_run"
 
 MUTANTS = [Mutant(*row) for row in [
@@ -264,4 +265,48 @@ MUTANTS = [Mutant(*row) for row in [
      "磁盘满了，只有 torch 的 RuntimeError", "test_cli.py::test_a_full_disk_is_named_wherever_it_comes_out"),
     ("cli_errors.py", "    if path.is_file() and not (os.access(path, os.W_OK) and path.stat().st_mode & stat.S_IWRITE):\n", "    if False:\n",
      "只读的旧文件不声不响地换掉", "test_cli.py::test_a_read_only_file_is_refused_before_the_work"),
+    # ---- 守规矩的对象 ----
+    ("unet.py", "zero_module(nn.Conv2d(channels, out_channels, 3, padding=1))\n        )\n",
+     "zero_module(nn.Conv2d(channels, out_channels, 3, padding=1))\n        )\n        self.to(memory_format=torch.channels_last)\n",
+     "规矩：权重不连续，safetensors 存不下", f"{CONVENTIONS}::test_a_state_dict_goes_into_every_common_format"),
+    ("unet.py", ".contiguous(memory_format=torch.channels_last)", "", "规矩：特征图没有排成 channels_last",
+     "test_speed.py::test_feature_maps_are_channels_last_though_the_weights_lie_as_usual"),
+    ("data/base.py", "return Samples(self[list(indices)])", "return self[list(indices)]", "规矩：__getitems__ 给的是一批，不是样本",
+     "test_data.py::test_a_dataset_works_wherever_pytorch_takes_one"),
+    ("data/base.py", "return numbers.long() % size", "return numbers % size", "规矩：uint8 的序号会溢出",
+     "test_data.py::test_an_index_is_read_as_pytorch_reads_it"),
+    ("config.py", "            return own(value)\n", "            return value\n", "规矩：int 与 float 的子类存进去读不回",
+     f"{CHECKPOINT}::test_what_we_save_we_can_read"),
+    ("config.py", 'return "".join(value)', "return value", "规矩：str 的子类存进去读不回", f"{CHECKPOINT}::test_what_we_save_we_can_read"),
+    ("config.py", "torch.Tensor, torch.dtype, torch.device, torch.layout)", "torch.Tensor, torch.dtype, torch.device, torch.layout, torch.Generator)",
+     "规矩：读不回的对象也存", f"{CHECKPOINT}::test_what_we_could_not_read_back_is_not_saved"),
+    ("config.py", "    if isinstance(value, (Sequence, Set)):\n", "    if isinstance(value, (list, tuple, Set)):\n", "规矩：只认 list，配置库的列表被拒",
+     "test_configs.py::test_configurations_come_in_whatever_library_the_user_holds_them"),
+    ("config.py", "return self.total, self.trainable, self.by_module", "return (int(self),)", "规矩：ParamCount 不能复制",
+     f"{CONVENTIONS}::test_values_can_be_copied_and_pickled"),
+    (G, "for dtype in (torch.float32, torch.float16, torch.bfloat16):", "for dtype in (torch.float32,):", "规矩：舍入过的噪声表当成别的噪声表",
+     f"{CONVENTIONS}::test_a_file_rounded_as_a_whole_is_recognised_and_its_tables_computed_anew"),
+    (G, "rtol=1e-5, atol=0):\n            return dtype", "rtol=1e-2, atol=0):\n            return dtype",
+     "规矩：差不多的噪声表也算舍入过的",
+     f"{CONVENTIONS}::test_a_file_rounded_as_a_whole_is_recognised_and_its_tables_computed_anew"),
+    ("ema.py", "state_dict[key] = _full_precision(state_dict[key])", "pass", "规矩：assign 半精度的影子",
+     f"{CONVENTIONS}::test_a_shadow_stays_in_full_precision_when_a_half_one_is_assigned"),
+    ("ema.py", "if [p.shape for p in live] != [b.shape for b in backups]:", "if False:", "规矩：取回给错了参数，备份丢了",
+     f"{CONVENTIONS}::test_restoring_the_wrong_parameters_changes_nothing_and_loses_nothing"),
+    ("persistence.py", 'if key.startswith(prefix) and "_orig_mod." in key]', 'if "_orig_mod." in key]', "规矩：改了别的模块的键",
+     f"{CONVENTIONS}::test_a_model_inside_another_module_keeps_its_keys_and_leaves_those_of_others"),
+    ("persistence.py", 'kwargs.get("prefix") or "".join(args[1:2])', 'kwargs.get("prefix", "")', "规矩：按位置给的 prefix 不认",
+     f"{CONVENTIONS}::test_a_prefix_given_by_position_reaches_the_raw_weights"),
+    ("persistence.py", "if depth := self.model_ema.depth if self.use_ema else 0:", "if False:", "规矩：作用域里装进的权重丢了",
+     f"{CONVENTIONS}::test_weights_loaded_inside_the_ema_scope_would_be_lost_and_are_refused"),
+    ("persistence.py", "model = cls(**{**known, **overrides})", "model = cls(**{**known, **overrides}, ckpt_path=checkpoint_path)",
+     "规矩：子类自己的层还没有就取权重", f"{CONVENTIONS}::test_a_subclass_with_layers_of_its_own_loads_its_own_file"),
+    ("persistence.py", "strict=strict is not False", "strict=True", "规矩：strict=False 不起作用",
+     f"{CONVENTIONS}::test_not_strict_says_what_was_left_and_loads_the_rest"),
+    ("checks.py", "        if instance is None:\n            return method\n", "        return method\n", "规矩：在对象上调用，悄悄给出另一个对象",
+     f"{CONVENTIONS}::test_a_loader_that_returns_a_new_object_is_refused_on_an_old_one"),
+    ("checkpoint.py", "        verify_digest(file, path)\n", "        opened or verify_digest(file, path)\n", "规矩：文件对象不核对摘要",
+     f"{CONVENTIONS}::test_a_damaged_file_object_is_refused"),
+    ("checkpoint.py", 'return "`weights_only` was not set" not in record.getMessage()', "return True", "规矩：印出的话与安全读取相反",
+     f"{CONVENTIONS}::test_saving_never_sounds_as_if_reading_were_unsafe"),
 ]]

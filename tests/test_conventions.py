@@ -4,9 +4,11 @@ import io
 import pickle
 import warnings
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ddpm_edu import DDPM, DigitsDataModule, GaussianDiffusion, LitEma, count_params
@@ -163,7 +165,36 @@ def test_a_shadow_stays_in_full_precision_when_a_half_one_is_assigned():
     assert {p.dtype for p in model.model_ema.parameters()} == {torch.float32}
 
 
+def test_saving_never_sounds_as_if_reading_were_unsafe(tmp_path, caplog):
+    from .test_training import fit, model_for_training
+
+    with caplog.at_level("INFO"):
+        fit(model_for_training(), 1, tmp_path, limit_val_batches=0).save_checkpoint(tmp_path / "a.ckpt")
+    assert not [record for record in caplog.records if "weights_only" in record.getMessage()]
+
+
 # ---- state_dict ----
+
+
+def test_a_state_dict_goes_into_every_common_format(tmp_path):
+    model = randomize(tiny_ddpm())
+    states = model.state_dict()
+    save_file(states, tmp_path / "a.safetensors")
+    np.savez(tmp_path / "a.npz", **{key: value.numpy() for key, value in states.items()})
+    torch.save(states, tmp_path / "a.pt")
+    arrays = np.load(tmp_path / "a.npz")
+    read = {
+        "safetensors": load_file(tmp_path / "a.safetensors"), "npz": {key: torch.from_numpy(arrays[key]) for key in arrays.files},
+        "torch": torch.load(tmp_path / "a.pt", weights_only=True),
+    }
+    for kind, found in read.items():
+        for assign in (False, True):
+            other = tiny_ddpm()
+            other.load_state_dict(found, assign=assign)
+            assert equal(other, model), kind
+    vector = nn.utils.parameters_to_vector(model.parameters())
+    nn.utils.vector_to_parameters(vector + 1, model.parameters())
+    assert torch.equal(nn.utils.parameters_to_vector(model.parameters()), vector + 1)
 
 
 class Holder(nn.Module):
@@ -171,7 +202,7 @@ class Holder(nn.Module):
 
     def __init__(self, compiled):
         super().__init__()
-        self.ddpm, self.other = tiny_ddpm(), torch.compile(nn.Linear(1, 1))
+        self.other, self.ddpm = torch.compile(nn.Linear(1, 1)), tiny_ddpm()
         if compiled:
             self.ddpm.model = torch.compile(self.ddpm.model)
 

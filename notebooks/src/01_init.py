@@ -79,7 +79,7 @@ show_source(DDPM.__init__,
             stop="self.save_hyperparameters")
 
 # %% [markdown]
-# - ① `plain` 把 NumPy 标量、路径、YAML 的特殊字典都换成 Python 自带的类型，顺便复制一份。安全读取检查点时，只认这些类型。
+# - ① 参数进门时，装饰器 `plain_arguments` 已把 NumPy 标量、枚举、路径、配置库（如 OmegaConf）的字典都换成 Python 自带的类型，顺便复制一份；张量不换，所以 `given_betas` 在这里另换。安全读取检查点时，只认这些类型。
 # - ② 父类 `GaussianDiffusion` 建好噪声表与全部系数表，注册成缓冲区 (buffer)，第 6 节再说它是什么。第 2 章逐行读它。
 # - ③ `given_betas` 可能改变步数，所以从父类取回真正的 $T$；再把超参数存进 `hparams`，检查点里就带着它们。从哪里取权重不算超参数，所以略过。
 

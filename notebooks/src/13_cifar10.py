@@ -183,14 +183,14 @@ grid_figure(samples, nrow=12)
 # %% [markdown]
 # ## 4　提速：改变什么，不改变什么
 #
-# 办法有三样。第一样一直开着：`UNet` 建好时就把权重排成 channels_last，像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
+# 办法有三样。第一样一直开着：`UNet` 把各层的特征图排成 channels_last，像素的各通道在内存里挨着放，卷积读起来顺。数学一点不变。
 # 另外两样是开关，都在 `cifar10-gpu` 里打开：
 #
 # - `speed.compile`：`torch.compile` 把许多小运算融成几个大的，开头要编译几分钟，只编译训练的一步；GPU 上要有 Triton，Windows 上的 PyTorch 不带，缺了就提醒一句，不编译，照常训练。数学不变，舍入的次序变；有 dropout 时，掩码的次序也变。
 # - `trainer.precision bf16-mixed`：矩阵乘法与卷积用 16 位的 bfloat16，权重、EMA、损失与噪声表仍是 32 位以上。快，激活值占的显存约减半；乘法的结果只有两三位有效数字。
 
 # %%
-def one_step(bf16=False, layout=torch.channels_last):
+def one_step(bf16=False, layout=torch.contiguous_format):
     """同一个训练过的网络、同一批数据走一步：返回损失与全部梯度"""
     model = DDPM(**small["model"])
     model.load_state_dict(student.state_dict())  # 新网络的末层是 0，输出恒为 0，比不出差别
@@ -204,9 +204,9 @@ def one_step(bf16=False, layout=torch.channels_last):
 
 
 (plain, grad), (half_loss, half_grad) = one_step(), one_step(bf16=True)
-usual, usual_grad = one_step(layout=torch.contiguous_format)
-check("换回通常的排布：损失相同", usual, plain, atol=1e-5)
-check("换回通常的排布：梯度相同", usual_grad, grad, atol=1e-5)
+usual, usual_grad = one_step(layout=torch.channels_last)
+check("权重也换成这种排布：损失相同", usual, plain, atol=1e-5)
+check("权重也换成这种排布：梯度相同", usual_grad, grad, atol=1e-5)
 check("bf16：损失差不到百分之一", half_loss / plain, 1.0, atol=0.01)
 cosine = torch.nn.functional.cosine_similarity(half_grad, grad, dim=0)
 check("bf16：梯度的方向几乎一样", cosine > 0.99, True)
