@@ -142,7 +142,7 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
             fail("ckpt_path", "检查点路径（给了 load_only_unet 或 ignore_keys）", ckpt_path)
 
     def register_schedule(self, *args, **kwargs):
-        """算好系数表，参数同 GaussianDiffusion；只在构造时用：网络、logvar 与记下的超参数都是照那张表建的"""
+        """算好系数表，参数同 GaussianDiffusion；只在构造时用：网络、logvar、记下的超参数都照那张表"""
         if hasattr(self, "num_timesteps"):
             fail("register_schedule", "只在构造时调用一次的", f"T={self.num_timesteps} 之后的又一次",
                  "换噪声表请另建 DDPM(..., timesteps=…)，只想少走几步用 sample(steps=…)", RuntimeError)

@@ -100,8 +100,8 @@ class GaussianDiffusion(nn.Module):
         self.objective = make_objective(parameterization)
         self.register_schedule(given_betas, beta_schedule, timesteps, linear_start, linear_end, cosine_s)
 
-    def register_schedule(self, given_betas=None, beta_schedule="linear", timesteps=DEFAULT_T, linear_start=1e-4,
-                          linear_end=2e-2, cosine_s=8e-3):
+    def register_schedule(self, given_betas=None, beta_schedule="linear", timesteps=DEFAULT_T,
+                          linear_start=1e-4, linear_end=2e-2, cosine_s=8e-3):
         """算好所有系数表并注册为缓冲区
 
         given_betas : 直接给 β（列表、数组、张量），T 就是它的长度
