@@ -5,7 +5,7 @@ import sys
 import warnings
 
 from .checks import fail
-from .cli_config import NAMED_CHECKPOINTS, check_parsed, inline_configs, read_hyper_parameters, resolve_config
+from .cli_config import NAMED_CHECKPOINTS, check_parsed, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config
 from .cli_errors import ChineseErrors, UsageError, readable
 from .config import check_names
 
@@ -20,6 +20,7 @@ def train_cli(arguments, run=True):
     import pytorch_lightning as pl  # isort: skip
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI  # isort: skip
 
+    from .optim import SETTINGS
     from .speed import SpeedUp
 
     class CourseParser(ChineseErrors, LightningArgumentParser):
@@ -36,18 +37,22 @@ def train_cli(arguments, run=True):
             check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
 
         def _parse_ckpt_path(self):
-            """续训以检查点里的超参数为准；Lightning 自己的写法不核对摘要，换了参数也不说"""
+            """续训以检查点里的超参数为准；Lightning 自己的写法不核对摘要，换了参数也不说，找 last 只看新的空目录"""
             chosen = self.config.get(self.config.get("subcommand"), self.config)
-            if (path := chosen.get("ckpt_path")) is None or path in NAMED_CHECKPOINTS:
+            if (path := chosen.get("ckpt_path")) in NAMED_CHECKPOINTS:
+                path = chosen.ckpt_path = newest_checkpoint(chosen.trainer.as_dict(), path)
+            if path is None:
                 return
             before = chosen.model.as_dict()
             saved = read_hyper_parameters(path, typed=before)
+            if chosen.retune:
+                saved = {name: value for name, value in saved.items() if name not in SETTINGS}
             self.config = self.parser.parse_object({self.config.subcommand: {"model": saved}}, self.config)
             after = self.config[self.config.subcommand].model.as_dict()
             # 文件里的字符串在这里会被当成 YAML 解析，里面也可以藏着类名
             check_names(after, path, typed=before)
             if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in after.items() if value != before.get(name)]:
-                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s", "；".join(odd))
+                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s；学习率、权重衰减、动量、调度器要用新的，加 --retune true", "；".join(odd))
 
         def instantiate_trainer(self, **kwargs):
             try:
@@ -57,8 +62,10 @@ def train_cli(arguments, run=True):
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
+            parser.add_argument("--retune", type=bool, default=False, help="续训时改用这里给的学习率、权重衰减、动量、调度器，步数照旧")
 
         def before_fit(self):
+            self.model.retune = self.config[self.config.subcommand].retune
             check_launcher(self.trainer)
 
     # 展开过的 --config 只能由 args 交进去，原来的命令行要留给 DDP 起子进程用

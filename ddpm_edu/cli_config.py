@@ -1,4 +1,5 @@
 """命令行的配置：找到文件，先按 UTF-8 与安全的 YAML 读一遍，解析之后再核对一遍"""
+import logging
 from pathlib import Path
 from pydoc import locate
 
@@ -8,8 +9,9 @@ from . import configs
 from .checks import check_int, fail
 from .cli_errors import check_writable
 
-# Trainer 认得的、不是文件名的 ckpt_path
-NAMED_CHECKPOINTS = ("last", "best", "hpc")
+log = logging.getLogger("ddpm_edu")
+# 不是文件名的 ckpt_path → 文件名的开头
+NAMED_CHECKPOINTS = {"last": "", "best": "best", "hpc": "hpc_ckpt_"}
 OUTPUTS = ("save_dir", "dirpath", "default_root_dir")
 
 
@@ -74,6 +76,23 @@ def read_hyper_parameters(path, typed):
     checkpoint = load_checkpoint(path)
     check_resumable(checkpoint, path)
     return saved_hyper_parameters({"hyper_parameters": {}, **checkpoint}, path, typed=typed)
+
+
+def newest_checkpoint(trainer, name):
+    """last / best / hpc → 这份配置的各次训练里，最近存下的那个文件；一个也没有时 ValueError"""
+    root = Path(trainer.get("default_root_dir") or ".")
+    loggers, callbacks = (value if isinstance(value, list) else [value] for value in (trainer.get("logger"), trainer.get("callbacks")))
+    arguments = [item.get("init_args", {}) for item in (*loggers, *callbacks) if isinstance(item, dict)]
+    folders = [Path(given["dirpath"]) for given in arguments if given.get("dirpath")]
+    folders += [Path(given["save_dir"], given.get("name") or "") for given in arguments if given.get("save_dir")]
+    folders = folders or [root / "lightning_logs", root / "checkpoints"]
+    found = {path for folder in folders for path in folder.rglob(f"{NAMED_CHECKPOINTS[name]}*.ckpt")} | {*root.glob("hpc_ckpt_*.ckpt")}
+    found = [path for path in found if path.name.startswith(NAMED_CHECKPOINTS[name])]
+    if not found:
+        fail("--ckpt_path", "存在的检查点", name, f"{'、'.join(map(str, folders))} 里还没有；第一次训练不要写 --ckpt_path")
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns).as_posix()
+    log.warning("--ckpt_path %s：最近存下的是 %s", name, newest)
+    return newest
 
 
 def check_parsed(options):

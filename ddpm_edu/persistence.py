@@ -17,6 +17,7 @@ from .checkpoint import (
 )
 from .checks import class_only, fail
 from .config import check_names
+from .optim import keep_best, settle_optimizer
 
 # 这几个说的是从哪里取权重，由这一次调用决定，不由文件决定
 LOADING = ("ckpt_path", "ignore_keys", "load_only_unet")
@@ -40,7 +41,8 @@ def saved_hyper_parameters(checkpoint, source, given=(), typed=()):
 class Persistence:
     """DDPM 的存取方法；需要 model、model_ema、hparams 与 GaussianDiffusion 的系数表"""
 
-    _gradients = {}  # 检查点里累积到一半的梯度，训练开始时放回去
+    _gradients, _metrics = {}, {}  # 检查点里累积到一半的梯度、最近一次验证的指标，训练开始时放回去
+    retune = False  # 续训时优化器的设置：假，以检查点里的为准；真，改用这里的，步数与动量照旧
 
     def state_dict(self, *args, **kwargs):
         """权重字典；在 ema_scope 里取也是原权重，torch.compile 加的 _orig_mod. 不写进去"""
@@ -100,6 +102,7 @@ class Persistence:
                 f"权重或梯度里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}），没有写检查点；从上一个检查点续训，调小 learning_rate"
             )
         checkpoint["batches_seen"], checkpoint["gradients"] = self.batches_seen, gradients
+        checkpoint["metrics"] = {name: value for name, value in self.trainer.callback_metrics.items() if name == self.monitor}
 
     def _half_accumulated(self):
         """验证可以落在梯度累积到一半的时候；少存这一半，续训就走样。precision="16-mixed" 时不存：那里的梯度放大过"""
@@ -110,18 +113,29 @@ class Persistence:
 
     def on_load_checkpoint(self, checkpoint):
         check_compatible(self, checkpoint, "检查点")
-        if self._trainer is not None and self._trainer.training:
+        fitting = self._trainer is not None and self._trainer.state.fn == "fit"
+        if fitting:
             check_resumable(checkpoint, "检查点", "optimizer_states")
         self.batches_seen = checkpoint.get("batches_seen", 0)
-        self._gradients = checkpoint.get("gradients", {})
+        self._gradients, self._metrics = checkpoint.get("gradients", {}), checkpoint.get("metrics", {})
         checkpoint["state_dict"] = matching_states(self, clean_state_dict(checkpoint["state_dict"]), "检查点")
+        if fitting:
+            settle_optimizer(self, checkpoint)
+            keep_best(self.trainer, checkpoint)
 
     def on_train_start(self):
-        # 不能更早：Trainer 在此之前把梯度清零
+        # 不能更早：Trainer 在此之前把梯度与指标清零
         for name, p in self.named_parameters():
             if f"{name}.grad" in self._gradients:
                 p.grad = self._gradients[f"{name}.grad"].to(p)
-        self._gradients = {}
+        self.trainer.callback_metrics.update(self._metrics)
+        self._gradients, self._metrics = {}, {}
+
+    def on_train_epoch_end(self):
+        # 接着走完存盘时的那一轮，Trainer 以为没有指标而不更新 ReduceLROnPlateau；指标已经取回
+        loop = self.trainer.fit_loop
+        if loop.restarted_mid_epoch and self.monitor in self.trainer.callback_metrics:
+            loop._restarting = False
 
     @class_only
     def load_from_checkpoint(cls, checkpoint_path, map_location=None, hparams_file=None, strict=True, weights_only=True,

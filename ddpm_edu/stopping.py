@@ -1,4 +1,4 @@
-"""训练怎样停下：停止键（Ctrl-C、Jupyter 的 ■）存好再停，坏梯度在更新之前停"""
+"""训练怎样停下：停止键（Ctrl-C、Jupyter 的 ■）与 SIGTERM 存好再停，坏梯度在更新之前停"""
 import logging
 import signal
 import threading
@@ -12,90 +12,72 @@ FILENAME = "interrupted.ckpt"
 
 
 class StopSafely(pl.Callback):
-    """停止键只是一个请求：走完手上的优化步，存下 interrupted.ckpt，fit 正常返回；从它续训与从未停下逐位相同
+    """停止键、SIGTERM、SIGUSR1 只是请求：走完手上的优化步（正在验证就验证完），存下 interrupted.ckpt；从它续训与从未停下逐位相同
 
-    再按一次就照原来的方式立刻打断；训练之外（下载数据、画图）按下也照原来的方式
+    停止键之后 fit 正常返回，再按一次立刻打断；别的信号之后 fit 抛 SystemExit(128 + 信号)，例如 143
+    训练之外（下载数据、画图）收到信号，照原来的方式；程序自己装了 SIGTERM 的处理函数、SLURM 要用 SIGUSR1 重新排队时，那个信号不接管
     stopped_at : 停在第几个优化步之后；没有停过是 None
     """
 
     def __init__(self):
         self.stopped_at = None
-        self._asked = self._agreed = False
-        self._previous = None
+        self._asked = self._agreed = 0  # 收到的信号；几个进程商量好的信号
+        self._wanted, self._interrupt = (), None
         self._message = ""
 
     def setup(self, trainer, pl_module, stage):
-        self.stopped_at, self._asked, self._agreed = None, False, False
+        self.stopped_at, self._asked, self._agreed = None, 0, 0
+        # Trainer 随后会在 SIGTERM 外面包一层，那时就看不出程序自己有没有装过
+        self._wanted = (signal.SIGTERM,) if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL else ()
 
     # ---- 信号 ----
 
     def on_sanity_check_start(self, trainer, pl_module):
-        self._install()
+        self._listen(trainer)
 
     def on_train_start(self, trainer, pl_module):
-        self._install()
+        self._listen(trainer)
 
-    def on_exception(self, trainer, pl_module, exception):
-        self._restore()
-
-    def teardown(self, trainer, pl_module, stage):
-        self._restore()
-
-    def _install(self):
-        # 不能更早：Trainer 在此之前记下各信号的处理函数，出错时按那份记录恢复
-        current = signal.getsignal(signal.SIGINT)
+    def _listen(self, trainer):
+        """不能更早：Trainer 刚刚记下各信号原来的处理函数，无论怎样结束，都由它按那份记录恢复"""
+        if trainer.received_sigterm:
+            # 还没有走新的一步，没有什么可存
+            raise SystemExit(128 + signal.SIGTERM)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        # Windows 没有 SIGUSR1
+        wanted = [*self._wanted, *(s for s in (getattr(signal, "SIGUSR1", None),) if s and signal.getsignal(s) == signal.SIG_DFL)]
         # 后台任务里 SIGINT 本来就被忽略，那就不接管
-        if self._previous is None and callable(current) and threading.current_thread() is threading.main_thread():
-            self._previous = current
-            signal.signal(signal.SIGINT, self._on_signal)
-
-    def _restore(self):
-        if self._previous is not None:
-            signal.signal(signal.SIGINT, self._previous)
-            self._previous = None
+        current = signal.getsignal(signal.SIGINT)
+        if callable(current) and current != self._on_signal:
+            self._interrupt = current
+            wanted.append(signal.SIGINT)
+        for number in wanted:
+            signal.signal(number, self._on_signal)
 
     def _on_signal(self, number, frame):
-        if self._asked:
-            self._previous(number, frame)
-        self._asked = True
+        # SIGTERM 常常接连来两次（timeout、torchrun 各发一次给整个进程组），所以只有人按的停止键可以立刻打断
+        if self._asked and number == signal.SIGINT:
+            self._interrupt(number, frame)
+        self._asked = max(self._asked, number)
 
     # ---- 在哪里停 ----
 
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         loop = trainer.fit_loop
-        # 累积到一半的梯度不进检查点，只能停在优化步之后
-        if loop._should_accumulate() or not self._agree(trainer):
-            return
-        # 这一步之后该验证的，留到验证开头再停：续训时才会补上整遍验证
-        if not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
+        # 累积到一半的梯度不进检查点，只能停在优化步之后；这一步之后该验证的，验证完再停
+        if not loop._should_accumulate() and self._agree(trainer) and not loop.epoch_loop._should_check_val_fx(loop._data_fetcher):
             self._save(trainer)
-            raise StopIteration
-
-    def on_validation_batch_start(self, trainer, pl_module, batch, batch_idx, dataloader_idx=0):
-        # 各进程的验证批数可能不等，中途商量会互相等死；多进程时只认训练步上商量好的
-        asked = self._agreed or (self._asked and trainer.world_size == 1)
-        if not asked or trainer.fit_loop._should_accumulate():
-            return
-        if not trainer.sanity_checking:
-            # 记成“验证刚开始”，续训时从头验证一遍
-            progress = trainer.fit_loop.epoch_loop.val_loop.batch_progress
-            progress.reset()
-            progress.increment_ready()
-            progress.increment_started()
-            self._save(trainer)
-        raise StopIteration
-
-    def on_validation_epoch_end(self, trainer, pl_module):
-        if self.stopped_at is not None:
-            # 抢在 ModelCheckpoint 之前离开：半遍验证的指标不能拿去评最好的一份
-            trainer.fit_loop.epoch_loop.val_loop._on_evaluation_model_train()
-            trainer.training = True
             raise StopIteration
 
     def on_validation_end(self, trainer, pl_module):
-        # 续训后的第一轮，Trainer 以为没有指标而不更新 ReduceLROnPlateau；验证既已走完，指标是有的
-        if not trainer.sanity_checking:
-            trainer.fit_loop._restarting = False
+        if trainer.sanity_checking or trainer.fit_loop._should_accumulate() or not self._agree(trainer):
+            return
+        # ModelCheckpoint 排在后面，先让它按这一遍的指标挑过；同一步它不会再存一次
+        for callback in trainer.checkpoint_callbacks:
+            callback.on_validation_end(trainer, pl_module)
+        self._save(trainer)
+        trainer.should_stop = True
 
     def on_train_epoch_end(self, trainer, pl_module):
         if self.stopped_at is not None:
@@ -113,11 +95,18 @@ class StopSafely(pl.Callback):
         if self.stopped_at is not None and trainer.is_global_zero:
             log.warning(self._message)
 
+    def teardown(self, trainer, pl_module, stage):
+        if self.stopped_at is not None and self._agreed != signal.SIGINT:
+            # 由 Trainer 起的子进程以 0 结束：有一个不是 0，主进程会以为出了错，把别的都杀掉
+            raise SystemExit(0 if trainer.local_rank else 128 + self._agreed)
+
     def _agree(self, trainer):
-        """各进程停在同一步：有一个收到请求，就都算收到"""
+        """各进程停在同一步：有一个收到信号，就都算收到"""
         # 只读 _asked 而不写：商量的当口到来的请求不会被盖掉
-        alone = trainer.world_size == 1
-        self._agreed = self._asked if alone else trainer.strategy.reduce_boolean_decision(self._asked, all=False)
+        self._agreed = self._asked
+        if trainer.world_size > 1:
+            asked = torch.tensor(int(self._asked), device=trainer.strategy.root_device)
+            self._agreed = int(trainer.strategy.reduce(asked, reduce_op="max"))
         return self._agreed
 
     def _save(self, trainer):

@@ -40,6 +40,9 @@ class TimestepLoss(pl.Callback):
             self._held = x, cond and {name: value[:self.num_samples].clone() for name, value in cond.items()}
 
     def on_validation_epoch_end(self, trainer, pl_module):
+        # 从验证中途存下的检查点续训，剩下的批可以一个也没有
+        if self._held is None:
+            return
         x, cond = self._held
         losses = quarter_losses(pl_module, x, cond)
         if pl_module.use_ema:

@@ -2,6 +2,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,25 +12,26 @@ import pytorch_lightning as pl
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.checkpoint import load_checkpoint
 from ddpm_edu.stopping import StopSafely
+from ddpm_edu.timestep_loss import TimestepLoss
 
 from .test_training import COSINE, fingerprint, fit, model_for_training
 
 PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "params": {"patience": 0, "factor": 0.5, "mode": "max"}}
 
 
-def press():
-    os.kill(os.getpid(), signal.SIGINT)
+def press(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
 
 
 class Press(pl.Callback):
     """在某个钩子第 n 次被调用时按下停止键"""
 
-    def __init__(self, hook, n=1, times=1):
+    def __init__(self, hook, n=1, times=1, number=signal.SIGINT):
         def count(*args):
             self.calls += 1
             if self.calls == n:
                 for _ in range(times):
-                    press()
+                    press(number)
 
         self.calls = 0
         setattr(self, hook, count)
@@ -66,7 +69,7 @@ def straight(tmp_path_factory):
 MOMENTS = [
     ("on_train_epoch_start", 1, 1), ("on_before_optimizer_step", 1, 1), ("on_train_batch_end", 3, 2), ("on_train_batch_end", 4, 2),
     ("on_before_zero_grad", 3, 3), ("on_after_backward", 6, 4), ("on_train_epoch_start", 2, 4), ("on_validation_start", 1, 3),
-    ("on_validation_batch_end", 1, 3), ("on_validation_end", 1, 4), ("on_train_batch_end", 13, 8), ("on_train_epoch_end", 3, 8),
+    ("on_validation_batch_end", 1, 3), ("on_validation_end", 1, 3), ("on_train_batch_end", 13, 8), ("on_train_epoch_end", 3, 8),
 ]
 
 
@@ -100,21 +103,23 @@ def test_no_validation_and_no_further_step_because_of_the_stop(tmp_path):
     assert seen == ["on_train_batch_start"] * 2
 
 
-def test_half_a_validation_never_chooses_the_best_checkpoint(tmp_path):
-    trainer, model = run(tmp_path, callbacks=[Press("on_validation_batch_start", 2)])
-    # 模型也要回到训练模式：评估模式下续训会没有 dropout
-    assert trainer.checkpoint_callback.best_model_path == "" and all(m.training for m in model.modules())
-    assert not list((tmp_path / "checkpoints").glob("best*"))
-
-
-@pytest.mark.parametrize(("hook", "n"), [("on_train_batch_end", 5), ("on_validation_batch_start", 3)])
-def test_the_validation_a_stop_cut_short_is_run_in_full_after_resuming(hook, n, tmp_path):
-    run(tmp_path, callbacks=[Press(hook, n)])
+def test_validation_is_finished_first_and_the_stop_keeps_what_it_chose(tmp_path):
     seen, watch = [], pl.Callback()
-    for name in ("on_train_batch_start", "on_validation_batch_end"):
-        setattr(watch, name, lambda *args, name=name: seen.append(name))
-    run(tmp_path, steps=4, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"), callbacks=[watch])
-    assert seen == ["on_validation_batch_end"] * 3 + ["on_train_batch_start"] * 2
+    watch.on_validation_batch_end = lambda *args: seen.append(1)
+    trainer, model = run(tmp_path, callbacks=[watch, TimestepLoss(), Press("on_validation_batch_start", 2)])
+    assert len(seen) == 3 and all(m.training for m in model.modules())
+    saved = load_checkpoint(tmp_path / "checkpoints" / "interrupted.ckpt")
+    best = trainer.checkpoint_callback
+    assert best.best_model_path and saved["callbacks"][best.state_key]["best_model_path"] == best.best_model_path
+
+
+def test_a_stop_before_the_first_validation_of_a_resumed_run_is_clean(tmp_path, caplog):
+    run(tmp_path, callbacks=[Press("on_train_batch_end", 4)])
+    again = [TimestepLoss(), Press("on_train_batch_end", 1)]
+    trainer, _ = run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"), callbacks=again)
+    assert trainer.global_step == 3 and "第 3 个优化步" in caplog.text
+    # 从验证末尾存下的检查点续训，一批也没有剩下
+    assert TimestepLoss().on_validation_epoch_end(trainer, None) is None
 
 
 def test_a_stop_during_the_sanity_check_takes_one_step_and_saves(straight, tmp_path):
@@ -122,7 +127,7 @@ def test_a_stop_during_the_sanity_check_takes_one_step_and_saves(straight, tmp_p
     watch = pl.Callback()
     watch.on_validation_batch_end = lambda *args: batches.append(1)
     trainer, _ = run(tmp_path, callbacks=[watch, Press("on_validation_batch_start")], num_sanity_val_steps=3)
-    assert trainer.global_step == 1 and not batches
+    assert trainer.global_step == 1 and len(batches) == 3
     assert state(*run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"))) == straight()
 
 
@@ -209,3 +214,42 @@ def test_data_workers_leave_the_stop_button_to_the_main_process(tmp_path):
     watch.on_train_batch_start = press_workers
     trainer, _ = run(tmp_path, steps=4, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
     assert pressed and trainer.global_step == 4
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1"])
+def test_a_signal_saves_as_the_stop_button_does_and_exits_with_its_number(name, straight, tmp_path):
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("Windows 没有这个信号")
+    before = signal.getsignal(number)
+    # timeout、torchrun 会接连发两次
+    with pytest.raises(SystemExit) as left:
+        run(tmp_path, callbacks=[Press("on_train_batch_end", 4, times=2, number=number)])
+    assert left.value.code == 128 + number and signal.getsignal(number) is before
+    assert state(*run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"))) == straight()
+
+
+def test_a_program_with_its_own_sigterm_handler_keeps_it(tmp_path):
+    heard, before = [], signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *args: heard.append(1))
+    try:
+        with pytest.raises(SystemExit):
+            run(tmp_path, callbacks=[Press("on_train_batch_end", 1, number=signal.SIGTERM)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [1] and not (tmp_path / "checkpoints" / "interrupted.ckpt").exists()
+
+
+def test_data_workers_leave_sigterm_to_the_main_process(tmp_path):
+    if not hasattr(signal, "sigwaitinfo"):
+        pytest.skip("只有 Linux 能问出信号是谁发的")
+    # 由别的进程发，就像 timeout、systemd 那样
+    tell, watch, told = "import os, sys; [os.kill(int(pid), 15) for pid in sys.argv[1:]]", pl.Callback(), []
+
+    def terminate(*args):
+        told.extend(str(worker.pid) for worker in multiprocessing.active_children())
+        subprocess.run([sys.executable, "-S", "-c", tell, *told], check=True)
+
+    watch.on_train_start = terminate
+    trainer, _ = run(tmp_path, steps=3, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
+    assert told and trainer.global_step == 3

@@ -1,5 +1,9 @@
 """数据模块的公共部分：内存里的数据集、可从任何一批续上的数据流"""
+import logging
+import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -9,6 +13,8 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 from ..checkpoint import CheckpointError, load_checkpoint
 from ..checks import check_int, class_only, fail
 from .conditions import CONDITIONS, check_conditions
+
+log = logging.getLogger("ddpm_edu")
 
 
 class ImageDataset(Dataset):
@@ -82,9 +88,19 @@ def collate(samples):
     return samples.batch if isinstance(samples, Samples) else default_collate(samples)
 
 
-def ignore_interrupt(worker):
-    """停止键会同时送到取数据的子进程；只由主进程决定怎样停"""
+def leave_stopping_to_parent(worker):
+    """停止键与 SIGTERM 常常同时送到取数据的子进程；怎样停只由主进程决定，它发来的 SIGTERM 才算数"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # 只有 Linux 能问出信号是谁发的
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=obey_parent, daemon=True).start()
+
+
+def obey_parent():
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != multiprocessing.parent_process().pid:
+        pass
+    os._exit(0)
 
 
 class StreamSampler(DistributedSampler):
@@ -133,7 +149,7 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed = check_int("seed", seed, 0, 2**32 - 1)
         self.conditions = check_conditions(conditions)
         self.splits = {}
-        self._position, self._train_sampler = 0, None
+        self._resumed, self._train_sampler = {"position": 0}, None
 
     def make_dataset(self, images, labels, flip=False):
         return ImageDataset(images, labels, flip, self.conditions, self.num_classes)
@@ -147,7 +163,7 @@ class ImageDataModule(pl.LightningDataModule):
     def _loader(self, kind, dataset, sampler, **kwargs):
         return kind(dataset, batch_size=self.batch_size, sampler=sampler, num_workers=self.num_workers,
                     collate_fn=collate, pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
-                    worker_init_fn=ignore_interrupt, **kwargs)
+                    worker_init_fn=leave_stopping_to_parent, **kwargs)
 
     def _shard(self):
         """(进程数, 本进程的编号)"""
@@ -161,7 +177,7 @@ class ImageDataModule(pl.LightningDataModule):
         sampler = StreamSampler(dataset, processes, rank, seed=self.seed, drop_last=True, batch_size=self.batch_size)
         # reload_dataloaders_every_n_epochs 在训练中途重取：接着往下，不从头来
         reloading = self.trainer is not None and self.trainer.training and self.trainer.train_dataloader is not None
-        sampler.position = self._train_sampler.position if reloading else self._position
+        sampler.position = self._train_sampler.position if reloading else self._position_in(sampler)
         self._train_sampler = sampler
         return self._loader(StreamLoader, dataset, sampler, drop_last=True)
 
@@ -178,11 +194,33 @@ class ImageDataModule(pl.LightningDataModule):
         return self.test_dataloader()
 
     def state_dict(self):
-        """Trainer 存盘时会一并存下：训练数据取到了第几批"""
-        return {"position": self._train_sampler.position if self._train_sampler else self._position}
+        """Trainer 存盘时会一并存下：训练数据取到了第几批，这里的批有多大"""
+        if self._train_sampler is None:
+            return self._resumed
+        return {"position": self._train_sampler.position, **self._stream(self._train_sampler)}
 
     def load_state_dict(self, state):
-        self._position = int(state["position"])
+        self._resumed = {name: int(value) for name, value in state.items()}
+
+    def _stream(self, sampler):
+        """数据流由哪几个数决定"""
+        return {"batch_size": self.batch_size, "world_size": sampler.num_replicas, "seed": self.seed, "images": len(sampler.dataset)}
+
+    def _position_in(self, sampler):
+        """存盘时取到的地方，是现在的第几批；批的大小、进程数变了，就换算到这一轮的同一张图（不足一批的略过），并且说一句"""
+        now = self._stream(sampler)
+        old = {**now, **self._resumed}
+        odd = [f"{name} {old[name]} → {value}" for name, value in now.items() if old[name] != value]
+        if not odd:
+            return old["position"]
+        epoch, batches = divmod(old["position"], max(1, old["images"] // old["world_size"] // old["batch_size"]))
+        # 各进程取的合起来，正是这一轮次序的开头一段
+        seen = batches * old["batch_size"] * old["world_size"]
+        per_epoch = sampler.num_samples // self.batch_size
+        position = epoch * per_epoch + min(-(-seen // (self.batch_size * sampler.num_replicas)), per_epoch)
+        if sampler.rank == 0:
+            log.warning("续训时数据流与存盘时不同（%s）：从第 %d 轮的第 %d 张图接着取，不再与从未停过逐位相同", "，".join(odd), epoch, seen)
+        return position
 
     @class_only
     def load_from_checkpoint(cls, checkpoint_path, map_location=None, hparams_file=None, weights_only=None, **kwargs):
