@@ -179,6 +179,6 @@ MUTANTS = [Mutant(*row) for row in [
      f"{TRAINING}::test_resuming_at_any_step_gives_the_same_bits"),
     ("persistence.py", "        if bad:\n", "        if False:\n", "含 NaN 的权重存进检查点", NONFINITE),
     # ---- 检查的写法 ----
-    (S, '        fail("given_betas", "非空的数列", betas)', '        assert False, f"given_betas 应为非空的数列，得到 {betas!r}"', "检查写成 assert，python -O 时放过",
-     "test_bad_input.py::test_no_check_is_an_assert_that_python_dash_o_would_drop"),
+    (S, '        fail("given_betas", "非空的数列", betas)', '        assert betas, f"given_betas 应为非空的数列，得到 {betas!r}"',
+     "检查写成 assert，python -O 时放过", "test_bad_input.py::test_no_check_is_an_assert_that_python_dash_o_would_drop"),
 ]]
