@@ -2,7 +2,7 @@
 import os
 
 # 真的训练的几本，从久到快；放在最后的话，别的进程早已闲着，还要等它
-LONGEST = ["11_sampling", "12_mnist", "00_quickstart", "13_cifar10", "14_evaluation", "09_loss"]
+LONGEST = ["11_sampling", "12_mnist", "00_quickstart", "13_cifar10", "14_evaluation", "16_latent_diffusion", "09_loss"]
 
 
 def notebooks_only(config):

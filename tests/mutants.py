@@ -332,4 +332,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("data/base.py", "sampler.position = self._position_in(sampler)", "sampler.position = self._resumed[\"position\"]", "批的大小换了，数据流悄悄挪了位置",
      "test_resuming.py::test_another_batch_size_continues_at_the_same_image_and_says_so"),
     ("cli_config.py", "key=lambda path: path.stat().st_mtime_ns", "key=str", "last 按名字找，不是最近的", "test_resuming.py::test_last_is_the_newest_file_of_the_runs_of_this_configuration"),
+    # ---- 检查的写法 ----
+    (S, '        fail("given_betas", "非空的数列", betas)', '        assert betas, f"given_betas 应为非空的数列，得到 {betas!r}"',
+     "检查写成 assert，python -O 时放过", "test_bad_input.py::test_no_check_is_an_assert_that_python_dash_o_would_drop"),
 ]]
