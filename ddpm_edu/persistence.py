@@ -1,4 +1,6 @@
 """DDPM 的存与取：权重字典、从检查点取权重、续训时的核对。文件格式见 checkpoint.py"""
+import warnings
+
 from .checkpoint import (
     CheckpointError,
     check_compatible,
@@ -9,6 +11,10 @@ from .checkpoint import (
 )
 from .checks import fail
 from .optim import keep_best, settle_optimizer
+
+
+# trainer.fit(ckpt_path="last") 找不到检查点时，Trainer 只提醒一句就从头训练；在这里那句提醒是错误
+warnings.filterwarnings("error", message=r'.*ckpt_path="last"\) is set, but there is no last checkpoint')
 
 
 class Persistence:

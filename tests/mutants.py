@@ -16,6 +16,7 @@ S, G, OBJ, D, P, L = "schedules.py", "gaussian.py", "objectives.py", "ddpm.py", 
 SCHEDULES, GAUSSIAN, LABORATORY, DDPM = "test_schedules.py", "test_gaussian.py", "test_laboratory.py", "test_ddpm.py"
 EMA, CHECKPOINT, TRAINING, NONFINITE = "test_ema.py", "test_checkpoint.py", "test_training.py", "test_nonfinite.py"
 HOSTILE = "test_hostile.py::test_hostile_pickles_never_run"
+RESUMING = "test_resuming.py"
 
 MUTANTS = [Mutant(*row) for row in [
     # ---- 噪声表 ----
@@ -195,10 +196,16 @@ MUTANTS = [Mutant(*row) for row in [
      "test_stopping.py::test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation"),
     ("data/base.py", "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", "pass", "取数据的子进程被 SIGTERM 杀掉，训练跟着倒",
      "test_stopping.py::test_data_workers_leave_sigterm_to_the_main_process"),
-    ("persistence.py", "settle_optimizer(self, checkpoint)", "pass", "续训时换了学习率，一声不响", "test_resuming.py::test_other_settings_on_resume_are_named_and_what_is_used_is_recorded"),
-    ("optim.py", "advance(scheduler, checkpoint[\"global_step\"])", "pass", "换了调度器，步数从头数起", "test_resuming.py::test_retune_takes_the_new_settings_and_keeps_the_step"),
-    ("persistence.py", "keep_best(self.trainer, checkpoint)", "pass", "续训忘了从前最好的一份", "test_resuming.py::test_a_resumed_run_compares_with_the_best_of_the_first"),
+    ("persistence.py", "settle_optimizer(self, checkpoint)", "pass", "续训时换了学习率，一声不响",
+     f"{RESUMING}::test_other_settings_on_resume_are_named_and_what_is_used_is_recorded"),
+    ("optim.py", "advance(scheduler, checkpoint[\"global_step\"])", "pass", "换了调度器，步数从头数起",
+     f"{RESUMING}::test_retune_takes_the_new_settings_and_keeps_the_step"),
+    ("persistence.py", "keep_best(self.trainer, checkpoint)", "pass", "续训忘了从前最好的一份",
+     f"{RESUMING}::test_a_resumed_run_compares_with_the_best_of_the_first"),
     ("data/base.py", "sampler.position = self._position_in(sampler)", "sampler.position = self._resumed[\"position\"]", "批的大小换了，数据流悄悄挪了位置",
-     "test_resuming.py::test_another_batch_size_continues_at_the_same_image_and_says_so"),
-    ("cli_config.py", "key=lambda path: path.stat().st_mtime_ns", "key=str", "last 按名字找，不是最近的", "test_resuming.py::test_last_is_the_newest_file_of_the_runs_of_this_configuration"),
+     f"{RESUMING}::test_another_batch_size_continues_at_the_same_image_and_says_so"),
+    ("persistence.py", 'warnings.filterwarnings("error", message=', 'warnings.filterwarnings("default", message=', "Python 里的 last 找不到就从头训练",
+     f"{RESUMING}::test_last_without_a_checkpoint_is_refused_in_python"),
+    ("cli_config.py", "key=lambda path: path.stat().st_mtime_ns", "key=str", "last 按名字找，不是最近的",
+     f"{RESUMING}::test_last_is_the_newest_file_of_the_runs_of_this_configuration"),
 ]]

@@ -1,14 +1,16 @@
 """续训：优化器的设置、最好的一份、数据流，与检查点里的不同时不会一声不响"""
+import importlib
 import logging
+import warnings
 
 import pytest
 import pytorch_lightning as pl
 
-from ddpm_edu import DigitsDataModule
+from ddpm_edu import DigitsDataModule, persistence
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
 from ddpm_edu.cli_config import newest_checkpoint
 
-from .test_training import COSINE, fit, model_for_training
+from .test_training import COSINE, QUIET, fit, model_for_training
 
 LONGER = {**COSINE, "params": {**COSINE["params"], "max_decay_steps": 40}}
 
@@ -87,3 +89,12 @@ def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, cap
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint(trainer, "last").endswith("version_2/checkpoints/interrupted.ckpt")
     assert "interrupted.ckpt" in caplog.text and newest_checkpoint(trainer, "best").endswith("best-step=1.ckpt")
+
+
+def test_last_without_a_checkpoint_is_refused_in_python(tmp_path):
+    with warnings.catch_warnings():
+        importlib.reload(persistence)
+        trainer = pl.Trainer(**QUIET, max_steps=1, default_root_dir=tmp_path)
+        with pytest.raises(UserWarning, match="no last checkpoint"):
+            trainer.fit(model_for_training(), DigitsDataModule(batch_size=256), ckpt_path="last")
+    assert trainer.global_step == 0

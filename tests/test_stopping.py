@@ -247,9 +247,9 @@ def test_data_workers_leave_sigterm_to_the_main_process(tmp_path):
     tell, watch, told = "import os, sys; [os.kill(int(pid), 15) for pid in sys.argv[1:]]", pl.Callback(), []
 
     def terminate(*args):
-        told.extend(str(worker.pid) for worker in multiprocessing.active_children())
+        told[:] = [str(worker.pid) for worker in multiprocessing.active_children()]
         subprocess.run([sys.executable, "-S", "-c", tell, *told], check=True)
 
-    watch.on_train_start = terminate
+    watch.on_train_batch_start = terminate
     trainer, _ = run(tmp_path, steps=3, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
     assert told and trainer.global_step == 3
