@@ -12,7 +12,6 @@ from .checkpoint import (
 from .checks import fail
 from .optim import keep_best, settle_optimizer
 
-
 # trainer.fit(ckpt_path="last") 找不到检查点时，Trainer 只提醒一句就从头训练；在这里那句提醒是错误
 warnings.filterwarnings("error", message=r'.*ckpt_path="last"\) is set, but there is no last checkpoint')
 

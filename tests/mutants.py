@@ -189,7 +189,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("stopping.py", "if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL else ()", "", "抢走程序自己的 SIGTERM",
      "test_stopping.py::test_a_program_with_its_own_sigterm_handler_keeps_it"),
     ("stopping.py", "            callback.on_validation_end(trainer, pl_module)\n", "            pass\n", "停下时存的检查点不知道刚选出的最好一份",
-     "test_stopping.py::test_validation_is_finished_first_and_the_stop_keeps_what_it_chose"),
+     "test_stopping.py::test_validation_is_finished_first_and_its_choice_of_the_best_is_kept"),
     ("timestep_loss.py", "if self._held is None:\n            return", "if False:\n            return", "一批验证也没有时 TimestepLoss 出错",
      "test_stopping.py::test_a_stop_before_the_first_validation_of_a_resumed_run_is_clean"),
     ("persistence.py", "        self.trainer.callback_metrics.update(self._metrics)\n", "", "续训丢了验证的指标，ReduceLROnPlateau 少走一次",
