@@ -194,8 +194,6 @@ MUTANTS = [Mutant(*row) for row in [
      "test_stopping.py::test_a_stop_before_the_first_validation_of_a_resumed_run_is_clean"),
     ("persistence.py", "        self.trainer.callback_metrics.update(self._metrics)\n", "", "续训丢了验证的指标，ReduceLROnPlateau 少走一次",
      "test_stopping.py::test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation"),
-    ("data/base.py", "signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])", "pass", "取数据的子进程被 SIGTERM 杀掉，训练跟着倒",
-     "test_stopping.py::test_data_workers_leave_sigterm_to_the_main_process"),
     ("persistence.py", "settle_optimizer(self, checkpoint)", "pass", "续训时换了学习率，一声不响",
      f"{RESUMING}::test_other_settings_on_resume_are_named_and_what_is_used_is_recorded"),
     ("optim.py", "advance(scheduler, checkpoint[\"global_step\"])", "pass", "换了调度器，步数从头数起",
