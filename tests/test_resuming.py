@@ -83,13 +83,13 @@ def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, cap
     trainer = {"logger": [{"init_args": {"save_dir": str(tmp_path), "name": "digits"}}], "callbacks": None}
     with pytest.raises(ValueError, match="第一次训练不要写"):
         newest_checkpoint(trainer, "last")
-    for version, name in enumerate(("last", "best-step=1", "interrupted")):
+    for version, name in enumerate(("interrupted", "last", "best-step=1")):
         folder = tmp_path / "digits" / f"version_{version}" / "checkpoints"
         folder.mkdir(parents=True)
         (folder / f"{name}.ckpt").touch()
-        os.utime(folder / f"{name}.ckpt", (0, version))
+        os.utime(folder / f"{name}.ckpt", (0, 9 - version))
     with caplog.at_level(logging.WARNING):
-        assert newest_checkpoint(trainer, "last").endswith("version_2/checkpoints/interrupted.ckpt")
+        assert newest_checkpoint(trainer, "last").endswith("version_0/checkpoints/interrupted.ckpt")
     assert "interrupted.ckpt" in caplog.text and newest_checkpoint(trainer, "best").endswith("best-step=1.ckpt")
 
 
