@@ -1,5 +1,6 @@
 """续训：优化器的设置、最好的一份、数据流，与检查点里的不同时不会一声不响"""
 import logging
+import os
 
 import pytest
 import pytorch_lightning as pl
@@ -80,10 +81,11 @@ def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, cap
     trainer = {"logger": [{"init_args": {"save_dir": str(tmp_path), "name": "digits"}}], "callbacks": None}
     with pytest.raises(ValueError, match="第一次训练不要写"):
         newest_checkpoint(trainer, "last")
-    for version, name in enumerate(("best-step=1", "last", "interrupted")):
+    for version, name in enumerate(("interrupted", "last", "best-step=1")):
         folder = tmp_path / "digits" / f"version_{version}" / "checkpoints"
         folder.mkdir(parents=True)
         (folder / f"{name}.ckpt").touch()
+        os.utime(folder / f"{name}.ckpt", (0, 9 - version))
     with caplog.at_level(logging.WARNING):
-        assert newest_checkpoint(trainer, "last").endswith("version_2/checkpoints/interrupted.ckpt")
+        assert newest_checkpoint(trainer, "last").endswith("version_0/checkpoints/interrupted.ckpt")
     assert "interrupted.ckpt" in caplog.text and newest_checkpoint(trainer, "best").endswith("best-step=1.ckpt")

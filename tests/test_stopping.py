@@ -103,14 +103,18 @@ def test_no_validation_and_no_further_step_because_of_the_stop(tmp_path):
     assert seen == ["on_train_batch_start"] * 2
 
 
-def test_validation_is_finished_first_and_the_stop_keeps_what_it_chose(tmp_path):
+@pytest.mark.parametrize("interval", [5, 1.0])
+def test_validation_is_finished_first_and_its_choice_of_the_best_is_kept(interval, tmp_path):
     seen, watch = [], pl.Callback()
     watch.on_validation_batch_end = lambda *args: seen.append(1)
-    trainer, model = run(tmp_path, callbacks=[watch, TimestepLoss(), Press("on_validation_batch_start", 2)])
+    trainer, model = run(tmp_path, callbacks=[watch, TimestepLoss(), Press("on_validation_batch_start", 2)], val_check_interval=interval)
     assert len(seen) == 3 and all(m.training for m in model.modules())
-    saved = load_checkpoint(tmp_path / "checkpoints" / "interrupted.ckpt")
-    best = trainer.checkpoint_callback
-    assert best.best_model_path and saved["callbacks"][best.state_key]["best_model_path"] == best.best_model_path
+    path = tmp_path / "checkpoints" / "interrupted.ckpt"
+    best = load_checkpoint(path)["callbacks"][trainer.checkpoint_callback.state_key]["best_model_path"]
+    if interval == 1.0:
+        # 这时 ModelCheckpoint 在轮末才挑，那要等到续训
+        best = run(tmp_path, steps=4, ckpt=str(path))[0].checkpoint_callback.best_model_path
+    assert best.endswith("best-step=3.ckpt")
 
 
 def test_a_stop_before_the_first_validation_of_a_resumed_run_is_clean(tmp_path, caplog):
@@ -247,9 +251,9 @@ def test_data_workers_leave_sigterm_to_the_main_process(tmp_path):
     tell, watch, told = "import os, sys; [os.kill(int(pid), 15) for pid in sys.argv[1:]]", pl.Callback(), []
 
     def terminate(*args):
-        told.extend(str(worker.pid) for worker in multiprocessing.active_children())
+        told[:] = [str(worker.pid) for worker in multiprocessing.active_children()]
         subprocess.run([sys.executable, "-S", "-c", tell, *told], check=True)
 
-    watch.on_train_start = terminate
+    watch.on_train_batch_start = terminate
     trainer, _ = run(tmp_path, steps=3, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
     assert told and trainer.global_step == 3

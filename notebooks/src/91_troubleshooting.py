@@ -28,6 +28,7 @@
 # | 检查点 | [步数或参数化对不上](#步数或参数化对不上) | 构造的参数不同 |
 # | 检查点 | [检查点打不开](#检查点打不开) | 里面有对象，或下到了网页 |
 # | 检查点 | [续训与从没停过不一样](#续训与从没停过不一样) | 随机数从头来过 |
+# | 检查点 | [续训时换学习率不起作用](#续训时换学习率不起作用) | 检查点里记着学习率，以它为准 |
 # | 检查点 | [接着练随包的模型](#接着练随包的模型) | 微调只取权重，别的从头来 |
 # | 环境 | [第一格就报 No module named](#第一格就报-No-module-named) | 内核选错了，或者包没有装全 |
 # | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
@@ -477,6 +478,24 @@ whole = run(5)[0]
 run(3)[1].save_checkpoint("three.ckpt")
 pairs = zip(run(5, "three.ckpt")[0].state_dict().values(), whole.state_dict().values())
 check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
+
+# %% [markdown]
+# ## 续训时换学习率不起作用
+#
+# **问**：接着检查点训练，改了学习率，用的还是原来的，能不能换？
+# （bghira/SimpleTuner [#163](https://github.com/bghira/SimpleTuner/issues/163)）
+#
+# **原因**：优化器的状态里记着学习率、动量系数与权重衰减，调度器的状态里记着它的参数；一装载就盖掉了新给的。
+#
+# **办法**：课程的 `DDPM` 会说一句用的是哪个。确实要换，先设 `model.retune = True`，命令行加 `--retune true`：步数与动量照旧，其余用新的。
+
+# %%
+for retune in (False, True):
+    torch.manual_seed(0)
+    model, trainer = DDPM(**toy_model_config(learning_rate=1e-5)), quiet_trainer(max_steps=4)
+    model.retune = retune
+    trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path="three.ckpt")
+    check(f"retune={retune}：用的学习率", trainer.optimizers[0].param_groups[0]["lr"], 1e-5 if retune else 2e-4)
 
 # %% [markdown]
 # ## 接着练随包的模型
