@@ -115,14 +115,15 @@ class GaussianDiffusion(nn.Module):
         for name, exact in self._exact_tables.items():
             moved = self._buffers[name]
             dtype = torch.float64 if moved.dtype == torch.float64 else torch.float32
-            self._buffers[name] = exact.to(moved.device, dtype)
+            # 先舍入再搬：Apple 的 GPU（MPS）没有 float64
+            self._buffers[name] = exact.to(dtype).to(moved.device)
         return self
 
     def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):
         saved = state_dict.get(prefix + "betas")
         exact = self._exact_tables["betas"]
         if saved is not None and (
-            saved.shape != exact.shape or not torch.allclose(saved.double().cpu(), exact, rtol=1e-5, atol=0)
+            saved.shape != exact.shape or not torch.allclose(saved.cpu().double(), exact, rtol=1e-5, atol=0)
         ):
             errors.append(
                 f"噪声表不一致：文件里 T={len(saved)}、β 从 {saved[0]:.4g} 到 {saved[-1]:.4g}，"

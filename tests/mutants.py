@@ -106,7 +106,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("ddim.py", "(1 - a_prev) / (1 - a_t) *", "(1 - a_t) / (1 - a_prev + 1e-12) *", "DDIM 的 σ 里比值倒了", LABORATORY),
     ("ddim.py", "max(1 - a_prev - sigma**2, 0.0)", "(1 - a_prev)", "DDIM 的 ε 方向没有扣掉 σ²", LABORATORY),
     # ---- 变分下界 ----
-    (L, "x_start.double() ** 2 - cumprod - math", "x_start.double() ** 2 - math", "L_T 漏了 -ᾱ", LABORATORY),
+    (L, "exact(x_start) ** 2 - cumprod - math", "exact(x_start) ** 2 - math", "L_T 漏了 -ᾱ", LABORATORY),
     (L, "1 / (levels - 1)", "1 / levels", "解码器的半格宽写成 1/256", LABORATORY),
     (L, "torch.where(x > 1 - half, torch.inf, (x - mean + half) / sigma)", "(x - mean + half) / sigma", "最亮的一格没有开到无穷", LABORATORY),
     (L, "flip = lower > 0", "flip = lower > torch.inf", "右尾直接相减", LABORATORY),
@@ -178,4 +178,19 @@ MUTANTS = [Mutant(*row) for row in [
     ("persistence.py", "= self.batches_seen, gradients", "= 0, gradients", "续训时从第 0 批的随机数重来",
      f"{TRAINING}::test_resuming_at_any_step_gives_the_same_bits"),
     ("persistence.py", "        if bad:\n", "        if False:\n", "含 NaN 的权重存进检查点", NONFINITE),
+    # ---- 换一台机器：编码、没有 float64 的设备 ----
+    ("__init__.py", 'sys.argv[:1] == ["-m"]', "False", "路径里有中文而系统的编码是 ASCII 时起不来",
+     "test_bad_input.py::test_another_encoding_reads_and_writes_chinese"),
+    ("__init__.py", "    except UnicodeEncodeError:\n", "    except ZeroDivisionError:\n", "ASCII 编码下导入 torch 的失败不说怎么办",
+     "test_bad_input.py::test_a_chinese_path_read_as_ascii_says_what_to_set"),
+    (L, "return x.cpu().double()", "return x.double()", "bits/dim 在没有 float64 的设备上算 float64",
+     "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
+    (G, "exact.to(dtype).to(moved.device)", "exact.to(moved.device, dtype)", "float64 的原表直接搬到没有 float64 的设备上",
+     "test_devices.py::test_every_sampler_runs_without_float64"),
+    (G, "saved.cpu().double()", "saved.double().cpu()", "核对噪声表时在没有 float64 的设备上换 float64",
+     "test_devices.py::test_training_and_its_checkpoint_need_no_float64"),
+    ("fid.py", "return found.cpu().double()", "return found.double()", "FID 的特征在没有 float64 的设备上换 float64",
+     "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
+    ("cli_parts.py", 'if name not in ("auto", *ready):', "if False:", "这台机器没有的 --device 不说",
+     "test_devices.py::test_a_device_that_is_not_there_is_named"),
 ]]
