@@ -1,4 +1,6 @@
 """没有 float64 的设备（Apple 的 GPU）：训练、采样、评估、检查点都走得通；--device 不可用时说清楚"""
+import sys
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -68,14 +70,18 @@ def test_evaluation_gives_the_numbers_of_the_cpu(model, images):
 
 def test_training_and_its_checkpoint_need_no_float64(tmp_path, monkeypatch):
     # AdamW 的融合版本认得 mps，不认得替身的名字
-    monkeypatch.setattr(torch.optim.optimizer, "_get_fused_kernels_supported_devices", lambda: [DEVICE.type])
+    monkeypatch.setattr(sys.modules[torch.optim.Optimizer.__module__], "_get_fused_kernels_supported_devices", lambda: [DEVICE.type])
     with no_float64():
         model = tiny_ddpm(timesteps=6, beta_schedule="cosine", learn_logvar=True)
+        seen = []
+        watch = pl.callbacks.LambdaCallback(on_train_batch_end=lambda trainer, module, *rest: seen.append(module.betas.device))
         trainer = pl.Trainer(strategy=SingleDeviceStrategy(DEVICE, Accelerator()), max_steps=2, val_check_interval=1, limit_val_batches=1,
                              logger=False, default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
-                             gradient_clip_val=1.0, callbacks=[TimestepLoss()])
+                             gradient_clip_val=1.0, callbacks=[TimestepLoss(), watch])
         trainer.fit(model, DigitsDataModule(batch_size=8))
-        assert trainer.global_step == 2 and model.betas.device == DEVICE
+        assert seen == [DEVICE, DEVICE]
+        # 训练完 Lightning 把模型搬回 CPU
+        model.to(DEVICE)
         save_checkpoint(model, tmp_path / "a.ckpt")
         again = DDPM.load_from_checkpoint(tmp_path / "a.ckpt").to(DEVICE)
         again.load_state_dict(model.state_dict())
