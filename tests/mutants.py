@@ -188,7 +188,7 @@ MUTANTS = [Mutant(*row) for row in [
     (G, "exact.to(dtype).to(moved.device)", "exact.to(moved.device, dtype)", "float64 的原表直接搬到没有 float64 的设备上",
      "test_devices.py::test_every_sampler_runs_without_float64"),
     (G, "saved.cpu().double()", "saved.double().cpu()", "核对噪声表时在没有 float64 的设备上换 float64",
-     "test_devices.py::test_training_and_its_checkpoint_need_no_float64"),
+     "test_devices.py::test_training_and_loading_weights_need_no_float64"),
     ("fid.py", "return found.cpu().double()", "return found.double()", "FID 的特征在没有 float64 的设备上换 float64",
      "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
     ("cli_parts.py", 'if name not in ("auto", *ready):', "if False:", "这台机器没有的 --device 不说",
