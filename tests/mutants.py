@@ -61,7 +61,7 @@ MUTANTS = [Mutant(*row) for row in [
     (G, "constants[0] = 0.0", "pass", "第 0 步也算了 KL 的常数", LABORATORY),
     (G, "return table[t].reshape(", "return table[t - 1].reshape(", "取系数时 t 差一", GAUSSIAN),
     (G, "dtype = torch.float64 if moved.dtype == torch.float64 else torch.float32", "dtype = moved.dtype", "半精度毁掉系数表", GAUSSIAN),
-    (G, "exact.to(moved.device, dtype)", "moved.to(dtype)", "转成双精度后系数表仍是单精度的值", GAUSSIAN),
+    (G, "exact.to(dtype).to(moved.device)", "moved.to(dtype)", "转成双精度后系数表仍是单精度的值", GAUSSIAN),
     (G, "saved.shape != exact.shape or not torch.allclose(", "saved.shape != exact.shape or torch.isnan(", "装下别的噪声表也不说", GAUSSIAN),
     (G, "<= int(t.max()) < T:", "<= int(t.max()) <= T:", "t = T 放过", GAUSSIAN),
     (G, 'self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2', '1 - self.at("alphas_cumprod", t, x_start)', "用 float32 的 1-ᾱ", GAUSSIAN),
