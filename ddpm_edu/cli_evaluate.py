@@ -6,7 +6,7 @@ from unicodedata import east_asian_width
 
 from .checks import check_int, fail
 from .cli_errors import check_writable
-from .cli_parts import DATA, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
+from .cli_parts import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 
 
 def make_parser():
@@ -23,7 +23,7 @@ def make_parser():
     parser.add_argument("--batch-size", type=int, default=64, help="一次算几张图的 bits/dim（默认 64）")
     parser.add_argument("--seed", type=int, default=0, help="噪声的种子（默认 0）")
     parser.add_argument("--raw", action="store_true", help="用原权重而不是 EMA 权重")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="在哪里算（默认有 GPU 就用）")
+    parser.add_argument("--device", default="auto", choices=DEVICES, help="在哪里算；mps 是 Apple 的 GPU（默认有 GPU 就用）")
     parser.add_argument("--out", help="另存为 JSON 文件")
     return parser
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from .checks import fail
 from .cli_errors import ChineseErrors
 from .config import import_named
 from .pretrained import NAMES as PRETRAINED
@@ -17,6 +18,7 @@ DATA = {
     "cifar10": "CIFAR10DataModule",
     "photos": "PhotoPatchesDataModule",
 }
+DEVICES = ("auto", "cpu", "cuda", "mps")
 CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
 
 
@@ -42,7 +44,11 @@ def load_model(name, modules=()):
 
 
 def pick_device(name):
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    """--device → 设备名；auto 先看 NVIDIA 的 GPU，再看 Apple 的"""
+    ready = [device for device, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True)) if found]
+    if name not in ("auto", *ready):
+        fail("--device", f"这台机器可用的 {' / '.join(ready)} 之一", name, "不知道有什么时写 auto")
+    return ready[0] if name == "auto" else name
 
 
 def make_data(name, root, conditions=()):

@@ -6,7 +6,7 @@ import torch
 
 from .checks import check_int, fail
 from .cli_errors import check_writable
-from .cli_parts import DATA, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
+from .cli_parts import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 from .generate import generate
 from .images import save_gif, save_grid
 
@@ -31,7 +31,7 @@ def make_parser():
     add("--seed", type=int, default=0)
     add("--raw", action="store_true", help="用原权重而不是 EMA 权重")
     add("--scale", type=int, default=4, help="放大的整数倍数（默认 4）")
-    add("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    add("--device", default="auto", choices=DEVICES, help="在哪里算；mps 是 Apple 的 GPU（默认有 GPU 就用）")
     add("--quiet", action="store_true", help="不要进度条")
     return parser
 

@@ -20,15 +20,16 @@ MISSING = (
 
 
 class _Features(nn.Module):
-    """核对用户的网络给出的特征，并换成 float64：结果与特征同精度，半精度会溢出"""
+    """核对用户的网络给出的特征，并换成 CPU 上的 float64：结果与特征同精度，半精度会溢出，Apple 的 GPU 没有 float64"""
 
     def __init__(self, network, probe):
         super().__init__()
         self.network, self.num_features = network, None
+        self.device = next(network.parameters(), torch.empty(0)).device
         self.num_features = self(probe).shape[1]
 
     def forward(self, images):
-        found = self.network(images)
+        found = self.network(images.to(self.device))
         width = self.num_features or "D"
         good = isinstance(found, torch.Tensor) and found.is_floating_point() and found.ndim == 2 and len(found) == len(images)
         if not good or self.num_features not in (None, found.shape[1]):
@@ -36,7 +37,7 @@ class _Features(nn.Module):
             fail("inception 的输出", f"形状 ({len(images)}, {width}) 的浮点张量", got, "网络返回元组时，包一层取出特征")
         if not found.isfinite().all():
             fail("inception 的输出", "有限的数", "NaN 或无穷", "检查权重是否载全")
-        return found.double()
+        return found.cpu().double()
 
 
 @torch.no_grad()
@@ -59,18 +60,17 @@ def inception_fid(samples, real, inception=None, batch_size=64, progress=None):
             fail(name, "至少 2 张图", len(images))
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    parameter = next(inception.parameters(), torch.empty(0))
     with evaluating(inception):
-        features = _Features(inception, _pixels(real[:2], parameter.device))
+        features = _Features(inception, _pixels(real[:2]))
         if min(len(samples), len(real)) <= features.num_features:
             log.warning("图的张数（%d 与 %d）不多于特征维数 %d，FID 会明显偏大", len(samples), len(real), features.num_features)
-        metric = FrechetInceptionDistance(feature=features).to(parameter.device)
+        metric = FrechetInceptionDistance(feature=features)
         chunks = [(chunk, is_real) for images, is_real in ((real, True), (samples, False)) for chunk in images.split(batch_size)]
         for chunk, is_real in progress_bar(chunks, progress, "FID"):
-            metric.update(_pixels(chunk, parameter.device), real=is_real)
+            metric.update(_pixels(chunk), real=is_real)
         return float(metric.compute())
 
 
-def _pixels(images, device):
-    """[-1, 1] 浮点，1 或 3 通道 → uint8 (N, 3, H, W)"""
-    return to_uint8(images).expand(-1, 3, -1, -1).to(device)
+def _pixels(images):
+    """[-1, 1] 浮点，1 或 3 通道 → CPU 上的 uint8 (N, 3, H, W)"""
+    return to_uint8(images).expand(-1, 3, -1, -1).cpu()

@@ -77,7 +77,7 @@ def rounding_of(saved, exact):
     """
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         rounded = exact.float().to(dtype).double()
-        if saved.shape == exact.shape and torch.allclose(saved.double().cpu(), rounded, rtol=1e-5, atol=0):
+        if saved.shape == exact.shape and torch.allclose(saved.cpu().double(), rounded, rtol=1e-5, atol=0):
             return dtype
     return None
 
@@ -132,7 +132,8 @@ class GaussianDiffusion(nn.Module):
         for name, exact in self._exact_tables.items():
             moved = self._buffers[name]
             dtype = torch.float64 if moved.dtype == torch.float64 else torch.float32
-            self._buffers[name] = exact.to(moved.device, dtype)
+            # 先舍入再搬：Apple 的 GPU（MPS）没有 float64
+            self._buffers[name] = exact.to(dtype).to(moved.device)
         return self
 
     def _load_from_state_dict(self, state_dict, prefix, metadata, strict, missing, unexpected, errors):

@@ -11,10 +11,15 @@ from .randomness import randn
 from .sampling import evaluating
 
 
+def exact(x):
+    """CPU 上的 float64：Apple 的 GPU（MPS）没有 float64"""
+    return x.cpu().double()
+
+
 def prior_kl(diffusion, x_start):
     """L_T：q(x_T|x_0) 与 N(0, I) 的 KL，(B,)，单位 nats/dim"""
     cumprod = float(diffusion.exact_table("alphas_cumprod")[-1])
-    kl = 0.5 * (cumprod * x_start.double() ** 2 - cumprod - math.log1p(-cumprod))
+    kl = 0.5 * (cumprod * exact(x_start) ** 2 - cumprod - math.log1p(-cumprod))
     return kl.flatten(1).mean(1)
 
 
@@ -43,7 +48,7 @@ def gaussian_nll(x, mean, log_variance, levels=None):
 @torch.no_grad()
 def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
               cond=None, generator=None, progress=None):
-    """变分下界的每一项：[L_0, L_1, ..., L_{T-1}, L_T]，(B, T+1) float64，单位 nats/dim
+    """变分下界的每一项：[L_0, L_1, ..., L_{T-1}, L_T]，(B, T+1) float64，在 CPU 上，单位 nats/dim
 
     x_start : (B, C, H, W)，[-1, 1]；x_t 各抽一次，所以是无偏估计
     decoder : discrete（levels 级像素；8 位图 256 级，digits 是 17 级）或 gaussian（连续数据）
@@ -62,13 +67,13 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
             steps = torch.full((len(x_start),), t, device=x_start.device)
             noise = randn(x_start.shape, x_start.dtype, x_start.device, generator)
             x_t = model.q_sample(x_start, steps, noise)
-            x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond).double()
+            x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond)
             if t == 0:
                 # 第 0 步的后验均值就是 x0_hat（c1=1, c2=0）
-                term = nll(x_start.double(), x_recon, float(log_variance[0]), levels)
+                term = nll(exact(x_start), exact(x_recon), float(log_variance[0]), levels)
             else:
                 weight = float(coef1[t] ** 2 / (2 * log_variance[t].exp()))
-                term = constants[t] + weight * (x_start.double() - x_recon) ** 2
+                term = constants[t] + weight * (exact(x_start) - exact(x_recon)) ** 2
             terms.append(term.flatten(1).mean(1))
     return torch.stack([*terms, prior_kl(model, x_start)], dim=1)
 

@@ -63,8 +63,8 @@ MUTANTS = [Mutant(*row) for row in [
     (G, "constants[0] = 0.0", "pass", "第 0 步也算了 KL 的常数", LABORATORY),
     (G, "return table[t].reshape(", "return table[t - 1].reshape(", "取系数时 t 差一", GAUSSIAN),
     (G, "dtype = torch.float64 if moved.dtype == torch.float64 else torch.float32", "dtype = moved.dtype", "半精度毁掉系数表", GAUSSIAN),
-    (G, "exact.to(moved.device, dtype)", "moved.to(dtype)", "转成双精度后系数表仍是单精度的值", GAUSSIAN),
     (G, "if rounding is None:", "if False:", "装下别的噪声表也不说", GAUSSIAN),
+    (G, "exact.to(dtype).to(moved.device)", "moved.to(dtype)", "转成双精度后系数表仍是单精度的值", GAUSSIAN),
     (G, "<= int(t.max()) < T:", "<= int(t.max()) <= T:", "t = T 放过", GAUSSIAN),
     (G, 'self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2', '1 - self.at("alphas_cumprod", t, x_start)', "用 float32 的 1-ᾱ", GAUSSIAN),
     (G, '+ self.at("sqrt_one_minus_alphas_cumprod", t, x_start) * noise', '- self.at("sqrt_one_minus_alphas_cumprod", t, x_start) * noise',
@@ -108,7 +108,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("ddim.py", "(1 - a_prev) / (1 - a_t) *", "(1 - a_t) / (1 - a_prev + 1e-12) *", "DDIM 的 σ 里比值倒了", LABORATORY),
     ("ddim.py", "max(1 - a_prev - sigma**2, 0.0)", "(1 - a_prev)", "DDIM 的 ε 方向没有扣掉 σ²", LABORATORY),
     # ---- 变分下界 ----
-    (L, "x_start.double() ** 2 - cumprod - math", "x_start.double() ** 2 - math", "L_T 漏了 -ᾱ", LABORATORY),
+    (L, "exact(x_start) ** 2 - cumprod - math", "exact(x_start) ** 2 - math", "L_T 漏了 -ᾱ", LABORATORY),
     (L, "1 / (levels - 1)", "1 / levels", "解码器的半格宽写成 1/256", LABORATORY),
     (L, "torch.where(x > 1 - half, torch.inf, (x - mean + half) / sigma)", "(x - mean + half) / sigma", "最亮的一格没有开到无穷", LABORATORY),
     (L, "flip = lower > 0", "flip = lower > torch.inf", "右尾直接相减", LABORATORY),
@@ -338,4 +338,19 @@ MUTANTS = [Mutant(*row) for row in [
     # ---- 检查的写法 ----
     (S, '        fail("given_betas", "非空的数列", betas)', '        assert betas, f"given_betas 应为非空的数列，得到 {betas!r}"',
      "检查写成 assert，python -O 时放过", "test_bad_input.py::test_no_check_is_an_assert_that_python_dash_o_would_drop"),
+    # ---- 换一台机器：编码、没有 float64 的设备 ----
+    ("__init__.py", 'sys.argv[:1] == ["-m"]', "False", "路径里有中文而系统的编码是 ASCII 时起不来",
+     "test_bad_input.py::test_another_encoding_reads_and_writes_chinese"),
+    ("__init__.py", "    except UnicodeEncodeError:\n", "    except ZeroDivisionError:\n", "ASCII 编码下导入 torch 的失败不说怎么办",
+     "test_bad_input.py::test_a_chinese_path_read_as_ascii_says_what_to_set"),
+    (L, "return x.cpu().double()", "return x.double()", "bits/dim 在没有 float64 的设备上算 float64",
+     "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
+    (G, "exact.to(dtype).to(moved.device)", "exact.to(moved.device, dtype)", "float64 的原表直接搬到没有 float64 的设备上",
+     "test_devices.py::test_every_sampler_runs_without_float64"),
+    (G, "saved.cpu().double()", "saved.double().cpu()", "核对噪声表时在没有 float64 的设备上换 float64",
+     "test_devices.py::test_training_and_loading_weights_need_no_float64"),
+    ("fid.py", "return found.cpu().double()", "return found.double()", "FID 的特征在没有 float64 的设备上换 float64",
+     "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
+    ("cli_parts.py", 'if name not in ("auto", *ready):', "if False:", "这台机器没有的 --device 不说",
+     "test_devices.py::test_a_device_that_is_not_there_is_named"),
 ]]
