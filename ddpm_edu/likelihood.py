@@ -61,7 +61,7 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
     coef1 = model.exact_table("posterior_mean_coef1")
     log_variance = model.exact_table("posterior_log_variance_clipped")
     nll = discretized_gaussian_nll if decoder == "discrete" else gaussian_nll
-    terms = []
+    data, terms = exact(x_start), []
     with evaluating(model):
         for t in progress_bar(range(model.num_timesteps), progress, "bits/dim"):
             steps = torch.full((len(x_start),), t, device=x_start.device)
@@ -70,10 +70,10 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond)
             if t == 0:
                 # 第 0 步的后验均值就是 x0_hat（c1=1, c2=0）
-                term = nll(exact(x_start), exact(x_recon), float(log_variance[0]), levels)
+                term = nll(data, exact(x_recon), float(log_variance[0]), levels)
             else:
                 weight = float(coef1[t] ** 2 / (2 * log_variance[t].exp()))
-                term = constants[t] + weight * (exact(x_start) - exact(x_recon)) ** 2
+                term = constants[t] + weight * (data - exact(x_recon)) ** 2
             terms.append(term.flatten(1).mean(1))
     return torch.stack([*terms, prior_kl(model, x_start)], dim=1)
 

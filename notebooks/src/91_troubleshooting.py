@@ -507,7 +507,7 @@ for retune in (False, True):
 #
 # **办法**：
 #
-# - 载入时改要改的参数：`load_pretrained("digits", learning_rate=5e-4)`；自己的检查点用 `DDPM.load_from_checkpoint(文件, learning_rate=…)`。
+# - 载入时改要改的参数：`load_pretrained("digits", learning_rate=5e-4)`；自己的检查点用 `DDPM.load_from_checkpoint(path, learning_rate=…)`。
 #   学习率取从头练时的几分之一，太大会先把学过的冲掉。
 # - 直接交给 `Trainer`。随包模型的 EMA 从取到的权重重新热身，很快跟上。按类别生成的模型照常丢条件，引导还能用。
 # - 练完用 `save_checkpoint` 存，再用 `load_from_checkpoint` 或 `python -m ddpm_edu sample --ckpt` 取；文件里记的是新的学习率。
