@@ -20,6 +20,7 @@ def train_cli(arguments, run=True):
     import pytorch_lightning as pl  # isort: skip
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI  # isort: skip
 
+    from .memory import SayMemory
     from .optim import SETTINGS
     from .speed import SpeedUp
 
@@ -73,6 +74,7 @@ def train_cli(arguments, run=True):
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
     return CourseCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
                      parser_kwargs={"allow_abbrev": False}, save_config_kwargs={"overwrite": True},
+                     trainer_defaults={"callbacks": [SayMemory()]},
                      parser_class=CourseParser, args=inline_configs(resolve_config(arguments)), run=run)
 
 

@@ -5,6 +5,7 @@
 import contextlib
 import logging
 import math
+import warnings
 
 import pytorch_lightning as pl
 import torch
@@ -26,6 +27,9 @@ from .sampling import Sampling
 from .wrapper import DiffusionWrapper
 
 log = logging.getLogger("ddpm_edu")
+# Lightning 的两句话，用户没有什么可改的：类别在搬上设备之前核对是有意的；它自己用着 torch 的旧写法
+warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer` in `LightningModule`")
+warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
 
 
 class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):

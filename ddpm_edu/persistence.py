@@ -119,9 +119,10 @@ class Persistence:
         self.batches_seen = checkpoint.get("batches_seen", 0)
         self._gradients, self._metrics = checkpoint.get("gradients", {}), checkpoint.get("metrics", {})
         checkpoint["state_dict"] = matching_states(self, clean_state_dict(checkpoint["state_dict"]), "检查点")
+        if self._trainer is not None:
+            keep_best(self.trainer, checkpoint)
         if fitting:
             settle_optimizer(self, checkpoint)
-            keep_best(self.trainer, checkpoint)
 
     def on_train_start(self):
         # 不能更早：Trainer 在此之前把梯度与指标清零

@@ -353,4 +353,7 @@ MUTANTS = [Mutant(*row) for row in [
      "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
     ("cli_parts.py", 'if name not in ("auto", *ready):', "if False:", "这台机器没有的 --device 不说",
      "test_devices.py::test_a_device_that_is_not_there_is_named"),
+    ("memory.py", " if pointer not in own)", ")", "估内存时把权重也算成特征图", "test_memory.py"),
+    ("memory.py", "return sum(p.nbytes for p in tensors) + 3 *", "return sum(p.nbytes for p in tensors) + 1 *",
+     "估内存时漏了 Adam 的两份状态", "test_memory.py"),
 ]]

@@ -27,6 +27,7 @@ def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys, capl
     common = ["--config", "digits", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.batch_size=256",
               "--trainer.limit_train_batches=2"]
     assert not main(["fit", *common, "--trainer.max_steps=2", "--trainer.check_val_every_n_epoch=1"])
+    assert "训练大约要 0." in capsys.readouterr().out
     (run,) = (tmp_path / "runs" / "digits").glob("version_*")
     ckpt = run / "checkpoints" / "last.ckpt"
     assert ckpt.exists() and list((run / "samples").glob("*.png")) and (run / "metrics.csv").exists()
