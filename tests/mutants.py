@@ -356,4 +356,6 @@ MUTANTS = [Mutant(*row) for row in [
     ("memory.py", " if pointer not in own)", ")", "估内存时把权重也算成特征图", "test_memory.py"),
     ("memory.py", "return sum(p.nbytes for p in tensors) + 3 *", "return sum(p.nbytes for p in tensors) + 1 *",
      "估内存时漏了 Adam 的两份状态", "test_memory.py"),
+    ("data/base.py", "        warnings.filterwarnings(\"ignore\", \"You're resuming", "        str(\"You're resuming", "印出的话说数据接不上，其实接得上",
+     f"{RESUMING}::test_our_data_resume_in_the_middle_of_an_epoch_and_nothing_says_they_do_not"),
 ]]

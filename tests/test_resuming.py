@@ -1,6 +1,7 @@
 """续训：优化器的设置、最好的一份、数据流，与检查点里的不同时不会一声不响"""
 import logging
 import os
+import warnings
 
 import pytest
 import pytorch_lightning as pl
@@ -89,3 +90,10 @@ def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, cap
     with caplog.at_level(logging.WARNING):
         assert newest_checkpoint(trainer, "last").endswith("version_0/checkpoints/interrupted.ckpt")
     assert "interrupted.ckpt" in caplog.text and newest_checkpoint(trainer, "best").endswith("best-step=1.ckpt")
+
+
+def test_our_data_resume_in_the_middle_of_an_epoch_and_nothing_says_they_do_not(saved):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        resume(saved)
+    assert not [str(w.message) for w in said if "dataloader is not resumable" in str(w.message)]

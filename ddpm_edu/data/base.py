@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -201,6 +202,8 @@ class ImageDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state):
         self._resumed = {name: int(value) for name, value in state.items()}
+        # 位置记在这里而不在 DataLoader 里，Trainer 不知道，会说接不上
+        warnings.filterwarnings("ignore", "You're resuming from a checkpoint that ended before the epoch ended")
 
     def _stream(self, sampler):
         """数据流由哪几个数决定"""
