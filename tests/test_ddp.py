@@ -14,14 +14,14 @@ from .test_interrupt import ENVIRONMENT, ROOT, wait_for, windows
 pytestmark = windows
 
 
-def launch(mode, folder):
-    for name in ("straight", "joined"):
+def launch(folder):
+    for name in ("straight", "joined", "failing"):
         (folder / name).mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**ENVIRONMENT, "MASTER_PORT": str(port), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
-    return subprocess.Popen([sys.executable, "-m", "tests.ddp_worker", mode, str(folder)], cwd=ROOT, env=environment,
+    return subprocess.Popen([sys.executable, "-m", "tests.ddp_worker", str(folder)], cwd=ROOT, env=environment,
                             stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -31,16 +31,35 @@ def end(process):
         os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ddp")
-    process = launch("agree", folder)
+def alive(pid):
     try:
-        error = process.communicate(timeout=170)[1]
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """走到底、停下、续完，最后一次训练里 1 号进程故意出错；返回 (目录, 退出码, 错误输出)"""
+    folder = tmp_path_factory.mktemp("ddp")
+    process = launch(folder)
+    try:
+        wait_for(lambda: (folder / "failing" / "failed").exists() or process.poll() is not None, seconds=170)
+        error = process.communicate(timeout=30)[1]
+        pids = [int(path.read_text()) for path in (folder / "failing").glob("pid-*")]
+        wait_for(lambda: not any(alive(pid) for pid in pids), seconds=30)
     finally:
         end(process)
-    assert process.returncode == 0, error
-    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in (0, 1)]
+    return folder, process.returncode, error
+
+
+@pytest.fixture(scope="module")
+def ranks(ended):
+    folder, _, error = ended
+    written = [folder / f"rank-{rank}.json" for rank in (0, 1)]
+    assert all(path.exists() for path in written), error
+    return [json.loads(path.read_text()) for path in written]
 
 
 def test_ranks_have_the_same_weights_and_ema(ranks):
@@ -77,22 +96,7 @@ def test_a_stop_seen_by_one_rank_stops_all_at_the_same_step_and_resumes_to_the_s
     assert ranks[0]["stopped"]["draws"] + ranks[0]["joined"]["draws"] == ranks[0]["straight"]["draws"]
 
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_a_failing_rank_ends_all_within_thirty_seconds(tmp_path):
-    process = launch("fail", tmp_path)
-    try:
-        wait_for((tmp_path / "failed").exists)
-        error = process.communicate(timeout=30)[1]
-        pids = [int((tmp_path / f"pid-{rank}").read_text()) for rank in (0, 1)]
-        wait_for(lambda: not any(alive(pid) for pid in pids), seconds=30)
-    finally:
-        end(process)
-    assert process.returncode != 0 and "故意" in error
-    assert not list(tmp_path.rglob("*.ckpt"))
+def test_a_failing_rank_ends_all_within_thirty_seconds(ended):
+    folder, code, error = ended
+    assert code != 0 and "故意" in error and len(list((folder / "failing").glob("pid-*"))) == 2
+    assert not list((folder / "failing").rglob("*.ckpt"))

@@ -8,20 +8,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    ("statement", "absent"),
-    [
-        ("import ddpm_edu", ["torch", "numpy", "pytorch_lightning", "matplotlib"]),
-        ("from ddpm_edu import make_beta_schedule", ["torch", "pytorch_lightning"]),
-        ("from ddpm_edu.gaussian import GaussianDiffusion", ["pytorch_lightning", "matplotlib"]),
-        ("from ddpm_edu import UNet, LitEma, DiffusionWrapper, count_params, LambdaLinearScheduler", ["pytorch_lightning", "matplotlib"]),
-        ("from ddpm_edu import DDPM, DigitsDataModule; import ddpm_edu.cli", ["ipywidgets", "ddpm_edu.teach", "sklearn"]),
-    ],
-)
-def test_import_loads_nothing_from_a_higher_floor(statement, absent):
-    code = f"import sys; {statement}; print([m for m in {absent!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout.strip() == "[]", done.stdout + done.stderr
+# 由低到高：一层一层地导入，每上一层，更高的层都还没有进来
+FLOORS = [
+    ("import ddpm_edu", ["torch", "numpy", "pytorch_lightning", "matplotlib"]),
+    ("from ddpm_edu import make_beta_schedule", ["torch", "pytorch_lightning"]),
+    ("from ddpm_edu.gaussian import GaussianDiffusion", ["pytorch_lightning", "matplotlib"]),
+    ("from ddpm_edu import UNet, LitEma, DiffusionWrapper, count_params, LambdaLinearScheduler", ["pytorch_lightning", "matplotlib"]),
+    ("from ddpm_edu import DDPM, DigitsDataModule; import ddpm_edu.cli", ["ipywidgets", "ddpm_edu.teach", "sklearn"]),
+]
+
+
+def test_import_loads_nothing_from_a_higher_floor():
+    code = "; ".join(f"{statement}; print([m for m in {absent!r} if m in sys.modules])" for statement, absent in FLOORS)
+    done = subprocess.run([sys.executable, "-c", f"import sys; {code}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.split() == ["[]"] * len(FLOORS), done.stdout + done.stderr
 
 
 def test_unknown_name_lists_what_exists():
