@@ -29,7 +29,7 @@
 # | 检查点 | [检查点打不开](#检查点打不开) | 里面有对象，或下到了网页 |
 # | 检查点 | [续训与从没停过不一样](#续训与从没停过不一样) | 随机数从头来过 |
 # | 检查点 | [续训时换学习率不起作用](#续训时换学习率不起作用) | 检查点里记着学习率，以它为准 |
-# | 检查点 | [接着练随包的模型](#接着练随包的模型) | 微调只取权重，别的从头来 |
+# | 检查点 | [微调随包的模型](#微调随包的模型) | 微调只取权重，别的从头来 |
 # | 环境 | [第一格就报 No module named](#第一格就报-No-module-named) | 内核选错了，或者包没有装全 |
 # | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
 # | 环境 | [GPU 用不上](#GPU-用不上) | 装的是 CPU 版，或驱动太旧 |
@@ -429,8 +429,10 @@ check("参数从文件里取：T", loaded.num_timesteps, 200)
 # （nerfstudio-project/nerfstudio [#3702](https://github.com/nerfstudio-project/nerfstudio/pull/3702)）
 #
 # **原因**：PyTorch 2.6 起，`torch.load` 默认只认张量与普通类型；检查点里混进了 NumPy 的数。另一种：下到的是网页，名字却叫 `.ckpt`。
+# 还有一种是课程自己的话：“里面写的类应为……”。文件里写着你没有导入过的类，导入它就会运行它的代码，所以拒绝。
 #
-# **办法**：不要图省事写 `weights_only=False`，那样打开文件就可能执行里面的代码。自己存的，存之前换成普通的数；`save_checkpoint` 会换。
+# **办法**：不要图省事写 `weights_only=False`，那样打开文件就可能执行里面的代码。自己存的，存之前换成普通的数，`save_checkpoint` 会换；别人给的，请他换好再存一份。
+# 网络确实是自己写的：先 `import` 它所在的模块，命令行的 `sample` 与 `evaluate` 加 `--import 模块名`；不是自己的，就别为它导入。
 
 # %%
 number = torch.linspace(0, 1, 3, dtype=torch.float64).numpy()[1]  # NumPy 的数
@@ -485,9 +487,9 @@ check("课程的 DDPM：走 3 步、停下、再走 2 步，逐位相同", all(t
 # **问**：接着检查点训练，改了学习率，用的还是原来的，能不能换？
 # （bghira/SimpleTuner [#163](https://github.com/bghira/SimpleTuner/issues/163)）
 #
-# **原因**：优化器的状态里记着学习率、动量系数与权重衰减，调度器的状态里记着它的参数；一装载就盖掉了新给的。
+# **原因**：优化器的状态里记着学习率、动量系数与权重衰减，调度器的状态里记着它的参数；装载检查点时，它们会覆盖新给的值。
 #
-# **办法**：课程的 `DDPM` 会说一句用的是哪个。确实要换，先设 `model.retune = True`，命令行加 `--retune true`：步数与动量照旧，其余用新的。
+# **办法**：课程的 `DDPM` 会说一句用的是哪个。确实要换，先设 `model.retune = True`，命令行加 `--retune true`：学习率、权重衰减、动量系数与调度器换成新的，已走的步数与优化器累积的动量照旧。
 
 # %%
 for retune in (False, True):
@@ -498,7 +500,7 @@ for retune in (False, True):
     check(f"retune={retune}：用的学习率", trainer.optimizers[0].param_groups[0]["lr"], 1e-5 if retune else 2e-4)
 
 # %% [markdown]
-# ## 接着练随包的模型
+# ## 微调随包的模型
 #
 # 常被问到：不想从头练，想从练好的模型接着练，让它专画一类图，或者画我自己的图，怎么做？学习率写多少？
 #
@@ -508,9 +510,11 @@ for retune in (False, True):
 # **办法**：
 #
 # - 载入时改要改的参数：`load_pretrained("digits", learning_rate=5e-4)`；自己的检查点用 `DDPM.load_from_checkpoint(path, learning_rate=…)`。
-#   学习率取从头练时的几分之一，太大会先把学过的冲掉。
-# - 直接交给 `Trainer`。随包模型的 EMA 从取到的权重重新热身，很快跟上。按类别生成的模型照常丢条件，引导还能用。
-# - 练完用 `save_checkpoint` 存，再用 `load_from_checkpoint` 或 `python -m ddpm_edu sample --ckpt` 取；文件里记的是新的学习率。
+#   学习率取从头练时的几分之一（随包的模型从头练用 3e-3），太大会先把学过的冲掉。
+#   `load_from_checkpoint` 还会带回 EMA 与调度器的配置；调度器要换，一并写 `scheduler_config=…`。
+# - 自己的图：缩到模型的尺寸与通道数（随包的 `digits` 是 8×8 灰度），换算到 [-1, 1] 的浮点，每个样本写成 `{"image": x}`；按类别生成的模型另要 `"label"`。
+# - 装进 `DataLoader`，直接交给 `Trainer`，没有验证集也行。随包模型的 EMA 从取到的权重重新热身，很快跟上。按类别生成的模型照常丢条件，引导还能用。
+# - 练完用 `trainer.save_checkpoint(路径)` 存，再用 `load_from_checkpoint` 或 `python -m ddpm_edu sample --ckpt` 取；文件里记的是新的学习率。
 #
 # 下面只拿训练集里的 131 张 8，练 60 步，前后各画 64 张，让随包的分类器数一数。
 
