@@ -3,7 +3,9 @@ import base64
 import io
 import json
 import re
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -14,6 +16,7 @@ from ddpm_edu.teach import check, check_raises
 from ddpm_edu.teach.build import NOTEBOOKS, join_sentences, read_source, sources
 from ddpm_edu.teach.coverage import read_cells
 
+ROOT = Path(__file__).resolve().parents[1]
 BUILT = [(path, NOTEBOOKS / f"{path.stem}.ipynb") for path in sources()]
 
 
@@ -107,3 +110,14 @@ def test_the_input_of_a_source_display_is_folded_and_nothing_else():
         for cell in nbformat.read(built, as_version=4).cells:
             folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
             assert folded == (cell.cell_type == "code" and cell.source.startswith("show_source("))
+
+
+@pytest.mark.parametrize(("stats", "code"), [({"xfailed": ["那一格"], "passed": ["别的"]}, 1), ({"passed": ["都核对了"]}, 0)])
+def test_a_cell_that_times_out_is_a_failure_not_a_pass(stats, code):
+    """nbval 把超时的那一格记成 xfail，之后的照样算过；真的超时试过一次，这里只问判断"""
+    reporter = SimpleNamespace(stats=stats, write_line=lambda *args, **kwargs: None)
+    config = SimpleNamespace(getoption=lambda name, default: name == "nbval",
+                             pluginmanager=SimpleNamespace(get_plugin=lambda name: reporter))
+    session = SimpleNamespace(config=config, exitstatus=0)
+    runpy.run_path(str(ROOT / "conftest.py"))["pytest_sessionfinish"](session)
+    assert session.exitstatus == code
