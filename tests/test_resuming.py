@@ -10,7 +10,7 @@ from ddpm_edu import DigitsDataModule
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
 from ddpm_edu.cli_config import newest_checkpoint
 
-from .test_training import COSINE, fit, model_for_training
+from .test_training import COSINE, QUIET, fit, model_for_training
 
 LONGER = {**COSINE, "params": {**COSINE["params"], "max_decay_steps": 40}}
 
@@ -93,7 +93,8 @@ def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, cap
 
 
 def test_our_data_resume_in_the_middle_of_an_epoch_and_nothing_says_they_do_not(saved):
+    trainer = pl.Trainer(**{**QUIET, "max_steps": 4, "default_root_dir": saved.parent, "enable_checkpointing": False, "limit_val_batches": 0})
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        resume(saved)
+        trainer.fit(model_for_training(), DigitsDataModule(batch_size=256), ckpt_path=str(saved))
     assert not [str(w.message) for w in said if "dataloader is not resumable" in str(w.message)]
