@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddpm_edu import DDPM, count_params, pretrained
-from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ddpm_edu.checkpoint import CheckpointError, atomic_file, load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
@@ -299,3 +299,11 @@ def test_the_content_is_on_disk_before_the_file_gets_its_name(tmp_path, monkeypa
         monkeypatch.setattr(os, name, lambda *args, name=name, original=original: done.append((name, path.exists())) or original(*args))
     save_checkpoint({"x": 1}, path)
     assert done == [("fsync", False), ("replace", False)] and path.exists()
+
+
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    with pytest.raises(ZeroDivisionError), atomic_file(tmp_path / "a") as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"old"
