@@ -53,7 +53,7 @@ def train_cli(arguments, run=True):
             # 文件里的字符串在这里会被当成 YAML 解析，里面也可以藏着类名
             check_names(after, path, typed=before)
             if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in after.items() if value != before.get(name)]:
-                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s；学习率、权重衰减、动量、调度器要用新的，加 --retune true", "；".join(odd))
+                log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s；学习率、权重衰减、动量系数、调度器要用新的，加 --retune true", "；".join(odd))
 
         def instantiate_trainer(self, **kwargs):
             try:
@@ -63,7 +63,7 @@ def train_cli(arguments, run=True):
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
-            parser.add_argument("--retune", type=bool, default=False, help="续训时改用这里给的学习率、权重衰减、动量、调度器，步数照旧")
+            parser.add_argument("--retune", type=bool, default=False, help="续训时改用这里给的学习率、权重衰减、动量系数、调度器，步数与累积的动量照旧")
 
         def before_fit(self):
             self.model.retune = self.config[self.config.subcommand].retune

@@ -57,7 +57,7 @@ def make_scheduler(config, optimizer):
 
 
 def settle_optimizer(model, checkpoint):
-    """续训：model 的设置与检查点里的不同，就以检查点里的为准；model.retune 为真时反过来，步数与动量照旧。哪一种都说一句
+    """续训：model 的设置与检查点里的不同，就以检查点里的为准；model.retune 为真时反过来，步数与累积的动量照旧。哪一种都说一句
 
     异常 : 要用检查点里的调度器，而 model 的不是这一类时 CheckpointError（文件里写的名字不拿来导入）
     """
@@ -69,12 +69,12 @@ def settle_optimizer(model, checkpoint):
         return
     if model.retune:
         restart_schedule(model, checkpoint)
-        log.warning("续训改用新的设置，步数与动量照旧：%s", "；".join(odd))
+        log.warning("续训改用新的设置，步数与累积的动量照旧：%s", "；".join(odd))
     else:
         if (kind := class_name(saved["scheduler_config"])) not in (None, class_name(own["scheduler_config"])):
             raise CheckpointError(f"scheduler_config 应为检查点里的那一类（{kind}），得到 {own['scheduler_config']!r}；"
                                   "改成与从前相同，或者先设 model.retune = True，命令行加 --retune true，改用新的")
-        log.warning("续训时优化器的设置以检查点里的为准：%s；要改用新的（步数与动量照旧），先设 model.retune = True，命令行加 --retune true",
+        log.warning("续训时优化器的设置以检查点里的为准：%s；要改用新的（步数与累积的动量照旧），先设 model.retune = True，命令行加 --retune true",
                     "；".join(odd))
     for name, value in used.items():
         setattr(model, name, value)

@@ -42,7 +42,7 @@ class Persistence:
     """DDPM 的存取方法；需要 model、model_ema、hparams 与 GaussianDiffusion 的系数表"""
 
     _gradients, _metrics = {}, {}  # 检查点里累积到一半的梯度、最近一次验证的指标，训练开始时放回去
-    retune = False  # 续训时优化器的设置：假，以检查点里的为准；真，改用这里的，步数与动量照旧
+    retune = False  # 续训时优化器的设置：假，以检查点里的为准；真，改用这里的，步数与累积的动量照旧
 
     def state_dict(self, *args, **kwargs):
         """权重字典；在 ema_scope 里取也是原权重，torch.compile 加的 _orig_mod. 不写进去"""
