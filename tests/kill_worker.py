@@ -1,12 +1,8 @@
-"""test_killed.py 起的子进程：训练或保存到选定的一刻，对自己 kill -9
-
-子进程由一个早已导入 torch 的单线程进程 fork 出来（forkserver），所以又快又不受 pytest 里别的线程影响
-"""
+"""test_killed.py 起的子进程：训练或保存到选定的一刻，对自己 kill -9"""
 import collections
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -21,20 +17,6 @@ from .test_training import fingerprint, fit, model_for_training
 
 BATCH = ("on_train_batch_start", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end")
 VALIDATION = ("on_validation_start", "on_validation_batch_start", "on_validation_batch_end", "on_validation_end")
-
-
-def start(function, *args):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=function, args=args)
-    process.start()
-    return process
-
-
-def exit_code(function, *args):
-    process = start(function, *args)
-    process.join()
-    return process.exitcode
 
 
 class Clock(pl.Callback):
