@@ -1,5 +1,6 @@
 """test_killed.py 起的子进程：训练或保存到选定的一刻，对自己 kill -9"""
 import collections
+import functools
 import hashlib
 import io
 import json
@@ -90,13 +91,19 @@ def train(folder, kind=None, n=0):
     (folder / "result.json").write_text(json.dumps({"state": state, "moments": clock.counts}))
 
 
+@functools.cache
+def trained(step, folder):
+    """停在第 step 步的 Trainer；fork 出来的进程用的是父进程里已经训练好的一个"""
+    return fit(model_for_training(), step, folder, limit_val_batches=0)
+
+
 def save(path, by_trainer, step, n=None, tmpdir=None):
     """存一份 global_step 为 step 的检查点，到第 n 个时刻被杀；没有被杀时把时刻的总数写进 path.json"""
     if tmpdir is not None:
         os.environ["TMPDIR"], tempfile.tempdir = str(tmpdir), None
     clock = Clock("save", n)
     content = {"global_step": step, "x": torch.full((3000,), float(step)), "more": [torch.full((5,), float(step)) for _ in range(20)]}
-    trainer = fit(model_for_training(), step, path.parent, limit_val_batches=0) if by_trainer else None
+    trainer = trained(step, path.parent) if by_trainer else None
     checkpoint.os = WatchedOs(clock)
     if by_trainer:
         trainer.save_checkpoint(path)

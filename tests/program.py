@@ -3,6 +3,7 @@
 Linux 上由 pytest 的进程 fork 出来（像 DataLoader 一样，torch 只用一个线程时是安全的）；别的系统上从头起一个。
 从零起的 python -m ddpm_edu 在 test_bad_input.py 里有一个
 """
+import logging
 import multiprocessing
 import os
 import runpy
@@ -33,6 +34,15 @@ def exit_code(function, *args):
     return process.exitcode
 
 
+def _forget_the_handlers():
+    """日志不再给 pytest，写到这个进程自己的标准错误"""
+    logging.getLogger().handlers.clear()
+    for logger in logging.root.manager.loggerDict.values():
+        for handler in getattr(logger, "handlers", ()):
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(sys.stderr)
+
+
 def _enter(target, arguments, streams, cwd, environment):
     """在子进程里：换上自己的文件夹、环境变量、标准输出与标准错误，再运行；字符串是模块名，像 python -m 一样"""
     os.chdir(cwd)
@@ -42,6 +52,7 @@ def _enter(target, arguments, streams, cwd, environment):
         with open(streams / name, "wb") as file:
             os.dup2(file.fileno(), number)
         setattr(sys, name, open(number, "w", encoding="utf-8", closefd=False))
+    _forget_the_handlers()
     if callable(target):
         target(*arguments)
     else:

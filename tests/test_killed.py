@@ -11,7 +11,7 @@ import pytest
 
 from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
 
-from .kill_worker import save, train
+from .kill_worker import save, train, trained
 from .program import exit_code, start
 from .test_interrupt import windows
 
@@ -80,6 +80,8 @@ def other_disk(tmp_path):
 @pytest.mark.parametrize("by_trainer", [False, True])
 def test_a_save_killed_anywhere_leaves_the_old_file_or_the_new(by_trainer, other_disk, tmp_path, amount, tally):
     path, whole, tried, seen = tmp_path / "a.ckpt", 0, amount(4, 50), set()
+    for step in (1, 2) if by_trainer else ():
+        trained(step, tmp_path)
     assert exit_code(save, path, by_trainer, 2) == 0
     new, last = path.read_bytes(), int(path.with_suffix(".json").read_text())
     assert exit_code(save, path, by_trainer, 1) == 0
