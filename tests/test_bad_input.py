@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .bad_inputs import CASES, COMMAND_LINE, complaints
+from .program import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,7 @@ MISTAKES = {
 def test_a_real_process_says_one_sentence(tmp_path, amount, tally):
     chosen, passed = list(MISTAKES)[:amount(1, 3)], 0
     for words in chosen:
-        done = python("-m", "ddpm_edu", *MISTAKES[words], cwd=tmp_path, LC_ALL="C")
+        done = run("ddpm_edu", *MISTAKES[words], cwd=tmp_path)
         said = [line for line in done.stderr.splitlines() if line.startswith("错误：")]
         passed += done.returncode == 2 and len(said) == 1 and words in said[0] and "Traceback" not in done.stderr and not list(tmp_path.iterdir())
     tally(passed, len(chosen))

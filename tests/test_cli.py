@@ -20,7 +20,6 @@ from ddpm_edu.recipes import conditional_digits_config
 from .conftest import tiny_ddpm
 from .test_training import QUIET, fit, model_for_training
 
-
 SMALL = """
 trainer:
   limit_train_batches: 2
@@ -31,7 +30,6 @@ trainer:
       init_args: {monitor: val/loss_ema, save_last: true}
     - class_path: ddpm_edu.callbacks.SampleGrid
       init_args: {every_n_steps: 250, num_samples: 2, steps: 2}
-    - class_path: ddpm_edu.timestep_loss.TimestepLoss
 """
 
 

@@ -2,11 +2,8 @@
 import gzip
 import hashlib
 import json
-import os
-import subprocess
 import sys
 import warnings
-from pathlib import Path
 
 import pytest
 import pytorch_lightning as pl
@@ -23,9 +20,9 @@ from ddpm_edu.recipes import toy_model_config
 
 from .conftest import tiny_ddpm
 from .hostile_files import FILES, open_carelessly
+from .program import run
 from .test_training import QUIET, fit, model_for_training
 
-ROOT = Path(__file__).resolve().parents[1]
 FORCE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 CLI = ["--config", "digits", "--trainer.accelerator=cpu", "--trainer.logger=false", "--trainer.callbacks=null"]
 
@@ -162,8 +159,7 @@ def test_a_real_process_refuses_it_too(good, tmp_path, amount, tally):
     (tmp_path / "a.ckpt").write_bytes(FILES["callbacks"](good, str(tmp_path / "canary")))
     chosen, passed = PROCESSES[:amount(1, 3)], 0
     for arguments in chosen:
-        done = subprocess.run([sys.executable, "-m", "ddpm_edu", *arguments, "a.ckpt"], cwd=tmp_path, capture_output=True, text=True,
-                              env={**os.environ, "PYTHONPATH": str(ROOT), FORCE: "1", "OMP_NUM_THREADS": "1"})
+        done = run("ddpm_edu", *arguments, "a.ckpt", cwd=tmp_path, **{FORCE: "1"})
         passed += done.returncode == 2 and "不能安全读取" in done.stderr and "Traceback" not in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["a.ckpt"]
     tally(passed, len(chosen))
