@@ -39,7 +39,7 @@ def _forget_the_handlers():
     logging.getLogger().handlers.clear()
     for logger in logging.root.manager.loggerDict.values():
         for handler in getattr(logger, "handlers", ()):
-            if isinstance(handler, logging.StreamHandler):
+            if type(handler) is logging.StreamHandler:
                 handler.setStream(sys.stderr)
 
 
