@@ -76,6 +76,7 @@ def plain_ascii(tmp_path):
     return dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONPATH=os.pathsep.join(map(str, places)))
 
 
+# 这是从零起的 python -m ddpm_edu；别处真的进程都由 program.py 起
 def test_another_encoding_reads_and_writes_chinese(tmp_path, plain_ascii, amount, tally):
     (tmp_path / "配置.yaml").write_text("# 步数\ntrainer: {max_steps: 7}\nmodel: {monitor: 损失, learning_rate: 1e-4}\n", encoding="utf-8")
     parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **plain_ascii)
