@@ -88,6 +88,7 @@ def forked_kernel(folder):
     finally:
         client.stop_channels()
         program.process.kill()
+        program.end()
 
 
 def run_in_order(run, cells):
