@@ -15,7 +15,7 @@ from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.randomness import derive_seed, isolated_rng
 
-from .conftest import randomize, tiny_ddpm, tiny_unet
+from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
 
 QUIET = dict(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False, max_epochs=-1,
              num_sanity_val_steps=0)
@@ -39,8 +39,7 @@ class FewDigits(DigitsDataModule):
 
 def model_for_training(**kwargs):
     """只有一级、没有注意力的网络：这里看的是 Trainer，不是网络"""
-    unet = tiny_unet(channel_mult=[1], attention_resolutions=[], dropout=0.2)
-    return tiny_ddpm(unet, **{"learning_rate": 1e-3, "scheduler_config": COSINE, "ema_decay": 0.9, **kwargs})
+    return tiny_ddpm(one_level_unet(dropout=0.2), **{"learning_rate": 1e-3, "scheduler_config": COSINE, "ema_decay": 0.9, **kwargs})
 
 
 def fit(model, steps, path, ckpt=None, data=None, **kwargs):
