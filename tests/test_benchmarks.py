@@ -30,7 +30,7 @@ def test_the_tables_are_printed_and_written(tmp_path, capsys):
 
 
 def test_gpu_script_runs_its_whole_path_on_the_cpu(tmp_path, capsys, monkeypatch):
-    # 在没有 bf16 指令的 CPU 上，两千阶的 bf16 方阵相乘要几十秒，而这里不看峰值；五十步的采样也只走两步
+    # 在没有 bf16 指令的 CPU 上，两千阶的 bf16 方阵相乘要几十秒，这里不看峰值；采样只走两步
     monkeypatch.setattr(gpu, "matmul_peak", lambda device, dtype: 1e12)
     sample = Ours.sample
     monkeypatch.setattr(Ours, "sample", lambda self, count, sampler, steps: sample(self, count, sampler, 2))
