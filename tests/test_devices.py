@@ -15,7 +15,7 @@ from ddpm_edu.fid import inception_fid
 from ddpm_edu.likelihood import vlb_terms
 from ddpm_edu.timestep_loss import TimestepLoss
 
-from .conftest import randomize, tiny_ddpm
+from .conftest import one_level_unet, randomize, tiny_ddpm
 from .no_float64 import DEVICE, Moved, no_float64
 
 
@@ -70,18 +70,19 @@ def test_evaluation_gives_the_numbers_of_the_cpu(model, images):
 def test_training_and_loading_weights_need_no_float64(tmp_path, monkeypatch):
     # AdamW 的融合版本认得 mps，不认得替身的名字
     monkeypatch.setattr(sys.modules[torch.optim.Optimizer.__module__], "_get_fused_kernels_supported_devices", lambda: [DEVICE.type])
+    small = one_level_unet(attention_resolutions=[1])
     with no_float64():
-        model = tiny_ddpm(timesteps=6, beta_schedule="cosine", learn_logvar=True)
+        model, again = (tiny_ddpm(small, timesteps=6, beta_schedule="cosine", learn_logvar=True) for _ in range(2))
         seen = []
         watch = pl.callbacks.LambdaCallback(on_train_batch_end=lambda trainer, module, *rest: seen.append(module.betas.device))
-        trainer = pl.Trainer(strategy=SingleDeviceStrategy(DEVICE, Accelerator()), max_steps=2, val_check_interval=1, limit_val_batches=1,
+        trainer = pl.Trainer(strategy=SingleDeviceStrategy(DEVICE, Accelerator()), max_steps=2, val_check_interval=2, limit_val_batches=1,
                              logger=False, default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
                              gradient_clip_val=1.0, callbacks=[TimestepLoss(), watch])
         trainer.fit(model, DigitsDataModule(batch_size=8))
         assert seen == [DEVICE, DEVICE]
         # 训练完 Lightning 把模型搬回 CPU
         model.to(DEVICE)
-        tiny_ddpm(timesteps=6, beta_schedule="cosine", learn_logvar=True).to(DEVICE).load_state_dict(model.state_dict())
+        again.to(DEVICE).load_state_dict(model.state_dict())
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch):
