@@ -13,7 +13,7 @@ _HOME = {
     "GaussianDiffusion": "gaussian",
     "make_beta_schedule": "schedules",
     "UNet": "unet",
-    "DiffusionWrapper": "wrapper",
+    "DiffusionWrapper": "conditioning",
     "LitEma": "ema",
     "LambdaWarmUpCosineScheduler": "lr_scheduler",
     "LambdaWarmUpCosineScheduler2": "lr_scheduler",

@@ -4,9 +4,8 @@ import logging
 import torch
 from torch import nn
 
-from .checks import check_int, fail
+from .checks import check_int, check_sample, fail
 from .images import to_uint8
-from .inputs import check_sample
 from .progress import progress_bar
 from .sampling import evaluating
 

@@ -11,7 +11,7 @@ from torch import nn
 from .checks import check_float, check_int, fail
 from .objectives import make_objective
 from .randomness import randn
-from .schedules import alphas_cumprod, check_betas, make_beta_schedule, respaced_betas
+from .schedules import alphas_cumprod, check_betas, make_beta_schedule
 
 # 参考实现的默认步数：看不出是不是用户写的，所以不拿它核对 given_betas 的长度
 DEFAULT_T = 1000
@@ -52,22 +52,21 @@ def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
     }
 
 
-def kl_constants(betas, v_posterior=0.0):
-    """KL_t 里与网络无关的部分 ½[ln(σ²/β_tilde) + β_tilde/σ² - 1]；第 0 步没有这一项，记 0
-
-    返回 : (T,) float64 数组，单位 nats/dim；v_posterior=0 时处处为 0
-    """
-    tables = diffusion_tables(betas, 0.0)
-    beta_tilde = np.exp(tables["posterior_log_variance_clipped"])
-    ratio = ((1 - v_posterior) * beta_tilde + v_posterior * betas) / beta_tilde
-    constants = 0.5 * (np.log(ratio) + 1 / ratio - 1)
-    constants[0] = 0.0
-    return constants
-
-
 def extract_into_tensor(table, t, x_shape):
     """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与 x 广播相乘"""
     return table[t].reshape(t.shape[0], *((1,) * (len(x_shape) - 1)))
+
+
+def check_like(**tensors):
+    """各张量须是浮点，且形状相同"""
+    shapes = {}
+    for name, value in tensors.items():
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            fail(name, "浮点张量", value.dtype if isinstance(value, torch.Tensor) else value,
+                 "整数像素请先换算：x / 127.5 - 1", TypeError)
+        shapes[name] = tuple(value.shape)
+    if len(set(shapes.values())) > 1:
+        fail("、".join(tensors) + " 的形状", "彼此相同", shapes)
 
 
 def rounding_of(saved, exact):
@@ -163,20 +162,16 @@ class GaussianDiffusion(nn.Module):
         return self._exact_tables[name]
 
     def at(self, name, t, x):
-        """系数表 name 在 t 处的值，形状可与 x 广播"""
-        return extract_into_tensor(self._buffers[name], t, x.shape)
-
-    def check_t(self, t, x):
-        """t 须是 (B,) 的整数张量，值在 0..T-1"""
+        """系数表 name 在 t 处的值，形状可与 x 广播；t 须是 (B,) 的整数张量，值在 0..T-1"""
         T = self.num_timesteps
         if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
             fail("t", " int64 张量", t if not isinstance(t, torch.Tensor) else t.dtype, f"形状 (B,)，值 0..{T - 1}", TypeError)
-        if t.shape != (x.shape[0],):
+        if t.shape != x.shape[:1]:
             fail("t 的形状", f" ({x.shape[0]},)，每个样本一个步号", tuple(t.shape))
         # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
         if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
             fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
-        return t
+        return extract_into_tensor(self._buffers[name], t, x.shape)
 
     def q_mean_variance(self, x_start, t):
         """q(x_t | x_0) 的均值、方差、对数方差
@@ -185,8 +180,7 @@ class GaussianDiffusion(nn.Module):
         返回    : 均值与 x_start 同形状，方差与对数方差可与它广播
         来源    : Ho 2020 式 (4)
         """
-        self.check_t(t, x_start)
-        self.check_like(x_start=x_start)
+        check_like(x_start=x_start)
         mean = self.at("sqrt_alphas_cumprod", t, x_start) * x_start
         # 不能写 1 - ᾱ：float32 下 t=0 处的相对误差有 1e-4
         variance = self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2
@@ -202,37 +196,24 @@ class GaussianDiffusion(nn.Module):
         异常    : t 越界或 noise 形状不对时 ValueError
         来源    : Ho 2020 式 (4)
         """
-        self.check_t(t, x_start)
-        noise = self.like(x_start, noise, generator)
+        noise = self.noise_like(x_start, noise, generator)
         x_t = (
             self.at("sqrt_alphas_cumprod", t, x_start) * x_start
             + self.at("sqrt_one_minus_alphas_cumprod", t, x_start) * noise
         )
         return x_t.to(x_start.dtype)
 
-    def like(self, x, noise, generator=None):
+    def noise_like(self, x, noise=None, generator=None):
         """noise 为 None 时抽一份与 x 同形状的 N(0, I)，否则核对形状"""
         if noise is None:
-            self.check_like(x=x)
+            check_like(x=x)
             return randn(x.shape, x.dtype, x.device, generator)
-        self.check_like(x=x, noise=noise)
+        check_like(x=x, noise=noise)
         return noise
-
-    def check_like(self, **tensors):
-        """各张量须是浮点，且形状相同"""
-        shapes = {}
-        for name, value in tensors.items():
-            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-                fail(name, "浮点张量", value.dtype if isinstance(value, torch.Tensor) else value,
-                     "整数像素请先换算：x / 127.5 - 1", TypeError)
-            shapes[name] = tuple(value.shape)
-        if len(set(shapes.values())) > 1:
-            fail("、".join(tensors) + " 的形状", "彼此相同", shapes)
 
     def predict_start_from_noise(self, x_t, t, noise):
         """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, noise=noise)
+        check_like(x_t=x_t, noise=noise)
         return (
             self.at("sqrt_recip_alphas_cumprod", t, x_t) * x_t
             - self.at("sqrt_recipm1_alphas_cumprod", t, x_t) * noise
@@ -240,8 +221,7 @@ class GaussianDiffusion(nn.Module):
 
     def predict_noise_from_start(self, x_t, t, x_start):
         """x0 → ε：ε = (x_t - √ᾱ x0) / √(1-ᾱ)"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, x_start=x_start)
+        check_like(x_t=x_t, x_start=x_start)
         return (
             (x_t - self.at("sqrt_alphas_cumprod", t, x_t) * x_start)
             / self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
@@ -249,8 +229,7 @@ class GaussianDiffusion(nn.Module):
 
     def predict_start_from_z_and_v(self, x_t, t, v):
         """v → x0：x0 = √ᾱ x_t - √(1-ᾱ) v"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, v=v)
+        check_like(x_t=x_t, v=v)
         return (
             self.at("sqrt_alphas_cumprod", t, x_t) * x_t
             - self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * v
@@ -258,8 +237,7 @@ class GaussianDiffusion(nn.Module):
 
     def predict_eps_from_z_and_v(self, x_t, t, v):
         """v → ε：ε = √ᾱ v + √(1-ᾱ) x_t"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, v=v)
+        check_like(x_t=x_t, v=v)
         return (
             self.at("sqrt_alphas_cumprod", t, x_t) * v
             + self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * x_t
@@ -267,8 +245,7 @@ class GaussianDiffusion(nn.Module):
 
     def get_v(self, x, noise, t):
         """(x0, ε) → v：v = √ᾱ ε - √(1-ᾱ) x0（Salimans & Ho 2022）"""
-        self.check_t(t, x)
-        self.check_like(x=x, noise=noise)
+        check_like(x=x, noise=noise)
         return (
             self.at("sqrt_alphas_cumprod", t, x) * noise
             - self.at("sqrt_one_minus_alphas_cumprod", t, x) * x
@@ -281,19 +258,10 @@ class GaussianDiffusion(nn.Module):
                第 0 步的对数方差用 β_tilde_1 代替 β_tilde_0 = 0
         来源 : Ho 2020 式 (6)(7)
         """
-        self.check_t(t, x_t)
-        self.check_like(x_start=x_start, x_t=x_t)
+        check_like(x_start=x_start, x_t=x_t)
         mean = (
             self.at("posterior_mean_coef1", t, x_t) * x_start
             + self.at("posterior_mean_coef2", t, x_t) * x_t
         )
         variance = self.at("posterior_variance", t, x_t)
         return mean.to(x_t.dtype), variance, self.at("posterior_log_variance_clipped", t, x_t)
-
-    def respaced(self, timesteps, v_posterior=None):
-        """只走 timesteps（升序步号）这几步的短链，边缘分布 q(x_t|x_0) 与原链相同；可另给 v_posterior"""
-        betas = respaced_betas(self._exact_tables["betas"].numpy(), timesteps)
-        v_posterior = self.v_posterior if v_posterior is None else v_posterior
-        chain = GaussianDiffusion(len(betas), given_betas=betas, v_posterior=v_posterior,
-                                  parameterization=self.parameterization)
-        return chain.to(self.betas.device, self.betas.dtype)

@@ -7,7 +7,7 @@ import torch
 from .checkpoint import atomic_file
 from .checks import check_int, fail
 from .randomness import isolated_rng
-from .schedules import spaced_timesteps
+from .sampling import spaced_timesteps
 
 
 def viewable(images):

@@ -1,9 +1,8 @@
 """样本有多像真的：小分类器特征上的 Fréchet 距离"""
 import torch
 
-from .checks import fail
+from .checks import check_sample, fail
 from .classifier import cached_classifier, has_labels, load_digits_classifier, load_split
-from .inputs import check_sample
 
 
 def frechet_distance(x, y):

@@ -3,8 +3,10 @@ import contextlib
 import warnings
 from pathlib import Path
 
+import pytorch_lightning as pl
 import torch
 import yaml
+from torch import nn
 
 from .checkpoint import (
     CheckpointError,
@@ -17,6 +19,7 @@ from .checkpoint import (
 )
 from .checks import class_only, fail
 from .config import check_names
+from .ema import LitEma
 from .optim import keep_best, settle_optimizer
 
 # 这几个说的是从哪里取权重，由这一次调用决定，不由文件决定
@@ -38,8 +41,15 @@ def saved_hyper_parameters(checkpoint, source, given=(), typed=()):
     return saved
 
 
-class Persistence:
-    """DDPM 的存取方法；需要 model、model_ema、hparams 与 GaussianDiffusion 的系数表"""
+class Persistence(pl.LightningModule):
+    """能安全存取的 LightningModule；网络、EMA 与系数表由子类给出"""
+
+    model: nn.Module
+    model_ema: LitEma
+    use_ema: bool
+    learn_logvar: bool
+    batches_seen: int
+    monitor: str | None
 
     _gradients, _metrics = {}, {}  # 检查点里累积到一半的梯度、最近一次验证的指标，训练开始时放回去
     retune = False  # 续训时优化器的设置：假，以检查点里的为准；真，改用这里的，步数与累积的动量照旧

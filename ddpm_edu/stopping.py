@@ -127,22 +127,30 @@ class StopSafely(pl.Callback):
 
 
 class StopOnBadGradient(pl.Callback):
-    """梯度里有 NaN 或无穷时，在更新之前停下：权重、优化器状态、EMA 都不受影响
+    """损失或梯度里有 NaN、无穷时，在更新之前停下：权重、优化器状态、EMA 都不受影响
 
-    precision="16-mixed" 时不查：那里 GradScaler 会跳过溢出的步
+    precision="16-mixed" 时只看损失：梯度溢出的步，GradScaler 会跳过
     异常 : FloatingPointError，写明第几步、哪些参数、怎么办
     """
+
+    def on_before_backward(self, trainer, pl_module, loss):
+        self.loss = loss.detach()
+        if trainer.precision == "16-mixed" and not self.loss.isfinite():
+            self._stop(trainer, "损失不是有限的数")
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.precision == "16-mixed":
             return
         gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # 平方和有限，Adam 的二阶矩也就有限
+        # 损失是 NaN 或无穷时，梯度也是；平方和有限，Adam 的二阶矩也就有限。每一步只在这里等一次设备
         norm = torch.nn.utils.get_total_norm(gradients)
         if not norm.isfinite():
             bad = [name for name, p in pl_module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
             where = f"{len(bad)} 个参数含 NaN 或无穷，如 {bad[:3]}" if bad else "每个数都有限，平方和溢出"
-            raise FloatingPointError(
-                f"第 {trainer.global_step} 个优化步的梯度范数是 {norm.item()}（{where}），训练已停下，权重、优化器与 EMA 没有被这一步改动；"
-                "从上一个检查点续训，调小 learning_rate，或改用 precision=32"
-            )
+            self._stop(trainer, f"梯度范数是 {norm.item()}（{where}）")
+
+    def _stop(self, trainer, what):
+        raise FloatingPointError(
+            f"第 {trainer.global_step} 个优化步的{what}，最近一批的损失是 {self.loss.item():.4g}；训练已停下，权重、优化器与 EMA 没有被这一步改动；"
+            "检查数据里有没有 NaN，从上一个检查点续训，调小 learning_rate、加上 gradient_clip_val=1.0，或改用 precision=32"
+        )
