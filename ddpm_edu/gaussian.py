@@ -90,6 +90,8 @@ class GaussianDiffusion(nn.Module):
     其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
     """
 
+    betas: torch.Tensor
+
     def __init__(self, timesteps=DEFAULT_T, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
                  cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps"):
         super().__init__()

@@ -1,6 +1,7 @@
 """DDPM 的存与取：权重字典、从检查点取权重、续训时的核对。文件格式见 checkpoint.py"""
 import contextlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -50,6 +51,7 @@ class Persistence(pl.LightningModule):
     learn_logvar: bool
     batches_seen: int
     monitor: str | None
+    exact_table_names: Callable
 
     _gradients, _metrics = {}, {}  # 检查点里累积到一半的梯度、最近一次验证的指标，训练开始时放回去
     retune = False  # 续训时优化器的设置：假，以检查点里的为准；真，改用这里的，步数与累积的动量照旧

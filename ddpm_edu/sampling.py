@@ -222,7 +222,8 @@ class Sampling(GaussianDiffusion):
         x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x̂₀)，画轨迹用
         返回           : (batch_size, channels, image_size, image_size)，约定 [-1, 1]
         """
-        shape = (check_int("batch_size", batch_size, 1), self.channels, self.image_size, self.image_size)
+        check_int("batch_size", batch_size, 1)
+        shape = (batch_size, self.channels, self.image_size, self.image_size)
         return self.p_sample_loop(shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
                                   cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,
                                   progress=progress, callback=callback)

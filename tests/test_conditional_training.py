@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule
+from ddpm_edu.conditioning import CONDITIONS
 from ddpm_edu.generate import generate
 from ddpm_edu.recipes import DIGITS_CONDITIONS, conditional_digits_config
-from ddpm_edu.wrapper import CONDITIONS
 
 from .conftest import tiny_ddpm, tiny_unet
 from .test_training import fit

@@ -14,7 +14,8 @@ from ddpm_edu.cli import main
 from ddpm_edu.cli_evaluate import DATA, make_data, make_parser, pad
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.evaluation import bits_report, draw_samples, evaluate
-from ddpm_edu.gaussian import diffusion_tables, kl_constants
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.likelihood import kl_constants
 from ddpm_edu.metrics import FrechetDistance
 from ddpm_edu.teach.laboratory import gaussian_ddpm
 

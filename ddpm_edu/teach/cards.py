@@ -27,7 +27,7 @@ LOSSES = "ddpm.DDPM.p_losses"
 CARDS = {
     "unet_config": Card(
         1, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
-        r"$\hat y_\theta(x_t, t)$", (("wrapper.DiffusionWrapper.__init__", "instantiate_from_config(diff_model_config"),),
+        r"$\hat y_\theta(x_t, t)$", (("conditioning.DiffusionWrapper.__init__", "instantiate_from_config(diff_model_config"),),
         "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现会改动你传入的字典。"),
     "timesteps": Card(
         2, "扩散链的步数 $T$。代码里 $t$ 从 0 数到 $T-1$。", r"$t = 0, 1, \dots, T-1$",
@@ -74,11 +74,11 @@ CARDS = {
         "与 U-Net 的 `in_channels`、`out_channels` 不合时，构造就报错。"),
     "log_every_t": Card(
         1, "采样途中每隔多少扩散步留一张中间结果。", r"$t \in \{0, k, 2k, \dots\}$",
-        (("sampling.Sampling.denoise_loop", "keep_every = max(1, self.log_every_t"),),
+        (("sampling.Sampling.p_sample_loop", "keep_every = max(1, self.log_every_t"),),
         "参考实现里 0 会引起除以零；这里在构造时就拒绝。"),
     "clip_denoised": Card(
         5, "采样时把 $\\hat x_0$ 截到 $[-1,1]$。", r"$\hat x_0 \leftarrow \min(\max(\hat x_0, -1), 1)$",
-        (("sampling.Sampling.denoise_loop", "self.predict_start(x, t, self.clip_denoised"),),
+        (("sampling.Sampling.p_sample_loop", "clip_denoised=self.clip_denoised"),),
         "数据不在 $[-1,1]$ 时（例如自编码器的隐变量）必须关掉；参考实现还会就地改掉网络的输出。"),
     "linear_start": Card(
         2, "噪声表的起点；`linear` 与 `sqrt_linear` 的 $\\beta_0$ 就是它，`sqrt` 的 $\\beta_0$ 是它的平方根。", r"$\beta_0$",
@@ -110,7 +110,7 @@ CARDS = {
         "与 `original_elbo_weight` 不能同时为 0，否则损失恒为 0。"),
     "conditioning_key": Card(
         6, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
-        r"$\hat y_\theta(x_t, t, c)$", (("wrapper.DiffusionWrapper.forward", "wanted = CONDITIONS[self.conditioning_key]"),),
+        r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "as_condition(given or cond, self.conditioning_key"),),
         "参考实现收下了这个参数，却从不把条件传下去，第一次前向就 TypeError。"),
     "parameterization": Card(
         4, "网络预测什么：噪声 `eps`、原图 `x0` 或速度 `v`。", r"$y \in \{\varepsilon,\ x_0,\ v\}$",
