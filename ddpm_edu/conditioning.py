@@ -58,17 +58,18 @@ class DiffusionWrapper(nn.Module):
         self.conditioning_key = conditioning_key
         self.diffusion_model = instantiate_from_config(diff_model_config, kinds=(nn.Module,), name="unet_config")
 
-    def forward(self, x, t, cond=None, **given):
+    def forward(self, x, t, **cond):
         """
-        x           : (B, C, H, W)；cond：整理过的条件，或者不给，逐个写出来：
+        x           : (B, C, H, W)
         c_concat    : (B, C', H, W)，沿通道拼到 x 后面
-        c_crossattn : (B, L, D)，作 context；c_adm：(B,) int64 类别，作 y
+        c_crossattn : (B, L, D)，作 context；c_adm：(B,) int64 类别，作 y；前两种也可以给张量的列表，沿第 1 维拼起来
         异常        : 给的条件与 conditioning_key 不符时 ValueError
         """
-        if not isinstance(cond, Condition):
-            cond = as_condition(given or cond, self.conditioning_key, len(x))
-        extra = {}
+        wanted, extra = CONDITIONS[self.conditioning_key], {}
+        if set(cond) != set(wanted):
+            fail(f"conditioning_key={self.conditioning_key!r} 的条件", f"{list(wanted)} 恰好齐全", list(cond))
         for name, value in cond.items():
+            value = torch.cat(list(value), dim=1) if isinstance(value, (list, tuple)) else value
             if (argument := KINDS[name].argument) is None:
                 x = torch.cat([x, value], dim=1)
             else:
@@ -125,7 +126,8 @@ def joined(name, value, batch_size):
             fail(f"cond[{name!r}]", f"第一维为 {batch_size} 的张量", got)
         # 布尔也能换成整数，可它不是类别：真会悄悄成了第 1 类
         if labels and (part.ndim != 1 or part.dtype == torch.bool or not torch.can_cast(part.dtype, torch.int64)):
-            fail(f"cond[{name!r}]", f"形状 ({batch_size},) 的整数张量（类别）", (tuple(part.shape), part.dtype))
+            fail(f"cond[{name!r}]", f"形状 ({batch_size},) 的整数张量（类别）", (tuple(part.shape), part.dtype),
+                 "类别号请先用 .long() 换成整数")
         if not labels and not part.is_floating_point():
             fail(f"cond[{name!r}]", "浮点张量", part.dtype)
     # 嵌入只认 int64，“无条件”的 -1 也要放得下

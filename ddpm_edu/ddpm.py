@@ -156,10 +156,11 @@ class DDPM(Sampling, Persistence):
         return torch.float32 if parameter is None else parameter.dtype
 
     def apply_model(self, x, t, cond=None):
-        """把 x_t、坐标通道和条件送进网络"""
+        """把 x_t、坐标通道和条件送进网络；cond 没有整理过的，先整理"""
         if self.use_positional_encodings:
             x = torch.cat([x, coordinate_channels(x)], dim=1)
-        model_out = self.model(x.to(self.network_dtype), t, cond)
+        cond = {} if cond is None else as_condition(cond, self.conditioning_key, len(x))
+        model_out = self.model(x.to(self.network_dtype), t, **cond)
         if model_out.shape != (x.shape[0], self.channels, *x.shape[2:]):
             fail("网络输出的形状", f" {(x.shape[0], self.channels, *x.shape[2:])}", tuple(model_out.shape),
                  "检查 unet_config 的 out_channels")

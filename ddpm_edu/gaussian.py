@@ -115,9 +115,11 @@ class GaussianDiffusion(nn.Module):
             betas = check_betas(given_betas, None if timesteps == DEFAULT_T else timesteps)
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
-        tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
-        if broken := [name for name, table in tables.items()
-                      if not np.isfinite(table.astype(np.float32)).all()]:
+        # 算出 NaN 与无穷时，NumPy 会先说一句英文；下面查过，说得更明白
+        with np.errstate(all="ignore"):
+            tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
+            broken = [name for name, table in tables.items() if not np.isfinite(table.astype(np.float32)).all()]
+        if broken:
             fail("beta_schedule / linear_start / linear_end / given_betas",
                  "让每张系数表都有限的噪声表", broken,
                  f"这些表里有 NaN 或无穷；β 在 {betas.min():.3g}..{betas.max():.3g} 之间，"

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from .checks import check_bool, check_choice, check_float, check_int, check_sample, fail
-from .conditioning import Condition, as_condition, checked_condition, null_condition
+from .conditioning import as_condition, checked_condition, null_condition
 from .gaussian import GaussianDiffusion
 from .progress import progress_bar
 from .randomness import randn
@@ -114,12 +114,10 @@ class Sampling(GaussianDiffusion):
 
     def guided_output(self, x, t, cond=None, guidance_scale=1.0):
         """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；w=1 时只算一次网络"""
-        if not isinstance(cond, Condition):
-            cond = as_condition(cond, self.conditioning_key, len(x))
         conditional = self.apply_model(x, t, cond)
         if guidance_scale == 1.0:
             return conditional
-        unconditional = self.apply_model(x, t, null_condition(cond))
+        unconditional = self.apply_model(x, t, null_condition(as_condition(cond, self.conditioning_key, len(x))))
         return unconditional + guidance_scale * (conditional - unconditional)
 
     def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):

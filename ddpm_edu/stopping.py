@@ -136,7 +136,7 @@ class StopOnBadGradient(pl.Callback):
     def on_before_backward(self, trainer, pl_module, loss):
         self.loss = loss.detach()
         if trainer.precision == "16-mixed" and not self.loss.isfinite():
-            self._stop(trainer, "损失不是有限的数")
+            self._stop(trainer)
 
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.precision == "16-mixed":
@@ -149,8 +149,9 @@ class StopOnBadGradient(pl.Callback):
             where = f"{len(bad)} 个参数含 NaN 或无穷，如 {bad[:3]}" if bad else "每个数都有限，平方和溢出"
             self._stop(trainer, f"梯度范数是 {norm.item()}（{where}）")
 
-    def _stop(self, trainer, what):
+    def _stop(self, trainer, gradient=""):
+        what = gradient if self.loss.isfinite() else f"损失是 {self.loss.item()}"
         raise FloatingPointError(
-            f"第 {trainer.global_step} 个优化步的{what}，最近一批的损失是 {self.loss.item():.4g}；训练已停下，权重、优化器与 EMA 没有被这一步改动；"
+            f"第 {trainer.global_step} 个优化步的{what}，训练已停下，权重、优化器与 EMA 没有被这一步改动；"
             "检查数据里有没有 NaN，从上一个检查点续训，调小 learning_rate、加上 gradient_clip_val=1.0，或改用 precision=32"
         )

@@ -76,7 +76,7 @@ def test_ddim_with_eta_one_is_ancestral_sampling_with_v_zero():
     model = gaussian_ddpm(BETAS)
     kwargs = dict(steps=10, progress=False, x_T=torch.randn(5, 1, 1, 1, dtype=torch.float64))
     ancestral = model.p_sample_loop((5, 1, 1, 1), generator=torch.Generator().manual_seed(3), **kwargs)
-    ddim = model.ddim_sample_loop((5, 1, 1, 1), eta=1.0, generator=torch.Generator().manual_seed(3), **kwargs)
+    ddim = model.p_sample_loop((5, 1, 1, 1), sampler="ddim", eta=1.0, generator=torch.Generator().manual_seed(3), **kwargs)
     torch.testing.assert_close(ancestral, ddim, rtol=0, atol=1e-9)
 
 
@@ -84,7 +84,7 @@ def test_ddim_maps_the_quantiles_of_gaussian_data():
     """eta=0 且步数足够多时，N(0, 1) 的 z 应被送到 m + s·z"""
     model = gaussian_ddpm(make_beta_schedule("linear", 1000))
     z = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64).reshape(5, 1, 1, 1)
-    got = model.ddim_sample_loop((5, 1, 1, 1), steps=1000, x_T=z, progress=False)
+    got = model.p_sample_loop((5, 1, 1, 1), sampler="ddim", steps=1000, x_T=z, progress=False)
     torch.testing.assert_close(got, 0.3 + 0.5 * z, rtol=0, atol=0.02)
 
 

@@ -46,12 +46,13 @@ def test_ddim_with_eta_one_is_ancestral_with_v_zero():
 def test_the_step_that_is_taught_is_the_step_that_samples(sampler, monkeypatch):
     """sample → p_sample_loop → p_sample → p_mean_variance → predict_start，每一步各一次；换掉 p_mean_variance，结果就跟着变"""
     model, counts = tiny_ddpm(), {}
-    for name in ("p_sample_loop", "p_sample", "p_mean_variance", "predict_start"):
-        def counted(*args, name=name, method=getattr(model, name), **kwargs):
-            counts[name] = counts.get(name, 0) + 1
-            return method(*args, **kwargs)
 
-        monkeypatch.setattr(model, name, counted)
+    def count(name, method, *args, **kwargs):
+        counts[name] = counts.get(name, 0) + 1
+        return method(*args, **kwargs)
+
+    for name in ("p_sample_loop", "p_sample", "p_mean_variance", "predict_start"):
+        monkeypatch.setattr(model, name, functools.partial(count, name, getattr(model, name)))
     model.sample(2, sampler=sampler, steps=3, progress=False)
     assert counts == {"p_sample_loop": 1, "p_sample": 3, "p_mean_variance": 3, "predict_start": 3}
 
@@ -87,8 +88,8 @@ def test_a_new_kind_of_condition_is_one_entry(monkeypatch):
     wrapper = conditioning.DiffusionWrapper({"target": f"{__name__}.Clock"}, "time")
     cond = conditioning.as_condition(torch.ones(2, 3), "time", 2)
     assert conditioning.condition_keys("time", None) == {"c_time": "time"}
-    assert torch.equal(wrapper(torch.zeros(2, 1), None, cond), torch.ones(2, 3))
-    assert torch.equal(wrapper(torch.zeros(2, 1), None, conditioning.null_condition(cond)), torch.full((2, 3), 5.0))
+    assert torch.equal(wrapper(torch.zeros(2, 1), None, **cond), torch.ones(2, 3))
+    assert torch.equal(wrapper(torch.zeros(2, 1), None, **conditioning.null_condition(cond)), torch.full((2, 3), 5.0))
     assert torch.equal(conditioning.drop_condition(cond, 1.0)["c_time"], torch.full((2, 3), 5.0))
 
 

@@ -110,7 +110,7 @@ CARDS = {
         "与 `original_elbo_weight` 不能同时为 0，否则损失恒为 0。"),
     "conditioning_key": Card(
         6, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
-        r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "as_condition(given or cond, self.conditioning_key"),),
+        r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "wanted, extra = CONDITIONS[self.conditioning_key]"),),
         "参考实现收下了这个参数，却从不把条件传下去，第一次前向就 TypeError。"),
     "parameterization": Card(
         4, "网络预测什么：噪声 `eps`、原图 `x0` 或速度 `v`。", r"$y \in \{\varepsilon,\ x_0,\ v\}$",
