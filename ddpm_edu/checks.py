@@ -7,7 +7,6 @@ import functools
 import inspect
 import math
 import numbers
-from collections.abc import Mapping
 
 
 def fail(name, rule, got, advice="", error=ValueError):
@@ -56,34 +55,6 @@ def check_str(name, value):
     if not isinstance(value, str) or not value:
         fail(name, "非空字符串", value, error=TypeError)
     return value
-
-
-def read_tensor(batch, key):
-    """batch[key]，须是非空的张量"""
-    if not isinstance(batch, Mapping):
-        fail("batch", '字典，如 {"image": (B, C, H, W) 张量}', type(batch).__name__, error=TypeError)
-    if key not in batch:
-        fail("batch", f"含键 {key!r} 的字典", sorted(map(str, batch)), "键名由 first_stage_key / cond_key 决定")
-    value = batch[key]
-    # 不在这里导入 torch：算噪声表的程序不必等它
-    if not hasattr(value, "is_floating_point"):
-        fail(f"batch[{key!r}]", "张量", type(value).__name__, error=TypeError)
-    if value.ndim == 0 or len(value) == 0:
-        fail(f"batch[{key!r}]", "至少一个样本", tuple(value.shape))
-    return value
-
-
-def check_sample(name, x, channels, size=None, finite=True):
-    """已经是 CHW 的样本：(B, channels, H, W) 浮点、非空；给了 size 时边长须等于它，finite 为真时不许有 NaN"""
-    side = ("H", "W") if size is None else (size, size)
-    rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
-    if not hasattr(x, "is_floating_point") or not x.is_floating_point():
-        fail(name, rule, getattr(x, "dtype", x), "整数像素请先换算：x / 127.5 - 1", TypeError)
-    if x.ndim != 4 or len(x) == 0 or x.shape[1] != channels or (size and x.shape[2:] != (size, size)):
-        fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
-    # 在 GPU 上看一眼要等设备；训练时 NaN 由损失查出
-    if finite and x.device.type == "cpu" and not x.isfinite().all():
-        fail(name, rule, "NaN 或无穷")
 
 
 def suggest_keywords(init):

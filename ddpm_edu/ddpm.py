@@ -5,20 +5,22 @@
 import contextlib
 import logging
 import warnings
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .checkpoint import check_ignore_keys, install_safe_io
-from .checks import check_bool, check_choice, check_float, check_int, check_sample, check_str, fail, read_tensor, suggest_keywords
+from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
 from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition
 from .config import plain_arguments
 from .ema import LitEma
+from .gaussian import check_sample
 from .images import log_images
 from .optim import make_optimizer, make_scheduler, with_monitor
 from .persistence import Persistence
-from .randomness import isolated_rng, rand
+from .randomness import isolated_rng, rand, randn_like
 from .sampling import Sampling
 from .schedules import warn_unsuitable_schedule
 
@@ -181,7 +183,7 @@ class DDPM(Sampling, Persistence):
         返回    : (loss, 字典)，键为 {train|val}/loss_simple、loss_vlb、loss
         """
         check_sample("x_start", x_start, self.channels, self.image_size)
-        noise = self.noise_like(x_start, noise, generator)
+        noise = randn_like(x_start, generator) if noise is None else noise
         x_t = self.q_sample(x_start, t, noise)
         model_out = self.apply_model(x_t, t, cond)
         target = self.objective.target(self, x_start, noise, t).to(model_out.dtype)
@@ -243,11 +245,10 @@ class DDPM(Sampling, Persistence):
     def shared_step(self, batch):
         """一批数据 → (loss, 字典)；训练时按 cond_drop_prob 丢条件"""
         x = self.get_input(batch, self.first_stage_key)
-        cond = self.get_condition(batch)
-        if cond is not None:
-            cond = as_condition(cond, self.conditioning_key, x.shape[0])
-            cond = drop_condition(cond, self.cond_drop_prob if self.training else 0)
-        return self(x, cond=cond)
+        if self.conditioning_key is None:
+            return self(x)
+        cond = as_condition(self.get_condition(batch), self.conditioning_key, len(x))
+        return self(x, cond=drop_condition(cond, self.cond_drop_prob if self.training else 0))
 
     # ---- Lightning 的钩子 ----
 
@@ -356,6 +357,20 @@ class DDPM(Sampling, Persistence):
         kwargs      : 交给 sample，如 steps、sampler；默认走 min(50, T) 步
         """
         return log_images(self, batch, N, n_row, sample, return_keys, **kwargs)
+
+
+def read_tensor(batch, key):
+    """batch[key]，须是非空的张量"""
+    if not isinstance(batch, Mapping):
+        fail("batch", '字典，如 {"image": (B, C, H, W) 张量}', type(batch).__name__, error=TypeError)
+    if key not in batch:
+        fail("batch", f"含键 {key!r} 的字典", sorted(map(str, batch)), "键名由 first_stage_key / cond_key 决定")
+    value = batch[key]
+    if not isinstance(value, torch.Tensor):
+        fail(f"batch[{key!r}]", "张量", type(value).__name__, error=TypeError)
+    if value.ndim == 0 or len(value) == 0:
+        fail(f"batch[{key!r}]", "至少一个样本", tuple(value.shape))
+    return value
 
 
 def coordinate_channels(x):

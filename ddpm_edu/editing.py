@@ -1,8 +1,9 @@
 """修补：用无条件的模型补全残缺的图，不必另外训练"""
 import torch
 
-from .checks import check_int, check_sample, fail
-from .randomness import randn
+from .checks import check_int, fail
+from .gaussian import check_sample
+from .randomness import randn_like
 
 
 @torch.no_grad()
@@ -24,7 +25,7 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progre
 
     def noised(x, keep):
         """√keep·x + √(1-keep)·z；keep = 1 就是 x"""
-        return x if keep == 1 else keep**0.5 * x + (1 - keep) ** 0.5 * randn(x.shape, x.dtype, x.device, generator)
+        return x if keep == 1 else keep**0.5 * x + (1 - keep) ** 0.5 * randn_like(x, generator)
 
     def paste(x_s, cumprod_t, cumprod_s, advance):
         """已知的像素换成加噪到同一步的原图；repeats > 1 时退回一步，再走一次"""

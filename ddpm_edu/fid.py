@@ -4,7 +4,8 @@ import logging
 import torch
 from torch import nn
 
-from .checks import check_int, check_sample, fail
+from .checks import check_int, fail
+from .gaussian import check_sample
 from .images import to_uint8
 from .progress import progress_bar
 from .sampling import evaluating

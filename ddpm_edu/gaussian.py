@@ -10,7 +10,7 @@ from torch import nn
 
 from .checks import check_float, check_int, fail
 from .objectives import make_objective
-from .randomness import randn
+from .randomness import randn_like
 from .schedules import alphas_cumprod, check_betas, make_beta_schedule
 
 # 参考实现的默认步数：看不出是不是用户写的，所以不拿它核对 given_betas 的长度
@@ -53,8 +53,33 @@ def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
 
 
 def extract_into_tensor(table, t, x_shape):
-    """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与 x 广播相乘"""
-    return table[t].reshape(t.shape[0], *((1,) * (len(x_shape) - 1)))
+    """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与形状 x_shape 的 x 广播相乘
+
+    t    : (B,) 的整数张量，值在 0..T-1；代码的 t 比论文小 1
+    异常 : t 不是这样时 TypeError / ValueError
+    """
+    T = len(table)
+    if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
+        fail("t", " int64 张量", t if not isinstance(t, torch.Tensor) else t.dtype, f"形状 (B,)，值 0..{T - 1}", TypeError)
+    if t.shape != x_shape[:1]:
+        fail("t 的形状", f" ({x_shape[0]},)，每个样本一个步号", tuple(t.shape))
+    # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
+    if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
+        fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
+    return table[t].reshape(len(t), *(1,) * (len(x_shape) - 1))
+
+
+def check_sample(name, x, channels, size=None, finite=True):
+    """样本须是 (B, channels, H, W) 浮点、非空；给了 size 时边长须等于它，finite 为真时不许有 NaN"""
+    side = ("H", "W") if size is None else (size, size)
+    rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        fail(name, rule, x.dtype if isinstance(x, torch.Tensor) else x, "整数像素请先换算：x / 127.5 - 1", TypeError)
+    if x.ndim != 4 or len(x) == 0 or x.shape[1] != channels or (size and x.shape[2:] != (size, size)):
+        fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
+    # 在 GPU 上看一眼要等设备；训练时 NaN 由损失查出
+    if finite and x.device.type == "cpu" and not x.isfinite().all():
+        fail(name, rule, "NaN 或无穷")
 
 
 def check_like(**tensors):
@@ -91,6 +116,18 @@ class GaussianDiffusion(nn.Module):
     """
 
     betas: torch.Tensor
+    alphas_cumprod: torch.Tensor  # ᾱ
+    alphas_cumprod_prev: torch.Tensor  # ᾱ_{t-1}
+    sqrt_alphas_cumprod: torch.Tensor
+    sqrt_one_minus_alphas_cumprod: torch.Tensor
+    log_one_minus_alphas_cumprod: torch.Tensor
+    sqrt_recip_alphas_cumprod: torch.Tensor
+    sqrt_recipm1_alphas_cumprod: torch.Tensor
+    posterior_variance: torch.Tensor
+    posterior_log_variance_clipped: torch.Tensor
+    posterior_mean_coef1: torch.Tensor
+    posterior_mean_coef2: torch.Tensor
+    lvlb_weights: torch.Tensor
 
     def __init__(self, timesteps=DEFAULT_T, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
                  cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps"):
@@ -165,18 +202,6 @@ class GaussianDiffusion(nn.Module):
         """float64 的系数表 (T,)，在 CPU 上"""
         return self._exact_tables[name]
 
-    def at(self, name, t, x):
-        """系数表 name 在 t 处的值，形状可与 x 广播；t 须是 (B,) 的整数张量，值在 0..T-1"""
-        T = self.num_timesteps
-        if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
-            fail("t", " int64 张量", t if not isinstance(t, torch.Tensor) else t.dtype, f"形状 (B,)，值 0..{T - 1}", TypeError)
-        if t.shape != x.shape[:1]:
-            fail("t 的形状", f" ({x.shape[0]},)，每个样本一个步号", tuple(t.shape))
-        # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
-        if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
-            fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
-        return extract_into_tensor(self._buffers[name], t, x.shape)
-
     def q_mean_variance(self, x_start, t):
         """q(x_t | x_0) 的均值、方差、对数方差
 
@@ -185,10 +210,10 @@ class GaussianDiffusion(nn.Module):
         来源    : Ho 2020 式 (4)
         """
         check_like(x_start=x_start)
-        mean = self.at("sqrt_alphas_cumprod", t, x_start) * x_start
+        mean = extract_into_tensor(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
         # 不能写 1 - ᾱ：float32 下 t=0 处的相对误差有 1e-4
-        variance = self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2
-        return mean.to(x_start.dtype), variance, self.at("log_one_minus_alphas_cumprod", t, x_start)
+        variance = extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) ** 2
+        return mean.to(x_start.dtype), variance, extract_into_tensor(self.log_one_minus_alphas_cumprod, t, x_start.shape)
 
     def q_sample(self, x_start, t, noise=None, *, generator=None):
         """从 q(x_t | x_0) 采样：一步得到第 t 步的带噪样本
@@ -200,59 +225,52 @@ class GaussianDiffusion(nn.Module):
         异常    : t 越界或 noise 形状不对时 ValueError
         来源    : Ho 2020 式 (4)
         """
-        noise = self.noise_like(x_start, noise, generator)
+        check_like(x_start=x_start, noise=x_start if noise is None else noise)
+        noise = randn_like(x_start, generator) if noise is None else noise
         x_t = (
-            self.at("sqrt_alphas_cumprod", t, x_start) * x_start
-            + self.at("sqrt_one_minus_alphas_cumprod", t, x_start) * noise
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
+            + extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) * noise
         )
         return x_t.to(x_start.dtype)
-
-    def noise_like(self, x, noise=None, generator=None):
-        """noise 为 None 时抽一份与 x 同形状的 N(0, I)，否则核对形状"""
-        if noise is None:
-            check_like(x=x)
-            return randn(x.shape, x.dtype, x.device, generator)
-        check_like(x=x, noise=noise)
-        return noise
 
     def predict_start_from_noise(self, x_t, t, noise):
         """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ"""
         check_like(x_t=x_t, noise=noise)
         return (
-            self.at("sqrt_recip_alphas_cumprod", t, x_t) * x_t
-            - self.at("sqrt_recipm1_alphas_cumprod", t, x_t) * noise
+            extract_into_tensor(self.sqrt_recip_alphas_cumprod, t, x_t.shape) * x_t
+            - extract_into_tensor(self.sqrt_recipm1_alphas_cumprod, t, x_t.shape) * noise
         ).to(x_t.dtype)
 
     def predict_noise_from_start(self, x_t, t, x_start):
         """x0 → ε：ε = (x_t - √ᾱ x0) / √(1-ᾱ)"""
         check_like(x_t=x_t, x_start=x_start)
         return (
-            (x_t - self.at("sqrt_alphas_cumprod", t, x_t) * x_start)
-            / self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+            (x_t - extract_into_tensor(self.sqrt_alphas_cumprod, t, x_t.shape) * x_start)
+            / extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape)
         ).to(x_t.dtype)
 
     def predict_start_from_z_and_v(self, x_t, t, v):
         """v → x0：x0 = √ᾱ x_t - √(1-ᾱ) v"""
         check_like(x_t=x_t, v=v)
         return (
-            self.at("sqrt_alphas_cumprod", t, x_t) * x_t
-            - self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * v
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x_t.shape) * x_t
+            - extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape) * v
         ).to(x_t.dtype)
 
     def predict_eps_from_z_and_v(self, x_t, t, v):
         """v → ε：ε = √ᾱ v + √(1-ᾱ) x_t"""
         check_like(x_t=x_t, v=v)
         return (
-            self.at("sqrt_alphas_cumprod", t, x_t) * v
-            + self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * x_t
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x_t.shape) * v
+            + extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape) * x_t
         ).to(x_t.dtype)
 
     def get_v(self, x, noise, t):
         """(x0, ε) → v：v = √ᾱ ε - √(1-ᾱ) x0（Salimans & Ho 2022）"""
         check_like(x=x, noise=noise)
         return (
-            self.at("sqrt_alphas_cumprod", t, x) * noise
-            - self.at("sqrt_one_minus_alphas_cumprod", t, x) * x
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x.shape) * noise
+            - extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x.shape) * x
         ).to(x.dtype)
 
     def q_posterior(self, x_start, x_t, t):
@@ -264,8 +282,8 @@ class GaussianDiffusion(nn.Module):
         """
         check_like(x_start=x_start, x_t=x_t)
         mean = (
-            self.at("posterior_mean_coef1", t, x_t) * x_start
-            + self.at("posterior_mean_coef2", t, x_t) * x_t
+            extract_into_tensor(self.posterior_mean_coef1, t, x_t.shape) * x_start
+            + extract_into_tensor(self.posterior_mean_coef2, t, x_t.shape) * x_t
         )
-        variance = self.at("posterior_variance", t, x_t)
-        return mean.to(x_t.dtype), variance, self.at("posterior_log_variance_clipped", t, x_t)
+        variance = extract_into_tensor(self.posterior_variance, t, x_t.shape)
+        return mean.to(x_t.dtype), variance, extract_into_tensor(self.posterior_log_variance_clipped, t, x_t.shape)

@@ -8,7 +8,7 @@ from .checks import check_choice, check_int
 from .conditioning import as_condition
 from .gaussian import diffusion_tables
 from .progress import progress_bar
-from .randomness import randn
+from .randomness import randn_like
 from .sampling import evaluating
 
 
@@ -79,7 +79,7 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
     with evaluating(model):
         for t in progress_bar(range(model.num_timesteps), progress, "bits/dim"):
             steps = torch.full((len(x_start),), t, device=x_start.device)
-            noise = randn(x_start.shape, x_start.dtype, x_start.device, generator)
+            noise = randn_like(x_start, generator)
             x_t = model.q_sample(x_start, steps, noise)
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond)
             if t == 0:

@@ -1,8 +1,9 @@
 """样本有多像真的：小分类器特征上的 Fréchet 距离"""
 import torch
 
-from .checks import check_sample, fail
+from .checks import fail
 from .classifier import cached_classifier, has_labels, load_digits_classifier, load_split
+from .gaussian import check_sample
 
 
 def frechet_distance(x, y):

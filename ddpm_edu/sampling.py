@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .checks import check_bool, check_choice, check_float, check_int, check_sample, fail
+from .checks import check_bool, check_choice, check_float, check_int, fail
 from .conditioning import as_condition, checked_condition, null_condition
-from .gaussian import GaussianDiffusion
+from .gaussian import GaussianDiffusion, check_sample
 from .progress import progress_bar
-from .randomness import randn
+from .randomness import randn, randn_like
 
 
 def ancestral_step(cumprod_t, cumprod_s, v_posterior=0.0):
@@ -149,17 +149,17 @@ class Sampling(GaussianDiffusion):
         step, return_x0 : 同 p_mean_variance；repeat_noise：为真时整批共用一份噪声
         """
         check_sample("x", x, self.channels)
-        check_bool("clip_denoised", clip_denoised)
         mean, _, log_variance, x_recon = self.p_mean_variance(
             x, t, clip_denoised, step=step, return_x0=True, cond=cond, guidance_scale=guidance_scale)
         if step is None:
             sigma = (t > 0).reshape(-1, *(1,) * (x.ndim - 1)) * (0.5 * log_variance).exp()
         else:
             sigma = step[2]
-        if noise is None and repeat_noise:
-            noise = randn((1, *x.shape[1:]), x.dtype, x.device, generator).expand_as(x)
+        x_s = mean
         # 采样器说 σ = 0 时，噪声抽也不必抽
-        x_s = mean if step and sigma == 0 else mean + sigma * self.noise_like(x, noise, generator)
+        if step is None or sigma:
+            noise = randn_like(x[:1] if repeat_noise else x, generator) if noise is None else noise
+            x_s = mean + sigma * noise
         return (x_s.to(x.dtype), x_recon) if return_x0 else x_s.to(x.dtype)
 
     @torch.no_grad()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.trips import TRIPS, make_model, visited
 from ddpm_edu import conditioning, persistence, sampling
 from ddpm_edu.gaussian import GaussianDiffusion
 from ddpm_edu.sampling import SAMPLERS, Sampler, ancestral_step, ddim_step
@@ -96,6 +97,14 @@ def test_a_new_kind_of_condition_is_one_entry(monkeypatch):
 class Clock(torch.nn.Module):
     def forward(self, x, t, when):
         return when
+
+
+def test_the_trips_are_short():
+    """一批走到损失、采样两步，要经过的函数与文件：读代码的人要翻的就是这些"""
+    trips = {name: visited(trip, make_model(), {"image": torch.zeros(4, 1, 8, 8)}) for name, trip in TRIPS.items()}
+    counts = {name: (calls.total(), len({file for file, _ in calls})) for name, calls in trips.items()}
+    limits = {"一批 → 损失": (22, 5), "DDIM 两步": (50, 8), "祖先采样两步": (50, 8)}
+    assert all(count <= limit for name in limits for count, limit in zip(counts[name], limits[name])), counts
 
 
 def test_an_editor_finds_what_stands_behind_self():

@@ -18,7 +18,7 @@ EXPLAINED = {
     2: ("schedules.make_beta_schedule", "schedules.alphas_cumprod", "schedules.rescale_linear_range", "schedules.check_betas",
         "gaussian.GaussianDiffusion.__init__", "gaussian.GaussianDiffusion.register_schedule", "ddpm.DDPM.register_schedule", "gaussian.diffusion_tables",
         "gaussian.GaussianDiffusion._apply"),
-    3: ("gaussian.extract_into_tensor", "gaussian.GaussianDiffusion.at", "gaussian.GaussianDiffusion.q_sample",
+    3: ("gaussian.extract_into_tensor", "gaussian.GaussianDiffusion.q_sample",
         "gaussian.GaussianDiffusion.q_mean_variance"),
     4: ("objectives.EpsObjective", "objectives.X0Objective", "objectives.VObjective",
         "gaussian.GaussianDiffusion.predict_start_from_noise", "gaussian.GaussianDiffusion.predict_noise_from_start",

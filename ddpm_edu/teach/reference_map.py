@@ -50,7 +50,7 @@ BASE = (
 PARTS = (
     Row("extract_into_tensor", ("gaussian.extract_into_tensor",), "相同"),
     Row("make_beta_schedule", ("schedules.make_beta_schedule",), "四个名字相同"),
-    Row("noise_like", (GAUSSIAN + "noise_like",), "repeat_noise 由 p_sample 处理"),
+    Row("noise_like", ("randomness.randn_like",), "repeat_noise 由 p_sample 处理"),
     Row("instantiate_from_config", ("config.instantiate_from_config", "config.get_class"), "只造允许的类，不改配置"),
     Row("count_params", ("config.count_params",), "返回整数，带分项"),
     Row("LitEma", ("ema.LitEma",), "名字不会相撞；影子是 float32"),
