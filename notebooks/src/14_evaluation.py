@@ -20,9 +20,9 @@ from torch import nn
 from ddpm_edu import DigitsDataModule, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation import bits_report, evaluate
-from ddpm_edu.gaussian import diffusion_tables, kl_constants
+from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.generate import generate
-from ddpm_edu.likelihood import discretized_gaussian_nll, gaussian_nll, vlb_terms
+from ddpm_edu.likelihood import discretized_gaussian_nll, gaussian_nll, kl_constants, vlb_terms
 from ddpm_edu.metrics import DigitsFrechet, FrechetDistance, frechet_distance
 from ddpm_edu.teach import check, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.laboratory import gaussian_ddpm
