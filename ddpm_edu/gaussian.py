@@ -188,9 +188,8 @@ class GaussianDiffusion(nn.Module):
         elif rounding != torch.float32:
             warnings.warn(f"文件里的系数表按 {rounding} 舍入过，这里用的是由构造参数重新算出的；权重照文件里的取", stacklevel=2)
         # 系数表一律以构造参数算出的为准，文件里的只用来核对
-        state_dict = {
-            key: value for key, value in state_dict.items() if key.removeprefix(prefix) not in self._exact_tables
-        }
+        for name in self._exact_tables:
+            state_dict.pop(prefix + name, None)
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
         own = {prefix + name for name in self._exact_tables}
         missing[:] = [key for key in missing if key not in own]

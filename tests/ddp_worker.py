@@ -1,13 +1,8 @@
-"""test_ddp.py 起的脚本：Trainer 会把它再起一份，两个进程一起训练，各自把看到的写成 JSON
-
-    python -m tests.ddp_worker 目录
-"""
+"""test_ddp.py 起的两个进程：一起训练，各自把看到的写成 JSON"""
 import json
 import os
 import signal
-import sys
 import warnings
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -64,7 +59,6 @@ def fit(folder, watch, ckpt_path=None):
     model = model_for_training(learn_logvar=True)
     trainer = pl.Trainer(**QUIET, strategy="ddp", devices=2, max_steps=7, default_root_dir=folder, accumulate_grad_batches=2,
                          gradient_clip_val=0.5, callbacks=[watch])
-    (folder / f"pid-{trainer.global_rank}").write_text(str(os.getpid()))
     trainer.fit(model, Marked(batch_size=5), ckpt_path=ckpt_path)
     (safely,) = [c for c in trainer.callbacks if isinstance(c, StopSafely)]
     return {"hash": fingerprint(model), "stopped_at": safely.stopped_at, "steps": trainer.global_step, "rank": trainer.global_rank,
@@ -79,7 +73,3 @@ def main(folder):
     results["joined"] = fit(folder / "joined", Watch(folder), str(folder / "joined" / "checkpoints" / "interrupted.ckpt"))
     (folder / f"rank-{results['straight']['rank']}.json").write_text(json.dumps(results))
     fit(folder / "failing", Watch(folder / "failing", fail_at=3))
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -1,12 +1,9 @@
-"""test_killed.py 起的子进程：训练或保存到选定的一刻，对自己 kill -9
-
-子进程由一个早已导入 torch 的单线程进程 fork 出来（forkserver），所以又快又不受 pytest 里别的线程影响
-"""
+"""test_killed.py 起的子进程：训练或保存到选定的一刻，对自己 kill -9"""
 import collections
+import functools
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import signal
 import tempfile
@@ -21,20 +18,6 @@ from .test_training import fingerprint, fit, model_for_training
 
 BATCH = ("on_train_batch_start", "on_after_backward", "on_before_optimizer_step", "on_before_zero_grad", "on_train_batch_end")
 VALIDATION = ("on_validation_start", "on_validation_batch_start", "on_validation_batch_end", "on_validation_end")
-
-
-def start(function, *args):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=function, args=args)
-    process.start()
-    return process
-
-
-def exit_code(function, *args):
-    process = start(function, *args)
-    process.join()
-    return process.exitcode
 
 
 class Clock(pl.Callback):
@@ -108,13 +91,19 @@ def train(folder, kind=None, n=0):
     (folder / "result.json").write_text(json.dumps({"state": state, "moments": clock.counts}))
 
 
+@functools.cache
+def trained(step, folder):
+    """停在第 step 步的 Trainer；fork 出来的进程用的是父进程里已经训练好的一个"""
+    return fit(model_for_training(), step, folder, limit_val_batches=0)
+
+
 def save(path, by_trainer, step, n=None, tmpdir=None):
     """存一份 global_step 为 step 的检查点，到第 n 个时刻被杀；没有被杀时把时刻的总数写进 path.json"""
     if tmpdir is not None:
         os.environ["TMPDIR"], tempfile.tempdir = str(tmpdir), None
     clock = Clock("save", n)
     content = {"global_step": step, "x": torch.full((3000,), float(step)), "more": [torch.full((5,), float(step)) for _ in range(20)]}
-    trainer = fit(model_for_training(), step, path.parent, limit_val_batches=0) if by_trainer else None
+    trainer = trained(step, path.parent) if by_trainer else None
     checkpoint.os = WatchedOs(clock)
     if by_trainer:
         trainer.save_checkpoint(path)

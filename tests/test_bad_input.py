@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from .bad_inputs import CASES, COMMAND_LINE, complaints
+from .program import run
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -60,7 +61,7 @@ MISTAKES = {
 def test_a_real_process_says_one_sentence(tmp_path, amount, tally):
     chosen, passed = list(MISTAKES)[:amount(1, 3)], 0
     for words in chosen:
-        done = python("-m", "ddpm_edu", *MISTAKES[words], cwd=tmp_path, LC_ALL="C")
+        done = run("ddpm_edu", *MISTAKES[words], cwd=tmp_path)
         said = [line for line in done.stderr.splitlines() if line.startswith("错误：")]
         passed += done.returncode == 2 and len(said) == 1 and words in said[0] and "Traceback" not in done.stderr and not list(tmp_path.iterdir())
     tally(passed, len(chosen))
@@ -75,6 +76,7 @@ def plain_ascii(tmp_path):
     return dict(LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0", PYTHONPATH=os.pathsep.join(map(str, places)))
 
 
+# 这是从零起的 python -m ddpm_edu；别处真的进程都由 program.py 起
 def test_another_encoding_reads_and_writes_chinese(tmp_path, plain_ascii, amount, tally):
     (tmp_path / "配置.yaml").write_text("# 步数\ntrainer: {max_steps: 7}\nmodel: {monitor: 损失, learning_rate: 1e-4}\n", encoding="utf-8")
     parsed = python("-m", "ddpm_edu", "fit", "--config", "digits", "--config", "配置.yaml", "--print_config", cwd=tmp_path, **plain_ascii)

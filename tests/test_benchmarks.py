@@ -30,8 +30,10 @@ def test_the_tables_are_printed_and_written(tmp_path, capsys):
 
 
 def test_gpu_script_runs_its_whole_path_on_the_cpu(tmp_path, capsys, monkeypatch):
-    # 在没有 bf16 指令的 CPU 上，两千阶的 bf16 方阵相乘要几十秒，而这里不看峰值
+    # 在没有 bf16 指令的 CPU 上，两千阶的 bf16 方阵相乘要几十秒，这里不看峰值；采样只走两步
     monkeypatch.setattr(gpu, "matmul_peak", lambda device, dtype: 1e12)
+    sample = Ours.sample
+    monkeypatch.setattr(Ours, "sample", lambda self, count, sampler, steps: sample(self, count, sampler, 2))
     gpu.main(["--device", "cpu", "--network", "digits", "--batch", "2", "--rounds", "1", "--samples", "1", "--out", str(tmp_path / "a.json"),
               "--settings", "fp32", "bf16"])
     report = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))

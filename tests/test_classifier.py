@@ -17,14 +17,14 @@ GOLDEN = [[-3.904382, -8.214583, 4.336142], [15.826841, -4.743645, 4.412965]]
 
 
 class BigDigits(ImageDataModule):
-    """放大到 28×28 的数字，uint8，各划分只取一部分"""
+    """放大到 16×16 的数字，uint8，各划分只取一部分"""
 
-    image_size, channels, num_classes = 28, 1, 10
+    image_size, channels, num_classes = 16, 1, 10
 
     def setup(self, stage=None):
         self.splits = {}
         for name, (x, y) in load_digits_split().items():
-            pixels = ((F.interpolate(x[:640], size=28, mode="bilinear") + 1) * 127.5).round().to(torch.uint8)
+            pixels = ((F.interpolate(x[:640], size=16, mode="bilinear") + 1) * 127.5).round().to(torch.uint8)
             self.splits[name] = ImageDataset(pixels, y[:640])
 
 

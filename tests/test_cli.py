@@ -20,12 +20,25 @@ from ddpm_edu.recipes import conditional_digits_config
 from .conftest import tiny_ddpm
 from .test_training import QUIET, fit, model_for_training
 
+SMALL = """
+trainer:
+  limit_train_batches: 2
+  limit_val_batches: 1
+  limit_test_batches: 1
+  callbacks:
+    - class_path: pytorch_lightning.callbacks.ModelCheckpoint
+      init_args: {monitor: val/loss_ema, save_last: true}
+    - class_path: ddpm_edu.callbacks.SampleGrid
+      init_args: {every_n_steps: 250, num_samples: 2, steps: 2}
+"""
+
 
 def test_fit_resume_validate_test_and_sample(tmp_path, monkeypatch, capsys, caplog):
     """在本进程里；真的进程在 test_interrupt.py 与 test_bad_input.py"""
     monkeypatch.chdir(tmp_path)
-    common = ["--config", "digits", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false", "--data.batch_size=256",
-              "--trainer.limit_train_batches=2"]
+    Path("small.yaml").write_text(SMALL, encoding="utf-8")
+    common = ["--config", "digits", "--config", "small.yaml", "--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false",
+              "--data.batch_size=64"]
     assert not main(["fit", *common, "--trainer.max_steps=2", "--trainer.check_val_every_n_epoch=1"])
     assert "训练大约要 0." in capsys.readouterr().out
     (run,) = (tmp_path / "runs" / "digits").glob("version_*")

@@ -8,7 +8,7 @@ from ddpm_edu.generate import generate
 from ddpm_edu.recipes import DIGITS_CONDITIONS, conditional_digits_config
 
 from .conftest import tiny_ddpm, tiny_unet
-from .test_training import fit
+from .test_training import FewDigits, fit
 
 COMBINATIONS = {
     "adm": ["label"], "concat": ["low_resolution"], "crossattn": ["prompt"], "hybrid": ["masked", "prompt"],
@@ -17,7 +17,7 @@ COMBINATIONS = {
 
 
 def data_for(names, **kwargs):
-    return DigitsDataModule(batch_size=128, conditions=[name for name in names if name != "label"], **kwargs)
+    return FewDigits(16, conditions=[name for name in names if name != "label"], **kwargs)
 
 
 @pytest.mark.parametrize(("key", "names"), COMBINATIONS.items(), ids=list(COMBINATIONS))

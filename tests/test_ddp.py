@@ -1,64 +1,46 @@
 """两个进程一起训练（gloo，CPU）：权重与 EMA 逐位相同，噪声各不相同，一个出错全体结束"""
-import contextlib
 import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 
 import pytest
 
-from .test_interrupt import ENVIRONMENT, ROOT, wait_for, windows
+from .ddp_worker import main
+from .program import Program
+from .test_interrupt import wait_for, windows
 
 pytestmark = windows
 
 
 def launch(folder):
+    """像 torchrun 一样，把两个进程都起好"""
     for name in ("straight", "joined", "failing"):
         (folder / name).mkdir()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {**ENVIRONMENT, "MASTER_PORT": str(port), "PL_TORCH_DISTRIBUTED_BACKEND": "gloo"}
-    return subprocess.Popen([sys.executable, "-m", "tests.ddp_worker", str(folder)], cwd=ROOT, env=environment,
-                            stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def end(process):
-    """连同它起的子进程一起结束；早已结束的不算错"""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    return [Program(main, folder, cwd=folder, MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), WORLD_SIZE="2", NODE_RANK="0", LOCAL_RANK=rank,
+                    PL_TORCH_DISTRIBUTED_BACKEND="gloo") for rank in "01"]
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory):
-    """走到底、停下、续完，最后一次训练里 1 号进程故意出错；返回 (目录, 退出码, 错误输出)"""
+    """走到底、停下、续完，最后一次训练里 1 号进程故意出错；返回目录与两个进程的下场"""
     folder = tmp_path_factory.mktemp("ddp")
-    process = launch(folder)
+    processes = launch(folder)
     try:
-        wait_for(lambda: (folder / "failing" / "failed").exists() or process.poll() is not None, seconds=170)
-        error = process.communicate(timeout=30)[1]
-        pids = [int(path.read_text()) for path in (folder / "failing").glob("pid-*")]
-        wait_for(lambda: not any(alive(pid) for pid in pids), seconds=30)
+        wait_for(lambda: (folder / "failing" / "failed").exists() or not all(program.process.is_alive() for program in processes), seconds=170)
+        done = [program.end(30) for program in processes]
     finally:
-        end(process)
-    return folder, process.returncode, error
+        for program in processes:
+            program.process.kill()
+    return folder, done
 
 
 @pytest.fixture(scope="module")
 def ranks(ended):
-    folder, _, error = ended
+    folder, done = ended
     written = [folder / f"rank-{rank}.json" for rank in (0, 1)]
-    assert all(path.exists() for path in written), error
+    assert all(path.exists() for path in written), done
     return [json.loads(path.read_text()) for path in written]
 
 
@@ -97,6 +79,6 @@ def test_a_stop_seen_by_one_rank_stops_all_at_the_same_step_and_resumes_to_the_s
 
 
 def test_a_failing_rank_ends_all_within_thirty_seconds(ended):
-    folder, code, error = ended
-    assert code != 0 and "故意" in error and len(list((folder / "failing").glob("pid-*"))) == 2
+    folder, done = ended
+    assert all(one.returncode for one in done) and "故意" in done[1].stderr
     assert not list((folder / "failing").rglob("*.ckpt"))

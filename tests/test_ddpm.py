@@ -9,7 +9,7 @@ from torch import nn
 
 from ddpm_edu import DDPM
 
-from .conftest import randomize, tiny_ddpm, tiny_unet
+from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
 
 T0 = torch.tensor([0, 10, 30, 49])
 
@@ -59,7 +59,7 @@ def test_logvar_enters_the_loss_with_or_without_learning(images, learn):
 
 
 def test_learned_logvar_converges_to_the_log_of_the_error(images):
-    model = tiny_ddpm(learn_logvar=True)
+    model = tiny_ddpm(one_level_unet(), learn_logvar=True)
     randomize(model.model).requires_grad_(False)
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(5))
     optimizer = torch.optim.Adam([model.logvar], lr=0.1)
@@ -173,7 +173,7 @@ def test_chw_and_hwc_are_told_apart_by_shape(images):
 @pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
 @pytest.mark.parametrize("kwargs", [{}, {"steps": 7}, {"sampler": "ddim", "steps": 5}, {"sampler": "ddim", "eta": 1.0}])
 def test_every_parameterization_samples_with_every_sampler(parameterization, kwargs):
-    model = tiny_ddpm(parameterization=parameterization, timesteps=20)
+    model = tiny_ddpm(one_level_unet(), parameterization=parameterization, timesteps=20)
     randomize(model.model)
     x, steps = model.sample(3, return_intermediates=True, progress=False, **kwargs)
     assert x.shape == (3, 1, 8, 8) and torch.isfinite(x).all() and torch.equal(steps[-1], x)
@@ -183,13 +183,13 @@ def test_every_parameterization_samples_with_every_sampler(parameterization, kwa
 
 def test_v_posterior_and_clip_and_log_every_t_change_sampling():
     def sample(**params):
-        model = tiny_ddpm(timesteps=20, **params)
+        model = tiny_ddpm(one_level_unet(), timesteps=20, **params)
         randomize(model.model)
         return model.sample(2, generator=torch.Generator().manual_seed(1), progress=False, return_intermediates=True)
 
     base = sample()
     assert not torch.equal(sample(v_posterior=1.0)[0], base[0])
-    model = tiny_ddpm(timesteps=20)
+    model = tiny_ddpm(one_level_unet(), timesteps=20)
     randomize(model.model)
     one = model.sample(2, generator=torch.Generator().manual_seed(1), progress=False, v_posterior=1.0)
     torch.testing.assert_close(one, sample(v_posterior=1.0)[0], rtol=1e-4, atol=1e-4)

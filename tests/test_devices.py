@@ -15,7 +15,7 @@ from ddpm_edu.fid import inception_fid
 from ddpm_edu.likelihood import vlb_terms
 from ddpm_edu.timestep_loss import TimestepLoss
 
-from .conftest import randomize, tiny_ddpm, tiny_unet
+from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
 from .no_float64 import DEVICE, READS, Moved, no_float64
 
 
@@ -81,15 +81,16 @@ def fused(monkeypatch):
 
 
 def test_training_and_loading_weights_need_no_float64(tmp_path, fused):
+    small = one_level_unet(attention_resolutions=[1])
     with no_float64():
-        model = tiny_ddpm(timesteps=6, beta_schedule="cosine", learn_logvar=True)
+        model, again = (tiny_ddpm(small, timesteps=6, beta_schedule="cosine", learn_logvar=True) for _ in range(2))
         seen = []
         watch = pl.callbacks.LambdaCallback(on_train_batch_end=lambda trainer, module, *rest: seen.append(module.betas.device))
-        train(model, DigitsDataModule(batch_size=8), tmp_path, TimestepLoss(), watch, max_steps=2, val_check_interval=1, limit_val_batches=1)
+        train(model, DigitsDataModule(batch_size=8), tmp_path, TimestepLoss(), watch, max_steps=2, val_check_interval=2, limit_val_batches=1)
         assert seen == [DEVICE, DEVICE]
         # 训练完 Lightning 把模型搬回 CPU
         model.to(DEVICE)
-        tiny_ddpm(timesteps=6, beta_schedule="cosine", learn_logvar=True).to(DEVICE).load_state_dict(model.state_dict())
+        again.to(DEVICE).load_state_dict(model.state_dict())
 
 
 def test_a_training_step_reads_the_device_once(tmp_path, fused):

@@ -1,12 +1,9 @@
 """下载：走真正的代码，对着本机会出故障的服务器；每次之后，最终的名字下要么没有文件，要么是对的"""
+import functools
 import hashlib
 import logging
-import os
-import subprocess
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pooch
@@ -15,7 +12,8 @@ import pytest
 from ddpm_edu.data.download import MIRROR_VARIABLE, DataUnavailableError, fetch
 from ddpm_edu.data.transfer import RemoteFile
 
-ROOT = Path(__file__).resolve().parents[1]
+from .program import start
+
 CONTENT = np.random.RandomState(0).bytes(400_000)
 FILE = RemoteFile("thing.gz", hashlib.md5(CONTENT).hexdigest(), len(CONTENT))
 HALF = len(CONTENT) // 2
@@ -150,12 +148,10 @@ def test_two_fetches_at_once_download_once(server, tmp_path, caplog):
 
 
 def test_a_killed_process_leaves_neither_a_stuck_lock_nor_lost_bytes(server, tmp_path, caplog):
-    code = (f"from ddpm_edu.data.download import fetch; from ddpm_edu.data.transfer import RemoteFile\n"
-            f"fetch({str(tmp_path)!r}, RemoteFile(*{tuple(FILE)!r}), [{server.url('gated')!r}], progress=False)")
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    child = start(functools.partial(fetch, progress=False), tmp_path, FILE, [server.url("gated")])
     try:
         part = tmp_path / f"{FILE.name}.part"
-        wait_for(lambda: child.poll() is not None or (part.exists() and part.stat().st_size > HALF - 20_000))
+        wait_for(lambda: not child.is_alive() or (part.exists() and part.stat().st_size > HALF - 20_000))
         results = []
         waiting = threading.Thread(target=lambda: results.append(get(server, tmp_path, "gated")))
         waiting.start()
@@ -163,7 +159,7 @@ def test_a_killed_process_leaves_neither_a_stuck_lock_nor_lost_bytes(server, tmp
         assert len(server.seen) == 1 and not results
     finally:
         child.kill()
-        child.wait()
+        child.join()
     waiting.join(60)
     assert results[0].read_bytes() == CONTENT
     assert int(server.seen[1][1].removeprefix("bytes=").removesuffix("-")) > HALF - 20_000

@@ -1,8 +1,6 @@
 """评估：在知道答案的数据上对上闭式，不碰模型；命令行的表与 JSON"""
 import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from ddpm_edu.metrics import FrechetDistance
 from ddpm_edu.teach.laboratory import gaussian_ddpm
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
+from .program import run
 from .test_training import fingerprint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -243,10 +242,9 @@ def test_data_of_another_shape_are_refused(ckpt, tmp_path, monkeypatch, capsys):
 def test_every_option_has_chinese_help_and_the_command_runs_as_a_process():
     for action in make_parser()._actions[1:]:
         assert any("\u4e00" <= c <= "\u9fff" for c in action.help), action.dest
-    done = subprocess.run([sys.executable, "-m", "ddpm_edu", "evaluate", "--help"], cwd=ROOT, capture_output=True, text=True)
+    done = run("ddpm_edu", "evaluate", "--help", cwd=ROOT)
     assert done.returncode == 0 and "bits/dim" in done.stdout and "--out" in done.stdout
-    assert subprocess.run([sys.executable, "-m", "ddpm_edu", "evaluate", "--data", "digit", "--ckpt", "a"], cwd=ROOT,
-                          capture_output=True).returncode == 2
+    assert run("ddpm_edu", "evaluate", "--data", "digit", "--ckpt", "a", cwd=ROOT).returncode == 2
 
 
 def test_data_are_made_by_name_with_the_given_root():

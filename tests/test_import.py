@@ -1,8 +1,11 @@
 """到处都能导入：没有 Lightning、matplotlib 时数学照用；环境里有不配的 torchvision 时说怎么办"""
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+
+from . import program
 
 ROOT = Path(__file__).resolve().parents[1]
 # 与 torch 版本不配的 torchvision，导入时就是这样出错的
@@ -15,13 +18,24 @@ def run(folder, *arguments):
                           env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
 
 
+MATHEMATICS = ("GaussianDiffusion", "LitEma", "UNet", "DiffusionWrapper", "make_beta_schedule", "count_params", "instantiate_from_config",
+               "LambdaWarmUpCosineScheduler", "LambdaWarmUpCosineScheduler2", "LambdaLinearScheduler")
+
+
+def calculate(*refused):
+    program.forget("ddpm_edu", *refused)
+    import ddpm_edu
+
+    for name in MATHEMATICS:
+        getattr(ddpm_edu, name)
+    print(float(ddpm_edu.GaussianDiffusion(5, "cosine").betas[0]) > 0)
+
+
 def test_the_mathematics_needs_neither_lightning_nor_matplotlib(tmp_path):
-    for name in ("pytorch_lightning", "lightning", "matplotlib", "torchvision"):
-        (tmp_path / f"{name}.py").write_text(f"raise ImportError('没有装 {name}')")
-    done = run(tmp_path, "-c", (
-        "from ddpm_edu import GaussianDiffusion, LitEma, UNet, DiffusionWrapper, make_beta_schedule, count_params, instantiate_from_config\n"
-        "from ddpm_edu import LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2, LambdaLinearScheduler\n"
-        "print(float(GaussianDiffusion(5, 'cosine').betas[0]) > 0)"))
+    refused = ("pytorch_lightning", "lightning", "matplotlib", "torchvision")
+    for name in refused:
+        (tmp_path / f"{name}.py").write_text(f"raise ImportError('没有装 {name}')", encoding="utf-8")
+    done = program.run(calculate, *refused, cwd=tmp_path)
     assert done.stdout == "True\n", done.stderr
 
 
@@ -32,17 +46,26 @@ def test_a_missing_package_says_which_python_and_what_to_do(tmp_path):
     assert all(part in last for part in ("no_such_package", sys.executable, "换成课程的内核", "python course.py lab"))
 
 
+def train_afresh():
+    program.forget("ddpm_edu", "pytorch_lightning", "torchvision")
+    sys.argv = ["ddpm_edu", "fit", "--config", "digits"]
+    runpy.run_module("ddpm_edu", run_name="__main__")
+
+
 def test_a_torchvision_that_does_not_match_is_explained(tmp_path, amount, tally):
+    """--full 时让真的 Lightning 去导入它"""
     (tmp_path / "torchvision").mkdir()
     (tmp_path / "torchvision" / "__init__.py").write_text(BROKEN, encoding="utf-8")
     info = tmp_path / "torchvision-0.1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torchvision\nVersion: 0.1\n")
-    commands = [["-m", "ddpm_edu", "fit", "--config", "digits"], ["-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "a.png"],
-                ["-c", "from ddpm_edu import DDPM"]][:amount(1, 3)]
-    for arguments in commands:
-        done = run(tmp_path, *arguments)
-        last, in_code = done.stderr.strip().splitlines()[-1], arguments[0] == "-c"
+    commands = amount([], [["-m", "ddpm_edu", "fit", "--config", "digits"], ["-m", "ddpm_edu", "sample", "--ckpt", "digits", "--out", "a.png"],
+                           ["-c", "from ddpm_edu import DDPM"]])
+    tried = [(run(tmp_path, *arguments), arguments[0] == "-c") for arguments in commands]
+    (tmp_path / "pytorch_lightning.py").write_text("import torchvision")
+    tried.append((program.run(train_afresh, cwd=tmp_path), False))
+    for done, in_code in tried:
+        last = done.stderr.strip().splitlines()[-1]
         assert "torchvision::nms does not exist" in last and "pip uninstall -y torchvision" in last and done.returncode == (1 if in_code else 2)
         assert in_code or "Traceback" not in done.stderr
-    tally(len(commands), len(commands))
+    tally(len(tried), len(tried))

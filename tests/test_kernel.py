@@ -1,9 +1,11 @@
 """真的 Jupyter 内核：停止键，单元重复与乱序，课堂上的各种环境"""
 import contextlib
+import functools
 import os
 import random
 import re
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -11,9 +13,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from ipykernel.kernelapp import IPKernelApp
+from IPython.core.interactiveshell import InteractiveShell
+from jupyter_client import BlockingKernelClient, write_connection_file
 from jupyter_client.manager import start_new_kernel
 
 from ddpm_edu.teach.build import NOTEBOOKS, sources
+
+from .program import Program
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOKS = [path.stem for path in sources()]
@@ -46,20 +53,42 @@ def code_cells(name):
 
 @contextlib.contextmanager
 def kernel(folder, **environment):
-    """在 folder 里启动内核；给出 (run, manager)，run(代码) → Said"""
+    """在 folder 里从零起一个内核；给出 run，run(代码) → Said"""
     settings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1", **environment}
     manager, client = start_new_kernel(cwd=str(folder), env=settings, startup_timeout=100)
-
-    def run(code):
-        messages = []
-        client.execute_interactive(code, output_hook=messages.append, allow_stdin=False, timeout=300)
-        return Said(messages)
-
     try:
-        yield run, manager
+        yield functools.partial(execute, client)
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
+
+
+def execute(client, code):
+    messages = []
+    client.execute_interactive(code, output_hook=messages.append, allow_stdin=False, timeout=300)
+    return Said(messages)
+
+
+def launch(connection_file):
+    InteractiveShell.clear_instance()
+    IPKernelApp.launch_instance(argv=["-f", connection_file])
+
+
+@contextlib.contextmanager
+def forked_kernel(folder):
+    """torch 与 Lightning 早已导入的内核；给出 (run, 按下停止键)"""
+    connection_file, _ = write_connection_file(str(folder / "kernel.json"))
+    program = Program(launch, connection_file, cwd=folder, TQDM_DISABLE="1")
+    client = BlockingKernelClient(connection_file=connection_file)
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=100)
+        yield functools.partial(execute, client), lambda: os.kill(program.process.pid, signal.SIGINT)
+    finally:
+        client.stop_channels()
+        program.process.kill()
+        program.end()
 
 
 def run_in_order(run, cells):
@@ -117,10 +146,10 @@ def test_the_stop_button_leaves_a_kernel_that_continues_to_the_same_bits(tmp_pat
         while time.monotonic() < limit and not (mark.exists() and int(mark.read_text() or 0) >= step):
             time.sleep(0.002)
         time.sleep(wait)
-        manager.interrupt_kernel()
+        press()
 
     mark = tmp_path / "step"
-    with kernel(tmp_path) as (run, manager):
+    with forked_kernel(tmp_path) as (run, press):
         assert run(SETUP).error is None
         for _ in range(tries):
             mark.unlink(missing_ok=True)
@@ -141,7 +170,7 @@ def try_book(name):
     """跳着运行，每格连按两遍，最后从头按序"""
     cells = code_cells(name)
     skipped = random.Random(name).sample(cells[1:], min(3, len(cells) - 1))
-    with kernel(NOTEBOOKS) as (run, _):
+    with kernel(NOTEBOOKS) as run:
         # 什么都没有运行过，只会是 NameError；导入之后，前面的格用过的名字还可能是别的东西
         for before, allowed in (([], {None, "NameError"}), (cells[:1], {None, "NameError", "RuntimeError", "AssertionError"})):
             errors = {run(cell.source).error for cell in [*before, *skipped]}
@@ -215,7 +244,7 @@ def try_room(room, name, top):
     """在一种环境里按序运行一本；返回该有的那一行出现了几次，有别的话就失败"""
     title, startup, environment, expected = ROOMS[room]
     folder, paths = course_copy(top, title, startup)
-    with kernel(folder / "notebooks", **paths, **environment) as (run, _):
+    with kernel(folder / "notebooks", **paths, **environment) as run:
         if room == "只读的文件夹":
             for path in (folder, *folder.rglob("*")):
                 path.chmod(0o555 if path.is_dir() else 0o444)
@@ -248,7 +277,7 @@ def test_notebooks_run_in_every_room(tmp_path, amount, tally):
 def test_a_bar_in_a_notebook_is_plain_text_and_leaves_nothing_behind(tmp_path):
     """控件做的进度条收起之后，滚回来是一句 model not found；写到标准错误则是红底"""
     code = "from ddpm_edu.progress import progress_bar\nfor _ in progress_bar(range(3), True, '采样'): pass"
-    with kernel(tmp_path, TQDM_DISABLE="0") as (run, _):
+    with kernel(tmp_path, TQDM_DISABLE="0") as run:
         said = run(code)
     assert "采样" in said.out and said.err == "" and {kind for kind, _ in said.parts} <= {"status", "execute_input", "stream"}
     assert said.out.rpartition("\r")[2].strip() == ""

@@ -13,7 +13,7 @@ import torch
 from ddpm_edu import DDPM
 from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
 
-from .conftest import tiny_ddpm, tiny_unet
+from .conftest import one_level_unet, tiny_ddpm
 from .test_stopping import run
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="内存与文件描述符从 /proc 里数")
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_saving_loading_and_sampling_again_and_again_leaves_nothing_behind(folder, amount, tally):
-    model, path = tiny_ddpm(tiny_unet(model_channels=16)), folder / "a.ckpt"
+    model, path = tiny_ddpm(one_level_unet(model_channels=32)), folder / "a.ckpt"
 
     def cycle():
         save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, path)
@@ -56,7 +56,7 @@ def test_saving_loading_and_sampling_again_and_again_leaves_nothing_behind(folde
 
     for _ in range(8):
         cycle()
-    before, memory, tried = counts(folder), resident(), amount(15, 500)
+    before, memory, tried = counts(folder), resident(), amount(12, 500)
     for _ in range(tried):
         cycle()
     # 每次漏一份权重就是 tried 份；内存分配器自己的起伏只有几份

@@ -53,8 +53,9 @@ def test_shipped_classifier_is_accurate_and_orders_real_and_noise():
 def test_shipped_model_matches_its_card_and_is_small(amount):
     card, model, score = pretrained_card(), load_pretrained(), DigitsFrechet()
     assert (files("ddpm_edu") / "pretrained" / "digits.safetensors").stat().st_size <= 5 * 2**20
-    count, quality = amount(256, 1024), card["quality"]
-    distance = score(generate(model, count, batch_size=256, use_ema=False, seed=0, progress=False)[0])
+    # 平时少采几张、少走几步，距离约 29；权重都大一成就到 53
+    (count, steps), quality = amount((256, 10), (1024, 50)), card["quality"]
+    distance = score(generate(model, count, steps=steps, batch_size=256, use_ema=False, seed=0, progress=False)[0])
     if count == 1024:
         # 线程数不同，末位会不同，样本随之略变
         assert distance == pytest.approx(quality["frechet_ddim_50"]["each"][0], rel=0.1)

@@ -1,13 +1,12 @@
 """故意写错的变体：表与源文件对得上；--full 时真的逐个跑"""
 import ast
 import re
-import subprocess
-import sys
 
 import pytest
 
 from .mutants import MUTANTS
 from .mutations import ROOT, mutated
+from .program import run
 
 
 def test_the_table_is_large_enough_and_without_repetition():
@@ -28,19 +27,19 @@ def test_a_place_that_moved_is_reported():
             mutated(MUTANTS[0]._replace(old=old))
 
 
-def run(*arguments):
-    done = subprocess.run([sys.executable, "-m", "tests.mutations", *arguments], cwd=ROOT, capture_output=True, text=True)
+def check(*arguments):
+    done = run("tests.mutations", *arguments, cwd=ROOT)
     return done.returncode, done.stdout + done.stderr
 
 
 def test_an_unknown_word_is_an_error_and_help_is_chinese():
-    code, text = run("没有这种变体")
+    code, text = check("没有这种变体")
     assert code == 2 and "没有这种变体" in text
 
 
 def test_every_mutant_is_caught(amount, tally):
     """平时只跑一个，证明脚本能用"""
-    code, text = run("-j", "2", *amount(["换成了 √β"], []))
+    code, text = check("-j", "2", *amount(["换成了 √β"], []))
     (caught, total), = re.findall(r"抓住 (\d+)/(\d+)", text) or [(0, 0)]
     assert code == 0 and int(total) == amount(1, len(MUTANTS)), text
     tally(int(caught), int(total))

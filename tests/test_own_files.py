@@ -41,7 +41,7 @@ def train(path, parameterization, learn_logvar, use_ema, scheduler, names, preci
                     "adam_betas": (np.float32(0.5), 0.9), "given_betas": np.linspace(0.01, 0.4, 20), "monitor": "val/loss"})
     saver = pl.callbacks.ModelCheckpoint(path, "best", monitor="val/loss", save_last=True)
     return fit(model, 2, path, data=data_for(names), precision=precision, enable_checkpointing=True, callbacks=[saver],
-               limit_val_batches=1, val_check_interval=1)
+               limit_val_batches=1, val_check_interval=2)
 
 
 @pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])

@@ -224,6 +224,10 @@ trainer:
     - class_path: ddpm_edu.callbacks.SampleGrid
       init_args: {every_n_steps: 4, num_samples: 2, steps: 2, dirpath: samples}
     - class_path: ddpm_edu.timestep_loss.TimestepLoss
+model:
+  unet_config:
+    target: ddpm_edu.UNet
+    params: {in_channels: 1, out_channels: 1, model_channels: 8, num_res_blocks: 1, channel_mult: [1, 2]}
 data:
   init_args: {batch_size: 8, progress: false}
 """

@@ -6,11 +6,10 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 
-from ddpm_edu import DigitsDataModule
 from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
 from ddpm_edu.cli_config import newest_checkpoint
 
-from .test_training import COSINE, QUIET, fit, model_for_training
+from .test_training import COSINE, QUIET, FewDigits, fit, model_for_training
 
 LONGER = {**COSINE, "params": {**COSINE["params"], "max_decay_steps": 40}}
 
@@ -68,14 +67,14 @@ def test_a_resumed_run_compares_with_the_best_of_the_first(tmp_path):
 
 
 def test_another_batch_size_continues_at_the_same_image_and_says_so(saved, caplog):
-    # 走了 3 批 256 张：这一轮的第 768 张起，正是 128 张一批的第 6 批
-    data = DigitsDataModule(batch_size=128)
-    data.load_state_dict(load_checkpoint(saved)["DigitsDataModule"])
-    whole = DigitsDataModule(batch_size=128)
+    # 走了 3 批 32 张：这一轮的第 96 张起，正是 16 张一批的第 6 批
+    data = FewDigits(16)
+    data.load_state_dict(load_checkpoint(saved)["FewDigits"])
+    whole = FewDigits(16)
     batches = iter(whole.train_dataloader())
     want = [next(batches) for _ in range(7)][6]
     assert next(iter(data.train_dataloader()))["image"].equal(want["image"])
-    assert "batch_size 256 → 128" in caplog.text and "第 768 张" in caplog.text
+    assert "batch_size 32 → 16" in caplog.text and "第 96 张" in caplog.text
 
 
 def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, caplog):
@@ -96,5 +95,5 @@ def test_our_data_resume_in_the_middle_of_an_epoch_and_nothing_says_they_do_not(
     trainer = pl.Trainer(**{**QUIET, "max_steps": 4, "default_root_dir": saved.parent, "enable_checkpointing": False, "limit_val_batches": 0})
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        trainer.fit(model_for_training(), DigitsDataModule(batch_size=256), ckpt_path=str(saved))
+        trainer.fit(model_for_training(), FewDigits(), ckpt_path=str(saved))
     assert not [str(w.message) for w in said if "dataloader is not resumable" in str(w.message)]

@@ -9,12 +9,11 @@ import threading
 import pytest
 import pytorch_lightning as pl
 
-from ddpm_edu import DigitsDataModule
 from ddpm_edu.checkpoint import load_checkpoint
 from ddpm_edu.stopping import StopSafely
 from ddpm_edu.timestep_loss import TimestepLoss
 
-from .test_training import COSINE, fingerprint, fit, model_for_training
+from .test_training import COSINE, FewDigits, fingerprint, fit, model_for_training
 
 PLATEAU = {"target": "torch.optim.lr_scheduler.ReduceLROnPlateau", "params": {"patience": 0, "factor": 0.5, "mode": "max"}}
 
@@ -40,7 +39,7 @@ class Press(pl.Callback):
 def run(path, steps=8, ckpt=None, callbacks=(), scheduler=COSINE, **kwargs):
     model = model_for_training(scheduler_config=scheduler)
     options = dict(enable_checkpointing=True, limit_train_batches=5, limit_val_batches=3, accumulate_grad_batches=2,
-                   gradient_clip_val=1.0, data=DigitsDataModule(batch_size=16))
+                   gradient_clip_val=1.0, data=FewDigits(16))
     trainer = fit(model, steps, path, ckpt=ckpt, callbacks=list(callbacks), **{**options, **kwargs})
     return trainer, model
 
@@ -65,30 +64,44 @@ def straight(tmp_path_factory):
     return get
 
 
-# (钩子, 第几次, 应停在第几个优化步之后)
+# 每个时刻：(钩子, 从头走时的第几次, 应停在第几个优化步之后)
 MOMENTS = [
     ("on_train_epoch_start", 1, 1), ("on_before_optimizer_step", 1, 1), ("on_train_batch_end", 3, 2), ("on_train_batch_end", 4, 2),
     ("on_before_zero_grad", 3, 3), ("on_after_backward", 6, 4), ("on_train_epoch_start", 2, 4), ("on_validation_start", 1, 3),
     ("on_validation_batch_end", 1, 3), ("on_validation_end", 1, 3), ("on_train_batch_end", 13, 8), ("on_train_epoch_end", 3, 8),
 ]
+# 同样的时刻，一次训练里接连停几回；第几次从上一回停下之后数起
+CHAINS = [
+    [("on_train_epoch_start", 1, 1), ("on_train_batch_end", 1, 2), ("on_validation_start", 1, 3), ("on_after_backward", 1, 4),
+     ("on_validation_batch_end", 1, 6), ("on_train_batch_end", 3, 8)],
+    [("on_before_optimizer_step", 1, 1), ("on_train_batch_end", 2, 2), ("on_validation_end", 1, 3), ("on_train_epoch_start", 1, 4),
+     ("on_before_zero_grad", 2, 6), ("on_train_epoch_end", 2, 8)],
+]
 
 
-@pytest.mark.parametrize(("hook", "n", "stop"), MOMENTS)
-def test_a_stop_anywhere_resumes_to_the_same_bits(hook, n, stop, straight, tmp_path, caplog):
-    before = signal.getsignal(signal.SIGINT)
-    trainer, _ = run(tmp_path, callbacks=[Press(hook, n)])
-    (safely,) = [c for c in trainer.callbacks if isinstance(c, StopSafely)]
-    path = tmp_path / "checkpoints" / "interrupted.ckpt"
-    assert safely.stopped_at == trainer.global_step == stop and signal.getsignal(signal.SIGINT) is before
-    said = [r.getMessage() for r in caplog.records if r.name == "ddpm_edu"]
-    assert len(said) == 1 and f"第 {stop} 个优化步" in said[0] and f'ckpt_path="{path.as_posix()}"' in said[0]
-    assert load_checkpoint(path)["global_step"] == stop
-    assert state(*run(tmp_path, ckpt=str(path))) == straight()
+def stop_and_resume(path, moments, caplog):
+    """在每个时刻停一次，各从 interrupted.ckpt 接着走；给出最后那次走完的结果"""
+    ckpt, before = None, signal.getsignal(signal.SIGINT)
+    for hook, n, stop in moments:
+        caplog.clear()
+        trainer, _ = run(path, ckpt=ckpt, callbacks=[Press(hook, n)])
+        (safely,) = [c for c in trainer.callbacks if isinstance(c, StopSafely)]
+        assert (safely.stopped_at, trainer.global_step) == (stop, stop) and signal.getsignal(signal.SIGINT) is before, (hook, n)
+        ckpt = path / "checkpoints" / "interrupted.ckpt"
+        said = [r.getMessage() for r in caplog.records if r.name == "ddpm_edu"]
+        assert len(said) == 1 and f"第 {stop} 个优化步" in said[0] and f'ckpt_path="{ckpt.as_posix()}"' in said[0]
+        assert load_checkpoint(ckpt)["global_step"] == stop
+    return run(path, ckpt=ckpt)
+
+
+def test_a_stop_anywhere_resumes_to_the_same_bits(straight, tmp_path, caplog, amount):
+    for k, moments in enumerate(amount(CHAINS, CHAINS + [[moment] for moment in MOMENTS])):
+        assert state(*stop_and_resume(tmp_path / str(k), moments, caplog)) == straight(), moments
 
 
 @pytest.mark.parametrize(("hook", "n", "interval"), [("on_train_batch_end", 4, 5), ("on_train_batch_end", 5, 5), ("on_validation_batch_start", 8, 1)])
 def test_a_stop_does_not_lose_a_tick_of_a_scheduler_that_watches_validation(hook, n, interval, straight, tmp_path):
-    options = dict(scheduler=PLATEAU, val_check_interval=interval)
+    options = dict(steps=6, scheduler=PLATEAU, val_check_interval=interval)
     run(tmp_path, callbacks=[Press(hook, n)], **options)
     assert state(*run(tmp_path, ckpt=str(tmp_path / "checkpoints" / "interrupted.ckpt"), **options)) == straight(**options)
     assert straight(**options)[1] < 1e-3
@@ -153,7 +166,8 @@ def test_a_checkpoint_of_a_validation_in_the_middle_of_accumulation_resumes_to_t
         run(tmp_path, callbacks=[lost], val_check_interval=3)
     path = tmp_path / "checkpoints" / "last.ckpt"
     assert load_checkpoint(path)["global_step"] == 1
-    assert state(*run(tmp_path, ckpt=str(path), val_check_interval=3)) == straight(val_check_interval=3)
+    options = dict(steps=4, val_check_interval=3)
+    assert state(*run(tmp_path, ckpt=str(path), **options)) == straight(**options)
 
 
 def test_a_save_that_fails_is_reported_in_the_line(tmp_path, caplog):
@@ -194,7 +208,7 @@ def test_a_trainer_that_was_stopped_can_be_used_again(tmp_path):
     trainer, model = run(tmp_path, callbacks=[own, Press("on_before_optimizer_step", 1), again])
     path = str(tmp_path / "checkpoints" / "interrupted.ckpt")
     for stop, last in ((4, 4), (None, 8)):
-        trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=path)
+        trainer.fit(model, FewDigits(16), ckpt_path=path)
         assert own.stopped_at == stop and trainer.global_step == last
     assert [c for c in trainer.callbacks if isinstance(c, StopSafely)] == [own]
 
@@ -216,7 +230,7 @@ def test_data_workers_leave_the_stop_button_to_the_main_process(tmp_path):
 
     pressed, watch = [], pl.Callback()
     watch.on_train_batch_start = press_workers
-    trainer, _ = run(tmp_path, steps=4, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
+    trainer, _ = run(tmp_path, steps=4, callbacks=[watch], data=FewDigits(16, num_workers=1))
     assert pressed and trainer.global_step == 4
 
 
@@ -255,5 +269,5 @@ def test_data_workers_leave_sigterm_to_the_main_process(tmp_path):
         subprocess.run([sys.executable, "-S", "-c", tell, *told], check=True)
 
     watch.on_train_batch_start = terminate
-    trainer, _ = run(tmp_path, steps=3, callbacks=[watch], data=DigitsDataModule(batch_size=16, num_workers=1))
+    trainer, _ = run(tmp_path, steps=3, callbacks=[watch], data=FewDigits(16, num_workers=1))
     assert told and trainer.global_step == 3

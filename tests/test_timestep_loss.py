@@ -4,13 +4,13 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu import DigitsDataModule, make_beta_schedule
+from ddpm_edu import make_beta_schedule
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.teach.laboratory import gaussian_ddpm
 from ddpm_edu.timestep_loss import TimestepLoss, quarters, spread
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
-from .test_training import QUIET, fingerprint, fit, model_for_training, straight  # noqa: F401
+from .test_training import QUIET, FewDigits, fingerprint, fit, model_for_training, straight  # noqa: F401
 
 NAMES = [f"val/loss_q{k}" for k in (1, 2, 3, 4)]
 
@@ -65,25 +65,25 @@ def test_the_four_numbers_match_the_closed_form(parameterization):
 def test_looking_by_quarter_does_not_change_training(straight, tmp_path):  # noqa: F811
     model = model_for_training()
     callback = TimestepLoss()
-    trainer = fit(model, 13, tmp_path, callbacks=[callback], val_check_interval=2, num_sanity_val_steps=1)
+    trainer = fit(model, 13, tmp_path, callbacks=[callback], val_check_interval=4, num_sanity_val_steps=1)
     assert fingerprint(model) == straight[0]
     assert set(NAMES) | {f"{name}_ema" for name in NAMES} <= set(trainer.logged_metrics)
 
 
 def test_both_weights_and_every_validation_use_the_same_t_noise_and_images():
     model, callback = model_for_training(), TimestepLoss(num_samples=5)
-    first, trainer = validate(model, DigitsDataModule(batch_size=50), callback)
+    first, trainer = validate(model, FewDigits(batch_size=50), callback)
     # 影子就是原权重，两组数必须逐位相等
     assert all(first[name] == first[f"{name}_ema"] for name in NAMES)
-    assert first == validate(model, DigitsDataModule(batch_size=50), callback)[0]
+    assert first == validate(model, FewDigits(batch_size=50), callback)[0]
     assert len(callback._held[0]) == 5
-    held = next(iter(DigitsDataModule(batch_size=50).val_dataloader()))["image"][:5]
+    held = next(iter(FewDigits(batch_size=50).val_dataloader()))["image"][:5]
     assert torch.equal(callback._held[0], held)
     # 后来的批次换了样子，用的仍是见到的第一批
     callback.on_validation_batch_end(None, model, None, {"image": torch.zeros(9, 1, 8, 8)}, 0)
     assert torch.equal(callback._held[0], held)
     randomize(model.model)
-    after = validate(model, DigitsDataModule(batch_size=50), callback)[0]
+    after = validate(model, FewDigits(batch_size=50), callback)[0]
     for name in NAMES:
         assert after[name] != first[name] and after[f"{name}_ema"] == first[f"{name}_ema"]
 
@@ -98,7 +98,7 @@ def test_all_quarters_share_one_noise(monkeypatch):
         return original(x, t, noise, **kwargs)
 
     monkeypatch.setattr(model, "p_losses", spy)
-    found, _ = validate(model, DigitsDataModule(), TimestepLoss())
+    found, _ = validate(model, FewDigits(), TimestepLoss())
     assert len(seen) == 4 and all(torch.equal(noise, seen[0][0]) for noise, _ in seen)
     assert not any(name.endswith("_ema") for name in found)
 
@@ -106,17 +106,17 @@ def test_all_quarters_share_one_noise(monkeypatch):
 def test_conditions_and_learned_logvar_are_fine():
     model = tiny_ddpm(tiny_unet(num_classes=10), conditioning_key="adm", learn_logvar=True, logvar_init=1.0)
     randomize(model.model)
-    found, _ = validate(model, DigitsDataModule(), TimestepLoss(num_samples=16))
+    found, _ = validate(model, FewDigits(), TimestepLoss(num_samples=16))
     assert all(np.isfinite(found[name]) for name in NAMES)
     # logvar 只是权重，不该进来
     with torch.no_grad():
         model.logvar.fill_(-3.0)
-    again, _ = validate(model, DigitsDataModule(), TimestepLoss(num_samples=16))
+    again, _ = validate(model, FewDigits(), TimestepLoss(num_samples=16))
     assert [again[name] for name in NAMES] == [found[name] for name in NAMES]
 
 
 def test_short_chains_log_only_the_quarters_they_have():
-    found, _ = validate(tiny_ddpm(timesteps=2, use_ema=False), DigitsDataModule(), TimestepLoss())
+    found, _ = validate(tiny_ddpm(timesteps=2, use_ema=False), FewDigits(), TimestepLoss())
     assert [name for name in NAMES if name in found] == ["val/loss_q2", "val/loss_q4"]
 
 
