@@ -149,6 +149,7 @@ class Sampling(GaussianDiffusion):
         step, return_x0 : 同 p_mean_variance；repeat_noise：为真时整批共用一份噪声
         """
         check_sample("x", x, self.channels)
+        check_bool("clip_denoised", clip_denoised)
         mean, _, log_variance, x_recon = self.p_mean_variance(
             x, t, clip_denoised, step=step, return_x0=True, cond=cond, guidance_scale=guidance_scale)
         if step is None:
@@ -179,7 +180,7 @@ class Sampling(GaussianDiffusion):
         timesteps = spaced_timesteps(self.num_timesteps, default_steps(sampler, self.num_timesteps) if steps is None else steps)
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
         x = self.starting_noise(shape, x_T, generator)
-        cond = checked_condition(self, cond, len(x))
+        cond = checked_condition(self, cond, len(x)) or None
         keep_every = max(1, self.log_every_t * len(timesteps) // self.num_timesteps)
         intermediates = [x]
         with evaluating(self):
