@@ -277,7 +277,7 @@ check_raises("没有条件可丢", lambda: DDPM(**toy_model_config(cond_drop_pro
 
 # %%
 show_source(Sampling.guided_output,
-            "def guided_output", "conditional = self", "unconditional = self")
+            "def guided_output", "conditional = self.apply_model(x, t, cond)", "unconditional = self")
 
 # %% [markdown]
 # - ① 引导的强度 $w$ 由 `guidance_scale` 给。
