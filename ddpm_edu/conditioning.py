@@ -56,18 +56,21 @@ class DiffusionWrapper(nn.Module):
         super().__init__()
         check_choice("conditioning_key", conditioning_key, tuple(CONDITIONS))
         self.conditioning_key = conditioning_key
-        self.diffusion_model = instantiate_from_config(diff_model_config, kinds=(nn.Module,), name="unet_config")
+        self.diffusion_model = instantiate_from_config(
+            diff_model_config, kinds=(nn.Module,), name="unet_config")
 
     def forward(self, x, t, **cond):
         """
         x           : (B, C, H, W)
         c_concat    : (B, C', H, W)，沿通道拼到 x 后面
-        c_crossattn : (B, L, D)，作 context；c_adm：(B,) int64 类别，作 y；前两种也可以给张量的列表，沿第 1 维拼起来
+        c_crossattn : (B, L, D)，作 context；这两种也可以给张量的列表，沿第 1 维拼起来
+        c_adm       : (B,) int64 类别，作 y
         异常        : 给的条件与 conditioning_key 不符时 ValueError
         """
         wanted, extra = CONDITIONS[self.conditioning_key], {}
         if set(cond) != set(wanted):
-            fail(f"conditioning_key={self.conditioning_key!r} 的条件", f"{list(wanted)} 恰好齐全", list(cond))
+            fail(f"conditioning_key={self.conditioning_key!r} 的条件", f"{list(wanted)} 恰好齐全",
+                 list(cond))
         for name, value in cond.items():
             value = torch.cat(list(value), dim=1) if isinstance(value, (list, tuple)) else value
             if (argument := KINDS[name].argument) is None:
@@ -171,8 +174,11 @@ def drop_condition(cond, drop_prob, generator=None):
         return cond
     first = next(iter(cond.values()))
     drop = rand(len(first), first.device, generator) < drop_prob
-    return Condition({name: torch.where(drop.reshape(-1, *(1,) * (value.ndim - 1)), KINDS[name].null, value)
-                      for name, value in cond.items()})
+
+    def pick(value, null):
+        return torch.where(drop.reshape(-1, *(1,) * (value.ndim - 1)), null, value)
+
+    return Condition({name: pick(value, KINDS[name].null) for name, value in cond.items()})
 
 
 def check_network(model):

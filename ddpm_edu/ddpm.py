@@ -219,7 +219,7 @@ class DDPM(Sampling, Persistence):
     # ---- 数据入口 ----
 
     def get_input(self, batch, k):
-        """从 batch[k] 取图像：(B, C, H, W) 或 (B, H, W, C)，浮点，[-1, 1] → (B, C, H, W)；形状分不清就报错"""
+        """从 batch[k] 取图像：(B, C, H, W) 或 (B, H, W, C)，浮点，[-1, 1] → (B, C, H, W)"""
         x, size = read_tensor(batch, k), self.image_size
         name, chw, hwc = f"batch[{k!r}]", (self.channels, size, size), (size, size, self.channels)
         rule = f"形状 {('B', *chw)} 或 {('B', *hwc)} 的浮点张量，值在 [-1, 1]".replace("'", "")
@@ -228,11 +228,13 @@ class DDPM(Sampling, Persistence):
         if x.ndim != 4 or x.shape[1:] not in (chw, hwc):
             fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
         if chw == hwc and size > 1:
-            fail(name, "能分辨 CHW 与 HWC 的形状", tuple(x.shape), "channels 恰好等于 image_size，请换一个 image_size")
+            fail(name, "能分辨 CHW 与 HWC 的形状", tuple(x.shape),
+                 "channels 恰好等于 image_size，请换一个 image_size")
         # 在 GPU 上看一眼要等设备；用 Trainer 时，搬上去之前看过了
         # NaN 与任何数比较都为假，写成“不在范围内”才拦得住
         if x.device.type == "cpu" and not -1.001 <= float(x.min()) <= float(x.max()) <= 1.001:
-            fail(name, rule, (float(x.min()), float(x.max())), "这是最小值与最大值；0..255 的像素请用 x / 127.5 - 1，[0, 1] 的请用 2 * x - 1")
+            fail(name, rule, (float(x.min()), float(x.max())),
+                 "这是最小值与最大值；0..255 的像素请用 x / 127.5 - 1，[0, 1] 的请用 2 * x - 1")
         x = x if x.shape[1:] == chw else x.permute(0, 3, 1, 2).contiguous()
         return x.to(self.network_dtype)
 

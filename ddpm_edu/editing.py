@@ -36,7 +36,8 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progre
         return x_s
 
     steps = min(100, model.num_timesteps) if steps is None else steps
-    return model.p_sample_loop(known.shape, steps=steps, generator=generator, progress=progress, edit=paste)
+    return model.p_sample_loop(known.shape, steps=steps, edit=paste,
+                               generator=generator, progress=progress)
 
 
 def check_mask(mask, shape):

@@ -60,7 +60,8 @@ def extract_into_tensor(table, t, x_shape):
     """
     T = len(table)
     if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
-        fail("t", " int64 张量", t if not isinstance(t, torch.Tensor) else t.dtype, f"形状 (B,)，值 0..{T - 1}", TypeError)
+        got = t.dtype if isinstance(t, torch.Tensor) else t
+        fail("t", " int64 张量", got, f"形状 (B,)，值 0..{T - 1}", TypeError)
     if t.shape != x_shape[:1]:
         fail("t 的形状", f" ({x_shape[0]},)，每个样本一个步号", tuple(t.shape))
     # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
@@ -155,7 +156,8 @@ class GaussianDiffusion(nn.Module):
         # 算出 NaN 与无穷时，NumPy 会先说一句英文；下面查过，说得更明白
         with np.errstate(all="ignore"):
             tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
-            broken = [name for name, table in tables.items() if not np.isfinite(table.astype(np.float32)).all()]
+            broken = [name for name, table in tables.items()
+                      if not np.isfinite(table.astype(np.float32)).all()]
         if broken:
             fail("beta_schedule / linear_start / linear_end / given_betas",
                  "让每张系数表都有限的噪声表", broken,
@@ -212,7 +214,8 @@ class GaussianDiffusion(nn.Module):
         mean = extract_into_tensor(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
         # 不能写 1 - ᾱ：float32 下 t=0 处的相对误差有 1e-4
         variance = extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) ** 2
-        return mean.to(x_start.dtype), variance, extract_into_tensor(self.log_one_minus_alphas_cumprod, t, x_start.shape)
+        log_variance = extract_into_tensor(self.log_one_minus_alphas_cumprod, t, x_start.shape)
+        return mean.to(x_start.dtype), variance, log_variance
 
     def q_sample(self, x_start, t, noise=None, *, generator=None):
         """从 q(x_t | x_0) 采样：一步得到第 t 步的带噪样本
@@ -285,4 +288,5 @@ class GaussianDiffusion(nn.Module):
             + extract_into_tensor(self.posterior_mean_coef2, t, x_t.shape) * x_t
         )
         variance = extract_into_tensor(self.posterior_variance, t, x_t.shape)
-        return mean.to(x_t.dtype), variance, extract_into_tensor(self.posterior_log_variance_clipped, t, x_t.shape)
+        log_variance = extract_into_tensor(self.posterior_log_variance_clipped, t, x_t.shape)
+        return mean.to(x_t.dtype), variance, log_variance

@@ -1,6 +1,6 @@
 """去噪过程：从 x_T 一步一步走到 x_0
 
-每一步都是 x_s = a·x̂₀ + b·x_t + σ·z：网络猜 x̂₀，采样器只决定 a、b、σ 这三个数
+每一步都是 x_s = a·x0_hat + b·x_t + σ·z：网络猜 x0_hat，采样器只决定 a、b、σ 这三个数
 """
 import contextlib
 import functools
@@ -34,7 +34,7 @@ def ancestral_step(cumprod_t, cumprod_s, v_posterior=0.0):
 def ddim_step(cumprod_t, cumprod_s, eta=0.0):
     """DDIM 的 (a, b, σ)：eta=0 是确定的，eta=1 与 v_posterior=0 的祖先采样同分布
 
-    来源 : Song 2021 式 (12)(16)，其中的 ε̂ 换成了 (x_t - √ᾱ_t·x̂₀) / √(1-ᾱ_t)
+    来源 : Song 2021 式 (12)(16)，其中的 ε_hat 换成了 (x_t - √ᾱ_t·x0_hat) / √(1-ᾱ_t)
     """
     sigma = eta * ((1 - cumprod_s) / (1 - cumprod_t) * (1 - cumprod_t / cumprod_s)) ** 0.5
     b = (max(1 - cumprod_s - sigma**2, 0.0) / (1 - cumprod_t)) ** 0.5
@@ -117,20 +117,22 @@ class Sampling(GaussianDiffusion):
         conditional = self.apply_model(x, t, cond)
         if guidance_scale == 1.0:
             return conditional
-        unconditional = self.apply_model(x, t, null_condition(as_condition(cond, self.conditioning_key, len(x))))
+        null = null_condition(as_condition(cond, self.conditioning_key, len(x)))
+        unconditional = self.apply_model(x, t, null)
         return unconditional + guidance_scale * (conditional - unconditional)
 
     def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):
-        """网络输出换成 x̂₀；clip_denoised 为真时截到 [-1, 1]（不改网络自己的输出）"""
+        """网络输出换成 x0_hat；clip_denoised 为真时截到 [-1, 1]（不改网络自己的输出）"""
         x_recon = self.objective.to_x_start(self, x, t, self.guided_output(x, t, cond, guidance_scale))
         return x_recon.clamp(-1, 1) if clip_denoised else x_recon
 
-    def p_mean_variance(self, x, t, clip_denoised, *, step=None, return_x0=False, cond=None, guidance_scale=1.0):
-        """p(x_s | x_t) 的均值、方差、对数方差：把后验里的 x₀ 换成 x̂₀
+    def p_mean_variance(self, x, t, clip_denoised, *, step=None, return_x0=False,
+                        cond=None, guidance_scale=1.0):
+        """p(x_s | x_t) 的均值、方差、对数方差：把后验里的 x₀ 换成 x0_hat
 
         x    : (B, C, H, W)；t : (B,) int64，0..T-1
         step : 采样器的 (a, b, σ)；不给时 s = t - 1，就是 q_posterior
-        返回 : (mean, variance, log_variance)，return_x0 为真时末尾添上 x̂₀
+        返回 : (mean, variance, log_variance)，return_x0 为真时末尾添上 x0_hat
         来源 : Ho 2020 式 (11)
         """
         x_recon = self.predict_start(x, t, clip_denoised, cond=cond, guidance_scale=guidance_scale)
@@ -164,12 +166,15 @@ class Sampling(GaussianDiffusion):
         return (x_s.to(x.dtype), x_recon) if return_x0 else x_s.to(x.dtype)
 
     @torch.no_grad()
-    def p_sample_loop(self, shape, return_intermediates=False, *, sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
-                      cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None, edit=None):
+    def p_sample_loop(self, shape, return_intermediates=False, *,
+                      sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
+                      cond=None, guidance_scale=1.0, x_T=None, generator=None,
+                      progress=None, callback=None, edit=None):
         """从 x_T ~ N(0, I) 走到 x_0，途中是 eval 模式
 
         shape    : (B, C, H, W)；其余参数见 sample
-        edit     : edit(x_s, ᾱ_t, ᾱ_s, advance) → x_s，每一步之后改一改；advance(x_t) 再走一次这一步。inpaint 用它
+        edit     : edit(x_s, ᾱ_t, ᾱ_s, advance) → x_s，每一步之后改一改，inpaint 用它
+                   advance(x_t) 再走一次这一步
         返回     : 样本；return_intermediates 为真时另给中间结果列表（首项是 x_T）
         """
         check_bool("return_intermediates", return_intermediates)
@@ -177,7 +182,8 @@ class Sampling(GaussianDiffusion):
         if self.conditioning_key is None and guidance_scale != 1.0:
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
         knob = self.v_posterior if knob is None else knob
-        timesteps = spaced_timesteps(self.num_timesteps, default_steps(sampler, self.num_timesteps) if steps is None else steps)
+        steps = default_steps(sampler, self.num_timesteps) if steps is None else steps
+        timesteps = spaced_timesteps(self.num_timesteps, steps)
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
         x = self.starting_noise(shape, x_T, generator)
         cond = checked_condition(self, cond, len(x)) or None
@@ -199,7 +205,8 @@ class Sampling(GaussianDiffusion):
 
     def starting_noise(self, shape, x_T, generator):
         """x_T：给了就核对形状，没给就抽 N(0, I)"""
-        if not isinstance(shape, (tuple, list)) or set(map(type, shape)) != {int} or len(shape) != 4 or min(shape) < 1 or shape[1] != self.channels:
+        if (not isinstance(shape, (tuple, list)) or set(map(type, shape)) != {int} or len(shape) != 4
+                or min(shape) < 1 or shape[1] != self.channels):
             fail("shape", f"四个正整数 (B, {self.channels}, H, W)", shape)
         if x_T is None:
             return randn(tuple(shape), self.network_dtype, self.betas.device, generator)
@@ -218,11 +225,12 @@ class Sampling(GaussianDiffusion):
         steps          : 走几步；默认 ancestral 走满 T 步，ddim 走 min(50, T) 步
         v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
-        x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x̂₀)，画轨迹用
+        x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x0_hat)，画轨迹用
         返回           : (batch_size, channels, image_size, image_size)，约定 [-1, 1]
         """
         check_int("batch_size", batch_size, 1)
         shape = (batch_size, self.channels, self.image_size, self.image_size)
-        return self.p_sample_loop(shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
-                                  cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,
-                                  progress=progress, callback=callback)
+        return self.p_sample_loop(
+            shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
+            cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,
+            progress=progress, callback=callback)

@@ -88,7 +88,7 @@ check("前六分之一之后，两者相差不到 1%", ratio[167:].min() > 0.99,
 
 # %%
 show_source(GaussianDiffusion.q_posterior,
-            "def q_posterior", "check_like(", "mean = (", "variance = extract")
+            "def q_posterior", "check_like(", "mean = (", "variance = extract_into_tensor(self.posterior_variance")
 
 # %% [markdown]
 # - ① 返回均值、方差、截断过的对数方差。

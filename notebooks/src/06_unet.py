@@ -231,7 +231,7 @@ show_source(DiffusionWrapper.forward,
 # - ① 三种条件，各有各的形状。
 # - ② 给的条件必须恰好齐全。多给的若被悄悄忽略，你会以为它起了作用。
 # - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。参考实现的 `adm` 误取了 `c_crossattn[0]`。
-# - ④ 调用网络。
+# - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给。
 
 # %%
 card("conditioning_key")
@@ -260,7 +260,7 @@ check("按 cond_key 从 batch 取条件", renamed.get_condition(batch)["c_adm"],
 
 # %%
 show_source(drop_condition,
-            "def drop_condition", "first = next", "return Condition")
+            "def drop_condition", "first = next", "def pick")
 
 # %% [markdown]
 # - ① 没有条件，或者不丢，就原样返回。
@@ -277,7 +277,7 @@ check_raises("没有条件可丢", lambda: DDPM(**toy_model_config(cond_drop_pro
 
 # %%
 show_source(Sampling.guided_output,
-            "def guided_output", "conditional = self.apply_model(x, t, cond)", "unconditional = self")
+            "def guided_output", "conditional = self.apply_model(x, t, cond)", "null = null_condition")
 
 # %% [markdown]
 # - ① 引导的强度 $w$ 由 `guidance_scale` 给。
