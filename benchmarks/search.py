@@ -9,7 +9,7 @@ import warnings
 import torch
 from tqdm import tqdm
 
-from ddpm_edu.recipes import digits_model_config
+from ddpm_edu.configs.recipes import digits_model_config
 
 from .quality import score_ours
 

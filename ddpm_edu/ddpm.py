@@ -11,18 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoint import check_ignore_keys, install_safe_io
 from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
 from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition
-from .config import plain_arguments
 from .ema import LitEma
+from .files.checkpoint import check_ignore_keys, install_safe_io
+from .files.persistence import Persistence
+from .files.plain import plain_arguments
 from .gaussian import check_sample
 from .images import log_images
-from .optim import make_optimizer, make_scheduler, with_monitor
-from .persistence import Persistence
+from .optim import make_optimizer, make_scheduler
 from .randomness import isolated_rng, rand, randn_like
 from .sampling import Sampling
 from .schedules import warn_unsuitable_schedule
+from .training.defaults import with_monitor
 
 log = logging.getLogger("ddpm_edu")
 # Lightning 的两句话，用户没有什么可改的：类别在搬上设备之前核对是有意的；它自己用着 torch 的旧写法

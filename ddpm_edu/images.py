@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint import atomic_file
 from .checks import check_int, fail
+from .files.checkpoint import atomic_file
 from .randomness import isolated_rng
 from .sampling import spaced_timesteps
 

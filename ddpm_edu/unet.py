@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .checks import check_float, check_int, fail
-from .config import plain_arguments
+from .files.plain import plain_arguments
 
 
 def timestep_embedding(timesteps, dim, max_period=10000):

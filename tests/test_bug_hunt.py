@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from ddpm_edu import DDPM, LitEma, make_beta_schedule
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.recipes import toy_model_config
 from ddpm_edu.teach.bugs import formulas, loading, training
 from ddpm_edu.teach.build import sources
 from ddpm_edu.teach.coverage import calls, read_cells

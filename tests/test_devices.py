@@ -10,10 +10,10 @@ from torch import nn
 
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.editing import inpaint
-from ddpm_edu.evaluation import evaluate
-from ddpm_edu.fid import inception_fid
+from ddpm_edu.evaluation.fid import inception_fid
+from ddpm_edu.evaluation.report import evaluate
 from ddpm_edu.likelihood import vlb_terms
-from ddpm_edu.timestep_loss import TimestepLoss
+from ddpm_edu.training.timestep_loss import TimestepLoss
 
 from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
 from .no_float64 import DEVICE, READS, Moved, no_float64
@@ -119,7 +119,7 @@ def test_pixels_out_of_range_are_named_before_they_reach_the_device(tmp_path, fu
 
 
 def test_a_device_that_is_not_there_is_named(monkeypatch):
-    from ddpm_edu.cli_parts import pick_device
+    from ddpm_edu.cli.options import pick_device
 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -12,11 +12,11 @@ from torch import nn
 
 import ddpm_edu.pretrained as pretrained
 from ddpm_edu import DDPM, CIFAR10DataModule, DigitsDataModule, MNISTDataModule, instantiate_from_config
-from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from ddpm_edu.classifier import cached_classifier
-from ddpm_edu.cli import main
-from ddpm_edu.config import check_names
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.cli.main import main
+from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu.evaluation.classifier import cached_classifier
+from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ddpm_edu.files.names import check_names
 
 from .conftest import tiny_ddpm, tiny_unet
 from .hostile_files import FILES, open_carelessly

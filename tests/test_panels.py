@@ -13,8 +13,8 @@ from PIL import Image
 
 from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.evaluation.metrics import load_digits_classifier
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.metrics import load_digits_classifier
 from ddpm_edu.teach import laboratory, panels
 from ddpm_edu.teach.figures import curves_figure, grid_figure, to_png
 from ddpm_edu.teach.panel import Panel, slider

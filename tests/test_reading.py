@@ -198,7 +198,7 @@ def test_the_symbol_scanner_sees_an_unknown_letter():
 
 
 def test_code_names_in_the_symbol_table_exist():
-    from ddpm_edu.recipes import toy_model_config
+    from ddpm_edu.configs.recipes import toy_model_config
 
     model = DDPM(**toy_model_config())
     elsewhere = {"t", "x_t", "noise", "v", "target", "x_recon", "x_start", "num_updates", "loss", "cond", "guidance_scale", "ema_decay",

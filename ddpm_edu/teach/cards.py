@@ -47,7 +47,7 @@ CARDS = {
         "文件损坏、是网址、噪声表不同，都会报错；参考实现在噪声表建好之前就载入，$T=100$ 的文件能悄悄装进 $T=50$。"),
     "ignore_keys": Card(
         1, "键前缀的列表，以它们开头的权重不取。", r"$\theta_i \leftarrow \theta_{i,\text{file}},\ i \notin$ ignore",
-        (("persistence.Persistence.init_from_ckpt", "states = matching_states(self, states, path, ignore_keys"),),
+        (("files.persistence.Persistence.init_from_ckpt", "states = matching_states(self, states, path, ignore_keys"),),
         "前缀谁也对不上时报错，免得你以为跳过了；参考实现遇到两个重叠的前缀就 KeyError。"),
     "load_only_unet": Card(
         1, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",

@@ -29,7 +29,7 @@ EXPLAINED = {
     6: ("unet.timestep_embedding", "unet.normalization", "unet.ResBlock", "unet.AttentionBlock", "unet.UNet.forward",
         "conditioning.DiffusionWrapper.__init__", "conditioning.DiffusionWrapper.forward", "ddpm.DDPM.apply_model",
         "conditioning.drop_condition", "sampling.Sampling.guided_output", "config.instantiate_from_config",
-        "config.get_class", "config.check_names", "config.count_params"),
+        "config.get_class", "files.names.check_names", "parameters.count_params"),
     7: ("ema.LitEma.__init__", "ema.LitEma.effective_decay", "ema.LitEma.forward", "ema.LitEma.copy_to", "ema.LitEma.store",
         "ema.LitEma.restore", "ema.averaged_tensors", "ddpm.DDPM.optimizer_step", "ddpm.DDPM.ema_scope"),
     8: ("lr_scheduler.LambdaWarmUpCosineScheduler", "lr_scheduler._CyclicLambda.find_in_interval",
@@ -39,12 +39,13 @@ EXPLAINED = {
         "likelihood.discretized_gaussian_nll", "likelihood.vlb_terms", "likelihood.bits_per_dim"),
     10: ("ddpm.DDPM.forward", "ddpm.DDPM.draw_t", "ddpm.DDPM.get_input", "ddpm.DDPM.shared_step", "ddpm.DDPM.training_step",
          "ddpm.DDPM.validation_step", "ddpm.DDPM._evaluate", "optim.make_optimizer", "ddpm.DDPM.configure_callbacks",
-         "ddpm.DDPM.setup", "randomness.isolated_rng", "persistence.Persistence.init_from_ckpt", "ddpm.DDPM.log_images",
+         "ddpm.DDPM.setup", "randomness.isolated_rng", "files.persistence.Persistence.init_from_ckpt", "ddpm.DDPM.log_images",
          "images.log_images"),
     11: ("sampling.Sampling.sample", "sampling.Sampling.starting_noise", "sampling.ddim_step", "sampling.Sampler", "sampling.check_knobs",
          "conditioning.null_condition", "editing.inpaint", "generate.generate"),
-    14: ("likelihood.gaussian_nll", "evaluation.bits_report", "evaluation.evaluate", "metrics.frechet_distance", "metrics.FrechetDistance",
-         "timestep_loss.quarters", "timestep_loss.spread", "timestep_loss.quarter_losses"),
+    14: ("likelihood.gaussian_nll", "evaluation.report.bits_report", "evaluation.report.evaluate", "evaluation.metrics.frechet_distance",
+         "evaluation.metrics.FrechetDistance",
+         "training.timestep_loss.quarters", "training.timestep_loss.spread", "training.timestep_loss.quarter_losses"),
 }
 
 MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)

@@ -15,7 +15,7 @@ import torch
 
 from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
 from ddpm_edu.teach.panels import beta_panel

@@ -17,7 +17,7 @@ import torch
 from ddpm_edu import DDPM, DigitsDataModule, GaussianDiffusion
 from ddpm_edu.gaussian import extract_into_tensor
 from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.panels import parameterization_panel
 

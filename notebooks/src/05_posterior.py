@@ -18,8 +18,8 @@ import torch
 from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.gaussian import diffusion_tables, extract_into_tensor
-from ddpm_edu.metrics import load_digits_classifier
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.evaluation.metrics import load_digits_classifier
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.sampling import Sampling, ancestral_step, spaced_timesteps
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
 from ddpm_edu.teach.laboratory import chain_moments, chain_variances, gaussian_ddpm

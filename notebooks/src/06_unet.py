@@ -16,8 +16,9 @@ import torch
 
 from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config
 from ddpm_edu.conditioning import drop_condition
-from ddpm_edu.config import check_names, get_class
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.files.names import check_names
+from ddpm_edu.config import get_class
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding

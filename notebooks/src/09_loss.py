@@ -20,7 +20,7 @@ from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.gaussian import diffusion_tables, extract_into_tensor
 from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, prior_kl, vlb_terms
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
 from ddpm_edu.teach.laboratory import gaussian_ddpm

@@ -19,9 +19,9 @@ from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.images import log_images
 from ddpm_edu.optim import make_optimizer
-from ddpm_edu.persistence import Persistence
+from ddpm_edu.files.persistence import Persistence
 from ddpm_edu.randomness import isolated_rng
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curve_figure, grid_figure, show_source
 from ddpm_edu.teach.training import quiet_trainer
 
@@ -243,7 +243,7 @@ show_source(DDPM.setup,
             "def setup")
 
 # %% [markdown]
-# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/checkpoint.py`）。
+# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/files/checkpoint.py`）。
 
 # %%
 def train(max_steps, resume=None):

@@ -17,9 +17,9 @@ from ddpm_edu.conditioning import null_condition
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.editing import inpaint
 from ddpm_edu.generate import generate
-from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.recipes import conditional_digits_config
+from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.sampling import SAMPLERS, Sampler, Sampling, ancestral_step, check_knobs, ddim_step, spaced_timesteps
 from ddpm_edu.teach import check, check_raises, grid_figure, show_source
 from ddpm_edu.teach.laboratory import ddim_chain_variance

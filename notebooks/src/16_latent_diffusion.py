@@ -20,9 +20,9 @@ from torch import nn
 from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
 from ddpm_edu.conditioning import as_condition
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.recipes import digits_model_config, toy_model_config
+from ddpm_edu.configs.recipes import digits_model_config, toy_model_config
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
 from ddpm_edu.teach.reference_map import BASE, reference_map

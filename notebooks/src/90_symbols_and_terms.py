@@ -11,7 +11,7 @@
 
 # %%
 from ddpm_edu import DDPM
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import check
 from ddpm_edu.teach.terms import SYMBOLS, symbol_table, term_table
 

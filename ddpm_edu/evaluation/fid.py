@@ -4,17 +4,17 @@ import logging
 import torch
 from torch import nn
 
-from .checks import check_int, fail
-from .gaussian import check_sample
-from .images import to_uint8
-from .progress import progress_bar
-from .sampling import evaluating
+from ..checks import check_int, fail
+from ..gaussian import check_sample
+from ..images import to_uint8
+from ..progress import progress_bar
+from ..sampling import evaluating
 
 log = logging.getLogger("ddpm_edu")
 MISSING = (
     "要的是取特征的网络：uint8 的 (N, 3, H, W)，0..255 → (N, 2048) 浮点，放大到 299×299 与归一化由它自己做；"
     "FID 只有用 TensorFlow 2015 年那份 Inception-v3 权重（约 95 MB）才能与论文的数字比，它是别人的文件，不随包发布；"
-    "没有它时，先用 bits/dim（ddpm_edu.evaluation.evaluate）和小分类器的 Fréchet 距离（ddpm_edu.metrics.frechet_for），"
+    "没有它时，先用 bits/dim（ddpm_edu.evaluation.report.evaluate）和小分类器的 Fréchet 距离（ddpm_edu.evaluation.metrics.frechet_for），"
     "后者不能与论文的 FID 比"
 )
 

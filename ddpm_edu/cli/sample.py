@@ -4,11 +4,11 @@ from pathlib import Path
 
 import torch
 
-from .checks import check_int, fail
-from .cli_errors import check_writable
-from .cli_parts import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
-from .generate import generate
-from .images import save_gif, save_grid
+from ..checks import check_int, fail
+from ..generate import generate
+from ..images import save_gif, save_grid
+from .errors import check_writable
+from .options import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 
 
 def make_parser():

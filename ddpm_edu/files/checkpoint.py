@@ -17,8 +17,8 @@ from pathlib import Path
 
 import torch
 
-from .checks import fail
-from .config import plain
+from ..checks import fail
+from .plain import plain
 
 log = logging.getLogger("ddpm_edu")
 _TAG = b"ddpm_edu sha256="

@@ -1,9 +1,10 @@
 """样本有多像真的：小分类器特征上的 Fréchet 距离"""
 import torch
 
-from .checks import fail
-from .classifier import cached_classifier, has_labels, load_digits_classifier, load_split
-from .gaussian import check_sample
+from ..checks import fail
+from ..data.reading import has_labels, load_split, random_images
+from ..gaussian import check_sample
+from .classifier import cached_classifier, load_digits_classifier
 
 
 def frechet_distance(x, y):
@@ -67,16 +68,10 @@ class DigitsFrechet(FrechetDistance):
     """随包的分类器，与留出的 500 张真实数字"""
 
     def __init__(self):
-        from .data.digits import load_digits_split
+        from ..data.digits import load_digits_split
 
         splits = load_digits_split()
         super().__init__(load_digits_classifier(), torch.cat([splits["val"][0], splits["test"][0]]), splits["train"][0])
-
-
-def random_images(dataset, count, seed=0):
-    """数据集里固定随机选出的至多 count 张：{"image": ..., "label": ...}"""
-    index = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count]
-    return dataset[index]
 
 
 def frechet_for(data_module, cache=None, num_images=10_000, progress=None):
@@ -85,7 +80,7 @@ def frechet_for(data_module, cache=None, num_images=10_000, progress=None):
     cache      : 分类器存放的 .safetensors 文件，下次直接读；None 为不存
     num_images : 训练、测试划分各至多取这么多张真图
     """
-    from .data import DigitsDataModule
+    from ..data import DigitsDataModule
 
     if isinstance(data_module, DigitsDataModule) and data_module.image_size == 8:
         return DigitsFrechet()

@@ -1,6 +1,6 @@
 """模型的配方：命令行、quickstart 与发布的模型共用 digits_model_config"""
-from .checks import check_choice
-from .conditioning import CONDITIONS
+from ..checks import check_choice
+from ..conditioning import CONDITIONS
 
 # 数字数据的几种条件：怎样进网络，U-Net 的参数要改什么（in_channels 是另加的通道数）
 DIGITS_CONDITIONS = {

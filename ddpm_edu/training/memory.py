@@ -2,8 +2,8 @@
 import pytorch_lightning as pl
 import torch
 
-from .randomness import isolated_rng
-from .sampling import evaluating
+from ..randomness import isolated_rng
+from ..sampling import evaluating
 
 # 反向传播的峰值比留下的特征图多出它们的梯度与卷积的工作区：CPU 上量 mnist 与 mnist-laptop，都是 1.5 倍
 PEAK = 1.5

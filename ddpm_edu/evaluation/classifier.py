@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoint import CheckpointError, atomic_file
-from .checks import check_int, fail
-from .progress import progress_bar
+from ..checks import check_int, fail
+from ..data.reading import has_labels, load_split
+from ..files.checkpoint import CheckpointError, atomic_file
+from ..progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")
 # 默认一共看这么多张图：digits 上是 60 轮，MNIST 上是 1 轮
@@ -44,18 +45,6 @@ class SmallClassifier(nn.Module):
 
     def forward(self, x):
         return self.head(F.relu(self.features(x)))
-
-
-def load_split(data_module, split):
-    """数据模块的一个划分（Dataset）；还没有准备数据时先准备，不碰它的训练数据流"""
-    if split not in data_module.splits:
-        data_module.prepare_data()
-        data_module.setup()
-    return data_module.splits[split]
-
-
-def has_labels(data_module):
-    return getattr(data_module, "num_classes", None) is not None
 
 
 def classifier_shape(data_module):

@@ -2,8 +2,8 @@
 import pytorch_lightning as pl
 import torch
 
-from .checks import check_int
-from .randomness import isolated_rng
+from ..checks import check_int
+from ..randomness import isolated_rng
 
 
 def quarters(num_timesteps):

@@ -4,10 +4,10 @@ import os
 import sys
 import warnings
 
-from .checks import fail
-from .cli_config import NAMED_CHECKPOINTS, check_parsed, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config
-from .cli_errors import ChineseErrors, UsageError, readable
-from .config import check_names
+from ..checks import fail
+from ..files.names import check_names
+from .config import NAMED_CHECKPOINTS, check_parsed, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config
+from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
 
@@ -15,14 +15,14 @@ log = logging.getLogger("ddpm_edu")
 def train_cli(arguments, run=True):
     """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给；run=False 时只造好各个对象"""
     # 从包里取，环境里有不配的 torchvision 时才有那句说明，所以要在 Lightning 之前
-    from . import DDPM
+    from .. import DDPM
 
     import pytorch_lightning as pl  # isort: skip
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI  # isort: skip
 
-    from .memory import SayMemory
-    from .optim import SETTINGS
-    from .speed import SpeedUp
+    from ..training.memory import SayMemory
+    from ..training.resuming import SETTINGS
+    from ..training.speed import SpeedUp
 
     class CourseParser(ChineseErrors, LightningArgumentParser):
         pass
@@ -97,7 +97,7 @@ def train_main(arguments):
         if type(error).__name__ != "MisconfigurationException":
             raise
         raise UsageError(f"Trainer 的设置有误，原话是 {error}") from None
-    from .stopping import StopSafely
+    from ..training.stopping import StopSafely
 
     stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
     # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
@@ -111,11 +111,11 @@ def main(arguments=None):
         if arguments[:1] == ["predict"]:
             fail("子命令", " fit / validate / test / sample / evaluate 之一", "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
         if arguments[:1] == ["sample"]:
-            from .cli_sample import sample_main
+            from .sample import sample_main
 
             sample_main(arguments[1:])
         elif arguments[:1] == ["evaluate"]:
-            from .cli_evaluate import evaluate_main
+            from .evaluate import evaluate_main
 
             evaluate_main(arguments[1:])
         else:

@@ -9,6 +9,9 @@ import torch
 import yaml
 from torch import nn
 
+from ..checks import class_only, fail
+from ..ema import LitEma
+from ..training.resuming import keep_best, settle_optimizer
 from .checkpoint import (
     CheckpointError,
     check_compatible,
@@ -18,10 +21,7 @@ from .checkpoint import (
     load_checkpoint,
     matching_states,
 )
-from .checks import class_only, fail
-from .config import check_names
-from .ema import LitEma
-from .optim import keep_best, settle_optimizer
+from .names import check_names
 
 # 这几个说的是从哪里取权重，由这一次调用决定，不由文件决定
 LOADING = ("ckpt_path", "ignore_keys", "load_only_unet")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import torch
 
-from .checks import fail
-from .cli_errors import ChineseErrors
-from .config import import_named
-from .pretrained import NAMES as PRETRAINED
-from .pretrained import load_pretrained
+from ..checks import fail
+from ..config import import_named
+from ..pretrained import NAMES as PRETRAINED
+from ..pretrained import load_pretrained
+from .errors import ChineseErrors
 
 DATA = {
     "digits": "DigitsDataModule",
@@ -38,7 +38,7 @@ def load_model(name, modules=()):
         import_named(module, "--import", module)
     if name in PRETRAINED and not Path(name).exists():
         return load_pretrained(name)
-    from . import DDPM
+    from .. import DDPM
 
     return DDPM.load_from_checkpoint(name)
 

@@ -4,9 +4,9 @@ import math
 from pathlib import Path
 from unicodedata import east_asian_width
 
-from .checks import check_int, fail
-from .cli_errors import check_writable
-from .cli_parts import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
+from ..checks import check_int, fail
+from .errors import check_writable
+from .options import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 
 
 def make_parser():
@@ -40,8 +40,8 @@ def evaluate_main(arguments):
     if options.out is not None:
         check_writable("--out", options.out)
 
-    from .checkpoint import atomic_file
-    from .evaluation import evaluate
+    from ..evaluation.report import evaluate
+    from ..files.checkpoint import atomic_file
 
     model = load_model(options.ckpt, options.modules).to(pick_device(options.device))
     data = make_data(options.data, options.root, condition_names(model))
@@ -72,7 +72,7 @@ def table(report):
             ("  纯噪声", f"{report['frechet_ceiling']:.2f}", "上限"),
         ]
     if report["data"] == "cifar10":
-        rows.append(("FID", "没有算", "要自己的 Inception 权重，见 ddpm_edu.fid.inception_fid"))
+        rows.append(("FID", "没有算", "要自己的 Inception 权重，见 ddpm_edu.evaluation.fid.inception_fid"))
     weights = {"raw": "原权重", "ema": "EMA 权重"}[report["weights"]]
     head = f"{report['ckpt']}（{weights}），{report['data']} 的测试划分"
     return "\n".join([head, *(f"{pad(name, 18)}{pad(value, 20)}{note}" for name, value, note in rows)])

@@ -13,8 +13,8 @@ import traceback
 from pathlib import Path
 from pydoc import locate
 
-from .checkpoint import FULL, causes, disk_full
-from .checks import fail
+from ..checks import fail
+from ..files.checkpoint import FULL, causes, disk_full
 
 PACKAGE, STANDARD = (os.path.join(folder, "") for folder in (Path(__file__).parent, sysconfig.get_path("stdlib")))
 KINDS = {"int": "整数", "float": "数", "bool": "true / false", "str": "字符串", "dict": "字典", "list": "列表", "NoneType": "null"}

@@ -6,9 +6,9 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from .checks import check_bool, check_int
-from .images import make_grid, save_grid, to_pil
-from .progress import progress_bar
+from ..checks import check_bool, check_int
+from ..images import make_grid, save_grid, to_pil
+from ..progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")
 

@@ -5,9 +5,9 @@ from pydoc import locate
 
 import yaml
 
-from . import configs
-from .checks import check_int, fail
-from .cli_errors import check_writable
+from .. import configs
+from ..checks import check_int, fail
+from .errors import check_writable
 
 log = logging.getLogger("ddpm_edu")
 # 不是文件名的 ckpt_path → 文件名的开头
@@ -70,8 +70,8 @@ def read_config(path):
 
 def read_hyper_parameters(path, typed):
     """Trainer 存的检查点里的超参数 {名字: 值}；typed 是用户写下的配置，其中的类名可以用"""
-    from .checkpoint import check_resumable, load_checkpoint
-    from .persistence import saved_hyper_parameters
+    from ..files.checkpoint import check_resumable, load_checkpoint
+    from ..files.persistence import saved_hyper_parameters
 
     checkpoint = load_checkpoint(path)
     check_resumable(checkpoint, path)

@@ -4,13 +4,13 @@ import math
 
 import torch
 
-from .checks import check_bool, check_int, fail
-from .classifier import load_split
-from .data.base import ImageDataModule
-from .generate import generate
-from .likelihood import vlb_terms
-from .metrics import frechet_for, random_images
-from .progress import progress_bar
+from ..checks import check_bool, check_int, fail
+from ..data.base import ImageDataModule
+from ..data.reading import load_split, random_images
+from ..generate import generate
+from ..likelihood import vlb_terms
+from ..progress import progress_bar
+from .metrics import frechet_for
 
 
 def check_same_size(model, data_module):

@@ -4,7 +4,7 @@ import warnings
 import pytorch_lightning as pl
 import torch
 
-from .checks import check_bool
+from ..checks import check_bool
 
 
 class SpeedUp(pl.Callback):
