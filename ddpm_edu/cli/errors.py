@@ -16,7 +16,7 @@ from pydoc import locate
 from ..checks import fail
 from ..files.checkpoint import FULL, causes, disk_full
 
-PACKAGE, STANDARD = (os.path.join(folder, "") for folder in (Path(__file__).parent, sysconfig.get_path("stdlib")))
+PACKAGE, STANDARD = (os.path.join(folder, "") for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib")))
 KINDS = {"int": "整数", "float": "数", "bool": "true / false", "str": "字符串", "dict": "字典", "list": "列表", "NoneType": "null"}
 # 英文信息的样子 → 中文；第一组是名字
 MESSAGES = (
