@@ -37,7 +37,7 @@ def small(**kwargs):
 def good(tmp_path_factory):
     """真的训练出来的检查点，什么都有"""
     folder = tmp_path_factory.mktemp("good")
-    fit(small(), 1, folder).save_checkpoint(folder / "a.ckpt")
+    fit(small(), 1, folder, data=DigitsDataModule()).save_checkpoint(folder / "a.ckpt")
     return load_checkpoint(folder / "a.ckpt")
 
 
