@@ -7,10 +7,10 @@ import unicodedata
 import pytest
 
 from ddpm_edu import DDPM
-from ddpm_edu.teach import coverage
-from ddpm_edu.teach.build import sources
-from ddpm_edu.teach.cards import CARDS, CardView, resolve
-from ddpm_edu.teach.source import SourceView, qualified_name
+from ddpm_edu.authoring import coverage
+from ddpm_edu.authoring.build import sources
+from ddpm_edu.teach.cards import CARDS, CardView
+from ddpm_edu.teach.source import SourceView, qualified_name, resolve
 from ddpm_edu.teach.terms import SYMBOLS, TERMS
 
 PATHS = sources()

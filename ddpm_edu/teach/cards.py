@@ -1,11 +1,11 @@
 """DDPM 构造参数的卡片：含义、公式、在哪里用到、会出什么错。“在哪里用到”每次显示都对着源码核实"""
-import importlib
 import inspect
 from dataclasses import dataclass
 
 from ..checks import check_choice
 from .books import chapter_number
-from .source import find_line, source_lines
+from .explained import section_link
+from .source import find_line, resolve, source_lines
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,6 @@ class CardView:
         return found
 
     def markdown(self):
-        from .coverage import section_link
-
         # 一句代码分几行写的，只引第一行，用省略号说明没有完
         quoted = [(path, line, code + (" …" if code.endswith((",", "(")) else "")) for path, line, code in self.places()]
         places = "；".join(f"{section_link(path, f'`{path}`', line)} 里的 `{code}`" for path, line, code in quoted)
@@ -200,20 +198,6 @@ def default_of(name):
 
     default = inspect.signature(DDPM.__init__).parameters[name].default
     return "必填" if default is inspect.Parameter.empty else f"`{default!r}`"
-
-
-def resolve(path):
-    """"ddpm.DDPM.p_losses" → 那个对象"""
-    parts = path.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        try:
-            found = importlib.import_module("ddpm_edu." + ".".join(parts[:depth]))
-        except ModuleNotFoundError:
-            continue
-        for name in parts[depth:]:
-            found = getattr(found, name)
-        return found
-    raise LookupError(path)
 
 
 def card(name):

@@ -1,9 +1,8 @@
 """对照表：latent-diffusion 原文件里的名字 → 这里的名字与章；我们这边的每个名字显示之前都核实存在"""
 from dataclasses import dataclass
 
-from .cards import resolve
-from .coverage import EXPLAINED
-from .source import qualified_name
+from .explained import EXPLAINED
+from .source import qualified_name, resolve
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""把整套课程导出成静态网页，不开内核、不联网也能读：python -m ddpm_edu.teach.export [目录]
+"""把整套课程导出成静态网页，不开内核、不联网也能读：python -m ddpm_edu.authoring.export [目录]
 
 用的是存好的输出；图在页面里，链接指向同一目录的网页；公式由同一目录里的 MathJax 排版，与 JupyterLab 里一样
 """
@@ -9,7 +9,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from .books import NOTEBOOKS
+from ..teach.books import NOTEBOOKS
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --quiet: #666; --code: #f5f5f5; --line: #ddd; --link: #0072b2; }

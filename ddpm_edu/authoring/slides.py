@@ -1,11 +1,11 @@
-"""一章变成一页页的幻灯片：python -m ddpm_edu.teach.slides [章 ...] [--out 目录]
+"""一章变成一页页的幻灯片：python -m ddpm_edu.authoring.slides [章 ...] [--out 目录]
 
 一段文字与它后面的代码、输出是一页；用空格、PageDown 或滚轮翻，打印成 PDF 时也是一页一张。不联网
 """
 import argparse
 from pathlib import Path
 
-from .books import NOTEBOOKS, sources
+from ..teach.books import NOTEBOOKS, sources
 from .export import render, write_assets
 
 STYLE = """

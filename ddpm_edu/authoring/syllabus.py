@@ -2,8 +2,8 @@
 import re
 from dataclasses import dataclass
 
-from .books import book, chapter_number, headings, read_cells, sources
-from .exercises import Code, chapters
+from ..teach.books import book, chapter_number, headings, read_cells, sources
+from ..teach.exercises import Code, chapters
 
 
 class Table:

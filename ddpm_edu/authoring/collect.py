@@ -1,10 +1,10 @@
-"""教师：把收来的习题记录汇成一张表 progress.csv：python -m ddpm_edu.teach.collect 文件夹"""
+"""教师：把收来的习题记录汇成一张表 progress.csv：python -m ddpm_edu.authoring.collect 文件夹"""
 import csv
 import sys
 from pathlib import Path
 
-from .diary import NAME, read_record
-from .exercises import chapters
+from ..teach.diary import NAME, read_record
+from ..teach.exercises import chapters
 
 
 def student_name(path, folder):

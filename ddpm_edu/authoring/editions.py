@@ -2,7 +2,7 @@
 import json
 import re
 
-from .exercises import find
+from ..teach.exercises import find
 
 # 单独成行的“# 答案”与“# 答案完”，缩进相同
 ANSWER = re.compile(r"^( *)# 答案\n(.*?)^\1# 答案完$", re.M | re.S)

@@ -1,4 +1,4 @@
-"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.teach.build [--solutions] [名字 ...]
+"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.authoring.build [--solutions] [名字 ...]
 
 --solutions : 生成带答案的版本，放在 notebooks/solutions/，不进版本库
 """
@@ -7,8 +7,9 @@ import re
 import sys
 import time
 
-from .books import NOTEBOOKS, cell_ids, navigation, resolve, sources, tie
-from .coverage import CoverageTable, displays
+from ..teach.books import NOTEBOOKS, cell_ids, navigation, resolve, sources, tie
+from ..teach.explained import displays
+from .coverage import CoverageTable
 from .editions import solutions_edition, student_edition
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
