@@ -24,6 +24,7 @@ from .randomness import isolated_rng, rand, randn_like
 from .sampling import Sampling
 from .schedules import warn_unsuitable_schedule
 from .training.defaults import with_monitor
+from .unet import coordinate_channels
 
 log = logging.getLogger("ddpm_edu")
 # Lightning 的两句话，用户没有什么可改的：类别在搬上设备之前核对是有意的；它自己用着 torch 的旧写法
@@ -241,9 +242,7 @@ class DDPM(Sampling, Persistence):
 
     def get_condition(self, batch):
         """按 cond_key 从 batch 取条件；没有 conditioning_key 时返回 None"""
-        if not self.cond_keys:
-            return None
-        return {name: read_tensor(batch, key) for name, key in self.cond_keys.items()}
+        return {name: read_tensor(batch, key) for name, key in self.cond_keys.items()} or None
 
     def shared_step(self, batch):
         """一批数据 → (loss, 字典)；训练时按 cond_drop_prob 丢条件"""
@@ -341,15 +340,9 @@ class DDPM(Sampling, Persistence):
         per_epoch = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": scheduler,
-                "interval": "epoch" if per_epoch else "step",
-                "frequency": 1,
-                "monitor": self.monitor,
-            },
+            "lr_scheduler": {"scheduler": scheduler, "interval": "epoch" if per_epoch else "step",
+                             "frequency": 1, "monitor": self.monitor},
         }
-
-    # ---- 图像 ----
 
     @torch.no_grad()
     def log_images(self, batch, N=8, n_row=2, sample=True, return_keys=None, **kwargs):
@@ -374,12 +367,3 @@ def read_tensor(batch, key):
     if value.ndim == 0 or len(value) == 0:
         fail(f"batch[{key!r}]", "至少一个样本", tuple(value.shape))
     return value
-
-
-def coordinate_channels(x):
-    """两个坐标通道 (B, 2, H, W)：先 x（列）后 y（行），都在 [-1, 1]"""
-    rows, columns = x.shape[-2:]
-    y = torch.linspace(-1, 1, rows, device=x.device, dtype=x.dtype)
-    x_axis = torch.linspace(-1, 1, columns, device=x.device, dtype=x.dtype)
-    grid = torch.stack([x_axis.expand(rows, -1), y[:, None].expand(-1, columns)])
-    return grid.expand(len(x), -1, -1, -1)

@@ -75,7 +75,7 @@ show_source(extract_into_tensor,
             "def extract_into_tensor", "T = len(table)", "return table[t]")
 
 # %% [markdown]
-# - ① 名字与原文件相同。后面的公式都写成 `extract_into_tensor(self.表名, t, x.shape) * x`，一项一行，读起来与数学式同形。
+# - ① 名字与原文件相同。后面的公式都写成 `extract_into_tensor(self.table, t, x.shape) * x`，一项一行，读起来与数学式同形。
 # - ② 步号须是 $(B,)$ 的整数，值在 $0..T-1$。每个公式都从这里取系数，所以只在这里查。
 # - ③ `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$，就能与图像广播相乘。只看维数，所以图像、音频、单个数都能用。
 
