@@ -36,7 +36,7 @@ MUTANTS = [Mutant(*row) for row in [
     (S, "return cumprod, np.append(1.0, cumprod[:-1])", "return cumprod, np.append(cumprod[0], cumprod[:-1])", "ᾱ_{-1} 不是 1", GAUSSIAN),
     (P, "cumprod = [1.0, *self.exact_table(\"alphas_cumprod\")[timesteps].tolist()]", "cumprod = [1.0, *self.exact_table(\"alphas_cumprod\").tolist()]",
      "抽步后照用原来的 ᾱ", LABORATORY),
-    (P, "np.linspace(0, n_timestep - 1, steps)", "np.linspace(0, n_timestep, steps, endpoint=False)", "抽步时漏掉最后一步", SCHEDULES),
+    (P, "np.linspace(0, n_timestep - 1, steps)", "np.linspace(0, n_timestep, steps, endpoint=False)", "抽步时漏掉最后一步", SAMPLING),
     (S, "~((values > 0) & (values < 1))", "(values <= 0) | (values >= 1)", "given_betas 里的 NaN 放过", SCHEDULES),
     (S, "reference_timesteps / check_int(", "1 / reference_timesteps * check_int(", "短链的 β 缩放反了", SCHEDULES),
     # ---- 闭式公式 ----

@@ -43,6 +43,15 @@ def test_ddim_with_eta_one_is_ancestral_with_v_zero():
         np.testing.assert_allclose(ddim_step(*pair, 1.0), ancestral_step(*pair, 0.0), rtol=0, atol=1e-12)
 
 
+def test_the_steps_walked_are_even_and_hold_both_ends():
+    for steps in (2, 3, 7, 50, 999, 1000):
+        kept = sampling.spaced_timesteps(1000, steps)
+        assert kept[0] == 0 and kept[-1] == 999 and len(kept) == steps
+        # 取整最多差半步，所以相邻两步的间隔至多差 1
+        assert np.ptp(np.diff(kept)) <= 1 and (np.diff(kept) > 0).all()
+    assert list(sampling.spaced_timesteps(1000, 1)) == [999]
+
+
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_step_that_is_taught_is_the_step_that_samples(sampler, monkeypatch):
     """sample → p_sample_loop → p_sample → p_mean_variance → predict_start，每一步各一次；换掉 p_mean_variance，结果就跟着变"""
