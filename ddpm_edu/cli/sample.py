@@ -7,6 +7,7 @@ import torch
 from ..checks import check_int, fail
 from ..generate import generate
 from ..images import save_gif, save_grid
+from ..sampling import SAMPLERS
 from .errors import check_writable
 from .options import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
 
@@ -20,7 +21,7 @@ def make_parser():
     add("-n", "--num", type=int, default=64, help="几张（默认 64）")
     add("--nrow", type=int, default=8, help="每行几张（默认 8）")
     add("--batch-size", type=int, default=64, help="一批几张（默认 64）；显存不够就调小")
-    add("--sampler", choices=("ancestral", "ddim"), default="ddim")
+    add("--sampler", choices=tuple(SAMPLERS), default="ddim")
     add("--steps", type=int, help="走几步；ancestral 默认走满 T 步，ddim 默认 50 步")
     add("--eta", type=float, default=0.0, help="ddim 的随机性，0 到 1")
     add("--v-posterior", type=float, help="ancestral 的方差，0 到 1；默认同训练时的设置")
