@@ -145,17 +145,17 @@ def run_tests(python, arguments):
 
 def build(arguments):
     ensure_environment()
-    return run(PYTHON, "-m", "ddpm_edu.teach.build", *arguments)
+    return run(PYTHON, "-m", "ddpm_edu.authoring.build", *arguments)
 
 
 def export(arguments):
     ensure_environment()
-    return run(PYTHON, "-m", "ddpm_edu.teach.export", *(os.path.abspath(folder) for folder in arguments))
+    return run(PYTHON, "-m", "ddpm_edu.authoring.export", *(os.path.abspath(folder) for folder in arguments))
 
 
 def slides(arguments):
     ensure_environment()
-    return run(PYTHON, "-m", "ddpm_edu.teach.slides", *arguments)
+    return run(PYTHON, "-m", "ddpm_edu.authoring.slides", *arguments)
 
 
 def lock(arguments):

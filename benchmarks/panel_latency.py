@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nbformat
 
-from ddpm_edu.teach.build import KERNEL
+from ddpm_edu.authoring.build import KERNEL
 
 SETUP = """
 import torch

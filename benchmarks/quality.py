@@ -16,9 +16,9 @@ import torch
 from tqdm import tqdm
 
 from ddpm_edu import DDPM, DigitsDataModule
+from ddpm_edu.configs.recipes import digits_model_config
+from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.generate import generate
-from ddpm_edu.metrics import DigitsFrechet
-from ddpm_edu.recipes import digits_model_config
 from ddpm_edu.teach.training import quiet_trainer
 
 from .peers import Diffusers, Task

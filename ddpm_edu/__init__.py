@@ -6,6 +6,8 @@
 import sys
 from importlib import import_module
 
+from . import moved  # noqa: F401
+
 __version__ = "0.1.0"
 
 _HOME = {
@@ -13,12 +15,12 @@ _HOME = {
     "GaussianDiffusion": "gaussian",
     "make_beta_schedule": "schedules",
     "UNet": "unet",
-    "DiffusionWrapper": "wrapper",
+    "DiffusionWrapper": "conditioning",
     "LitEma": "ema",
     "LambdaWarmUpCosineScheduler": "lr_scheduler",
     "LambdaWarmUpCosineScheduler2": "lr_scheduler",
     "LambdaLinearScheduler": "lr_scheduler",
-    "count_params": "config",
+    "count_params": "parameters",
     "instantiate_from_config": "config",
     "DigitsDataModule": "data",
     "MNISTDataModule": "data",
@@ -31,7 +33,7 @@ __all__ = list(_HOME)
 
 # 由 python -m ddpm_edu… 起的进程：这时要跑的模块还没有导入
 if sys.argv[:1] == ["-m"]:
-    import_module(".console", __name__).use_utf8()
+    import_module(".cli.console", __name__).use_utf8()
 
 
 def __getattr__(name):

@@ -1,76 +1,13 @@
-"""按配置造对象，数参数
+"""按配置造对象
 
 配置的写法沿用参考实现：{"target": "包.模块.类", "params": {...}}
 """
-import argparse
-import enum
-import functools
 import importlib
 import inspect
-import itertools
-import numbers
-import os
-import sys
-import types
-from collections.abc import Mapping, Sequence, Set
-
-import numpy as np
-import torch
+from collections.abc import Mapping
 
 from .checks import fail
-
-# 这几个键后面是类的路径：参考实现、LightningCLI、hydra 各自的写法
-NAMING = ("target", "class_path", "_target_")
-# 依赖带来的模块，用户并没有导入：其中有的类一构造就联网，或者再导入别的包
-BROUGHT = ("torch", "pytorch_lightning", "lightning_fabric", "torchmetrics")
-IMPORT_IT = ("不会替文件导入模块；确实是你自己写的，先 import 那个模块（sample 与 evaluate 加 --import 模块名，"
-             "fit、validate 与 test 用写着它的 --config），或者自己给 unet_config、scheduler_config")
-# 名字空间：属性就是键
-NAMESPACES = (argparse.Namespace, types.SimpleNamespace)
-
-
-def plain(value, name="配置"):
-    """变成安全读取认得的类型：配置库的字典与列表、NumPy、枚举、路径、内建类型的子类换成 Python 自带的，别的 TypeError"""
-    if isinstance(value, (np.ndarray, np.generic)):
-        value = value.tolist()
-    elif isinstance(value, enum.Enum):
-        value = value.value
-    if isinstance(value, (bool, type(None), torch.Tensor, torch.dtype, torch.device, torch.layout)):
-        return value
-    if isinstance(value, (Mapping, *NAMESPACES)):
-        return {plain(key, name): plain(item, name) for key, item in as_mapping(value).items()}
-    if isinstance(value, str):
-        return "".join(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    for kind, own in ((numbers.Integral, int), (numbers.Real, float), (numbers.Complex, complex), ((bytes, bytearray), bytes)):
-        if isinstance(value, kind):
-            return own(value)
-    if isinstance(value, (Sequence, Set)):
-        kind = tuple if type(value) is tuple else set if isinstance(value, Set) else list
-        return kind(plain(item, name) for item in value)
-    fail(name, "张量和 Python 自带的类型", value, error=TypeError)
-
-
-def plain_arguments(init):
-    """装饰 __init__：参数先过 plain，于是 OmegaConf、名字空间、NumPy、枚举给的都认，存进检查点的也都读得回来"""
-    names = [*inspect.signature(init).parameters][1:]
-
-    @functools.wraps(init)
-    def wrapper(self, *args, **kwargs):
-        given = itertools.zip_longest(names[:len(args)], args, fillvalue="参数")
-        return init(self, *(clean(name, value) for name, value in given), **{name: clean(name, value) for name, value in kwargs.items()})
-
-    def clean(name, value):
-        # 检查点可以是打开的文件；它不是超参数，不存
-        return value if name == "ckpt_path" else plain(value, name)
-
-    return wrapper
-
-
-def as_mapping(value):
-    """名字空间换成字典，别的原样"""
-    return vars(value) if isinstance(value, NAMESPACES) else value
+from .files.plain import as_mapping
 
 
 def get_class(target, kinds, name="target"):
@@ -99,44 +36,6 @@ def import_named(module, name, written):
         return importlib.import_module(module)
     except ImportError as error:
         fail(name, "能导入的名字", written, f"导入时的错误是 {error}；检查拼写和当前环境")
-
-
-def check_names(config, source, typed=()):
-    """文件里写的类名，只许是手边就有的网络与调度器：只看，绝不为文件导入任何东西
-
-    config : 从文件 source 里读来的；typed：用户自己写下的配置，其中的名字可以用
-    异常   : 有别的名字时 ValueError
-    """
-    for target in sorted(set(names_in(config)) - set(names_in(typed))):
-        if not at_hand(target):
-            rule = "本包、torch.nn、torch.optim 或已导入的模块里的网络与调度器"
-            fail(f"{source} 里写的类", rule, target, IMPORT_IT)
-
-
-def names_in(value):
-    """逐个给出配置里写的类名，不论藏得多深；没有点的不是路径，不算"""
-    if isinstance(value, Mapping):
-        yield from (value[key] for key in NAMING if isinstance(value.get(key), str) and "." in value[key])
-        value = value.values()
-    elif not isinstance(value, (list, tuple, set)):
-        return
-    for item in value:
-        yield from names_in(item)
-
-
-def at_hand(target):
-    """target 是不是手边就有的：本包公开的，或者已经导入的模块里的网络与调度器"""
-    from . import _HOME
-
-    module, _, name = target.rpartition(".")
-    root = module.partition(".")[0]
-    if root == __package__ and name in _HOME:
-        return _HOME[name] in ("unet", "lr_scheduler") and module in (root, f"{root}.{_HOME[name]}")
-    if root in BROUGHT and not f"{module}.".startswith(("torch.nn.", "torch.optim.")):
-        return False
-    # 不用 getattr：有的模块取一个名字就会导入别的
-    found = getattr(sys.modules.get(module), "__dict__", {}).get(name)
-    return isinstance(found, type) and issubclass(found, default_kinds())
 
 
 def instantiate_from_config(config, *args, kinds=None, name="config"):
@@ -176,39 +75,3 @@ def default_kinds():
     from .lr_scheduler import LRLambda
 
     return nn.Module, LRLambda, LRScheduler
-
-
-class ParamCount(int):
-    """参数总数，就是一个整数；另带 trainable（可训练数）与 by_module（{子模块名: 参数数}）"""
-
-    def __new__(cls, total, trainable, by_module):
-        self = super().__new__(cls, total)
-        self.total, self.trainable, self.by_module = int(total), int(trainable), dict(by_module)
-        return self
-
-    def __getnewargs__(self):
-        # 复制与 pickle 用它重建
-        return self.total, self.trainable, self.by_module
-
-    def table(self):
-        """一行一个直接子模块的文字表"""
-        rows = [f"{name:<28}{count:>14,}" for name, count in self.by_module.items()]
-        return "\n".join([*rows, f"{'total':<28}{self.total:>14,}", f"{'trainable':<28}{self.trainable:>14,}"])
-
-
-def count_params(model, verbose=False):
-    """数一数 nn.Module 的参数
-
-    verbose : 为真时打印逐个子模块的表
-    返回    : ParamCount，可当整数用；共享的参数只数一次。DDPM 里 EMA 的影子也算，见 by_module
-    """
-    seen, by_module = set(), {}
-    for name, parameter in model.named_parameters():
-        top = name.partition(".")[0]
-        by_module[top] = by_module.get(top, 0) + parameter.numel()
-        seen.add(parameter)
-    trainable = sum(p.numel() for p in seen if p.requires_grad)
-    count = ParamCount(sum(p.numel() for p in seen), trainable, by_module)
-    if verbose:
-        print(f"{type(model).__name__}\n{count.table()}")
-    return count

@@ -4,27 +4,27 @@
 """
 import contextlib
 import logging
-import math
 import warnings
+from collections.abc import Mapping
 
-import pytorch_lightning as pl
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checkpoint import check_ignore_keys, install_safe_io
 from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
-from .conditioning import as_condition, check_labels, condition_keys, drop_condition
-from .config import plain_arguments
+from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition
 from .ema import LitEma
-from .gaussian import GaussianDiffusion
+from .files.checkpoint import check_ignore_keys, install_safe_io
+from .files.persistence import Persistence
+from .files.plain import plain_arguments
+from .gaussian import check_sample
 from .images import log_images
-from .inputs import check_network, check_sample, coordinate_channels, read_image, read_tensor, warn_unsuitable_schedule
-from .optim import make_optimizer, make_scheduler, with_monitor
-from .persistence import Persistence
-from .randomness import isolated_rng, rand
+from .optim import make_optimizer, make_scheduler
+from .randomness import isolated_rng, rand, randn_like
 from .sampling import Sampling
-from .wrapper import DiffusionWrapper
+from .schedules import warn_unsuitable_schedule
+from .training.defaults import with_monitor
+from .unet import coordinate_channels
 
 log = logging.getLogger("ddpm_edu")
 # Lightning 的两句话，用户没有什么可改的：类别在搬上设备之前核对是有意的；它自己用着 torch 的旧写法
@@ -32,7 +32,7 @@ warnings.filterwarnings("ignore", "You have overridden `on_before_batch_transfer
 warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated")
 
 
-class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
+class DDPM(Sampling, Persistence):
     """去噪扩散概率模型（Ho 2020），可用 Trainer.fit 训练
 
     前 27 个参数的名字、次序与默认值同参考实现，逐个讲解见第 1 章；之后的只能按关键字给：
@@ -160,10 +160,11 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         return torch.float32 if parameter is None else parameter.dtype
 
     def apply_model(self, x, t, cond=None):
-        """把 x_t、坐标通道和条件送进网络；cond 是 as_condition 整理过的字典"""
+        """把 x_t、坐标通道和条件送进网络；cond 没有整理过的，先整理"""
         if self.use_positional_encodings:
             x = torch.cat([x, coordinate_channels(x)], dim=1)
-        model_out = self.model(x.to(self.network_dtype), t, **(cond or {}))
+        cond = {} if cond is None else as_condition(cond, self.conditioning_key, len(x))
+        model_out = self.model(x.to(self.network_dtype), t, **cond)
         if model_out.shape != (x.shape[0], self.channels, *x.shape[2:]):
             fail("网络输出的形状", f" {(x.shape[0], self.channels, *x.shape[2:])}", tuple(model_out.shape),
                  "检查 unet_config 的 out_channels")
@@ -172,7 +173,8 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
 
     def get_loss(self, pred, target, mean=True):
         """按 loss_type 算 l1 或 l2；mean=False 时不求平均，形状同 pred"""
-        self.check_like(pred=pred, target=target)
+        if pred.shape != target.shape:
+            fail("target 的形状", f" {tuple(pred.shape)}，与 pred 相同", tuple(target.shape))
         loss = F.l1_loss if self.loss_type == "l1" else F.mse_loss
         return loss(pred, target, reduction="mean" if mean else "none")
 
@@ -183,9 +185,9 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         返回    : (loss, 字典)，键为 {train|val}/loss_simple、loss_vlb、loss
         """
         check_sample("x_start", x_start, self.channels, self.image_size)
-        noise = self.like(x_start, noise, generator)
+        noise = randn_like(x_start, generator) if noise is None else noise
         x_t = self.q_sample(x_start, t, noise)
-        model_out = self.apply_model(x_t, t, as_condition(cond, self.conditioning_key, x_start.shape[0]))
+        model_out = self.apply_model(x_t, t, cond)
         target = self.objective.target(self, x_start, noise, t).to(model_out.dtype)
 
         per_sample = self.get_loss(model_out, target, mean=False).flatten(1).mean(1)
@@ -220,21 +222,35 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
 
     def get_input(self, batch, k):
         """从 batch[k] 取图像：(B, C, H, W) 或 (B, H, W, C)，浮点，[-1, 1] → (B, C, H, W)"""
-        return read_image(batch, k, self.channels, self.image_size).to(self.network_dtype)
+        x, size = read_tensor(batch, k), self.image_size
+        name, chw, hwc = f"batch[{k!r}]", (self.channels, size, size), (size, size, self.channels)
+        rule = f"形状 {('B', *chw)} 或 {('B', *hwc)} 的浮点张量，值在 [-1, 1]".replace("'", "")
+        if not x.is_floating_point():
+            fail(name, rule, x.dtype, "整数像素请先换算：x / 127.5 - 1", TypeError)
+        if x.ndim != 4 or x.shape[1:] not in (chw, hwc):
+            fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
+        if chw == hwc and size > 1:
+            fail(name, "能分辨 CHW 与 HWC 的形状", tuple(x.shape),
+                 "channels 恰好等于 image_size，请换一个 image_size")
+        # 在 GPU 上看一眼要等设备；用 Trainer 时，搬上去之前看过了
+        # NaN 与任何数比较都为假，写成“不在范围内”才拦得住
+        if x.device.type == "cpu" and not -1.001 <= float(x.min()) <= float(x.max()) <= 1.001:
+            fail(name, rule, (float(x.min()), float(x.max())),
+                 "这是最小值与最大值；0..255 的像素请用 x / 127.5 - 1，[0, 1] 的请用 2 * x - 1")
+        x = x if x.shape[1:] == chw else x.permute(0, 3, 1, 2).contiguous()
+        return x.to(self.network_dtype)
 
     def get_condition(self, batch):
         """按 cond_key 从 batch 取条件；没有 conditioning_key 时返回 None"""
-        cond = {name: read_tensor(batch, key) for name, key in self.cond_keys.items()}
-        return cond or None
+        return {name: read_tensor(batch, key) for name, key in self.cond_keys.items()} or None
 
     def shared_step(self, batch):
         """一批数据 → (loss, 字典)；训练时按 cond_drop_prob 丢条件"""
         x = self.get_input(batch, self.first_stage_key)
-        cond = self.get_condition(batch)
-        if cond is not None:
-            cond = as_condition(cond, self.conditioning_key, x.shape[0])
-            cond = drop_condition(cond, self.cond_drop_prob if self.training else 0)
-        return self(x, cond=cond)
+        if self.conditioning_key is None:
+            return self(x)
+        cond = as_condition(self.get_condition(batch), self.conditioning_key, len(x))
+        return self(x, cond=drop_condition(cond, self.cond_drop_prob if self.training else 0))
 
     # ---- Lightning 的钩子 ----
 
@@ -245,6 +261,9 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         return with_monitor(self.trainer, self.monitor)
 
     def on_before_batch_transfer(self, batch, dataloader_idx):
+        # 值的范围在这里看：到了 GPU 上，看一眼就要等它
+        if self.device.type != "cpu" and not self.trainer.predicting:
+            self.get_input(batch, self.first_stage_key)
         if (key := self.cond_keys.get("c_adm")) is not None and (labels := read_tensor(batch, key)).device.type == "cpu":
             check_labels(f"batch[{key!r}]", labels, self.model.diffusion_model)
         return batch
@@ -256,11 +275,6 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         with isolated_rng(self.seed, "train", self.batches_seen, self.global_rank, device=self.device):
             loss, losses = self.shared_step(batch)
         self.batches_seen += 1
-        if not math.isfinite(loss.item()):
-            raise FloatingPointError(
-                f"第 {self.global_step} 个优化步的损失是 {loss.item()}，训练已停下，权重没有被这一步改动；"
-                "检查数据里有没有 NaN，或调小 learning_rate、加上 gradient_clip_val=1.0"
-            )
         self.log_dict(losses, batch_size=len(batch[self.first_stage_key]))
         self.log("loss", losses["train/loss_simple"], prog_bar=True, logger=False)
         return loss
@@ -326,15 +340,9 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         per_epoch = isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {
-                "scheduler": scheduler,
-                "interval": "epoch" if per_epoch else "step",
-                "frequency": 1,
-                "monitor": self.monitor,
-            },
+            "lr_scheduler": {"scheduler": scheduler, "interval": "epoch" if per_epoch else "step",
+                             "frequency": 1, "monitor": self.monitor},
         }
-
-    # ---- 图像 ----
 
     @torch.no_grad()
     def log_images(self, batch, N=8, n_row=2, sample=True, return_keys=None, **kwargs):
@@ -345,3 +353,17 @@ class DDPM(Sampling, Persistence, GaussianDiffusion, pl.LightningModule):
         kwargs      : 交给 sample，如 steps、sampler；默认走 min(50, T) 步
         """
         return log_images(self, batch, N, n_row, sample, return_keys, **kwargs)
+
+
+def read_tensor(batch, key):
+    """batch[key]，须是非空的张量"""
+    if not isinstance(batch, Mapping):
+        fail("batch", '字典，如 {"image": (B, C, H, W) 张量}', type(batch).__name__, error=TypeError)
+    if key not in batch:
+        fail("batch", f"含键 {key!r} 的字典", sorted(map(str, batch)), "键名由 first_stage_key / cond_key 决定")
+    value = batch[key]
+    if not isinstance(value, torch.Tensor):
+        fail(f"batch[{key!r}]", "张量", type(value).__name__, error=TypeError)
+    if value.ndim == 0 or len(value) == 0:
+        fail(f"batch[{key!r}]", "至少一个样本", tuple(value.shape))
+    return value

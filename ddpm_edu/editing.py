@@ -2,10 +2,8 @@
 import torch
 
 from .checks import check_int, fail
-from .inputs import check_sample
-from .randomness import randn
-from .sampling import posterior_step
-from .schedules import spaced_timesteps
+from .gaussian import check_sample
+from .randomness import randn_like
 
 
 @torch.no_grad()
@@ -24,32 +22,22 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progre
     mask = mask.to(model.betas.device).bool()
     known = torch.where(mask, known.to(model.betas.device), 0)
     check_sample("known", known, model.channels, model.image_size)
-    T = model.num_timesteps
-    timesteps = spaced_timesteps(T, min(100, T) if steps is None else steps)
-    chain = model.respaced(timesteps)
 
-    def at_noise_level(i):
-        """已知的图，加噪到短链的第 i 步；i = -1 就是原图"""
-        if i < 0:
-            return known
-        return chain.q_sample(known, torch.full((len(known),), i, device=known.device), noise())
+    def noised(x, keep):
+        """√keep·x + √(1-keep)·z；keep = 1 就是 x"""
+        return x if keep == 1 else keep**0.5 * x + (1 - keep) ** 0.5 * randn_like(x, generator)
 
-    def noise():
-        return randn(known.shape, known.dtype, known.device, generator)
+    def paste(x_s, cumprod_t, cumprod_s, advance):
+        """已知的像素换成加噪到同一步的原图；repeats > 1 时退回一步，再走一次"""
+        x_s = torch.where(mask, noised(known, cumprod_s), x_s)
+        for _ in range(repeats - 1 if cumprod_s < 1 else 0):
+            x_s = advance(noised(x_s, cumprod_t / cumprod_s))
+            x_s = torch.where(mask, noised(known, cumprod_s), x_s)
+        return x_s
 
-    def step(i, x, t, x_recon, _):
-        for repeat in range(repeats):
-            t_short = torch.full_like(t, i)
-            lower = posterior_step(chain, x_recon, x, t_short, noise())
-            lower = torch.where(mask, at_noise_level(i - 1), lower)
-            if repeat == repeats - 1 or i == 0:
-                return lower
-            # 退回一步：重新加噪，再猜一次
-            beta = chain.betas[i]
-            x = (1 - beta).sqrt() * lower + beta.sqrt() * noise()
-            x_recon = model.predict_start(x, t, model.clip_denoised)
-
-    return model.denoise_loop(known.shape, timesteps, step, generator=generator, progress=progress)
+    steps = min(100, model.num_timesteps) if steps is None else steps
+    return model.p_sample_loop(known.shape, steps=steps, edit=paste,
+                               generator=generator, progress=progress)
 
 
 def check_mask(mask, shape):

@@ -10,8 +10,8 @@ from torch import nn
 
 from .checks import check_float, check_int, fail
 from .objectives import make_objective
-from .randomness import randn
-from .schedules import alphas_cumprod, check_betas, make_beta_schedule, respaced_betas
+from .randomness import randn_like
+from .schedules import alphas_cumprod, check_betas, make_beta_schedule
 
 # 参考实现的默认步数：看不出是不是用户写的，所以不拿它核对 given_betas 的长度
 DEFAULT_T = 1000
@@ -52,22 +52,47 @@ def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
     }
 
 
-def kl_constants(betas, v_posterior=0.0):
-    """KL_t 里与网络无关的部分 ½[ln(σ²/β_tilde) + β_tilde/σ² - 1]；第 0 步没有这一项，记 0
-
-    返回 : (T,) float64 数组，单位 nats/dim；v_posterior=0 时处处为 0
-    """
-    tables = diffusion_tables(betas, 0.0)
-    beta_tilde = np.exp(tables["posterior_log_variance_clipped"])
-    ratio = ((1 - v_posterior) * beta_tilde + v_posterior * betas) / beta_tilde
-    constants = 0.5 * (np.log(ratio) + 1 / ratio - 1)
-    constants[0] = 0.0
-    return constants
-
-
 def extract_into_tensor(table, t, x_shape):
-    """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与 x 广播相乘"""
-    return table[t].reshape(t.shape[0], *((1,) * (len(x_shape) - 1)))
+    """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与形状 x_shape 的 x 广播相乘
+
+    t    : (B,) 的整数张量，值在 0..T-1；代码的 t 比论文小 1
+    异常 : t 不是这样时 TypeError / ValueError
+    """
+    T = len(table)
+    if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
+        got = t.dtype if isinstance(t, torch.Tensor) else t
+        fail("t", " int64 张量", got, f"形状 (B,)，值 0..{T - 1}", TypeError)
+    if t.shape != x_shape[:1]:
+        fail("t 的形状", f" ({x_shape[0]},)，每个样本一个步号", tuple(t.shape))
+    # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
+    if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
+        fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
+    return table[t].reshape(len(t), *(1,) * (len(x_shape) - 1))
+
+
+def check_sample(name, x, channels, size=None, finite=True):
+    """样本须是 (B, channels, H, W) 浮点、非空；给了 size 时边长须等于它，finite 为真时不许有 NaN"""
+    side = ("H", "W") if size is None else (size, size)
+    rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        fail(name, rule, x.dtype if isinstance(x, torch.Tensor) else x, "整数像素请先换算：x / 127.5 - 1", TypeError)
+    if x.ndim != 4 or len(x) == 0 or x.shape[1] != channels or (size and x.shape[2:] != (size, size)):
+        fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
+    # 在 GPU 上看一眼要等设备；训练时 NaN 由损失查出
+    if finite and x.device.type == "cpu" and not x.isfinite().all():
+        fail(name, rule, "NaN 或无穷")
+
+
+def check_like(**tensors):
+    """各张量须是浮点，且形状相同"""
+    shapes = {}
+    for name, value in tensors.items():
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            fail(name, "浮点张量", value.dtype if isinstance(value, torch.Tensor) else value,
+                 "整数像素请先换算：x / 127.5 - 1", TypeError)
+        shapes[name] = tuple(value.shape)
+    if len(set(shapes.values())) > 1:
+        fail("、".join(tensors) + " 的形状", "彼此相同", shapes)
 
 
 def rounding_of(saved, exact):
@@ -90,6 +115,20 @@ class GaussianDiffusion(nn.Module):
     parameterization : eps / x0 / v，决定 lvlb_weights
     其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
     """
+
+    betas: torch.Tensor
+    alphas_cumprod: torch.Tensor  # ᾱ
+    alphas_cumprod_prev: torch.Tensor  # ᾱ_{t-1}
+    sqrt_alphas_cumprod: torch.Tensor
+    sqrt_one_minus_alphas_cumprod: torch.Tensor
+    log_one_minus_alphas_cumprod: torch.Tensor
+    sqrt_recip_alphas_cumprod: torch.Tensor
+    sqrt_recipm1_alphas_cumprod: torch.Tensor
+    posterior_variance: torch.Tensor
+    posterior_log_variance_clipped: torch.Tensor
+    posterior_mean_coef1: torch.Tensor
+    posterior_mean_coef2: torch.Tensor
+    lvlb_weights: torch.Tensor
 
     def __init__(self, timesteps=DEFAULT_T, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
                  cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps"):
@@ -114,9 +153,12 @@ class GaussianDiffusion(nn.Module):
             betas = check_betas(given_betas, None if timesteps == DEFAULT_T else timesteps)
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
-        tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
-        if broken := [name for name, table in tables.items()
-                      if not np.isfinite(table.astype(np.float32)).all()]:
+        # 算出 NaN 与无穷时，NumPy 会先说一句英文；下面查过，说得更明白
+        with np.errstate(all="ignore"):
+            tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
+            broken = [name for name, table in tables.items()
+                      if not np.isfinite(table.astype(np.float32)).all()]
+        if broken:
             fail("beta_schedule / linear_start / linear_end / given_betas",
                  "让每张系数表都有限的噪声表", broken,
                  f"这些表里有 NaN 或无穷；β 在 {betas.min():.3g}..{betas.max():.3g} 之间，"
@@ -148,9 +190,8 @@ class GaussianDiffusion(nn.Module):
         elif rounding != torch.float32:
             warnings.warn(f"文件里的系数表按 {rounding} 舍入过，这里用的是由构造参数重新算出的；权重照文件里的取", stacklevel=2)
         # 系数表一律以构造参数算出的为准，文件里的只用来核对
-        state_dict = {
-            key: value for key, value in state_dict.items() if key.removeprefix(prefix) not in self._exact_tables
-        }
+        for name in self._exact_tables:
+            state_dict.pop(prefix + name, None)
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, unexpected, errors)
         own = {prefix + name for name in self._exact_tables}
         missing[:] = [key for key in missing if key not in own]
@@ -162,22 +203,6 @@ class GaussianDiffusion(nn.Module):
         """float64 的系数表 (T,)，在 CPU 上"""
         return self._exact_tables[name]
 
-    def at(self, name, t, x):
-        """系数表 name 在 t 处的值，形状可与 x 广播"""
-        return extract_into_tensor(self._buffers[name], t, x.shape)
-
-    def check_t(self, t, x):
-        """t 须是 (B,) 的整数张量，值在 0..T-1"""
-        T = self.num_timesteps
-        if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
-            fail("t", " int64 张量", t if not isinstance(t, torch.Tensor) else t.dtype, f"形状 (B,)，值 0..{T - 1}", TypeError)
-        if t.shape != (x.shape[0],):
-            fail("t 的形状", f" ({x.shape[0]},)，每个样本一个步号", tuple(t.shape))
-        # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
-        if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
-            fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
-        return t
-
     def q_mean_variance(self, x_start, t):
         """q(x_t | x_0) 的均值、方差、对数方差
 
@@ -185,12 +210,12 @@ class GaussianDiffusion(nn.Module):
         返回    : 均值与 x_start 同形状，方差与对数方差可与它广播
         来源    : Ho 2020 式 (4)
         """
-        self.check_t(t, x_start)
-        self.check_like(x_start=x_start)
-        mean = self.at("sqrt_alphas_cumprod", t, x_start) * x_start
+        check_like(x_start=x_start)
+        mean = extract_into_tensor(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
         # 不能写 1 - ᾱ：float32 下 t=0 处的相对误差有 1e-4
-        variance = self.at("sqrt_one_minus_alphas_cumprod", t, x_start) ** 2
-        return mean.to(x_start.dtype), variance, self.at("log_one_minus_alphas_cumprod", t, x_start)
+        variance = extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) ** 2
+        log_variance = extract_into_tensor(self.log_one_minus_alphas_cumprod, t, x_start.shape)
+        return mean.to(x_start.dtype), variance, log_variance
 
     def q_sample(self, x_start, t, noise=None, *, generator=None):
         """从 q(x_t | x_0) 采样：一步得到第 t 步的带噪样本
@@ -202,76 +227,52 @@ class GaussianDiffusion(nn.Module):
         异常    : t 越界或 noise 形状不对时 ValueError
         来源    : Ho 2020 式 (4)
         """
-        self.check_t(t, x_start)
-        noise = self.like(x_start, noise, generator)
+        check_like(x_start=x_start, noise=x_start if noise is None else noise)
+        noise = randn_like(x_start, generator) if noise is None else noise
         x_t = (
-            self.at("sqrt_alphas_cumprod", t, x_start) * x_start
-            + self.at("sqrt_one_minus_alphas_cumprod", t, x_start) * noise
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x_start.shape) * x_start
+            + extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_start.shape) * noise
         )
         return x_t.to(x_start.dtype)
 
-    def like(self, x, noise, generator=None):
-        """noise 为 None 时抽一份与 x 同形状的 N(0, I)，否则核对形状"""
-        if noise is None:
-            self.check_like(x=x)
-            return randn(x.shape, x.dtype, x.device, generator)
-        self.check_like(x=x, noise=noise)
-        return noise
-
-    def check_like(self, **tensors):
-        """各张量须是浮点，且形状相同"""
-        shapes = {}
-        for name, value in tensors.items():
-            if not isinstance(value, torch.Tensor) or not value.is_floating_point():
-                fail(name, "浮点张量", value.dtype if isinstance(value, torch.Tensor) else value,
-                     "整数像素请先换算：x / 127.5 - 1", TypeError)
-            shapes[name] = tuple(value.shape)
-        if len(set(shapes.values())) > 1:
-            fail("、".join(tensors) + " 的形状", "彼此相同", shapes)
-
     def predict_start_from_noise(self, x_t, t, noise):
         """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, noise=noise)
+        check_like(x_t=x_t, noise=noise)
         return (
-            self.at("sqrt_recip_alphas_cumprod", t, x_t) * x_t
-            - self.at("sqrt_recipm1_alphas_cumprod", t, x_t) * noise
+            extract_into_tensor(self.sqrt_recip_alphas_cumprod, t, x_t.shape) * x_t
+            - extract_into_tensor(self.sqrt_recipm1_alphas_cumprod, t, x_t.shape) * noise
         ).to(x_t.dtype)
 
     def predict_noise_from_start(self, x_t, t, x_start):
         """x0 → ε：ε = (x_t - √ᾱ x0) / √(1-ᾱ)"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, x_start=x_start)
+        check_like(x_t=x_t, x_start=x_start)
         return (
-            (x_t - self.at("sqrt_alphas_cumprod", t, x_t) * x_start)
-            / self.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+            (x_t - extract_into_tensor(self.sqrt_alphas_cumprod, t, x_t.shape) * x_start)
+            / extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape)
         ).to(x_t.dtype)
 
     def predict_start_from_z_and_v(self, x_t, t, v):
         """v → x0：x0 = √ᾱ x_t - √(1-ᾱ) v"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, v=v)
+        check_like(x_t=x_t, v=v)
         return (
-            self.at("sqrt_alphas_cumprod", t, x_t) * x_t
-            - self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * v
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x_t.shape) * x_t
+            - extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape) * v
         ).to(x_t.dtype)
 
     def predict_eps_from_z_and_v(self, x_t, t, v):
         """v → ε：ε = √ᾱ v + √(1-ᾱ) x_t"""
-        self.check_t(t, x_t)
-        self.check_like(x_t=x_t, v=v)
+        check_like(x_t=x_t, v=v)
         return (
-            self.at("sqrt_alphas_cumprod", t, x_t) * v
-            + self.at("sqrt_one_minus_alphas_cumprod", t, x_t) * x_t
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x_t.shape) * v
+            + extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x_t.shape) * x_t
         ).to(x_t.dtype)
 
     def get_v(self, x, noise, t):
         """(x0, ε) → v：v = √ᾱ ε - √(1-ᾱ) x0（Salimans & Ho 2022）"""
-        self.check_t(t, x)
-        self.check_like(x=x, noise=noise)
+        check_like(x=x, noise=noise)
         return (
-            self.at("sqrt_alphas_cumprod", t, x) * noise
-            - self.at("sqrt_one_minus_alphas_cumprod", t, x) * x
+            extract_into_tensor(self.sqrt_alphas_cumprod, t, x.shape) * noise
+            - extract_into_tensor(self.sqrt_one_minus_alphas_cumprod, t, x.shape) * x
         ).to(x.dtype)
 
     def q_posterior(self, x_start, x_t, t):
@@ -281,19 +282,11 @@ class GaussianDiffusion(nn.Module):
                第 0 步的对数方差用 β_tilde_1 代替 β_tilde_0 = 0
         来源 : Ho 2020 式 (6)(7)
         """
-        self.check_t(t, x_t)
-        self.check_like(x_start=x_start, x_t=x_t)
+        check_like(x_start=x_start, x_t=x_t)
         mean = (
-            self.at("posterior_mean_coef1", t, x_t) * x_start
-            + self.at("posterior_mean_coef2", t, x_t) * x_t
+            extract_into_tensor(self.posterior_mean_coef1, t, x_t.shape) * x_start
+            + extract_into_tensor(self.posterior_mean_coef2, t, x_t.shape) * x_t
         )
-        variance = self.at("posterior_variance", t, x_t)
-        return mean.to(x_t.dtype), variance, self.at("posterior_log_variance_clipped", t, x_t)
-
-    def respaced(self, timesteps, v_posterior=None):
-        """只走 timesteps（升序步号）这几步的短链，边缘分布 q(x_t|x_0) 与原链相同；可另给 v_posterior"""
-        betas = respaced_betas(self._exact_tables["betas"].numpy(), timesteps)
-        v_posterior = self.v_posterior if v_posterior is None else v_posterior
-        chain = GaussianDiffusion(len(betas), given_betas=betas, v_posterior=v_posterior,
-                                  parameterization=self.parameterization)
-        return chain.to(self.betas.device, self.betas.dtype)
+        variance = extract_into_tensor(self.posterior_variance, t, x_t.shape)
+        log_variance = extract_into_tensor(self.posterior_log_variance_clipped, t, x_t.shape)
+        return mean.to(x_t.dtype), variance, log_variance

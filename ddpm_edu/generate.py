@@ -4,11 +4,11 @@ import itertools
 
 import torch
 
-from .checks import check_bool, check_int
+from .checks import check_bool, check_choice, check_int
 from .conditioning import checked_condition, slice_condition
 from .progress import progress_bar
 from .randomness import randn
-from .sampling import default_steps
+from .sampling import SAMPLERS, default_steps
 
 
 def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_frames=0,
@@ -26,6 +26,7 @@ def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_
     check_int("batch_size", batch_size, 1)
     check_int("num_frames", num_frames, 0)
     check_bool("use_ema", use_ema)
+    check_choice("sampler", sampler, tuple(SAMPLERS))
     generator = torch.Generator().manual_seed(check_int("seed", seed, 0, 2**63 - 1))
     device, T = model.betas.device, model.num_timesteps
     shape = (num, model.channels, model.image_size, model.image_size)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint import atomic_file
 from .checks import check_int, fail
+from .files.checkpoint import atomic_file
 from .randomness import isolated_rng
-from .schedules import spaced_timesteps
+from .sampling import spaced_timesteps
 
 
 def viewable(images):

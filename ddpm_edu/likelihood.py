@@ -1,14 +1,28 @@
 """变分下界与 bits/dim：模型给一张图的编码长度"""
 import math
 
+import numpy as np
 import torch
 
 from .checks import check_choice, check_int
 from .conditioning import as_condition
-from .gaussian import kl_constants
+from .gaussian import diffusion_tables
 from .progress import progress_bar
-from .randomness import randn
+from .randomness import randn_like
 from .sampling import evaluating
+
+
+def kl_constants(betas, v_posterior=0.0):
+    """KL_t 里与网络无关的部分 ½[ln(σ²/β_tilde) + β_tilde/σ² - 1]；第 0 步没有这一项，记 0
+
+    返回 : (T,) float64 数组，单位 nats/dim；v_posterior=0 时处处为 0
+    """
+    tables = diffusion_tables(betas, 0.0)
+    beta_tilde = np.exp(tables["posterior_log_variance_clipped"])
+    ratio = ((1 - v_posterior) * beta_tilde + v_posterior * betas) / beta_tilde
+    constants = 0.5 * (np.log(ratio) + 1 / ratio - 1)
+    constants[0] = 0.0
+    return constants
 
 
 def exact(x):
@@ -65,7 +79,7 @@ def vlb_terms(model, x_start, *, decoder="discrete", levels=256,
     with evaluating(model):
         for t in progress_bar(range(model.num_timesteps), progress, "bits/dim"):
             steps = torch.full((len(x_start),), t, device=x_start.device)
-            noise = randn(x_start.shape, x_start.dtype, x_start.device, generator)
+            noise = randn_like(x_start, generator)
             x_t = model.q_sample(x_start, steps, noise)
             x_recon = model.predict_start(x_t, steps, model.clip_denoised, cond=cond)
             if t == 0:

@@ -15,9 +15,6 @@ class EpsObjective:
     def to_x_start(self, diffusion, x_t, t, model_out):
         return diffusion.predict_start_from_noise(x_t, t, model_out)
 
-    def to_eps(self, diffusion, x_t, t, model_out):
-        return model_out
-
     def weight_over_x0(self, alphas_cumprod):
         # (x0 - x0_hat)² = (ε - ε_hat)² · (1-ᾱ)/ᾱ，即除以信噪比
         return (1 - alphas_cumprod) / alphas_cumprod
@@ -32,9 +29,6 @@ class X0Objective:
     def to_x_start(self, diffusion, x_t, t, model_out):
         return model_out
 
-    def to_eps(self, diffusion, x_t, t, model_out):
-        return diffusion.predict_noise_from_start(x_t, t, model_out)
-
     def weight_over_x0(self, alphas_cumprod):
         return 1.0
 
@@ -47,9 +41,6 @@ class VObjective:
 
     def to_x_start(self, diffusion, x_t, t, model_out):
         return diffusion.predict_start_from_z_and_v(x_t, t, model_out)
-
-    def to_eps(self, diffusion, x_t, t, model_out):
-        return diffusion.predict_eps_from_z_and_v(x_t, t, model_out)
 
     def weight_over_x0(self, alphas_cumprod):
         # x0 - x0_hat = -√(1-ᾱ) (v - v_hat)

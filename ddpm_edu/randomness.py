@@ -48,6 +48,11 @@ def randn(shape, dtype=torch.float32, device="cpu", generator=None):
     return torch.randn(shape, dtype=dtype, device=source, generator=generator).to(device)
 
 
+def randn_like(x, generator=None):
+    """与 x 同形状、同类型、同设备的标准正态噪声"""
+    return randn(x.shape, x.dtype, x.device, generator)
+
+
 def rand(count, device="cpu", generator=None):
     """count 个 [0, 1) 上均匀的数；generator 在别的设备上时同 randn"""
     source = generator.device if generator is not None else device

@@ -1,20 +1,89 @@
-"""去噪过程：祖先采样 (ancestral) 的一步与整条链，以及统一入口 sample
+"""去噪过程：从 x_T 一步一步走到 x_0
 
-链可以走满 T 步，也可以只走其中几步（respacing）；DDIM 的公式见 ddim.py
+每一步都是 x_s = a·x0_hat + b·x_t + σ·z：网络猜 x0_hat，采样器只决定 a、b、σ 这三个数
 """
 import contextlib
 import functools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from .checks import check_bool, check_choice, check_float, check_int, fail
 from .conditioning import as_condition, checked_condition, null_condition
-from .ddim import ddim_step
-from .gaussian import extract_into_tensor
-from .inputs import check_sample
+from .gaussian import GaussianDiffusion, check_sample
 from .progress import progress_bar
-from .randomness import randn
-from .schedules import spaced_timesteps
+from .randomness import randn, randn_like
+
+
+def ancestral_step(cumprod_t, cumprod_s, v_posterior=0.0):
+    """祖先采样的 (a, b, σ)：照后验 q(x_s | x_t, x₀) 走，σ² = (1-v)·β_tilde + v·β，走到 x₀ 时不加噪声
+
+    cumprod_t, cumprod_s : ᾱ_t 与 ᾱ_s；s 不必是 t - 1，走到 x₀ 时 ᾱ_s = 1
+    来源 : Ho 2020 式 (6)(7)；Nichol & Dhariwal 2021 第 4 节
+    """
+    beta = 1 - cumprod_t / cumprod_s
+    a = cumprod_s**0.5 * beta / (1 - cumprod_t)
+    b = (1 - beta) ** 0.5 * (1 - cumprod_s) / (1 - cumprod_t)
+    variance = (1 - v_posterior) * beta * (1 - cumprod_s) / (1 - cumprod_t) + v_posterior * beta
+    return a, b, variance**0.5 if cumprod_s < 1 else 0.0
+
+
+def ddim_step(cumprod_t, cumprod_s, eta=0.0):
+    """DDIM 的 (a, b, σ)：eta=0 是确定的，eta=1 与 v_posterior=0 的祖先采样同分布
+
+    来源 : Song 2021 式 (12)(16)，其中的 ε_hat 换成了 (x_t - √ᾱ_t·x0_hat) / √(1-ᾱ_t)
+    """
+    sigma = eta * ((1 - cumprod_s) / (1 - cumprod_t) * (1 - cumprod_t / cumprod_s)) ** 0.5
+    b = (max(1 - cumprod_s - sigma**2, 0.0) / (1 - cumprod_t)) ** 0.5
+    return cumprod_s**0.5 - b * cumprod_t**0.5, b, sigma
+
+
+class Sampler(NamedTuple):
+    """step(ᾱ_t, ᾱ_s, 旋钮) → (a, b, σ)；knob：旋钮叫什么；steps：不给步数时至多走几步，None 是走满"""
+
+    step: Callable
+    knob: str
+    steps: int | None
+
+
+SAMPLERS = {
+    "ancestral": Sampler(ancestral_step, "v_posterior", None),
+    "ddim": Sampler(ddim_step, "eta", 50),
+}
+
+
+def default_steps(sampler, num_timesteps):
+    """没有给步数时走几步"""
+    return min(SAMPLERS[sampler].steps or num_timesteps, num_timesteps)
+
+
+def check_knobs(sampler, guidance_scale, **knobs):
+    """采样的几个旋钮须在范围内，别的采样器的旋钮不许给；返回自己的那一个，没有给时是 None"""
+    check_choice("sampler", sampler, tuple(SAMPLERS))
+    check_float("guidance_scale", guidance_scale, 0)
+    own = SAMPLERS[sampler].knob
+    for name, value in knobs.items():
+        if value is None:
+            continue
+        check_float(name, value, 0, 1)
+        # eta=0 是 sample 的默认值，看不出是不是用户写的
+        if name != own and (name, value) != ("eta", 0):
+            fail(name, f"不给（{sampler} 的随机性由 {own} 决定）", value)
+    return knobs.get(own)
+
+
+def spaced_timesteps(n_timestep, steps):
+    """从 0..T-1 里均匀取 steps 步，总含首尾；升序 int64 数组
+
+    异常 : steps 不在 1..T 时 ValueError
+    """
+    check_int("steps", steps, 1, n_timestep, "采样步数不能多于训练时的 timesteps")
+    if steps == 1:
+        return np.array([n_timestep - 1])
+    return np.round(np.linspace(0, n_timestep - 1, steps)).astype(np.int64)
 
 
 @contextlib.contextmanager
@@ -29,113 +98,116 @@ def evaluating(module):
             submodule.training = mode
 
 
-def default_steps(sampler, num_timesteps):
-    """没有给步数时走几步：ancestral 走满，ddim 至多 50 步"""
-    return num_timesteps if sampler == "ancestral" else min(50, num_timesteps)
+class Sampling(GaussianDiffusion):
+    """高斯扩散加上去噪：sample → p_sample_loop → p_sample → p_mean_variance → predict_start；网络由子类给出"""
 
+    channels: int
+    image_size: int
+    log_every_t: int  # 单位：扩散步
+    clip_denoised: bool
+    conditioning_key: str | None
+    network_dtype: torch.dtype
 
-class Sampling:
-    """DDPM 的采样方法；需要 GaussianDiffusion 的公式和 apply_model"""
+    def apply_model(self, x, t, cond=None):
+        """网络的输出，(B, C, H, W)"""
+        raise NotImplementedError
 
-    def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):
-        """网络输出换成 x0_hat；clip_denoised 为真时截到 [-1, 1]（不改网络自己的输出）"""
-        model_out = self.guided_output(x, t, cond, guidance_scale)
-        x_recon = self.objective.to_x_start(self, x, t, model_out)
-        return x_recon.clamp(-1, 1) if clip_denoised else x_recon
-
-    def guided_output(self, x, t, cond, guidance_scale):
+    def guided_output(self, x, t, cond=None, guidance_scale=1.0):
         """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；w=1 时只算一次网络"""
-        cond = as_condition(cond, self.conditioning_key, x.shape[0])
         conditional = self.apply_model(x, t, cond)
         if guidance_scale == 1.0:
             return conditional
-        unconditional = self.apply_model(x, t, null_condition(cond))
+        null = null_condition(as_condition(cond, self.conditioning_key, len(x)))
+        unconditional = self.apply_model(x, t, null)
         return unconditional + guidance_scale * (conditional - unconditional)
 
-    def p_mean_variance(self, x, t, clip_denoised, *, cond=None, guidance_scale=1.0):
-        """p(x_{t-1} | x_t) 的均值、方差、对数方差：把后验里的 x0 换成 x0_hat
+    def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):
+        """网络输出换成 x0_hat；clip_denoised 为真时截到 [-1, 1]（不改网络自己的输出）"""
+        x_recon = self.objective.to_x_start(self, x, t, self.guided_output(x, t, cond, guidance_scale))
+        return x_recon.clamp(-1, 1) if clip_denoised else x_recon
+
+    def p_mean_variance(self, x, t, clip_denoised, *, step=None, return_x0=False,
+                        cond=None, guidance_scale=1.0):
+        """p(x_s | x_t) 的均值、方差、对数方差：把后验里的 x₀ 换成 x0_hat
 
         x    : (B, C, H, W)；t : (B,) int64，0..T-1
-        返回 : (mean, variance, log_variance)
+        step : 采样器的 (a, b, σ)；不给时 s = t - 1，就是 q_posterior
+        返回 : (mean, variance, log_variance)，return_x0 为真时末尾添上 x0_hat
         来源 : Ho 2020 式 (11)
         """
         x_recon = self.predict_start(x, t, clip_denoised, cond=cond, guidance_scale=guidance_scale)
-        return self.q_posterior(x_recon, x, t)
+        if step is None:
+            moments = self.q_posterior(x_recon, x, t)
+        else:
+            a, b, sigma = step
+            moments = a * x_recon + b * x, sigma**2, 2 * math.log(sigma) if sigma else -math.inf
+        return (*moments, x_recon) if return_x0 else moments
 
     @torch.no_grad()
-    def p_sample(self, x, t, clip_denoised=True, repeat_noise=False, *,
+    def p_sample(self, x, t, clip_denoised=True, repeat_noise=False, *, step=None, return_x0=False,
                  cond=None, guidance_scale=1.0, noise=None, generator=None):
-        """去噪一步：x_t → x_{t-1}；t=0 时不再加噪声
+        """去噪一步：x_t → x_s；到了 x₀ 就不再加噪声
 
-        repeat_noise : 为真时整批共用一份噪声
+        step, return_x0 : 同 p_mean_variance；repeat_noise：为真时整批共用一份噪声
         """
         check_sample("x", x, self.channels)
         check_bool("clip_denoised", clip_denoised)
-        x_recon = self.predict_start(x, t, clip_denoised, cond=cond, guidance_scale=guidance_scale)
-        if noise is None and repeat_noise:
-            noise = randn((1, *x.shape[1:]), x.dtype, x.device, generator).expand_as(x)
-        return posterior_step(self, x_recon, x, t, self.like(x, noise, generator))
-
-    def p_sample_loop(self, shape, return_intermediates=False, *, steps=None, v_posterior=None, **kwargs):
-        """从 x_T ~ N(0, I) 走完去噪链（祖先采样）
-
-        shape       : (B, C, H, W)
-        steps       : 走几步，默认走满 T 步；其余关键字见 denoise_loop
-        v_posterior : 只在这一次采样里换用的值
-        返回        : 样本；return_intermediates 为真时另给中间结果列表（首项是 x_T）
-        """
-        timesteps = spaced_timesteps(self.num_timesteps, self.num_timesteps if steps is None else steps)
-        whole = len(timesteps) == self.num_timesteps and v_posterior is None
-        chain = self if whole else self.respaced(timesteps, v_posterior)
-
-        def step(i, x, t, x_recon, noise):
-            return posterior_step(chain, x_recon, x, torch.full_like(t, i), noise())
-
-        return self.denoise_loop(shape, timesteps, step, return_intermediates, **kwargs)
-
-    def ddim_sample_loop(self, shape, return_intermediates=False, *, steps=None, eta=0.0, **kwargs):
-        """从 x_T 用 DDIM 走 steps 步到 x_0；steps 默认 min(50, T)，其余同 p_sample_loop"""
-        steps = default_steps("ddim", self.num_timesteps) if steps is None else steps
-        timesteps = spaced_timesteps(self.num_timesteps, steps)
-        cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
-
-        def step(i, x, t, x_recon, noise):
-            # 截断 x0_hat 之后，ε_hat 要跟着重算，两者才对应同一个 x_t
-            eps = self.predict_noise_from_start(x, t, x_recon)
-            return ddim_step(x_recon, eps, cumprod[i + 1], cumprod[i], eta, noise() if eta else 0.0)
-
-        return self.denoise_loop(shape, timesteps, step, return_intermediates, **kwargs)
+        mean, _, log_variance, x_recon = self.p_mean_variance(
+            x, t, clip_denoised, step=step, return_x0=True, cond=cond, guidance_scale=guidance_scale)
+        if step is None:
+            sigma = (t > 0).reshape(-1, *(1,) * (x.ndim - 1)) * (0.5 * log_variance).exp()
+        else:
+            sigma = step[2]
+        x_s = mean
+        # 采样器说 σ = 0 时，噪声抽也不必抽
+        if step is None or sigma:
+            noise = randn_like(x[:1] if repeat_noise else x, generator) if noise is None else noise
+            x_s = mean + sigma * noise
+        return (x_s.to(x.dtype), x_recon) if return_x0 else x_s.to(x.dtype)
 
     @torch.no_grad()
-    def denoise_loop(self, shape, timesteps, step, return_intermediates=False, *,
-                     cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
-        """两种采样共用的循环：从 timesteps 的最后一步走到第一步，途中是 eval 模式
+    def p_sample_loop(self, shape, return_intermediates=False, *,
+                      sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
+                      cond=None, guidance_scale=1.0, x_T=None, generator=None,
+                      progress=None, callback=None, edit=None):
+        """从 x_T ~ N(0, I) 走到 x_0，途中是 eval 模式
 
-        step     : step(i, x, t, x_recon, noise) → 下一个 x；noise() 抽一份新噪声
-        callback : 每步调用 callback(t, x_t, x_recon)，画轨迹用
+        shape    : (B, C, H, W)；其余参数见 sample
+        edit     : edit(x_s, ᾱ_t, ᾱ_s, advance) → x_s，每一步之后改一改，inpaint 用它
+                   advance(x_t) 再走一次这一步
+        返回     : 样本；return_intermediates 为真时另给中间结果列表（首项是 x_T）
         """
+        check_bool("return_intermediates", return_intermediates)
+        knob = check_knobs(sampler, guidance_scale, eta=eta, v_posterior=v_posterior)
+        if self.conditioning_key is None and guidance_scale != 1.0:
+            fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
+        knob = self.v_posterior if knob is None else knob
+        steps = default_steps(sampler, self.num_timesteps) if steps is None else steps
+        timesteps = spaced_timesteps(self.num_timesteps, steps)
+        cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
         x = self.starting_noise(shape, x_T, generator)
+        cond = checked_condition(self, cond, len(x)) or None
         keep_every = max(1, self.log_every_t * len(timesteps) // self.num_timesteps)
         intermediates = [x]
-        draw_noise = functools.partial(randn, x.shape, x.dtype, x.device, generator)
         with evaluating(self):
             for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
-                t = torch.full((shape[0],), int(timesteps[i]), device=x.device)
-                x_recon = self.predict_start(x, t, self.clip_denoised,
-                                             cond=cond, guidance_scale=guidance_scale)
+                t = torch.full((len(x),), int(timesteps[i]), device=x.device)
+                step = SAMPLERS[sampler].step(cumprod[i + 1], cumprod[i], knob)
+                advance = functools.partial(self.p_sample, t=t, clip_denoised=self.clip_denoised, step=step,
+                                            cond=cond, guidance_scale=guidance_scale, generator=generator)
+                x_s, x_recon = advance(x, return_x0=True)
                 if callback is not None:
                     callback(int(timesteps[i]), x, x_recon)
-                x = step(i, x, t, x_recon, draw_noise)
+                x = x_s if edit is None else edit(x_s, cumprod[i + 1], cumprod[i], advance)
                 if i % keep_every == 0 or i == len(timesteps) - 1:
                     intermediates.append(x)
         return (x, intermediates) if return_intermediates else x
 
     def starting_noise(self, shape, x_T, generator):
         """x_T：给了就核对形状，没给就抽 N(0, I)"""
-        if not isinstance(shape, (tuple, list)) or len(shape) != 4 or shape[1] != self.channels:
-            fail("shape", f" (B, {self.channels}, H, W)", shape)
-        for size in shape:
-            check_int("shape", size, 1)
+        if (not isinstance(shape, (tuple, list)) or set(map(type, shape)) != {int} or len(shape) != 4
+                or min(shape) < 1 or shape[1] != self.channels):
+            fail("shape", f"四个正整数 (B, {self.channels}, H, W)", shape)
         if x_T is None:
             return randn(tuple(shape), self.network_dtype, self.betas.device, generator)
         check_sample("x_T", x_T, self.channels)
@@ -143,7 +215,6 @@ class Sampling:
             fail("x_T 的形状", f" {tuple(shape)}", tuple(x_T.shape))
         return x_T.to(self.betas.device)
 
-    @torch.no_grad()
     def sample(self, batch_size=16, return_intermediates=False, *,
                sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
                cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
@@ -154,31 +225,12 @@ class Sampling:
         steps          : 走几步；默认 ancestral 走满 T 步，ddim 走 min(50, T) 步
         v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
+        x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x0_hat)，画轨迹用
         返回           : (batch_size, channels, image_size, image_size)，约定 [-1, 1]
         """
         check_int("batch_size", batch_size, 1)
-        check_bool("return_intermediates", return_intermediates)
-        check_choice("sampler", sampler, ("ancestral", "ddim"))
-        check_float("guidance_scale", guidance_scale, 0)
-        check_float("eta", eta, 0, 1)
-        if sampler == "ancestral" and eta:
-            fail("eta", " 0（它只对 ddim 有意义）", eta, "祖先采样的随机性由 v_posterior 决定")
-        if sampler == "ddim" and v_posterior is not None:
-            fail("v_posterior", " None（它只对 ancestral 有意义）", v_posterior, "ddim 的随机性由 eta 决定")
-        if self.conditioning_key is None and guidance_scale != 1.0:
-            fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
-        cond = checked_condition(self, cond, batch_size)
         shape = (batch_size, self.channels, self.image_size, self.image_size)
-        shared = dict(steps=steps, cond=cond, guidance_scale=guidance_scale, x_T=x_T,
-                      generator=generator, progress=progress, callback=callback)
-        if sampler == "ddim":
-            return self.ddim_sample_loop(shape, return_intermediates, eta=eta, **shared)
-        return self.p_sample_loop(shape, return_intermediates, v_posterior=v_posterior, **shared)
-
-
-def posterior_step(chain, x_recon, x, t, noise):
-    """x_{t-1} = 后验均值 + σ_t·noise；t=0 的样本不加噪声"""
-    mean, _, log_variance = chain.q_posterior(x_recon, x, t)
-    keep_noise = extract_into_tensor(
-        (torch.arange(chain.num_timesteps, device=t.device) > 0).to(mean.dtype), t, x.shape)
-    return (mean + keep_noise * (0.5 * log_variance).exp() * noise).to(x.dtype)
+        return self.p_sample_loop(
+            shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
+            cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,
+            progress=progress, callback=callback)

@@ -3,12 +3,14 @@
 全部用 float64 计算。下标约定：代码的 t = 论文的 t - 1，即 t = 0..T-1
 """
 import math
+import warnings
 
 import numpy as np
 
 from .checks import check_choice, check_float, check_int, fail
 
 SCHEDULES = ("linear", "cosine", "sqrt_linear", "sqrt")
+FAINT = 0.1  # √ᾱ_T 不超过它，原图就看不出来了
 
 
 def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2, cosine_s=8e-3):
@@ -76,23 +78,25 @@ def alphas_cumprod(betas):
     return cumprod, np.append(1.0, cumprod[:-1])
 
 
-def respaced_betas(betas, timesteps):
-    """只保留 timesteps 这些步时的等效 β：β' = 1 - ᾱ_t / ᾱ_i，i 是上一个保留的步
+def more_noise(model):
+    """怎样把噪声掺够：只说算过确实有用的办法"""
+    T, given = model.num_timesteps, model.hparams
+    if given.given_betas is not None:
+        return f"given_betas 之和是 {sum(given.given_betas):.3g}，加大到 {math.ceil(-2 * math.log(FAINT))} 就够"
+    start, end = rescale_linear_range(T, given.linear_start, given.linear_end)
+    ways = {f"linear_start={start:.4g}, linear_end={end:.4g}": (given.beta_schedule, T, start, end), "beta_schedule='cosine'": ("cosine", T)}
+    useful = [way for way, table in ways.items() if np.prod(1 - make_beta_schedule(*table)) ** 0.5 <= FAINT]
+    return f"T={T} 时可改用 {'，或 '.join(useful)}"
 
-    timesteps : 升序的步号
-    来源      : Nichol & Dhariwal 2021 第 4 节
-    """
-    kept = alphas_cumprod(betas)[0][np.asarray(timesteps)]
-    # ᾱ 极小时 1 - ᾱ 会舍入成 1，退到比 1 小的最大的数
-    return np.minimum(1.0 - kept / np.append(1.0, kept[:-1]), np.nextafter(1.0, 0.0))
 
-
-def spaced_timesteps(n_timestep, steps):
-    """从 0..T-1 里均匀取 steps 步，总含首尾；升序 int64 数组
-
-    异常 : steps 不在 1..T 时 ValueError
-    """
-    check_int("steps", steps, 1, n_timestep, "采样步数不能多于训练时的 timesteps")
-    if steps == 1:
-        return np.array([n_timestep - 1])
-    return np.round(np.linspace(0, n_timestep - 1, steps)).astype(np.int64)
+def warn_unsuitable_schedule(model):
+    """链走到头仍看得见原图，或者舍入误差会被放大到 1 以上时，提醒一句"""
+    cumprod = float(model.exact_table("alphas_cumprod")[-1])
+    if cumprod**0.5 > FAINT:
+        warnings.warn(
+            f"√ᾱ_T = {cumprod**0.5:.3f}：加噪到最后仍留着原图，从 N(0, I) 开始采样会有偏差；{more_noise(model)}", stacklevel=5)
+    if model.parameterization == "eps" and cumprod**0.5 < np.finfo(np.float32).eps:
+        warnings.warn(
+            f"√ᾱ_T = {cumprod**0.5:.1e}：由 ε 换回 x0 要除以它，float32 的舍入误差会被放大到 1 以上；"
+            "请换 parameterization='v' 或别的 beta_schedule", stacklevel=5,
+        )

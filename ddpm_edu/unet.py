@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .checks import check_float, check_int, fail
-from .config import plain_arguments
+from .files.plain import plain_arguments
 
 
 def timestep_embedding(timesteps, dim, max_period=10000):
@@ -264,3 +264,12 @@ class UNet(nn.Module):
         if y.device.type == "cpu" and not -1 <= int(y.min()) <= int(y.max()) < self.num_classes:
             fail("y", f" -1..{self.num_classes - 1} 的类别（-1 表示无条件）", y.tolist())
         return self.label_emb(y.clamp(min=0)) * (y >= 0).unsqueeze(-1)
+
+
+def coordinate_channels(x):
+    """两个坐标通道 (B, 2, H, W)：先 x（列）后 y（行），都在 [-1, 1]"""
+    rows, columns = x.shape[-2:]
+    y = torch.linspace(-1, 1, rows, device=x.device, dtype=x.dtype)
+    x_axis = torch.linspace(-1, 1, columns, device=x.device, dtype=x.dtype)
+    grid = torch.stack([x_axis.expand(rows, -1), y[:, None].expand(-1, columns)])
+    return grid.expand(len(x), -1, -1, -1)

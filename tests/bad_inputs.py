@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, UNet, instantiate_from_config
-from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
-from ddpm_edu.cli import main
+from ddpm_edu.cli.main import main
+from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
 from ddpm_edu.generate import generate
-from ddpm_edu.recipes import toy_model_config
 
 NAN, INF = float("nan"), float("inf")
 

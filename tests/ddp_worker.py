@@ -8,7 +8,7 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
-from ddpm_edu.stopping import StopSafely
+from ddpm_edu.training.stopping import StopSafely
 
 from .test_training import QUIET, fingerprint, model_for_training
 

@@ -9,7 +9,7 @@ import zipfile
 import torch
 from torch import nn
 
-from ddpm_edu.checkpoint import _append_digest
+from ddpm_edu.files.checkpoint import _append_digest
 
 
 class Bomb:

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 # 自动求导只肯在认得的设备上跑反向；meta 到处都有，而它自己从不存数
 DEVICE = torch.device("meta")
 ACROSS = (torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default)
+READS = []  # 从设备上取回过的数：真的 GPU 上，每一次都要等它算完
 
 
 class Moved(torch.Tensor):
@@ -70,6 +71,8 @@ def compute(function, args, kwargs):
     if stays and function is torch.ops.aten._to_copy.default and (real.get("dtype") or real_args[0].dtype) != real_args[0].dtype == torch.float64:
         raise TypeError("float64 要先在 CPU 上舍入，再搬过来")
     out = function(*real_args, **real)
+    if here and (isinstance(out, (bool, int, float)) or not stays):
+        READS.append(function)
     if not stays:
         return out
     return return_and_correct_aliasing(function, args, kwargs, tree_map_only(torch.Tensor, Moved, out)) if here else tree_map_only(torch.Tensor, Moved, out)

@@ -11,12 +11,13 @@ import torch
 from torch import nn
 
 from ddpm_edu import DDPM, LitEma, make_beta_schedule
+from ddpm_edu.authoring.build import sources
+from ddpm_edu.authoring.coverage import read_cells
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.recipes import toy_model_config
 from ddpm_edu.teach.bugs import formulas, loading, training
-from ddpm_edu.teach.build import sources
-from ddpm_edu.teach.coverage import calls, read_cells
 from ddpm_edu.teach.exercises import chapters, find
+from ddpm_edu.teach.explained import calls
 from ddpm_edu.teach.laboratory import chain_moments
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddpm_edu import DDPM, count_params, pretrained
-from ddpm_edu.checkpoint import CheckpointError, atomic_file, load_checkpoint, save_checkpoint
+from ddpm_edu.files.checkpoint import CheckpointError, atomic_file, load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from ddpm_edu import DigitsDataModule
-from ddpm_edu.checkpoint import CheckpointError
-from ddpm_edu.classifier import SmallClassifier, cached_classifier, load_digits_classifier, train_classifier
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.evaluation.classifier import SmallClassifier, cached_classifier, load_digits_classifier, train_classifier
+from ddpm_edu.files.checkpoint import CheckpointError
 
 GOLDEN = [[-3.904382, -8.214583, 4.336142], [15.826841, -4.743645, 4.412965]]
 
@@ -87,7 +87,7 @@ def test_training_leaves_the_data_stream_where_it_was():
 
 def test_the_cache_is_trained_once_then_only_read(trained, tmp_path, monkeypatch, caplog):
     calls = []
-    monkeypatch.setattr("ddpm_edu.classifier.train_classifier", lambda *args, **kwargs: calls.append(1) or trained)
+    monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", lambda *args, **kwargs: calls.append(1) or trained)
     cache = tmp_path / "新 目录" / "c.safetensors"
     with caplog.at_level(logging.INFO, "ddpm_edu"):
         first = cached_classifier(BigDigits(), cache)
@@ -103,7 +103,7 @@ def test_the_cache_is_trained_once_then_only_read(trained, tmp_path, monkeypatch
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
 def test_a_damaged_cache_is_noticed(damage, trained, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddpm_edu.classifier.train_classifier", lambda *args, **kwargs: trained)
+    monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", lambda *args, **kwargs: trained)
     cache = tmp_path / "c.safetensors"
     cached_classifier(BigDigits(), cache)
     raw = bytearray(cache.read_bytes())

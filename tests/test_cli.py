@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from ddpm_edu import DDPM, DigitsDataModule
-from ddpm_edu.checkpoint import CheckpointError, save_checkpoint
-from ddpm_edu.cli import main, resolve_config
-from ddpm_edu.recipes import conditional_digits_config
+from ddpm_edu.cli.main import main, resolve_config
+from ddpm_edu.configs.recipes import conditional_digits_config
+from ddpm_edu.files.checkpoint import CheckpointError, save_checkpoint
 
 from .conftest import tiny_ddpm
 from .test_training import QUIET, fit, model_for_training
@@ -28,7 +28,7 @@ trainer:
   callbacks:
     - class_path: pytorch_lightning.callbacks.ModelCheckpoint
       init_args: {monitor: val/loss_ema, save_last: true}
-    - class_path: ddpm_edu.callbacks.SampleGrid
+    - class_path: ddpm_edu.training.callbacks.SampleGrid
       init_args: {every_n_steps: 250, num_samples: 2, steps: 2}
 """
 
@@ -197,7 +197,7 @@ def test_a_full_disk_is_named_wherever_it_comes_out(tmp_path, monkeypatch, capsy
         os.close(handle)
         return SmallDisk()
 
-    monkeypatch.setattr("ddpm_edu.checkpoint.os.fdopen", full)
+    monkeypatch.setattr("ddpm_edu.files.checkpoint.os.fdopen", full)
     with pytest.raises(OSError, match="磁盘满了.*a.ckpt"):
         save_checkpoint({"state_dict": tiny_ddpm().state_dict()}, "a.ckpt")
     keep = "--trainer.callbacks={class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {dirpath: runs, every_n_train_steps: 1}}"

@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule
+from ddpm_edu.conditioning import CONDITIONS
+from ddpm_edu.configs.recipes import DIGITS_CONDITIONS, conditional_digits_config
 from ddpm_edu.generate import generate
-from ddpm_edu.recipes import DIGITS_CONDITIONS, conditional_digits_config
-from ddpm_edu.wrapper import CONDITIONS
 
 from .conftest import tiny_ddpm, tiny_unet
 from .test_training import FewDigits, fit
@@ -45,7 +45,7 @@ def test_all_modes_are_covered():
 
 
 def test_validation_and_log_images_take_the_condition_from_the_batch(tmp_path):
-    from ddpm_edu.callbacks import SampleGrid
+    from ddpm_edu.training.callbacks import SampleGrid
 
     torch.manual_seed(0)
     model = DDPM(**{**conditional_digits_config(["masked", "prompt"], max_steps=2, width=8), "timesteps": 10})

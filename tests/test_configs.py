@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from ddpm_edu import DDPM, UNet, configs, count_params, instantiate_from_config
-from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
-from ddpm_edu.cli import train_cli
-from ddpm_edu.recipes import conditional_digits_config, digits_model_config
+from ddpm_edu.cli.main import train_cli
+from ddpm_edu.configs.recipes import conditional_digits_config, digits_model_config
+from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import tiny_ddpm, tiny_unet
 

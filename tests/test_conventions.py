@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ddpm_edu import DDPM, DigitsDataModule, GaussianDiffusion, LitEma, count_params
-from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm
 from .test_checkpoint import equal, saved

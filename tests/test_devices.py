@@ -10,13 +10,13 @@ from torch import nn
 
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.editing import inpaint
-from ddpm_edu.evaluation import evaluate
-from ddpm_edu.fid import inception_fid
+from ddpm_edu.evaluation.fid import inception_fid
+from ddpm_edu.evaluation.report import evaluate
 from ddpm_edu.likelihood import vlb_terms
-from ddpm_edu.timestep_loss import TimestepLoss
+from ddpm_edu.training.timestep_loss import TimestepLoss
 
-from .conftest import one_level_unet, randomize, tiny_ddpm
-from .no_float64 import DEVICE, Moved, no_float64
+from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
+from .no_float64 import DEVICE, READS, Moved, no_float64
 
 
 class Accelerator(CPUAccelerator):
@@ -67,26 +67,59 @@ def test_evaluation_gives_the_numbers_of_the_cpu(model, images):
     assert inception_fid(images, images, Inception(), progress=False) == pytest.approx(0, abs=1e-3)
 
 
-def test_training_and_loading_weights_need_no_float64(tmp_path, monkeypatch):
-    # AdamW 的融合版本认得 mps，不认得替身的名字
+def train(model, data, folder, *callbacks, **kwargs):
+    options = dict(logger=False, enable_progress_bar=False, enable_model_summary=False, gradient_clip_val=1.0, default_root_dir=folder)
+    trainer = pl.Trainer(strategy=SingleDeviceStrategy(DEVICE, Accelerator()), callbacks=list(callbacks), **options, **kwargs)
+    trainer.fit(model, data)
+    return trainer
+
+
+@pytest.fixture
+def fused(monkeypatch):
+    """AdamW 的融合版本认得 mps，不认得替身的名字"""
     monkeypatch.setattr(sys.modules[torch.optim.Optimizer.__module__], "_get_fused_kernels_supported_devices", lambda: [DEVICE.type])
+
+
+def test_training_and_loading_weights_need_no_float64(tmp_path, fused):
     small = one_level_unet(attention_resolutions=[1])
     with no_float64():
         model, again = (tiny_ddpm(small, timesteps=6, beta_schedule="cosine", learn_logvar=True) for _ in range(2))
         seen = []
         watch = pl.callbacks.LambdaCallback(on_train_batch_end=lambda trainer, module, *rest: seen.append(module.betas.device))
-        trainer = pl.Trainer(strategy=SingleDeviceStrategy(DEVICE, Accelerator()), max_steps=2, val_check_interval=2, limit_val_batches=1,
-                             logger=False, default_root_dir=tmp_path, enable_progress_bar=False, enable_model_summary=False,
-                             gradient_clip_val=1.0, callbacks=[TimestepLoss(), watch])
-        trainer.fit(model, DigitsDataModule(batch_size=8))
+        train(model, DigitsDataModule(batch_size=8), tmp_path, TimestepLoss(), watch, max_steps=2, val_check_interval=2, limit_val_batches=1)
         assert seen == [DEVICE, DEVICE]
         # 训练完 Lightning 把模型搬回 CPU
         model.to(DEVICE)
         again.to(DEVICE).load_state_dict(model.state_dict())
 
 
+def test_a_training_step_reads_the_device_once(tmp_path, fused):
+    """坏梯度要在更新之前停，只有这一次非等不可"""
+    counts = []
+    watch = pl.callbacks.LambdaCallback(on_train_batch_start=lambda *_: READS.clear(), on_train_batch_end=lambda *_: counts.append(len(READS)))
+    with no_float64():
+        train(tiny_ddpm(tiny_unet(num_classes=10), timesteps=6, beta_schedule="cosine", conditioning_key="adm"), DigitsDataModule(batch_size=8),
+              tmp_path, watch, max_steps=3, limit_val_batches=0, enable_checkpointing=False)
+    assert counts == [1, 1, 1]
+
+
+def test_a_sampling_step_reads_nothing_from_the_device(model):
+    def reads(steps):
+        READS.clear()
+        model.sample(2, sampler="ancestral", steps=steps, progress=False)
+        return len(READS)
+
+    assert reads(5) == reads(2)
+
+
+def test_pixels_out_of_range_are_named_before_they_reach_the_device(tmp_path, fused):
+    bad = torch.utils.data.DataLoader([{"image": torch.full((1, 8, 8), 255.0)}] * 4, batch_size=4)
+    with no_float64(), pytest.raises(ValueError, match="127.5"):
+        train(tiny_ddpm(timesteps=6, beta_schedule="cosine"), bad, tmp_path, max_steps=1)
+
+
 def test_a_device_that_is_not_there_is_named(monkeypatch):
-    from ddpm_edu.cli_parts import pick_device
+    from ddpm_edu.cli.options import pick_device
 
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ddpm_edu import LitEma
-from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
+from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm
 

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from ddpm_edu import DigitsDataModule, make_beta_schedule
-from ddpm_edu.checkpoint import save_checkpoint
-from ddpm_edu.cli import main
-from ddpm_edu.cli_evaluate import DATA, make_data, make_parser, pad
+from ddpm_edu.cli.evaluate import DATA, make_data, make_parser, pad
+from ddpm_edu.cli.main import main
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
-from ddpm_edu.evaluation import bits_report, draw_samples, evaluate
-from ddpm_edu.gaussian import diffusion_tables, kl_constants
-from ddpm_edu.metrics import FrechetDistance
+from ddpm_edu.evaluation.metrics import FrechetDistance
+from ddpm_edu.evaluation.report import bits_report, draw_samples, evaluate
+from ddpm_edu.files.checkpoint import save_checkpoint
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.likelihood import kl_constants
 from ddpm_edu.teach.laboratory import gaussian_ddpm
 
 from .conftest import randomize, tiny_ddpm, tiny_unet

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_edu.teach import books, build, collect, diary, editions, grading, progress
+from ddpm_edu.authoring import build, collect, editions
+from ddpm_edu.authoring.editions import BLANK, solutions_edition, student_edition
+from ddpm_edu.teach import books, diary, grading, progress
 from ddpm_edu.teach.books import read_cells
-from ddpm_edu.teach.editions import BLANK, solutions_edition, student_edition
 from ddpm_edu.teach.exercises import Choice, Code, Mistake, Number, chapters, find
 from ddpm_edu.teach.grading import grade, judge
 from ddpm_edu.teach.outcome import difference
@@ -500,7 +501,7 @@ def test_unknown_exercise_numbers_are_not_found():
 # ---- 给教师的表 ----
 
 def test_the_syllabus_covers_the_course_and_the_tables_are_read_from_it():
-    from ddpm_edu.teach import syllabus
+    from ddpm_edu.authoring import syllabus
 
     assert len(syllabus.LESSONS) == 8 and len(syllabus.taught()) == len(set(syllabus.taught()))
     for path in build.sources():

@@ -5,8 +5,8 @@ import nbformat
 import pytest
 from bs4 import BeautifulSoup
 
-from ddpm_edu.teach import export, slides
-from ddpm_edu.teach.build import NOTEBOOKS, sources
+from ddpm_edu.authoring import export, slides
+from ddpm_edu.authoring.build import NOTEBOOKS, sources
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)
 NAMES = [path.stem for path in sources()]

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpm_edu import make_beta_schedule
-from ddpm_edu.gaussian import GaussianDiffusion, diffusion_tables, kl_constants
-from ddpm_edu.schedules import SCHEDULES, respaced_betas, spaced_timesteps
+from ddpm_edu.gaussian import GaussianDiffusion, diffusion_tables
+from ddpm_edu.likelihood import kl_constants
+from ddpm_edu.schedules import SCHEDULES
 
 # w_eps, w_x0, w_v；行：t = 0, 1, 10, 100, 500；列：v = 0, 0.5, 1
 WEIGHTS = {
@@ -97,16 +98,6 @@ def test_a_single_step_chain_has_finite_tables(parameterization, v):
 def test_tables_with_a_single_nan_or_inf_are_refused(kwargs):
     with pytest.raises(ValueError, match="linear_start|cosine_s"):
         GaussianDiffusion(**kwargs)
-
-
-@pytest.mark.parametrize("v", [0.0, 0.6])
-def test_a_respaced_chain_keeps_v_posterior_unless_told_otherwise(v):
-    kept = spaced_timesteps(100, 9)
-    d = GaussianDiffusion(100, "cosine", v_posterior=v)
-    betas = respaced_betas(d.exact_table("betas").numpy(), kept)
-    for override, used in ((None, v), (0.3, 0.3), (0.0, 0.0)):
-        got = d.respaced(kept, override).exact_table("posterior_variance")
-        np.testing.assert_allclose(got, diffusion_tables(betas, used)["posterior_variance"], rtol=1e-15)
 
 
 def test_calls_with_integers_or_other_shapes_are_named():

@@ -1,4 +1,5 @@
 """成批生成、GIF 与补全"""
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -7,7 +8,7 @@ from ddpm_edu import make_beta_schedule
 from ddpm_edu.editing import inpaint
 from ddpm_edu.generate import generate
 from ddpm_edu.images import make_grid, save_gif, save_grid, to_pil
-from ddpm_edu.teach.laboratory import chain_gains, gaussian_ddpm
+from ddpm_edu.teach.laboratory import ancestral, chain_gains, gaussian_ddpm
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
@@ -86,7 +87,7 @@ def test_independent_pixels_are_filled_as_if_nothing_were_known(repeats):
     model = gaussian_ddpm(betas, mean=0.3, std=0.5)
     known, mask = torch.full((20_000, 1, 1, 1), 0.9, dtype=torch.float64), torch.zeros(1, 1, 1, 1)
     filled = inpaint(model, known, mask, steps=10, repeats=repeats, generator=torch.Generator().manual_seed(0), progress=False)
-    gains, shifts, noise = chain_gains(betas, 0.3, 0.5, 0.0)
+    gains, shifts, noise = chain_gains(np.cumprod(1 - betas), ancestral(0.0), 0.3, 0.5)
     mean, variance = 0.0, 1.0
     for i in range(9, -1, -1):
         for again in range(repeats if i else 1):

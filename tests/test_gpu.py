@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule
-from ddpm_edu.recipes import digits_model_config
+from ddpm_edu.configs.recipes import digits_model_config
 
 from .conftest import randomize, tiny_ddpm
 
@@ -48,7 +48,7 @@ def test_the_same_generator_gives_the_same_start_on_both_devices():
 
 
 def test_bf16_training_converges_on_digits_with_a_float32_shadow():
-    from ddpm_edu.metrics import DigitsFrechet
+    from ddpm_edu.evaluation.metrics import DigitsFrechet
 
     torch.manual_seed(0)
     model = DDPM(**digits_model_config(600))
@@ -75,7 +75,7 @@ def test_a_gpu_checkpoint_loads_on_the_cpu_and_resumes(tmp_path):
 
 
 def test_compiling_computes_the_same_step(images):
-    from ddpm_edu.speed import SpeedUp
+    from ddpm_edu.training.speed import SpeedUp
 
     t, noise = torch.tensor([0, 3, 20, 49], device="cuda"), torch.randn(4, 1, 8, 8, device="cuda")
     losses = []

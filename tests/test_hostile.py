@@ -12,11 +12,11 @@ from torch import nn
 
 import ddpm_edu.pretrained as pretrained
 from ddpm_edu import DDPM, CIFAR10DataModule, DigitsDataModule, MNISTDataModule, instantiate_from_config
-from ddpm_edu.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from ddpm_edu.classifier import cached_classifier
-from ddpm_edu.cli import main
-from ddpm_edu.config import check_names
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.cli.main import main
+from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu.evaluation.classifier import cached_classifier
+from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ddpm_edu.files.names import check_names
 
 from .conftest import tiny_ddpm, tiny_unet
 from .hostile_files import FILES, open_carelessly
@@ -37,7 +37,7 @@ def small(**kwargs):
 def good(tmp_path_factory):
     """真的训练出来的检查点，什么都有"""
     folder = tmp_path_factory.mktemp("good")
-    fit(small(), 1, folder).save_checkpoint(folder / "a.ckpt")
+    fit(small(), 1, folder, data=DigitsDataModule()).save_checkpoint(folder / "a.ckpt")
     return load_checkpoint(folder / "a.ckpt")
 
 
@@ -303,7 +303,7 @@ class MyDDPM(DDPM):
 BESIDE = ("payload", "ddpm_edu_evil", "torchx", "torch_evil")
 TARGET_NAMES = [
     *(f"{module}.Net" for module in BESIDE), "package.inside.Net", "payload", "antigravity", "antigravity.Fly", "this.Zen", "idlelib.idle.Net",
-    "ddpm_edu.__main__.Net", "ddpm_edu.pretrained.__main__.Net", "ddpm_edu.teach.collect.Path", "ddpm_edu.evil.UNet", "ddpm_edu.data.payload.Net",
+    "ddpm_edu.__main__.Net", "ddpm_edu.pretrained.__main__.Net", "ddpm_edu.authoring.collect.Path", "ddpm_edu.evil.UNet", "ddpm_edu.data.payload.Net",
     "torch.testing._internal.common_utils.TestCase", "torch.utils.tensorboard.SummaryWriter", "torch.utils.bundled_inputs.Net", "torch.nn.os.system",
     "torch.nn.Module.register_module", "ddpm_edu.DDPM.load_from_checkpoint", "ddpm_edu.load_pretrained", "torchmetrics.text.bert.BERTScore",
     "torch.fx.GraphModule", "subprocess.Popen", ".payload.Net", "..payload.Net", "payload..Net", " payload.Net", "payload\0.Net", "pаyload.Net",

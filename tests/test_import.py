@@ -3,7 +3,10 @@ import os
 import runpy
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+
+from ddpm_edu.moved import MOVED
 
 from . import program
 
@@ -69,3 +72,16 @@ def test_a_torchvision_that_does_not_match_is_explained(tmp_path, amount, tally)
         assert "torchvision::nms does not exist" in last and "pip uninstall -y torchvision" in last and done.returncode == (1 if in_code else 2)
         assert in_code or "Traceback" not in done.stderr
     tally(len(tried), len(tried))
+
+
+def test_modules_that_moved_are_still_found_by_their_old_names():
+    """别人的程序、YAML 与检查点里写的是旧的名字；得到的是同一个模块，不是又一份"""
+    for old, new in MOVED.items():
+        spec = import_module(f"ddpm_edu.{new}").__spec__
+        assert import_module(f"ddpm_edu.{old}") is import_module(f"ddpm_edu.{new}")
+        assert import_module(f"ddpm_edu.{new}").__spec__ is spec
+    from ddpm_edu.callbacks import SampleGrid
+
+    from ddpm_edu.evaluation import evaluate
+
+    assert SampleGrid.__module__ == "ddpm_edu.training.callbacks" and evaluate.__module__ == "ddpm_edu.evaluation.report"

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ddpm_edu.checkpoint import load_checkpoint
-from ddpm_edu.cli import main
+from ddpm_edu.cli.main import main
+from ddpm_edu.files.checkpoint import load_checkpoint
 
 from .program import Program
 

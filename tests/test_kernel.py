@@ -18,7 +18,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from jupyter_client import BlockingKernelClient, write_connection_file
 from jupyter_client.manager import start_new_kernel
 
-from ddpm_edu.teach.build import NOTEBOOKS, sources
+from ddpm_edu.authoring.build import NOTEBOOKS, sources
 
 from .program import Program
 

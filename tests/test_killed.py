@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
+from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
 
 from .kill_worker import save, train, trained
 from .program import exit_code, start

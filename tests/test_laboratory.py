@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ddpm_edu import make_beta_schedule
-from ddpm_edu.gaussian import diffusion_tables, kl_constants
-from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, vlb_terms
-from ddpm_edu.schedules import respaced_betas, spaced_timesteps
-from ddpm_edu.teach.laboratory import chain_gains, chain_moments, gaussian_ddpm
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, vlb_terms
+from ddpm_edu.sampling import spaced_timesteps
+from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, gaussian_ddpm
 
 BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)
 
@@ -29,7 +29,7 @@ def test_chain_variance_matches_golden_values(schedule, T, want):
 def test_impulse_response_of_every_single_step(parameterization, v):
     """每一步给定 x_t 与噪声，结果应正好是 g·x + h + σ·z；t=0 时噪声不起作用"""
     model = gaussian_ddpm(BETAS, v=v, parameterization=parameterization)
-    g, h, variance = chain_gains(BETAS, 0.3, 0.5, v)
+    g, h, variance = chain_gains(np.cumprod(1 - BETAS), ancestral(v), 0.3, 0.5)
     for t in range(len(BETAS)):
         for x, z in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (-2.0, 3.0)):
             x_t = torch.full((1, 1, 1, 1), x, dtype=torch.float64)
@@ -43,13 +43,12 @@ def test_whole_chain_is_linear_with_the_known_gain(steps, v, monkeypatch):
     """除起点外噪声全为 0 时，整条链（满步或抽步）是一个线性函数"""
     model = gaussian_ddpm(BETAS, v=v)
     kept = spaced_timesteps(50, steps or 50)
-    betas = respaced_betas(BETAS, kept)
-    g, h, _ = chain_gains(betas, 0.3, 0.5, v)
+    g, h, _ = chain_gains(np.cumprod(1 - BETAS)[kept], ancestral(v), 0.3, 0.5)
     start = torch.tensor([-1.5, 0.0, 2.0], dtype=torch.float64).reshape(3, 1, 1, 1)
-    monkeypatch.setattr("ddpm_edu.sampling.randn", lambda shape, dtype, *rest: torch.zeros(shape, dtype=dtype))
+    monkeypatch.setattr("ddpm_edu.sampling.randn_like", lambda x, generator: torch.zeros_like(x))
     got = model.p_sample_loop((3, 1, 1, 1), steps=steps, x_T=start, progress=False)
     want = start.clone()
-    for t in range(len(betas) - 1, -1, -1):
+    for t in range(len(kept) - 1, -1, -1):
         want = g[t] * want + h[t]
     torch.testing.assert_close(got, want, rtol=0, atol=1e-11)
 
@@ -78,7 +77,7 @@ def test_ddim_with_eta_one_is_ancestral_sampling_with_v_zero():
     model = gaussian_ddpm(BETAS)
     kwargs = dict(steps=10, progress=False, x_T=torch.randn(5, 1, 1, 1, dtype=torch.float64))
     ancestral = model.p_sample_loop((5, 1, 1, 1), generator=torch.Generator().manual_seed(3), **kwargs)
-    ddim = model.ddim_sample_loop((5, 1, 1, 1), eta=1.0, generator=torch.Generator().manual_seed(3), **kwargs)
+    ddim = model.p_sample_loop((5, 1, 1, 1), sampler="ddim", eta=1.0, generator=torch.Generator().manual_seed(3), **kwargs)
     torch.testing.assert_close(ancestral, ddim, rtol=0, atol=1e-9)
 
 
@@ -86,7 +85,7 @@ def test_ddim_maps_the_quantiles_of_gaussian_data():
     """eta=0 且步数足够多时，N(0, 1) 的 z 应被送到 m + s·z"""
     model = gaussian_ddpm(make_beta_schedule("linear", 1000))
     z = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64).reshape(5, 1, 1, 1)
-    got = model.ddim_sample_loop((5, 1, 1, 1), steps=1000, x_T=z, progress=False)
+    got = model.p_sample_loop((5, 1, 1, 1), sampler="ddim", steps=1000, x_T=z, progress=False)
     torch.testing.assert_close(got, 0.3 + 0.5 * z, rtol=0, atol=0.02)
 
 

@@ -28,7 +28,7 @@ def test_import_loads_nothing_from_a_higher_floor():
 
 def climb():
     forget("ddpm_edu", "ipywidgets", "sklearn")
-    import_module("ddpm_edu.cli")
+    import_module("ddpm_edu.cli.main")
     from ddpm_edu import DDPM, DigitsDataModule  # noqa: F401
 
     print([m for m in ("ipywidgets", "ddpm_edu.teach", "sklearn") if m in sys.modules])

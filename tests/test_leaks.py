@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ddpm_edu import DDPM
-from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
+from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
 
 from .conftest import one_level_unet, tiny_ddpm
 from .test_stopping import run

@@ -5,10 +5,12 @@ import re
 
 import nbformat
 
-from ddpm_edu.teach import books, coverage
-from ddpm_edu.teach.build import COURSE_MAP, NOTEBOOKS, read_source, sources
+from ddpm_edu.authoring import coverage
+from ddpm_edu.authoring.build import COURSE_MAP, NOTEBOOKS, read_source, sources
+from ddpm_edu.teach import books
 from ddpm_edu.teach.cards import CARDS, CardIndex, CardView
-from ddpm_edu.teach.terms import TERMS, term_table
+from ddpm_edu.teach.tables import term_table
+from ddpm_edu.teach.terms import TERMS
 
 PATHS = sources()
 # 读一本要一两百毫秒，好几项都要读

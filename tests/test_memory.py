@@ -2,7 +2,7 @@
 import torch
 from torch import nn
 
-from ddpm_edu.memory import activation_bytes, model_bytes
+from ddpm_edu.training.memory import activation_bytes, model_bytes
 
 from .conftest import tiny_ddpm
 

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from ddpm_edu import DigitsDataModule, load_pretrained
-from ddpm_edu.classifier import SmallClassifier, train_classifier
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.fid import inception_fid
+from ddpm_edu.data.reading import random_images
+from ddpm_edu.evaluation.classifier import SmallClassifier, train_classifier
+from ddpm_edu.evaluation.fid import inception_fid
+from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance, frechet_for
 from ddpm_edu.generate import generate
-from ddpm_edu.metrics import DigitsFrechet, FrechetDistance, frechet_distance, frechet_for, random_images
 from ddpm_edu.pretrained import pretrained_card
 
 
@@ -89,7 +90,7 @@ def test_frechet_distance_works_on_any_images_and_compares_with_the_real_ones():
 
 def test_each_data_module_gets_its_own_distance(tmp_path, monkeypatch):
     # 只问是哪一份数据的分类器，练得好不好由 test_classifier.py 看
-    monkeypatch.setattr("ddpm_edu.classifier.train_classifier", functools.partial(train_classifier, epochs=1))
+    monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", functools.partial(train_classifier, epochs=1))
 
     class Plain(ImageDataModule):
         image_size, channels, num_classes = 6, 1, 2

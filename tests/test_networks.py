@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ddpm_edu import DiffusionWrapper, UNet, count_params, instantiate_from_config
-from ddpm_edu.conditioning import as_condition, condition_keys, drop_condition, null_condition
+from ddpm_edu.conditioning import CONDITIONS, Condition, as_condition, condition_keys, drop_condition, null_condition
 from ddpm_edu.unet import timestep_embedding
 
 from .conftest import randomize, tiny_unet
@@ -88,8 +88,6 @@ PARTS = {"c_concat": torch.ones(2, 2, 8, 8), "c_crossattn": torch.ones(2, 3, 5),
 
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_wrapper_passes_each_condition_to_the_network(key):
-    from ddpm_edu.wrapper import CONDITIONS
-
     config = tiny_unet(**KEYS[key])
     before = copy.deepcopy(config)
     wrapper = randomize(DiffusionWrapper(config, key))
@@ -99,7 +97,7 @@ def test_wrapper_passes_each_condition_to_the_network(key):
     out = wrapper(x, t, **full)
     for name in full:
         other = dict(full)
-        other[name] = torch.tensor([2, 3]) if name == "c_adm" else [-part for part in full[name]]
+        other[name] = torch.tensor([2, 3]) if name == "c_adm" else -full[name]
         assert not torch.allclose(wrapper(x, t, **other), out)
         with pytest.raises(ValueError, match="conditioning_key"):
             wrapper(x, t, **{k: v for k, v in full.items() if k != name})
@@ -109,11 +107,11 @@ def test_wrapper_passes_each_condition_to_the_network(key):
 
 
 def test_conditions_are_dropped_one_sample_at_a_time():
-    cond = {"c_adm": torch.arange(1000) % 5, "c_concat": [torch.ones(1000, 1, 2, 2)]}
+    cond = Condition(c_adm=torch.arange(1000) % 5, c_concat=torch.ones(1000, 1, 2, 2))
     dropped = drop_condition(cond, 0.3, torch.Generator().manual_seed(0))
     gone = dropped["c_adm"] == -1
     assert 0.25 < gone.float().mean() < 0.35
-    assert torch.equal(dropped["c_concat"][0].flatten(1).sum(1) == 0, gone)
+    assert torch.equal(dropped["c_concat"].flatten(1).sum(1) == 0, gone)
     assert torch.equal(dropped["c_adm"][~gone], cond["c_adm"][~gone])
     assert (null_condition(cond)["c_adm"] == -1).all()
     assert drop_condition(cond, 0) is cond

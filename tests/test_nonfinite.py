@@ -3,7 +3,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu.checkpoint import load_checkpoint
+from ddpm_edu.files.checkpoint import load_checkpoint
 
 from .test_training import FewDigits, fingerprint, fit, model_for_training
 

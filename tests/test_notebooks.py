@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from ddpm_edu.authoring.build import NOTEBOOKS, join_sentences, read_source, sources
+from ddpm_edu.authoring.coverage import read_cells
 from ddpm_edu.teach import check, check_raises
-from ddpm_edu.teach.build import NOTEBOOKS, join_sentences, read_source, sources
-from ddpm_edu.teach.coverage import read_cells
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT = [(path, NOTEBOOKS / f"{path.stem}.ipynb") for path in sources()]

@@ -8,8 +8,8 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM
-from ddpm_edu.checkpoint import load_checkpoint
-from ddpm_edu.recipes import conditional_digits_config
+from ddpm_edu.configs.recipes import conditional_digits_config
+from ddpm_edu.files.checkpoint import load_checkpoint
 
 from .conftest import tiny_unet
 from .test_conditional_training import data_for

@@ -13,8 +13,8 @@ from PIL import Image
 
 from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.evaluation.metrics import load_digits_classifier
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.metrics import load_digits_classifier
 from ddpm_edu.teach import laboratory, panels
 from ddpm_edu.teach.figures import curves_figure, grid_figure, to_png
 from ddpm_edu.teach.panel import Panel, slider
@@ -288,7 +288,7 @@ def test_denoise_panel_walks_the_recorded_trajectory(model):
 def test_eta_panel_agrees_with_sampling_gaussian_data(eta):
     betas = make_beta_schedule("cosine", 1000)
     perfect = laboratory.gaussian_ddpm(betas, mean=0.0, std=0.5)
-    x = perfect.ddim_sample_loop((20_000, 1, 1, 1), steps=5, eta=eta, generator=torch.Generator().manual_seed(0), progress=False)
+    x = perfect.p_sample_loop((20_000, 1, 1, 1), sampler="ddim", steps=5, eta=eta, generator=torch.Generator().manual_seed(0), progress=False)
     data, note = sampler.eta_data({(5, eta): np.zeros((1, 1)), (3, eta): np.zeros((1, 1))}, 0.5, eta, 5)
     assert data["here"][1][0] == pytest.approx(float(x.var()) / 0.25, abs=0.02)
     assert data["eta"][1][1] == data["here"][1][0] and f"{data['here'][1][0]:.2f} 倍" in note

@@ -7,10 +7,10 @@ import unicodedata
 import pytest
 
 from ddpm_edu import DDPM
-from ddpm_edu.teach import coverage
-from ddpm_edu.teach.build import sources
-from ddpm_edu.teach.cards import CARDS, CardView, resolve
-from ddpm_edu.teach.source import SourceView, qualified_name
+from ddpm_edu.authoring import coverage
+from ddpm_edu.authoring.build import sources
+from ddpm_edu.teach.cards import CARDS, CardView
+from ddpm_edu.teach.source import SourceView, qualified_name, resolve
 from ddpm_edu.teach.terms import SYMBOLS, TERMS
 
 PATHS = sources()
@@ -198,7 +198,7 @@ def test_the_symbol_scanner_sees_an_unknown_letter():
 
 
 def test_code_names_in_the_symbol_table_exist():
-    from ddpm_edu.recipes import toy_model_config
+    from ddpm_edu.configs.recipes import toy_model_config
 
     model = DDPM(**toy_model_config())
     elsewhere = {"t", "x_t", "noise", "v", "target", "x_recon", "x_start", "num_updates", "loss", "cond", "guidance_scale", "ema_decay",

@@ -221,9 +221,9 @@ trainer:
   callbacks:
     - class_path: pytorch_lightning.callbacks.ModelCheckpoint
       init_args: {dirpath: kept, monitor: val/loss_ema, save_last: true}
-    - class_path: ddpm_edu.callbacks.SampleGrid
+    - class_path: ddpm_edu.training.callbacks.SampleGrid
       init_args: {every_n_steps: 4, num_samples: 2, steps: 2, dirpath: samples}
-    - class_path: ddpm_edu.timestep_loss.TimestepLoss
+    - class_path: ddpm_edu.training.timestep_loss.TimestepLoss
 model:
   unet_config:
     target: ddpm_edu.UNet
@@ -234,8 +234,8 @@ data:
 
 
 def test_fit_on_mnist_downloads_trains_and_resumes_bit_for_bit(serve, server, tmp_path, monkeypatch):
-    from ddpm_edu.checkpoint import load_checkpoint
-    from ddpm_edu.cli import main
+    from ddpm_edu.cli.main import main
+    from ddpm_edu.files.checkpoint import load_checkpoint
 
     serve(MNISTDataModule, small_idx_files(0))
     weights = {}

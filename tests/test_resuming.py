@@ -6,8 +6,8 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 
-from ddpm_edu.checkpoint import CheckpointError, load_checkpoint
-from ddpm_edu.cli_config import newest_checkpoint
+from ddpm_edu.cli.config import newest_checkpoint
+from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint
 
 from .test_training import COSINE, QUIET, FewDigits, fit, model_for_training
 

@@ -4,13 +4,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddpm_edu import make_beta_schedule
+from ddpm_edu.sampling import spaced_timesteps
 from ddpm_edu.schedules import (
     SCHEDULES,
     alphas_cumprod,
     check_betas,
     rescale_linear_range,
-    respaced_betas,
-    spaced_timesteps,
 )
 
 GOLDEN = {
@@ -41,17 +40,6 @@ def test_every_schedule_stays_inside_the_open_unit_interval(name, T):
     betas = make_beta_schedule(name, T)
     assert betas.shape == (T,) and betas.dtype == np.float64
     assert (betas > 0).all() and (betas < 1).all()
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(2, 400), st.data())
-def test_respacing_keeps_the_marginals(T, data):
-    betas = make_beta_schedule("cosine", T)
-    kept = spaced_timesteps(T, data.draw(st.integers(1, T)))
-    full, short = alphas_cumprod(betas)[0], alphas_cumprod(respaced_betas(betas, kept))[0]
-    # β' 接近 1 时，1 - β' 的绝对误差至多半个 ulp(1)，几百步累积也不到 1e-13；相对误差则没有界
-    np.testing.assert_allclose(short, full[kept], rtol=1e-12, atol=1e-13)
-    assert kept[-1] == T - 1 and (np.diff(kept) > 0).all()
 
 
 def test_rescaled_range_restores_the_end_of_a_short_chain():

@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 
-from ddpm_edu.callbacks import SampleGrid
-from ddpm_edu.speed import SpeedUp
+from ddpm_edu.training.callbacks import SampleGrid
+from ddpm_edu.training.speed import SpeedUp
 
 from .conftest import one_level_unet, randomize, tiny_ddpm
 from .test_training import FewDigits, fit

@@ -4,8 +4,8 @@ import torch
 
 from ddpm_edu import CIFAR10DataModule, DigitsDataModule, MNISTDataModule, PhotoPatchesDataModule
 from ddpm_edu.data.digits import like_mnist, load_digits_split
-from ddpm_edu.evaluation import check_levels
-from ddpm_edu.metrics import DigitsFrechet, frechet_for
+from ddpm_edu.evaluation.metrics import DigitsFrechet, frechet_for
+from ddpm_edu.evaluation.report import check_levels
 from ddpm_edu.teach.datasets import cifar10_or_stand_in, mnist_or_stand_in
 
 from .test_remote_data import serve, small_files  # noqa: F401

@@ -9,9 +9,9 @@ import threading
 import pytest
 import pytorch_lightning as pl
 
-from ddpm_edu.checkpoint import load_checkpoint
-from ddpm_edu.stopping import StopSafely
-from ddpm_edu.timestep_loss import TimestepLoss
+from ddpm_edu.files.checkpoint import load_checkpoint
+from ddpm_edu.training.stopping import StopSafely
+from ddpm_edu.training.timestep_loss import TimestepLoss
 
 from .test_training import COSINE, FewDigits, fingerprint, fit, model_for_training
 

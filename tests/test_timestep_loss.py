@@ -7,7 +7,7 @@ import torch
 from ddpm_edu import make_beta_schedule
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.teach.laboratory import gaussian_ddpm
-from ddpm_edu.timestep_loss import TimestepLoss, quarters, spread
+from ddpm_edu.training.timestep_loss import TimestepLoss, quarters, spread
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 from .test_training import QUIET, FewDigits, fingerprint, fit, model_for_training, straight  # noqa: F401

@@ -1,8 +1,9 @@
 """排障手册：索引表与各节一一对应；每一条都有问、原因、办法、出处，和一格真的会失败的代码"""
 import re
 
-from ddpm_edu.teach.build import sources
-from ddpm_edu.teach.coverage import calls, read_cells
+from ddpm_edu.authoring.build import sources
+from ddpm_edu.authoring.coverage import read_cells
+from ddpm_edu.teach.explained import calls
 
 BOOK = next(path for path in sources() if path.stem.startswith("91_"))
 

@@ -11,8 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_collate
 
-from ..checkpoint import CheckpointError, load_checkpoint
 from ..checks import check_int, class_only, fail
+from ..files.checkpoint import CheckpointError, load_checkpoint
 from .conditions import CONDITIONS, check_conditions
 
 log = logging.getLogger("ddpm_edu")

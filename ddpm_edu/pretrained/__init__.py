@@ -23,8 +23,8 @@ def load_pretrained(name="digits", **overrides):
     返回      : DDPM；异常：没有这个名字时 ValueError
     """
     from .. import DDPM
-    from ..checkpoint import CheckpointError
-    from ..config import check_names
+    from ..files.checkpoint import CheckpointError
+    from ..files.names import check_names
 
     card, weights = pretrained_card(name), HERE / f"{name}.safetensors"
     check_names(card, HERE / f"{name}.json")

@@ -11,12 +11,12 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
 
-from ..classifier import train_classifier
+from ..configs.recipes import conditional_digits_config, digits_model_config
 from ..data import DigitsDataModule
 from ..ddpm import DDPM
+from ..evaluation.classifier import train_classifier
+from ..evaluation.metrics import DigitsFrechet
 from ..generate import generate
-from ..metrics import DigitsFrechet
-from ..recipes import conditional_digits_config, digits_model_config
 from . import load_pretrained, pretrained_card
 
 HERE = Path(__file__).parent

@@ -1,11 +1,11 @@
 """DDPM 构造参数的卡片：含义、公式、在哪里用到、会出什么错。“在哪里用到”每次显示都对着源码核实"""
-import importlib
 import inspect
 from dataclasses import dataclass
 
 from ..checks import check_choice
 from .books import chapter_number
-from .source import find_line, source_lines
+from .explained import section_link
+from .source import find_line, resolve, source_lines
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ LOSSES = "ddpm.DDPM.p_losses"
 CARDS = {
     "unet_config": Card(
         1, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
-        r"$\hat y_\theta(x_t, t)$", (("wrapper.DiffusionWrapper.__init__", "instantiate_from_config(diff_model_config"),),
+        r"$\hat y_\theta(x_t, t)$", (("conditioning.DiffusionWrapper.__init__", "self.diffusion_model = instantiate_from_config("),),
         "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现会改动你传入的字典。"),
     "timesteps": Card(
         2, "扩散链的步数 $T$。代码里 $t$ 从 0 数到 $T-1$。", r"$t = 0, 1, \dots, T-1$",
@@ -47,7 +47,7 @@ CARDS = {
         "文件损坏、是网址、噪声表不同，都会报错；参考实现在噪声表建好之前就载入，$T=100$ 的文件能悄悄装进 $T=50$。"),
     "ignore_keys": Card(
         1, "键前缀的列表，以它们开头的权重不取。", r"$\theta_i \leftarrow \theta_{i,\text{file}},\ i \notin$ ignore",
-        (("persistence.Persistence.init_from_ckpt", "states = matching_states(self, states, path, ignore_keys"),),
+        (("files.persistence.Persistence.init_from_ckpt", "states = matching_states(self, states, path, ignore_keys"),),
         "前缀谁也对不上时报错，免得你以为跳过了；参考实现遇到两个重叠的前缀就 KeyError。"),
     "load_only_unet": Card(
         1, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",
@@ -74,11 +74,11 @@ CARDS = {
         "与 U-Net 的 `in_channels`、`out_channels` 不合时，构造就报错。"),
     "log_every_t": Card(
         1, "采样途中每隔多少扩散步留一张中间结果。", r"$t \in \{0, k, 2k, \dots\}$",
-        (("sampling.Sampling.denoise_loop", "keep_every = max(1, self.log_every_t"),),
+        (("sampling.Sampling.p_sample_loop", "keep_every = max(1, self.log_every_t"),),
         "参考实现里 0 会引起除以零；这里在构造时就拒绝。"),
     "clip_denoised": Card(
         5, "采样时把 $\\hat x_0$ 截到 $[-1,1]$。", r"$\hat x_0 \leftarrow \min(\max(\hat x_0, -1), 1)$",
-        (("sampling.Sampling.denoise_loop", "self.predict_start(x, t, self.clip_denoised"),),
+        (("sampling.Sampling.p_sample_loop", "clip_denoised=self.clip_denoised"),),
         "数据不在 $[-1,1]$ 时（例如自编码器的隐变量）必须关掉；参考实现还会就地改掉网络的输出。"),
     "linear_start": Card(
         2, "噪声表的起点；`linear` 与 `sqrt_linear` 的 $\\beta_0$ 就是它，`sqrt` 的 $\\beta_0$ 是它的平方根。", r"$\beta_0$",
@@ -110,7 +110,7 @@ CARDS = {
         "与 `original_elbo_weight` 不能同时为 0，否则损失恒为 0。"),
     "conditioning_key": Card(
         6, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
-        r"$\hat y_\theta(x_t, t, c)$", (("wrapper.DiffusionWrapper.forward", "wanted = CONDITIONS[self.conditioning_key]"),),
+        r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "wanted, extra = CONDITIONS[self.conditioning_key]"),),
         "参考实现收下了这个参数，却从不把条件传下去，第一次前向就 TypeError。"),
     "parameterization": Card(
         4, "网络预测什么：噪声 `eps`、原图 `x0` 或速度 `v`。", r"$y \in \{\varepsilon,\ x_0,\ v\}$",
@@ -179,8 +179,6 @@ class CardView:
         return found
 
     def markdown(self):
-        from .coverage import section_link
-
         # 一句代码分几行写的，只引第一行，用省略号说明没有完
         quoted = [(path, line, code + (" …" if code.endswith((",", "(")) else "")) for path, line, code in self.places()]
         places = "；".join(f"{section_link(path, f'`{path}`', line)} 里的 `{code}`" for path, line, code in quoted)
@@ -200,20 +198,6 @@ def default_of(name):
 
     default = inspect.signature(DDPM.__init__).parameters[name].default
     return "必填" if default is inspect.Parameter.empty else f"`{default!r}`"
-
-
-def resolve(path):
-    """"ddpm.DDPM.p_losses" → 那个对象"""
-    parts = path.split(".")
-    for depth in range(len(parts) - 1, 0, -1):
-        try:
-            found = importlib.import_module("ddpm_edu." + ".".join(parts[:depth]))
-        except ModuleNotFoundError:
-            continue
-        for name in parts[depth:]:
-            found = getattr(found, name)
-        return found
-    raise LookupError(path)
 
 
 def card(name):

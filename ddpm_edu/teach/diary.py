@@ -6,7 +6,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ..checkpoint import atomic_file
+from ..files.checkpoint import atomic_file
 from .exercises import chapters
 
 NAME = "exercises.json"

@@ -1,9 +1,8 @@
 """对照表：latent-diffusion 原文件里的名字 → 这里的名字与章；我们这边的每个名字显示之前都核实存在"""
 from dataclasses import dataclass
 
-from .cards import resolve
-from .coverage import EXPLAINED
-from .source import qualified_name
+from .explained import EXPLAINED
+from .source import qualified_name, resolve
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ BASE = (
     Row("register_schedule", (DDPM + "register_schedule", GAUSSIAN + "register_schedule", "gaussian.diffusion_tables"),
         "float64 算表；x0、v 的 VLB 权重重新推导"),
     Row("ema_scope", (DDPM + "ema_scope",), "可以嵌套，出错也会恢复"),
-    Row("init_from_ckpt", ("persistence.Persistence.init_from_ckpt",), "对不上的键是错误，不只是印出来"),
+    Row("init_from_ckpt", ("files.persistence.Persistence.init_from_ckpt",), "对不上的键是错误，不只是印出来"),
     Row("q_mean_variance", (GAUSSIAN + "q_mean_variance",), "不从 float32 的 ᾱ 去减"),
     Row("q_sample", (GAUSSIAN + "q_sample",), "相同"),
     Row("predict_start_from_noise", (GAUSSIAN + "predict_start_from_noise",), "相同"),
@@ -31,8 +30,8 @@ BASE = (
     Row("get_v", (GAUSSIAN + "get_v",), "相同"),
     Row("q_posterior", (GAUSSIAN + "q_posterior",), "第 0 步的对数方差不是 -46"),
     Row("p_mean_variance", (SAMPLING + "p_mean_variance", SAMPLING + "predict_start"), "v 也能采样；截断不改网络的输出"),
-    Row("p_sample", (SAMPLING + "p_sample", "sampling.posterior_step"), "相同"),
-    Row("p_sample_loop", (SAMPLING + "p_sample_loop", SAMPLING + "denoise_loop"), "另可少走几步、给起点、给条件"),
+    Row("p_sample", (SAMPLING + "p_sample",), "相同；采样器的三个数由 step 给"),
+    Row("p_sample_loop", (SAMPLING + "p_sample_loop",), "另可换采样器、少走几步、给起点、给条件"),
     Row("sample", (SAMPLING + "sample",), "DDIM 也从这里进"),
     Row("get_loss", (DDPM + "get_loss",), "损失的名字在构造时就核对"),
     Row("p_losses", (DDPM + "p_losses",), "logvar 真的进损失；VLB 一律乘平方误差"),
@@ -50,16 +49,16 @@ BASE = (
 PARTS = (
     Row("extract_into_tensor", ("gaussian.extract_into_tensor",), "相同"),
     Row("make_beta_schedule", ("schedules.make_beta_schedule",), "四个名字相同"),
-    Row("noise_like", (GAUSSIAN + "like",), "repeat_noise 由 p_sample 处理"),
+    Row("noise_like", ("randomness.randn_like",), "repeat_noise 由 p_sample 处理"),
     Row("instantiate_from_config", ("config.instantiate_from_config", "config.get_class"), "只造允许的类，不改配置"),
-    Row("count_params", ("config.count_params",), "返回整数，带分项"),
+    Row("count_params", ("parameters.count_params",), "返回整数，带分项"),
     Row("LitEma", ("ema.LitEma",), "名字不会相撞；影子是 float32"),
-    Row("DiffusionWrapper", ("wrapper.DiffusionWrapper",), "多两种组合，缺条件就报错"),
+    Row("DiffusionWrapper", ("conditioning.DiffusionWrapper",), "多两种组合，缺条件就报错"),
     Row("UNetModel", ("unet.UNet", "unet.ResBlock", "unet.AttentionBlock"), "SpatialTransformer 相当于这里的交叉注意力"),
     Row("LambdaWarmUpCosineScheduler", ("lr_scheduler.LambdaWarmUpCosineScheduler",), "相同"),
     Row("LambdaLinearScheduler", ("lr_scheduler.LambdaLinearScheduler",), "热身结束处连续"),
-    Row("DDIMSampler.ddim_sampling", (SAMPLING + "ddim_sample_loop",), "那里是单独的类"),
-    Row("DDIMSampler.p_sample_ddim", ("ddim.ddim_step", "ddim.ddim_sigma", SAMPLING + "guided_output"), "引导也在那里面"),
+    Row("DDIMSampler.ddim_sampling", (SAMPLING + "p_sample_loop",), "那里是单独的类，另有一个循环"),
+    Row("DDIMSampler.p_sample_ddim", ("sampling.ddim_step", SAMPLING + "guided_output"), "引导也在那里面"),
     Row("ucg_training", ("conditioning.drop_condition",), "那里改 batch，这里改条件"),
 )
 
@@ -81,7 +80,7 @@ LATENT = (
     Row("_predict_eps_from_xstart", (GAUSSIAN + "predict_noise_from_start",), "相同的公式"),
     Row("_prior_bpd", ("likelihood.prior_kl",), "L_T，单位 bits/dim"),
     Row("p_mean_variance", (SAMPLING + "p_mean_variance", SAMPLING + "guided_output"), "多了条件与几个实验性的开关"),
-    Row("progressive_denoising", (SAMPLING + "denoise_loop",), "留下途中的图；这里用 callback"),
+    Row("progressive_denoising", (SAMPLING + "p_sample_loop",), "留下途中的图；这里用 callback"),
     Row("sample_log", ("generate.generate",), "记录用的采样，可选 DDIM"),
     Row("log_images", (DDPM + "log_images",), "先解码再显示"),
     Row("configure_optimizers", (DDPM + "configure_optimizers",), "这里才用到 scheduler_config"),

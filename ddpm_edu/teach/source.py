@@ -1,4 +1,5 @@
 """真实源码的展示：按文字定位，不用行号。存下的输出就是源码，代码改了，nbval 立刻报错"""
+import importlib
 import inspect
 import textwrap
 from pathlib import Path
@@ -84,3 +85,17 @@ class SourceView:
 def show_source(obj, *marks, stop=None):
     """展示 obj 的源码（或其中一段），标上 ①②③；参数同 SourceView"""
     return SourceView(obj, *marks, stop=stop)
+
+
+def resolve(path):
+    """"ddpm.DDPM.p_losses" → 那个对象"""
+    parts = path.split(".")
+    for depth in range(len(parts) - 1, 0, -1):
+        try:
+            found = importlib.import_module("ddpm_edu." + ".".join(parts[:depth]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[depth:]:
+            found = getattr(found, name)
+        return found
+    raise LookupError(path)

@@ -12,7 +12,7 @@ def quiet_trainer(*, bar=None, callbacks=(), **kwargs):
     """
     import pytorch_lightning as pl
 
-    from ..callbacks import StepProgress
+    from ..training.callbacks import StepProgress
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

@@ -25,10 +25,10 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, load_pretrained, make_beta_schedule
-from ddpm_edu.callbacks import StepProgress, fixed_noise_samples
+from ddpm_edu.training.callbacks import StepProgress, fixed_noise_samples
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.metrics import DigitsFrechet
-from ddpm_edu.recipes import digits_model_config
+from ddpm_edu.evaluation.metrics import DigitsFrechet
+from ddpm_edu.configs.recipes import digits_model_config
 from ddpm_edu.teach import check, curve_figure, grid_figure, progress
 from ddpm_edu.teach.laboratory import chain_variances
 from ddpm_edu.teach.panels import samples_panel

@@ -17,8 +17,8 @@
 import torch
 
 from ddpm_edu import DDPM, count_params
-from ddpm_edu.checkpoint import save_checkpoint
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.files.checkpoint import save_checkpoint
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, card_index, check, check_raises, show_source
 
 print("准备好了")

@@ -15,7 +15,7 @@ import torch
 
 from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
 from ddpm_edu.teach.panels import beta_panel
@@ -322,12 +322,12 @@ show_source(GaussianDiffusion.__init__,
 # %%
 show_source(GaussianDiffusion.register_schedule,
             "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
-            "self.num_timesteps =", "if broken :=", "# float64 原表另存一份")
+            "self.num_timesteps =", "if broken:", "# float64 原表另存一份")
 
 # %% [markdown]
 # - ① 参数的名字、次序同参考实现。
 # - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。
-# - ③ 步数取表的真实长度，再算出全部系数。
+# - ③ 步数取表的真实长度，再算出全部系数；NaN 与无穷先不管，算完一起看。
 # - ④ 任何一张表里有 NaN 或无穷，说出是哪些表、$\beta$ 的范围是多少。
 # - ⑤ 原表留一份 float64，缓冲区存 float32。能重新算出的权重不存进检查点。
 

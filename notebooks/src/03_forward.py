@@ -72,10 +72,12 @@ check("方差 = 1 - ᾱ", x.var(), 1 - bar, atol=0.008)
 
 # %%
 show_source(extract_into_tensor,
-            "def extract_into_tensor")
+            "def extract_into_tensor", "T = len(table)", "return table[t]")
 
 # %% [markdown]
-# - ① `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$，就能与图像广播相乘。只看维数，所以图像、音频、单个数都能用。
+# - ① 名字与原文件相同。后面的公式都写成 `extract_into_tensor(self.table, t, x.shape) * x`，一项一行，读起来与数学式同形。
+# - ② 步号须是 $(B,)$ 的整数，值在 $0..T-1$。每个公式都从这里取系数，所以只在这里查。
+# - ③ `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$，就能与图像广播相乘。只看维数，所以图像、音频、单个数都能用。
 
 # %%
 table, t = torch.tensor([10.0, 20.0, 30.0]), torch.tensor([2, 0])
@@ -83,24 +85,17 @@ picked = extract_into_tensor(table, t, (2, 1, 8, 8))
 check("形状是 (B, 1, 1, 1)", torch.tensor(picked.shape), torch.tensor([2, 1, 1, 1]))
 check("第 0 个样本取第 2 个系数，第 1 个样本取第 0 个", picked.flatten(), [30.0, 10.0])
 
-# %%
-show_source(GaussianDiffusion.at,
-            "def at")
-
-# %% [markdown]
-# - ① 按名字取表，再取出每个样本的系数。后面的公式都写成 `self.at("表名", t, x) * x`，读起来与数学式同形。
-
 # %% [markdown]
 # ## 3　`q_sample`
 
 # %%
 show_source(GaussianDiffusion.q_sample,
-            "def q_sample", "self.check_t(t, x_start)", "noise = self.like", "x_t = (", "return x_t.to")
+            "def q_sample", "check_like(", "noise = randn_like", "x_t = (", "return x_t.to")
 
 # %% [markdown]
 # - ① 说明里写清形状、范围和出处。全课程的公开方法，名字与参数次序都同参考实现，以后不再重复。
-# - ② 步号须是 $(B,)$ 的整数，值在 $0..T-1$。
-# - ③ 没给噪声就抽一份同形状的；给了就核对形状，免得悄悄广播。
+# - ② 须是浮点数；给了噪声就核对形状，免得悄悄广播。
+# - ③ 没给噪声就抽一份同形状的。
 # - ④ 公式有两项，代码也是两行，次序相同。
 # - ⑤ 系数是 float32，输入可能是半精度，结果换回输入的类型。
 
@@ -126,11 +121,11 @@ check_raises("整数图像", lambda: diffusion.q_sample((x_start * 127).int(), t
 
 # %%
 show_source(GaussianDiffusion.q_mean_variance,
-            "def q_mean_variance", "self.check_t(t, x_start)", "mean = self.at", "# 不能写 1 - ᾱ")
+            "def q_mean_variance", "check_like(", "mean = extract", "# 不能写 1 - ᾱ")
 
 # %% [markdown]
 # - ① 返回三样，方差与 $x_0$ 无关，形状是 $(B, 1, \dots, 1)$。
-# - ② 步号与类型的检查，与 `q_sample` 一样。
+# - ② 类型的检查，与 `q_sample` 一样。
 # - ③ 均值 $\sqrt{\bar\alpha_t}\,x_0$，只有它与 $x_0$ 有关。
 # - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方。参考实现在这里写 $1-\bar\alpha_t$，用的是 float32 的表，$t=0$ 时相对误差有万分之一。对数方差直接取表。
 

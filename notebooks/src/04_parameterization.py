@@ -15,8 +15,9 @@ import math
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, GaussianDiffusion
+from ddpm_edu.gaussian import extract_into_tensor
 from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.panels import parameterization_panel
 
@@ -71,7 +72,7 @@ check("t=999 时 v 与 -x₀ 相近", diffusion.get_v(x_start, noise, t999), -x_
 # %%
 t = torch.arange(64) * 15
 x_t, v = diffusion.q_sample(x_start, t, noise), diffusion.get_v(x_start, noise, t)
-cos, sin = diffusion.at("sqrt_alphas_cumprod", t, x_t), diffusion.at("sqrt_one_minus_alphas_cumprod", t, x_t)
+cos, sin = (extract_into_tensor(table, t, x_t.shape) for table in (diffusion.sqrt_alphas_cumprod, diffusion.sqrt_one_minus_alphas_cumprod))
 check("逐像素的长度不变", x_t**2 + v**2, x_start**2 + noise**2, atol=1e-12)
 check("反着转回 x₀", cos * x_t - sin * v, x_start, atol=1e-12)
 check("反着转回 ε", sin * x_t + cos * v, noise, atol=1e-12)
@@ -92,47 +93,47 @@ check("x_t 对角度的导数就是 v", derivative, math.cos(0.6) * 1.2 - math.s
 
 # %%
 show_source(GaussianDiffusion.predict_start_from_noise,
-            "def predict_start_from_noise", "self.check_t(t, x_t)", "return (")
+            "def predict_start_from_noise", "check_like(", "return (")
 
 # %% [markdown]
 # - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
-# - ② 核对步号与形状。五个函数都这样开头。
+# - ② 核对类型与形状。五个函数都这样开头。
 # - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
 
 # %%
 show_source(GaussianDiffusion.predict_noise_from_start,
-            "def predict_noise_from_start", "self.check_t(t, x_t)", "return (")
+            "def predict_noise_from_start", "check_like(", "return (")
 
 # %% [markdown]
 # - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
-# - ② 先核对步号与形状，再套公式。
+# - ② 先核对类型与形状，再套公式。
 # - ③ 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
 
 # %%
 show_source(GaussianDiffusion.predict_start_from_z_and_v,
-            "def predict_start_from_z_and_v", "self.check_t(t, x_t)", "return (")
+            "def predict_start_from_z_and_v", "check_like(", "return (")
 
 # %% [markdown]
 # - ① $v\to x_0$：反着转，取第一行。
-# - ② 先核对步号与形状，再套公式。
+# - ② 先核对类型与形状，再套公式。
 # - ③ 没有除法，系数都不超过 1。
 
 # %%
 show_source(GaussianDiffusion.predict_eps_from_z_and_v,
-            "def predict_eps_from_z_and_v", "self.check_t(t, x_t)", "return (")
+            "def predict_eps_from_z_and_v", "check_like(", "return (")
 
 # %% [markdown]
 # - ① $v\to\varepsilon$：反着转，取第二行。
-# - ② 先核对步号与形状，再套公式。
+# - ② 先核对类型与形状，再套公式。
 # - ③ 也没有除法，系数都不超过 1。
 
 # %%
 show_source(GaussianDiffusion.get_v,
-            "def get_v", "self.check_t(t, x)", "return (")
+            "def get_v", "check_like(", "return (")
 
 # %% [markdown]
 # - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
-# - ② 先核对步号与形状，再套公式。
+# - ② 先核对类型与形状，再套公式。
 # - ③ 旋转矩阵的第二行。
 
 # %%
@@ -245,36 +246,33 @@ curves_figure((range(1000), errors, "$t$", "irreducible error"))
 
 # %%
 show_source(EpsObjective,
-            "class EpsObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+            "class EpsObjective", "def target", "def to_x_start", "def weight_over_x0")
 
 # %% [markdown]
 # - ① 预测噪声，DDPM 论文的选择。
 # - ② 训练目标就是掺进去的噪声。
 # - ③ 输出换成 $\hat x_0$：用第 3 节的函数。
-# - ④ 输出本身就是 $\hat\varepsilon$。
-# - ⑤ 误差的平方换到 $x_0$ 上要乘几倍，第 9 章算权重用。
+# - ④ 误差的平方换到 $x_0$ 上要乘几倍，第 9 章算权重用。
 
 # %%
 show_source(X0Objective,
-            "class X0Objective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+            "class X0Objective", "def target", "def to_x_start", "def weight_over_x0")
 
 # %% [markdown]
 # - ① 直接预测原图，最好懂。
 # - ② 训练目标就是原图。
 # - ③ 输出本身就是 $\hat x_0$。
-# - ④ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}$。
-# - ⑤ 以自己为准，倍数是 1。
+# - ④ 以自己为准，倍数是 1。
 
 # %%
 show_source(VObjective,
-            "class VObjective", "def target", "def to_x_start", "def to_eps", "def weight_over_x0")
+            "class VObjective", "def target", "def to_x_start", "def weight_over_x0")
 
 # %% [markdown]
 # - ① 预测速度，两头都不吃亏。
 # - ② 训练目标由 `get_v` 造出。
 # - ③ 反着转，取第一行。
-# - ④ 反着转，取第二行。
-# - ⑤ 由 $x_0-\hat x_0 = -\sqrt{1-\bar\alpha_t}\,(v-\hat v)$，平方之后倍数是 $1-\bar\alpha_t$。
+# - ④ 由 $x_0-\hat x_0 = -\sqrt{1-\bar\alpha_t}\,(v-\hat v)$，平方之后倍数是 $1-\bar\alpha_t$。
 
 # %% [markdown]
 # 三种目标的误差是同一件事的三种尺度：换到 $x_0$ 上，应当一样大。

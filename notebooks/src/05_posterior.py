@@ -17,11 +17,10 @@ import torch
 
 from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.metrics import load_digits_classifier
-from ddpm_edu.recipes import toy_model_config
-from ddpm_edu.sampling import Sampling, posterior_step
-from ddpm_edu.schedules import alphas_cumprod, respaced_betas, spaced_timesteps
+from ddpm_edu.gaussian import diffusion_tables, extract_into_tensor
+from ddpm_edu.evaluation.metrics import load_digits_classifier
+from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu.sampling import Sampling, ancestral_step, spaced_timesteps
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
 from ddpm_edu.teach.laboratory import chain_moments, chain_variances, gaussian_ddpm
 from ddpm_edu.teach.panels import chain_panel, denoise_panel, posterior_panel, samples_panel
@@ -89,11 +88,11 @@ check("前六分之一之后，两者相差不到 1%", ratio[167:].min() > 0.99,
 
 # %%
 show_source(GaussianDiffusion.q_posterior,
-            "def q_posterior", "self.check_t(t, x_t)", "mean = (", "variance = self.at")
+            "def q_posterior", "check_like(", "mean = (", "variance = extract_into_tensor(self.posterior_variance")
 
 # %% [markdown]
 # - ① 返回均值、方差、截断过的对数方差。
-# - ② 步号与形状的检查。
+# - ② 类型与形状的检查。
 # - ③ $c_1 x_0 + c_2 x_t$，一项一行。
 # - ④ 方差已按 $v$ 混合；对数方差在 $t=0$ 处用 $\tilde\beta_1$ 代替 0。
 
@@ -116,7 +115,7 @@ check("用 β_tilde_1 代替：-9.81", tables["posterior_log_variance_clipped"][
 
 # %%
 show_source(Sampling.predict_start,
-            "def predict_start", "model_out =", "return x_recon.clamp")
+            "def predict_start", "x_recon = self.objective", "return x_recon.clamp")
 
 # %% [markdown]
 # - ① 网络输出 → $\hat x_0$。`guidance_scale` 只在有条件时起作用（把有条件与无条件的两次输出拉开，第 6 章）；它的默认值 1 等于没有，这一章都用默认值。
@@ -125,17 +124,20 @@ show_source(Sampling.predict_start,
 
 # %%
 show_source(Sampling.p_mean_variance,
-            "def p_mean_variance", "x_recon = self.predict_start")
+            "def p_mean_variance", "x_recon = self.predict_start", "if step is None:", "else:", "return (*moments")
 
 # %% [markdown]
 # - ① 这是 $p_\theta(x_{t-1}\mid x_t)$ 的均值与方差，$p_\theta$ 表示网络给出的去噪分布。论文的式 (11) 用 $\hat\varepsilon$ 写，把 $\hat x_0$ 用 $\hat\varepsilon$ 代换就是它，下面核对。
-# - ② 只有一步替换：$x_0\to\hat x_0$。
+# - ② 猜出 $\hat x_0$。
+# - ③ 只有一步替换：$x_0\to\hat x_0$，别的都由 `q_posterior` 算。
+# - ④ 从 $x_t$ 不走到 $x_{t-1}$ 而走到别处时，系数由 `step` 给，第 4 节讲。
+# - ⑤ 画轨迹要看 $\hat x_0$，所以可以一起交出来。
 
 # %%
 eps_model = DDPM(**toy_model_config(clip_denoised=False)).double()
 x_t, eps_hat, t = torch.randn(3, 1, 8, 8).double(), torch.randn(3, 1, 8, 8).double(), torch.tensor([1, 300, 999])
 mean, _, _ = eps_model.q_posterior(eps_model.predict_start_from_noise(x_t, t, eps_hat), x_t, t)
-b, a_bar = (eps_model.at(name, t, x_t) for name in ("betas", "alphas_cumprod"))
+b, a_bar = (extract_into_tensor(table, t, x_t.shape) for table in (eps_model.betas, eps_model.alphas_cumprod))
 check("论文的式 (11)", mean, (x_t - b / (1 - a_bar).sqrt() * eps_hat) / (1 - b).sqrt(), atol=1e-10)
 
 # %%
@@ -152,26 +154,18 @@ check("不截断时，最大的超过 30", free.predict_start(noise, steps, free
 # 截断防止这样的错误滚大。
 
 # %% [markdown]
-# ## 4　一步与整条链
-
-# %%
-show_source(posterior_step,
-            "def posterior_step", "keep_noise =", "return (mean")
-
-# %% [markdown]
-# - ① 均值与对数方差来自后验。
-# - ② $t=0$ 的样本不再加噪声：那已经是最终的图。
-# - ③ $\sigma_t = e^{\frac12\ln\sigma_t^2}$。
+# ## 4　一步与整条链：三个数
 
 # %%
 show_source(Sampling.p_sample,
-            "@torch.no_grad()", "check_sample(\"x\"", "if noise is None and repeat_noise", "return posterior_step")
+            "@torch.no_grad()", "check_sample(\"x\"", "if step is None:", "x_s = mean", "return (x_s.to")
 
 # %% [markdown]
 # - ① 前四个参数同参考实现，后面的只能按名字给。
-# - ② 检查输入，猜出 $\hat x_0$。
-# - ③ `repeat_noise` 让整批共用一份噪声。
-# - ④ 用后验走一步，噪声在这里才抽。
+# - ② 检查输入；均值、方差、$\hat x_0$ 都由 `p_mean_variance` 给。
+# - ③ $\sigma_t = e^{\frac12\ln\sigma_t^2}$。$t=0$ 的样本不再加噪声：那已经是最终的图。
+# - ④ 走一步：均值加上 $\sigma z$，噪声在这里才抽；`repeat_noise` 让整批共用一份。$\sigma$ 是 0 就不抽。
+# - ⑤ 公式用 float32 算，结果换回输入的类型。
 
 # %% [markdown]
 # “$t=0$ 时误加了噪声”这种错，从样本的统计量很难看出来：那一步的标准差只有 0.007 上下。
@@ -188,28 +182,46 @@ check("t=1：噪声加上了", first.abs().max() > 1e3, True)
 
 # %%
 show_source(Sampling.p_sample_loop,
-            "def p_sample_loop", "timesteps = spaced_timesteps", "def step", "return self.denoise_loop")
+            "@torch.no_grad()", "check_bool(\"return_intermediates\"", "timesteps = spaced_timesteps", "with evaluating(self):",
+            "step = SAMPLERS", "if callback is not None", "return (x, intermediates)")
 
 # %% [markdown]
-# - ① 形状以外，还可以给步数和只在这一次采样里换用的 $v$。
-# - ② 走满 $T$ 步且没有换 $v$，就用自己的表；否则造一条短链，见第 7 节。
-# - ③ 怎样走一步：这里是祖先采样 (ancestral sampling)，DDIM 另有一个 `step`。网络看的是原来的步号 `timesteps[i]`，短链的系数表却用序号 `i`。
-# - ④ 循环本身两种采样共用。
+# - ① 采样不求梯度；步数、引导、起点、进度条、回调都从这里进来，一个个讲在第 11 章。
+# - ② 核对各个旋钮。这一章用祖先采样 (ancestral sampling)，它的旋钮是 $v$。
+# - ③ 走哪几步、那几步的 $\bar\alpha$（前面补上 $\bar\alpha_{-1}=1$）；起点抽自 $\mathcal N(0, I)$，条件在这里整理一次；隔多少步留一张。参数沿用论文的名字 `x_T`，按代码的下标它就是 $x_{T-1}$。
+# - ④ 途中是 eval 模式，关掉 dropout，离开时恢复。从大到小走。
+# - ⑤ 走一步：采样器给出 `step`，`p_sample` 照着走，与上面读过的是同一个。
+# - ⑥ 回调拿到此刻的 $t$、$x_t$、$\hat x_0$，画轨迹用；`edit` 是补全用的，第 11 章讲；该留的中间结果留下。
+# - ⑦ 要中间结果就一起返回。
+#
+# `step` 只有三个数。从 $x_t$ 走到更早的 $x_s$，每一步都是
+#
+# $$x_s = a\,\hat x_0 + b\,x_t + \sigma z,\qquad z\sim\mathcal N(0, I),$$
+#
+# 前两项是均值。走到相邻的 $s=t-1$ 时，$a$、$b$、$\sigma$ 就是前两节的 $c_1$、$c_2$、$\sigma_t$。写成 $\bar\alpha$ 的式子，$s$ 就不必是 $t-1$ 了。
 
 # %%
-show_source(Sampling.denoise_loop,
-            "@torch.no_grad()", "x = self.starting_noise", "with evaluating(self):",
-            "if callback is not None", "x = step(i", "return (x, intermediates)")
+show_source(ancestral_step,
+            "def ancestral_step", "beta = 1 - cumprod_t / cumprod_s", "a = cumprod_s", "variance =", "return a, b")
 
 # %% [markdown]
-# - ① 采样不求梯度；引导、起点、进度条、回调都从这里进来。
-# - ② 起点抽自 $\mathcal N(0, I)$；参数沿用论文的名字 `x_T`，按代码的下标它就是 $x_{T-1}$。隔多少步留一张、怎样抽噪声，也在这里定。
-# - ③ 途中是 eval 模式，关掉 dropout，离开时恢复。从大到小走，每步先猜 $\hat x_0$。
-# - ④ 回调拿到此刻的 $t$、$x_t$、$\hat x_0$，画轨迹用。
-# - ⑤ 走一步。噪声是一个函数，用到才抽，所以不掺噪声的 DDIM 不消耗随机数；该留的中间结果留下。
-# - ⑥ 要中间结果就一起返回。
+# - ① 两个 $\bar\alpha$ 与 $v$，都是 Python 的浮点数。
+# - ② 从 $s$ 到 $t$ 这一段加噪的 $\beta$：$\alpha = \bar\alpha_t/\bar\alpha_s$。
+# - ③ $c_1$ 与 $c_2$，把 $\bar\alpha_{t-1}$ 换成 $\bar\alpha_s$。
+# - ④ 方差在 $\tilde\beta$ 与 $\beta$ 之间，位置由 $v$ 定（下一节）。
+# - ⑤ 走到 $x_0$ 时 $\bar\alpha_s=1$，不加噪声。
+
+# %%
+steps = [ancestral_step(*pair) for pair in zip(tables["alphas_cumprod"], tables["alphas_cumprod_prev"])]
+a, b, sigma = np.array(steps).T
+check("走到相邻的一步：a 就是 c₁", a, tables["posterior_mean_coef1"], atol=1e-12)
+check("b 就是 c₂", b, tables["posterior_mean_coef2"], atol=1e-12)
+check("σ 就是 √β_tilde", sigma**2, tables["posterior_variance"], atol=1e-15)
+curve_figure(np.arange(1000), {"$a$": a, "$b$": b, r"$\sigma$": sigma}, "$t$", "")
 
 # %% [markdown]
+# 图：祖先采样的三个数。$t$ 大时 $b\approx1$，每一步几乎原地不动，只掺一点噪声；快到终点时 $a$ 升到 1、$b$ 降到 0，最后一步直接把 $\hat x_0$ 交出来。
+#
 # 看一遍真实的轨迹。下面的模型随课程发布，用祖先采样走 50 步。
 
 # %%
@@ -341,20 +353,16 @@ chain_panel()
 # ## 7　走得快：只走其中几步
 #
 # 训练用了 $T=1000$ 步，采样可以只走其中 10 步。要求边缘分布不变：保留的每一步，$\bar\alpha$ 与原来相同。
-# 上一个保留的步记作 $i$，则从 $i$ 到 $t$ 合成的一步满足 $\alpha' = \bar\alpha_t/\bar\alpha_i$，所以 $\beta' = 1-\bar\alpha_t/\bar\alpha_i$。
-
-# %%
-show_source(respaced_betas,
-            "def respaced_betas", "kept = alphas_cumprod")
-
-# %% [markdown]
-# - ① 输入原来的 $\beta$ 与保留的步号。
-# - ② 取出保留的 $\bar\alpha$，相邻两个相除；`np.minimum` 防止任何一项舍入成 1。
+# 上一个保留的步记作 $s$，从 $s$ 到 $t$ 合成的一步满足 $\alpha' = \bar\alpha_t/\bar\alpha_s$，所以 $\beta' = 1-\bar\alpha_t/\bar\alpha_s$：正是 `ancestral_step` 的第一行。
+# 于是抽步不用另写什么，循环只是换了一串步号；网络看的仍是原来的步号 `timesteps[i]`。
 
 # %%
 kept = spaced_timesteps(1000, 10)
-fast = respaced_betas(betas, kept)
-check("边缘分布不变：ᾱ 与原来相同", alphas_cumprod(fast)[0], alphas_cumprod(betas)[0][kept], atol=1e-12)
+a_bar = np.append(1.0, tables["alphas_cumprod"][kept])
+fast = 1 - a_bar[1:] / a_bar[:-1]
+check("边缘分布不变：短链的 ᾱ 与原来相同", np.cumprod(1 - fast), tables["alphas_cumprod"][kept], atol=1e-12)
+sigmas = [ancestral_step(a_bar[i + 1], a_bar[i])[2] for i in range(10)]
+check("σ² 就是短链的 β_tilde", np.square(sigmas), diffusion_tables(fast)["posterior_variance"], atol=1e-12)
 check("步子大了，β_tilde 与 β 的差别也大了", (diffusion_tables(fast)["posterior_variance"] / fast)[3] < 0.8, True)
 
 # %%

@@ -16,8 +16,9 @@ import torch
 
 from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config
 from ddpm_edu.conditioning import drop_condition
-from ddpm_edu.config import check_names, get_class
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.files.names import check_names
+from ddpm_edu.config import get_class
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
@@ -185,7 +186,7 @@ check("像素换了次序，输出也跟着换：注意力不知道位置", atte
 
 # %%
 show_source(DDPM.apply_model,
-            "def apply_model", "if self.use_positional_encodings:", "model_out = self.model(", "# 混合精度下")
+            "def apply_model", "if self.use_positional_encodings:", "cond = {} if cond is None", "# 混合精度下")
 
 # %% [markdown]
 # - ① 训练与采样都只从这里调用网络。
@@ -225,13 +226,13 @@ show_source(DiffusionWrapper.__init__,
 
 # %%
 show_source(DiffusionWrapper.forward,
-            "def forward", "given = {\"c_concat\"", "if set(given) != set(wanted)", "extra = {}")
+            "def forward", "wanted, extra =", "for name, value in cond.items():", "return self.diffusion_model")
 
 # %% [markdown]
 # - ① 三种条件，各有各的形状。
-# - ② 实际给了哪些，按方式需要哪些。
-# - ③ 必须恰好齐全。多给的条件若被悄悄忽略，你会以为它起了作用。
-# - ④ 拼通道的直接拼，其余变成网络的关键字参数。参考实现的 `adm` 误取了 `c_crossattn[0]`。
+# - ② 给的条件必须恰好齐全。多给的若被悄悄忽略，你会以为它起了作用。
+# - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。参考实现的 `adm` 误取了 `c_crossattn[0]`。
+# - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给。
 
 # %%
 card("conditioning_key")
@@ -260,13 +261,12 @@ check("按 cond_key 从 batch 取条件", renamed.get_condition(batch)["c_adm"],
 
 # %%
 show_source(drop_condition,
-            "def drop_condition", "first = next", "def pick", "nulls = null_condition")
+            "def drop_condition", "first = next", "def pick")
 
 # %% [markdown]
 # - ① 没有条件，或者不丢，就原样返回。
 # - ② 每个样本各抛一次硬币。
-# - ③ 丢掉的样本换成“无条件”，其余不变；后面补几个 1 维，好与图像广播。
-# - ④ “无条件”的类别记作 $-1$，上下文与拼接图记作全 0；几种条件一起丢。
+# - ③ 丢掉的样本换成“无条件”，其余不变：类别记作 $-1$，上下文与拼接图记作全 0，也写在 `KINDS` 里；几种条件一起丢。
 
 # %%
 card("cond_drop_prob")
@@ -278,12 +278,12 @@ check_raises("没有条件可丢", lambda: DDPM(**toy_model_config(cond_drop_pro
 
 # %%
 show_source(Sampling.guided_output,
-            "def guided_output", "cond = as_condition", "unconditional = self")
+            "def guided_output", "conditional = self.apply_model(x, t, cond)", "null = null_condition")
 
 # %% [markdown]
 # - ① 引导的强度 $w$ 由 `guidance_scale` 给。
-# - ② `as_condition` 把标签、列表或字典统一成字典，并核对形状；$w=1$ 时只算一次网络，省一半时间。
-# - ③ 用 `null_condition` 造出“无条件”，再算一次网络，沿两者之差外推。
+# - ② $w=1$ 时只算一次网络，省一半时间。
+# - ③ 用 `null_condition` 造出“无条件”，再算一次网络，沿两者之差外推。条件若还没有整理过，`as_condition` 先把标签、列表或字典统一成 `Condition`。
 
 # %%
 given, absent = by_class.apply_model(x, step, {"c_adm": label}), by_class.apply_model(x, step, {"c_adm": -torch.ones_like(label)})

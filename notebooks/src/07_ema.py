@@ -17,7 +17,7 @@ from torch import nn
 
 from ddpm_edu import DDPM, DigitsDataModule, LitEma
 from ddpm_edu.ema import averaged_tensors
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
 from ddpm_edu.teach.panels import ema_panel
 from ddpm_edu.teach.training import quiet_trainer

@@ -14,7 +14,7 @@ import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, LambdaLinearScheduler, LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2
 from ddpm_edu.optim import make_scheduler
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
 from ddpm_edu.teach.panels import lr_panel
 from ddpm_edu.teach.panels.lr import linear_reference

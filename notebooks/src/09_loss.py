@@ -17,10 +17,10 @@ import torch
 
 from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.gaussian import diffusion_tables, kl_constants
-from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, prior_kl, vlb_terms
+from ddpm_edu.gaussian import diffusion_tables, extract_into_tensor
+from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, prior_kl, vlb_terms
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
 from ddpm_edu.teach.laboratory import gaussian_ddpm
@@ -213,7 +213,7 @@ for parameterization in ("x0", "eps", "v"):
     x_t = chain.q_sample(x_start, t, noise)
     eps_hat = chain.predict_noise_from_start(x_t, t, guess)
     errors = chain.objective.target(chain, x_start, noise, t) - chain.objective.target(chain, guess, eps_hat, t)
-    bounds[parameterization] = (chain.at("lvlb_weights", t, x_t) * errors**2).mean()
+    bounds[parameterization] = (extract_into_tensor(chain.lvlb_weights, t, x_t.shape) * errors**2).mean()
 check("eps 与 x0 给出同样的下界", bounds["eps"], bounds["x0"], atol=1e-10)
 check("v 与 x0 给出同样的下界", bounds["v"], bounds["x0"], atol=1e-10)
 

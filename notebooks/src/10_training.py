@@ -19,9 +19,9 @@ from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.images import log_images
 from ddpm_edu.optim import make_optimizer
-from ddpm_edu.persistence import Persistence
+from ddpm_edu.files.persistence import Persistence
 from ddpm_edu.randomness import isolated_rng
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curve_figure, grid_figure, show_source
 from ddpm_edu.teach.training import quiet_trainer
 
@@ -64,19 +64,22 @@ check("优化器先开始，再回头算损失", called.index("optimizer_step") 
 
 # %%
 show_source(DDPM.get_input,
-            "def get_input")
+            "def get_input", "if not x.is_floating_point", "# 在 GPU 上看一眼", "x = x if x.shape")
 
 # %% [markdown]
-# - ① 从字典里取出图像，分辨 CHW 与 HWC，核对形状和值域（第 1 章），再换成网络的精度。
+# - ① 从字典里取出图像，记下 CHW 与 HWC 各该是什么形状。
+# - ② 核对类型与形状；两种形状恰好相同、分不清时，不猜。
+# - ③ 核对值域。只在 CPU 上看：数据已经搬上 GPU 的话，看一眼就要等它把手上的事做完。用 Trainer 训练时，搬上去之前 `on_before_batch_transfer` 替它看过。
+# - ④ HWC 的换成 CHW，再换成网络的精度。
 
 # %%
 show_source(DDPM.shared_step,
-            "def shared_step", "cond = self.get_condition", "return self(x, cond=cond)")
+            "def shared_step", "if self.conditioning_key is None", "cond = as_condition")
 
 # %% [markdown]
 # - ① 训练与验证共用，所以叫 shared。
-# - ② 有条件就取条件；只有训练时才按概率丢掉。
-# - ③ 调用自己，也就是 `forward`。
+# - ② 调用自己，也就是 `forward`。
+# - ③ 有条件就取出来、整理一次；只有训练时才按概率丢掉。
 
 # %%
 show_source(DDPM.forward,
@@ -111,14 +114,13 @@ check("铺匀之后，一批的平均 t 稳定得多", errors["uniform"] / error
 
 # %%
 show_source(DDPM.training_step,
-            "def training_step", "with isolated_rng", "self.batches_seen += 1", "if not math.isfinite", "self.log_dict")
+            "def training_step", "with isolated_rng", "self.batches_seen += 1", "self.log_dict")
 
 # %% [markdown]
 # - ① 训练要在训练模式里。刚读进来的模型停在 eval 模式，dropout 是关着的，Lightning 不会替人打开。
 # - ② 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由种子、用途、批号、进程号四样决定。
 # - ③ 见过的批数加一，它随检查点保存。
-# - ④ 损失是 NaN 或无穷，当场停下，这一步不会改动权重。
-# - ⑤ 记录各项损失；进度条上的 loss 是简化损失。返回的才是总损失，交给 Lightning 去求梯度。
+# - ④ 记录各项损失；进度条上的 loss 是简化损失。返回的才是总损失，交给 Lightning 去求梯度。
 
 # %%
 show_source(isolated_rng,
@@ -156,6 +158,7 @@ check("seed 不同，第一步的损失不同", first_loss(0) == first_loss(1), 
 
 # %% [markdown]
 # NaN 要尽早停。参考实现会继续训练：NaN 的梯度把全部权重变成 NaN，再存进检查点，几小时白费。
+# 损失是 NaN，梯度也一定是，所以只在更新之前看一次梯度的范数：在 GPU 上，看一眼就要等它，每步等一次就够。
 
 # %%
 torch.manual_seed(0)
@@ -240,7 +243,7 @@ show_source(DDPM.setup,
             "def setup")
 
 # %% [markdown]
-# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/checkpoint.py`）。
+# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/files/checkpoint.py`）。
 
 # %%
 def train(max_steps, resume=None):

@@ -3,7 +3,7 @@
 #
 # **学习目标**
 #
-# - 读懂统一入口 `sample` 与 DDIM 的两个函数，推出 DDIM 的公式，知道它为什么不用重新训练。
+# - 读懂统一入口 `sample` 与 DDIM 的三个数，推出 DDIM 的公式，知道它为什么不用重新训练。
 # - 说清每个旋钮管什么：采样器、步数、`eta`、`guidance_scale`、起点。
 # - 用有条件的模型生成：按类别并加引导、超分辨率、按“提示”画；用无条件的模型补全残缺的图。
 #
@@ -15,14 +15,12 @@ import torch
 from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.conditioning import null_condition
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.ddim import ddim_sigma, ddim_step
 from ddpm_edu.editing import inpaint
 from ddpm_edu.generate import generate
-from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.recipes import conditional_digits_config
-from ddpm_edu.sampling import Sampling, default_steps
-from ddpm_edu.schedules import spaced_timesteps
+from ddpm_edu.configs.recipes import conditional_digits_config
+from ddpm_edu.sampling import SAMPLERS, Sampler, Sampling, ancestral_step, check_knobs, ddim_step, spaced_timesteps
 from ddpm_edu.teach import check, check_raises, grid_figure, show_source
 from ddpm_edu.teach.laboratory import ddim_chain_variance
 from ddpm_edu.teach.panels import eta_panel, guidance_panel, interpolation_panel
@@ -36,19 +34,38 @@ print("准备好了")
 # %% [markdown]
 # ## 1　统一的入口：`sample`
 #
-# 第 5 章读过 `p_sample_loop`，那是祖先采样。`sample` 在外面再包一层：检查每个旋钮，然后按名字分给两种采样。
+# 第 5 章读过 `p_sample_loop`：每一步都是 $x_s = a\,\hat x_0 + b\,x_t + \sigma z$，采样器只给出三个数。`sample` 定好形状就交给它。
 
 # %%
 show_source(Sampling.sample,
-            "@torch.no_grad()", "check_int(\"batch_size\"", "if sampler == \"ancestral\" and eta", "shape = (batch_size",
-            "if sampler == \"ddim\":")
+            "def sample", "check_int(\"batch_size\"")
 
 # %% [markdown]
 # - ① 星号之前是参考实现的两个参数，之后的只能按名字给。
-# - ② 每个旋钮的范围，在碰网络之前查完。
-# - ③ 给了不起作用的旋钮也是错误：`eta` 只对 DDIM (denoising diffusion implicit models) 有意义，`v_posterior` 只对祖先采样有意义，没有条件就没有引导。悄悄忽略会让人误以为它起了作用。
-# - ④ 形状由构造时的 `channels` 与 `image_size` 定；两种采样共用的参数收在一起。
-# - ⑤ 分给 DDIM 或祖先采样，两者都走第 5 章的 `denoise_loop`。
+# - ② 形状由构造时的 `channels` 与 `image_size` 定，其余原样交给第 5 章的循环。
+#
+# 换采样器，就是换一个算三个数的函数。它们登记在一张表里：
+
+# %%
+show_source(Sampler,
+            "class Sampler")
+
+# %% [markdown]
+# - ① 算三个数的函数、管随机性的旋钮叫什么、没有说走几步时至多走几步。
+
+# %%
+for name, (step, knob, steps) in SAMPLERS.items():
+    print(f"{name:10}{step.__name__:16}旋钮 {knob:12}默认走 {steps or 'T'} 步")
+
+# %%
+show_source(check_knobs,
+            "def check_knobs", "own = SAMPLERS", "# eta=0 是 sample 的默认值", "return knobs.get")
+
+# %% [markdown]
+# - ① 采样器的名字与引导的强度，在碰网络之前查完。
+# - ② 每个旋钮的范围。
+# - ③ 给了不起作用的旋钮也是错误：`eta` 只对 DDIM (denoising diffusion implicit models) 有意义，`v_posterior` 只对祖先采样有意义。悄悄忽略会让人误以为它起了作用。
+# - ④ 交出自己的那一个。
 
 # %%
 check_raises("祖先采样没有 eta", lambda: model.sample(1, eta=0.5), "eta")
@@ -57,20 +74,12 @@ check_raises("无条件的模型没有引导", lambda: model.sample(1, guidance_
 
 # %%
 show_source(Sampling.starting_noise,
-            "def starting_noise", "for size in shape:", "if x_T is None:", "check_sample(\"x_T\"")
+            "def starting_noise", "if x_T is None:", "check_sample(\"x_T\"")
 
 # %% [markdown]
-# - ① 形状须是四个数，通道数与模型相同。
-# - ② 每个数都是正整数。
-# - ③ 没有给起点就抽 $\mathcal N(0, I)$。给了 `generator` 就从它抽，同一个种子在 CPU 与 GPU 上给出同样的起点。
-# - ④ 给了起点就核对形状、搬到模型所在的设备。同一个起点配上确定的采样，得到同一张图。
-
-# %%
-show_source(default_steps,
-            "def default_steps")
-
-# %% [markdown]
-# - ① 没有说走几步时，祖先采样走满 $T$ 步，DDIM 走 50 步（$T$ 不到 50 就走满）。
+# - ① 形状须是四个正整数，通道数与模型相同。
+# - ② 没有给起点就抽 $\mathcal N(0, I)$。给了 `generator` 就从它抽，同一个种子在 CPU 与 GPU 上给出同样的起点。
+# - ③ 给了起点就核对形状、搬到模型所在的设备。同一个起点配上确定的采样，得到同一张图。
 
 # %% [markdown]
 # ## 2　DDIM：换一种走法，不换网络
@@ -85,44 +94,28 @@ show_source(default_steps,
 # 它保住了边缘分布吗？设 $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$，那么中间那个分式恰好就是 $\varepsilon$。于是 $x_i$ 是 $\sqrt{\bar\alpha_i}\,x_0$ 加上两份独立的高斯，方差之和为 $(1-\bar\alpha_i-\sigma^2)+\sigma^2 = 1-\bar\alpha_i$。
 # 这正是 $q(x_i\mid x_0)$，而且对任何 $0\le\sigma^2\le1-\bar\alpha_i$ 都成立。
 #
-# 采样时不知道 $x_0$，换成猜测 $\hat x_0$，分式换成 $\hat\varepsilon$，就是代码里的一步。
+# 采样时不知道 $x_0$，换成猜测 $\hat x_0$。右边只有 $\hat x_0$、$x_t$、$z$ 三样，把 $x_t$ 的系数收在一起，就是三个数：
+#
+# $$b = \sqrt{\frac{1-\bar\alpha_i-\sigma^2}{1-\bar\alpha_t}},\qquad a = \sqrt{\bar\alpha_i} - b\sqrt{\bar\alpha_t}.$$
 
 # %%
 show_source(ddim_step,
-            "def ddim_step", "a_prev**0.5 * x_recon")
+            "def ddim_step", "sigma = eta", "b = (max(")
 
 # %% [markdown]
-# - ① `a_t`、`a_prev` 是 $\bar\alpha_t$ 与 $\bar\alpha_i$。先定 $\sigma$。
-# - ② 三项各占一行，次序同公式。根号里的舍入误差可能给出 $-10^{-17}$，所以截到 0。
-
-# %%
-show_source(ddim_sigma,
-            "def ddim_sigma")
+# - ① `cumprod_t`、`cumprod_s` 是 $\bar\alpha_t$ 与 $\bar\alpha_i$。
+# - ② $\sigma = \eta\,\sqrt{\dfrac{1-\bar\alpha_i}{1-\bar\alpha_t}}\,\sqrt{1-\dfrac{\bar\alpha_t}{\bar\alpha_i}}$，$\eta$ 就是旋钮 `eta`。$\eta=0$ 时不掺噪声；$\eta=1$ 时是什么，第 3 节讲。
+# - ③ 上面的 $b$ 与 $a$。根号里的舍入误差可能给出 $-10^{-17}$，所以截到 0。`clip_denoised` 截断了 $\hat x_0$ 也不要紧：$\hat\varepsilon$ 已经写成 $x_t$ 与 $\hat x_0$，两者总对应同一个 $x_t$。
 
 # %% [markdown]
-# - ① $\sigma = \eta\,\sqrt{\dfrac{1-\bar\alpha_i}{1-\bar\alpha_t}}\,\sqrt{1-\dfrac{\bar\alpha_t}{\bar\alpha_i}}$，$\eta$ 就是旋钮 `eta`。$\eta=0$ 时不掺噪声；$\eta=1$ 时是什么，第 3 节讲。
-
-# %% [markdown]
-# 核对“边缘分布不变”：真的 $x_0=0.7$，二十万份 $\varepsilon$ 与 $z$，看 $x_i$ 的均值与方差。
+# 边缘分布不变，写成三个数就是两个等式：$x_t$ 的均值 $\sqrt{\bar\alpha_t}\,x_0$ 送到 $\sqrt{\bar\alpha_i}\,x_0$，方差 $1-\bar\alpha_t$ 送到 $1-\bar\alpha_i$。
 
 # %%
 bar = model.exact_table("alphas_cumprod")
-generator = torch.Generator().manual_seed(0)
-noise, z = torch.randn(2, 200_000, generator=generator, dtype=torch.float64)
 for eta in (0.0, 0.5, 1.0):
-    x_i = ddim_step(0.7, noise, float(bar[600]), float(bar[300]), eta, z)
-    check(f"η={eta}：均值 √ᾱ_i·x₀", x_i.mean(), 0.7 * bar[300] ** 0.5, atol=0.005)
-    check(f"η={eta}：方差 1-ᾱ_i", x_i.var(), 1 - bar[300], atol=0.005)
-
-# %%
-show_source(Sampling.ddim_sample_loop,
-            "def ddim_sample_loop", "cumprod = [1.0", "def step(", "return self.denoise_loop")
-
-# %% [markdown]
-# - ① 从 $T$ 步里均匀取 `steps` 步，总含首尾。
-# - ② 保留的各步的 $\bar\alpha$，前面补上 $\bar\alpha_{-1}=1$，所以 `cumprod[i + 1]` 是当前的步，`cumprod[i]` 是下一个要到的步。
-# - ③ `clip_denoised` 截断了 $\hat x_0$ 之后，$\hat\varepsilon$ 要由截断过的 $\hat x_0$ 重算，两者才对应同一个 $x_t$。$\eta=0$ 时不抽噪声。
-# - ④ 循环、回调、中间结果都与祖先采样共用。
+    a, b, sigma = ddim_step(float(bar[600]), float(bar[300]), eta)
+    check(f"η={eta}：a + b√ᾱ_t = √ᾱ_i", a + b * bar[600] ** 0.5, bar[300] ** 0.5, atol=1e-12)
+    check(f"η={eta}：b²(1-ᾱ_t) + σ² = 1-ᾱ_i", b**2 * (1 - bar[600]) + sigma**2, 1 - bar[300], atol=1e-12)
 
 # %% [markdown]
 # ## 3　`eta` 的两端
@@ -141,11 +134,9 @@ show_source(Sampling.ddim_sample_loop,
 # 两种采样用同一份噪声，就应当给出同样的图。
 
 # %%
-kept = spaced_timesteps(1000, 20)
-chain = model.respaced(kept, v_posterior=0.0)
-a = [1.0, *bar[kept].tolist()]
-sigmas = torch.tensor([ddim_sigma(a[i + 1], a[i], 1.0) ** 2 for i in range(20)], dtype=torch.float64)
-check("η=1 的 σ² 就是短链的 β_tilde", sigmas, chain.exact_table("posterior_variance"), atol=1e-12)
+a = [1.0, *bar[spaced_timesteps(1000, 20)].tolist()]
+pairs = [(a[i + 1], a[i]) for i in range(20)]
+check("三个数都相同", torch.tensor([ddim_step(*pair, 1.0) for pair in pairs]), torch.tensor([ancestral_step(*pair, 0.0) for pair in pairs]), atol=1e-6)
 same = [model.sample(8, steps=20, generator=torch.Generator().manual_seed(0), **kwargs)
         for kwargs in ({"sampler": "ddim", "eta": 1.0}, {"sampler": "ancestral", "v_posterior": 0.0})]
 check("同一份噪声，同样的 8 张图", same[0], same[1], atol=1e-3)
@@ -340,16 +331,16 @@ grid_figure(painted, nrow=10)
 
 # %%
 show_source(inpaint,
-            "@torch.no_grad()", "check_int(\"repeats\", repeats, 1)", "def at_noise_level", "def step(", "# 退回一步",
-            "return model.denoise_loop(known.shape")
+            "@torch.no_grad()", "check_int(\"repeats\", repeats, 1)", "def noised", "def paste", "for _ in range(repeats - 1",
+            "return model.p_sample_loop(known.shape")
 
 # %% [markdown]
 # - ① `mask` 为 1 处已知，为 0 处要补。
-# - ② 检查输入，备好短链。未知的像素先换成 0：那里写着什么都不看，有 NaN 也不要紧。
-# - ③ 已知的图加噪到短链的第 $i$ 步；$i=-1$ 就是原图，所以最后的结果里已知的像素分毫不差。噪声从同一个发生器抽。
-# - ④ 走一步：照常去噪，再把已知的部分贴回去。
-# - ⑤ 贴的时候，未知的部分还来不及与新贴的部分协调。所以退回一步（重新加噪）再走，重复 `repeats` 遍，接缝才自然。
-# - ⑥ 循环还是那个循环，换的只是 `step`。
+# - ② 检查输入。未知的像素先换成 0：那里写着什么都不看，有 NaN 也不要紧。
+# - ③ 加噪：给已知的图，就是加到某一步；给 $x_s$，就是退回更早的一步。
+# - ④ 循环照常走一步，交来 $x_s$；把已知的部分贴回去。走到头时 $\bar\alpha_s=1$，贴的就是原图，所以结果里已知的像素分毫不差。
+# - ⑤ 贴的时候，未知的部分还来不及与新贴的部分协调。所以退回一步（重新加噪）再走，重复 `repeats` 遍，接缝才自然。`advance` 就是再走一次这一步。
+# - ⑥ 循环还是那个循环，只多了一个 `edit`。
 
 # %%
 known, digit = (values[:96] for values in load_digits_split()["test"])

@@ -18,9 +18,9 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, count_params
-from ddpm_edu.callbacks import StepProgress
+from ddpm_edu.training.callbacks import StepProgress
 from ddpm_edu.configs import load as load_config
-from ddpm_edu.fid import inception_fid
+from ddpm_edu.evaluation.fid import inception_fid
 from ddpm_edu.generate import generate
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
 from ddpm_edu.teach.datasets import cifar10_or_stand_in

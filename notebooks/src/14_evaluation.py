@@ -19,14 +19,14 @@ from torch import nn
 
 from ddpm_edu import DigitsDataModule, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation import bits_report, evaluate
-from ddpm_edu.gaussian import diffusion_tables, kl_constants
+from ddpm_edu.evaluation.report import bits_report, evaluate
+from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.generate import generate
-from ddpm_edu.likelihood import discretized_gaussian_nll, gaussian_nll, vlb_terms
-from ddpm_edu.metrics import DigitsFrechet, FrechetDistance, frechet_distance
+from ddpm_edu.likelihood import discretized_gaussian_nll, gaussian_nll, kl_constants, vlb_terms
+from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance
 from ddpm_edu.teach import check, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.laboratory import gaussian_ddpm
-from ddpm_edu.timestep_loss import quarter_losses, quarters, spread
+from ddpm_edu.training.timestep_loss import quarter_losses, quarters, spread
 
 model = load_pretrained("digits")
 train, test = (load_digits_split()[name][0] for name in ("train", "test"))
@@ -629,7 +629,7 @@ check("128 个样本，距离比 floor 大得多", report["frechet"] > 2 * repor
 check("与 128 张真图相比，就差得不多", report["frechet"] < 2 * same_size, True)
 
 # %% [markdown]
-# 与论文的 FID 比，需要那份固定的 Inception 网络、同样的图数，缺一样都不能比。`ddpm_edu.fid.inception_fid` 备好了算法，权重要你自己提供。
+# 与论文的 FID 比，需要那份固定的 Inception 网络、同样的图数，缺一样都不能比。`ddpm_edu.evaluation.fid.inception_fid` 备好了算法，权重要你自己提供。
 
 # %% [markdown]
 # ## 小结

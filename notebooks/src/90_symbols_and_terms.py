@@ -11,9 +11,10 @@
 
 # %%
 from ddpm_edu import DDPM
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import check
-from ddpm_edu.teach.terms import SYMBOLS, symbol_table, term_table
+from ddpm_edu.teach.terms import SYMBOLS
+from ddpm_edu.teach.tables import symbol_table, term_table
 
 model = DDPM(**toy_model_config())
 print("准备好了")

@@ -57,15 +57,15 @@ from torch import nn
 
 # %%
 from ddpm_edu import DDPM, DigitsDataModule, LitEma, load_pretrained
-from ddpm_edu.checkpoint import load_checkpoint, save_checkpoint
-from ddpm_edu.cli import check_launcher
+from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
+from ddpm_edu.cli.main import check_launcher
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.data.download import fetch
 from ddpm_edu.data.transfer import RemoteFile
 from ddpm_edu.generate import generate
-from ddpm_edu.metrics import DigitsFrechet
+from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.recipes import toy_model_config
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
 from ddpm_edu.teach.training import quiet_trainer

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from ddpm_edu.teach import check
-from ddpm_edu.teach.collect import collect
-from ddpm_edu.teach.syllabus import exercise_table, goal_table, syllabus, taught
+from ddpm_edu.authoring.collect import collect
+from ddpm_edu.authoring.syllabus import exercise_table, goal_table, syllabus, taught
 
 print("准备好了")
 
@@ -67,7 +67,7 @@ exercise_table()
 # 收来的文件放进一个文件夹，改名为学号，然后
 #
 # ```bash
-# python -m ddpm_edu.teach.collect 文件夹    # 写出 文件夹/progress.csv
+# python -m ddpm_edu.authoring.collect 文件夹    # 写出 文件夹/progress.csv
 # ```
 #
 # 下面用两份假的记录走一遍。

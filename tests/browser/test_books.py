@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from ddpm_edu.teach.build import sources
+from ddpm_edu.authoring.build import sources
 
 from .desk import controls, moves
 

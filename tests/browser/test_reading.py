@@ -6,9 +6,9 @@ import nbformat
 import pytest
 from selenium.webdriver.common.by import By
 
-from ddpm_edu.teach import export
+from ddpm_edu.authoring import export
+from ddpm_edu.authoring.build import KERNEL, read_source
 from ddpm_edu.teach.books import headings, link, navigation, read_cells, sources
-from ddpm_edu.teach.build import KERNEL, read_source
 from ddpm_edu.teach.cards import CardView
 
 # 公式和图晚一点才排好，会把落点推开一些，所以只要求在一屏之内

@@ -1,7 +1,7 @@
 """第 4 章的习题：参数化"""
 import torch
 
-from ...ddim import ddim_step
+from ...sampling import ddim_step
 from . import Choice, Code, Mistake, Number
 
 
@@ -26,8 +26,8 @@ def turning(cos=lambda a: a.sqrt(), sin=lambda a: (1 - a).sqrt(), order=lambda x
 
 
 def rotate(x_t, v, bar_t, bar_prev):
-    x_recon, eps = from_v(x_t, v, torch.tensor(bar_t))
-    return ddim_step(x_recon, eps, bar_t, bar_prev, 0.0, 0.0)
+    a, b, _ = ddim_step(bar_t, bar_prev)
+    return a * from_v(x_t, v, torch.tensor(bar_t))[0] + b * x_t
 
 
 def step_cases():

@@ -1,7 +1,7 @@
 """第 11 章的习题：采样"""
 import torch
 
-from ...ddim import ddim_sigma, ddim_step
+from ...sampling import ddim_step
 from . import Choice, Code, Mistake, Number
 
 
@@ -25,7 +25,8 @@ def guidance_cases():
 
 
 def ddim(x_t, eps, a_t, a_i, eta, z):
-    return ddim_step((x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5, eps, a_t, a_i, eta, z)
+    a, b, sigma = ddim_step(a_t, a_i, eta)
+    return a * (x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5 + b * x_t + sigma * z
 
 
 def step_cases():
@@ -33,7 +34,11 @@ def step_cases():
     return [(x_t, eps, *numbers, z) for numbers in ((0.3, 0.6, 0.0), (0.3, 0.4, 1.0), (0.8, 0.95, 0.5))]
 
 
-def stepping(start=lambda x, e, a: (x - (1 - a) ** 0.5 * e) / a**0.5, sigma=ddim_sigma, spread=lambda a_t, a_i, s: (1 - a_i - s**2) ** 0.5,
+def sigma_of(a_t, a_i, eta):
+    return ddim_step(a_t, a_i, eta)[2]
+
+
+def stepping(start=lambda x, e, a: (x - (1 - a) ** 0.5 * e) / a**0.5, sigma=sigma_of, spread=lambda a_t, a_i, s: (1 - a_i - s**2) ** 0.5,
              scale=lambda a_t, a_i: a_i**0.5, noise=lambda s, z: s * z):
     """改动公式的一处，得到一种错的写法"""
     def function(x_t, eps, a_t, a_i, eta, z):
@@ -114,13 +119,14 @@ EXERCISES = (
         Mistake("方向那一项是要走到的那一步：用 ᾱ_i，你用了 ᾱ_t。", stepping(spread=lambda a_t, a_i, s: (1 - a_t - s**2) ** 0.5)),
         Mistake("x̂₀ 前面的系数是 √ᾱ_i，你用了 √ᾱ_t：图的份额没有变，等于没走。", stepping(scale=lambda a_t, a_i: a_t**0.5)),
         Mistake("换算 x̂₀ 时忘了除以 √ᾱ_t。", stepping(start=lambda x, e, a: x - (1 - a) ** 0.5 * e)),
-        Mistake("σ 忘了乘 η：η=0 时应当一点噪声也不掺。", stepping(sigma=lambda a_t, a_i, eta: ddim_sigma(a_t, a_i, 1.0))),
+        Mistake("σ 忘了乘 η：η=0 时应当一点噪声也不掺。", stepping(sigma=lambda a_t, a_i, eta: sigma_of(a_t, a_i, 1.0))),
         Mistake("σ² 是短链的 β̃，你用的 1-ᾱ_t/ᾱ_i 是短链的 β；还要乘 (1-ᾱ_i)/(1-ᾱ_t)。",
                 stepping(sigma=lambda a_t, a_i, eta: eta * (1 - a_t / a_i) ** 0.5)),
         Mistake("你算的是 σ²：乘在 z 上的、从 1-ᾱ_i 里平方之后扣掉的，都是开过平方的 σ。",
-                stepping(sigma=lambda a_t, a_i, eta: ddim_sigma(a_t, a_i, eta) ** 2)),
+                stepping(sigma=lambda a_t, a_i, eta: sigma_of(a_t, a_i, eta) ** 2)),
         Mistake("新噪声 σz 没有加。", stepping(noise=lambda s, z: 0.0)),
-    ), "三项各占一行，就是 ddim_step。", "先由 x_t 与 ε̂ 换算出 x̂₀，再算 σ，最后把三项加起来。得到复数时，多半是根号里的 ᾱ_t 与 ᾱ_i 放反了。"),
+    ), "把 ε̂ 写成 x_t 与 x̂₀，合并同类项，就是 ddim_step 的三个数。",
+        "先由 x_t 与 ε̂ 换算出 x̂₀，再算 σ，最后把三项加起来。得到复数时，多半是根号里的 ᾱ_t 与 ᾱ_i 放反了。"),
     Code("11.3", 3, "多看一眼再走", heun, heun_cases, (
         Mistake("你只走了欧拉法的一步：还要在走到的地方再猜一次，两次的猜测取平均。", lambda eps_of, x_t, a_t, a_i: euler(x_t, eps_of(x_t, a_t), a_t, a_i)),
         Mistake("第二次猜测要换成 ᾱ_i：走到的地方，噪声是那一步的。", heuning(lambda eps_of, x, reached, a_t, a_i: eps_of(reached, a_t))),

@@ -3,7 +3,7 @@ import torch
 
 from ...images import to_uint8
 from ...schedules import make_beta_schedule
-from ...timestep_loss import quarters
+from ...training.timestep_loss import quarters
 from . import Choice, Code, Mistake
 
 

@@ -4,9 +4,9 @@ import math
 import numpy as np
 import torch
 
+from ...evaluation.metrics import frechet_distance
 from ...gaussian import GaussianDiffusion, diffusion_tables
 from ...likelihood import prior_kl
-from ...metrics import frechet_distance
 from . import Choice, Code, Mistake, Number
 
 BETAS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4]

@@ -25,8 +25,9 @@ def conversions(diffusion, x_start, noise, t, error):
     for name in OBJECTIVES:
         objective = make_objective(name)
         model_out = objective.target(diffusion, x_start, noise, steps) + error
-        images[f"x0_from_{name}"] = objective.to_x_start(diffusion, x_t, steps, model_out)[0, 0].numpy()
-        images[f"eps_from_{name}"] = objective.to_eps(diffusion, x_t, steps, model_out)[0, 0].numpy()
+        x_recon = objective.to_x_start(diffusion, x_t, steps, model_out)
+        images[f"x0_from_{name}"] = x_recon[0, 0].numpy()
+        images[f"eps_from_{name}"] = diffusion.predict_noise_from_start(x_t, steps, x_recon)[0, 0].numpy()
     return images
 
 

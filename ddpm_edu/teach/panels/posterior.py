@@ -2,8 +2,9 @@
 import numpy as np
 import torch
 
-from ...gaussian import diffusion_tables, kl_constants
+from ...gaussian import diffusion_tables
 from ...images import make_grid
+from ...likelihood import kl_constants
 from ...progress import progress_bar
 from ...schedules import make_beta_schedule, rescale_linear_range
 from ..laboratory import chain_variances

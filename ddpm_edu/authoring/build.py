@@ -1,0 +1,99 @@
+"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.authoring.build [--solutions] [名字 ...]
+
+--solutions : 生成带答案的版本，放在 notebooks/solutions/，不进版本库
+"""
+import os
+import re
+import sys
+import time
+
+from ..teach.books import NOTEBOOKS, cell_ids, navigation, resolve, sources, tie
+from ..teach.explained import displays
+from .coverage import CoverageTable
+from .editions import solutions_edition, student_edition
+
+KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+# 源文件里写在单元的末尾，生成时换成课程的覆盖表：写成文字，停下、重启都还在
+COURSE_MAP = "{课程地图}"
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+def read_source(path, edition=student_edition):
+    """percent 格式的 .py → 未执行的 notebook，首尾加上导航
+
+    edition : 改写每个代码单元的函数，见 editions.py
+    """
+    import jupytext
+    import nbformat
+
+    notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNEL, "language_info": {"name": "python"}})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    views, shown, blocks = {index: view for view, _, index in displays(path)}, "", []
+    for index, (cell, cell.id) in enumerate(zip(notebook.cells, cell_ids(path), strict=True)):
+        if cell.cell_type == "code":
+            cell.source = edition(cell.source)
+        # 展示源码的那一格，输入折叠起来：要读的是输出
+        hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
+        cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
+        if hidden:
+            shown, blocks = cell.id, [[line for _, line in block] for _, block in views[index].blocks()]
+        if cell.cell_type == "markdown":
+            cell.source = tie(resolve(path, join_sentences(cell.source)), shown, blocks)
+        if cell.source.endswith(COURSE_MAP):
+            cell.source = cell.source.removesuffix(COURSE_MAP) + CoverageTable().markdown()
+    top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
+    notebook.cells = [top, *notebook.cells, bottom]
+    return notebook
+
+
+def join_sentences(text):
+    """源文件一句一行；中文句子之间不留空格，所以同一段的几行要连起来"""
+    return re.sub(r"(?<=[。；：，、！？”）])\n(?![\n\-|#>]|\$\$|\d+\. )", "", text)
+
+
+def execute(notebook):
+    """从头执行，去掉与内容无关的东西：时间、面板的临时编号"""
+    from nbclient import NotebookClient
+
+    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True,
+                   resources={"metadata": {"path": str(NOTEBOOKS)}}).execute(env={**os.environ, "DDPM_EDU_NO_RECORD": "1", "TQDM_DISABLE": "1"})
+    notebook.metadata.pop("widgets", None)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if is_lasting(cell, output)]
+        for output in cell.get("outputs", []):
+            # 面板留下静态图，重新运行之后才有滑块
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+            if "metadata" in output:
+                output.metadata = {kind: size for kind, size in output.metadata.items() if kind == "image/png"}
+    return notebook
+
+
+def is_lasting(cell, output):
+    """Lightning 印的机器的情形（stderr）只属于运行的那一刻，不存"""
+    return output.get("name") != "stderr" or "NBVAL_IGNORE_OUTPUT" not in cell.source
+
+
+def build(path, solutions=False):
+    import nbformat
+
+    started = time.perf_counter()
+    notebook = execute(read_source(path, solutions_edition if solutions else student_edition))
+    target = NOTEBOOKS / "solutions" / f"{path.stem}.ipynb" if solutions else NOTEBOOKS / f"{path.stem}.ipynb"
+    target.parent.mkdir(exist_ok=True)
+    nbformat.write(notebook, target)
+    print(f"{target.name}：{len(notebook.cells)} 个单元，{time.perf_counter() - started:.0f} 秒", flush=True)
+
+
+def main(arguments):
+    names = [argument for argument in arguments if argument != "--solutions"]
+    chosen = [path for path in sources() if not names or any(path.stem.startswith(name) for name in names)]
+    if not chosen:
+        sys.exit(f"没有匹配 {names} 的 notebook；有的是 {[path.stem for path in sources()]}")
+    for path in chosen:
+        build(path, solutions="--solutions" in arguments)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""命令行：python -m ddpm_edu"""

@@ -1,0 +1,65 @@
+"""sample 与 evaluate 共用的几样：解析器、读模型、选设备、按名字造数据"""
+import argparse
+import inspect
+from pathlib import Path
+
+import torch
+
+from ..checks import fail
+from ..config import import_named
+from ..pretrained import NAMES as PRETRAINED
+from ..pretrained import load_pretrained
+from .errors import ChineseErrors
+
+DATA = {
+    "digits": "DigitsDataModule",
+    "mnist": "MNISTDataModule",
+    "fashion_mnist": "FashionMNISTDataModule",
+    "cifar10": "CIFAR10DataModule",
+    "photos": "PhotoPatchesDataModule",
+}
+DEVICES = ("auto", "cpu", "cuda", "mps")
+CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
+
+
+def add_ckpt(parser):
+    parser.add_argument("--ckpt", required=True, help=CKPT_HELP)
+    parser.add_argument("--import", dest="modules", action="append", default=[], metavar="MODULE",
+                        help="检查点里的网络是自己写的时，先导入它所在的模块；可以写几次")
+
+
+class Parser(ChineseErrors, argparse.ArgumentParser):
+    """出错时只说一句中文"""
+
+
+def load_model(name, modules=()):
+    """随包模型的名字，或检查点文件；modules 是用户要先导入的模块"""
+    for module in modules:
+        import_named(module, "--import", module)
+    if name in PRETRAINED and not Path(name).exists():
+        return load_pretrained(name)
+    from .. import DDPM
+
+    return DDPM.load_from_checkpoint(name)
+
+
+def pick_device(name):
+    """--device → 设备名；auto 先看 NVIDIA 的 GPU，再看 Apple 的"""
+    ready = [device for device, found in (("cuda", torch.cuda.is_available()), ("mps", torch.backends.mps.is_available()), ("cpu", True)) if found]
+    if name not in ("auto", *ready):
+        fail("--device", f"这台机器可用的 {' / '.join(ready)} 之一", name, "不知道有什么时写 auto")
+    return ready[0] if name == "auto" else name
+
+
+def make_data(name, root, conditions=()):
+    """按名字造数据模块；内置的数据随依赖安装，不用 root"""
+    import ddpm_edu
+
+    module = getattr(ddpm_edu, DATA[name])
+    place = {"root": root} if "root" in inspect.signature(module).parameters else {}
+    return module(**place, conditions=conditions)
+
+
+def condition_names(model):
+    """模型要的条件里，得由数据模块另算的那几个"""
+    return [key for key in model.cond_keys.values() if key != "label"]

@@ -1,0 +1,102 @@
+"""python -m ddpm_edu sample：从检查点生成图像，存成 PNG，要看过程就另存 GIF"""
+import re
+from pathlib import Path
+
+import torch
+
+from ..checks import check_int, fail
+from ..generate import generate
+from ..images import save_gif, save_grid
+from ..sampling import SAMPLERS
+from .errors import check_writable
+from .options import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
+
+
+def make_parser():
+    parser = Parser("python -m ddpm_edu sample", description="从检查点生成图像", allow_abbrev=False)
+    add = parser.add_argument
+    add_ckpt(parser)
+    add("--out", required=True, help="输出的 PNG 文件")
+    add("--gif", help="另存一张 GIF，看去噪的过程")
+    add("-n", "--num", type=int, default=64, help="几张（默认 64）")
+    add("--nrow", type=int, default=8, help="每行几张（默认 8）")
+    add("--batch-size", type=int, default=64, help="一批几张（默认 64）；显存不够就调小")
+    add("--sampler", choices=tuple(SAMPLERS), default="ddim")
+    add("--steps", type=int, help="走几步；ancestral 默认走满 T 步，ddim 默认 50 步")
+    add("--eta", type=float, default=0.0, help="ddim 的随机性，0 到 1")
+    add("--v-posterior", type=float, help="ancestral 的方差，0 到 1；默认同训练时的设置")
+    add("--labels", help="类别，逐张轮流用：3，或 3,1,4，或 0-9；按类别生成的模型必须给（或给 --data）")
+    add("--guidance", type=float, default=1.0, help="无分类器引导的强度，1 为不引导")
+    add("--data", choices=tuple(DATA), help="条件取自这个数据集的测试图；拼通道、交叉注意力的模型必须给")
+    add("--root", default="data", help="数据目录（默认 data）")
+    add("--seed", type=int, default=0)
+    add("--raw", action="store_true", help="用原权重而不是 EMA 权重")
+    add("--scale", type=int, default=4, help="放大的整数倍数（默认 4）")
+    add("--device", default="auto", choices=DEVICES, help="在哪里算；mps 是 Apple 的 GPU（默认有 GPU 就用）")
+    add("--quiet", action="store_true", help="不要进度条")
+    return parser
+
+
+def sample_main(arguments):
+    options = make_parser().parse_args(arguments)
+    check_int("--seed", options.seed, 0, 2**63 - 1)
+    check_int("--num", options.num, 1)
+    check_int("--nrow", options.nrow, 1)
+    check_int("--scale", options.scale, 1)
+    for name, path, suffix in (("--out", options.out, ".png"), ("--gif", options.gif, ".gif")):
+        if path is not None and Path(path).suffix.lower() != suffix:
+            fail(name, f"以 {suffix} 结尾的文件名", path)
+        if path is not None:
+            check_writable(name, path)
+    model = load_model(options.ckpt, options.modules)
+    cond = read_condition(model, options)
+    images, frames = generate(
+        model.to(pick_device(options.device)), options.num, batch_size=options.batch_size, seed=options.seed, cond=cond,
+        use_ema=not options.raw, num_frames=40 if options.gif else 0, progress=False if options.quiet else None,
+        sampler=options.sampler, steps=options.steps, eta=options.eta, v_posterior=options.v_posterior,
+        guidance_scale=options.guidance,
+    )
+    save_grid(images, options.out, options.nrow, options.scale)
+    if options.gif:
+        save_gif(frames, options.gif, options.nrow, options.scale)
+    print(f"已写入 {options.out}：{options.num} 张，{tuple(images.shape[1:])}")
+
+
+def read_condition(model, options):
+    """--labels 与 --data → sample 用的条件；模型不需要的不许给"""
+    if options.labels is not None and "c_adm" not in model.cond_keys:
+        fail("--labels", " 空（这个模型不按类别生成）", options.labels)
+    if not model.cond_keys:
+        return None
+    labels = None if options.labels is None else parse_labels(options.labels, options.num)
+    if options.data is None:
+        if labels is None or len(model.cond_keys) > 1:
+            wanted = "--labels 或 --data" if list(model.cond_keys) == ["c_adm"] else "--data"
+            fail(wanted, f"给出（这个模型要 {', '.join(model.cond_keys)} 条件）", None)
+        return {"c_adm": labels}
+    cond = condition_from_data(model, options)
+    return cond if labels is None else {**cond, "c_adm": labels}
+
+
+def parse_labels(text, num):
+    """"3,1,4" 或 "0-9" → (num,) int64，逐张轮流"""
+    if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
+        fail("--labels", "类别号，如 3、3,1,4 或 0-9", text)
+    labels = []
+    for part in text.split(","):
+        low, _, high = part.partition("-")
+        labels += range(int(low), int(high or low) + 1)
+    if not labels:
+        fail("--labels", "从小到大的范围", text)
+    return torch.tensor([labels[i % len(labels)] for i in range(num)])
+
+
+def condition_from_data(model, options):
+    """测试集开头 num 张图的条件"""
+    data = make_data(options.data, options.root, condition_names(model))
+    data.prepare_data()
+    data.setup("test")
+    dataset = data.splits["test"]
+    if len(dataset) < options.num:
+        fail("--num", f"不超过测试集大小 {len(dataset)} 的整数", options.num)
+    return model.get_condition(dataset[:options.num])

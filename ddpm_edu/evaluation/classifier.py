@@ -1,0 +1,172 @@
+"""评估用的小分类器：它倒数第二层的 32 维输出，就是 Fréchet 距离用的特征"""
+import hashlib
+import json
+import logging
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..checks import check_int, fail
+from ..data.reading import has_labels, load_split
+from ..files.checkpoint import CheckpointError, atomic_file
+from ..progress import progress_bar
+
+log = logging.getLogger("ddpm_edu")
+# 默认一共看这么多张图：digits 上是 60 轮，MNIST 上是 1 轮
+DEFAULT_IMAGES = 78_000
+
+
+class SmallClassifier(nn.Module):
+    """小卷积网络；features 给出 32 维特征
+
+    x    : (B, channels, image_size, image_size)，[-1, 1]
+    返回 : (B, num_classes) 的对数几率
+    """
+
+    def __init__(self, image_size=8, channels=1, num_classes=10):
+        super().__init__()
+        self.image_size = check_int("image_size", image_size, 1)
+        self.channels = check_int("channels", channels, 1)
+        self.num_classes = check_int("num_classes", num_classes, 2)
+        reduced = -(-image_size // 4)  # 两次减半，奇数向上取整
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Flatten(), nn.Linear(64 * reduced**2, 32),
+        )
+        self.head = nn.Linear(32, num_classes)
+
+    def features(self, x):
+        return self.body(x)
+
+    def forward(self, x):
+        return self.head(F.relu(self.features(x)))
+
+
+def classifier_shape(data_module):
+    """SmallClassifier 的三个参数，取自数据模块；没有类别的数据报错"""
+    if not has_labels(data_module):
+        fail("data_module", "有标签（num_classes）的数据模块", type(data_module).__name__, "分类器要靠标签训练")
+    return {name: getattr(data_module, name) for name in ("image_size", "channels", "num_classes")}
+
+
+def train_classifier(data_module, epochs=None, seed=0, progress=None):
+    """在训练划分上训练分类器，用轻微平移作增广
+
+    data_module : 有标签的 ImageDataModule
+    epochs      : 默认一共看约 78 000 张图，至少 2 轮
+    返回        : (eval 模式的分类器, 验证与测试划分合起来的准确率)
+    """
+    shape = classifier_shape(data_module)
+    train = load_split(data_module, "train")
+    epochs = max(2, round(DEFAULT_IMAGES / len(train))) if epochs is None else check_int("epochs", epochs, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.random.manual_seed(seed)
+        classifier = SmallClassifier(**shape)
+        optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.05)
+        scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+        bar = progress_bar(range(epochs * -(-len(train) // 64)), progress, "训练分类器")
+        for _ in range(epochs):
+            for index in torch.randperm(len(train)).split(64):
+                batch = train[index]
+                loss = F.cross_entropy(classifier(shifted(batch["image"])), batch["label"])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                bar.update()
+            scheduler.step()
+        bar.close()
+    classifier.eval().requires_grad_(False)
+    return classifier, held_out_accuracy(classifier, data_module)
+
+
+def shifted(images):
+    """增广：三成的批次整批平移，最多边长的八分之一；移出去的像素从另一边回来"""
+    reach = max(1, images.shape[-1] // 8)
+    # 两个随机数的先后次序定了就不能改，否则重新训练得不到随包的分类器
+    offset = torch.randint(-reach, reach + 1, (2,)).tolist() if torch.rand(()) < 0.3 else [0, 0]
+    return images.roll(offset, (2, 3))
+
+
+@torch.no_grad()
+def held_out_accuracy(classifier, data_module):
+    """验证与测试划分合起来的准确率，[0, 1]"""
+    right, total = 0, 0
+    for dataset in (load_split(data_module, "val"), load_split(data_module, "test")):
+        for index in torch.arange(len(dataset)).split(1024):
+            batch = dataset[index]
+            right += int((classifier(batch["image"]).argmax(1) == batch["label"]).sum())
+            total += len(index)
+    return right / total
+
+
+def load_digits_classifier():
+    """随包发布的分类器（eval 模式）"""
+    from safetensors.torch import load_file
+
+    return _filled(load_file(str(files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors")))
+
+
+def _filled(states, **shape):
+    """装上权重的分类器（eval 模式）；不先抽初值，全局随机数不动"""
+    with torch.device("meta"):
+        classifier = SmallClassifier(**shape)
+    classifier.load_state_dict(states, assign=True)
+    return classifier.eval().requires_grad_(False)
+
+
+def cached_classifier(data_module, cache=None, progress=None):
+    """这份数据的分类器：cache 文件在就读它，不在就训练，给了 cache 便存下
+
+    cache : .safetensors 文件的路径；None 为不存
+    异常  : 文件损坏时 CheckpointError；是为别的数据训练的时 ValueError
+    """
+    shape = classifier_shape(data_module)
+    identity = {"data": type(data_module).__name__, **shape}
+    if cache is not None and Path(cache).suffix != ".safetensors":
+        fail("cache", "以 .safetensors 结尾的文件名", str(cache))
+    if cache is not None and Path(cache).exists():
+        return _filled(_read(cache, identity), **shape)
+    log.info("还没有 %s 的分类器，先训练一个", identity["data"])
+    classifier, accuracy = train_classifier(data_module, progress=progress)
+    log.info("分类器在留出数据上的准确率：%.2f%%", 100 * accuracy)
+    if cache is not None:
+        _write(classifier, cache, {**identity, "accuracy": round(accuracy, 4)})
+    return classifier
+
+
+def _write(classifier, path, card):
+    from safetensors.torch import save
+
+    states = classifier.state_dict()
+    metadata = {"card": json.dumps(card), "sha256": _digest(states)}
+    with atomic_file(path) as file:
+        file.write(save(states, metadata))
+
+
+def _read(path, identity):
+    """读权重并核对：文件完好，而且是为这份数据训练的"""
+    from safetensors import safe_open
+
+    try:
+        with safe_open(str(path), "pt") as file:
+            metadata, states = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
+        card = json.loads(metadata["card"])
+    except Exception as error:
+        raise CheckpointError(f"{path} 不是完好的分类器文件（{type(error).__name__}）；删掉它，会重新训练") from None
+    if (found := _digest(states)) != metadata.get("sha256"):
+        raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {metadata.get('sha256')}，实际是 {found}；删掉它，会重新训练")
+    if {name: card.get(name) for name in identity} != identity:
+        fail("cache", f"为 {identity} 训练的分类器", card, "换一个文件名")
+    return states
+
+
+def _digest(states):
+    digest = hashlib.sha256()
+    for name, value in sorted(states.items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
