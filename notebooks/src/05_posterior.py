@@ -199,6 +199,7 @@ show_source(Sampling.p_sample_loop,
 # $$x_s = a\,\hat x_0 + b\,x_t + \sigma z,\qquad z\sim\mathcal N(0, I),$$
 #
 # 前两项是均值。走到相邻的 $s=t-1$ 时，$a$、$b$、$\sigma$ 就是前两节的 $c_1$、$c_2$、$\sigma_t$。写成 $\bar\alpha$ 的式子，$s$ 就不必是 $t-1$ 了。
+# 下标 $s$ 是步号，只在这一节与第 7 节；第 5、6 节里单独的 $s$ 是数据的标准差，两者不要混。
 
 # %%
 show_source(ancestral_step,
