@@ -28,6 +28,19 @@ def get_class(target, kinds, name="target"):
     return found
 
 
+def target_class(config, kinds, name):
+    """{"target", "params"} 里写的那个类；缺 target、多出别的键时 ValueError"""
+    config = as_mapping(config)
+    if not isinstance(config, Mapping):
+        fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
+    if "target" not in config:
+        fail(name, "含 target 键的字典", dict(config),
+             '例如 {"target": "ddpm_edu.UNet", "params": {...}}')
+    if extra := sorted(set(config) - {"target", "params"}):
+        fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
+    return get_class(config["target"], kinds, f"{name}.target")
+
+
 def import_named(module, name, written):
     """导入用户写的模块；name 与 written 是写在哪里、怎样写的，报错时用"""
     if not all(module.split(".")):
@@ -45,15 +58,7 @@ def instantiate_from_config(config, *args, kinds=None, name="config"):
     args  : 放在 params 之前的位置参数
     异常  : 缺 target、多出别的键、类型不对、params 与签名不合时 ValueError；类自己抛的错原样抛出
     """
-    config = as_mapping(config)
-    if not isinstance(config, Mapping):
-        fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
-    if "target" not in config:
-        fail(name, "含 target 键的字典", dict(config),
-             '例如 {"target": "ddpm_edu.UNet", "params": {...}}')
-    if extra := sorted(set(config) - {"target", "params"}):
-        fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
-    cls = get_class(config["target"], kinds or default_kinds(), f"{name}.target")
+    config, cls = as_mapping(config), target_class(config, kinds or default_kinds(), name)
     params = {} if config.get("params") is None else as_mapping(config["params"])
     if not isinstance(params, Mapping):
         fail(f"{name}.params", "字典", params, error=TypeError)

@@ -1,11 +1,10 @@
 """优化器与学习率调度器的组装"""
-from collections.abc import Mapping
+import functools
 
 import torch
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from .checks import fail
-from .config import get_class, instantiate_from_config
+from .config import instantiate_from_config, target_class
 from .lr_scheduler import LRLambda
 
 
@@ -32,18 +31,12 @@ def make_scheduler(config, optimizer):
 
     optimizer : None 时只做检查，返回 None
     """
-    kinds = (LRLambda, LRScheduler)
-    if not isinstance(config, Mapping):
-        fail("scheduler_config", ' {"target": ..., "params": {...}} 形式的字典', config,
-             error=TypeError)
-    if "target" not in config:
-        fail("scheduler_config", "含 target 键的字典", dict(config),
-             '例如 {"target": "ddpm_edu.LambdaLinearScheduler", "params": {...}}')
-    if issubclass(get_class(config["target"], kinds, "scheduler_config.target"), LRLambda):
-        multiplier = instantiate_from_config(config, kinds=kinds, name="scheduler_config")
+    kinds = LRLambda, LRScheduler
+    make = functools.partial(instantiate_from_config, config, kinds=kinds, name="scheduler_config")
+    if issubclass(target_class(config, kinds, "scheduler_config"), LRLambda):
+        multiplier = make()
         return None if optimizer is None else LambdaLR(optimizer, multiplier)
     if optimizer is None:
-        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
-        instantiate_from_config(config, optimizer, kinds=kinds, name="scheduler_config")
+        make(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0))
         return None
-    return instantiate_from_config(config, optimizer, kinds=kinds, name="scheduler_config")
+    return make(optimizer)

@@ -88,13 +88,13 @@ def test_training_leaves_the_data_stream_where_it_was():
 def test_the_cache_is_trained_once_then_only_read(trained, tmp_path, monkeypatch, caplog):
     calls = []
     monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", lambda *args, **kwargs: calls.append(1) or trained)
-    cache = tmp_path / "新 目录" / "c.safetensors"
+    cache = tmp_path / "新 目录" / "c.ckpt"
     with caplog.at_level(logging.INFO, "ddpm_edu"):
         first = cached_classifier(BigDigits(), cache)
     assert f"{100 * trained[1]:.2f}%" in caplog.text
     second = cached_classifier(BigDigits(), cache)
     assert calls == [1] and same(first, second) and not second.training
-    assert [p.name for p in cache.parent.iterdir()] == ["c.safetensors"]
+    assert [p.name for p in cache.parent.iterdir()] == ["c.ckpt"]
     with pytest.raises(ValueError, match="cache.*OtherDigits"):
         cached_classifier(OtherDigits(), cache)
     cached_classifier(OtherDigits())
@@ -104,14 +104,14 @@ def test_the_cache_is_trained_once_then_only_read(trained, tmp_path, monkeypatch
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "foreign"])
 def test_a_damaged_cache_is_noticed(damage, trained, tmp_path, monkeypatch):
     monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", lambda *args, **kwargs: trained)
-    cache = tmp_path / "c.safetensors"
+    cache = tmp_path / "c.ckpt"
     cached_classifier(BigDigits(), cache)
     raw = bytearray(cache.read_bytes())
     if damage == "flip":
         raw[-5] ^= 1
     shipped = (files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors").read_bytes()
     cache.write_bytes({"flip": raw, "cut": raw[:-9], "empty": b"", "foreign": shipped}[damage])
-    with pytest.raises(CheckpointError, match="c.safetensors.*重新训练"):
+    with pytest.raises(CheckpointError, match="c.ckpt.*重新训练"):
         cached_classifier(BigDigits(), cache)
 
 
@@ -124,6 +124,6 @@ def test_bad_requests_are_named(tmp_path):
     with pytest.raises(ValueError, match="epochs"):
         train_classifier(BigDigits(), epochs=0)
     with pytest.raises(ValueError, match="cache"):
-        cached_classifier(BigDigits(), tmp_path / "c.ckpt")
+        cached_classifier(BigDigits(), tmp_path / "c.safetensors")
     with pytest.raises(ValueError, match="num_classes"):
         SmallClassifier(num_classes=1)

@@ -46,9 +46,11 @@ def test_the_command_line_and_load_read_the_same_config(name):
 
 
 def test_digits_configs_are_the_recipes():
-    plain = {**digits_model_config(), "adam_betas": [0.9, 0.99]}
-    assert configs.load("digits")["model"] == plain
-    assert configs.load("digits-class")["model"] == {**conditional_digits_config(["label"]), "adam_betas": [0.9, 0.99]}
+    assert configs.load("digits")["model"] == digits_model_config()
+    assert configs.load("digits-class")["model"] == conditional_digits_config(["label"])
+    longer = digits_model_config(4000, width=32, ema_decay=0.999)
+    assert (longer["scheduler_config"]["params"]["max_decay_steps"], longer["ema_decay"]) == (4000, 0.999)
+    assert longer["unet_config"]["params"]["model_channels"] == 32
 
 
 def test_cifar10_is_the_network_and_the_recipe_of_the_paper():

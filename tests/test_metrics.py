@@ -8,9 +8,8 @@ import torch
 from torch import nn
 
 from ddpm_edu import DigitsDataModule, load_pretrained
-from ddpm_edu.data.base import ImageDataModule, ImageDataset
+from ddpm_edu.data.base import ImageDataModule, ImageDataset, random_images
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.data.reading import random_images
 from ddpm_edu.evaluation.classifier import SmallClassifier, train_classifier
 from ddpm_edu.evaluation.fid import inception_fid
 from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance, frechet_for
@@ -105,11 +104,11 @@ def test_each_data_module_gets_its_own_distance(tmp_path, monkeypatch):
     assert isinstance(frechet_for(DigitsDataModule()), DigitsFrechet)
     assert frechet_for(Unlabelled()) is None
     module = Plain()
-    score = frechet_for(module, tmp_path / "c.safetensors", progress=False)
-    assert len(score.real) == len(score.train) == 30 and (tmp_path / "c.safetensors").exists()
+    score = frechet_for(module, tmp_path / "c.ckpt", progress=False)
+    assert len(score.real) == len(score.train) == 30 and (tmp_path / "c.ckpt").exists()
     # 真图来自测试划分
     torch.testing.assert_close(score.real.sort(0).values, module.splits["test"].images.sort(0).values)
-    assert frechet_for(module, tmp_path / "c.safetensors").floor() == score.floor()
+    assert frechet_for(module, tmp_path / "c.ckpt").floor() == score.floor()
     few = random_images(module.splits["test"], 7)["image"]
     assert torch.equal(few, random_images(module.splits["test"], 7)["image"]) and not torch.equal(few, module.splits["test"].images[:7])
 

@@ -3,8 +3,8 @@ import pytest
 
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.progress import progress_bar
+from ddpm_edu.teach.step_progress import StepProgress
 from ddpm_edu.teach.training import quiet_trainer
-from ddpm_edu.training.callbacks import StepProgress
 
 from .conftest import tiny_ddpm
 

@@ -56,7 +56,7 @@ def serve(server, monkeypatch):
 
     def put(cls, contents, *faults):
         names = [file.name for file in cls.files]
-        files = [RemoteFile(n, hashlib.md5(c).hexdigest(), len(c)) for n, c in zip(names, contents, strict=True)]
+        files = [RemoteFile(n, hashlib.sha256(c).hexdigest(), len(c)) for n, c in zip(names, contents, strict=True)]
         server.files.update({f"{cls.folder}/{n}": c for n, c in zip(names, contents)})
         monkeypatch.setattr(cls, "files", tuple(files))
         monkeypatch.setattr(cls, "mirrors", tuple(f"{server.url(fault)}/{cls.folder}" for fault in faults or ("ok",)))
@@ -166,7 +166,7 @@ def test_a_tampered_cifar_pickle_is_never_opened(serve, server, tmp_path, by_han
     if by_hand:
         target.parent.mkdir(parents=True)
         target.write_bytes(tampered)
-    with pytest.raises(DataUnavailableError, match="MD5 不对.*(?s:.*)PhotoPatchesDataModule.*DigitsDataModule"):
+    with pytest.raises(DataUnavailableError, match="SHA-256 不对.*(?s:.*)PhotoPatchesDataModule.*DigitsDataModule"):
         CIFAR10DataModule(tmp_path / "root", progress=False).setup()
     assert not sung.exists() and target.exists() == by_hand
     # 金丝雀是活的：真打开就会叫
@@ -199,7 +199,7 @@ def test_a_broken_idx_file_is_explained(serve, tmp_path):
 
 @pytest.mark.parametrize("cls", ALL)
 def test_the_shipped_tables_are_well_formed(cls):
-    assert all(len(bytes.fromhex(file.md5)) == 16 and file.size > 4000 for file in cls.files)
+    assert all(len(bytes.fromhex(file.sha256)) == 32 and file.size > 4000 for file in cls.files)
     assert "bcebos" in cls.mirrors[0] and len(cls.mirrors) >= 2
 
 

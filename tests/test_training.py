@@ -13,7 +13,8 @@ from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint
 from ddpm_edu.randomness import derive_seed, isolated_rng
-from ddpm_edu.training.callbacks import SampleGrid, StepProgress
+from ddpm_edu.teach.step_progress import StepProgress
+from ddpm_edu.training.callbacks import SampleGrid
 
 from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
 

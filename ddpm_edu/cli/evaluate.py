@@ -47,7 +47,7 @@ def evaluate_main(arguments):
     data = make_data(options.data, options.root, condition_names(model))
     report = evaluate(model, data, max_images=options.num, num_samples=options.samples, steps=options.steps,
                       use_ema=not options.raw, seed=options.seed, batch_size=options.batch_size,
-                      cache=Path(options.root) / f"{options.data}_classifier.safetensors")
+                      cache=Path(options.root) / f"{options.data}_classifier.ckpt")
     report = {"ckpt": options.ckpt, "data": options.data, "weights": "raw" if options.raw else "ema", **report}
     print(table(report))
     if options.out is not None:

@@ -1,6 +1,7 @@
 """模型的配方：命令行、quickstart 与发布的模型共用 digits_model_config"""
 from ..checks import check_choice
 from ..conditioning import CONDITIONS
+from . import load
 
 # 数字数据的几种条件：怎样进网络，U-Net 的参数要改什么（in_channels 是另加的通道数）
 DIGITS_CONDITIONS = {
@@ -11,26 +12,15 @@ DIGITS_CONDITIONS = {
 }
 
 
-def digits_model_config(max_steps=1000, width=24, channel_mult=(1, 2), num_res_blocks=1, attention=(1, 2),
-                        learning_rate=4e-3, ema_decay=0.99):
-    """DDPM 的构造参数（普通字典）：v 目标、cosine 噪声表、1 通道 8×8"""
-    return {
-        "unet_config": {
-            "target": "ddpm_edu.UNet",
-            "params": {
-                "in_channels": 1, "out_channels": 1, "model_channels": width, "num_res_blocks": num_res_blocks,
-                "channel_mult": list(channel_mult), "attention_resolutions": list(attention),
-            },
-        },
-        "image_size": 8, "channels": 1, "parameterization": "v", "beta_schedule": "cosine",
-        "monitor": "val/loss_ema", "learning_rate": learning_rate, "adam_betas": (0.9, 0.99),
-        "ema_decay": ema_decay, "t_sampling": "stratified",
-        "scheduler_config": {
-            "target": "ddpm_edu.LambdaWarmUpCosineScheduler",
-            "params": {"warm_up_steps": min(50, max_steps // 2), "lr_min": 0.02, "lr_max": 1.0, "lr_start": 0.02,
-                       "max_decay_steps": max_steps},
-        },
-    }
+def digits_model_config(max_steps=1000, width=24, **overrides):
+    """digits.yaml 里 DDPM 的构造参数：v 目标、cosine 噪声表、1 通道 8×8
+
+    max_steps : 学习率计划的总步数；width：U-Net 第一层的宽度；overrides：覆盖 DDPM 的参数
+    """
+    config = load("digits")["model"]
+    config["unet_config"]["params"]["model_channels"] = width
+    config["scheduler_config"]["params"] |= {"warm_up_steps": min(50, max_steps // 2), "max_decay_steps": max_steps}
+    return {**config, **overrides}
 
 
 def conditional_digits_config(conditions, max_steps=1000, cond_drop_prob=0.15, **kwargs):

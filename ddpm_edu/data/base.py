@@ -89,6 +89,11 @@ def collate(samples):
     return samples.batch if isinstance(samples, Samples) else default_collate(samples)
 
 
+def random_images(dataset, count, seed=0):
+    """数据集里固定随机选出的至多 count 张：{"image": ..., "label": ...}"""
+    return dataset[torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))[:count]]
+
+
 def leave_stopping_to_parent(worker):
     """停止键与 SIGTERM 常常同时送到取数据的子进程；怎样停只由主进程决定，它发来的 SIGTERM 才算数"""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -155,7 +160,8 @@ class ImageDataModule(pl.LightningDataModule):
     def make_dataset(self, images, labels, flip=False):
         return ImageDataset(images, labels, flip, self.conditions, self.num_classes)
 
-    def _dataset(self, split):
+    def dataset(self, split):
+        """一个划分的 Dataset；还没有准备数据时先准备，不碰训练数据流走到了哪里"""
         if split not in self.splits:
             self.prepare_data()
             self.setup(None)
@@ -171,7 +177,7 @@ class ImageDataModule(pl.LightningDataModule):
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
     def train_dataloader(self):
-        dataset, (processes, rank) = self._dataset("train"), self._shard()
+        dataset, (processes, rank) = self.dataset("train"), self._shard()
         if (share := len(dataset) // processes) < self.batch_size:
             fail("batch_size", f"不超过每个进程分到的训练图数 {share} 的整数", self.batch_size,
                  f"共 {len(dataset)} 张，{processes} 个进程；凑不成一批就一步也不练")
@@ -183,11 +189,11 @@ class ImageDataModule(pl.LightningDataModule):
         return self._loader(StreamLoader, dataset, sampler, drop_last=True)
 
     def val_dataloader(self):
-        dataset = self._dataset("val")
+        dataset = self.dataset("val")
         return self._loader(DataLoader, dataset, DistributedSampler(dataset, *self._shard(), shuffle=False))
 
     def test_dataloader(self):
-        dataset = self._dataset("test")
+        dataset = self.dataset("test")
         return self._loader(DataLoader, dataset, DistributedSampler(dataset, *self._shard(), shuffle=False))
 
     def predict_dataloader(self):

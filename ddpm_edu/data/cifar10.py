@@ -33,7 +33,7 @@ class CIFAR10DataModule(RemoteDataModule):
     image_size, channels, num_classes, folder = 32, 3, 10, "cifar10"
     substitute = "PhotoPatchesDataModule（彩色图块）或 DigitsDataModule"
     mirrors = ("https://dataset.bj.bcebos.com/cifar", "https://www.cs.toronto.edu/~kriz")
-    files = (RemoteFile("cifar-10-python.tar.gz", "c58f30108f718f92721af3b95e74349a", 170498071),)
+    files = (RemoteFile("cifar-10-python.tar.gz", "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", 170498071),)
 
     def __init__(self, root="data", batch_size=128, num_workers=0, seed=0, mirror=None, flip=True, conditions=(), progress=True):
         super().__init__(root, batch_size, num_workers, seed, mirror, conditions, progress)

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from ..checks import fail
-from .transfer import BadResponseError, ResumableDownloader, intact
+from .transfer import BadResponseError, intact, retrieve
 
 MIRROR_VARIABLE = "DDPM_EDU_MIRROR"
 log = logging.getLogger("ddpm_edu")
@@ -31,14 +31,14 @@ def fetch(folder, file, mirrors, mirror=None, progress=True, patience=30, substi
 
     mirrors    : 依次尝试的网址前缀；mirror 或环境变量 DDPM_EDU_MIRROR 给出时最先试
     patience   : 连续这么多秒慢于 transfer.MIN_SPEED 就换下一个镜像；substitute：取不到时推荐的数据
-    返回       : 本地的绝对路径，内容的 MD5 等于 file.md5
+    返回       : 本地的绝对路径，内容的 SHA-256 等于 file.sha256
     异常       : 目录不能写、或全都不成时 DataUnavailableError，最终的名字下不会留下坏文件
     """
     target = Path(folder).expanduser().absolute() / file.name
     urls = addresses(target.parent.name, file.name, mirrors, mirror)
     if intact(target, file):
         return target
-    advice = (f"请手工下载 {file.name}（MD5 应为 {file.md5}），放到 {target}；或用参数 mirror、环境变量 {MIRROR_VARIABLE} "
+    advice = (f"请手工下载 {file.name}（SHA-256 应为 {file.sha256}），放到 {target}；或用参数 mirror、环境变量 {MIRROR_VARIABLE} "
               f"指定自己的镜像；没有网络时可先用内置的 {substitute}")
     require_writable(target, advice)
     with locked(target):
@@ -51,7 +51,7 @@ def fetch(folder, file, mirrors, mirror=None, progress=True, patience=30, substi
         for url in urls:
             try:
                 return retrieve(url, target, file, progress, patience)
-            except (OSError, ValueError) as error:
+            except OSError as error:
                 tried.append(f"  {url}：{explain(error)}")
                 log.info("换下一个镜像；%s", tried[-1].strip())
     raise DataUnavailableError("\n".join(["下面的地址都没有取到正确的文件：", *tried, advice]))
@@ -90,15 +90,6 @@ def locked(target):
         lock.release()
 
 
-def retrieve(url, target, file, progress, patience):
-    import pooch
-
-    # pooch 每次都往 stderr 写两行英文
-    pooch.get_logger().setLevel(logging.WARNING)
-    downloader = ResumableDownloader(target.with_name(f"{target.name}.part"), file, progress, patience)
-    return Path(pooch.retrieve(url, f"md5:{file.md5}", target.name, target.parent, downloader=downloader))
-
-
 def explain(error):
     """一行话说清这个地址为什么不行"""
     import requests
@@ -111,5 +102,4 @@ def explain(error):
         requests.ConnectionError: "连不上：" + str(error).rpartition(": ")[2].rstrip("()\"'")[:120],
         OSError: f"{type(error).__name__}：{str(error)[:120]}",
     }
-    # 余下的是 pooch 核对摘要时的 ValueError
-    return next((text for kind, text in reasons.items() if isinstance(error, kind)), "内容的 MD5 不对")
+    return next(text for kind, text in reasons.items() if isinstance(error, kind))

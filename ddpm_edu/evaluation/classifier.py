@@ -1,6 +1,4 @@
 """评估用的小分类器：它倒数第二层的 32 维输出，就是 Fréchet 距离用的特征"""
-import hashlib
-import json
 import logging
 from importlib.resources import files
 from pathlib import Path
@@ -10,8 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..checks import check_int, fail
-from ..data.reading import has_labels, load_split
-from ..files.checkpoint import CheckpointError, atomic_file
+from ..files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")
@@ -49,7 +46,7 @@ class SmallClassifier(nn.Module):
 
 def classifier_shape(data_module):
     """SmallClassifier 的三个参数，取自数据模块；没有类别的数据报错"""
-    if not has_labels(data_module):
+    if data_module.num_classes is None:
         fail("data_module", "有标签（num_classes）的数据模块", type(data_module).__name__, "分类器要靠标签训练")
     return {name: getattr(data_module, name) for name in ("image_size", "channels", "num_classes")}
 
@@ -62,7 +59,7 @@ def train_classifier(data_module, epochs=None, seed=0, progress=None):
     返回        : (eval 模式的分类器, 验证与测试划分合起来的准确率)
     """
     shape = classifier_shape(data_module)
-    train = load_split(data_module, "train")
+    train = data_module.dataset("train")
     epochs = max(2, round(DEFAULT_IMAGES / len(train))) if epochs is None else check_int("epochs", epochs, 1)
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed)
@@ -96,7 +93,7 @@ def shifted(images):
 def held_out_accuracy(classifier, data_module):
     """验证与测试划分合起来的准确率，[0, 1]"""
     right, total = 0, 0
-    for dataset in (load_split(data_module, "val"), load_split(data_module, "test")):
+    for dataset in map(data_module.dataset, ("val", "test")):
         for index in torch.arange(len(dataset)).split(1024):
             batch = dataset[index]
             right += int((classifier(batch["image"]).argmax(1) == batch["label"]).sum())
@@ -122,51 +119,29 @@ def _filled(states, **shape):
 def cached_classifier(data_module, cache=None, progress=None):
     """这份数据的分类器：cache 文件在就读它，不在就训练，给了 cache 便存下
 
-    cache : .safetensors 文件的路径；None 为不存
+    cache : .ckpt 文件的路径；None 为不存
     异常  : 文件损坏时 CheckpointError；是为别的数据训练的时 ValueError
     """
     shape = classifier_shape(data_module)
     identity = {"data": type(data_module).__name__, **shape}
-    if cache is not None and Path(cache).suffix != ".safetensors":
-        fail("cache", "以 .safetensors 结尾的文件名", str(cache))
+    if cache is not None and Path(cache).suffix != ".ckpt":
+        fail("cache", "以 .ckpt 结尾的文件名", str(cache))
     if cache is not None and Path(cache).exists():
         return _filled(_read(cache, identity), **shape)
     log.info("还没有 %s 的分类器，先训练一个", identity["data"])
     classifier, accuracy = train_classifier(data_module, progress=progress)
     log.info("分类器在留出数据上的准确率：%.2f%%", 100 * accuracy)
     if cache is not None:
-        _write(classifier, cache, {**identity, "accuracy": round(accuracy, 4)})
+        save_checkpoint({**identity, "accuracy": round(accuracy, 4), "state_dict": classifier.state_dict()}, cache)
     return classifier
 
 
-def _write(classifier, path, card):
-    from safetensors.torch import save
-
-    states = classifier.state_dict()
-    metadata = {"card": json.dumps(card), "sha256": _digest(states)}
-    with atomic_file(path) as file:
-        file.write(save(states, metadata))
-
-
 def _read(path, identity):
-    """读权重并核对：文件完好，而且是为这份数据训练的"""
-    from safetensors import safe_open
-
+    """分类器的权重；核对过文件完好，而且是为这份数据训练的"""
     try:
-        with safe_open(str(path), "pt") as file:
-            metadata, states = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}
-        card = json.loads(metadata["card"])
-    except Exception as error:
-        raise CheckpointError(f"{path} 不是完好的分类器文件（{type(error).__name__}）；删掉它，会重新训练") from None
-    if (found := _digest(states)) != metadata.get("sha256"):
-        raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {metadata.get('sha256')}，实际是 {found}；删掉它，会重新训练")
-    if {name: card.get(name) for name in identity} != identity:
-        fail("cache", f"为 {identity} 训练的分类器", card, "换一个文件名")
-    return states
-
-
-def _digest(states):
-    digest = hashlib.sha256()
-    for name, value in sorted(states.items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+        saved = load_checkpoint(path)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}；分类器的文件可以删掉，会重新训练") from None
+    if (found := {name: saved.get(name) for name in identity}) != identity:
+        fail("cache", f"为 {identity} 训练的分类器", found, "换一个文件名，或删掉它重新训练")
+    return saved["state_dict"]

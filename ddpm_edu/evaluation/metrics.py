@@ -2,7 +2,7 @@
 import torch
 
 from ..checks import fail
-from ..data.reading import has_labels, load_split, random_images
+from ..data.base import random_images
 from ..gaussian import check_sample
 from .classifier import cached_classifier, load_digits_classifier
 
@@ -77,14 +77,14 @@ class DigitsFrechet(FrechetDistance):
 def frechet_for(data_module, cache=None, num_images=10_000, progress=None):
     """这份数据的 FrechetDistance：原样的 digits 用随包的分类器，别的训练一次；没有标签的数据返回 None
 
-    cache      : 分类器存放的 .safetensors 文件，下次直接读；None 为不存
+    cache      : 分类器存放的 .ckpt 文件，下次直接读；None 为不存
     num_images : 训练、测试划分各至多取这么多张真图
     """
     from ..data import DigitsDataModule
 
     if isinstance(data_module, DigitsDataModule) and data_module.image_size == 8:
         return DigitsFrechet()
-    if not has_labels(data_module):
+    if data_module.num_classes is None:
         return None
-    real, train = (random_images(load_split(data_module, name), num_images)["image"] for name in ("test", "train"))
+    real, train = (random_images(data_module.dataset(name), num_images)["image"] for name in ("test", "train"))
     return FrechetDistance(cached_classifier(data_module, cache, progress), real, train)

@@ -5,8 +5,7 @@ import math
 import torch
 
 from ..checks import check_bool, check_int, fail
-from ..data.base import ImageDataModule
-from ..data.reading import load_split, random_images
+from ..data.base import ImageDataModule, random_images
 from ..generate import generate
 from ..likelihood import vlb_terms
 from ..progress import progress_bar
@@ -86,7 +85,7 @@ def draw_samples(model, data_module, count, *, steps=50, batch_size=256, seed=0,
     """用当前的权重 DDIM 采样 count 张 (count, C, H, W)，在 CPU 上；有条件的模型用测试划分里的条件，不够时循环"""
     cond = None
     if model.conditioning_key is not None:
-        test = load_split(data_module, "test")
+        test = data_module.dataset("test")
         cond = model.get_condition(test[torch.arange(count) % len(test)])
     images, _ = generate(model, count, batch_size=batch_size, seed=seed, cond=cond, use_ema=False,
                          steps=min(steps, model.num_timesteps), progress=progress)
@@ -113,7 +112,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     if num_samples == 1:
         fail("num_samples", " 0 或 ≥ 2 的整数", num_samples)
     with model.ema_scope() if check_bool("use_ema", use_ema) else contextlib.nullcontext():
-        batch = random_images(load_split(data_module, "test"), max_images)
+        batch = random_images(data_module.dataset("test"), max_images)
         check_levels(data_module, batch[model.first_stage_key])
         report = bits_report(model, list(model_inputs(model, batch, batch_size)),
                              levels=data_module.levels,

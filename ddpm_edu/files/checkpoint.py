@@ -170,7 +170,7 @@ def verify_digest(file, path):
         warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
         return
     file.seek(0)
-    found = _sha256(file, size - _COMMENT_SIZE)
+    found = sha256(file, size - _COMMENT_SIZE)
     expected = comment[len(_TAG):].decode("ascii", "replace")
     if not comment.startswith(_TAG) or found != expected:
         raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {expected}，实际是 {found}；请换一份备份")
@@ -277,20 +277,24 @@ def _append_digest(file):
     file.write(struct.pack("<H", _COMMENT_SIZE))
     size = file.tell()
     file.seek(0)
-    digest = _sha256(file, size)
+    digest = sha256(file, size)
     file.seek(size)
     file.write(_TAG + digest.encode())
 
 
-def _sha256(file, size):
+def sha256(file, size):
+    """接下来至多 size 个字节的 SHA-256，十六进制"""
     digest = hashlib.sha256()
-    while size > 0:
-        block = file.read(min(size, 1 << 20))
-        if not block:
-            break
+    while block := file.read(min(size, 1 << 20)):
         digest.update(block)
         size -= len(block)
     return digest.hexdigest()
+
+
+def sha256_of(path):
+    """整个文件的 SHA-256，十六进制"""
+    with open(path, "rb") as file:
+        return sha256(file, os.path.getsize(path))
 
 
 def _umask():

@@ -1,5 +1,4 @@
-"""随包发布的模型：离线可用，由 python -m ddpm_edu.pretrained NAME 重新生成；digits_class 按类别生成"""
-import hashlib
+"""随包发布的模型：离线可用，由 python -m ddpm_edu.authoring.pretrained NAME 重新生成；digits_class 按类别生成"""
 import json
 import warnings
 from importlib.resources import files
@@ -23,13 +22,12 @@ def load_pretrained(name="digits", **overrides):
     返回      : DDPM；异常：没有这个名字时 ValueError
     """
     from .. import DDPM
-    from ..files.checkpoint import CheckpointError
+    from ..files.checkpoint import CheckpointError, sha256_of
     from ..files.names import check_names
 
     card, weights = pretrained_card(name), HERE / f"{name}.safetensors"
     check_names(card, HERE / f"{name}.json")
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != card["sha256"]:
+    if (found := sha256_of(weights)) != card["sha256"]:
         raise CheckpointError(f"{weights} 已损坏：应为 SHA-256 {card['sha256']}，实际 {found}；请重新取得这个文件")
     with warnings.catch_warnings():
         # 格式不带摘要的提醒；上面已经核对过

@@ -23,7 +23,7 @@ EXPLAINED = {
     6: ("unet.timestep_embedding", "unet.normalization", "unet.ResBlock", "unet.AttentionBlock", "unet.UNet.forward",
         "conditioning.DiffusionWrapper.__init__", "conditioning.DiffusionWrapper.forward", "ddpm.DDPM.apply_model",
         "conditioning.drop_condition", "sampling.Sampling.guided_output", "config.instantiate_from_config",
-        "config.get_class", "files.names.check_names", "parameters.count_params"),
+        "config.get_class", "config.target_class", "files.names.check_names", "parameters.count_params"),
     7: ("ema.LitEma.__init__", "ema.LitEma.effective_decay", "ema.LitEma.forward", "ema.LitEma.copy_to", "ema.LitEma.store",
         "ema.LitEma.restore", "ema.averaged_tensors", "ddpm.DDPM.optimizer_step", "ddpm.DDPM.ema_scope"),
     8: ("lr_scheduler.LambdaWarmUpCosineScheduler", "lr_scheduler._CyclicLambda.find_in_interval",

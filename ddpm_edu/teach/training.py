@@ -12,7 +12,7 @@ def quiet_trainer(*, bar=None, callbacks=(), **kwargs):
     """
     import pytorch_lightning as pl
 
-    from ..training.callbacks import StepProgress
+    from .step_progress import StepProgress
 
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="pytorch_lightning")

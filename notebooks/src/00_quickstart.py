@@ -25,7 +25,8 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, load_pretrained, make_beta_schedule
-from ddpm_edu.training.callbacks import StepProgress, fixed_noise_samples
+from ddpm_edu.teach.step_progress import StepProgress
+from ddpm_edu.training.callbacks import fixed_noise_samples
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.configs.recipes import digits_model_config

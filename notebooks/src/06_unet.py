@@ -16,9 +16,9 @@ import torch
 
 from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config
 from ddpm_edu.conditioning import drop_condition
-from ddpm_edu.files.names import check_names
-from ddpm_edu.config import get_class
+from ddpm_edu.config import get_class, target_class
 from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu.files.names import check_names
 from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
@@ -321,17 +321,24 @@ show_source(check_names,
 # - ③ 不在手边的就拒绝，并说出办法。可用的须是网络或调度器，只有三种：本包公开的；`torch.nn` 与 `torch.optim` 里的；你自己已经导入的模块里的。
 
 # %%
+show_source(target_class,
+            "def target_class", "if not isinstance(config, Mapping)", "if extra :=")
+
+# %% [markdown]
+# - ① 从一份配方里取出要造的类。
+# - ② 配方须是字典，须有 `target`。
+# - ③ 多出的键多半是缩进写错了，报错；都对了，才交给 `get_class`。
+
+# %%
 show_source(instantiate_from_config,
-            "def instantiate_from_config", "if not isinstance(config, Mapping)", "if extra :=", "params = {} if", "known = inspect",
-            "try:")
+            "def instantiate_from_config", "config, cls =", "params = {} if", "known = inspect", "try:")
 
 # %% [markdown]
 # - ① 名字同参考实现，可接受的种类是我们加的。
-# - ② 配方须是字典，须有 `target`。
-# - ③ 多出的键多半是缩进写错了，报错；再找到那个类。
-# - ④ `params` 可以不写，也可以写成空的。
-# - ⑤ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
-# - ⑥ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误不去动它，文件与行号都在。
+# - ② 名字空间换成普通的字典，再由 `target_class` 找到那个类。
+# - ③ `params` 可以不写，也可以写成空的。
+# - ④ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
+# - ⑤ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误不去动它，文件与行号都在。
 
 # %%
 hostile = {"target": "os.system", "params": {"command": "echo 执行了"}}

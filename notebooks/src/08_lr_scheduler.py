@@ -167,15 +167,14 @@ lr_panel()
 
 # %%
 show_source(make_scheduler,
-            "def make_scheduler", "kinds =", "if \"target\" not in config:", "if issubclass(", "if optimizer is None:", "return instantiate_from_config")
+            "def make_scheduler", "kinds =", "if issubclass(", "if optimizer is None:", "return make(optimizer)")
 
 # %% [markdown]
 # - ① `optimizer` 为 None 时只做检查，构造函数用它来提前发现错误。
-# - ② 只认两类：我们的乘数函数，与 PyTorch 自带的调度器。
-# - ③ 漏写 `target` 时，举一个调度器的例子。
-# - ④ 是不是乘数函数，看类的祖先，不看名字；是就包一层 `LambdaLR`。
-# - ⑤ 自带的调度器要有优化器才造得出来，检查时借一个假的。
-# - ⑥ 训练开始时，用真正的优化器来造。
+# - ② 只认两类：我们的乘数函数，与 PyTorch 自带的调度器。`make` 是写好了这几个参数的 `instantiate_from_config`。
+# - ③ 是不是乘数函数，看类的祖先，不看名字；是就包一层 `LambdaLR`。
+# - ④ 自带的调度器要有优化器才造得出来，检查时借一个假的。
+# - ⑤ 训练开始时，用真正的优化器来造。
 
 # %%
 show_source(DDPM.configure_optimizers,

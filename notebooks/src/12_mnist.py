@@ -19,13 +19,13 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, count_params
-from ddpm_edu.training.callbacks import StepProgress
+from ddpm_edu.teach.step_progress import StepProgress
 from ddpm_edu.evaluation.classifier import train_classifier
 from ddpm_edu.configs import load as load_config
 from ddpm_edu.data.base import ImageDataset
 from ddpm_edu.generate import generate
 from ddpm_edu.evaluation.metrics import FrechetDistance, frechet_distance
-from ddpm_edu.data.reading import random_images
+from ddpm_edu.data.base import random_images
 from ddpm_edu.teach import check, curves_figure, grid_figure
 from ddpm_edu.teach.datasets import mnist_or_stand_in
 from ddpm_edu.teach.training import quiet_trainer, read_curves

@@ -18,7 +18,7 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, count_params
-from ddpm_edu.training.callbacks import StepProgress
+from ddpm_edu.teach.step_progress import StepProgress
 from ddpm_edu.configs import load as load_config
 from ddpm_edu.evaluation.fid import inception_fid
 from ddpm_edu.generate import generate

@@ -369,7 +369,7 @@ server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Qui
 threading.Thread(target=server.serve_forever, daemon=True).start()
 base = f"http://127.0.0.1:{server.server_port}"
 os.environ["NO_PROXY"] = "127.0.0.1"  # 有代理的机器上，本机的地址不走代理
-file = RemoteFile("x.gz", hashlib.md5(content).hexdigest(), len(content))
+file = RemoteFile("x.gz", hashlib.sha256(content).hexdigest(), len(content))
 
 # %%
 with contextlib.suppress(RuntimeError):

@@ -1,7 +1,6 @@
-"""python -m ddpm_edu.pretrained classifier|digits|digits_class：训练随包发布的网络，写到本目录"""
+"""python -m ddpm_edu.authoring.pretrained classifier|digits|digits_class：训练随包发布的网络，写到 ddpm_edu/pretrained"""
 import argparse
 import functools
-import hashlib
 import json
 import statistics
 import time
@@ -16,10 +15,11 @@ from ..data import DigitsDataModule
 from ..ddpm import DDPM
 from ..evaluation.classifier import train_classifier
 from ..evaluation.metrics import DigitsFrechet
+from ..files.checkpoint import sha256_of
 from ..generate import generate
-from . import load_pretrained, pretrained_card
+from ..pretrained import load_pretrained, pretrained_card
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "pretrained"
 
 
 def build_classifier():
@@ -42,11 +42,11 @@ def build_model(name, config, max_steps, seed):
     # 学习率计划只属于训练，随包模型不带
     card = {
         "model": {**config, "scheduler_config": None},
-        "recipe": {"command": f"python -m ddpm_edu.pretrained {name} --steps {max_steps} --seed {seed}", "batch_size": 64,
+        "recipe": {"command": f"python -m ddpm_edu.authoring.pretrained {name} --steps {max_steps} --seed {seed}", "batch_size": 64,
                    "max_steps": max_steps, "seed": seed, "train_seconds": round(seconds), "threads": torch.get_num_threads(),
                    "scheduler_config": config["scheduler_config"], "torch": torch.__version__.split("+")[0]},
         "quality": measure(model.eval()),
-        "sha256": hashlib.sha256((HERE / f"{name}.safetensors").read_bytes()).hexdigest(),
+        "sha256": sha256_of(HERE / f"{name}.safetensors"),
     }
     write_card(name, card)
 
@@ -91,7 +91,7 @@ RECIPES = {
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m ddpm_edu.pretrained")
+    parser = argparse.ArgumentParser("python -m ddpm_edu.authoring.pretrained")
     parser.add_argument("name", choices=["classifier", *RECIPES])
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
