@@ -5,12 +5,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm_kernel import keep_warm
+
 try:
     from .desk import ROOT, Desk, Lab, open_browser, what_is_missing
 except ModuleNotFoundError as missing:
     REASON = f"没有装 {missing.name}；pip install -r tests/requirements.txt"
 else:
     REASON = what_is_missing()
+
+
+def pytest_configure(config):
+    if not REASON:
+        keep_warm(config)
 
 
 def pytest_collection_modifyitems(items):
