@@ -38,7 +38,7 @@ def test_a_warm_kernel_behaves_like_a_cold_one_and_never_outlives_its_launcher(t
     with warm_kernels(LIGHT):
         kernels = [start_new_kernel(kernel_name="python3", cwd=str(tmp_path)) for _ in range(2)]
         pids = []
-        for manager, client in kernels:
+        for _, client in kernels:
             folder, mark, pid, first = run(client, "import os, sys; print(os.getcwd(), os.environ['MARK'], os.getpid(), sys.path[0] == '')").split()
             assert (folder, mark, first) == (str(tmp_path), "本子自己的", "True")
             pids.append(int(pid))
