@@ -3,9 +3,6 @@ import signal
 import warnings
 
 import pytest
-import torch
-
-from ddpm_edu import DDPM
 
 from .faulty_server import FaultyServer
 
@@ -13,8 +10,14 @@ from .faulty_server import FaultyServer
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# 小网络用一个线程就够；与别的进程抢核时，多线程反而慢上百倍
-torch.set_num_threads(1)
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """小网络用一个线程就够；与别的进程抢核时，多线程反而慢上百倍"""
+    # torch 与 Lightning 用到时才导入：pytest-xdist 的主进程不跑测试，不必等它们
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def pytest_addoption(parser):
@@ -50,6 +53,10 @@ def one_level_unet(**params):
 
 def tiny_ddpm(unet=None, **kwargs):
     """T=50 的小 DDPM，初值固定；噪声表太短的提醒在这里不看"""
+    import torch
+
+    from ddpm_edu import DDPM
+
     torch.manual_seed(0)
     defaults = {"timesteps": 50, "image_size": 8, "channels": 1}
     with warnings.catch_warnings():
@@ -59,6 +66,8 @@ def tiny_ddpm(unet=None, **kwargs):
 
 def randomize(model, seed=0):
     """U-Net 的末层初值是 0，输出恒为 0；测网络有没有起作用之前先打乱"""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for p in model.parameters():
@@ -68,6 +77,8 @@ def randomize(model, seed=0):
 
 @pytest.fixture
 def images():
+    import torch
+
     return torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 

@@ -27,22 +27,23 @@ def test_every_data_set_has_a_laptop_and_a_gpu_flavour():
         configs.layers("mnist-gpus")
 
 
-@pytest.mark.parametrize("name", configs.names())
-def test_the_command_line_and_load_read_the_same_config(name):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cli = train_cli(["--config", name, "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.logger=false"], run=False)
-    loaded = configs.load(name)
-    expected = {**DEFAULTS, **loaded["model"]}
-    for key, value in expected.items():
-        got = getattr(cli.config["model"], key)
-        assert (list(got) if isinstance(got, tuple) else got) == (list(value) if isinstance(value, tuple) else value), key
-    assert cli.config["trainer"].max_steps == loaded["trainer"]["max_steps"]
-    assert vars(cli.config["speed"]) == {"compile": False, **loaded.get("speed", {})}
-    assert vars(cli.config["data"].init_args).items() >= loaded["data"]["init_args"].items()
-    # 学习率的计划与总步数一致，图像大小与数据一致
-    assert cli.model.scheduler_config["params"]["max_decay_steps"] == cli.trainer.max_steps
-    assert (cli.model.image_size, cli.model.channels) == (cli.datamodule.image_size, cli.datamodule.channels)
+def test_the_command_line_and_load_read_the_same_config(amount):
+    """平时每份数据试一种，叠法各不相同"""
+    for name in amount(("digits-class", "mnist-laptop", "cifar10-gpu"), configs.names()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cli = train_cli(["--config", name, "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.logger=false"], run=False)
+        loaded = configs.load(name)
+        expected = {**DEFAULTS, **loaded["model"]}
+        for key, value in expected.items():
+            got = getattr(cli.config["model"], key)
+            assert (list(got) if isinstance(got, tuple) else got) == (list(value) if isinstance(value, tuple) else value), (name, key)
+        assert cli.config["trainer"].max_steps == loaded["trainer"]["max_steps"], name
+        assert vars(cli.config["speed"]) == {"compile": False, **loaded.get("speed", {})}, name
+        assert vars(cli.config["data"].init_args).items() >= loaded["data"]["init_args"].items(), name
+        # 学习率的计划与总步数一致，图像大小与数据一致
+        assert cli.model.scheduler_config["params"]["max_decay_steps"] == cli.trainer.max_steps, name
+        assert (cli.model.image_size, cli.model.channels) == (cli.datamodule.image_size, cli.datamodule.channels), name
 
 
 def test_digits_configs_are_the_recipes():

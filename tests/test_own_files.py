@@ -46,8 +46,8 @@ def train(path, parameterization, learn_logvar, use_ema, scheduler, names, preci
 
 @pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
 def test_every_file_of_the_configuration_matrix_is_safe_and_plain(parameterization, tmp_path, amount, tally):
-    # 平时的几种在三种参数化下各不相同
-    chosen = amount(MATRIX[len(parameterization) ** 2::37], MATRIX)
+    # 平时三种参数化各试一格：三格合起来，每一样设置的每种取值都在
+    chosen = amount([MATRIX[{"eps": 9, "x0": 18, "v": 71}[parameterization]]], MATRIX)
     good = 0
     for i, cell in enumerate(chosen):
         trainer = train(tmp_path / str(i), parameterization, *cell)

@@ -71,7 +71,7 @@ def test_every_control_redraws_over_its_whole_range_without_a_warning(every_pane
         for name, panel in every_panel.items():
             for control in panel.controls.values():
                 start, frames = control.value, set()
-                for value in positions(control, amount(6, 40)):
+                for value in positions(control, amount(3, 40)):
                     control.value = value
                     frames.add((bytes(panel.image.value), panel.note.value))
                 control.value = start
