@@ -161,6 +161,10 @@ class Desk:
     def command(self, name):
         self.script("window.finished = false; app.commands.execute(arguments[0]).finally(() => { window.finished = true; })", name)
         self.until("window.finished && kernel.status == 'idle'", f"{name} 跑完", 600)
+        # 控件比输出晚一点画出来
+        self.until("""book.content.widgets.every(c => c.model.type != 'code' || c.node.querySelector('.jupyter-widgets') ||
+            !Array.from({length: c.model.outputs.length}, (_, k) => c.model.outputs.get(k)).some(o => arguments[0] in o.data))""",
+                   "控件画出来", 30, "application/vnd.jupyter.widget-view+json")
 
     def close(self):
         """保存并关掉内核，内存还给后面的"""
