@@ -16,7 +16,8 @@ def needed(cells, wanted):
 def names(code):
     """(一格定义的名字, 它用到的名字)；不是 Python 的行（%magic、!命令）不看"""
     nodes = list(ast.walk(ast.parse("\n".join(line for line in code.splitlines() if not line.startswith(("%", "!"))))))
-    gives = {alias.asname or alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names}
+    imports = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
+    gives = {alias.asname or alias.name.partition(".")[0] for alias in imports}
     gives |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     gives |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return gives, {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}

@@ -20,7 +20,8 @@ FONTS = ("--jp-ui-font-family", "--jp-content-font-family", "--jp-code-font-fami
 BOXES = """
     const canvas = document.createElement('canvas'), pen = canvas.getContext('2d', {willReadFrequently: true});
     canvas.width = canvas.height = 48;
-    const draw = text => { pen.clearRect(0, 0, 48, 48); pen.fillText(text, 8, 34); return new Uint32Array(pen.getImageData(0, 0, 48, 48).data.buffer); };
+    const draw = text => { pen.clearRect(0, 0, 48, 48); pen.fillText(text, 8, 34);
+        return new Uint32Array(pen.getImageData(0, 0, 48, 48).data.buffer); };
     const bad = [];
     for (const name of arguments[1]) {
         pen.font = '24px ' + getComputedStyle(document.body).getPropertyValue(name);
