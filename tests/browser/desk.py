@@ -22,6 +22,12 @@ DRIVER = shutil.which("chromedriver")
 # 页面里用得到的几样东西：当前的 notebook，以及出过的乱子
 PRELUDE = "const app = window.jupyterapp, book = app?.shell?.currentWidget, kernel = book?.sessionContext?.session?.kernel;"
 
+# 下一本接着用这个内核：名字与控件清掉，导入过的模块留着
+CLEAR = """import sys
+if 'ipywidgets' in sys.modules:
+    sys.modules['ipywidgets'].Widget.close_all()
+get_ipython().reset()"""
+
 
 def what_is_missing():
     """不能开浏览器的原因；都齐了就返回空串"""
@@ -36,7 +42,7 @@ class Lab:
     """README 的 python course.py lab，换了一个放 notebook 的文件夹：自动保存不会改到仓库里的"""
 
     def __init__(self, folder):
-        self.folder, self.token = Path(folder), secrets.token_hex(8)
+        self.folder, self.token, self.kernel = Path(folder), secrets.token_hex(8), None
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -103,16 +109,29 @@ class Desk:
             time.sleep(0.2)
         raise AssertionError(f"等了 {seconds} 秒：{what}")
 
-    def open(self, name):
-        """页面已经是 JupyterLab 时，只换一本 notebook：整页重新载入要八九秒"""
+    def open(self, name, fresh=False):
+        """页面已经是 JupyterLab 时，只换一本 notebook：整页重新载入要八九秒
+
+        各本轮流用同一个内核：导入 Lightning 要六七秒；fresh 时另起一个，与学生打开时一样
+        """
         if self.driver.current_url.startswith(self.lab.url):
             self.read_logs()
-            self.wait_for("""[...app.shell.widgets('main')].forEach(w => w.dispose());
-                await app.commands.execute('docmanager:open', {path: arguments[0], factory: 'Notebook'}); return 'ok'""", f"notebooks/{name}.ipynb")
+            self.wait_for("""const shared = arguments[1], kernels = app.serviceManager.kernels;
+                if (kernel?.id == shared) {
+                    if (kernel.status == 'busy') await kernel.interrupt();
+                    await kernel.requestExecute({code: arguments[2], silent: true}).done;
+                }
+                [...app.shell.widgets('main')].forEach(w => w.dispose());
+                await kernels.refreshRunning();
+                const use = [...kernels.running()].find(k => k.id == shared && !arguments[3]);
+                await app.commands.execute('docmanager:open', {path: arguments[0], factory: 'Notebook', kernel: use}); return 'ok'""",
+                          f"notebooks/{name}.ipynb", self.lab.kernel, CLEAR, fresh)
         else:
             self.leave()
             self.driver.get(f"{self.lab.url}/lab/tree/notebooks/{name}.ipynb?reset&token={self.lab.token}")
         self.until("!!app.restored && book.context.isReady && book.content.widgets.length > 0 && kernel.status == 'idle'", f"{name} 打开，内核就绪")
+        if not fresh:
+            self.lab.kernel = self.script("return kernel.id")
         # 控件的回调里的报错不在单元的输出里，要在消息里找；还没有导入 ipywidgets 的内核，被 JupyterLab 问起控件时会说 No such comm，不算
         self.script("""window.trouble = [];
             kernel.iopubMessage.connect((_, m) => { const c = m.content;
@@ -131,12 +150,30 @@ class Desk:
 
     def run_all(self):
         """菜单里的“运行所有单元格”；回来时全部跑完"""
-        self.script("window.finished = false; app.commands.execute('notebook:run-all-cells').finally(() => { window.finished = true; })")
-        self.until("window.finished && kernel.status == 'idle'", "全部单元跑完", 600)
+        self.command("notebook:run-all-cells")
+
+    def run(self, cells):
+        """选中这几格，运行；回来时跑完"""
+        self.script("""const all = book.content; all.activeCellIndex = arguments[0][0]; all.deselectAll();
+            arguments[0].forEach(i => all.select(all.widgets[i]))""", cells)
+        self.command("notebook:run-cell")
+
+    def command(self, name):
+        self.script("window.finished = false; app.commands.execute(arguments[0]).finally(() => { window.finished = true; })", name)
+        self.until("window.finished && kernel.status == 'idle'", f"{name} 跑完", 600)
+        # 控件比输出晚一点画出来
+        self.until("""book.content.widgets.every(c => c.model.type != 'code' || c.node.querySelector('.jupyter-widgets') ||
+            !Array.from({length: c.model.outputs.length}, (_, k) => c.model.outputs.get(k)).some(o => arguments[0] in o.data))""",
+                   "控件画出来", 30, "application/vnd.jupyter.widget-view+json")
 
     def close(self):
         """保存并关掉内核，内存还给后面的"""
         self.wait_for("await book.context.save(); await book.sessionContext.shutdown(); return 'ok'")
+
+    def code(self):
+        """{代码单元的下标: 源码}"""
+        found = self.script("return book.content.widgets.map(c => c.model.type == 'code' ? c.model.sharedModel.getSource() : null)")
+        return {i: text for i, text in enumerate(found) if text is not None}
 
     def outputs(self):
         """[(单元下标, 输出的 JSON), ...]"""
@@ -151,7 +188,14 @@ class Desk:
         return self.script("return book.content.widgets.flatMap((c, i) => c.node.querySelector('.widget-image') ? [i] : [])")
 
     def scroll_to(self, index):
-        self.wait_for("await book.content.scrollToItem(arguments[0], 'start'); await new Promise(r => setTimeout(r, 400)); return 'ok'", index)
+        """滚到这一格；附近的单元这时才画出来，会把它推开，等它接连十帧不再动"""
+        self.wait_for("""await book.content.scrollToItem(arguments[0], 'start'); const cell = book.content.widgets[arguments[0]].node;
+            for (let calm = 0, seen = NaN; calm < 10;) {
+                await new Promise(requestAnimationFrame);
+                const now = cell.getBoundingClientRect().top;
+                calm = now == seen ? calm + 1 : 0; seen = now;
+            }
+            return 'ok'""", index)
 
     def show(self, index):
         """滚到这一格的面板，返回它的元素"""

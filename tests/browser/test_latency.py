@@ -22,7 +22,6 @@ def test_every_panel_is_timed_beside_interact(desk, folder, shots, capsys, amoun
     with capsys.disabled():
         print("\n" + as_markdown(table))
     assert set(table) == set(names) and all(value > 0 for row in table.values() for value in row.values())
-    desk.close()
 
 
 def test_the_last_value_wins_and_no_stale_frames_queue_up(desk, folder):
@@ -49,4 +48,3 @@ def test_the_last_value_wins_and_no_stale_frames_queue_up(desk, folder):
     assert desk.settle(panel) != rushed
     handle.send_keys(Keys.ARROW_RIGHT)
     assert desk.settle(panel) == rushed
-    desk.close()

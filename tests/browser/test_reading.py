@@ -3,13 +3,15 @@ import json
 import re
 
 import nbformat
-import pytest
 from selenium.webdriver.common.by import By
 
 from ddpm_edu.authoring import export
 from ddpm_edu.authoring.build import KERNEL, read_source
-from ddpm_edu.teach.books import headings, link, navigation, read_cells, sources
+from ddpm_edu.teach.books import NOTEBOOKS, headings, link, navigation, read_cells, sources
 from ddpm_edu.teach.cards import CardView
+
+from .needed import needed
+from .test_books import PANEL
 
 # 公式和图晚一点才排好，会把落点推开一些，所以只要求在一屏之内
 HERE = """book.context.path.endsWith(arguments[0]) && (() => {
@@ -62,7 +64,7 @@ TEXTS = [".jp-RenderedMarkdown p", ".jp-RenderedMarkdown li a", ".jp-RenderedMar
 
 def test_every_text_is_legible_in_the_dark_and_the_light_theme(desk, shots):
     desk.open("08_lr_scheduler")
-    desk.run_all()
+    desk.run(needed(desk.code(), PANEL.search))
     # 亮色放在最后：后面的测试看到的还是它
     for theme in ("JupyterLab Dark", "JupyterLab Light"):
         desk.wait_for("await app.commands.execute('apputils:change-theme', {theme: arguments[0]}); return 'ok'", theme)
@@ -73,12 +75,6 @@ def test_every_text_is_legible_in_the_dark_and_the_light_theme(desk, shots):
         desk.driver.save_screenshot(str(shots / f"{theme.split()[1].lower()}.png"))
         faint = [(where, round(ratio, 1)) for where, ratio in desk.script(CONTRAST, TEXTS) if ratio < 3]
         assert faint == [], theme
-    desk.close()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    return export.export(tmp_path_factory.mktemp("导出"))
 
 
 # 公式都排好了，没有一个排错，没有露着的 TeX
@@ -93,7 +89,8 @@ TYPESET = """
     ready();"""
 
 
-def test_the_exported_course_reads_offline(desk, driver, site, shots):
+def test_the_exported_course_reads_offline(desk, driver, tmp_path, shots):
+    site = export.export(tmp_path)
     desk.leave()
     for path in sources():
         driver.get((site.parent / f"{path.stem}.html").as_uri())
@@ -108,8 +105,9 @@ def test_the_exported_course_reads_offline(desk, driver, site, shots):
     assert len(pages) >= 2 * len(sources()) and all(url.startswith("file:") for url in pages)
 
 
-def test_the_front_page_leads_into_the_course_and_links_can_be_followed(driver, site):
-    driver.get(site.as_uri())
+def test_the_front_page_leads_into_the_course_and_links_can_be_followed(driver, tmp_path):
+    home = export.export(tmp_path, [NOTEBOOKS / f"{path.stem}.ipynb" for path in (sources()[0], sources()[3])])
+    driver.get(home.as_uri())
     driver.implicitly_wait(5)
     try:
         first = headings(read_cells(sources()[0])[0].text)[0]
