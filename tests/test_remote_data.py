@@ -1,4 +1,5 @@
 """MNIST、Fashion-MNIST、CIFAR-10：从下载到 batch 走真正的代码，文件换成小的，连同摘要表"""
+import contextlib
 import gzip
 import hashlib
 import io
@@ -11,7 +12,8 @@ import pytest
 import torch
 
 from ddpm_edu import CIFAR10DataModule, FashionMNISTDataModule, MNISTDataModule
-from ddpm_edu.data.cifar10 import TEST_BATCHES, TRAIN_BATCHES
+from ddpm_edu.data import cifar10, transfer
+from ddpm_edu.data.cifar10 import BATCHES
 from ddpm_edu.data.download import MIRROR_VARIABLE, DataUnavailableError
 from ddpm_edu.data.mnist import read_idx
 from ddpm_edu.data.transfer import RemoteFile
@@ -33,9 +35,10 @@ def small_cifar(extra=(), label=0):
     """五批各 10 张、测试 20 张；extra：(成员名, 内容) 先放进压缩包"""
     pixels = np.resize(np.arange(256, dtype=np.uint8), (20, 3072))
     members = list(extra)
-    for names, count in ((TRAIN_BATCHES, TRAIN // 5), (TEST_BATCHES, TEST)):
+    for name in BATCHES:
+        count = TEST if name == "test_batch" else TRAIN // 5
         batch = {b"data": pixels[:count], b"labels": [label] * count}
-        members += [(f"cifar-10-batches-py/{name}", pickle.dumps(batch)) for name in names]
+        members.append((f"cifar-10-batches-py/{name}", pickle.dumps(batch)))
     return tar_gz(members)
 
 
@@ -56,7 +59,9 @@ def serve(server, monkeypatch):
 
     def put(cls, contents, *faults):
         names = [file.name for file in cls.files]
-        files = [RemoteFile(n, hashlib.sha256(c).hexdigest(), len(c)) for n, c in zip(names, contents, strict=True)]
+        packed = cls.files[0].packed
+        files = [RemoteFile(n, hashlib.sha256(gzip.decompress(c) if packed else c).hexdigest(), len(c), packed)
+                 for n, c in zip(names, contents, strict=True)]
         server.files.update({f"{cls.folder}/{n}": c for n, c in zip(names, contents)})
         monkeypatch.setattr(cls, "files", tuple(files))
         monkeypatch.setattr(cls, "mirrors", tuple(f"{server.url(fault)}/{cls.folder}" for fault in faults or ("ok",)))
@@ -141,6 +146,90 @@ def test_the_mirror_argument_wins_over_the_environment(serve, server, tmp_path, 
     assert [path for path, _ in server.seen] == ["/ok/cifar10/cifar-10-python.tar.gz"]
 
 
+# ---- 手上现成的 ----
+
+def lay(cls, tmp_path, contents, place, change=lambda content: content, suffix=".gz"):
+    """把四个文件放在 tmp_path/place 里"""
+    folder = tmp_path / place
+    folder.mkdir(parents=True)
+    for file, content in zip(cls.files, contents, strict=True):
+        (folder / file.name).with_suffix("").with_suffix(suffix).write_bytes(change(content))
+    return folder
+
+
+COPIES = {
+    "torchvision 解开的": ("MNIST/raw", gzip.decompress, ""), "torchvision 没有解开的": ("MNIST/raw", lambda content: content, ".gz"),
+    "就在数据目录里": (".", gzip.decompress, ""), "别人重新压缩的": ("mnist", lambda content: gzip.compress(gzip.decompress(content), 1), ".gz"),
+    "名字说压缩了，其实没有": ("mnist", gzip.decompress, ".gz"),
+}
+
+
+@pytest.mark.parametrize("copy", COPIES)
+def test_the_files_people_already_have_are_used_without_a_request(serve, server, tmp_path, caplog, copy):
+    place, change, suffix = COPIES[copy]
+    contents = small_idx_files(3)
+    serve(MNISTDataModule, contents)
+    folder = lay(MNISTDataModule, tmp_path / "root", contents, place, change, suffix)
+    data = MNISTDataModule(tmp_path / "root", progress=False)
+    data.prepare_data()
+    data.setup()
+    assert torch.equal(data.splits["test"].images, data.read(*data.paths())[1][0]) and len(data.splits["test"]) == TEST
+    assert server.seen == [] and not list(tmp_path.rglob("*.lock"))
+    # 用了哪一份，只说一次；正是该放的地方就不必说
+    assert [str(folder) in r.getMessage() for r in caplog.records] == ([] if (place, suffix) == ("mnist", ".gz") else [True])
+
+
+def test_a_damaged_copy_is_named_and_the_next_place_is_tried(serve, server, tmp_path, caplog):
+    contents = small_idx_files(3)
+    serve(MNISTDataModule, contents)
+    bad = lay(MNISTDataModule, tmp_path / "root", contents, "mnist", lambda content: content[:-9])
+    good = lay(MNISTDataModule, tmp_path / "root", contents, "MNIST/raw", gzip.decompress, "")
+    MNISTDataModule(tmp_path / "root", progress=False).setup()
+    for file in MNISTDataModule.files:
+        assert f"{bad / file.name} 的内容与摘要不符" in caplog.text
+    assert str(good) in caplog.text and server.seen == []
+
+
+class Endless:
+    """解不完的内容"""
+
+    given = 0
+
+    def read(self, size):
+        self.given += size
+        assert self.given <= 2 * transfer.MOST, "不停地读"
+        return bytes(size)
+
+
+def test_a_gzip_bomb_is_just_a_wrong_file(serve, tmp_path, monkeypatch):
+    serve(MNISTDataModule, small_idx_files(3), "404")
+    monkeypatch.setattr(transfer, "open_packed", lambda path: contextlib.nullcontext(Endless()))
+    lay(MNISTDataModule, tmp_path / "root", [b"\x1f\x8b"] * 4, "mnist")
+    with pytest.raises(DataUnavailableError, match="train-images"):
+        MNISTDataModule(tmp_path / "root", progress=False).setup()
+
+
+@pytest.mark.parametrize("place", ["cifar10", "."])
+def test_the_extracted_cifar_folder_is_used_only_when_every_file_is_whole(serve, server, tmp_path, caplog, monkeypatch, place):
+    archive = small_cifar()
+    serve(CIFAR10DataModule, [archive], "404")
+    folder = tmp_path / "root" / place
+    folder.mkdir(parents=True)
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")
+    folder = folder / cifar10.FOLDER
+    monkeypatch.setattr(cifar10, "BATCHES", {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in BATCHES})
+    data = CIFAR10DataModule(tmp_path / "root", progress=False)
+    data.setup()
+    assert len(data.splits["test"]) == TEST and server.seen == [] and str(folder) in caplog.text
+    sung = tmp_path / "sung"
+    (folder / "data_batch_3").write_bytes(pickle.dumps(Canary(sung)))
+    (folder / "test_batch").unlink()
+    with pytest.raises(DataUnavailableError):
+        CIFAR10DataModule(tmp_path / "root", progress=False).setup()
+    assert "data_batch_3、test_batch" in caplog.text and not sung.exists()
+
+
 class Canary:
     """被反序列化就建一个目录"""
 
@@ -156,7 +245,7 @@ class Canary:
 @pytest.mark.parametrize("by_hand", [False, True])
 def test_a_tampered_cifar_pickle_is_never_opened(serve, server, tmp_path, by_hand):
     sung = tmp_path / "sung"
-    tampered = tar_gz([(f"cifar-10-batches-py/{name}", pickle.dumps(Canary(sung))) for name in TRAIN_BATCHES])
+    tampered = tar_gz([(f"cifar-10-batches-py/{name}", pickle.dumps(Canary(sung))) for name in BATCHES])
     good = small_cifar()
     serve(CIFAR10DataModule, [good])
     # 长度补齐，只剩摘要能分辨；gzip 后面补的零不碍事

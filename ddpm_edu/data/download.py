@@ -26,27 +26,26 @@ def check_mirror(name, value):
     return value
 
 
-def fetch(folder, file, mirrors, mirror=None, progress=True, patience=30, substitute="DigitsDataModule"):
+def fetch(folder, file, mirrors, mirror=None, progress=True, patience=30, substitute="DigitsDataModule", elsewhere=()):
     """取得 folder/file.name；已经有了就不联网、不写盘，所以目录可以是只读的
 
+    elsewhere  : 还可以在这些目录里找现成的
     mirrors    : 依次尝试的网址前缀；mirror 或环境变量 DDPM_EDU_MIRROR 给出时最先试
     patience   : 连续这么多秒慢于 transfer.MIN_SPEED 就换下一个镜像；substitute：取不到时推荐的数据
-    返回       : 本地的绝对路径，内容的 SHA-256 等于 file.sha256
+    返回       : 本地的绝对路径，内容核对过，见 transfer.intact
     异常       : 目录不能写、或全都不成时 DataUnavailableError，最终的名字下不会留下坏文件
     """
     target = Path(folder).expanduser().absolute() / file.name
     urls = addresses(target.parent.name, file.name, mirrors, mirror)
-    if intact(target, file):
-        return target
-    advice = (f"请手工下载 {file.name}（SHA-256 应为 {file.sha256}），放到 {target}；或用参数 mirror、环境变量 {MIRROR_VARIABLE} "
+    if found := existing(file, (target.parent, *elsewhere)):
+        return found
+    advice = (f"请手工下载 {file.name}（{'解压之后 ' * file.packed}SHA-256 应为 {file.sha256}），放到 {target}；或用参数 mirror、环境变量 {MIRROR_VARIABLE} "
               f"指定自己的镜像；没有网络时可先用内置的 {substitute}")
     require_writable(target, advice)
     with locked(target):
         # 等锁的时候，别的进程可能已经下好了
         if intact(target, file):
             return target
-        if target.exists():
-            log.warning("%s 的内容与摘要不符，重新下载；新文件核对无误才会换掉它", target)
         tried = []
         for url in urls:
             try:
@@ -55,6 +54,17 @@ def fetch(folder, file, mirrors, mirror=None, progress=True, patience=30, substi
                 tried.append(f"  {url}：{explain(error)}")
                 log.info("换下一个镜像；%s", tried[-1].strip())
     raise DataUnavailableError("\n".join(["下面的地址都没有取到正确的文件：", *tried, advice]))
+
+
+def existing(file, places):
+    """places 里现成的那一份；没有时 None。名字对而内容不对的，说一句"""
+    names = [file.name, file.name.removesuffix(".gz")] if file.packed else [file.name]
+    for path in (place / name for place in places for name in names):
+        if intact(path, file):
+            return path
+        if path.is_file():
+            log.warning("%s 的内容与摘要不符，不用它；要下载的话，核对无误才会换掉它", path)
+    return None
 
 
 def addresses(folder, name, mirrors, mirror=None):
