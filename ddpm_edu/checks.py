@@ -45,6 +45,21 @@ def check_float(name, value, low=-math.inf, high=math.inf, open_low=False, open_
     return float(value)
 
 
+def check_size(name, value):
+    """图的边长：正整数，或 (高, 宽)；高宽相等的写成一个整数"""
+    if not isinstance(value, (list, tuple)):
+        return check_int(name, value, 1, advice="不是正方形的写 (高, 宽)")
+    if len(value) != 2:
+        fail(name, "一个整数，或 (高, 宽)", value)
+    height, width = (check_int(name, side, 1) for side in value)
+    return height if height == width else (height, width)
+
+
+def sides(size):
+    """check_size 给出的边长 → (高, 宽)"""
+    return size if isinstance(size, tuple) else (size, size)
+
+
 def check_bool(name, value):
     if not isinstance(value, bool):
         fail(name, " True 或 False", value, "字符串不会被当成布尔值", TypeError)

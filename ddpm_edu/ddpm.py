@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checks import check_bool, check_choice, check_float, check_int, check_str, fail, suggest_keywords
+from .checks import check_bool, check_choice, check_float, check_int, check_size, check_str, fail, sides, suggest_keywords
 from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition
 from .ema import LitEma
 from .files.checkpoint import check_ignore_keys, install_safe_io
@@ -58,7 +58,7 @@ class DDPM(Sampling, Persistence):
         monitor: str = "val/loss",
         use_ema: bool = True,
         first_stage_key: str = "image",
-        image_size: int = 256,
+        image_size: int | tuple[int, int] = 256,
         channels: int = 3,
         log_every_t: int = 100,
         clip_denoised: bool = True,
@@ -99,7 +99,7 @@ class DDPM(Sampling, Persistence):
         if self.monitor and self.monitor.endswith("_ema") and not use_ema:
             fail("monitor", "不带 _ema 的指标（use_ema=False）", monitor)
         self.first_stage_key = check_str("first_stage_key", first_stage_key)
-        self.image_size = check_int("image_size", image_size, 1)
+        self.image_size = check_size("image_size", image_size)  # 整数，或 (高, 宽)
         self.channels = check_int("channels", channels, 1)
         self.log_every_t = check_int("log_every_t", log_every_t, 1)  # 单位：扩散步
         self.clip_denoised = check_bool("clip_denoised", clip_denoised)
@@ -222,14 +222,14 @@ class DDPM(Sampling, Persistence):
 
     def get_input(self, batch, k):
         """从 batch[k] 取图像：(B, C, H, W) 或 (B, H, W, C)，浮点，[-1, 1] → (B, C, H, W)"""
-        x, size = read_tensor(batch, k), self.image_size
-        name, chw, hwc = f"batch[{k!r}]", (self.channels, size, size), (size, size, self.channels)
+        x, size = read_tensor(batch, k), sides(self.image_size)
+        name, chw, hwc = f"batch[{k!r}]", (self.channels, *size), (*size, self.channels)
         rule = f"形状 {('B', *chw)} 或 {('B', *hwc)} 的浮点张量，值在 [-1, 1]".replace("'", "")
         if not x.is_floating_point():
             fail(name, rule, x.dtype, "整数像素请先换算：x / 127.5 - 1", TypeError)
         if x.ndim != 4 or x.shape[1:] not in (chw, hwc):
             fail(name, rule, tuple(x.shape), "尺寸由 channels 与 image_size 决定")
-        if chw == hwc and size > 1:
+        if chw == hwc != (1, 1, 1):
             fail(name, "能分辨 CHW 与 HWC 的形状", tuple(x.shape),
                  "channels 恰好等于 image_size，请换一个 image_size")
         # 在 GPU 上看一眼要等设备；用 Trainer 时，搬上去之前看过了

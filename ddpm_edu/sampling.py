@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .checks import check_bool, check_choice, check_float, check_int, fail
+from .checks import check_bool, check_choice, check_float, check_int, fail, sides
 from .conditioning import as_condition, checked_condition, null_condition
 from .gaussian import GaussianDiffusion, check_sample
 from .progress import progress_bar
@@ -102,7 +102,7 @@ class Sampling(GaussianDiffusion):
     """高斯扩散加上去噪：sample → p_sample_loop → p_sample → p_mean_variance → predict_start；网络由子类给出"""
 
     channels: int
-    image_size: int
+    image_size: int | tuple[int, int]
     log_every_t: int  # 单位：扩散步
     clip_denoised: bool
     conditioning_key: str | None
@@ -226,10 +226,10 @@ class Sampling(GaussianDiffusion):
         v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
         x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x0_hat)，画轨迹用
-        返回           : (batch_size, channels, image_size, image_size)，约定 [-1, 1]
+        返回           : (batch_size, channels, 高, 宽)，约定 [-1, 1]
         """
         check_int("batch_size", batch_size, 1)
-        shape = (batch_size, self.channels, self.image_size, self.image_size)
+        shape = (batch_size, self.channels, *sides(self.image_size))
         return self.p_sample_loop(
             shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
             cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,

@@ -1,5 +1,6 @@
 """评估用的小分类器：它倒数第二层的 32 维输出，就是 Fréchet 距离用的特征"""
 import logging
+import math
 from importlib.resources import files
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..checks import check_int, fail
+from ..checks import check_int, check_size, fail, sides
 from ..files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..progress import progress_bar
 
@@ -19,21 +20,21 @@ DEFAULT_IMAGES = 78_000
 class SmallClassifier(nn.Module):
     """小卷积网络；features 给出 32 维特征
 
-    x    : (B, channels, image_size, image_size)，[-1, 1]
+    x    : (B, channels, 高, 宽)，[-1, 1]；image_size：整数，或 (高, 宽)
     返回 : (B, num_classes) 的对数几率
     """
 
     def __init__(self, image_size=8, channels=1, num_classes=10):
         super().__init__()
-        self.image_size = check_int("image_size", image_size, 1)
+        self.image_size = check_size("image_size", image_size)
         self.channels = check_int("channels", channels, 1)
         self.num_classes = check_int("num_classes", num_classes, 2)
-        reduced = -(-image_size // 4)  # 两次减半，奇数向上取整
+        reduced = math.prod(-(-side // 4) for side in sides(self.image_size))  # 两次减半，奇数向上取整
         self.body = nn.Sequential(
             nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(),
             nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
             nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(),
-            nn.Flatten(), nn.Linear(64 * reduced**2, 32),
+            nn.Flatten(), nn.Linear(64 * reduced, 32),
         )
         self.head = nn.Linear(32, num_classes)
 
@@ -82,8 +83,8 @@ def train_classifier(data_module, epochs=None, seed=0, progress=None):
 
 
 def shifted(images):
-    """增广：三成的批次整批平移，最多边长的八分之一；移出去的像素从另一边回来"""
-    reach = max(1, images.shape[-1] // 8)
+    """增广：三成的批次整批平移，最多短边的八分之一；移出去的像素从另一边回来"""
+    reach = max(1, min(images.shape[2:]) // 8)
     # 两个随机数的先后次序定了就不能改，否则重新训练得不到随包的分类器
     offset = torch.randint(-reach, reach + 1, (2,)).tolist() if torch.rand(()) < 0.3 else [0, 0]
     return images.roll(offset, (2, 3))

@@ -35,7 +35,7 @@ class FrechetDistance:
 
     def __init__(self, classifier, real_images, train=None):
         self.classifier, self.train = classifier, train
-        check_sample("real_images", real_images, real_images.shape[1], real_images.shape[-1])
+        check_sample("real_images", real_images, real_images.shape[1], tuple(real_images.shape[2:]))
         self.real = real_images
         self._real_features = self.features(real_images)
 
@@ -43,7 +43,7 @@ class FrechetDistance:
     def features(self, images):
         """(N, C, H, W) → (N, 32)；超出 [-1, 1] 的先截断"""
         images = images.detach().float().cpu()
-        check_sample("images", images, self.real.shape[1], self.real.shape[-1])
+        check_sample("images", images, self.real.shape[1], tuple(self.real.shape[2:]))
         # 分块，免得一万张图占去几 GB
         return torch.cat([self.classifier.features(chunk) for chunk in images.clamp(-1, 1).split(2048)])
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from ..checks import check_bool, check_int, fail
+from ..checks import check_bool, check_int, fail, sides
 from ..data.base import ImageDataModule, random_images
 from ..generate import generate
 from ..likelihood import vlb_terms
@@ -16,7 +16,7 @@ def check_same_size(model, data_module):
     """模型与数据的边长、通道数须一致；在读数据之前就能查"""
     if not isinstance(data_module, ImageDataModule):
         fail("data_module", " ImageDataModule", type(data_module).__name__, "如 DigitsDataModule()", TypeError)
-    own, other = ((thing.channels, thing.image_size, thing.image_size) for thing in (model, data_module))
+    own, other = ((thing.channels, *sides(thing.image_size)) for thing in (model, data_module))
     if own != other:
         fail("数据的 (C, H, W)", f"与模型一致的 {own}", other, f"{type(data_module).__name__} 不是这个模型要的数据，请换一个 data_module")
 
