@@ -26,6 +26,7 @@ _HOME = {
     "MNISTDataModule": "data",
     "FashionMNISTDataModule": "data",
     "CIFAR10DataModule": "data",
+    "ImageFolderDataModule": "data",
     "PhotoPatchesDataModule": "data",
     "load_pretrained": "pretrained",
 }

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, default_co
 from ..checks import check_int, class_only, fail
 from ..files.checkpoint import CheckpointError, load_checkpoint
 from .conditions import CONDITIONS, check_conditions
+from .pictures import StreamedImages
 
 log = logging.getLogger("ddpm_edu")
 
@@ -28,7 +29,8 @@ class ImageDataset(Dataset):
     """
 
     def __init__(self, images, labels, flip=False, conditions=(), num_classes=10):
-        self.images, self.labels, self.flip = torch.as_tensor(images), torch.as_tensor(labels), flip
+        self.images = images if isinstance(images, StreamedImages) else torch.as_tensor(images)
+        self.labels, self.flip = torch.as_tensor(labels), flip
         if self.images.ndim != 4 or self.labels.shape != self.images.shape[:1]:
             fail("images 与 labels", "形状 (N, C, H, W) 与 (N,) 的张量", (tuple(self.images.shape), tuple(self.labels.shape)))
         self.conditions, self.num_classes = check_conditions(conditions), num_classes

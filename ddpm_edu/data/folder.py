@@ -1,0 +1,105 @@
+"""自己的图：一个文件夹，或一个 zip"""
+import hashlib
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from ..checks import check_bool, check_choice, check_size, fail, sides
+from ..progress import progress_bar
+from .base import ImageDataModule
+from .pictures import MODES, Pictures, StreamedImages, UnusablePicture, decode
+
+# 解码之后不超过这么多字节，就全放在内存里
+CACHE = 2 << 30
+# 名字的摘要落在 [0, 1) 的哪一段：各占九成、半成、半成
+SHARES = {"val": (0.0, 0.05), "test": (0.05, 0.1), "train": (0.1, 1.0)}
+log = logging.getLogger("ddpm_edu")
+
+
+class ImageFolderDataModule(ImageDataModule):
+    """自己的图：文件夹或 zip，任何深度，PNG、JPEG、WebP、BMP、TIFF、GIF；怎样变成同样的大小见 pictures.decode
+
+    root       : 文件夹或 zip 的路径
+    image_size : 边长，或 (高, 宽)；channels：1 灰度、2 灰度与透明度、3 彩色、4 彩色与透明度
+    classes    : 为真时，root 下第一层的文件夹就是类别，按名字排；名字在 class_names 里
+    flip       : 训练时是否左右翻转
+    in_memory  : 解码一遍全放在内存里，还是随用随读；None 时看放不放得下（CACHE）
+    分法只看文件名，添了图、换了机器，原来的图还在原来的划分里；用不了的图跳过，{名字: 原因} 在 skipped 里
+    异常       : 没有这个目录、一张图也没有、能用的图太少、只有一类时 ValueError
+    """
+
+    num_classes = None
+
+    def __init__(self, root, image_size=64, channels=3, batch_size=64, num_workers=0, seed=0, classes=False, flip=False,
+                 in_memory=None, conditions=()):
+        super().__init__(batch_size, num_workers, seed, conditions)
+        if not isinstance(root, (str, os.PathLike)):
+            fail("root", "文件夹或 zip 的路径", root, error=TypeError)
+        self.image_size = check_size("image_size", image_size)
+        self.channels = check_choice("channels", channels, tuple(MODES))
+        self.flip, self.skipped = check_bool("flip", flip), {}
+        self.pictures = Pictures(root)
+        self.in_memory = in_memory if in_memory is None else check_bool("in_memory", in_memory)
+        self.class_names = self._classes() if check_bool("classes", classes) else None
+        self.num_classes = len(self.class_names) if classes else None
+
+    def _classes(self):
+        """第一层文件夹的名字，排好序"""
+        names = sorted({name.partition("/")[0] for name in self.pictures.names if "/" in name})
+        if len(names) < 2:
+            fail("root", "至少有两个子文件夹（一类一个）的文件夹或 zip", str(self.pictures.root), f"找到 {names}；不分类别就写 classes=False")
+        if loose := [name for name in self.pictures.names if "/" not in name]:
+            log.warning("%d 张图不在子文件夹里，没有类别，跳过：%s", len(loose), "、".join(loose[:5]))
+            self.pictures.names = [name for name in self.pictures.names if "/" in name]
+        return names
+
+    def setup(self, stage=None):
+        if self.splits:
+            return
+        names, size = self.pictures.names, sides(self.image_size)
+        bytes_wanted = len(names) * self.channels * size[0] * size[1]
+        in_memory = bytes_wanted <= CACHE if self.in_memory is None else self.in_memory
+        pixels = self._decode_all(names, size) if in_memory else None
+        names = [name for name in names if name not in self.skipped]
+        chosen = split(names)
+        for title, part in chosen.items():
+            labels = torch.tensor([self._label(name) for name in part])
+            images = torch.stack([pixels[name] for name in part]) if in_memory else StreamedImages(self.pictures, part, labels, size, self.channels)
+            self.splits[title] = self.make_dataset(images, labels, flip=self.flip and title == "train")
+
+    def _label(self, name):
+        return self.class_names.index(name.partition("/")[0]) if self.class_names else 0
+
+    def _decode_all(self, names, size):
+        """{名字: 像素}；用不了的记进 skipped，说一句"""
+        def one(name):
+            try:
+                return decode(self.pictures.read(name), size, self.channels)
+            except UnusablePicture as error:
+                return str(error)
+
+        with ThreadPoolExecutor() as pool, progress_bar(names, None, "读图") as bar:
+            found = {name: result for name, result in zip(bar, pool.map(one, names))}
+        self.skipped = {name: reason for name, reason in found.items() if isinstance(reason, str)}
+        if self.skipped:
+            few = "；".join(f"{name} {reason}" for name, reason in list(self.skipped.items())[:5])
+            log.warning("%d 张图里有 %d 张用不了，跳过（全部在 skipped 里）：%s", len(names), len(self.skipped), few)
+        return {name: pixels for name, pixels in found.items() if name not in self.skipped}
+
+
+def split(names):
+    """{划分: 名字}，只由名字决定；图太少、哪一份空着时，从训练的里面匀一张
+
+    异常 : 不到 3 张时 ValueError
+    """
+    if len(names) < 3:
+        fail("能用的图", "至少 3 张（训练、验证、测试各一张）", len(names))
+    places = {name: int(hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12], 16) / 16**12 for name in names}
+    found = {title: [name for name in names if low <= places[name] < high] for title, (low, high) in SHARES.items()}
+    for title in found:
+        if not found[title]:
+            most = max(found.values(), key=len)
+            found[title].append(most.pop(most.index(min(most, key=places.get))))
+    return found

@@ -1,0 +1,224 @@
+"""自己的图：各种格式、各种怪样子，一个文件夹或一个 zip；用不了的跳过，说得出原因"""
+import os
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ddpm_edu import ImageFolderDataModule
+from ddpm_edu.data import folder as folder_module
+from ddpm_edu.data.pictures import Pictures, UnusablePicture, decode
+
+RED, SIZE = (220, 30, 40), 24
+
+
+def red(width=SIZE, height=SIZE):
+    return Image.new("RGB", (width, height), RED)
+
+
+def save(path, image, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+    return path
+
+
+def half_transparent():
+    image = red().convert("RGBA")
+    image.putalpha(Image.fromarray(np.tile(np.array([[0, 255]], np.uint8).repeat(SIZE // 2, 1), (SIZE, 1))))
+    return image
+
+
+def decoded(path, channels=3, size=(SIZE, SIZE)):
+    return decode(path.read_bytes(), size, channels)
+
+
+@pytest.mark.parametrize("name, change, options", [
+    ("a.png", lambda i: i, {}), ("a.JPG", lambda i: i, {"quality": 95}), ("a.jpeg", lambda i: i.convert("CMYK"), {"quality": 95}),
+    ("a.webp", lambda i: i, {"lossless": True}), ("a.bmp", lambda i: i, {}), ("a.tiff", lambda i: i, {}), ("a.gif", lambda i: i, {}),
+    ("调色板.png", lambda i: i.convert("P", palette=Image.Palette.ADAPTIVE), {}), ("cmyk.tif", lambda i: i.convert("CMYK"), {}),
+])
+def test_every_format_gives_the_same_red(tmp_path, name, change, options):
+    pixels = decoded(save(tmp_path / name, change(red()), **options))
+    assert pixels.shape == (3, SIZE, SIZE) and pixels.dtype == torch.uint8
+    # JPEG 与 CMYK 的往返差几级
+    assert (pixels.float().mean((1, 2)) - torch.tensor(RED)).abs().max() < 6
+
+
+def test_grey_and_sixteen_bits_keep_their_brightness(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, SIZE).astype(np.uint16), (SIZE, 1))
+    for name in ("deep.png", "deep.tif"):
+        grey = decoded(save(tmp_path / name, Image.fromarray(ramp)), channels=1)
+        assert (grey[0, 0].int() - torch.from_numpy((ramp[0] >> 8).astype(np.int32))).abs().max() == 0
+    colour = decoded(tmp_path / "deep.png", channels=3)
+    assert torch.equal(colour, grey.expand(3, -1, -1))
+    with pytest.raises(UnusablePicture, match="浮点"):
+        decoded(save(tmp_path / "f.tif", Image.fromarray(np.zeros((SIZE, SIZE), np.float32))))
+
+
+def test_transparency_becomes_white_or_a_channel_of_its_own(tmp_path):
+    for path in (save(tmp_path / "a.png", half_transparent()), save(tmp_path / "b.webp", half_transparent(), lossless=True)):
+        assert decoded(path)[:, 0, 0].tolist() == [255, 255, 255] and decoded(path)[:, 0, -1].tolist() == list(RED)
+        assert decoded(path, 4)[3, 0].tolist() == [0] * (SIZE // 2) + [255] * (SIZE // 2)
+        assert decoded(path, 2).shape == (2, SIZE, SIZE)
+    assert decoded(save(tmp_path / "c.png", red()), 4)[3].unique().tolist() == [255]
+
+
+def test_pictures_are_turned_upright_scaled_and_cropped_in_the_middle(tmp_path):
+    # 上红下白、竖着拍的一张，存成横的，记着要转
+    upright = Image.new("RGB", (40, 60), "white")
+    upright.paste(RED, (0, 0, 40, 30))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "phone.png", upright.transpose(Image.Transpose.ROTATE_90), exif=exif)
+    pixels = decoded(path, size=(60, 40))
+    assert pixels[:, 5, 20].tolist() == list(RED) and pixels[:, 55, 20].tolist() == [255, 255, 255]
+    # 宽的图裁去两边：中间那一条还在
+    wide = Image.new("RGB", (90, 30), "white")
+    wide.paste(RED, (30, 0, 60, 30))
+    pixels = decoded(save(tmp_path / "wide.png", wide), size=(30, 30))
+    assert pixels[:, 15, 15].tolist() == list(RED) and (pixels == torch.tensor(RED)[:, None, None]).all(0).float().mean() > 0.85
+
+
+@pytest.fixture
+def nasty(tmp_path):
+    """好的 40 张，混着各种坏的"""
+    top, random = tmp_path / "我的 图", np.random.RandomState(0)
+    for i in range(40):
+        noise = Image.fromarray(random.randint(0, 256, (SIZE, SIZE, 3), np.uint8))
+        save(top / ("猫" if i % 2 else "狗") / f"第{i // 10}批" / f"{i}.png", noise)
+    (top / "猫" / "空的.png").write_bytes(b"")
+    (top / "猫" / "文字.jpg").write_text("不是图", encoding="utf-8")
+    whole = (top / "狗" / "第0批" / "0.png").read_bytes()
+    (top / "狗" / "半张.png").write_bytes(whole[:len(whole) // 2])
+    save(top / "狗" / "小.png", red(5, 5))
+    (top / "狗" / "说明.txt").write_text("随便", encoding="utf-8")
+    (top / "狗" / ".隐藏.png").write_bytes(whole)
+    (top / "__MACOSX" / "狗").mkdir(parents=True)
+    (top / "__MACOSX" / "狗" / "0.png").write_bytes(b"x")
+    try:
+        (top / "猫" / "圈").symlink_to(top, target_is_directory=True)
+        (top / "猫" / "断.png").symlink_to(top / "没有.png")
+    except OSError:
+        pass
+    return top
+
+
+BAD = {"猫/空的.png", "猫/文字.jpg", "狗/半张.png", "狗/小.png"}
+
+
+def zipped(folder, path):
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file() and "圈" not in p.parts):
+            archive.write(file, file.relative_to(folder))
+        archive.writestr("../../爬出去.png", b"x")
+        archive.writestr("/绝对.png", b"x")
+    return path
+
+
+def contents(data):
+    data.setup()
+    return {name: split[:] for name, split in data.splits.items()}
+
+
+def test_a_nasty_folder_loses_only_the_bad_ones_and_says_which(nasty, caplog):
+    data = ImageFolderDataModule(nasty, image_size=SIZE, batch_size=4)
+    data.setup()
+    assert set(data.skipped) - {"猫/断.png"} == BAD and sum(map(len, data.splits.values())) == 40
+    assert "用不了" in caplog.text and "小.png 只有 5×5" in caplog.text
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape == (4, 3, SIZE, SIZE) and -1 <= batch["image"].min() and batch["image"].max() <= 1
+
+
+def test_a_zip_gives_the_same_and_nothing_leaves_it(nasty, tmp_path, caplog):
+    (tmp_path / "deep").mkdir()
+    path = zipped(nasty, tmp_path / "deep" / "图.zip")
+    before = set(tmp_path.rglob("*"))
+    there, here = (contents(ImageFolderDataModule(root, image_size=SIZE, classes=True)) for root in (path, nasty))
+    for name in here:
+        assert torch.equal(here[name]["image"], there[name]["image"]) and torch.equal(here[name]["label"], there[name]["label"])
+    assert set(tmp_path.rglob("*")) == before and "爬出去.png" in caplog.text
+
+
+def test_the_first_folder_is_the_class_when_asked(nasty):
+    data = ImageFolderDataModule(nasty, image_size=SIZE, classes=True)
+    data.setup()
+    assert (data.class_names, data.num_classes) == (["狗", "猫"], 2)
+    assert data.splits["train"].labels.unique().tolist() == [0, 1]
+    assert ImageFolderDataModule(nasty, image_size=SIZE).num_classes is None
+
+
+def test_the_split_depends_only_on_the_names(nasty):
+    names = [f"{i}.png" for i in range(2000)]
+    parts = folder_module.split(names)
+    assert 60 < len(parts["val"]) < 140 and 60 < len(parts["test"]) < 140 and sorted(sum(parts.values(), [])) == sorted(names)
+    more = folder_module.split([*names, "新来的.png"])
+    assert all(set(parts[title]) <= set(more[title]) for title in parts)
+    assert {title: len(part) for title, part in folder_module.split(["a", "b", "c"]).items()} == {"train": 1, "val": 1, "test": 1}
+
+
+def test_streaming_gives_the_pictures_of_memory_and_replaces_a_broken_one(nasty, caplog):
+    for bad in BAD:
+        (nasty / bad).unlink()
+    (nasty / "猫" / "断.png").unlink(missing_ok=True)
+    kept, streamed = (ImageFolderDataModule(nasty, image_size=(16, SIZE), classes=True, flip=True, batch_size=4, in_memory=how)
+                      for how in (True, False))
+    inside, outside = contents(kept), contents(streamed)
+    assert all(torch.equal(inside[name]["image"], outside[name]["image"]) for name in inside)
+    assert inside["train"]["image"].shape[2:] == (16, SIZE)
+    # 准备好之后才坏掉的一张：换成同一类的，不停下
+    name = streamed.splits["train"].images.names[0]
+    (nasty / name).write_bytes(b"")
+    label = streamed.splits["train"].labels[0]
+    sample = streamed.splits["train"][0]
+    assert sample["label"] == label and not torch.equal(sample["image"], inside["train"]["image"][0]) and name in caplog.text
+
+
+def test_worker_processes_read_the_same_zip(nasty, tmp_path):
+    path = zipped(nasty, tmp_path / "a.zip")
+    batches = []
+    for workers in (0, 2):
+        data = ImageFolderDataModule(path, image_size=SIZE, batch_size=4, num_workers=workers, in_memory=False)
+        data.setup()
+        batches.append([batch["image"] for batch in data.train_dataloader()])
+    assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
+
+
+def test_bad_places_are_named_and_nothing_is_written(tmp_path):
+    (tmp_path / "空").mkdir()
+    (tmp_path / "坏.zip").write_bytes(b"PK\x03\x04" + bytes(40))
+    save(tmp_path / "一张" / "a.png", red())
+    save(tmp_path / "一类" / "猫" / "a.png", red())
+    before = set(tmp_path.rglob("*"))
+    for root, words, options in (("没有", "存在的文件夹", {}), ("空", "一张图也没有", {}), ("坏.zip", "完好的 zip", {}),
+                                 ("一类", "两个子文件夹", {"classes": True}), ("一张", "至少 3 张", {})):
+        with pytest.raises(ValueError, match=words):
+            ImageFolderDataModule(tmp_path / root, **options).setup()
+    for options in ({"channels": 5}, {"image_size": 0}, {"image_size": (8, 8, 8)}, {"classes": 1}, {"root": 3}):
+        with pytest.raises((ValueError, TypeError), match=next(iter(options))):
+            ImageFolderDataModule(**{"root": tmp_path / "一张", **options})
+    assert set(tmp_path.rglob("*")) == before
+
+
+def test_bombs_are_just_unusable_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UnusablePicture, match="DecompressionBomb"):
+        decoded(save(tmp_path / "many.png", red(60, 60)))
+    monkeypatch.setattr("ddpm_edu.data.pictures.LARGEST", 1000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.png", bytes(1 << 20))
+    with pytest.raises(UnusablePicture, match="不像一张图"):
+        Pictures(tmp_path / "bomb.zip").read("a.png")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows 的文件名另有规矩")
+def test_a_locked_zip_is_skipped_with_its_reason(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.png", b"x")
+    raw = bytearray((tmp_path / "a.zip").read_bytes())
+    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        raw[raw.index(signature) + place] |= 1
+    (tmp_path / "a.zip").write_bytes(raw)
+    with pytest.raises(UnusablePicture, match="password"):
+        Pictures(tmp_path / "a.zip").read("a.png")
