@@ -539,7 +539,7 @@ check("从一成多到七成以上", share["之前"] < 0.3 and share["之后"] >
 grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
 
 # %% [markdown]
-# 图：同样的起始噪声。上排是随包的模型，什么数字都画；下排练过 60 步，几乎只画 8。
+# 图：同样的起始噪声。上排是随包的模型，什么数字都画；下排练过 60 步，多数成了 8。
 
 # %% [markdown]
 # ## 第一格就报 No module named
