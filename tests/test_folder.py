@@ -222,3 +222,36 @@ def test_a_locked_zip_is_skipped_with_its_reason(tmp_path):
     (tmp_path / "a.zip").write_bytes(raw)
     with pytest.raises(UnusablePicture, match="password"):
         Pictures(tmp_path / "a.zip").read("a.png")
+
+
+# ---- 命令行 ----
+
+SMALL = """
+trainer: {logger: false, max_steps: 3, val_check_interval: 3, limit_val_batches: 1, enable_progress_bar: false,
+          callbacks: [{class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {dirpath: kept, save_last: true}}]}
+model:
+  unet_config: {target: ddpm_edu.UNet, params: {in_channels: 3, out_channels: 3, model_channels: 8, num_res_blocks: 1, channel_mult: [1, 2]}}
+  timesteps: 20
+"""
+
+
+def test_one_command_trains_on_a_folder_then_samples_and_evaluates(nasty, tmp_path, monkeypatch, capsys):
+    from ddpm_edu.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "small.yaml").write_text(SMALL, encoding="utf-8")
+    assert main(["fit", "--config", "folder", "--config", "small.yaml", "--data.root", str(nasty), "--model.image_size=[8,12]",
+                 "--data.batch_size=4", "--trainer.accelerator=cpu"]) == 0
+    assert main(["sample", "--ckpt", "kept/last.ckpt", "--out", "a.png", "-n", "2", "--steps", "2", "--scale", "1", "--quiet"]) == 0
+    assert Image.open("a.png").size == (2 * 13 + 1, 8 + 2)
+    assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", str(nasty), "--num", "2", "--samples", "0", "--device", "cpu"]) == 0
+    assert "bits/dim" in capsys.readouterr().out
+    assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", "没有的", "--num", "2"]) == 2
+    assert "没有的" in capsys.readouterr().err
+
+
+def test_a_classifier_of_one_folder_is_not_used_for_another(nasty, tmp_path):
+    save(tmp_path / "别的" / "狗" / "x.png", red())
+    save(tmp_path / "别的" / "猫" / "y.png", red())
+    one, other = (ImageFolderDataModule(root, image_size=SIZE, classes=True) for root in (nasty, tmp_path / "别的"))
+    assert one.identity != other.identity and one.identity == ImageFolderDataModule(nasty, image_size=8, classes=True).identity

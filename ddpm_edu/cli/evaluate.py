@@ -6,7 +6,7 @@ from unicodedata import east_asian_width
 
 from ..checks import check_int, fail
 from .errors import check_writable
-from .options import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
+from .options import DATA_HELP, DEVICES, Parser, add_ckpt, load_model, make_data, pick_device
 
 
 def make_parser():
@@ -15,7 +15,7 @@ def make_parser():
         description="评估检查点：测试划分上的 bits/dim 与它的三个部分，样本的 Fréchet 距离与两条参照线",
     )
     add_ckpt(parser)
-    parser.add_argument("--data", required=True, choices=DATA, help="用哪份数据的测试划分")
+    parser.add_argument("--data", required=True, help=DATA_HELP)
     parser.add_argument("--root", default="data", help="数据目录，也放训练好的小分类器（默认 data）")
     parser.add_argument("--num", type=int, default=256, help="算 bits/dim 的图数，每张要走满 T 步（默认 256）")
     parser.add_argument("--samples", type=int, default=1024, help="算 Fréchet 距离的样本数，0 为不算（默认 1024）")
@@ -44,10 +44,10 @@ def evaluate_main(arguments):
     from ..files.checkpoint import atomic_file
 
     model = load_model(options.ckpt, options.modules).to(pick_device(options.device))
-    data = make_data(options.data, options.root, condition_names(model))
+    data = make_data(options.data, options.root, model)
     report = evaluate(model, data, max_images=options.num, num_samples=options.samples, steps=options.steps,
                       use_ema=not options.raw, seed=options.seed, batch_size=options.batch_size,
-                      cache=Path(options.root) / f"{options.data}_classifier.ckpt")
+                      cache=Path(options.root) / f"{Path(options.data).stem}_classifier.ckpt")
     report = {"ckpt": options.ckpt, "data": options.data, "weights": "raw" if options.raw else "ema", **report}
     print(table(report))
     if options.out is not None:

@@ -37,7 +37,11 @@ def train_cli(arguments, run=True):
 
         def parse_arguments(self, parser, args):
             super().parse_arguments(parser, args)
-            check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
+            chosen = self.config.get(self.config.get("subcommand"), self.config)
+            if "ImageFolderDataModule" in str(chosen.get("data.class_path")):
+                # 自己的图读成模型要的样子
+                chosen["data.init_args.image_size"], chosen["data.init_args.channels"] = chosen.model.image_size, chosen.model.channels
+            check_parsed(chosen.as_dict())
 
         def _parse_ckpt_path(self):
             """续训以检查点里的超参数为准；Lightning 自己的写法不核对摘要，换了参数也不说，找 last 只看新的空目录"""

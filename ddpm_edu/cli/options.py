@@ -18,6 +18,7 @@ DATA = {
     "cifar10": "CIFAR10DataModule",
     "photos": "PhotoPatchesDataModule",
 }
+DATA_HELP = f"用哪份数据的测试划分：{' / '.join(DATA)}，或自己的图的文件夹、zip"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
 
@@ -51,10 +52,15 @@ def pick_device(name):
     return ready[0] if name == "auto" else name
 
 
-def make_data(name, root, conditions=()):
-    """按名字造数据模块；内置的数据随依赖安装，不用 root"""
+def make_data(name, root, model):
+    """按名字造数据模块，内置的数据随依赖安装，不用 root；不是名字的，当作自己的图的文件夹或 zip，读成 model 要的大小"""
     import ddpm_edu
 
+    conditions = condition_names(model)
+    if name not in DATA:
+        if not Path(name).exists():
+            fail("--data", f" {' / '.join(DATA)} 之一，或存在的文件夹、zip", name)
+        return ddpm_edu.ImageFolderDataModule(name, model.image_size, model.channels, classes="c_adm" in model.cond_keys, conditions=conditions)
     module = getattr(ddpm_edu, DATA[name])
     place = {"root": root} if "root" in inspect.signature(module).parameters else {}
     return module(**place, conditions=conditions)

@@ -9,7 +9,7 @@ from ..generate import generate
 from ..images import save_gif, save_grid
 from ..sampling import SAMPLERS
 from .errors import check_writable
-from .options import DATA, DEVICES, Parser, add_ckpt, condition_names, load_model, make_data, pick_device
+from .options import DATA_HELP, DEVICES, Parser, add_ckpt, load_model, make_data, pick_device
 
 
 def make_parser():
@@ -27,7 +27,7 @@ def make_parser():
     add("--v-posterior", type=float, help="ancestral 的方差，0 到 1；默认同训练时的设置")
     add("--labels", help="类别，逐张轮流用：3，或 3,1,4，或 0-9；按类别生成的模型必须给（或给 --data）")
     add("--guidance", type=float, default=1.0, help="无分类器引导的强度，1 为不引导")
-    add("--data", choices=tuple(DATA), help="条件取自这个数据集的测试图；拼通道、交叉注意力的模型必须给")
+    add("--data", help=f"条件取自它的测试图；拼通道、交叉注意力的模型必须给。{DATA_HELP}")
     add("--root", default="data", help="数据目录（默认 data）")
     add("--seed", type=int, default=0)
     add("--raw", action="store_true", help="用原权重而不是 EMA 权重")
@@ -93,7 +93,7 @@ def parse_labels(text, num):
 
 def condition_from_data(model, options):
     """测试集开头 num 张图的条件"""
-    data = make_data(options.data, options.root, condition_names(model))
+    data = make_data(options.data, options.root, model)
     data.prepare_data()
     data.setup("test")
     dataset = data.splits["test"]

@@ -159,6 +159,11 @@ class ImageDataModule(pl.LightningDataModule):
         self.splits = {}
         self._resumed, self._train_sampler = {"position": 0}, None
 
+    @property
+    def identity(self):
+        """这份数据的名字：由它训练的东西只能用在同一份上"""
+        return type(self).__name__
+
     def make_dataset(self, images, labels, flip=False):
         return ImageDataset(images, labels, flip, self.conditions, self.num_classes)
 

@@ -55,6 +55,10 @@ class ImageFolderDataModule(ImageDataModule):
             self.pictures.names = [name for name in self.pictures.names if "/" in name]
         return names
 
+    @property
+    def identity(self):
+        return f"{type(self).__name__} {hashlib.sha256(repr(self.pictures.names).encode('utf-8', 'backslashreplace')).hexdigest()[:16]}"
+
     def setup(self, stage=None):
         if self.splits:
             return

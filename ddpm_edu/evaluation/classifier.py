@@ -124,7 +124,7 @@ def cached_classifier(data_module, cache=None, progress=None):
     异常  : 文件损坏时 CheckpointError；是为别的数据训练的时 ValueError
     """
     shape = classifier_shape(data_module)
-    identity = {"data": type(data_module).__name__, **shape}
+    identity = {"data": data_module.identity, **shape}
     if cache is not None and Path(cache).suffix != ".ckpt":
         fail("cache", "以 .ckpt 结尾的文件名", str(cache))
     if cache is not None and Path(cache).exists():
