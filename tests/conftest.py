@@ -1,4 +1,5 @@
 """测试共用的小模型，与注入故障的次数"""
+import gc
 import signal
 import warnings
 
@@ -18,6 +19,11 @@ def one_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+def pytest_collection_finish():
+    # 导入的几百万个对象一直在，垃圾回收不必一遍遍看它们：快一成
+    gc.freeze()
 
 
 def pytest_addoption(parser):

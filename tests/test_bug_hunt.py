@@ -36,6 +36,7 @@ def answer(number):
 
 def test_a_short_chain_stops_half_way_and_its_samples_are_off():
     bad, good = formulas.make_betas(100), answer("15.1b")(100)
+    # 题面里写着 0.696，三位小数
     assert math.sqrt(np.prod(1 - bad)) == pytest.approx(0.696, abs=1e-3) and math.sqrt(np.prod(1 - good)) < 0.03
     assert abs(chain_moments(bad, 0.3, 0.5, 0.5)[0] - 0.3) > 0.05 > 0.002 > abs(chain_moments(good, 0.3, 0.5, 0.5)[0] - 0.3)
     np.testing.assert_allclose(formulas.make_betas(1000), BETAS, rtol=1e-12)
@@ -65,6 +66,7 @@ def test_the_vlb_loss_follows_the_loss_type_where_ours_stays_quadratic():
     pred, target, weight = torch.full((2, 1, 2, 2), 0.1), torch.zeros(2, 1, 2, 2), torch.ones(2)
     grow = {kind: float(formulas.two_losses(10 * pred, target, weight, kind)[1] / formulas.two_losses(pred, target, weight, kind)[1])
             for kind in ("l1", "l2")}
+    # float32 的商
     assert grow == pytest.approx({"l1": 10.0, "l2": 100.0}, rel=1e-5)
     torch.manual_seed(0)
     x_start, noise, t = torch.rand(4, 1, 8, 8), torch.randn(4, 1, 8, 8), torch.tensor([1, 5, 50, 500])
@@ -74,6 +76,7 @@ def test_the_vlb_loss_follows_the_loss_type_where_ours_stays_quadratic():
 
 def test_the_clipped_log_variance_makes_a_tiny_slip_cost_a_fortune():
     bad, good = formulas.log_variances(BETAS), TABLES["posterior_log_variance_clipped"]
+    # 题面里写着两位小数
     assert bad[0] == pytest.approx(-46.05, abs=0.01) and good[0] == pytest.approx(-9.89, abs=0.01)
     np.testing.assert_allclose(bad[1:], good[1:], rtol=1e-12)
 

@@ -52,6 +52,7 @@ def test_every_sampler_runs_without_float64(model, images):
 def test_evaluation_gives_the_numbers_of_the_cpu(model, images):
     here, there = (evaluate(one, DigitsDataModule(), max_images=2, num_samples=4, steps=2, progress=False) for one in (
         randomize(tiny_ddpm(timesteps=6, beta_schedule="cosine")), model))
+    # 同样的 float32，只是先后搬了一次
     assert there == pytest.approx(here, rel=1e-5)
     assert vlb_terms(model, images.to(DEVICE), progress=False).dtype == torch.float64
     network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2)).to(DEVICE)
@@ -64,6 +65,7 @@ def test_evaluation_gives_the_numbers_of_the_cpu(model, images):
         def forward(self, pixels):
             return self.network(pixels.float())
 
+    # 与自己的距离：协方差开方的舍入，torchmetrics 用 float64
     assert inception_fid(images, images, Inception(), progress=False) == pytest.approx(0, abs=1e-3)
 
 

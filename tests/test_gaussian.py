@@ -76,6 +76,7 @@ def test_posterior_variance_interpolates_linearly_between_beta_tilde_and_beta():
     low, mid, high = (diffusion_tables(betas, v)["posterior_variance"] for v in (0.0, 0.25, 1.0))
     np.testing.assert_allclose(high, betas, rtol=1e-15)
     np.testing.assert_allclose(mid, 0.75 * low + 0.25 * high, rtol=1e-14)
+    # 黄金值只有三位小数
     np.testing.assert_allclose((low / betas)[[1, 2, 5, 10, 50]], [0.455, 0.611, 0.778, 0.864, 0.965], atol=6e-4)
 
 
@@ -135,6 +136,7 @@ def test_conversions_close_in_float32(schedule, step, seed, scale):
     eps = d.predict_noise_from_start(x_t, t, x)
     back = d.predict_start_from_z_and_v(x_t, t, d.get_v(x, eps, t))
     assert (back - x).abs().max() <= loose + tight
+    # float32 的四个平方，大小同 size²
     torch.testing.assert_close(v**2 + x_t**2, noise**2 + x**2, rtol=1e-4, atol=1e-4 * size**2)
 
 

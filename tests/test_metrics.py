@@ -44,6 +44,7 @@ def test_shipped_classifier_is_accurate_and_orders_real_and_noise():
     split = load_digits_split()
     x, y = (torch.cat(z) for z in zip(split["val"], split["test"]))
     assert (score.classifier(x).argmax(1) == y).float().mean() > 0.98
+    # 特征是 float32，与自己的距离是几个相近的大数之差
     assert score.features(x).shape == (500, 32) and score(x) == pytest.approx(0, abs=1e-3)
     # 课程与 README 里写着的数
     assert score.floor() == pytest.approx(10.2662, abs=1e-3) and score.ceiling() == pytest.approx(865.52, abs=0.05)

@@ -149,6 +149,7 @@ def test_a_pasted_image_shows_each_value_in_its_place():
     box = plot.artists["picture"].get_window_extent()
     for i, j in itertools.product(range(4), range(4)):
         x, y = box.x0 + (j + 0.5) * box.width / 4, len(drawn) - box.y1 + (i + 0.5) * box.height / 4
+        # 画图时的插值与 8 位的舍入，几级灰度
         assert drawn[int(y), int(x)].tolist() == [pytest.approx(127.5 * (values[i, j] + 1), abs=4)] * 3
 
 
@@ -214,6 +215,7 @@ def test_forward_panel_draws_the_noisy_image_and_its_histogram(digits):
     np.testing.assert_array_equal(data["image"], x_t[2, 0].numpy())
     x, density = data["histogram"]
     assert density.sum() * (x[1] - x[0]) == pytest.approx(1)
+    # 直方图把每个数挪到格子的中间
     assert np.average(x, weights=density) == pytest.approx(float(x_t.mean()), abs=0.05)
     np.testing.assert_allclose(data["normal"][1], np.exp(-data["normal"][0] ** 2 / 2) / math.sqrt(2 * math.pi))
 
@@ -259,10 +261,12 @@ def test_chain_panel_agrees_with_the_moments_of_the_chain():
     data, _ = posterior.chain_data(0.3, 0.5, 10, "cosine")
     betas = make_beta_schedule("cosine", 10)
     assert data["v"][1][0] == pytest.approx(laboratory.chain_moments(betas, 0.0, 0.5, 0.3)[1] / 0.25)
+    # 曲线只有一百来个点，点之间按直线取
     assert data["here"][1][0] == pytest.approx(np.interp(0.3, *data["end"]), rel=1e-3)
     # 两个极端各在自己的数据上处处正确
     point = posterior.chain_data(0.0, 1e-6, 50, "cosine")[0]
     normal = posterior.chain_data(1.0, 1.0, 50, "cosine")[0]
+    # 数据的标准差取 1e-6，不是 0
     np.testing.assert_allclose(point["zero"][1][1:], 1, atol=1e-4)
     np.testing.assert_allclose(normal["one"][1][1:], 1, atol=1e-4)
     assert point["one"][1][1:].max() > 1.2 and normal["zero"][1][0] < 0.97
@@ -290,6 +294,7 @@ def test_eta_panel_agrees_with_sampling_gaussian_data(eta):
     perfect = laboratory.gaussian_ddpm(betas, mean=0.0, std=0.5)
     x = perfect.p_sample_loop((20_000, 1, 1, 1), sampler="ddim", steps=5, eta=eta, generator=torch.Generator().manual_seed(0), progress=False)
     data, note = sampler.eta_data({(5, eta): np.zeros((1, 1)), (3, eta): np.zeros((1, 1))}, 0.5, eta, 5)
+    # 2 万个样本的方差，相对标准误 1 %
     assert data["here"][1][0] == pytest.approx(float(x.var()) / 0.25, abs=0.02)
     assert data["eta"][1][1] == data["here"][1][0] and f"{data['here'][1][0]:.2f} 倍" in note
 
@@ -311,6 +316,7 @@ def test_turning_between_two_starts_keeps_them_standard_normal():
     a, b = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))
     assert torch.equal(sampler.rotate(a, b, 0.0), a) and torch.allclose(sampler.rotate(a, b, 1.0), b, atol=1e-6)
     for u in (0.25, 0.5, 0.8):
+        # 20 万个样本，标准误 0.003
         assert float(sampler.rotate(a, b, u).var()) == pytest.approx(1, abs=0.02)
 
 
@@ -362,6 +368,7 @@ def test_weight_panel_draws_the_true_weights_beside_the_wrong_ones(parameterizat
 def test_logvar_panel_marks_the_minimum():
     data, note = weights.logvar_data(0.25)
     s, loss = data["loss"]
+    # 横轴是一格一格的
     assert s[loss.argmin()] == pytest.approx(math.log(0.25), abs=0.05)
     assert data["best"] == ((pytest.approx(math.log(0.25)),), (pytest.approx(1 + math.log(0.25)),))
     assert re.search(r"s = ln mse = -1\.39", note)

@@ -34,6 +34,7 @@ def test_patches_are_real_pieces_of_the_photographs(data):
     last_full = train.images[3225 + 50 * 53 - 1]
     assert torch.equal(last_full, flower[392:424, 416:448].permute(2, 0, 1)) and int(train.labels[3225]) == 1
     first_small = train.images[50 * 53]
+    # 四舍五入成整数，至多差半级
     assert torch.allclose(first_small.float(), torch.nn.functional.avg_pool2d(china[:64, :64].permute(2, 0, 1).float(), 2), atol=0.51)
 
 

@@ -47,6 +47,7 @@ def test_compiling_gives_the_same_weights_and_the_same_keys(tmp_path, graphs):
     trainer = fit(fast, 3, tmp_path, data=FewDigits(8), callbacks=[SpeedUp(compile=True)])
     assert graphs and not torch.equal(plain.state_dict()["model_ema.num_updates"], torch.tensor(0))
     for (name, p), (other, q) in zip(plain.state_dict().items(), fast.state_dict().items(), strict=True):
+        # 编译会换加法的次序；AdamW 除以梯度的大小，舍入因此放大一些
         assert name == other and torch.allclose(p, q, atol=1e-4), name
     trainer.save_checkpoint(tmp_path / "fast.ckpt")
     again = model_for_training(one_level_unet())
@@ -108,6 +109,7 @@ def test_the_layout_changes_nothing_but_rounding(images):
         one.p_losses(images, t, torch.ones_like(images))[0].backward()
     assert torch.allclose(model.model(images, t), usual.model(images, t), atol=1e-5)
     for p, q in zip(model.model.parameters(), usual.model.parameters()):
+        # 梯度里正负相消，误差同最大的一项成比例
         assert torch.allclose(p.grad, q.grad, atol=1e-4 * float(q.grad.abs().max()) + 1e-6)
 
 

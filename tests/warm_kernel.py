@@ -3,6 +3,7 @@
 只在 Linux 上用；别的系统照常从头起内核。从零起的内核在 test_kernel.py 里有
 """
 import contextlib
+import gc
 import json
 import os
 import select
@@ -60,6 +61,8 @@ def serve(number, *libraries):
     listener = socket.socket(fileno=int(number))
     for name in libraries:
         __import__(name)
+    # 各个内核的垃圾回收不必再看导入来的对象，它们的内存也就一直共用
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while sys.stdin not in (ready := select.select([listener, sys.stdin], [], [])[0]):
         guest = ready[0].accept()[0]
