@@ -167,12 +167,12 @@ def test_streaming_gives_the_pictures_of_memory_and_replaces_a_broken_one(nasty,
     inside, outside = contents(kept), contents(streamed)
     assert all(torch.equal(inside[name]["image"], outside[name]["image"]) for name in inside)
     assert inside["train"]["image"].shape[2:] == (16, SIZE)
-    # 准备好之后才坏掉的一张：换成同一类的，不停下
-    name = streamed.splits["train"].images.names[0]
-    (nasty / name).write_bytes(b"")
-    label = streamed.splits["train"].labels[0]
-    sample = streamed.splits["train"][0]
-    assert sample["label"] == label and not torch.equal(sample["image"], inside["train"]["image"][0]) and name in caplog.text
+    # 准备好之后才坏掉的一张：换成后面同一类的，不停下。挑第一类的最后一张，它后面都是另一类，要绕回开头
+    train, labels = streamed.splits["train"], inside["train"]["label"]
+    last = int((labels == 0).nonzero()[len(train.images) - int((train.labels == 1).sum()) - 1])
+    (nasty / train.images.names[last]).write_bytes(b"")
+    assert labels[last] == 0 and labels[last + 1] == 1
+    assert torch.equal(train[last]["image"], inside["train"]["image"][0]) and train.images.names[last] in caplog.text
 
 
 def test_worker_processes_read_the_same_zip(nasty, tmp_path):
@@ -230,7 +230,8 @@ SMALL = """
 trainer: {logger: false, max_steps: 3, val_check_interval: 3, limit_val_batches: 1, enable_progress_bar: false,
           callbacks: [{class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {dirpath: kept, save_last: true}}]}
 model:
-  unet_config: {target: ddpm_edu.UNet, params: {in_channels: 3, out_channels: 3, model_channels: 8, num_res_blocks: 1, channel_mult: [1, 2]}}
+  unet_config: {target: ddpm_edu.UNet, params: {in_channels: 1, out_channels: 1, model_channels: 8, num_res_blocks: 1, channel_mult: [1, 2]}}
+  channels: 1
   timesteps: 20
 """
 

@@ -62,8 +62,9 @@ def test_height_comes_first_and_both_layouts_are_taken():
     assert torch.equal(model.get_input({"image": x.permute(0, 2, 3, 1)}, "image"), x)
     with pytest.raises(ValueError, match=r"\('B', 3, 8, 12\)|\(B, 3, 8, 12\)"):
         model.get_input({"image": x.transpose(2, 3)}, "image")
-    with pytest.raises(ValueError, match=r"\(B, 3, 8, 12\)"):
-        model.p_losses(x.transpose(2, 3), torch.zeros(2, dtype=torch.int64))
+    for wrong in (x.transpose(2, 3), x[..., :-2], x[:, :, :-2]):
+        with pytest.raises(ValueError, match=r"\(B, 3, 8, 12\)"):
+            model.p_losses(wrong, torch.zeros(2, dtype=torch.int64))
 
 
 def test_a_square_is_one_number_and_bad_sizes_are_named():

@@ -177,7 +177,7 @@ class ImageDataModule(pl.LightningDataModule):
     def _loader(self, kind, dataset, sampler, **kwargs):
         return kind(dataset, batch_size=self.batch_size, sampler=sampler, num_workers=self.num_workers,
                     collate_fn=collate, pin_memory=torch.cuda.is_available(), generator=torch.Generator(),
-                    worker_init_fn=leave_stopping_to_parent, **kwargs)
+                    worker_init_fn=leave_stopping_to_parent, persistent_workers=self.num_workers > 0, **kwargs)
 
     def _shard(self):
         """(进程数, 本进程的编号)"""

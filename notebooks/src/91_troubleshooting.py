@@ -30,6 +30,7 @@
 # | 检查点 | [续训与从没停过不一样](#续训与从没停过不一样) | 随机数从头来过 |
 # | 检查点 | [续训时换学习率不起作用](#续训时换学习率不起作用) | 检查点里记着学习率，以它为准 |
 # | 检查点 | [微调随包的模型](#微调随包的模型) | 微调只取权重，别的从头来 |
+# | 数据 | [用自己的图训练](#用自己的图训练) | 大小不一、格式杂的图，按定好的规矩读成一样 |
 # | 环境 | [第一格就报 No module named](#第一格就报-No-module-named) | 内核选错了，或者包没有装全 |
 # | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
 # | 环境 | [GPU 用不上](#GPU-用不上) | 装的是 CPU 版，或驱动太旧 |
@@ -53,14 +54,16 @@ import warnings
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import nn
 
 # %%
-from ddpm_edu import DDPM, DigitsDataModule, LitEma, load_pretrained
+from ddpm_edu import DDPM, DigitsDataModule, ImageFolderDataModule, LitEma, load_pretrained
 from ddpm_edu.files.checkpoint import load_checkpoint, save_checkpoint
 from ddpm_edu.cli.main import check_launcher
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.data.download import fetch
+from ddpm_edu.data.photos import load_photos
 from ddpm_edu.data.transfer import RemoteFile
 from ddpm_edu.generate import generate
 from ddpm_edu.evaluation.metrics import DigitsFrechet
@@ -512,7 +515,7 @@ for retune in (False, True):
 # - 载入时改要改的参数：`load_pretrained("digits", learning_rate=5e-4)`；自己的检查点用 `DDPM.load_from_checkpoint(path, learning_rate=…)`。
 #   学习率取从头练时的几分之一（随包的模型从头练用 3e-3），太大会先把学过的冲掉。
 #   `load_from_checkpoint` 还会带回 EMA 与调度器的配置；调度器要换，一并写 `scheduler_config=…`。
-# - 自己的图：缩到模型的尺寸与通道数（随包的 `digits` 是 8×8 灰度），换算到 [-1, 1] 的浮点，每个样本写成 `{"image": x}`；按类别生成的模型另要 `"label"`。
+# - 自己的图：用下一节的 `ImageFolderDataModule` 读成模型的尺寸与通道数（随包的 `digits` 是 8×8 灰度）；自己写数据集时，换算到 [-1, 1] 的浮点，每个样本写成 `{"image": x}`，按类别生成的模型另要 `"label"`。
 # - 装进 `DataLoader`，直接交给 `Trainer`，没有验证集也行。随包模型的 EMA 从取到的权重重新热身，很快跟上。按类别生成的模型照常丢条件，引导还能用。
 # - 练完用 `trainer.save_checkpoint(路径)` 存，再用 `load_from_checkpoint` 或 `python -m ddpm_edu sample --ckpt` 取；文件里记的是新的学习率。
 #
@@ -540,6 +543,42 @@ grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
 
 # %% [markdown]
 # 图：同样的起始噪声。上排是随包的模型，什么数字都画；下排练过 60 步，多数成了 8。
+
+# %% [markdown]
+# ## 用自己的图训练
+#
+# 常被问到：我有一个文件夹的照片，大小不一，格式也杂，怎么拿来训练？
+#
+# **原因**：网络要的是同样大小、同样通道数、值在 $[-1,1]$ 的张量；照片却有横有竖，有的带透明度，手机拍的还要按 EXIF 转正，里面总有几张打不开。
+#
+# **办法**：`ImageFolderDataModule(文件夹或 zip, image_size=…)` 照定好的规矩变成同样的大小：转正，缩放到刚好盖住，裁去两边；用不了的跳过，说得出是哪几张、为什么。
+# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`，规矩的全文在 README 的“用你自己的图”一节。图不必是正方形：`image_size=(高, 宽)`。
+#
+# 下面从两张照片上剪下大小不一的几十块（照片随 scikit-learn 发布，署名见 `ddpm_edu.data.photos.ATTRIBUTION`），存成四种格式，再混进一张空的、一张太小的。
+
+# %%
+kinds, mine = ("png", "jpg", "webp", "gif"), Path("我的 图")
+for i in range(48):
+    place = mine / ("寺庙", "花")[i % 2] / f"{i:02d}.{kinds[i % 4]}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    left, top, side = 8 * i, 5 * i, 90 + i
+    Image.fromarray(load_photos()[i % 2][top:top + side, left:left + side + 40].numpy()).save(place)
+(mine / "空的.png").touch()
+Image.new("RGB", (6, 6)).save(mine / "太小.png")
+own = ImageFolderDataModule(mine, image_size=(24, 32), batch_size=8)
+own.setup()
+print(own.skipped)
+check("能用的 48 张都在", sum(map(len, own.splits.values())), 48)
+grid_figure(own.splits["train"][:16]["image"], nrow=8)
+
+# %%
+network = {"in_channels": 3, "out_channels": 3}
+painter = DDPM(**toy_model_config(network, image_size=(24, 32), channels=3))
+quiet_trainer(max_steps=2).fit(painter, own)
+check("样本也是这样大", painter.sample(2, sampler="ddim", steps=2).shape, (2, 3, 24, 32))
+
+# %% [markdown]
+# 图：读进来的十六张，高 24、宽 32。真要练出样子，几十张不够：照 README 的配置，几千张图、两万步起。
 
 # %% [markdown]
 # ## 第一格就报 No module named
