@@ -65,7 +65,7 @@ CARDS = {
         r"$x_0 = \mathrm{batch}[k]$", (("ddpm.DDPM.shared_step", "self.get_input(batch, self.first_stage_key)"),),
         "键不对时，错误会列出 batch 里有哪些键。"),
     "image_size": Card(
-        1, "图像的边长（像素）。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W},\ H=W$",
+        1, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.get_input", "self.image_size")),
         "参考实现只在 `sample()` 里用它：用 28×28 训练，默认却采 256×256，一声不响。"),
     "channels": Card(
