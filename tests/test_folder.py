@@ -94,6 +94,7 @@ def nasty(tmp_path):
     (top / "狗" / "半张.png").write_bytes(whole[:len(whole) // 2])
     save(top / "狗" / "小.png", red(5, 5))
     (top / "狗" / "说明.txt").write_text("随便", encoding="utf-8")
+    (top / "狗" / "苹果手机.HEIC").write_bytes(b"x")
     (top / "狗" / ".隐藏.png").write_bytes(whole)
     (top / "__MACOSX" / "狗").mkdir(parents=True)
     (top / "__MACOSX" / "狗" / "0.png").write_bytes(b"x")
@@ -108,10 +109,10 @@ def nasty(tmp_path):
 BAD = {"猫/空的.png", "猫/文字.jpg", "狗/半张.png", "狗/小.png"}
 
 
-def zipped(folder, path):
+def zipped(folder, path, top=""):
     with zipfile.ZipFile(path, "w") as archive:
         for file in sorted(p for p in folder.rglob("*") if p.is_file() and "圈" not in p.parts):
-            archive.write(file, file.relative_to(folder))
+            archive.write(file, f"{top}{file.relative_to(folder).as_posix()}")
         archive.writestr("../../爬出去.png", b"x")
         archive.writestr("/绝对.png", b"x")
     return path
@@ -126,18 +127,20 @@ def test_a_nasty_folder_loses_only_the_bad_ones_and_says_which(nasty, caplog):
     data = ImageFolderDataModule(nasty, image_size=SIZE, batch_size=4)
     data.setup()
     assert set(data.skipped) - {"猫/断.png"} == BAD and sum(map(len, data.splits.values())) == 40
-    assert "用不了" in caplog.text and "小.png 只有 5×5" in caplog.text
+    assert "用不了" in caplog.text and "小.png 只有 5×5" in caplog.text and "苹果手机.HEIC" in caplog.text
     batch = next(iter(data.train_dataloader()))
     assert batch["image"].shape == (4, 3, SIZE, SIZE) and -1 <= batch["image"].min() and batch["image"].max() <= 1
 
 
 def test_a_zip_gives_the_same_and_nothing_leaves_it(nasty, tmp_path, caplog):
     (tmp_path / "deep").mkdir()
-    path = zipped(nasty, tmp_path / "deep" / "图.zip")
+    # 压缩的是文件夹里的东西，或者连文件夹一起（右键压缩常是这样）
+    paths = [zipped(nasty, tmp_path / "deep" / f"图{i}.zip", top) for i, top in enumerate(("", "我的 图/"))]
     before = set(tmp_path.rglob("*"))
-    there, here = (contents(ImageFolderDataModule(root, image_size=SIZE, classes=True)) for root in (path, nasty))
-    for name in here:
-        assert torch.equal(here[name]["image"], there[name]["image"]) and torch.equal(here[name]["label"], there[name]["label"])
+    here, *others = (contents(ImageFolderDataModule(root, image_size=SIZE, classes=True)) for root in (nasty, *paths))
+    for there in others:
+        for name in here:
+            assert torch.equal(here[name]["image"], there[name]["image"]) and torch.equal(here[name]["label"], there[name]["label"])
     assert set(tmp_path.rglob("*")) == before and "爬出去.png" in caplog.text
 
 

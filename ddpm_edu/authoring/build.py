@@ -56,7 +56,7 @@ def execute(notebook):
     """从头执行，去掉与内容无关的东西：时间、面板的临时编号"""
     from nbclient import NotebookClient
 
-    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, coalesce_streams=True,
+    NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, coalesce_streams=True,
                    resources={"metadata": {"path": str(NOTEBOOKS)}}).execute(env={**os.environ, "DDPM_EDU_NO_RECORD": "1", "TQDM_DISABLE": "1"})
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:

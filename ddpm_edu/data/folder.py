@@ -26,7 +26,8 @@ class ImageFolderDataModule(ImageDataModule):
     classes    : 为真时，root 下第一层的文件夹就是类别，按名字排；名字在 class_names 里
     flip       : 训练时是否左右翻转
     in_memory  : 解码一遍全放在内存里，还是随用随读；None 时看放不放得下（CACHE）
-    分法只看文件名，添了图、换了机器，原来的图还在原来的划分里；用不了的图跳过，{名字: 原因} 在 skipped 里
+    分法只看图在 root 里的路径：添了图、换了机器，原来的图还在原来的划分里（图少得有一份空着时，从训练的里面匀一张）
+    全放在内存里时，用不了的图跳过，{名字: 原因} 在 skipped 里；随用随读时，用不了的换成后面同一类的一张
     异常       : 没有这个目录、一张图也没有、能用的图太少、只有一类时 ValueError
     """
 
@@ -94,7 +95,7 @@ class ImageFolderDataModule(ImageDataModule):
 
 
 def split(names):
-    """{划分: 名字}，只由名字决定；图太少、哪一份空着时，从训练的里面匀一张
+    """{划分: 名字}，只由路径决定；图太少、哪一份空着时，从训练的里面匀一张
 
     异常 : 不到 3 张时 ValueError
     """

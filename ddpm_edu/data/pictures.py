@@ -12,6 +12,8 @@ import torch
 from ..checks import fail
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+# 也是图，可是 Pillow 自己打不开
+FOREIGN = (".heic", ".heif", ".avif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw")
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 LARGEST = 1 << 28  # 单位：字节；一张图不会有这么大
 log = logging.getLogger("ddpm_edu")
@@ -24,25 +26,35 @@ class UnusablePicture(ValueError):
 class Pictures:
     """root 之下的图：文件夹（任何深度）或 zip，不解压到磁盘
 
-    names : 各张图在 root 里的路径，用 / 隔开，按字典序
+    names : 各张图在 root 里的路径，用 / 隔开，按字典序；zip 里人人都在同一个文件夹之下时，从那里算起，与压缩之前的文件夹相同
     异常  : root 不存在、zip 打不开、一张图也没有时 ValueError
     """
 
     def __init__(self, root):
         self.root = Path(root).expanduser().absolute()
         self._zip = self._pid = None
+        self._top = ""
         if not self.root.exists():
             fail("root", "存在的文件夹或 zip", str(root))
         try:
             found = self._in_folder() if self.root.is_dir() else self._archive().namelist()
         except (zipfile.BadZipFile, OSError) as error:
             fail("root", "文件夹，或完好的 zip", str(root), str(error))
-        self.names = sorted(name for name in found if is_picture(name))
-        if outside := [name for name in self.names if name.startswith("/") or ".." in PurePosixPath(name).parts]:
-            log.warning("%s 里有 %d 个路径指到外面去，不看：%s", self.root, len(outside), "、".join(outside[:3]))
-            self.names = [name for name in self.names if name not in set(outside)]
+        found = [name for name in found if not is_hidden(name)]
+        self._leave_out([name for name in found if name.lower().endswith(FOREIGN)], "的格式不认，先转成 JPEG 或 PNG")
+        names = [name for name in found if name.lower().endswith(SUFFIXES)]
+        outside = {name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts}
+        self._leave_out(sorted(outside), "的路径指到外面去，不看")
+        self.names = sorted(set(names) - outside)
+        if self.root.is_file() and len(tops := {name.partition("/")[0] for name in self.names}) == 1 and "/" in self.names[0]:
+            self._top = f"{tops.pop()}/"
+            self.names = [name.removeprefix(self._top) for name in self.names]
         if not self.names:
             fail("root", f"含有图的文件夹或 zip（{' '.join(SUFFIXES)}）", str(root), "里面一张图也没有")
+
+    def _leave_out(self, names, why):
+        if names:
+            log.warning("%s 里有 %d 个文件%s：%s", self.root, len(names), why, "、".join(names[:3]))
 
     def _in_folder(self):
         # 不跟着目录的符号链接走，转圈的也就不怕
@@ -65,7 +77,8 @@ class Pictures:
             if self.root.is_dir():
                 size, content = os.path.getsize(self.root / name), open(self.root / name, "rb")
             else:
-                size, content = self._archive().getinfo(name).file_size, self._archive().open(name)
+                inside = self._top + name
+                size, content = self._archive().getinfo(inside).file_size, self._archive().open(inside)
             with content:
                 if size > LARGEST:
                     raise UnusablePicture(f"有 {size / 2**20:.0f} MB，不像一张图")
@@ -75,10 +88,10 @@ class Pictures:
             raise UnusablePicture(f"读不出来（{error}）") from None
 
 
-def is_picture(name):
-    """后缀是图的，隐藏文件与 macOS 打包时添的不算"""
+def is_hidden(name):
+    """隐藏文件，与 macOS 打包时添的"""
     parts = PurePosixPath(name).parts
-    return name.lower().endswith(SUFFIXES) and "__MACOSX" not in parts and not parts[-1].startswith(".")
+    return not parts or "__MACOSX" in parts or parts[-1].startswith(".")
 
 
 def decode(content, size, channels):
