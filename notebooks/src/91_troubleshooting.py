@@ -553,7 +553,7 @@ grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
 # **原因**：网络要的是同样大小、同样通道数、值在 $[-1,1]$ 的张量；照片却有横有竖，有的带透明度，手机拍的还要按 EXIF 转正，里面总有几张打不开。
 #
 # **办法**：`ImageFolderDataModule(文件夹或 zip, image_size=…)` 照定好的规矩变成同样的大小：转正，缩放到刚好盖住，裁去两边；用不了的跳过，说得出是哪几张、为什么。
-# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`，规矩的全文在 README 的“用你自己的图”一节。图不必是正方形：`image_size=(高, 宽)`。
+# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`，规矩的全文在 README 的“用你自己的图”一节。图不必是正方形，例如 `image_size=(24, 32)`，先写高，后写宽。
 #
 # 下面从两张照片上剪下大小不一的几十块（照片随 scikit-learn 发布，署名见 `ddpm_edu.data.photos.ATTRIBUTION`），存成四种格式，再混进一张空的、一张太小的。
 
