@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from .checks import check_float, check_int, fail, sides
+from .checks import check_float, check_int, fail
 from .objectives import make_objective
 from .randomness import randn_like
 from .schedules import alphas_cumprod, check_betas, make_beta_schedule
@@ -71,8 +71,8 @@ def extract_into_tensor(table, t, x_shape):
 
 
 def check_sample(name, x, channels, size=None, finite=True):
-    """样本须是 (B, channels, H, W) 浮点、非空；给了 size 时边长须等于它，finite 为真时不许有 NaN"""
-    side = ("H", "W") if size is None else sides(size)
+    """样本须是 (B, channels, H, W) 浮点、非空；给了 size (高, 宽) 时边长须等于它，finite 为真时不许有 NaN"""
+    side = size or ("H", "W")
     rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         fail(name, rule, x.dtype if isinstance(x, torch.Tensor) else x, "整数像素请先换算：x / 127.5 - 1", TypeError)

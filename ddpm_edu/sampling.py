@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .checks import check_bool, check_choice, check_float, check_int, fail, sides
+from .checks import check_bool, check_choice, check_float, check_int, fail
 from .conditioning import as_condition, checked_condition, null_condition
 from .gaussian import GaussianDiffusion, check_sample
 from .progress import progress_bar
@@ -102,7 +102,7 @@ class Sampling(GaussianDiffusion):
     """高斯扩散加上去噪：sample → p_sample_loop → p_sample → p_mean_variance → predict_start；网络由子类给出"""
 
     channels: int
-    image_size: int | tuple[int, int]
+    image_sides: tuple[int, int]
     log_every_t: int  # 单位：扩散步
     clip_denoised: bool
     conditioning_key: str | None
@@ -229,7 +229,7 @@ class Sampling(GaussianDiffusion):
         返回           : (batch_size, channels, 高, 宽)，约定 [-1, 1]
         """
         check_int("batch_size", batch_size, 1)
-        shape = (batch_size, self.channels, *sides(self.image_size))
+        shape = (batch_size, self.channels, *self.image_sides)
         return self.p_sample_loop(
             shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
             cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,

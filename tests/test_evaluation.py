@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from ddpm_edu import DigitsDataModule, make_beta_schedule
-from ddpm_edu.cli.evaluate import DATA, make_data, make_parser, pad
+from ddpm_edu.cli.evaluate import make_data, make_parser, pad
 from ddpm_edu.cli.main import main
+from ddpm_edu.cli.options import DATA
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.evaluation.metrics import FrechetDistance
 from ddpm_edu.evaluation.report import bits_report, draw_samples, evaluate
@@ -251,8 +252,8 @@ def test_every_option_has_chinese_help_and_the_command_runs_as_a_process():
 
 def test_data_are_made_by_name_with_the_given_root():
     assert set(DATA) == {"digits", "mnist", "fashion_mnist", "cifar10", "photos"}
-    assert isinstance(make_data("digits", "x"), DigitsDataModule)
-    assert make_data("mnist", "那里").root == make_data("cifar10", "那里").root == "那里"
+    assert isinstance(make_data("digits", "x", tiny_ddpm()), DigitsDataModule)
+    assert make_data("mnist", "那里", tiny_ddpm()).root == make_data("cifar10", "那里", tiny_ddpm()).root == "那里"
 
 
 def test_padding_counts_a_chinese_character_as_two():
