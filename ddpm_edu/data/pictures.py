@@ -100,7 +100,7 @@ def decode(content, size, channels):
     照 EXIF 转正；动图取第一帧；16 位的取高 8 位；透明处衬白（要 2 或 4 个通道时留着透明度）；CMYK、调色板换成要的通道数
     缩放到刚好盖住 (高, 宽)，再裁去两边多出来的；有一边不到要的一半，就太小了
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     height, width = size
     try:
@@ -110,6 +110,8 @@ def decode(content, size, channels):
             image = Image.open(io.BytesIO(content))
             image.load()
         image = eight_bits(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError:
+        raise UnusablePicture("打不开（不是图，或者开头坏了）") from None
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UnusablePicture(f"打不开（{type(error).__name__}：{' '.join(str(error).split())[:80]}）") from None
     if 2 * image.width < width or 2 * image.height < height:
