@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from tests.warm_kernel import keep_warm
+from tests.warm_kernel import SHARED, keep_warm
 
 # 真的训练的几本，从久到快；放在最后的话，别的进程早已闲着，还要等它
 LONGEST = ["11_sampling", "12_mnist", "00_quickstart", "13_cifar10", "14_evaluation", "16_latent_diffusion", "09_loss"]
@@ -17,8 +17,8 @@ def pytest_configure(config):
     if notebooks_only(config):
         os.environ["TQDM_DISABLE"] = "1"
         keep_warm(config)
-        # 由 JUPYTER_PATH 找内核；别的系统上没有设，照样是这个环境的
-        config.option.nbval_current_env = "JUPYTER_PATH" not in os.environ
+        if os.environ[SHARED]:
+            os.environ["JUPYTER_PATH"], config.option.nbval_current_env = os.environ[SHARED], False
 
 
 def pytest_collection_modifyitems(config, items):

@@ -262,7 +262,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("data/folder.py", "int(hashlib.sha256(name.encode(\"utf-8\", \"surrogateescape\")).hexdigest()[:12], 16) / 16**12 for name in names}",
      "i / len(names) for i, name in enumerate(names)}", "添了图，原来的图换了划分",
      "test_folder.py::test_the_split_depends_only_on_the_names"),
-    ("cli/main.py", "= chosen.model.image_size, chosen.model.channels", "= chosen.model.image_size, 3", "自己的灰度图仍读成彩色",
+    ("cli/config.py", "options[f\"data.init_args.{name}\"] = wanted", "pass", "自己的灰度图仍读成彩色",
      "test_folder.py::test_one_command_trains_on_a_folder_then_samples_and_evaluates"),
     ("gaussian.py", "x.shape[2:] != side):", "x.shape[2] != side[0]):", "宽不对的图放过", "test_sizes.py"),
     ("evaluation/classifier.py", "for name in identity}) != identity:", "for name in identity}) is None:", "拿别的数据的分类器来评估", "test_classifier.py"),

@@ -246,10 +246,15 @@ def test_one_command_trains_on_a_folder_then_samples_and_evaluates(nasty, tmp_pa
     (tmp_path / "small.yaml").write_text(SMALL, encoding="utf-8")
     assert main(["fit", "--config", "folder", "--config", "small.yaml", "--data.root", str(nasty), "--model.image_size=[8,12]",
                  "--data.batch_size=4", "--trainer.accelerator=cpu"]) == 0
+    # 续训以检查点里的大小为准，不必再写一遍
+    assert main(["fit", "--config", "folder", "--config", "small.yaml", "--data.root", str(nasty), "--data.batch_size=4",
+                 "--trainer.accelerator=cpu", "--trainer.max_steps=4", "--ckpt_path=kept/last.ckpt"]) == 0
     assert main(["sample", "--ckpt", "kept/last.ckpt", "--out", "a.png", "-n", "2", "--steps", "2", "--scale", "1", "--quiet"]) == 0
     assert Image.open("a.png").size == (2 * 13 + 1, 8 + 2)
     assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", str(nasty), "--num", "2", "--samples", "0", "--device", "cpu"]) == 0
     assert "bits/dim" in capsys.readouterr().out
+    assert main(["fit", "--config", "folder", "--config", "small.yaml", "--data.root", str(nasty), "--data.channels=4"]) == 2
+    assert "--data.channels 应为不给，或与 --model.channels=1 相同" in capsys.readouterr().err
     assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", "没有的", "--num", "2"]) == 2
     assert "没有的" in capsys.readouterr().err
 

@@ -35,7 +35,8 @@ def gone(pid):
 @pytest.mark.skipif(sys.platform != "linux", reason="别的系统上不用它")
 def test_a_warm_kernel_behaves_like_a_cold_one_and_never_outlives_its_launcher(tmp_path, monkeypatch):
     monkeypatch.setenv("MARK", "本子自己的")
-    with warm_kernels(LIGHT):
+    with warm_kernels(LIGHT) as folder:
+        monkeypatch.setenv("JUPYTER_PATH", folder)
         kernels = [start_new_kernel(kernel_name="python3", cwd=str(tmp_path)) for _ in range(2)]
         pids = []
         for _, client in kernels:

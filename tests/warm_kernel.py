@@ -17,15 +17,16 @@ from pathlib import Path
 
 # 课程用到的库里导入得慢的几个；程序包自己的模块不在内，各内核自己导入
 LIBRARIES = ("torch", "pytorch_lightning", "sklearn.datasets", "ipywidgets", "IPython.core.completer", "ipykernel.kernelapp")
+SHARED = "DDPM_EDU_WARM_KERNELS"
 # 给 matplotlib 的，它只在导入时看一次
 INLINE = {"MPLBACKEND": "module://matplotlib_inline.backend_inline"}
 
 
 @contextlib.contextmanager
 def warm_kernels(libraries=LIBRARIES):
-    """环境变量 JUPYTER_PATH 指着一个名叫 python3 的内核，它的进程由这里起的服务 fork"""
+    """给出一个目录：环境变量 JUPYTER_PATH 指着它时，python3 内核的进程由这里起的服务 fork；别的系统上是空串"""
     if sys.platform != "linux":
-        yield
+        yield ""
         return
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listener:
         door, spec = Path(folder) / "door", Path(folder) / "kernels" / "python3"
@@ -38,21 +39,18 @@ def warm_kernels(libraries=LIBRARIES):
             "language": "python", "interrupt_mode": "message"}), encoding="utf-8")
         server = subprocess.Popen([sys.executable, __file__, str(listener.fileno()), *libraries], env={**os.environ, **INLINE},
                                   stdin=subprocess.PIPE, pass_fds=[listener.fileno()])
-        before = os.environ.get("JUPYTER_PATH")
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, before]))
         try:
-            yield
+            yield folder
         finally:
-            os.environ.pop("JUPYTER_PATH") if before is None else os.environ.update(JUPYTER_PATH=before)
             # 标准输入一关，服务就走
             server.communicate()
 
 
 def keep_warm(config):
-    """整个 pytest 期间都用它；pytest-xdist 的各个进程共用主进程起的那一份"""
+    """整个 pytest 期间都在，目录记在环境变量 SHARED 里；pytest-xdist 的各个进程共用主进程起的那一份"""
     if not hasattr(config, "workerinput"):
         stack = contextlib.ExitStack()
-        stack.enter_context(warm_kernels())
+        os.environ[SHARED] = stack.enter_context(warm_kernels())
         config.add_cleanup(stack.close)
 
 

@@ -1,4 +1,5 @@
 """命令行的配置：找到文件，先按 UTF-8 与安全的 YAML 读一遍，解析之后再核对一遍"""
+import inspect
 import logging
 from pathlib import Path
 from pydoc import locate
@@ -93,6 +94,20 @@ def newest_checkpoint(trainer, name):
     newest = max(found, key=lambda path: path.stat().st_mtime_ns).as_posix()
     log.warning("--ckpt_path %s：最近存下的是 %s", name, newest)
     return newest
+
+
+def follow_model(options):
+    """自己的图读成模型要的大小与通道数；另给了不同的数时 ValueError"""
+    from ..data import ImageFolderDataModule
+
+    module = locate(options.get("data.class_path") or "")
+    if not (isinstance(module, type) and issubclass(module, ImageFolderDataModule)):
+        return
+    for name in ("image_size", "channels"):
+        given, wanted = (options.get(f"{part}.{name}") for part in ("data.init_args", "model"))
+        if given not in (inspect.signature(module).parameters[name].default, wanted):
+            fail(f"--data.{name}", f"不给，或与 --model.{name}={wanted} 相同", given, "图读成多大、几个通道，由模型定")
+        options[f"data.init_args.{name}"] = wanted
 
 
 def check_parsed(options):

@@ -6,7 +6,7 @@ import warnings
 
 from ..checks import fail
 from ..files.names import check_names
-from .config import NAMED_CHECKPOINTS, check_parsed, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config
+from .config import NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config
 from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
@@ -37,11 +37,7 @@ def train_cli(arguments, run=True):
 
         def parse_arguments(self, parser, args):
             super().parse_arguments(parser, args)
-            chosen = self.config.get(self.config.get("subcommand"), self.config)
-            if "ImageFolderDataModule" in str(chosen.get("data.class_path")):
-                # 自己的图读成模型要的样子
-                chosen["data.init_args.image_size"], chosen["data.init_args.channels"] = chosen.model.image_size, chosen.model.channels
-            check_parsed(chosen.as_dict())
+            check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
 
         def _parse_ckpt_path(self):
             """续训以检查点里的超参数为准；Lightning 自己的写法不核对摘要，换了参数也不说，找 last 只看新的空目录"""
@@ -60,6 +56,10 @@ def train_cli(arguments, run=True):
             check_names(after, path, typed=before)
             if odd := [f"{name} {before[name]!r} → {value!r}" for name, value in after.items() if value != before.get(name)]:
                 log.warning("有 ckpt_path 时，模型的参数以检查点里的为准：%s；学习率、权重衰减、动量系数、调度器要用新的，加 --retune true", "；".join(odd))
+
+        def before_instantiate_classes(self):
+            # 这时检查点里的超参数也已经取来
+            follow_model(self.config.get(self.config.get("subcommand"), self.config))
 
         def instantiate_trainer(self, **kwargs):
             try:

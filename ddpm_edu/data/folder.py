@@ -1,6 +1,7 @@
 """自己的图：一个文件夹，或一个 zip"""
 import hashlib
 import logging
+import math
 import os
 from concurrent.futures import ThreadPoolExecutor
 
@@ -43,33 +44,32 @@ class ImageFolderDataModule(ImageDataModule):
         self.flip, self.skipped = check_bool("flip", flip), {}
         self.pictures = Pictures(root)
         self.in_memory = in_memory if in_memory is None else check_bool("in_memory", in_memory)
+        self.names = self.pictures.names
         self.class_names = self._classes() if check_bool("classes", classes) else None
         self.num_classes = len(self.class_names) if classes else None
 
     def _classes(self):
         """第一层文件夹的名字，排好序"""
-        names = sorted({name.partition("/")[0] for name in self.pictures.names if "/" in name})
-        if len(names) < 2:
-            fail("root", "至少有两个子文件夹（一类一个）的文件夹或 zip", str(self.pictures.root), f"找到 {names}；不分类别就写 classes=False")
-        if loose := [name for name in self.pictures.names if "/" not in name]:
+        classes = sorted({name.partition("/")[0] for name in self.names if "/" in name})
+        if len(classes) < 2:
+            fail("root", "至少有两个子文件夹（一类一个）的文件夹或 zip", str(self.pictures.root), f"找到 {classes}；不分类别就写 classes=False")
+        if loose := [name for name in self.names if "/" not in name]:
             log.warning("%d 张图不在子文件夹里，没有类别，跳过：%s", len(loose), "、".join(loose[:5]))
-            self.pictures.names = [name for name in self.pictures.names if "/" in name]
-        return names
+            self.names = [name for name in self.names if "/" in name]
+        return classes
 
     @property
     def identity(self):
-        return f"{type(self).__name__} {hashlib.sha256(repr(self.pictures.names).encode('utf-8', 'backslashreplace')).hexdigest()[:16]}"
+        return f"{type(self).__name__} {hashlib.sha256(repr(self.names).encode('utf-8', 'backslashreplace')).hexdigest()[:16]}"
 
     def setup(self, stage=None):
         if self.splits:
             return
-        names, size = self.pictures.names, sides(self.image_size)
-        bytes_wanted = len(names) * self.channels * size[0] * size[1]
-        in_memory = bytes_wanted <= CACHE if self.in_memory is None else self.in_memory
-        pixels = self._decode_all(names, size) if in_memory else None
-        names = [name for name in names if name not in self.skipped]
-        chosen = split(names)
-        for title, part in chosen.items():
+        size = sides(self.image_size)
+        fits = len(self.names) * self.channels * math.prod(size) <= CACHE
+        in_memory = fits if self.in_memory is None else self.in_memory
+        pixels = self._decode_all(size) if in_memory else {}
+        for title, part in split([name for name in self.names if name not in self.skipped]).items():
             labels = torch.tensor([self._label(name) for name in part])
             images = torch.stack([pixels[name] for name in part]) if in_memory else StreamedImages(self.pictures, part, labels, size, self.channels)
             self.splits[title] = self.make_dataset(images, labels, flip=self.flip and title == "train")
@@ -77,7 +77,7 @@ class ImageFolderDataModule(ImageDataModule):
     def _label(self, name):
         return self.class_names.index(name.partition("/")[0]) if self.class_names else 0
 
-    def _decode_all(self, names, size):
+    def _decode_all(self, size):
         """{名字: 像素}；用不了的记进 skipped，说一句"""
         def one(name):
             try:
@@ -85,12 +85,12 @@ class ImageFolderDataModule(ImageDataModule):
             except UnusablePicture as error:
                 return str(error)
 
-        with ThreadPoolExecutor() as pool, progress_bar(names, None, "读图") as bar:
-            found = {name: result for name, result in zip(bar, pool.map(one, names))}
+        with ThreadPoolExecutor() as pool, progress_bar(self.names, None, "读图") as bar:
+            found = dict(zip(bar, pool.map(one, self.names)))
         self.skipped = {name: reason for name, reason in found.items() if isinstance(reason, str)}
         if self.skipped:
             few = "；".join(f"{name} {reason}" for name, reason in list(self.skipped.items())[:5])
-            log.warning("%d 张图里有 %d 张用不了，跳过（全部在 skipped 里）：%s", len(names), len(self.skipped), few)
+            log.warning("%d 张图里有 %d 张用不了，跳过（全部在 skipped 里）：%s", len(found), len(self.skipped), few)
         return {name: pixels for name, pixels in found.items() if name not in self.skipped}
 
 

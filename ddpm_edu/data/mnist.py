@@ -1,5 +1,4 @@
 """MNIST 与 Fashion-MNIST：各 60 000 + 10 000 张 28×28 灰度图，十类，文件格式相同"""
-
 import numpy as np
 import torch
 

@@ -2,7 +2,6 @@
 import io
 import logging
 import os
-import warnings
 import zipfile
 from pathlib import Path, PurePosixPath
 
@@ -26,7 +25,7 @@ class UnusablePicture(ValueError):
 class Pictures:
     """root 之下的图：文件夹（任何深度）或 zip，不解压到磁盘
 
-    names : 各张图在 root 里的路径，用 / 隔开，按字典序；zip 里人人都在同一个文件夹之下时，从那里算起，与压缩之前的文件夹相同
+    names : 各张图在 root 里的路径，用 / 隔开，按字典序；zip 里的图都在同一个文件夹之下时，从那里算起，与压缩之前的文件夹相同
     异常  : root 不存在、zip 打不开、一张图也没有时 ValueError
     """
 
@@ -104,22 +103,16 @@ def decode(content, size, channels):
 
     height, width = size
     try:
-        with warnings.catch_warnings():
-            # 像素多得反常的图，Pillow 先警告再拒绝；两样都算打不开
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-            image.load()
-        image = eight_bits(ImageOps.exif_transpose(image))
+        image = eight_bits(ImageOps.exif_transpose(Image.open(io.BytesIO(content))))
     except UnidentifiedImageError:
         raise UnusablePicture("打不开（不是图，或者开头坏了）") from None
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise UnusablePicture(f"打不开（{type(error).__name__}：{' '.join(str(error).split())[:80]}）") from None
     if 2 * image.width < width or 2 * image.height < height:
         raise UnusablePicture(f"只有 {image.width}×{image.height}，不到 {width}×{height} 的一半")
     if image.has_transparency_data and channels in (1, 3):
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = ImageOps.fit(image.convert("RGBA" if image.mode == "P" and channels in (2, 4) else image.mode).convert(MODES[channels]),
-                         (width, height), Image.Resampling.LANCZOS)
+    image = ImageOps.fit(image.convert(MODES[channels]), (width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(image, np.uint8).reshape(height, width, channels)
     return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 

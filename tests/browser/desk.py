@@ -16,6 +16,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from ..warm_kernel import SHARED
+
 ROOT = Path(__file__).resolve().parents[2]
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -47,7 +49,8 @@ class Lab:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         homes = {f"JUPYTER_{kind}_DIR": str(self.folder / ".jupyter" / kind.lower()) for kind in ("CONFIG", "DATA", "RUNTIME")}
-        environment = {**os.environ, **homes, "JUPYTER_TOKEN": self.token, "DDPM_EDU_VENV": sys.prefix}
+        environment = {**os.environ, **homes, "JUPYTER_TOKEN": self.token, "DDPM_EDU_VENV": sys.prefix,
+                       "JUPYTER_PATH": os.environ.get(SHARED, "")}
         arguments = ["lab", "--no-browser", "--port", str(self.port), "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.folder}",
                      "--LabApp.expose_app_in_browser=True"]
         self.log = self.folder / "lab.log"
