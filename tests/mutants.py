@@ -251,7 +251,7 @@ MUTANTS = [Mutant(*row) for row in [
      "test_download.py::test_a_fault_leaves_nothing_under_the_final_name_and_the_next_mirror_mends_it"),
     ("data/transfer.py", "if resumed and not intact(part, file):", "if False:", "下载：接在坏的前半段后面，一直坏下去",
      "test_download.py::test_a_corrupt_part_never_poisons_the_next_try"),
-    ("data/pictures.py", "ImageOps.exif_transpose(image)", "image", "手机拍的图躺着",
+    ("data/pictures.py", "ImageOps.exif_transpose(Image.open(io.BytesIO(content)))", "Image.open(io.BytesIO(content))", "手机拍的图躺着",
      "test_folder.py::test_pictures_are_turned_upright_scaled_and_cropped_in_the_middle"),
     ("data/pictures.py", "if image.has_transparency_data and channels in (1, 3):", "if False:", "透明处成了黑的",
      "test_folder.py::test_transparency_becomes_white_or_a_channel_of_its_own"),
