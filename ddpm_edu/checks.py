@@ -55,11 +55,6 @@ def check_size(name, value):
     return height if height == width else (height, width)
 
 
-def sides(size):
-    """check_size 给出的边长 → (高, 宽)"""
-    return size if isinstance(size, tuple) else (size, size)
-
-
 def check_bool(name, value):
     if not isinstance(value, bool):
         fail(name, " True 或 False", value, "字符串不会被当成布尔值", TypeError)

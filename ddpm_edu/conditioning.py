@@ -9,6 +9,7 @@ from torch import nn
 
 from .checks import check_choice, fail
 from .config import instantiate_from_config
+from .gaussian import sides
 from .randomness import rand
 
 
@@ -194,7 +195,7 @@ def check_network(model):
     if isinstance(out := getattr(network, "out_channels", None), int) and out != model.channels:
         fail("unet_config 的 out_channels", f" channels={model.channels}", out)
     factor = getattr(network, "downsample_factor", 1)
-    if any(side % factor for side in model.image_sides):
+    if any(side % factor for side in sides(model.image_size)):
         fail("image_size", f" {factor} 的倍数", model.image_size, "U-Net 每层边长减半，除不尽就拼不回去")
     for name, kind in KINDS.items():
         if kind.attribute and hasattr(network, kind.attribute) and (getattr(network, kind.attribute) is None) == (name in wanted):

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checks import check_bool, check_choice, check_float, check_int, check_size, check_str, fail, sides, suggest_keywords
+from .checks import check_bool, check_choice, check_float, check_int, check_size, check_str, fail, suggest_keywords
 from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition
 from .ema import LitEma
 from .files.checkpoint import check_ignore_keys, install_safe_io
 from .files.persistence import Persistence
 from .files.plain import plain_arguments
-from .gaussian import check_sample
+from .gaussian import check_sample, sides
 from .images import log_images
 from .optim import make_optimizer, make_scheduler
 from .randomness import isolated_rng, rand, randn_like
@@ -100,7 +100,6 @@ class DDPM(Sampling, Persistence):
             fail("monitor", "不带 _ema 的指标（use_ema=False）", monitor)
         self.first_stage_key = check_str("first_stage_key", first_stage_key)
         self.image_size = check_size("image_size", image_size)
-        self.image_sides = sides(self.image_size)  # (高, 宽)
         self.channels = check_int("channels", channels, 1)
         self.log_every_t = check_int("log_every_t", log_every_t, 1)  # 单位：扩散步
         self.clip_denoised = check_bool("clip_denoised", clip_denoised)
@@ -185,7 +184,7 @@ class DDPM(Sampling, Persistence):
         x_start : (B, C, H, W)，[-1, 1]；t : (B,) int64
         返回    : (loss, 字典)，键为 {train|val}/loss_simple、loss_vlb、loss
         """
-        check_sample("x_start", x_start, self.channels, self.image_sides)
+        check_sample("x_start", x_start, self.channels, self.image_size)
         noise = randn_like(x_start, generator) if noise is None else noise
         x_t = self.q_sample(x_start, t, noise)
         model_out = self.apply_model(x_t, t, cond)
@@ -223,7 +222,7 @@ class DDPM(Sampling, Persistence):
 
     def get_input(self, batch, k):
         """从 batch[k] 取图像：(B, C, H, W) 或 (B, H, W, C)，浮点，[-1, 1] → (B, C, H, W)"""
-        x, size = read_tensor(batch, k), self.image_sides
+        x, size = read_tensor(batch, k), sides(self.image_size)
         name, chw, hwc = f"batch[{k!r}]", (self.channels, *size), (*size, self.channels)
         rule = f"形状 {('B', *chw)} 或 {('B', *hwc)} 的浮点张量，值在 [-1, 1]".replace("'", "")
         if not x.is_floating_point():

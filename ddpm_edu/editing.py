@@ -17,11 +17,11 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progre
     来源    : Lugmayr 2022 (RePaint)
     """
     check_int("repeats", repeats, 1)
-    check_sample("known", known, model.channels, model.image_sides, finite=False)
+    check_sample("known", known, model.channels, model.image_size, finite=False)
     check_mask(mask, known.shape)
     mask = mask.to(model.betas.device).bool()
     known = torch.where(mask, known.to(model.betas.device), 0)
-    check_sample("known", known, model.channels, model.image_sides)
+    check_sample("known", known, model.channels, model.image_size)
 
     def noised(x, keep):
         """√keep·x + √(1-keep)·z；keep = 1 就是 x"""

@@ -70,9 +70,14 @@ def extract_into_tensor(table, t, x_shape):
     return table[t].reshape(len(t), *(1,) * (len(x_shape) - 1))
 
 
+def sides(size):
+    """边长（整数，或 (高, 宽)）→ (高, 宽)"""
+    return size if isinstance(size, tuple) else (size, size)
+
+
 def check_sample(name, x, channels, size=None, finite=True):
-    """样本须是 (B, channels, H, W) 浮点、非空；给了 size (高, 宽) 时边长须等于它，finite 为真时不许有 NaN"""
-    side = size or ("H", "W")
+    """样本须是 (B, channels, H, W) 浮点、非空；给了 size 时边长须等于它，finite 为真时不许有 NaN"""
+    side = ("H", "W") if size is None else sides(size)
     rule = f"形状 (B, {channels}, {side[0]}, {side[1]}) 的浮点张量，没有 NaN"
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         fail(name, rule, x.dtype if isinstance(x, torch.Tensor) else x, "整数像素请先换算：x / 127.5 - 1", TypeError)

@@ -6,6 +6,7 @@ import torch
 
 from .checks import check_bool, check_choice, check_int
 from .conditioning import checked_condition, slice_condition
+from .gaussian import sides
 from .progress import progress_bar
 from .randomness import randn
 from .sampling import SAMPLERS, default_steps
@@ -29,7 +30,7 @@ def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_
     check_choice("sampler", sampler, tuple(SAMPLERS))
     generator = torch.Generator().manual_seed(check_int("seed", seed, 0, 2**63 - 1))
     device, T = model.betas.device, model.num_timesteps
-    shape = (num, model.channels, *model.image_sides)
+    shape = (num, model.channels, *sides(model.image_size))
     start = randn(shape, model.network_dtype, generator=generator)
     cond = checked_condition(model, cond, num)
     steps = default_steps(sampler, T) if steps is None else check_int("steps", steps, 1, T)

@@ -13,7 +13,7 @@ import torch
 
 from .checks import check_bool, check_choice, check_float, check_int, fail
 from .conditioning import as_condition, checked_condition, null_condition
-from .gaussian import GaussianDiffusion, check_sample
+from .gaussian import GaussianDiffusion, check_sample, sides
 from .progress import progress_bar
 from .randomness import randn, randn_like
 
@@ -66,11 +66,11 @@ def check_knobs(sampler, guidance_scale, **knobs):
     check_float("guidance_scale", guidance_scale, 0)
     own = SAMPLERS[sampler].knob
     for name, value in knobs.items():
-        if value is None:
+        # eta=0 是 sample 的默认值，看不出是不是用户写的
+        if value is None or (name, value) == ("eta", 0):
             continue
         check_float(name, value, 0, 1)
-        # eta=0 是 sample 的默认值，看不出是不是用户写的
-        if name != own and (name, value) != ("eta", 0):
+        if name != own:
             fail(name, f"不给（{sampler} 的随机性由 {own} 决定）", value)
     return knobs.get(own)
 
@@ -102,7 +102,7 @@ class Sampling(GaussianDiffusion):
     """高斯扩散加上去噪：sample → p_sample_loop → p_sample → p_mean_variance → predict_start；网络由子类给出"""
 
     channels: int
-    image_sides: tuple[int, int]
+    image_size: int | tuple[int, int]
     log_every_t: int  # 单位：扩散步
     clip_denoised: bool
     conditioning_key: str | None
@@ -229,7 +229,7 @@ class Sampling(GaussianDiffusion):
         返回           : (batch_size, channels, 高, 宽)，约定 [-1, 1]
         """
         check_int("batch_size", batch_size, 1)
-        shape = (batch_size, self.channels, *self.image_sides)
+        shape = (batch_size, self.channels, *sides(self.image_size))
         return self.p_sample_loop(
             shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
             cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,

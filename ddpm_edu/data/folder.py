@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from ..checks import check_bool, check_choice, check_size, fail, sides
+from ..checks import check_bool, check_choice, check_size, fail
+from ..gaussian import sides
 from ..progress import progress_bar
 from .base import ImageDataModule
 from .pictures import MODES, Pictures, StreamedImages, UnusablePicture, decode

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..checks import check_int, check_size, fail, sides
+from ..checks import check_int, check_size, fail
 from ..files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from ..gaussian import sides
 from ..progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")

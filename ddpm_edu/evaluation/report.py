@@ -4,8 +4,9 @@ import math
 
 import torch
 
-from ..checks import check_bool, check_int, fail, sides
+from ..checks import check_bool, check_int, fail
 from ..data.base import ImageDataModule, random_images
+from ..gaussian import sides
 from ..generate import generate
 from ..likelihood import vlb_terms
 from ..progress import progress_bar

@@ -66,7 +66,7 @@ CARDS = {
         "键不对时，错误会列出 batch 里有哪些键。"),
     "image_size": Card(
         1, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
-        (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.get_input", "self.image_sides")),
+        (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.get_input", "self.image_size")),
         "参考实现只在 `sample()` 里用它：用 28×28 训练，默认却采 256×256，一声不响。"),
     "channels": Card(
         1, "图像的通道数：灰度 1，彩色 3。", r"$x_0 \in \mathbb R^{C\times H\times W}$",

@@ -62,8 +62,8 @@ show_source(check_knobs,
 
 # %% [markdown]
 # - ① 采样器的名字与引导的强度，在碰网络之前查完。
-# - ② 每个旋钮的范围。
-# - ③ 给了不起作用的旋钮也是错误：`eta` 只对 DDIM (denoising diffusion implicit models) 有意义，`v_posterior` 只对祖先采样有意义。悄悄忽略会让人误以为它起了作用。
+# - ② 这个采样器自己的旋钮叫什么。
+# - ③ 没有给的不看；给了的，先查范围。给了不起作用的旋钮也是错误：`eta` 只对 DDIM (denoising diffusion implicit models) 有意义，`v_posterior` 只对祖先采样有意义。悄悄忽略会让人误以为它起了作用。
 # - ④ 交出自己的那一个。
 
 # %%
