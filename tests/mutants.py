@@ -121,7 +121,7 @@ MUTANTS = [Mutant(*row) for row in [
     (P, "(1 - beta) ** 0.5 * (1 - cumprod_s)", "(1 - cumprod_s)", "祖先采样的 b 漏了 √α", SAMPLING),
     (P, "x_s, x_recon = advance(x, return_x0=True)", "x_recon = self.predict_start(x, t, self.clip_denoised, cond=cond, guidance_scale=guidance_scale)\n"
      "                x_s = step[0] * x_recon + step[1] * x + step[2] * randn_like(x, generator)", "教的那一步不在采样的路上", SAMPLING),
-    (P, "if name != own and", "if False and", "给了别的采样器的旋钮，不作声", SAMPLING),
+    (P, "if name != own:", "if False:", "给了别的采样器的旋钮，不作声", SAMPLING),
     (P, "cond = checked_condition(self, cond, len(x)) or None", "checked_condition(self, cond, len(x))", "每一步都整理一遍条件", SAMPLING),
     ("conditioning.py", "torch.full_like(value, KINDS[name].null)", "torch.zeros_like(value)", "“无条件”不看 KINDS", SAMPLING),
     ("training/stopping.py", "if not norm.isfinite():", "if not (norm.isfinite() and self.loss.isfinite()):", "训练的一步读两次设备", DEVICES),
