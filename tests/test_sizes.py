@@ -1,10 +1,13 @@
 """不是正方形的图，1、2、3、4、5 个通道：训练、采样、补全、评估、存取、画格子都走得通"""
+import functools
+
 import pytest
 import torch
 
 from ddpm_edu import DDPM
 from ddpm_edu.data.base import ImageDataModule
 from ddpm_edu.editing import inpaint
+from ddpm_edu.evaluation.classifier import train_classifier
 from ddpm_edu.evaluation.report import evaluate
 from ddpm_edu.generate import generate
 from ddpm_edu.images import make_grid, save_grid
@@ -34,7 +37,9 @@ class Wide(ImageDataModule):
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
-def test_any_shape_trains_samples_and_becomes_files(channels, tmp_path):
+def test_any_shape_trains_samples_and_becomes_files(channels, tmp_path, monkeypatch):
+    # 分类器练得好不好由 test_classifier.py 看
+    monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", functools.partial(train_classifier, epochs=1))
     data = Wide(channels)
     model = tiny_ddpm(network(channels), image_size=[HEIGHT, WIDTH], channels=channels)
     trainer = quiet_trainer(max_steps=2, limit_val_batches=1, enable_checkpointing=True, default_root_dir=tmp_path)
