@@ -157,13 +157,14 @@ class UNet(nn.Module):
     num_res_blocks            : 每层残差块数；attention_resolutions 列出加注意力的下采样倍数
     num_classes               : 有类别标签时的类别数；标签 -1 表示“无条件”
     context_dim               : 交叉注意力的上下文宽度
+    patch_size                : 先把 p×p 个像素叠成一个位置的 p² 倍通道，算完再摊开；网络看到的边长是 1/p，省时间
     异常                      : 任何参数越界时 ValueError
     来源                      : Ho 2020 附录 B
     """
 
     @plain_arguments
     def __init__(self, in_channels, model_channels, out_channels, num_res_blocks=2, attention_resolutions=(2,),
-                 dropout=0.0, channel_mult=(1, 2, 2, 2), num_heads=1, num_classes=None, context_dim=None):
+                 dropout=0.0, channel_mult=(1, 2, 2, 2), num_heads=1, num_classes=None, context_dim=None, patch_size=1):
         super().__init__()
         self.in_channels = check_int("in_channels", in_channels, 1)
         self.out_channels = check_int("out_channels", out_channels, 1)
@@ -177,8 +178,9 @@ class UNet(nn.Module):
         widths = [model_channels * check_int("channel_mult", m, 1) for m in channel_mult]
         if not widths:
             fail("channel_mult", "非空的整数列表", channel_mult)
+        self.patch_size = check_int("patch_size", patch_size, 1)
         # 输入边长须能被它整除
-        self.downsample_factor = 2 ** (len(widths) - 1)
+        self.downsample_factor = patch_size * 2 ** (len(widths) - 1)
         allowed = [2**level for level in range(len(widths))]
         if unknown := [r for r in attention_resolutions if r not in allowed]:
             fail("attention_resolutions", f"取自 {allowed} 的列表（下采样倍数，不是边长）", unknown)
@@ -201,7 +203,7 @@ class UNet(nn.Module):
             return [AttentionBlock(channels, num_heads, context_dim)] if factor in attention_resolutions else []
 
         channels = model_channels
-        self.input_blocks = nn.ModuleList([UNetStage([nn.Conv2d(in_channels, channels, 3, padding=1)])])
+        self.input_blocks = nn.ModuleList([UNetStage([nn.Conv2d(in_channels * patch_size**2, channels, 3, padding=1)])])
         skips = [channels]
         for level, width in enumerate(widths):
             for _ in range(num_res_blocks):
@@ -226,7 +228,7 @@ class UNet(nn.Module):
                 self.output_blocks.append(UNetStage(layers))
 
         self.out = nn.Sequential(
-            normalization(channels), nn.SiLU(), zero_module(nn.Conv2d(channels, out_channels, 3, padding=1))
+            normalization(channels), nn.SiLU(), zero_module(nn.Conv2d(channels, out_channels * patch_size**2, 3, padding=1))
         )
 
     def forward(self, x, timesteps, context=None, y=None):
@@ -249,7 +251,7 @@ class UNet(nn.Module):
                  f"这个 U-Net 的 num_classes={self.num_classes}")
         if y is not None:
             emb = emb + self.embed_labels(y)
-        skips, h = [], x
+        skips, h = [], F.pixel_unshuffle(x, self.patch_size)
         for stage in self.input_blocks:
             # 像素的各通道在内存里挨着放，卷积读起来顺，结果只差舍入；权重照平常排，什么格式都存得下
             h = stage(h, emb, context).contiguous(memory_format=torch.channels_last)
@@ -257,7 +259,7 @@ class UNet(nn.Module):
         h = self.middle_block(h, emb, context)
         for stage in self.output_blocks:
             h = stage(torch.cat([h, skips.pop()], dim=1), emb, context)
-        return self.out(h)
+        return F.pixel_shuffle(self.out(h), self.patch_size)
 
     def embed_labels(self, y):
         """(B,) 标签 → (B, 4·model_channels)；-1（无条件）的那些行为 0"""
