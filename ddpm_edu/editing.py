@@ -1,4 +1,4 @@
-"""修补：用无条件的模型补全残缺的图，不必另外训练"""
+"""修补：用训练好的模型补全残缺的图，不必另外训练"""
 import torch
 
 from .checks import check_int, fail
@@ -7,11 +7,12 @@ from .randomness import randn_like
 
 
 @torch.no_grad()
-def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progress=None):
+def inpaint(model, known, mask, *, steps=None, repeats=1, cond=None, guidance_scale=1.0, generator=None, progress=None):
     """补全 mask 为 0 的地方，mask 为 1 的地方保持 known
 
     known   : (B, C, H, W)，[-1, 1]；mask 处为 0 的像素不看
     mask    : (B, 1, H, W) 或 (1, 1, H, W)，只有 0 与 1
+    cond, guidance_scale : 同 sample
     steps   : 走几步，1..T，默认 min(100, T)；repeats：每走一步退回去重走几遍，≥ 1，多几遍接缝更自然
     返回    : (B, C, H, W)，已知的像素与 known 相同
     来源    : Lugmayr 2022 (RePaint)
@@ -36,8 +37,8 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, generator=None, progre
         return x_s
 
     steps = min(100, model.num_timesteps) if steps is None else steps
-    return model.p_sample_loop(known.shape, steps=steps, edit=paste,
-                               generator=generator, progress=progress)
+    return model.p_sample_loop(known.shape, steps=steps, edit=paste, cond=cond,
+                               guidance_scale=guidance_scale, generator=generator, progress=progress)
 
 
 def check_mask(mask, shape):

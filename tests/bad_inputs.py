@@ -103,7 +103,7 @@ SAMPLING = [("batch_size", 0), ("batch_size", -1), ("batch_size", 2.0), ("sample
             ("v_posterior", 2.0), ("guidance_scale", 2.0), ("return_intermediates", "no")]
 GENERATING = [("num", 0), ("batch_size", 0), ("seed", -1), ("steps", 51), ("num_frames", -1), ("sampler", "euler"), ("use_ema", 1)]
 NETWORK = [("in_channels", 0), ("model_channels", 1.5), ("dropout", 1.0), ("attention_resolutions", [8]), ("channel_mult", []), ("num_heads", 3),
-           ("num_classes", 0), ("num_res_blocks", 0)]
+           ("num_classes", 0), ("num_res_blocks", 0), ("patch_size", 0)]
 DATA = [("batch_size", 0), ("batch_size", 1.5), ("num_workers", -1), ("seed", -1), ("seed", 2**32), ("conditions", "masked"), ("image_size", 16)]
 CONFIGS = [None, [], "ddpm_edu.UNet", {}, {"params": {}}, {"target": "torch.nn.Identity", "prams": {}}, {"target": "torch.nn.Linear", "params": 3}]
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation.classifier import SmallClassifier, cached_classifier, load_digits_classifier, train_classifier
+from ddpm_edu.evaluation.classifier import SmallClassifier, cached_classifier, load_classifier, train_classifier
 from ddpm_edu.files.checkpoint import CheckpointError
 
 GOLDEN = [[-3.904382, -8.214583, 4.336142], [15.826841, -4.743645, 4.412965]]
@@ -50,7 +50,7 @@ def test_the_classifier_takes_any_size(image_size, channels, num_classes):
 
 
 def test_the_shipped_file_still_loads_with_the_same_features():
-    classifier = load_digits_classifier()
+    classifier = load_classifier()
     shipped = load_file(str(files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors"))
     assert all(torch.equal(value, shipped[name]) for name, value in classifier.state_dict().items())
     # 推广之前的网络在前两张验证图上的头三个特征

@@ -12,6 +12,7 @@ from ddpm_edu.cli.main import main
 from ddpm_edu.cli.options import DATA
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.evaluation.metrics import FrechetDistance
+from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.report import bits_report, draw_samples, evaluate
 from ddpm_edu.files.checkpoint import save_checkpoint
 from ddpm_edu.gaussian import diffusion_tables
@@ -164,6 +165,14 @@ def test_conditional_models_get_the_conditions_of_the_test_split(monkeypatch):
     first = evaluate(model, module, use_ema=False, **QUICK)
     module.splits["test"].labels = (labels + 1) % 10
     assert evaluate(model, module, use_ema=False, **QUICK)["bits_per_dim"] != first["bits_per_dim"]
+    # 把要的类别改成分类器看到的，就全认得出；错开一类，就一张也认不出
+    settings = {**QUICK, "num_samples": 20, "steps": 2, "use_ema": False}
+    seen = load_classifier()(samples[:20].clamp(-1, 1)).argmax(1)
+    monkeypatch.setattr("ddpm_edu.evaluation.report.draw_samples", lambda *args, **kwargs: samples[:20])
+    for shift, share in ((0, 1.0), (1, 0.0)):
+        module.splits["test"].labels[:20] = (seen + shift) % 10
+        report = evaluate(model, module, **settings)
+        assert report["recognised"] == share and 0 <= report["sure"] <= share
 
 
 class Untouchable(DigitsDataModule):

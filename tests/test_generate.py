@@ -97,6 +97,24 @@ def test_independent_pixels_are_filled_as_if_nothing_were_known(repeats):
     assert abs(filled.mean() - mean) < 0.01 and abs(filled.var() - variance) < 0.006
 
 
+def test_inpainting_takes_the_condition_and_the_guidance(images):
+    model = tiny_ddpm(unet=tiny_unet(num_classes=3), conditioning_key="adm", timesteps=5)
+    randomize(model.model.diffusion_model)
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., :3] = 1
+
+    def filled(label, **kwargs):
+        cond = torch.full((len(images),), label)
+        return inpaint(model, images, mask, steps=5, cond=cond, generator=torch.Generator().manual_seed(0), progress=False, **kwargs)
+
+    assert torch.equal(filled(1)[..., :3], images[..., :3])
+    assert not torch.equal(filled(1), filled(2)) and not torch.equal(filled(1), filled(1, guidance_scale=3.0))
+    # 强度 0：条件不起作用
+    torch.testing.assert_close(filled(1, guidance_scale=0.0), filled(-1))
+    with pytest.raises(ValueError, match="cond"):
+        inpaint(model, images, mask, steps=5)
+
+
 @pytest.mark.parametrize("mask", [torch.full((1, 1, 8, 8), 0.5), torch.ones(8, 8), None,
                                   torch.ones(4, 1, 4, 4), torch.ones(3, 1, 8, 8), torch.ones(4, 2, 8, 8)])
 def test_a_mask_fits_the_images_and_holds_only_zeros_and_ones(model, images, mask):

@@ -24,6 +24,24 @@ def test_fresh_unet_outputs_zero_and_keeps_the_shape():
     assert out.shape == (2, 1, 8, 8) and not out.any()
 
 
+def test_patches_are_folded_before_the_network_and_unfolded_after_it():
+    """patch_size=p 的网络，就是在叠好的图上跑、再摊开；边长须再除得尽 p"""
+    params = tiny_unet()["params"]
+    net = randomize(UNet(**{**params, "patch_size": 2}))
+    assert net.downsample_factor == 2 * UNet(**params).downsample_factor
+    inner = UNet(**{**params, "in_channels": 4, "out_channels": 4})
+    inner.load_state_dict(net.state_dict())
+    x, t = torch.randn(3, 1, 16, 8), torch.tensor([1, 5, 7])
+    # 逐个像素自己叠：第 (i, j) 个通道是行号余 i、列号余 j 的像素
+    folded = torch.stack([x[:, 0, i::2, j::2] for i in range(2) for j in range(2)], 1)
+    out, wanted = net(x, t), inner(folded, t)
+    assert out.shape == x.shape
+    for k, (i, j) in enumerate(((0, 0), (0, 1), (1, 0), (1, 1))):
+        torch.testing.assert_close(out[:, 0, i::2, j::2], wanted[:, k])
+    with pytest.raises(ValueError, match="能被 4 整除"):
+        net(x[..., :6], t)
+
+
 @pytest.mark.parametrize("part", ["time", "attention", "label", "context"])
 def test_every_input_of_the_unet_reaches_its_output(part):
     net = randomize(UNet(**tiny_unet(num_classes=3, context_dim=5, num_heads=2)["params"]))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation.metrics import load_digits_classifier
+from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.teach import laboratory, panels
 from ddpm_edu.teach.figures import curves_figure, grid_figure, to_png
@@ -48,7 +48,7 @@ def every_panel(digits, model):
         "denoise": panels.denoise_panel(denoise.record(model, num_samples=4, steps=6)), "ema": panels.ema_panel(),
         "lr": panels.lr_panel(), "weights": panels.weights_panel(), "logvar": panels.logvar_panel(),
         "eta": panels.eta_panel(sampler.eta_grids(model, steps=(2, 3), num_samples=8)),
-        "guidance": panels.guidance_panel(guided, load_digits_classifier()),
+        "guidance": panels.guidance_panel(guided, load_classifier()),
         "interpolation": panels.interpolation_panel(sampler.interpolation_frames(model, num_pairs=2, count=5, steps=3)),
     }
 

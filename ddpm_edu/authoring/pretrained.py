@@ -1,108 +1,134 @@
-"""python -m ddpm_edu.authoring.pretrained classifier|digits|digits_class：训练随包发布的网络，写到 ddpm_edu/pretrained"""
+"""python -m ddpm_edu.authoring.pretrained NAME：做出随包发布的网络，写到 ddpm_edu/pretrained
+
+digits、digits_class   : 当场训练
+mnist、fashion         : 先 fit --config mnist-class 练完，再用 --ckpt 取出 EMA 权重，存成半精度
+--classifier           : 训练这份数据的分类器
+--measure              : 不训练，重新量随包权重的质量
+--draw                 : 不训练，重画样本与去噪的几条
+"""
 import argparse
 import functools
+import inspect
 import json
-import statistics
-import time
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
 
 from ..configs.recipes import conditional_digits_config, digits_model_config
-from ..data import DigitsDataModule
+from ..data import DigitsDataModule, FashionMNISTDataModule, MNISTDataModule
 from ..ddpm import DDPM
-from ..evaluation.classifier import train_classifier
-from ..evaluation.metrics import DigitsFrechet
-from ..files.checkpoint import sha256_of
+from ..evaluation.classifier import classifier_shape, train_classifier
+from ..files.checkpoint import load_checkpoint, sha256_of
 from ..generate import generate
-from ..pretrained import load_pretrained, pretrained_card
-
-HERE = Path(__file__).parents[1] / "pretrained"
-
-
-def build_classifier():
-    classifier, accuracy = train_classifier(DigitsDataModule())
-    save_file(classifier.state_dict(), HERE / "digits_classifier.safetensors")
-    print(f"分类器：留出 500 张上的准确率 {accuracy:.2%}")
-
-
-def build_model(name, config, max_steps, seed):
-    pl.seed_everything(seed, verbose=False)
-    model = DDPM(**config, seed=seed)
-    trainer = pl.Trainer(max_steps=max_steps, max_epochs=-1, accelerator="cpu", logger=False, gradient_clip_val=1.0,
-                         enable_checkpointing=False, limit_val_batches=0)
-    started = time.perf_counter()
-    trainer.fit(model, DigitsDataModule(batch_size=64, seed=seed))
-    seconds = time.perf_counter() - started
-    model.model_ema.copy_to(model.model)
-    weights = {f"model.{key}": value.contiguous() for key, value in model.model.state_dict().items()}
-    save_file(weights, HERE / f"{name}.safetensors")
-    # 学习率计划只属于训练，随包模型不带
-    card = {
-        "model": {**config, "scheduler_config": None},
-        "recipe": {"command": f"python -m ddpm_edu.authoring.pretrained {name} --steps {max_steps} --seed {seed}", "batch_size": 64,
-                   "max_steps": max_steps, "seed": seed, "train_seconds": round(seconds), "threads": torch.get_num_threads(),
-                   "scheduler_config": config["scheduler_config"], "torch": torch.__version__.split("+")[0]},
-        "quality": measure(model.eval()),
-        "sha256": sha256_of(HERE / f"{name}.safetensors"),
-    }
-    write_card(name, card)
-
-
-def write_card(name, card):
-    (HERE / f"{name}.json").write_text(json.dumps(card, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(card["quality"], ensure_ascii=False, indent=2))
-
-
-def measure(model):
-    """网络此刻的权重画得多好，与真图对真图、纯噪声两条参照线"""
-    score = DigitsFrechet()
-    kinds = measure_classes(model, score) if model.conditioning_key else measure_samplers(model, score)
-    return {**kinds, "real_vs_real_floor": round(score.floor(), 2), "noise_ceiling": round(score.ceiling(), 1)}
-
-
-def measure_samplers(model, score):
-    """1 024 张样本的 Fréchet 距离；各类数字的多少随种子变，一次差几分是常事，所以量四次取中位"""
-    def distances(sampler):
-        return [round(score(generate(model, 1024, batch_size=256, use_ema=False, seed=seed, sampler=sampler, steps=50, progress=False)[0]), 2)
-                for seed in range(4)]
-
-    each = {sampler: distances(sampler) for sampler in ("ddim", "ancestral")}
-    return {f"frechet_{sampler}_50": {"median": round(statistics.median(found), 2), "each": found} for sampler, found in each.items()}
-
-
-def measure_classes(model, score):
-    """各个引导强度下，1 000 张样本的 Fréchet 距离，以及分类器认为类别正确的比例"""
-    labels, quality = torch.arange(1000) % 10, {}
-    for scale in (1.0, 2.0, 4.0):
-        samples, _ = generate(model, 1000, batch_size=250, use_ema=False, cond=labels, guidance_scale=scale, progress=False)
-        right = (score.classifier(samples.clamp(-1, 1)).argmax(1) == labels).double().mean()
-        quality[f"guidance_{scale:g}"] = {"frechet_ddim_50": round(score(samples), 2), "right_class": round(float(right), 4)}
-    return quality
-
+from ..images import save_grid
+from ..pretrained import HERE, classifier_cards, load_pretrained, pretrained_card
+from .quality import measure
 
 # 比 quickstart 宽一些、练得久一些，所以学习率略低、EMA 更慢
 RECIPES = {
     "digits": functools.partial(digits_model_config, width=32, learning_rate=3e-3, ema_decay=0.999),
     "digits_class": functools.partial(conditional_digits_config, ["label"], width=32, learning_rate=3e-3, ema_decay=0.999),
 }
+DATA = {"digits": DigitsDataModule, "digits_class": DigitsDataModule, "mnist": MNISTDataModule, "fashion": FashionMNISTDataModule}
+EPOCHS = {"digits": 60, "mnist": 8, "fashion": 8}
+
+
+def make_data(name, root):
+    return DATA[name](batch_size=64) if name in RECIPES else DATA[name](root, batch_size=64)
+
+
+def build_classifier(name, data):
+    epochs = EPOCHS[name]
+    classifier, accuracy = train_classifier(data, epochs)
+    path = HERE / f"{name}_classifier.safetensors"
+    save_file(classifier.state_dict(), path)
+    card = {"data": data.identity, **classifier_shape(data), "accuracy": round(accuracy, 4), "epochs": epochs,
+            "command": f"python -m ddpm_edu.authoring.pretrained {name} --classifier", "sha256": sha256_of(path)}
+    write_json("classifiers", {**classifier_cards(), name: card})
+
+
+def train_digits(name, data, max_steps, seed):
+    """当场训练；返回网络、构造参数与配方"""
+    config = RECIPES[name](max_steps=max_steps)
+    pl.seed_everything(seed, verbose=False)
+    model = DDPM(**config, seed=seed)
+    trainer = pl.Trainer(max_steps=max_steps, max_epochs=-1, accelerator="cpu", logger=False, gradient_clip_val=1.0,
+                         enable_checkpointing=False, limit_val_batches=0)
+    trainer.fit(model, data)
+    model.model_ema.copy_to(model.model)
+    recipe = {"command": f"python -m ddpm_edu.authoring.pretrained {name} --steps {max_steps} --seed {seed}",
+              "batch_size": data.batch_size, "max_steps": max_steps, "seed": seed, "scheduler_config": config["scheduler_config"]}
+    return model.model, config, recipe
+
+
+def take_from(ckpt, data, note):
+    """练完的检查点里的 EMA 权重；返回半精度的网络、构造参数与配方"""
+    model, state = DDPM.load_from_checkpoint(ckpt), load_checkpoint(ckpt)
+    model.model_ema.copy_to(model.model)
+    defaults = {name: p.default for name, p in inspect.signature(DDPM).parameters.items()}
+    config = {name: value for name, value in model.hparams.items() if value != defaults.get(name)}
+    stream = state[type(data).__qualname__]
+    command = "python -m ddpm_edu fit --config mnist-class" + ("" if type(data) is MNISTDataModule else f" --data ddpm_edu.{type(data).__name__}")
+    recipe = {"command": command, "batch_size": stream["batch_size"], "max_steps": state["global_step"], "seed": model.seed,
+              "images_seen": state["global_step"] * stream["batch_size"], "scheduler_config": config["scheduler_config"], "note": note}
+    return model.model.half(), config, recipe
+
+
+def publish(name, network, config, recipe, data):
+    """写下权重，量读回来的那一份，写卡片"""
+    path = HERE / f"{name}.safetensors"
+    save_file({f"model.{key}": value.contiguous() for key, value in network.state_dict().items()}, path)
+    # 学习率计划只属于训练，随包模型不带
+    card = {"model": {**config, "scheduler_config": None}, "recipe": {**recipe, "torch": torch.__version__.split("+")[0]},
+            "quality": {}, "sha256": sha256_of(path)}
+    write_json(name, card)
+    if name not in RECIPES:
+        draw(name)
+    update_quality(name, data)
+
+
+def draw(name):
+    """两张图：一百个样本 NAME.png，从噪声到样本的几条 NAME_walk.png"""
+    model, labels = load_pretrained(name), torch.arange(10).repeat(10)
+    images, _ = generate(model, 100, steps=50, seed=0, cond=labels, use_ema=False, guidance_scale=2.0)
+    save_grid(images, HERE / f"{name}.png", nrow=10)
+    _, frames = generate(model, 4, steps=50, seed=1, cond=torch.tensor([2, 3, 5, 8]), use_ema=False, guidance_scale=2.0, num_frames=10)
+    save_grid(torch.stack(frames, 1).flatten(0, 1), HERE / f"{name}_walk.png", nrow=len(frames), scale=2)
+
+
+def update_quality(name, data):
+    quality = measure(load_pretrained(name), data, 1000 if name in RECIPES else 400)
+    write_json(name, {**pretrained_card(name), "quality": quality})
+    print(json.dumps(quality, ensure_ascii=False, indent=2))
+
+
+def write_json(name, content):
+    (HERE / f"{name}.json").write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
 
 
 def main():
-    parser = argparse.ArgumentParser("python -m ddpm_edu.authoring.pretrained")
-    parser.add_argument("name", choices=["classifier", *RECIPES])
+    parser = argparse.ArgumentParser("python -m ddpm_edu.authoring.pretrained", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("name", choices=DATA)
+    parser.add_argument("--data", default="data", help="数据目录")
+    parser.add_argument("--ckpt", help="练完的检查点")
+    parser.add_argument("--note", default="", help="配方里另外要说的一句")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--measure", action="store_true", help="不训练，重新量随包权重的质量")
+    parser.add_argument("--classifier", action="store_true")
+    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--draw", action="store_true")
     options = parser.parse_args()
-    if options.name == "classifier":
-        build_classifier()
+    data = make_data(options.name, options.data)
+    if options.classifier:
+        build_classifier(options.name, data)
+    elif options.draw:
+        draw(options.name)
     elif options.measure:
-        write_card(options.name, {**pretrained_card(options.name), "quality": measure(load_pretrained(options.name))})
+        update_quality(options.name, data)
     else:
-        build_model(options.name, RECIPES[options.name](max_steps=options.steps), options.steps, options.seed)
+        made = train_digits(options.name, data, options.steps, options.seed) if options.name in RECIPES else take_from(options.ckpt, data, options.note)
+        publish(options.name, *made, data)
 
 
 if __name__ == "__main__":

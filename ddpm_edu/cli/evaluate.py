@@ -68,9 +68,11 @@ def table(report):
     if "frechet" in report:
         rows += [
             ("Fréchet 距离", f"{report['frechet']:.2f}", f"{report['samples']} 个样本，DDIM {report['steps']} 步，越小越好"),
-            ("  真图对真图", f"{report['frechet_floor']:.2f}", "下限"),
-            ("  纯噪声", f"{report['frechet_ceiling']:.2f}", "上限"),
+            ("  真图对真图", f"{report['frechet_floor']:.2f}", "训练集对测试集，作参照"),
+            ("  纯噪声", f"{report['frechet_ceiling']:.2f}", "作参照"),
         ]
+    if "recognised" in report:
+        rows.append(("认得出", f"{report['recognised']:.1%}", f"分类器认作所要的那一类；其中把握超过九成的占 {report['sure']:.1%}"))
     if report["data"] == "cifar10":
         rows.append(("FID", "没有算", "要自己的 Inception 权重，见 ddpm_edu.evaluation.fid.inception_fid"))
     weights = {"raw": "原权重", "ema": "EMA 权重"}[report["weights"]]

@@ -66,11 +66,16 @@ class CIFAR10DataModule(RemoteDataModule):
         super().__init__(root, batch_size, num_workers, seed, mirror, conditions, progress)
         self.flip = check_bool("flip", flip)
 
+    def on_disk(self):
+        return self._folder() is not None or super().on_disk()
+
     def paths(self):
         """解开的 cifar-10-batches-py 有一份完好的就用它，否则是压缩包"""
-        folders = (self.home / FOLDER, self.home.parent / FOLDER)
-        good = next((folder for folder in folders if unpacked(folder)), None)
+        good = self._folder()
         return super().paths() if good is None else self.announced([good])
+
+    def _folder(self):
+        return next((folder for folder in (self.home / FOLDER, self.home.parent / FOLDER) if unpacked(folder)), None)
 
     def read(self, source):
         contents = unpacked(source) if source.is_dir() else from_archive(source)

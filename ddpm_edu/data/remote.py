@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..checks import check_bool, fail
 from .base import ImageDataModule
-from .download import check_mirror, fetch
+from .download import check_mirror, existing, fetch
 
 log = logging.getLogger("ddpm_edu")
 
@@ -31,11 +31,17 @@ class RemoteDataModule(ImageDataModule):
     def prepare_data(self):
         self.paths()
 
+    def on_disk(self):
+        """文件是不是已经齐了；只看磁盘，不联网"""
+        return all(existing(file, (self.home, *self._places())) for file in self.files)
+
     def paths(self):
         """全部文件的路径，没有的先下载"""
-        places = [self.home.parent / place for place in self.elsewhere]
         return self.announced([fetch(self.home, file, self.mirrors, self.mirror, self.progress, substitute=self.substitute,
-                                     elsewhere=places) for file in self.files])
+                                     elsewhere=self._places()) for file in self.files])
+
+    def _places(self):
+        return [self.home.parent / place for place in self.elsewhere]
 
     @property
     def home(self):

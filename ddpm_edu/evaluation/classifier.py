@@ -1,16 +1,16 @@
 """评估用的小分类器：它倒数第二层的 32 维输出，就是 Fréchet 距离用的特征"""
 import logging
 import math
-from importlib.resources import files
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..checks import check_int, check_size, fail
+from ..checks import check_choice, check_int, check_size, fail
 from ..files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from ..gaussian import sides
+from ..pretrained import checked_file, classifier_cards
 from ..progress import progress_bar
 
 log = logging.getLogger("ddpm_edu")
@@ -103,11 +103,24 @@ def held_out_accuracy(classifier, data_module):
     return right / total
 
 
-def load_digits_classifier():
-    """随包发布的分类器（eval 模式）"""
+def load_classifier(name="digits"):
+    """随包发布的分类器（eval 模式）；name 是数据：digits、mnist、fashion……
+
+    准确率、训练的命令与摘要在 pretrained/classifiers.json 里；异常：没有这个名字时 ValueError，文件坏了时 CheckpointError
+    """
     from safetensors.torch import load_file
 
-    return _filled(load_file(str(files("ddpm_edu") / "pretrained" / "digits_classifier.safetensors")))
+    cards = classifier_cards()
+    card = cards[check_choice("name", name, tuple(cards))]
+    path = checked_file(f"{name}_classifier.safetensors", card["sha256"])
+    return _filled(load_file(path), **{key: card[key] for key in ("image_size", "channels", "num_classes")})
+
+
+def shipped_classifier_name(data_module):
+    """随包有没有为这份数据训练的分类器：名字，没有时 None"""
+    for name, card in classifier_cards().items():
+        if (card["data"], card["image_size"]) == (data_module.identity, data_module.image_size):
+            return name
 
 
 def _filled(states, **shape):
@@ -119,11 +132,13 @@ def _filled(states, **shape):
 
 
 def cached_classifier(data_module, cache=None, progress=None):
-    """这份数据的分类器：cache 文件在就读它，不在就训练，给了 cache 便存下
+    """这份数据的分类器：随包有的就用随包的；别的，cache 文件在就读它，不在就训练，给了 cache 便存下
 
     cache : .ckpt 文件的路径；None 为不存
     异常  : 文件损坏时 CheckpointError；是为别的数据训练的时 ValueError
     """
+    if name := shipped_classifier_name(data_module):
+        return load_classifier(name)
     shape = classifier_shape(data_module)
     identity = {"data": data_module.identity, **shape}
     if cache is not None and Path(cache).suffix != ".ckpt":

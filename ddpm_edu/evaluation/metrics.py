@@ -4,7 +4,7 @@ import torch
 from ..checks import fail
 from ..data.base import random_images
 from ..gaussian import check_sample
-from .classifier import cached_classifier, load_digits_classifier
+from .classifier import cached_classifier, load_classifier
 
 
 def frechet_distance(x, y):
@@ -24,6 +24,20 @@ def frechet_distance(x, y):
     root = vectors * values.clamp(min=0).sqrt() @ vectors.T
     cross = torch.linalg.eigvalsh(root @ cov_y @ root).clamp(min=0).sqrt().sum()
     return float((mean_gap + cov_x.trace() + cov_y.trace() - 2 * cross).clamp(min=0))
+
+
+@torch.no_grad()
+def recognised(classifier, images, labels):
+    """分类器认得出的比例：recognised 是判断与 labels 相同的，sure 是概率还大于 0.9 的；都在 [0, 1]"""
+    odds = torch.cat([classifier(chunk.clamp(-1, 1)).softmax(1) for chunk in images.split(2048)])
+    right = odds.argmax(1) == labels
+    return {"recognised": float(right.double().mean()), "sure": float((right & (odds.amax(1) > 0.9)).double().mean())}
+
+
+def nearest_distances(images, train):
+    """每张图到最近的一张训练图的距离 ‖x - x'‖：(N, C, H, W), (M, C, H, W) → (N,)"""
+    flat = train.flatten(1)
+    return torch.cat([torch.cdist(chunk.flatten(1), flat).amin(1) for chunk in images.clamp(-1, 1).split(256)])
 
 
 class FrechetDistance:
@@ -71,7 +85,7 @@ class DigitsFrechet(FrechetDistance):
         from ..data.digits import load_digits_split
 
         splits = load_digits_split()
-        super().__init__(load_digits_classifier(), torch.cat([splits["val"][0], splits["test"][0]]), splits["train"][0])
+        super().__init__(load_classifier(), torch.cat([splits["val"][0], splits["test"][0]]), splits["train"][0])
 
 
 def frechet_for(data_module, cache=None, num_images=10_000, progress=None):

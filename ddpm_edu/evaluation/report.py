@@ -10,7 +10,7 @@ from ..gaussian import sides
 from ..generate import generate
 from ..likelihood import vlb_terms
 from ..progress import progress_bar
-from .metrics import frechet_for
+from .metrics import frechet_for, recognised
 
 
 def check_same_size(model, data_module):
@@ -83,14 +83,19 @@ def model_inputs(model, batch, batch_size):
 
 
 def draw_samples(model, data_module, count, *, steps=50, batch_size=256, seed=0, progress=None):
-    """用当前的权重 DDIM 采样 count 张 (count, C, H, W)，在 CPU 上；有条件的模型用测试划分里的条件，不够时循环"""
-    cond = None
-    if model.conditioning_key is not None:
-        test = data_module.dataset("test")
-        cond = model.get_condition(test[torch.arange(count) % len(test)])
+    """用当前的权重 DDIM 采样 count 张 (count, C, H, W)，在 CPU 上；有条件的模型用 sample_conditions"""
+    cond = sample_conditions(model, data_module, count)
     images, _ = generate(model, count, batch_size=batch_size, seed=seed, cond=cond, use_ema=False,
                          steps=min(steps, model.num_timesteps), progress=progress)
     return images
+
+
+def sample_conditions(model, data_module, count):
+    """采 count 张样本用的条件，取自测试划分，不够时循环；无条件的模型是 None"""
+    if model.conditioning_key is None:
+        return None
+    test = data_module.dataset("test")
+    return model.get_condition(test[torch.arange(count) % len(test)])
 
 
 def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50,
@@ -102,7 +107,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
     返回        : bits_report 的各项（levels 取自数据模块）
-                  能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling
+                  能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling；按类别生成的模型再加 recognised、sure
     异常        : 模型与数据的尺寸不同、数据说的级数与像素不符时 ValueError，不做任何计算
     """
     check_same_size(model, data_module)
@@ -127,4 +132,6 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
             report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(),
                        "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
+            if "c_adm" in model.cond_keys:
+                report |= recognised(frechet.classifier, samples, sample_conditions(model, data_module, num_samples)["c_adm"])
     return report

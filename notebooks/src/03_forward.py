@@ -15,9 +15,10 @@ import math
 import numpy as np
 import torch
 
-from ddpm_edu import DigitsDataModule, GaussianDiffusion
+from ddpm_edu import GaussianDiffusion
 from ddpm_edu.gaussian import extract_into_tensor
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.panels import forward_panel
 
 diffusion = GaussianDiffusion()  # T=1000，linear，没有网络
@@ -142,16 +143,15 @@ check("对数方差与方差一致", log_variance, variance.log(), atol=1e-6)
 # ## 5　看一张真实的数字
 
 # %%
-data = DigitsDataModule(batch_size=64)
-data.setup()
-images = next(iter(data.val_dataloader()))["image"]
+images, _ = handwriting("../data")
+images = images.roll(-3, 0)  # 从 3 开始
 noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
 steps = [0, 100, 200, 300, 400, 500, 700, 999]
 rows = [diffusion.q_sample(images[:3], torch.full((3,), step), noise[:3]) for step in steps]
 grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps))
 
 # %% [markdown]
-# 图：每行一个数字，从左到右 $t = 0, 100, 200, 300, 400, 500, 700, 999$，同一份噪声。
+# 图：每行一个 28×28 的手写数字，从左到右 $t = 0, 100, 200, 300, 400, 500, 700, 999$，同一份噪声。磁盘上有 MNIST 时，它们是测试集里的图；没有时，是随课程发布的模型画的。
 # $t=418$ 处信噪比降到 1（第 2 章），就在 $t = 400$ 那一列附近，那里还依稀看得出是几。
 
 # %%
@@ -159,9 +159,9 @@ forward_panel(diffusion, images, noise)
 
 # %% [markdown]
 # 面板：左边是 $x_t$，右边是全部像素的分布（实线）与 $\mathcal N(0,1)$（虚线）。
-# $t=0$ 时有两个峰：背景的黑与笔画的白。$t$ 越大，两个峰越往中间靠，最后与虚线重合。
+# $t=0$ 时有两个峰：背景的黑（八成的像素都是它，高得出了图）与笔画的白。$t$ 越大，两个峰越往中间靠，最后与虚线重合。
 #
-# 上方的方差从 0.57 走到 1 附近：数据自己的方差不是 1，所以 $x_t$ 的方差也不恒为 1。
+# 上方的方差从 0.4 左右走到 1 附近：数据自己的方差不是 1，所以 $x_t$ 的方差也不恒为 1。
 # 二阶矩最好写。把 $x_t$ 平方再取期望，交叉项里的噪声与原图独立、均值为 0，所以消失：
 #
 # $$\mathbb E[x_t^2] = \bar\alpha_t\,\mathbb E[x_0^2] + (1-\bar\alpha_t).$$

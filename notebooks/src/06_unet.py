@@ -57,7 +57,7 @@ check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 
 # %%
 show_source(UNet.forward,
-            "def forward", "divisible =", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], x",
+            "def forward", "divisible =", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], F.pixel_unshuffle",
             "h = self.middle_block", "for stage in self.output_blocks")
 
 # %% [markdown]
@@ -65,12 +65,16 @@ show_source(UNet.forward,
 # - ② 通道数与边长不合，就说出应当是什么。
 # - ③ 步号先变成向量，再过两层全连接。
 # - ④ 类别嵌入直接加到时间嵌入上；该给的没给、不该给的给了，都报错。
-# - ⑤ 下行：每一段的输出都存起来。
+# - ⑤ 先把每 `patch_size`² 个像素叠成一个位置（默认是 1，不叠）。下行：每一段的输出都存起来。
 # - ⑥ 最底下的一段，边长最小，看得最远。
-# - ⑦ 上行：后存的先取，沿通道拼上，再过残差块。最后一层卷积的初值是 0，所以未训练的网络输出 0。
+# - ⑦ 上行：后存的先取，沿通道拼上，再过残差块；最后摊开成像素。最后一层卷积的初值是 0，所以未训练的网络输出 0。
 
 # %%
 check("未训练的网络输出恒为 0", unet(torch.randn(4, 1, 8, 8), torch.arange(4)), torch.zeros(4, 1, 8, 8))
+pixels = torch.arange(16.0).view(1, 1, 4, 4)
+folded = torch.nn.functional.pixel_unshuffle(pixels, 2)
+check("叠：左上的 2×2 个像素成了一个位置的 4 个通道", folded[0, :, 0, 0], [0.0, 1.0, 4.0, 5.0])
+check("摊开就还原", torch.nn.functional.pixel_shuffle(folded, 2), pixels)
 
 # %% [markdown]
 # ## 2　步号怎样变成向量

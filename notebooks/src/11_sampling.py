@@ -5,7 +5,7 @@
 #
 # - 读懂统一入口 `sample` 与 DDIM 的三个数，推出 DDIM 的公式，知道它为什么不用重新训练。
 # - 说清每个旋钮管什么：采样器、步数、`eta`、`guidance_scale`、起点。
-# - 用有条件的模型生成：按类别并加引导、超分辨率、按“提示”画；用无条件的模型补全残缺的图。
+# - 用有条件的模型生成：按类别并加引导、超分辨率、按“提示”画；用同一个模型补全残缺的图。
 #
 # **预计用时** 60 分钟。运行全部单元一到三分钟。
 
@@ -14,19 +14,22 @@ import torch
 
 from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.conditioning import null_condition
-from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.editing import inpaint
 from ddpm_edu.generate import generate
-from ddpm_edu.evaluation.metrics import DigitsFrechet, frechet_distance
+from ddpm_edu.evaluation.classifier import load_classifier
+from ddpm_edu.evaluation.metrics import recognised
+from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.sampling import SAMPLERS, Sampler, Sampling, ancestral_step, check_knobs, ddim_step, spaced_timesteps
 from ddpm_edu.teach import check, check_raises, grid_figure, show_source
+from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.laboratory import ddim_chain_variance
 from ddpm_edu.teach.panels import eta_panel, guidance_panel, interpolation_panel
 from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids, interpolation_frames, rotate
 from ddpm_edu.teach.training import quiet_trainer
 
-model = load_pretrained("digits")
+model = load_pretrained("mnist")
+digits, nobody = torch.arange(10), torch.full((10,), -1)  # 点名要 0 到 9；-1 是不点名
 betas = model.exact_table("betas").numpy()
 print("准备好了")
 
@@ -69,7 +72,7 @@ show_source(check_knobs,
 # %%
 check_raises("祖先采样没有 eta", lambda: model.sample(1, eta=0.5), "eta")
 check_raises("DDIM 没有 v_posterior", lambda: model.sample(1, sampler="ddim", v_posterior=0.5), "v_posterior")
-check_raises("无条件的模型没有引导", lambda: model.sample(1, guidance_scale=2.0), "guidance_scale")
+check_raises("无条件的模型没有引导", lambda: load_pretrained("digits").sample(1, guidance_scale=2.0), "guidance_scale")
 
 # %%
 show_source(Sampling.starting_noise,
@@ -136,9 +139,9 @@ for eta in (0.0, 0.5, 1.0):
 a = [1.0, *bar[spaced_timesteps(1000, 20)].tolist()]
 pairs = [(a[i + 1], a[i]) for i in range(20)]
 check("三个数都相同", torch.tensor([ddim_step(*pair, 1.0) for pair in pairs]), torch.tensor([ancestral_step(*pair, 0.0) for pair in pairs]), atol=1e-6)
-same = [model.sample(8, steps=20, generator=torch.Generator().manual_seed(0), **kwargs)
+same = [model.sample(10, steps=20, cond=digits, generator=torch.Generator().manual_seed(0), **kwargs)
         for kwargs in ({"sampler": "ddim", "eta": 1.0}, {"sampler": "ancestral", "v_posterior": 0.0})]
-check("同一份噪声，同样的 8 张图", same[0], same[1], atol=1e-3)
+check("同一份噪声，同样的十张图", same[0], same[1], atol=1e-3)
 
 # %% [markdown]
 # **$\eta=0$ 是在解微分方程。** 这时 $x_i=\sqrt{\bar\alpha_i}\,\hat x_0+\sqrt{1-\bar\alpha_i}\,\hat\varepsilon$，而 $x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon$。
@@ -158,44 +161,24 @@ slow, fast = (1 - ddim_chain_variance(betas, 0.5, 20, eta) for eta in (1.0, 0.0)
 check("同样 20 步，η=1 的误差比 η=0 大", slow > 1.5 * fast, True)
 
 # %%
-eta_panel(eta_grids(model, steps=(2, 5, 10, 20), num_samples=24))
+eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=nobody))
 
 # %% [markdown]
-# 面板：左图是同一批起点的 24 个样本，右图是高斯数据上样本方差与真值之比，1 是完美。
+# 面板：左图是同一批起点的十个样本（不点名），右图是高斯数据上样本方差与真值之比，1 是完美。
 # 固定步数拖 `eta`：途中的噪声换掉了数字本身，起点不再决定样本；步数少时还弄脏背景。固定 `eta=0` 换步数：2 步是一团灰，5 步认得出，10 步以后只在细节上变。
 #
-# 上面的高斯例子里 $\eta=0$ 更准。训练好的网络有误差，掺噪声可能冲淡途中积累的偏差，步数一多，次序就可能反过来。
-# 在这个模型上量一次：八个种子各 32 张，合起来算 Fréchet 距离；轮流去掉一个种子再算，就知道差值有多不准（刀切法）。
+# 上面的高斯例子里 $\eta=0$ 更准。训练好的网络有误差，途中掺的噪声会冲淡积累的偏差，次序就未必如此。
+# 随课程发布的 `digits` 上量过一遍，记在卡片里：每个数是八个种子、各 1 000 张样本的 Fréchet 距离（第 12 章；越小越像真图）的平均，± 后面是标准误。
 
 # %%
-# NBVAL_IGNORE_OUTPUT
-score = DigitsFrechet()
-
-
-def features(steps, eta):
-    return [score.features(generate(model, 32, seed=seed, steps=steps, eta=eta)[0]) for seed in range(8)]
-
-
-def gap(steps):
-    """η=1 的距离减去 η=0 的距离，与它的标准误"""
-    sharp, noisy = features(steps, 0.0), features(steps, 1.0)
-
-    def difference(seeds):
-        far, near = (frechet_distance(torch.cat([part[seed] for seed in seeds]), real) for part in (noisy, sharp))
-        return far - near
-
-    left_out = torch.tensor([difference([seed for seed in range(8) if seed != out]) for out in range(8)])
-    return difference(range(8)), float(left_out.std(correction=0) * 7**0.5)
-
-
-real = score.features(score.real)
-few, many = gap(5), gap(20)
-for steps, (value, error) in ((5, few), (20, many)):
-    print(f"走 {steps} 步：{value:+.0f} ± {error:.0f}")
-check("这一次：5 步时 η=1 远些，20 步时反而近些", few[0] > 0 > many[0], True)
+quality = pretrained_card("digits")["quality"]
+for steps in (5, 10, 20, 50):
+    still, noisy = (quality[f"{name}_{steps}"]["frechet"] for name in ("ddim", "ancestral"))
+    gap, error = noisy["mean"] - still["mean"], (noisy["se"] ** 2 + still["se"] ** 2) ** 0.5
+    print(f"{steps:3} 步　η=0：{still['mean']:5.1f} ± {still['se']:.1f}　η=1：{noisy['mean']:5.1f} ± {noisy['se']:.1f}　相差 {gap:+.1f} ± {error:.1f}")
 
 # %% [markdown]
-# 每个差值只有标准误的两倍左右，所以这是一个例子，不是定律：换一个模型、换一批种子，次序都可能不同。
+# {η的结论}
 
 # %% [markdown]
 # ## 4　起点：样本的“坐标”
@@ -209,12 +192,12 @@ check("这一次：5 步时 η=1 远些，20 步时反而近些", few[0] > 0 > m
 a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
 check("平均：方差只剩一半", (0.5 * a + 0.5 * b).var(), 0.5, atol=0.01)
 check("转到一半：方差还是 1", rotate(a, b, 0.5).var(), 1.0, atol=0.02)
-x, y = a[:2048].view(32, 1, 8, 8), b[:2048].view(32, 1, 8, 8)
-flat, turned = (model.sample(32, sampler="ddim", steps=20, x_T=start) for start in (0.5 * (x + y), rotate(x, y, 0.5)))
+x, y = a[:7840].view(10, 1, 28, 28), b[:7840].view(10, 1, 28, 28)
+flat, turned = (model.sample(10, sampler="ddim", steps=20, cond=nobody, x_T=start) for start in (0.5 * (x + y), rotate(x, y, 0.5)))
 check("由平均得到的起点，样本的笔画平均淡一些", flat.std() < turned.std(), True)
 
 # %%
-interpolation_panel(interpolation_frames(model, count=13, steps=10))
+interpolation_panel(interpolation_frames(model, num_pairs=8, count=13, steps=10, cond=nobody[:8]))
 
 # %% [markdown]
 # 面板：八对起点，从一个转到另一个。数字先慢慢变形，在某处换成另一个数字。
@@ -260,31 +243,32 @@ show_source(null_condition,
 # %% [markdown]
 # - ① “无条件”怎样告诉网络：类别换成 $-1$（嵌入为 0），图像与上下文换成全 0。训练时以 `cond_drop_prob` 的概率这样替换，网络才学会 $\hat\varepsilon_\varnothing$。
 #
-# 随课程发布的 `digits_class` 就是这样训练的：十个类别，一成五的标签被换掉。
+# 随课程发布的 `mnist` 就是这样训练的：十个类别，一成的标签被换掉。
 
 # %%
-class_model = load_pretrained("digits_class")
-samples = guidance_grids(class_model, scales=(0.0, 1.0, 3.0, 6.0), per_class=6, steps=10)
-labels = torch.arange(60) % 10
-right = {scale: (score.classifier(images.clamp(-1, 1)).argmax(1) == labels).double().mean() for scale, images in samples.items()}
-# 同一类的六张，在分类器的特征里有多散
-spread = {scale: score.features(images).view(6, 10, -1).std(0).mean() for scale, images in samples.items()}
-check("w=0：不看类别，碰对一成左右", right[0.0], 0.1, atol=0.1)
+classifier = load_classifier("mnist")
+samples = guidance_grids(model, scales=(0.0, 1.0, 3.0, 6.0), per_class=4, steps=10)
+right = {scale: recognised(classifier, images, digits.repeat(4))["recognised"] for scale, images in samples.items()}
+# 同一类的四张，在分类器的特征里有多散
+spread = {scale: classifier.features(images.clamp(-1, 1)).view(4, 10, -1).std(0).mean() for scale, images in samples.items()}
+check("w=0：不看类别，碰对一成左右", right[0.0], 0.1, atol=0.15)
 check("w=1：九成以上", right[1.0] > 0.9, True)
 check("w=3：全对", right[3.0], 1.0)
 check("代价：同一类里，w=3 的样本彼此更像", spread[3.0] < 0.9 * spread[1.0], True)
 
 # %%
-guidance_panel(samples, score.classifier)
+guidance_panel(samples, classifier)
 
 # %% [markdown]
-# 面板：一列一个类别，从 0 到 9，每列六张；起点都是同一批。$w=0$ 时类别不起作用；$w=1$ 时已经各就各位；再往上，笔画越来越粗，同一列越来越像。
-# 引导用多样换准确。这个小数据集上 $w=1$ 已经够准，引导只会离真实的分布更远：
+# 面板：一列一个类别，从 0 到 9，每列四张；起点都是同一批。$w=0$ 时类别不起作用；$w=1$ 时已经各就各位；再往上，笔画越来越粗，同一列越来越像。
+# 引导用多样换准确。换来多少，卡片里量过（八个种子，各 1 000 张）：
 
 # %%
-far = [score(generate(class_model, 200, batch_size=100, cond=torch.arange(200) % 10, guidance_scale=scale, steps=5)[0])
-       for scale in (1.0, 4.0)]
-check("w=4 离真图比 w=1 远得多", far[1] > 1.3 * far[0], True)
+guided = pretrained_card("mnist")["quality"]
+for name, row in {"w=1": guided["guidance_1"], "w=2": guided["guidance_2"]}.items():
+    print(f"{name}　认得出 {row['recognised']['mean']:.2%} ± {row['recognised']['se']:.2%}　Fréchet 距离 {row['frechet']['mean']:.1f} ± {row['frechet']['se']:.1f}")
+gap = guided["guidance_2"]["frechet"]["mean"] - guided["guidance_1"]["frechet"]["mean"]
+check("认得更准，离真图的分布却更远", [guided["guidance_2"]["recognised"]["mean"] > guided["guidance_1"]["recognised"]["mean"], gap > 0], [True, True])
 
 # %% [markdown]
 # ## 6　另外两种条件：拼通道与交叉注意力
@@ -333,7 +317,7 @@ prompts = torch.zeros(30, 2, 13)
 prompts[torch.arange(30), 0, torch.arange(30) % 10] = 1
 prompts[torch.arange(30), 1, 10 + torch.arange(30) // 10] = 1
 painted, _ = generate(painter, 30, cond=prompts, steps=10, seed=3, guidance_scale=3.0)
-right_digit = (score.classifier(painted.clamp(-1, 1)).argmax(1) == torch.arange(30) % 10).double().mean()
+right_digit = (load_classifier()(painted.clamp(-1, 1)).argmax(1) == torch.arange(30) % 10).double().mean()
 ink = painted.clamp(-1, 1).view(3, -1).mean(1)
 print(f"30 张里，分类器认作所要的数字的有 {right_digit * 30:.0f} 张")
 check("第一个词管用：多数画对了数字", right_digit > 0.5, True)
@@ -347,7 +331,7 @@ grid_figure(painted, nrow=10)
 # %% [markdown]
 # ## 7　补全：不必另外训练
 #
-# 图缺了一半，想补上。无条件的模型也能做到：去噪的每一步，把已知的部分换成“原图加噪到这一步”，未知的部分照常去噪。
+# 图缺了一半，想补上。不必另外训练，手里的模型就能做到：去噪的每一步，把已知的部分换成“原图加噪到这一步”，未知的部分照常去噪。
 # 未知的部分看着已知的部分长出来。
 
 # %%
@@ -364,27 +348,27 @@ show_source(inpaint,
 # - ⑥ 循环还是那个循环，只多了一个 `edit`。
 
 # %%
-known, digit = (values[:96] for values in load_digits_split()["test"])
-mask = torch.ones(1, 1, 8, 8)
-mask[..., 4:] = 0
-once, often = (inpaint(model, known, mask, steps=10, repeats=r, generator=torch.Generator().manual_seed(0))
+known, digit = (values[:50] for values in handwriting("../data"))
+mask = torch.ones(1, 1, 28, 28)
+mask[..., 14:] = 0
+once, often = (inpaint(model, known, mask, steps=10, repeats=r, cond=torch.full((50,), -1), generator=torch.Generator().manual_seed(0))
                for r in (1, 4))
-check("已知的像素分毫不差", often[..., :4], known[..., :4])
-grid_figure(torch.cat([images[:12] for images in (known, known * mask + mask - 1, once, often)]), nrow=12)
+check("已知的像素分毫不差", often[..., :14], known[..., :14])
+grid_figure(torch.cat([images[:10] for images in (known, known * mask + mask - 1, once, often)]), nrow=10)
 
 # %% [markdown]
-# 图：从上到下是原图、遮住右半的图、重复 1 遍的补全、重复 4 遍的补全。
-# 补出来的不一定是原来的数字，但多半与左半接得上。这十二张看不出哪种更好，要多数几张：96 张里，补完之后分类器仍认作原来那个数字的比例，与两者之差的标准误。
+# 图：从上到下是原图、遮住右半的图、重复 1 遍的补全、重复 4 遍的补全。不告诉模型是几。
+# 补出来的不一定是原来的数字，但多半与左半接得上。这十张看不出哪种更好，要多数几张：50 张里，补完之后分类器仍认作原来那个数字的比例，与两者之差的标准误。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-kept_digit = torch.stack([(score.classifier(images.clamp(-1, 1)).argmax(1) == digit).double() for images in (once, often)])
+kept_digit = torch.stack([(classifier(images.clamp(-1, 1)).argmax(1) == digit).double() for images in (once, often)])
 difference = kept_digit[1] - kept_digit[0]
-print(f"重复 1 遍 {kept_digit[0].mean():.0%}，4 遍 {kept_digit[1].mean():.0%}，相差 {difference.mean():.0%} ± {difference.std() / 96**0.5:.0%}")
-check("只看左半，两种都远多于瞎猜的一成", bool((kept_digit.mean(1) > 0.35).all()), True)
+print(f"重复 1 遍 {kept_digit[0].mean():.0%}，4 遍 {kept_digit[1].mean():.0%}，相差 {difference.mean():.0%} ± {difference.std() / 50**0.5:.0%}")
+check("只看左半，两种都远多于瞎猜的一成", bool((kept_digit.mean(1) > 0.3).all()), True)
 
 # %% [markdown]
-# 这一批里重复 4 遍多对几张，可是差值的标准误也有好几个百分点：要断定哪种更好，还得补更多的图。
+# 差值若不到标准误的两倍，就断不定哪种更好，还得补更多的图。
 
 # %% [markdown]
 # ## 8　成批地生成
@@ -406,9 +390,9 @@ show_source(generate,
 # - ⑦ 用 EMA 权重（第 7 章），逐批采完再拼起来，末帧就是样本。
 
 # %%
-whole, _ = generate(model, 10, batch_size=10, seed=7, steps=10)
-parts, frames = generate(model, 10, batch_size=4, seed=7, steps=10, num_frames=5)
-check("怎样分批，不影响确定的采样", whole, parts, atol=1e-4)
+whole, _ = generate(model, 10, batch_size=10, seed=7, steps=10, cond=digits)
+parts, frames = generate(model, 10, batch_size=4, seed=7, steps=10, cond=digits, num_frames=5)
+check("怎样分批，不影响确定的采样", whole, parts, atol=1e-3)
 check("五帧，加上样本自己", len(frames), 6)
 check("末帧就是样本", frames[-1], parts)
 
@@ -417,7 +401,7 @@ check("末帧就是样本", frames[-1], parts)
 #
 # ```bash
 # python -m ddpm_edu sample --ckpt digits --out grid.png --gif walk.gif --steps 50
-# python -m ddpm_edu sample --ckpt digits_class --out classes.png --labels 0-9 --nrow 10 --guidance 2
+# python -m ddpm_edu sample --ckpt mnist --out classes.png --labels 0-9 --nrow 10 --guidance 2
 # ```
 
 # %% [markdown]

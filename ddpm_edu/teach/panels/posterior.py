@@ -71,19 +71,20 @@ def chain_panel():
     )
 
 
-def posterior_grids(model, steps=(5, 10, 20), num_samples=32):
+def posterior_grids(model, steps=(5, 10, 20), num_samples=32, cond=None):
     """同一份噪声下各个 (步数, v) 的样本：{(步数, v): (H, W) 图像}"""
     grids = {}
     for count, v in progress_bar([(count, v) for count in steps for v in V_CHOICES], title="各组设定", unit="组"):
         generator = torch.Generator().manual_seed(4)
-        samples = model.sample(num_samples, steps=count, v_posterior=v, generator=generator)
-        grids[count, v] = make_grid(samples, 8)[0].numpy()
+        samples = model.sample(num_samples, steps=count, v_posterior=v, cond=cond, generator=generator)
+        grids[count, v] = make_grid(samples, 8 if cond is None else 10)[0].numpy()
     return grids
 
 
 def samples_panel(grids):
     """grids 由 posterior_grids 事先算好，拖动时不必等"""
-    plot = Plot([Axis(image="grid")], width=6.0, height=3.2)
+    rows, columns = next(iter(grids.values())).shape
+    plot = Plot([Axis(image="grid")], width=7.0, height=7.0 * rows / columns)
     steps = sorted({count for count, _ in grids})
     return Panel(plot, lambda v, steps: ({"grid": grids[steps, v]}, f"走 {steps} 步，v = {v:.2f}；噪声是同一份"),
                  v=slider(0.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))

@@ -16,10 +16,10 @@ STEPS = (2, 3, 5, 10, 20, 50)
 SCALES = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 
 
-def eta_grids(model, steps=STEPS, num_samples=32):
-    """同一个起点下各个 (步数, eta) 的 DDIM 样本：{(步数, eta): (H, W) 图像}"""
+def eta_grids(model, steps=STEPS, cond=None, num_samples=10):
+    """同一批起点下各个 (步数, eta) 的 DDIM 样本：{(步数, eta): (H, W) 图像}，每行五张"""
     return {
-        (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta)[0], 8)[0].numpy()
+        (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta, cond=cond)[0], 5)[0].numpy()
         for count, eta in progress_bar([(count, eta) for count in steps for eta in ETAS], title="各组设定", unit="组")
     }
 
@@ -49,7 +49,7 @@ def eta_panel(grids, std=0.5):
 
 
 def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
-    """同一批起点下各个引导强度的样本，一列一个类别：{强度: (10 * per_class, 1, 8, 8)}"""
+    """同一批起点下各个引导强度的样本，一列一个类别：{强度: (10 * per_class, C, H, W)}"""
     labels = torch.arange(10).repeat(per_class)
     return {
         scale: generate(model, len(labels), seed=2, cond=labels, guidance_scale=scale, steps=steps)[0]
@@ -80,11 +80,12 @@ def rotate(a, b, u):
     return math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b
 
 
-def interpolation_frames(model, num_pairs=8, count=21, steps=20):
-    """num_pairs 对起点，各转 count 个位置再用 DDIM 采样：[(num_pairs, 1, 8, 8), ...]"""
+def interpolation_frames(model, num_pairs=8, count=21, steps=20, cond=None):
+    """num_pairs 对起点，各转 count 个位置再用 DDIM 采样：[(num_pairs, C, H, W), ...]；cond 是这几对的条件"""
     a, b = torch.randn(2, num_pairs, model.channels, model.image_size, model.image_size, generator=torch.Generator().manual_seed(1))
     starts = torch.cat([rotate(a, b, i / (count - 1)) for i in range(count)])
-    return model.sample(len(starts), sampler="ddim", steps=steps, x_T=starts).chunk(count)
+    cond = None if cond is None else cond.repeat(count)
+    return model.sample(len(starts), sampler="ddim", steps=steps, cond=cond, x_T=starts).chunk(count)
 
 
 def interpolation_panel(frames):

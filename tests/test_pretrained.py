@@ -1,0 +1,131 @@
+"""随包的 mnist、fashion：大小、卡片里的质量、画的图认得出；分类器；课程用的图"""
+import logging
+
+import pytest
+import torch
+
+from ddpm_edu import DigitsDataModule, MNISTDataModule, load_pretrained, pretrained
+from ddpm_edu.authoring.quality import averaged, neighbours
+from ddpm_edu.data.base import ImageDataset
+from ddpm_edu.evaluation.classifier import cached_classifier, load_classifier
+from ddpm_edu.evaluation.metrics import nearest_distances, recognised
+from ddpm_edu.files.checkpoint import CheckpointError
+from ddpm_edu.generate import generate
+from ddpm_edu.teach.datasets import arrives, drawn_by, handwriting, mnist_or_stand_in
+
+from .test_remote_data import serve, small_files  # noqa: F401
+
+REAL = ("mnist", "fashion")
+LABELS = torch.arange(100) % 10
+
+
+def test_everything_shipped_stays_small():
+    sizes = {path.name: path.stat().st_size for path in pretrained.HERE.iterdir()}
+    assert max(sizes.values()) <= 8 * 2**20 and sum(sizes.values()) <= 25 * 2**20
+
+
+@pytest.mark.parametrize(("name", "times", "share"), [("mnist", 3, 0.98), ("fashion", 4, 0.9)])
+def test_the_card_tells_what_was_measured(name, times, share):
+    """目标：Fréchet 距离不超过真图对真图的几倍，分类器认得出的比例"""
+    card = pretrained.pretrained_card(name)
+    quality, best = card["quality"], card["quality"]["guidance_1"]
+    assert len(best["frechet"]["each"]) >= 8 and best["frechet"] == averaged(best["frechet"]["each"])
+    assert best["frechet"]["mean"] <= times * quality["frechet_floor"]["mean"] < quality["frechet_noise"] / 10
+    assert best["recognised"]["mean"] >= share and quality["guidance_2"]["recognised"]["mean"] >= best["recognised"]["mean"]
+    assert quality["neighbours"]["closer_than_1_percent_of_test"] < 0.1
+    # 练到头的模型，每一段 t 都胜过线性滤波
+    assert all(ours < linear for ours, linear in zip(quality["loss_by_quarter"]["model"], quality["loss_by_quarter"]["wiener"]))
+    assert {"command", "seed", "max_steps", "batch_size", "images_seen"} <= card["recipe"].keys()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_model_draws_what_it_is_asked_for(name):
+    model = load_pretrained(name)
+    assert all(p.dtype == torch.float32 for p in model.parameters()) and not model.training
+    images, _ = generate(model, 20, cond=LABELS[:20], guidance_scale=2.0, steps=10, progress=False)
+    assert recognised(load_classifier(name), images, LABELS[:20])["recognised"] >= 0.75
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_sheet_beside_the_model_is_its_own_work(name):
+    sheet = drawn_by(name)
+    assert sheet.shape == (100, 1, 28, 28) and sheet.min() == -1 and sheet.max() == 1
+    assert recognised(load_classifier(name), sheet, LABELS)["recognised"] >= 0.85
+    # 头几张，照卡片的办法还画得出来；PNG 只有 256 级，别的机器舍入也不同
+    start = torch.randn(100, 1, 28, 28, generator=torch.Generator().manual_seed(0))[:4]
+    again = load_pretrained(name).sample(4, sampler="ddim", steps=50, cond=LABELS[:4], guidance_scale=2.0, x_T=start)
+    assert (again.clamp(-1, 1) - sheet[:4]).abs().mean() < 0.02
+
+
+def test_recognised_counts_what_the_classifier_says():
+    classifier = load_classifier()
+    images, labels = DigitsDataModule().dataset("test")[:100].values()
+    found = recognised(classifier, images, labels)
+    odds = classifier(images).softmax(1)
+    right = odds.argmax(1) == labels
+    assert found == {"recognised": float(right.double().mean()), "sure": float((right & (odds.amax(1) > 0.9)).double().mean())}
+    assert recognised(classifier, images, (labels + 1) % 10)["recognised"] < 0.05
+
+
+def test_the_nearest_training_image_gives_a_copy_away():
+    g = torch.Generator().manual_seed(0)
+    train, fresh = (torch.rand(count, 1, 6, 6, generator=g) * 2 - 1 for count in (300, 50))
+    wanted = torch.stack([(train - image).flatten(1).norm(dim=1).min() for image in fresh])
+    torch.testing.assert_close(nearest_distances(fresh, train), wanted, atol=1e-3, rtol=0)
+    dataset = ImageDataset(train, torch.zeros(300, dtype=torch.long))
+    copied, honest = neighbours(train[:50], fresh, dataset), neighbours(torch.rand(50, 1, 6, 6, generator=g) * 2 - 1, fresh, dataset)
+    assert copied["closer_than_1_percent_of_test"] == 1 and copied["median"] < 0.01
+    assert honest["closer_than_1_percent_of_test"] < 0.2 and 0.8 < honest["median"] / honest["median_of_test"] < 1.2
+
+
+def test_mean_and_standard_error():
+    found = averaged([1.0, 2.0, 3.0, 6.0])
+    assert found["mean"] == 3.0 and found["se"] == pytest.approx((14 / 3) ** 0.5 / 2, abs=1e-4) and found["each"] == [1.0, 2.0, 3.0, 6.0]
+
+
+def test_a_shipped_classifier_is_used_for_its_own_data_only(monkeypatch):
+    monkeypatch.setattr("ddpm_edu.evaluation.classifier.train_classifier", lambda *args, **kwargs: pytest.fail("又训练了一个"))
+    assert cached_classifier(MNISTDataModule()).image_size == 28 and cached_classifier(DigitsDataModule()).image_size == 8
+    with pytest.raises(BaseException, match="又训练了一个"):
+        cached_classifier(DigitsDataModule(image_size=28))
+    with pytest.raises(ValueError, match="name.*mnist"):
+        load_classifier("minst")
+
+
+def test_a_damaged_classifier_is_noticed(tmp_path, monkeypatch):
+    for path in pretrained.HERE.glob("*classifier*"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    content = bytearray((tmp_path / "mnist_classifier.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "mnist_classifier.safetensors").write_bytes(content)
+    monkeypatch.setattr(pretrained, "HERE", tmp_path)
+    with pytest.raises(CheckpointError, match="mnist_classifier.*已损坏"):
+        load_classifier("mnist")
+
+
+def test_handwriting_is_real_where_mnist_lies_on_the_disk(serve, server, tmp_path):  # noqa: F811
+    images, labels = handwriting(tmp_path / "没有")
+    assert torch.equal(images, drawn_by("mnist")) and torch.equal(labels, LABELS) and not (tmp_path / "没有").exists()
+    serve(MNISTDataModule, small_files(MNISTDataModule))
+    real = MNISTDataModule(tmp_path, progress=False)
+    real.prepare_data()
+    # 换成别处常见的放法：torchvision 的 MNIST/raw
+    (tmp_path / "MNIST").mkdir()
+    (tmp_path / "mnist").rename(tmp_path / "MNIST/raw")
+    assert real.on_disk() and type(mnist_or_stand_in(tmp_path)[0]) is MNISTDataModule
+
+
+def test_a_short_download_is_waited_for_and_a_slow_one_is_not(serve, server, tmp_path, caplog):  # noqa: F811
+    serve(MNISTDataModule, small_files(MNISTDataModule))
+    assert type(mnist_or_stand_in(tmp_path / "快", download=20, progress=False)[0]) is MNISTDataModule
+    assert not (tmp_path / "不要").exists() and type(mnist_or_stand_in(tmp_path / "不要")[0]) is DigitsDataModule
+
+    class Stuck:
+        def prepare_data(self):
+            torch.multiprocessing.get_context().Event().wait(5)
+
+    assert not arrives(Stuck(), 0.1)
+    server.shutdown()
+    with caplog.at_level(logging.INFO, "ddpm_edu"):
+        assert type(mnist_or_stand_in(tmp_path / "断了", download=20)[0]) is DigitsDataModule
+    assert "没有取到" in caplog.text
