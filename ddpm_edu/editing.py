@@ -7,7 +7,8 @@ from .randomness import randn_like
 
 
 @torch.no_grad()
-def inpaint(model, known, mask, *, steps=None, repeats=1, cond=None, guidance_scale=1.0, generator=None, progress=None):
+def inpaint(model, known, mask, *, steps=None, repeats=1, cond=None, guidance_scale=1.0,
+            generator=None, progress=None):
     """补全 mask 为 0 的地方，mask 为 1 的地方保持 known
 
     known   : (B, C, H, W)，[-1, 1]；mask 处为 0 的像素不看

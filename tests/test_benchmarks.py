@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import gpu, rows, step_time
+from benchmarks import gpu, quick, rows, step_time
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
-from ddpm_edu import configs, count_params, instantiate_from_config
+from ddpm_edu import MNISTDataModule, configs, count_params, instantiate_from_config
+
+from .test_remote_data import serve, small_files  # noqa: F401
 
 
 def test_the_tables_are_printed_and_written(tmp_path, capsys):
@@ -43,6 +45,17 @@ def test_gpu_script_runs_its_whole_path_on_the_cpu(tmp_path, capsys, monkeypatch
         with pytest.raises(SystemExit) as stop:
             gpu.main([])
         assert stop.value.code == 2 and "GPU" in capsys.readouterr().err
+
+
+def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, tmp_path, monkeypatch, capsys):  # noqa: F811
+    serve(MNISTDataModule, small_files(MNISTDataModule))
+    config = configs.load("mnist-quick")
+    config["trainer"]["max_steps"] = 2
+    monkeypatch.setattr(quick, "load", lambda name: {"mnist-quick": config}[name])
+    quick.main(["--data", str(tmp_path), "--seeds", "2", "--images", "10", "--out", str(tmp_path / "a.json")])
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert all(len(found[name]["each"]) == 2 and 0 <= found[name]["mean"] <= 1 for name in ("guidance_1", "guidance_2"))
+    assert found["seconds"]["mean"] > 0 and "种子 1" in capsys.readouterr().out
 
 
 def test_the_work_that_is_timed_is_the_work_that_is_named():

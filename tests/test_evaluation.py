@@ -11,8 +11,8 @@ from ddpm_edu.cli.evaluate import make_data, make_parser, pad
 from ddpm_edu.cli.main import main
 from ddpm_edu.cli.options import DATA
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
-from ddpm_edu.evaluation.metrics import FrechetDistance
 from ddpm_edu.evaluation.classifier import load_classifier
+from ddpm_edu.evaluation.metrics import FrechetDistance
 from ddpm_edu.evaluation.report import bits_report, draw_samples, evaluate
 from ddpm_edu.files.checkpoint import save_checkpoint
 from ddpm_edu.gaussian import diffusion_tables

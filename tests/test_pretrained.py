@@ -1,5 +1,6 @@
 """随包的 mnist、fashion：大小、卡片里的质量、画的图认得出；分类器；课程用的图"""
 import logging
+from pathlib import Path
 
 import pytest
 import torch
@@ -36,6 +37,16 @@ def test_the_card_tells_what_was_measured(name, times, share):
     # 练到头的模型，每一段 t 都胜过线性滤波
     assert all(ours < linear for ours, linear in zip(quality["loss_by_quarter"]["model"], quality["loss_by_quarter"]["wiener"]))
     assert {"command", "seed", "max_steps", "batch_size", "images_seen"} <= card["recipe"].keys()
+
+
+def test_the_readme_quotes_the_cards():
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    for name in REAL:
+        quality = pretrained.pretrained_card(name)["quality"]
+        rows = [quality["frechet_floor"], *(quality[way]["frechet"] for way in ("guidance_1", "guidance_2"))]
+        assert all(f"{row['mean']:.1f} ± {row['se']:.1f}" in text for row in rows), name
+        shares = [quality[way]["recognised"] for way in ("guidance_1", "guidance_2")]
+        assert all(f"{100 * row['mean']:.1f} ± {100 * row['se']:.1f} %" in text for row in shares), name
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -125,7 +136,7 @@ def test_a_short_download_is_waited_for_and_a_slow_one_is_not(serve, server, tmp
             torch.multiprocessing.get_context().Event().wait(5)
 
     assert not arrives(Stuck(), 0.1)
-    server.shutdown()
+    server.files.clear()
     with caplog.at_level(logging.INFO, "ddpm_edu"):
         assert type(mnist_or_stand_in(tmp_path / "断了", download=20)[0]) is DigitsDataModule
     assert "没有取到" in caplog.text

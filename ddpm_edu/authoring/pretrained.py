@@ -25,7 +25,7 @@ from ..images import save_grid
 from ..pretrained import HERE, classifier_cards, load_pretrained, pretrained_card
 from .quality import measure
 
-# 比 quickstart 宽一些、练得久一些，所以学习率略低、EMA 更慢
+# 比配置 digits 宽一些、练得久一些，所以学习率略低、EMA 更慢
 RECIPES = {
     "digits": functools.partial(digits_model_config, width=32, learning_rate=3e-3, ema_decay=0.999),
     "digits_class": functools.partial(conditional_digits_config, ["label"], width=32, learning_rate=3e-3, ema_decay=0.999),

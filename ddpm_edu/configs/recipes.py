@@ -1,4 +1,4 @@
-"""模型的配方：命令行、quickstart 与发布的模型共用 digits_model_config"""
+"""模型的配方：命令行、课程与发布的模型共用 digits_model_config"""
 from ..checks import check_choice
 from ..conditioning import CONDITIONS
 from . import load

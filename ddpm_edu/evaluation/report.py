@@ -107,7 +107,8 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
     返回        : bits_report 的各项（levels 取自数据模块）
-                  能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling；按类别生成的模型再加 recognised、sure
+                  能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling
+                  按类别生成的模型再加 recognised、sure
     异常        : 模型与数据的尺寸不同、数据说的级数与像素不符时 ValueError，不做任何计算
     """
     check_same_size(model, data_module)
@@ -133,5 +134,6 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
                        "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
             if "c_adm" in model.cond_keys:
-                report |= recognised(frechet.classifier, samples, sample_conditions(model, data_module, num_samples)["c_adm"])
+                asked = sample_conditions(model, data_module, num_samples)["c_adm"]
+                report |= recognised(frechet.classifier, samples, asked)
     return report

@@ -42,7 +42,7 @@ warnings.filterwarnings("ignore", module="pytorch_lightning")
 print("准备好了")
 
 # %% [markdown]
-# ## 1　先看它会做什么
+# ## 0　先看它会做什么
 #
 # 下面载入一个随课程发布的模型，它在手写数字的数据集 MNIST 上练过。给它十片纯噪声，再告诉它每片该变成几。
 
@@ -59,7 +59,7 @@ grid_figure(torch.cat(frames), nrow=10)
 # 下面先看噪声怎样加上去，再自己训练一个，最后看怎样走回来。
 
 # %% [markdown]
-# ## 2　数据：真实的手写数字
+# ## 1　数据：真实的手写数字
 #
 # MNIST 有 6 万张训练图，28×28 像素，灰度。磁盘上有它就用它；没有就花至多二十秒下载（约 12 MB，存进课程的 `data` 文件夹），下不完就先用随 scikit-learn 安装的 1 797 张 8×8 数字放大来代替，后面一个字也不用改。
 # 不想下载，把 `DOWNLOAD` 改成 0。
@@ -79,7 +79,7 @@ grid_figure(x_start, nrow=16)
 # 图：验证集里的数字。
 
 # %% [markdown]
-# ## 3　加噪：一步就能到任意一步
+# ## 2　加噪：一步就能到任意一步
 #
 # 加噪过程每一步掺一点高斯噪声，走 $T$ 步。
 # 高斯噪声相加还是高斯噪声，所以不必真走：第 $t$ 步的图可以一次算出来，
@@ -110,7 +110,7 @@ curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alp
 # 图：实线是图的份额，虚线是噪声的份额。两条线在中间交叉，那里两个系数相等。
 
 # %% [markdown]
-# ## 4　训练：从带噪的图里猜
+# ## 3　训练：从带噪的图里猜
 #
 # 训练只做一件事：随机挑一步 $t$，造出 $x_t$，让网络看着 $x_t$、$t$ 和“这是几”，猜一个量。
 # 这里猜的是速度 $v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$，它是图与噪声的一种组合；
@@ -164,7 +164,7 @@ grid_figure(torch.cat([*watch.frames, ours[:10]]), nrow=10)
 
 # %% [markdown]
 # 图：一列一个数字，起始噪声相同。从上到下是训练途中的几次与练完之后（停得早，就只有走到的那几行）。
-# 先是一团雾，再有笔画，然后有了数字的样子。一分钟的训练当然不如第 1 节的模型：那是同样的做法，网络宽一些，步数多十几倍。
+# 先是一团雾，再有笔画，然后有了数字的样子。一分钟的训练当然不如第 0 节的模型：那是同样的做法，网络宽一些，步数多十几倍。
 #
 # 眼睛会骗人，所以再用一个数来量：拿一个会认 MNIST 的分类器（随课程发布，测试集上的准确率 99.4%）看这些样本，数一数它认作所要的那个数字的比例。
 # 瞎猜是一成。
@@ -173,7 +173,7 @@ grid_figure(torch.cat([*watch.frames, ours[:10]]), nrow=10)
 # NBVAL_IGNORE_OUTPUT
 classifier = load_classifier("mnist")
 share = {name: recognised(classifier, drawn, digits.repeat(len(drawn) // 10))["recognised"]
-         for name, drawn in {"纯噪声": torch.randn(1000, 1, 28, 28, generator=torch.Generator().manual_seed(0)), "一分钟的": ours, "第 1 节的": images}.items()}
+         for name, drawn in {"纯噪声": torch.randn(1000, 1, 28, 28, generator=torch.Generator().manual_seed(0)), "一分钟的": ours, "第 0 节的": images}.items()}
 for name, value in share.items():
     print(f"{name}：认得出 {value:.0%}")
 
@@ -181,7 +181,7 @@ for name, value in share.items():
 check("一分钟的训练，已经远好于瞎猜的一成", share["一分钟的"] > 0.3, True)
 
 # %% [markdown]
-# ## 5　采样：从噪声走回来
+# ## 4　采样：从噪声走回来
 #
 # 采样从纯噪声 $x_T\sim\mathcal N(0,I)$（$x_T$ 是论文的记号）出发，反复做同一件事：猜出 $\hat x_0$，往它的方向退一小步。
 #
@@ -224,7 +224,7 @@ grid_figure(torch.cat([x_row, recon_row]), nrow=12)
 # 猜测在头几步还很含糊，像是许多个 3 的平均；$x_t$ 越干净，猜测越肯定。
 
 # %% [markdown]
-# ## 6　一个滑块：`v_posterior`
+# ## 5　一个滑块：`v_posterior`
 #
 # 祖先采样每一步掺多少新噪声？先认识两个量：$\beta_t$ 是加噪第 $t$ 步掺入的噪声的方差；$\tilde\beta_t$ 比它略小，第 5 章推导。
 # 理论给出两个极端：
@@ -232,7 +232,7 @@ grid_figure(torch.cat([x_row, recon_row]), nrow=12)
 # - $\tilde\beta_t$：如果 $x_0$ 是确定的一个点，这个方差恰好对；
 # - $\beta_t$：如果 $x_0$ 本来就是标准高斯，这个方差恰好对。
 #
-# 真实数据平均说来在两者之间。`v_posterior`（记作 $v$，与第 4 节的速度只是同一个字母）在两个方差之间线性混合：
+# 真实数据平均说来在两者之间。`v_posterior`（记作 $v$，与第 3 节的速度只是同一个字母）在两个方差之间线性混合：
 #
 # $$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t.$$
 
@@ -275,7 +275,7 @@ for v in (0.0, 1.0):
 check("走 10 步时，v=1 的背景比 v=0 的脏", dirt[1.0] > dirt[0.0], True)
 
 # %% [markdown]
-# ## 7　课程地图
+# ## 6　课程地图
 #
 # 01 到 11 逐行读 `DDPM` 的源码，12、13 训练 MNIST 与 CIFAR-10，14 评估，15 找 bug，16 带着学到的去读 latent-diffusion 的原文件。
 # 下表由程序对着源码数出来：每一章讲哪些方法、多少行、讲到了几成，有哪些参数卡片。

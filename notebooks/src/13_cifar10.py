@@ -21,7 +21,6 @@ from ddpm_edu import DDPM, count_params
 from ddpm_edu.teach.step_progress import StepProgress
 from ddpm_edu.configs import load as load_config
 from ddpm_edu.evaluation.fid import inception_fid
-from ddpm_edu.generate import generate
 from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
 from ddpm_edu.teach.datasets import cifar10_or_stand_in
 
@@ -172,13 +171,8 @@ curve_figure(range(1, len(losses.values) + 1), {"train": losses.values}, "step",
 # %% [markdown]
 # 图：每一步的损失，对数轴。头几十步降得快，之后慢慢降；抖动来自每一批不同的图、$t$ 与噪声。
 
-# %%
-samples, _ = generate(student, 24, steps=20, seed=0)
-grid_figure(samples, nrow=12)
-
 # %% [markdown]
-# 图：小样走了 120 步之后的 24 个样本。有大块的颜色和明暗，蒙着一层颗粒，还没有形状；起点是彩色的噪声，能做到这一步，说明流程是通的。
-# 要看见像样的东西，步数要多两三个数量级。
+# 走这几步，画出来的还只是大块的颜色，这里就不摆了。要看见像样的东西，步数要多两三个数量级：第 7 节算这笔账。
 
 # %% [markdown]
 # ## 4　提速：改变什么，不改变什么
@@ -266,7 +260,8 @@ check("一批 16 张，与四份各 4 张的平均，梯度相同", gradients(4)
 # 那份权重约 95 MB，是别人的文件，不随课程发布。你有它时，把取特征的网络交给 `inception_fid`；没有时，它说清缺什么。
 
 # %%
-check_raises("没有权重时说清缺什么", lambda: inception_fid(samples, samples), "inception")
+images = train[:4]["image"]
+check_raises("没有权重时说清缺什么", lambda: inception_fid(images, images), "inception")
 
 # %% [markdown]
 # 两条常见的误会：FID 与样本数有关，1 万张的 FID 比 5 万张的高，不能混着比；别的分类器的 Fréchet 距离不叫 FID，也不能与论文的数比。
