@@ -268,6 +268,8 @@ MUTANTS = [Mutant(*row) for row in [
     ("evaluation/classifier.py", "for name in identity}) != identity:", "for name in identity}) is None:", "拿别的数据的分类器来评估", "test_classifier.py"),
     ("pretrained/__init__.py", "!= sha256:", "== \"\":", "随包模型坏了也照用",
      f"{CHECKPOINT}::test_a_damaged_shipped_model_is_refused"),
+    ("training/stopping.py", "            save_last(trainer)\n", "            pass\n", "走完时 last.ckpt 停在最近一次验证",
+     "test_stopping.py::test_last_is_the_state_at_the_end_even_in_the_middle_of_an_epoch"),
     ("unet.py", "F.pixel_unshuffle(x, self.patch_size)", "F.pixel_unshuffle(x.flip(-1), self.patch_size)", "叠之前图翻了面",
      "test_networks.py::test_patches_are_folded_before_the_network_and_unfolded_after_it"),
     ("editing.py", "edit=paste, cond=cond,", "edit=paste, cond=None,", "补全时条件没有交给网络",

@@ -79,6 +79,20 @@ CHAINS = [
 ]
 
 
+@pytest.mark.parametrize("checked", [1, 10])
+def test_last_is_the_state_at_the_end_even_in_the_middle_of_an_epoch(checked, tmp_path):
+    """max_steps 停在半轮，或者一次验证也没有做过：last.ckpt 还是走完的那一刻"""
+    keeper = pl.callbacks.ModelCheckpoint(save_last=True)
+    trainer, model = run(tmp_path, steps=4, callbacks=[keeper], accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
+    saved = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    assert trainer.global_step == saved["global_step"] == 4
+    assert all(saved["state_dict"][name].equal(value) for name, value in model.state_dict().items())
+    # 接着走两步，与一口气走六步相同
+    kept = tmp_path / "checkpoints" / "last.ckpt"
+    options = dict(steps=6, accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
+    assert fingerprint(run(tmp_path / "续", ckpt=kept, **options)[1]) == fingerprint(run(tmp_path / "一口气", **options)[1])
+
+
 def stop_and_resume(path, moments, caplog):
     """在每个时刻停一次，各从 interrupted.ckpt 接着走；给出最后那次走完的结果"""
     ckpt, before = None, signal.getsignal(signal.SIGINT)

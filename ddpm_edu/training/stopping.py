@@ -91,6 +91,8 @@ class StopSafely(pl.Callback):
     def on_train_end(self, trainer, pl_module):
         if self.stopped_at is None and self._agree(trainer):
             self._save(trainer)
+        if self.stopped_at is None:
+            save_last(trainer)
         # 到这里进度条已经收起，这一行不会和它混在一起
         if self.stopped_at is not None and trainer.is_global_zero:
             log.warning(self._message)
@@ -124,6 +126,13 @@ class StopSafely(pl.Callback):
             # 别的进程在 save_checkpoint 的末尾等着
             trainer.strategy.barrier("StopSafely")
             self._message += f"但 {path} 没有存成（{error}）；模型还在内存里，换个目录用 trainer.save_checkpoint 再存"
+
+
+def save_last(trainer):
+    """训练走完时的 last.ckpt：ModelCheckpoint 按轮验证时只存到最近一次验证，max_steps 停在半轮，后面几百步就丢了"""
+    for callback in trainer.checkpoint_callbacks:
+        if getattr(callback, "save_last", False):
+            trainer.save_checkpoint(Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}")
 
 
 class StopOnBadGradient(pl.Callback):
