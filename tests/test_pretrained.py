@@ -47,6 +47,8 @@ def test_the_readme_quotes_the_cards():
         assert all(f"{row['mean']:.1f} ± {row['se']:.1f}" in text for row in rows), name
         shares = [quality[way]["recognised"] for way in ("guidance_1", "guidance_2")]
         assert all(f"{100 * row['mean']:.1f} ± {100 * row['se']:.1f} %" in text for row in shares), name
+    digits = pretrained.pretrained_card("digits")["quality"]
+    assert all(f"{row['mean']:.1f} ± {row['se']:.1f}" in text for row in (digits["ddim_50"]["frechet"], digits["frechet_floor"]))
 
 
 @pytest.mark.parametrize("name", REAL)
