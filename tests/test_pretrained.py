@@ -1,5 +1,7 @@
 """随包的 mnist、fashion：大小、卡片里的质量、画的图认得出；分类器；课程用的图"""
 import logging
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from ddpm_edu.teach.datasets import arrives, drawn_by, handwriting, mnist_or_sta
 
 from .test_remote_data import serve, small_files  # noqa: F401
 
+ROOT = Path(__file__).parents[1]
 REAL = ("mnist", "fashion")
 LABELS = torch.arange(100) % 10
 
@@ -23,6 +26,13 @@ LABELS = torch.arange(100) % 10
 def test_everything_shipped_stays_small():
     sizes = {path.name: path.stat().st_size for path in pretrained.HERE.iterdir()}
     assert max(sizes.values()) <= 8 * 2**20 and sum(sizes.values()) <= 25 * 2**20
+
+
+def test_everything_shipped_goes_into_the_package():
+    patterns = re.findall(r'"(pretrained/[^"]+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    left = [path.name for path in pretrained.HERE.iterdir()
+            if path.is_file() and path.suffix != ".py" and not any(fnmatch(f"pretrained/{path.name}", pattern) for pattern in patterns)]
+    assert not left
 
 
 @pytest.mark.parametrize(("name", "times", "share"), [("mnist", 3, 0.98), ("fashion", 4, 0.9)])
@@ -40,7 +50,7 @@ def test_the_card_tells_what_was_measured(name, times, share):
 
 
 def test_the_readme_quotes_the_cards():
-    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in REAL:
         quality = pretrained.pretrained_card(name)["quality"]
         rows = [quality["frechet_floor"], *(quality[way]["frechet"] for way in ("guidance_1", "guidance_2"))]
