@@ -389,7 +389,7 @@ samples_panel(grids)
 # %%
 held_out, label = handwriting("../data")
 generator, measured = torch.Generator().manual_seed(0), {}
-for step in (3, 10, 30, 60, 111, 200, 300, 500, 700, 900, 990):
+for step in (10, 30, 60, 111, 200, 300, 500, 700, 900, 990):
     t = torch.full((len(held_out),), step)
     x_t = pretrained.q_sample(held_out, t, torch.randn(held_out.shape, generator=generator))
     with torch.no_grad():
@@ -397,13 +397,13 @@ for step in (3, 10, 30, 60, 111, 200, 300, 500, 700, 900, 990):
     measured[step] = float(error.mean() / (1 - pretrained.alphas_cumprod[step]))
 gaussian = 0.25 / (0.25 * pretrained.alphas_cumprod + 1 - pretrained.alphas_cumprod)[list(measured)]
 check("t 从 111 到 990：最优的 v 不超过三成", max(v for step, v in measured.items() if step >= 111) < 0.3, True)
-check("t=3 时又大了，但没有到高斯例子的 1", [measured[3] > 2 * measured[111], measured[3] < 0.8], [True, True])
+check("t=10 时又大了，但远没有到高斯例子的 1", [measured[10] > 1.5 * measured[111], measured[10] < 0.5], [True, True])
 curve_figure(list(measured), {"measured": list(measured.values()), "Gaussian, $s=0.5$": gaussian}, "$t$", "$v^*_t$")
 
 # %% [markdown]
 # 图：实线是在一百张手写数字上量到的 $v^*_t$（上界），虚线是像素互相独立、标准差 0.5 的高斯例子。
 # $t$ 很大时 $x_t$ 几乎什么也没说，$v^*_t$ 就是像素自己的方差。往下走它先降到一成左右：看了整张图，像素互相印证。
-# 快到终点才回升，这时掺的噪声很小，邻居帮不上多少忙；始终没有到高斯例子的 1。
+# 快到终点才回升，这时掺的噪声很小，邻居帮不上多少忙；离高斯例子的 1 还远。
 #
 # 走 10 步时，掺噪声的九步 $t\ge111$，最优的 $v$ 只有一到三成，所以 $v=0$ 比 $v=1$ 近得多。
 # 背景的像素更极端：几乎不动，看了 $x_t$ 之后更没有悬念，多掺的噪声全是脏点。

@@ -20,7 +20,7 @@ def forward_data(diffusion, images, noise, t, index=0):
     x_t = diffusion.q_sample(images, torch.full((len(images),), t), noise)
     density, _ = np.histogram(x_t.clamp(-4, 4).numpy(), EDGES, density=True)
     signal = float(diffusion.exact_table("sqrt_alphas_cumprod")[t])
-    note = f"t = {t}：x_t = {signal:.3f}·x₀ + {math.sqrt(1 - signal**2):.3f}·ε；全部像素的方差 {float(x_t.var()):.2f}"
+    note = f"t = {t}：x_t = {signal:.3f}·x₀ + {math.sqrt(1 - signal**2):.3f}·ε；全部像素的方差 {float(x_t.var()):.1f}"
     return {"image": x_t[index, 0].numpy(), "histogram": (CENTERS, density), "normal": (CENTERS, NORMAL)}, note
 
 
