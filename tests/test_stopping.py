@@ -82,7 +82,7 @@ CHAINS = [
 @pytest.mark.parametrize("checked", [1, 10])
 def test_last_is_the_state_at_the_end_even_in_the_middle_of_an_epoch(checked, tmp_path):
     """max_steps 停在半轮，或者一次验证也没有做过：last.ckpt 还是走完的那一刻"""
-    keeper = pl.callbacks.ModelCheckpoint(save_last=True)
+    keeper = pl.callbacks.ModelCheckpoint(monitor="val/loss_ema" if checked == 1 else None, save_last=True)
     trainer, model = run(tmp_path, steps=4, callbacks=[keeper], accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
     saved = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
     assert trainer.global_step == saved["global_step"] == 4
