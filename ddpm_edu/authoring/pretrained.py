@@ -34,8 +34,8 @@ DATA = {"digits": DigitsDataModule, "digits_class": DigitsDataModule, "mnist": M
 EPOCHS = {"digits": 60, "mnist": 8, "fashion": 8}
 
 
-def make_data(name, root):
-    return DATA[name](batch_size=64) if name in RECIPES else DATA[name](root, batch_size=64)
+def make_data(name, root, seed):
+    return DATA[name](batch_size=64, seed=seed) if name in RECIPES else DATA[name](root, batch_size=64)
 
 
 def build_classifier(name, data):
@@ -119,13 +119,15 @@ def main():
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--draw", action="store_true")
     options = parser.parse_args()
-    data = make_data(options.name, options.data)
+    data = make_data(options.name, options.data, options.seed)
     if options.classifier:
         build_classifier(options.name, data)
     elif options.draw:
         draw(options.name)
     elif options.measure:
         update_quality(options.name, data)
+    elif options.name not in RECIPES and options.ckpt is None:
+        parser.error("先 fit --config mnist-class 练完，再用 --ckpt 写明检查点")
     else:
         made = train_digits(options.name, data, options.steps, options.seed) if options.name in RECIPES else take_from(options.ckpt, data, options.note)
         publish(options.name, *made, data)
