@@ -138,6 +138,18 @@ def test_handwriting_is_real_where_mnist_lies_on_the_disk(serve, server, tmp_pat
     assert real.on_disk() and type(mnist_or_stand_in(tmp_path)[0]) is MNISTDataModule
 
 
+def test_real_handwriting_is_the_first_ten_of_every_class(monkeypatch):
+    labels = torch.randint(10, (300,), generator=torch.Generator().manual_seed(0))
+    pixels = (torch.arange(300) % 256).to(torch.uint8).view(300, 1, 1, 1).expand(-1, 1, 28, 28)
+    monkeypatch.setattr(MNISTDataModule, "on_disk", lambda self: True)
+    monkeypatch.setattr(MNISTDataModule, "dataset", lambda self, split: {"test": ImageDataset(pixels, labels)}[split])
+    images, shown = handwriting("哪里都行")
+    assert images.shape == (100, 1, 28, 28) and torch.equal(shown, LABELS)
+    for digit in range(10):
+        wanted = pixels[labels == digit][:10].float() / 127.5 - 1
+        assert torch.equal(images[digit::10], wanted)
+
+
 def test_a_short_download_is_waited_for_and_a_slow_one_is_not(serve, server, tmp_path, caplog):  # noqa: F811
     serve(MNISTDataModule, small_files(MNISTDataModule))
     assert type(mnist_or_stand_in(tmp_path / "快", download=20, progress=False)[0]) is MNISTDataModule
