@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from ddpm_edu import DigitsDataModule
 from ddpm_edu.data.base import ImageDataModule, ImageDataset
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation.classifier import SmallClassifier, cached_classifier, load_classifier, train_classifier
+from ddpm_edu.evaluation.classifier import ResidualClassifier, SmallClassifier, cached_classifier, load_classifier, train_classifier
 from ddpm_edu.files.checkpoint import CheckpointError
 
 GOLDEN = [[-3.904382, -8.214583, 4.336142], [15.826841, -4.743645, 4.412965]]
@@ -42,9 +42,11 @@ def trained():
     return train_classifier(BigDigits(), epochs=6, progress=False)
 
 
-@pytest.mark.parametrize(("image_size", "channels", "num_classes"), [(8, 1, 10), (28, 1, 10), (32, 3, 100), (9, 1, 2)])
-def test_the_classifier_takes_any_size(image_size, channels, num_classes):
-    classifier = SmallClassifier(image_size, channels, num_classes)
+@pytest.mark.parametrize(("network", "image_size", "channels", "num_classes"), [
+    (SmallClassifier, 8, 1, 10), (SmallClassifier, 28, 1, 10), (SmallClassifier, 32, 3, 100), (SmallClassifier, 9, 1, 2),
+    (ResidualClassifier, 32, 3, 10), (ResidualClassifier, 8, 1, 2)])
+def test_the_classifier_takes_any_size(network, image_size, channels, num_classes):
+    classifier = network(image_size, channels, num_classes)
     x = torch.randn(3, channels, image_size, image_size)
     assert classifier(x).shape == (3, num_classes) and classifier.features(x).shape == (3, 32)
 
@@ -66,6 +68,11 @@ def test_training_learns_and_is_reproducible(trained):
     once, other = (train_classifier(BigDigits(), epochs=1, seed=seed, progress=False)[0] for seed in (3, 4))
     assert torch.equal(before, torch.random.get_rng_state())
     assert same(once, train_classifier(BigDigits(), epochs=1, seed=3, progress=False)[0]) and not same(once, other)
+
+
+def test_the_residual_classifier_learns_too():
+    classifier, accuracy = train_classifier(BigDigits(), epochs=2, progress=False, network=ResidualClassifier)
+    assert type(classifier) is ResidualClassifier and accuracy > 0.6 and not classifier.training
 
 
 def test_accuracy_is_measured_on_held_out_images(trained):

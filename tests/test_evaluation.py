@@ -10,9 +10,9 @@ from ddpm_edu import DigitsDataModule, make_beta_schedule
 from ddpm_edu.cli.evaluate import make_data, make_parser, pad
 from ddpm_edu.cli.main import main
 from ddpm_edu.cli.options import DATA
-from ddpm_edu.data.base import ImageDataModule, ImageDataset
+from ddpm_edu.data.base import ImageDataModule, ImageDataset, random_images
 from ddpm_edu.evaluation.classifier import load_classifier
-from ddpm_edu.evaluation.metrics import FrechetDistance
+from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance
 from ddpm_edu.evaluation.report import bits_report, draw_samples, evaluate
 from ddpm_edu.files.checkpoint import save_checkpoint
 from ddpm_edu.gaussian import diffusion_tables
@@ -128,8 +128,10 @@ def test_evaluating_is_seeded_and_leaves_no_trace():
     # bits/dim 用几张图，不影响样本
     more = evaluate(model, DigitsDataModule(), **{**settings, "max_images": 12})
     assert more["frechet"] == first["frechet"] and more["images"] == 12 and more["bits_per_dim"] != first["bits_per_dim"]
-    # 课程里写着的数；线程数不同，末位会不同
-    assert first["frechet_floor"] == pytest.approx(10.2662, abs=1e-3) and first["samples"] == 20 and first["steps"] == 3
+    # 参照线用同样多的训练图：20 张的比 1297 张的远得多
+    score = DigitsFrechet()
+    assert first["frechet_floor"] == pytest.approx(score.floor(random_images(DigitsDataModule().dataset("train"), 20)["image"]), rel=1e-4)
+    assert first["frechet_floor"] > 5 * score.floor() and first["samples"] == 20 and first["steps"] == 3
     assert all(isinstance(value, (int, float)) for value in first.values())
 
 
@@ -142,7 +144,8 @@ def test_a_given_distance_is_used_and_the_test_split_is_the_limit():
             self.seen.append(images)
             return 7.0
 
-        def floor(self):
+        def floor(self, train):
+            self.seen.append(train)
             return 1.0
 
         def ceiling(self):
@@ -151,7 +154,7 @@ def test_a_given_distance_is_used_and_the_test_split_is_the_limit():
     score = Fixed()
     report = evaluate(digits_model(), DigitsDataModule(), max_images=10**6, num_samples=5, frechet=score, progress=False, batch_size=250)
     assert (report["frechet"], report["frechet_floor"], report["frechet_ceiling"]) == (7.0, 1.0, 9.0)
-    assert report["images"] == 250 and score.seen[0].shape == (5, 1, 8, 8) and report["steps"] == 6
+    assert report["images"] == 250 and [images.shape for images in score.seen] == [(5, 1, 8, 8)] * 2 and report["steps"] == 6
 
 
 def test_conditional_models_get_the_conditions_of_the_test_split(monkeypatch):

@@ -252,6 +252,7 @@ def test_posterior_panel_draws_the_variance_it_claims(v):
     np.testing.assert_allclose(data["sigma2"][1], (1 - v) * tilde + v * BETAS[1:], rtol=1e-12)
     np.testing.assert_allclose(data["near_sigma2"][1], data["sigma2"][1])
     np.testing.assert_allclose(data["ratio"][1], tilde / BETAS[1:], rtol=1e-12)
+    np.testing.assert_array_equal(data["ratio_one"][1], np.ones(len(tilde)))
     np.testing.assert_allclose(np.exp(data["log_variance"][1][1:]), data["sigma2"][1], rtol=1e-12)
     ratio = data["sigma2"][1] / tilde
     np.testing.assert_allclose(data["kl"][1], 0.5 * (np.log(ratio) + 1 / ratio - 1), atol=1e-12)
@@ -277,7 +278,9 @@ def test_sample_grids_use_the_same_noise_and_the_given_v(model):
     assert set(grids) == {(3, v) for v in posterior.V_CHOICES}
     expected = model.sample(4, steps=3, v_posterior=0.5, generator=torch.Generator().manual_seed(4), progress=False)
     data, _ = panels.samples_panel({**grids, **posterior.posterior_grids(model, (4,), 4)}).compute(v=0.5, steps=3)
-    np.testing.assert_allclose(data["grid"][1:9, 1:9], expected[0, 0].clamp(-1, 1).numpy())
+    half = len(data["grid"]) // 2
+    np.testing.assert_allclose(data["grid"][half + 1:half + 9, 1:9], expected[0, 0].clamp(-1, 1).numpy())
+    np.testing.assert_array_equal(data["grid"][:half], grids[3, 0.0])
 
 
 def test_denoise_panel_walks_the_recorded_trajectory(model):

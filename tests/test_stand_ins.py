@@ -1,8 +1,12 @@
 """训练两章的数据：磁盘上有真的就用真的，没有就用替身；都不联网"""
+import shutil
+
 import pytest
 import torch
+from PIL import Image
 
-from ddpm_edu import CIFAR10DataModule, DigitsDataModule, MNISTDataModule, PhotoPatchesDataModule
+from ddpm_edu import CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule, PhotoPatchesDataModule
+from ddpm_edu.data.cifar10 import CLASSES
 from ddpm_edu.data.digits import like_mnist, load_digits_split
 from ddpm_edu.evaluation.metrics import DigitsFrechet, frechet_for
 from ddpm_edu.evaluation.report import check_levels
@@ -38,6 +42,19 @@ def test_a_stand_in_has_the_shape_of_the_real_data(choose, real, stand_in, tmp_p
     assert (module.image_size, module.channels) == (real.image_size, real.channels)
     batch = next(iter(module.train_dataloader()))
     assert batch["image"].shape == (8, real.channels, real.image_size, real.image_size) and batch["image"].abs().max() <= 1
+
+
+def test_a_tree_of_picture_files_counts_as_cifar10(tmp_path):
+    for name in CLASSES:
+        (tmp_path / "cifar10" / "train" / name).mkdir(parents=True)
+        for k in range(4):
+            Image.new("RGB", (32, 32), (k, 2 * k, 3 * k)).save(tmp_path / "cifar10" / "train" / name / f"{k}.png")
+    chosen, sentence = cifar10_or_stand_in(tmp_path, batch_size=8)
+    assert type(chosen) is ImageFolderDataModule and "40 张" in sentence and chosen.num_classes == 10 and chosen.flip
+    assert next(iter(chosen.train_dataloader()))["image"].shape == (8, 3, 32, 32)
+    # 少了一类，就不是 CIFAR-10
+    shutil.rmtree(tmp_path / "cifar10" / "train" / "truck")
+    assert type(cifar10_or_stand_in(tmp_path)[0]) is PhotoPatchesDataModule
 
 
 def test_enlarged_digits_sit_like_mnist_and_keep_their_order():

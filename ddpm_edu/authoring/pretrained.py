@@ -1,10 +1,11 @@
 """python -m ddpm_edu.authoring.pretrained NAME：做出随包发布的网络，写到 ddpm_edu/pretrained
 
 digits、digits_class   : 当场训练
-mnist、fashion         : 先 fit --config mnist-class 练完，再用 --ckpt 取出 EMA 权重，存成半精度
+mnist、fashion、cifar10 : 先照 COMMANDS 里的命令练完，再用 --ckpt 取出 EMA 权重，存成半精度
 --classifier           : 训练这份数据的分类器
 --measure              : 不训练，重新量随包权重的质量
---draw                 : 不训练，重画样本与去噪的几条
+--draw                 : 不训练，重画样本
+--growth CKPT ……       : 不训练，练到几处的检查点各画一行
 """
 import argparse
 import functools
@@ -16,9 +17,9 @@ import torch
 from safetensors.torch import save_file
 
 from ..configs.recipes import conditional_digits_config, digits_model_config
-from ..data import DigitsDataModule, FashionMNISTDataModule, MNISTDataModule
+from ..data import DigitsDataModule, FashionMNISTDataModule, ImageFolderDataModule, MNISTDataModule
 from ..ddpm import DDPM
-from ..evaluation.classifier import classifier_shape, train_classifier
+from ..evaluation.classifier import ResidualClassifier, SmallClassifier, classifier_shape, train_classifier
 from ..files.checkpoint import load_checkpoint, sha256_of
 from ..generate import generate
 from ..images import save_grid
@@ -30,20 +31,31 @@ RECIPES = {
     "digits": functools.partial(digits_model_config, width=32, learning_rate=3e-3, ema_decay=0.999),
     "digits_class": functools.partial(conditional_digits_config, ["label"], width=32, learning_rate=3e-3, ema_decay=0.999),
 }
-DATA = {"digits": DigitsDataModule, "digits_class": DigitsDataModule, "mnist": MNISTDataModule, "fashion": FashionMNISTDataModule}
-EPOCHS = {"digits": 60, "mnist": 8, "fashion": 8}
+DATA = {"digits": DigitsDataModule, "digits_class": DigitsDataModule, "mnist": MNISTDataModule, "fashion": FashionMNISTDataModule,
+        "cifar10": functools.partial(ImageFolderDataModule, image_size=32, classes=True, flip=True)}
+COMMANDS = {
+    "mnist": "python -m ddpm_edu fit --config mnist-class",
+    "fashion": "python -m ddpm_edu fit --config mnist-class --data ddpm_edu.FashionMNISTDataModule",
+    "cifar10": "python -m ddpm_edu fit --config cifar10-class --data ddpm_edu.ImageFolderDataModule --data.root data/cifar10/train "
+               "--data.classes true --data.flip true",
+}
+CLASSIFIERS = {"digits": (SmallClassifier, 60), "mnist": (SmallClassifier, 8), "fashion": (SmallClassifier, 8), "cifar10": (ResidualClassifier, 4)}
+SAME = {"cifar10": ["CIFAR10DataModule"]}  # 同一份图的另一种存法
 
 
 def make_data(name, root, seed):
-    return DATA[name](batch_size=64, seed=seed) if name in RECIPES else DATA[name](root, batch_size=64)
+    if name in RECIPES:
+        return DATA[name](batch_size=64, seed=seed)
+    return DATA[name](f"{root}/cifar10/train" if name == "cifar10" else root, batch_size=64)
 
 
 def build_classifier(name, data):
-    epochs = EPOCHS[name]
-    classifier, accuracy = train_classifier(data, epochs)
+    network, epochs = CLASSIFIERS[name]
+    classifier, accuracy = train_classifier(data, epochs, network=network)
     path = HERE / f"{name}_classifier.safetensors"
     save_file(classifier.state_dict(), path)
-    card = {"data": data.identity, **classifier_shape(data), "accuracy": round(accuracy, 4), "epochs": epochs,
+    card = {"data": [data.identity, *SAME.get(name, [])], "network": network.__name__, **classifier_shape(data),
+            "accuracy": round(accuracy, 4), "epochs": epochs,
             "command": f"python -m ddpm_edu.authoring.pretrained {name} --classifier", "sha256": sha256_of(path)}
     write_json("classifiers", {**classifier_cards(), name: card})
 
@@ -62,15 +74,14 @@ def train_digits(name, data, max_steps, seed):
     return model.model, config, recipe
 
 
-def take_from(ckpt, data, note):
+def take_from(name, ckpt, data, note):
     """练完的检查点里的 EMA 权重；返回半精度的网络、构造参数与配方"""
     model, state = DDPM.load_from_checkpoint(ckpt), load_checkpoint(ckpt)
     model.model_ema.copy_to(model.model)
     defaults = {name: p.default for name, p in inspect.signature(DDPM).parameters.items()}
     config = {name: value for name, value in model.hparams.items() if value != defaults.get(name)}
     stream = state[type(data).__qualname__]
-    command = "python -m ddpm_edu fit --config mnist-class" + ("" if type(data) is MNISTDataModule else f" --data ddpm_edu.{type(data).__name__}")
-    recipe = {"command": command, "batch_size": stream["batch_size"], "max_steps": state["global_step"], "seed": model.seed,
+    recipe = {"command": COMMANDS[name], "batch_size": stream["batch_size"], "max_steps": state["global_step"], "seed": model.seed,
               "images_seen": state["global_step"] * stream["batch_size"], "scheduler_config": config["scheduler_config"], "note": note}
     return model.model.half(), config, recipe
 
@@ -89,12 +100,20 @@ def publish(name, network, config, recipe, data):
 
 
 def draw(name):
-    """两张图：一百个样本 NAME.png，从噪声到样本的几条 NAME_walk.png"""
+    """一百个样本 NAME.png；mnist 另有从噪声到样本的几条 mnist_walk.png，README 的第一张图"""
     model, labels = load_pretrained(name), torch.arange(10).repeat(10)
     images, _ = generate(model, 100, steps=50, seed=0, cond=labels, use_ema=False, guidance_scale=2.0)
     save_grid(images, HERE / f"{name}.png", nrow=10)
-    _, frames = generate(model, 4, steps=50, seed=1, cond=torch.tensor([2, 3, 5, 8]), use_ema=False, guidance_scale=2.0, num_frames=10)
-    save_grid(torch.stack(frames, 1).flatten(0, 1), HERE / f"{name}_walk.png", nrow=len(frames), scale=2)
+    if name == "mnist":
+        _, frames = generate(model, 4, steps=50, seed=1, cond=torch.tensor([2, 3, 5, 8]), use_ema=False, guidance_scale=2.0, num_frames=10)
+        save_grid(torch.stack(frames, 1).flatten(0, 1), HERE / f"{name}_walk.png", nrow=len(frames), scale=2)
+
+
+def draw_growth(name, ckpts):
+    """练到几处的检查点各画十张，一行一处，起点的噪声相同：NAME_growth.png；各处的步数记进卡片"""
+    rows = [generate(DDPM.load_from_checkpoint(ckpt), 10, steps=50, seed=0, cond=torch.arange(10), guidance_scale=2.0)[0] for ckpt in ckpts]
+    save_grid(torch.cat(rows), HERE / f"{name}_growth.png", nrow=10)
+    write_json(name, {**pretrained_card(name), "growth": [load_checkpoint(ckpt)["global_step"] for ckpt in ckpts]})
 
 
 def update_quality(name, data):
@@ -118,18 +137,21 @@ def main():
     parser.add_argument("--classifier", action="store_true")
     parser.add_argument("--measure", action="store_true")
     parser.add_argument("--draw", action="store_true")
+    parser.add_argument("--growth", nargs="+", metavar="CKPT")
     options = parser.parse_args()
     data = make_data(options.name, options.data, options.seed)
     if options.classifier:
         build_classifier(options.name, data)
     elif options.draw:
         draw(options.name)
+    elif options.growth:
+        draw_growth(options.name, options.growth)
     elif options.measure:
         update_quality(options.name, data)
     elif options.name not in RECIPES and options.ckpt is None:
-        parser.error("先 fit --config mnist-class 练完，再用 --ckpt 写明检查点")
+        parser.error(f"先运行 {COMMANDS[options.name]}，练完再用 --ckpt 写明检查点")
     else:
-        made = train_digits(options.name, data, options.steps, options.seed) if options.name in RECIPES else take_from(options.ckpt, data, options.note)
+        made = train_digits(options.name, data, options.steps, options.seed) if options.name in RECIPES else take_from(options.name, options.ckpt, data, options.note)
         publish(options.name, *made, data)
 
 

@@ -25,6 +25,8 @@ def measure(model, data, count):
     labels = torch.arange(count) % data.num_classes if model.conditioning_key else None
     drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=labels, use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
              for way, options in (PLAIN if labels is None else GUIDED).items()}
+    if labels is not None:
+        drawn["gaussian"] = [gaussian_images(train, labels, seed) for seed in range(SEEDS)]
     floor = [score(random_images(train, count, seed)["image"]) for seed in range(SEEDS)]
     return {
         "samples": f"{SEEDS} 个种子，各 {count} 张",
@@ -38,9 +40,26 @@ def measure(model, data, count):
 
 
 def scores(score, several, labels):
-    """几批样本 → {frechet, recognised, sure}，都带标准误；没有类别时只有前一项"""
+    """几批样本 → {frechet, recognised, sure}，都带标准误，另有各类认得出的 by_class；没有类别时只有第一项"""
     rows = [{"frechet": score(images), **({} if labels is None else recognised(score.classifier, images, labels))} for images in several]
-    return {name: averaged([row[name] for row in rows]) for name in rows[0]}
+    found = {name: averaged([row[name] for row in rows]) for name in rows[0]}
+    if labels is not None:
+        images = torch.stack(several)
+        shares = [recognised(score.classifier, images[:, labels == k].flatten(0, 1), k)["recognised"] for k in labels.unique()]
+        found["by_class"] = [round(share, 4) for share in shares]
+    return found
+
+
+def gaussian_images(train, labels, seed):
+    """参照：每一类的像素拟合一个高斯，从里面抽样；颜色与亮暗的起伏都对，形状是糊的"""
+    generator, images = torch.Generator().manual_seed(seed), torch.empty(len(labels), *train[0]["image"].shape)
+    for k in labels.unique():
+        pixels = train[(train.labels == k).nonzero()[:, 0]]["image"]
+        mean, here = pixels.mean(0), labels == k
+        # 中心化的图各乘一个标准正态再加起来，协方差就是样本协方差
+        weights = torch.randn(int(here.sum()), len(pixels), generator=generator) / (len(pixels) - 1) ** 0.5
+        images[here] = mean + torch.einsum("sn,n...->s...", weights, pixels - mean)
+    return images.clamp(-1, 1)
 
 
 def averaged(values):

@@ -97,7 +97,7 @@ def newest_checkpoint(trainer, name):
 
 
 def follow_model(options):
-    """自己的图读成模型要的大小与通道数；另给了不同的数时 ValueError"""
+    """自己的图读成模型要的大小与通道数；另给了不同的数时 ValueError。反过来，网络的类别数照数到的子文件夹"""
     from ..data import ImageFolderDataModule
 
     module = locate(options.get("data.class_path") or "")
@@ -108,6 +108,9 @@ def follow_model(options):
         if given not in (inspect.signature(module).parameters[name].default, wanted):
             fail(f"--data.{name}", f"不给，或与 --model.{name}={wanted} 相同", given, "图读成多大、几个通道，由模型定")
         options[f"data.init_args.{name}"] = wanted
+    params = (options.get("model.unet_config") or {}).get("params", {})
+    if options.get("data.init_args.classes") is True and "num_classes" in params and (root := options.get("data.init_args.root")):
+        params["num_classes"] = ImageFolderDataModule(root, classes=True).num_classes
 
 
 def check_parsed(options):

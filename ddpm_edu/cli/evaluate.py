@@ -68,7 +68,7 @@ def table(report):
     if "frechet" in report:
         rows += [
             ("Fréchet 距离", f"{report['frechet']:.2f}", f"{report['samples']} 个样本，DDIM {report['steps']} 步，越小越好"),
-            ("  真图对真图", f"{report['frechet_floor']:.2f}", "训练集对测试集，作参照"),
+            ("  真图对真图", f"{report['frechet_floor']:.2f}", "同样多的训练图对测试集，作参照"),
             ("  纯噪声", f"{report['frechet_ceiling']:.2f}", "作参照"),
         ]
     if "recognised" in report:

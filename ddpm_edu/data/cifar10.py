@@ -12,6 +12,7 @@ from .remote import RemoteDataModule
 from .transfer import RemoteFile
 
 FOLDER = "cifar-10-batches-py"
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 log = logging.getLogger("ddpm_edu")
 # 解开之后各个文件的 MD5（随 torchvision 公布的）
 BATCHES = {

@@ -16,6 +16,7 @@ from ..progress import progress_bar
 log = logging.getLogger("ddpm_edu")
 # 默认一共看这么多张图：digits 上是 60 轮，MNIST 上是 1 轮
 DEFAULT_IMAGES = 78_000
+SHAPE = ("image_size", "channels", "num_classes")  # 分类器的三个参数
 
 
 class SmallClassifier(nn.Module):
@@ -30,14 +31,17 @@ class SmallClassifier(nn.Module):
         self.image_size = check_size("image_size", image_size)
         self.channels = check_int("channels", channels, 1)
         self.num_classes = check_int("num_classes", num_classes, 2)
+        self.body = self.make_body()
+        self.head = nn.Linear(32, num_classes)
+
+    def make_body(self):
         reduced = math.prod(-(-side // 4) for side in sides(self.image_size))  # 两次减半，奇数向上取整
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, 32, 3, padding=1), nn.ReLU(),
+        return nn.Sequential(
+            nn.Conv2d(self.channels, 32, 3, padding=1), nn.ReLU(),
             nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.ReLU(),
             nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.ReLU(),
             nn.Flatten(), nn.Linear(64 * reduced, 32),
         )
-        self.head = nn.Linear(32, num_classes)
 
     def features(self, x):
         return self.body(x)
@@ -46,18 +50,44 @@ class SmallClassifier(nn.Module):
         return self.head(F.relu(self.features(x)))
 
 
+class ResidualClassifier(SmallClassifier):
+    """给彩色照片用的：残差块，34 万参数；参数与 SmallClassifier 的一样，边长要是偶数"""
+
+    def make_body(self):
+        def norm(convolution):
+            return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
+
+        def down(inner, outer):
+            return norm(nn.Conv2d(inner, outer, 3, stride=2, padding=1))
+
+        class Residual(nn.Module):
+            def __init__(self, width):
+                super().__init__()
+                self.inner = nn.Sequential(*(norm(nn.Conv2d(width, width, 3, padding=1)) for _ in range(2)))
+
+            def forward(self, x):
+                return x + self.inner(x)
+
+        return nn.Sequential(norm(nn.Conv2d(self.channels, 48, 2, stride=2)), Residual(48), down(48, 96), Residual(96), down(96, 128),
+                             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 32))
+
+
+NETWORKS = {network.__name__: network for network in (SmallClassifier, ResidualClassifier)}
+
+
 def classifier_shape(data_module):
-    """SmallClassifier 的三个参数，取自数据模块；没有类别的数据报错"""
+    """分类器的三个参数，取自数据模块；没有类别的数据报错"""
     if data_module.num_classes is None:
         fail("data_module", "有标签（num_classes）的数据模块", type(data_module).__name__, "分类器要靠标签训练")
-    return {name: getattr(data_module, name) for name in ("image_size", "channels", "num_classes")}
+    return {name: getattr(data_module, name) for name in SHAPE}
 
 
-def train_classifier(data_module, epochs=None, seed=0, progress=None):
+def train_classifier(data_module, epochs=None, seed=0, progress=None, network=SmallClassifier):
     """在训练划分上训练分类器，用轻微平移作增广
 
     data_module : 有标签的 ImageDataModule
     epochs      : 默认一共看约 78 000 张图，至少 2 轮
+    network     : SmallClassifier 或 ResidualClassifier
     返回        : (eval 模式的分类器, 验证与测试划分合起来的准确率)
     """
     shape = classifier_shape(data_module)
@@ -65,7 +95,7 @@ def train_classifier(data_module, epochs=None, seed=0, progress=None):
     epochs = max(2, round(DEFAULT_IMAGES / len(train))) if epochs is None else check_int("epochs", epochs, 1)
     with torch.random.fork_rng(devices=[]):
         torch.random.manual_seed(seed)
-        classifier = SmallClassifier(**shape)
+        classifier = network(**shape)
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=2e-3, weight_decay=0.05)
         scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
         bar = progress_bar(range(epochs * -(-len(train) // 64)), progress, "训练分类器")
@@ -113,20 +143,20 @@ def load_classifier(name="digits"):
     cards = classifier_cards()
     card = cards[check_choice("name", name, tuple(cards))]
     path = checked_file(f"{name}_classifier.safetensors", card["sha256"])
-    return _filled(load_file(path), **{key: card[key] for key in ("image_size", "channels", "num_classes")})
+    return _filled(load_file(path), NETWORKS[card["network"]], **{key: card[key] for key in SHAPE})
 
 
 def shipped_classifier_name(data_module):
     """随包有没有为这份数据训练的分类器：名字，没有时 None"""
     for name, card in classifier_cards().items():
-        if (card["data"], card["image_size"]) == (data_module.identity, data_module.image_size):
+        if data_module.identity in card["data"] and all(card[key] == getattr(data_module, key) for key in SHAPE):
             return name
 
 
-def _filled(states, **shape):
+def _filled(states, network=SmallClassifier, **shape):
     """装上权重的分类器（eval 模式）；不先抽初值，全局随机数不动"""
     with torch.device("meta"):
-        classifier = SmallClassifier(**shape)
+        classifier = network(**shape)
     classifier.load_state_dict(states, assign=True)
     return classifier.eval().requires_grad_(False)
 

@@ -62,7 +62,7 @@ class FrechetDistance:
         return torch.cat([self.classifier.features(chunk) for chunk in images.clamp(-1, 1).split(2048)])
 
     def __call__(self, images):
-        """(N, C, H, W) → 距离，越小越像；digits 上约 60 以下已经认得出"""
+        """(N, C, H, W) → 距离，越小越像；只与同样多的图得到的数相比"""
         return frechet_distance(self.features(images), self._real_features)
 
     def floor(self, train=None):

@@ -107,7 +107,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
     返回        : bits_report 的各项（levels 取自数据模块）
-                  能算 Fréchet 距离时另有 frechet、frechet_floor、frechet_ceiling
+                  能算 Fréchet 距离时另有 frechet、frechet_floor（同样多的训练图）、frechet_ceiling
                   按类别生成的模型再加 recognised、sure
     异常        : 模型与数据的尺寸不同、数据说的级数与像素不符时 ValueError，不做任何计算
     """
@@ -130,7 +130,8 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
         if num_samples and frechet is not None:
             samples = draw_samples(model, data_module, num_samples,
                                    steps=steps, seed=seed, progress=progress)
-            report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(),
+            as_many = random_images(data_module.dataset("train"), num_samples)["image"]
+            report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(as_many),
                        "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
             if "c_adm" in model.cond_keys:

@@ -1,11 +1,13 @@
 """课程用的数据：磁盘上有真的就用真的，没有就用替身，别处的代码一个字也不用改"""
 import logging
 import threading
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..data import CIFAR10DataModule, DigitsDataModule, MNISTDataModule, PhotoPatchesDataModule
+from ..data import CIFAR10DataModule, DigitsDataModule, ImageFolderDataModule, MNISTDataModule, PhotoPatchesDataModule
+from ..data.cifar10 import CLASSES
 from ..data.download import DataUnavailableError
 from ..pretrained import HERE
 
@@ -41,10 +43,17 @@ def arrives(module, seconds):
 
 
 def cifar10_or_stand_in(root="data", **kwargs):
-    """root 里有 CIFAR-10 就用它，否则用两张照片切成的图块；返回 (数据模块, 一句话)"""
+    """root 里有 CIFAR-10 就用它，否则用两张照片切成的图块；返回 (数据模块, 一句话)
+
+    官方的文件之外，也认按类别摆成文件夹的那种：root/cifar10/train/airplane/……
+    """
     real = CIFAR10DataModule(root, **kwargs)
     if real.on_disk():
         return real, "CIFAR-10：5 万张训练图"
+    tree = Path(root) / "cifar10" / "train"
+    if all((tree / name).is_dir() for name in CLASSES):
+        pictures = ImageFolderDataModule(tree, image_size=32, classes=True, flip=True, in_memory=False, **kwargs)
+        return pictures, f"CIFAR-10：按类别摆成文件夹的 {len(pictures.names)} 张图"
     return PhotoPatchesDataModule(**kwargs), "替身：两张照片切成的 32×32 图块"
 
 
@@ -63,11 +72,11 @@ def handwriting(root="../data"):
 
 
 def drawn_by(name):
-    """随包的模型画的一百张图 (100, C, H, W)，[-1, 1]，每行十张，0 到 9 类轮流；取自 pretrained/NAME.png"""
+    """随包的模型画的图 (N, C, H, W)，[-1, 1]，每行十张，0 到 9 类轮流；取自 pretrained/NAME.png，NAME 是模型的名字时 N 是 100"""
     from PIL import Image
 
     grid = torch.from_numpy(np.array(Image.open(HERE / f"{name}.png"))).float() / 127.5 - 1
     # 格子之间、四周各有一像素的缝
-    side = (len(grid) - 1) // 10
-    cells = grid[1:, 1:].reshape(10, side, 10, side, -1)[:, :-1, :, :-1]
+    side = (grid.shape[1] - 1) // 10
+    cells = grid[1:, 1:].reshape(-1, side, 10, side, grid[0, 0].numel())[:, :-1, :, :-1]
     return cells.permute(0, 2, 4, 1, 3).flatten(0, 1).contiguous()

@@ -15,8 +15,8 @@ CURVES = [(BLUE, "-"), (ORANGE, "--"), (INK, ":"), (GRAY, "-.")]
 
 
 def empty_figure(width=7.0, height=3.0):
-    """不经过 pyplot 的图：不占全局状态，也不会自己弹出来"""
-    figure = Figure(figsize=(width, height), dpi=DPI * SHARP, layout="constrained")
+    """不经过 pyplot 的图：不占全局状态，也不会自己弹出来；宽与高凑成整数个点，静态的与拖动时的才一样大"""
+    figure = Figure(figsize=(round(width * DPI) / DPI, round(height * DPI) / DPI), dpi=DPI * SHARP, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

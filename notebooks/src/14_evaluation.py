@@ -264,7 +264,7 @@ def overpaid(betas, s, t, v):
 
 
 # %%
-one_step = {f"$t={t}$": [overpaid(betas, 0.3, t, v) for v in mixes] for t in (1, 5, 20)}
+one_step = {f"$t={t}$": [overpaid(betas, 0.5, t, v) for v in mixes] for t in (1, 5, 20)}
 whole = {}
 for s in (0.1, 0.5, 1.0):
     least = exact_bits(betas, s, true_variance(betas, s)).sum()
@@ -276,7 +276,7 @@ check("s=1：恰好在 v=1，一点不多付", [best[2], whole["$s=1.0$"][-1]], 
 curves_figure((mixes, one_step, "$v$", "extra bits, one step", "linear", "log"), (mixes, whole, "$v$", "extra bits, all"))
 
 # %% [markdown]
-# 图：高斯数据，`cosine` 走 50 步，纵轴是比“每一步都用 $a_t$”多付的比特。左边是 $s=0.3$ 时单独的一步（对数轴），每条曲线在自己的 $v^*_t$ 处触底，$t$ 越大，触底处越靠左，可省的也越少；右边是整条下界。
+# 图：高斯数据，`cosine` 走 50 步，纵轴是比“每一步都用 $a_t$”多付的比特。左边是 $s=0.5$ 时单独的一步（对数轴），每条曲线在自己的 $v^*_t$ 处触底，$t$ 越大，触底处越靠左；右边是整条下界，最低处的 $v$ 就是上面打印的。
 # 最低处随数据的标准差移动：这三个里，$s$ 越小，最低处的 $v$ 越小。$s=1$ 时 $v=1$ 分毫不差，这就是 2.047 那个事实。
 
 # %% [markdown]
@@ -299,7 +299,7 @@ curve = [kl_bits(v) for v in mixes]
 check("v=0 时就是刚才测的", curve[0], per_step.sum(), atol=1e-6)
 check("最低处在中间", mixes[int(np.argmin(curve))], 0.5, atol=0.15)
 saved = np.array([kl_bits(0.0, one) - kl_bits(0.5, one) for one in each_mse])
-print(f"v 从 0 换成 0.5，每张图省 {saved.mean():.2f} ± {saved.std(ddof=1) / 4:.2f} 比特（16 张图的平均与标准误）")
+print(f"v 从 0 换成 0.5，省 {saved.mean():.2f} ± {saved.std(ddof=1) / 4:.2f} bits/dim（16 张图的平均与标准误）；一张图 64 维，合 {64 * saved.mean():.0f} 比特")
 check("省的是标准误的许多倍", saved.mean() > 5 * saved.std(ddof=1) / 4, True)
 
 # %%
@@ -309,13 +309,16 @@ a = tilde[1:] + diffusion_tables(betas)["posterior_mean_coef1"][1:] ** 2 * mse
 check("测得的最优方差，每一步都在两端之间", [(a > tilde[1:]).all(), (a < betas[1:]).all()], [1, 1])
 each = 0.5 * np.log(a / tilde[1:]).sum() / math.log(2)
 check("每一步各用自己的最优方差，比最好的常数 v 只再省不到 0.05", 0 < min(curve) - each < 0.05, True)
-curves_figure((mixes, {"": curve}, "$v$", "bits/dim"), (range(1, 1000), {"": measured}, "$t$", "$v^*_t$", "log", "linear"))
+# 一步一步看抖得厉害：按 t 的对数分成 24 段，各段取平均
+edges = np.unique(np.geomspace(1, 999, 25).round().astype(int))
+middle, smooth = (np.array([values[a - 1:b - 1].mean() for a, b in zip(edges, edges[1:])]) for values in (np.arange(1, 1000), measured))
+curves_figure((mixes, {"": curve}, "$v$", "bits/dim"), (middle, {"": smooth}, "$t$", "$v^*_t$", "log", "linear"))
 
 # %% [markdown]
-# 图：左边是同一个模型的 bits/dim 随 $v$ 的变化，右边是测得的 $v^*_t$。小 $t$ 处约一半，大 $t$ 处两三成，没有一步走到两端。
-# 不重新训练，只换一个数，bits/dim 就降了这么多。
+# 图：左边是同一个模型的 bits/dim 随 $v$ 的变化，右边是测得的 $v^*_t$，横轴按对数分段取了平均。小 $t$ 处约一半，几百步处降到两成，尾部回到三成，没有一步走到两端。
+# 不重新训练，只换一个数，bits/dim 就降了这么多；而且 $v=1$ 比 $v=0$ 低。
 #
-# 样本也跟着变好吗？那要用 Fréchet 距离来量，先把它搭起来。
+# 样本也跟着变好吗，也是 $v=1$ 比 $v=0$ 好吗？那要用 Fréchet 距离来量，先把它搭起来。
 
 # %% [markdown]
 # ## 6　从头搭起 Fréchet 距离
@@ -325,7 +328,7 @@ curves_figure((mixes, {"": curve}, "$v$", "bits/dim"), (range(1, 1000), {"": mea
 #
 # $$\mathbb E(x-y)^2 = (\mu_1-\mu_2)^2+\sigma_1^2+\sigma_2^2-2\,\mathrm{Cov}(x,y)\;\ge\;(\mu_1-\mu_2)^2+(\sigma_1-\sigma_2)^2,$$
 #
-# 因为协方差不超过 $\sigma_1\sigma_2$。线性的搬法 $y=\mu_2+\tfrac{\sigma_2}{\sigma_1}(x-\mu_1)$ 取到等号，它不打乱次序：第几小的送到第几小。
+# 因为协方差不超过 $\sigma_1\sigma_2$。它是平方的量：两堆土隔 3 远，它是 9。线性的搬法 $y=\mu_2+\tfrac{\sigma_2}{\sigma_1}(x-\mu_1)$ 取到等号，它不打乱次序：第几小的送到第几小。
 # 所以在样本上，把两边各自排好序，一一相减就是最省的搬法。
 
 # %%
@@ -337,7 +340,7 @@ check("排序之后相减：(0-1)² + (1-2)² = 2", cheapest, 2.0, atol=0.05)
 check("随便配对就贵得多：1 + 1 + 4 = 6", (x - y).square().mean(), 6.0, atol=0.1)
 
 # %% [markdown]
-# 多维时道理相同，只是 $\sigma_1\sigma_2$ 换成能做到的最大的 $\mathrm{tr}\,\mathrm{Cov}(x,y)$，它是 $\mathrm{tr}\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}$。于是
+# 多维时道理相同，只是 $\sigma_1\sigma_2$ 换成能做到的最大的 $\mathrm{tr}\,\mathrm{Cov}(x,y)$，它是 $\mathrm{tr}\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}$（为什么这是最大的，证明见 Dowson 与 Landau 1982；下面验证它做得到）。于是
 #
 # $$\|\mu_1-\mu_2\|^2+\mathrm{tr}\Big(\Sigma_1+\Sigma_2-2\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}\Big).$$
 
@@ -394,11 +397,11 @@ check("另一种算法：Σ₁Σ₂ 的特征值开方求和", frechet_distance(
 # ### 样本少，距离就偏大
 #
 # 两批各 $N$ 个点，来自同一个 $\mathcal N(0, I)$，维数是 $d$。真正的距离是 0，算出来却总大于 0，因为均值和协方差都有估计误差。
-# 均值之差的平方平均是 $2d/N$。协方差的误差很小时，$(\sqrt{1+a}-\sqrt{1+b})^2\approx\tfrac14(a-b)^2$，$d(d+1)/2$ 个不同的元素合起来给出 $d(d+1)/(2N)$。所以
+# 均值之差的平方平均是 $2d/N$。协方差的误差很小时，$(\sqrt{1+a}-\sqrt{1+b})^2\approx\tfrac14(a-b)^2$；矩阵在单位阵附近开方也是这样，每个元素的误差减半。$d$ 个对角元的误差方差各是 $2/N$，$d(d-1)$ 个非对角元各是 $1/N$，两批之差再加倍，乘上 $\tfrac14$，合起来是 $d(d+1)/(2N)$。所以
 #
 # $$\text{偏差}\approx\frac{2d+d(d+1)/2}{N}.$$
 #
-# 它与 $1/N$ 成正比，却与 $d^2$ 成正比：FID 的特征有 2048 维，所以论文都用五万张样本。
+# 它与 $1/N$ 成正比，却与 $d^2$ 成正比。真的特征各方向宽窄不一，前面的常数要换，“随 $1/N$ 降、随维数涨”不变：FID 的特征有 2048 维，所以论文都用五万张样本。
 
 # %%
 d, counts, generator = 32, (100, 200, 400, 800, 1600, 3200), torch.Generator().manual_seed(0)
@@ -413,10 +416,10 @@ sizes, order = (20, 60, 200, 600, 1200), [torch.randperm(len(train), generator=g
 real = [sum(score(train[index[:N]]) for index in order) / 6 for N in sizes]
 check("真的数字图也一样：60 张的得分在 60 以上，1200 张的不到它的四分之一", [real[1] > 60, real[-1] < real[1] / 4], [1, 1])
 curves_figure((counts, {"measured": bias, "formula": formula}, "$N$", "distance", "log", "log"),
-              (sizes, {"": real, "floor": [score.floor()] * 5}, "$N$", "distance", "log", "log"))
+              (sizes, {"$N$ real images": real, "all": [score.floor()] * 5}, "$N$", "distance", "log", "log"))
 
 # %% [markdown]
-# 图：左边是同一个 32 维高斯的两批点；右边是训练集里抽出的 $N$ 张真图对留出的 500 张真图，虚线是用上全部训练图的结果。
+# 图：左边是同一个 32 维高斯的两批点；右边是训练集里抽出的 $N$ 张真图对留出的 500 张真图，虚线是用上全部训练图的结果：它停在 10 左右，不到 0，因为留出的一边只有 500 张。
 # 真图尚且如此：60 张真图的得分在 60 以上，而随课程发布的 `digits`，一千张样本只有二十左右（下面的表）。所以**比较两个距离，样本数必须相同**；说一个距离好不好，要拿同样多的真图来比。
 
 # %% [markdown]
@@ -431,7 +434,7 @@ show_source(FrechetDistance,
 # - ② 真图的特征只算一次，记下来。
 # - ③ 倒数第二层的 32 个数；样本先截到 $[-1,1]$，分块过网络。
 # - ④ 样本的特征与真图的特征之间的距离。
-# - ⑤ 训练用的真图对留出的真图：这是“完全相同的分布、这么多张图”的得分。
+# - ⑤ 训练用的真图对留出的真图。不给 `train` 就用全部训练图；要与 $N$ 张样本比，就给它 $N$ 张。
 # - ⑥ 纯噪声的得分，看看数值的尺度。
 #
 # 参照线都不是硬的界。样本与真图张数相同时，距离也可能比真图还小：两批真图之间有抽样误差，样本也有，谁大谁小看运气。低于 `floor` 不说明“比真图还真”，只说明这把尺子量到头了。
@@ -444,12 +447,12 @@ floor = quality["frechet_floor"]
 print(f"1 000 张训练图对同样的真图 {floor['mean']:.1f} ± {floor['se']:.1f}，纯噪声 {quality['frechet_noise']:.0f}")
 for steps in (5, 10, 20, 50):
     low, high = (quality[f"ancestral_{steps}{mark}"]["frechet"] for mark in ("", "_v1"))
-    gap, error = high["mean"] - low["mean"], (high["se"] ** 2 + low["se"] ** 2) ** 0.5
-    print(f"{steps:3} 步　v=0：{low['mean']:5.1f} ± {low['se']:.1f}　v=1：{high['mean']:5.1f} ± {high['se']:.1f}　相差 {gap:+.1f} ± {error:.1f}")
+    gap = np.subtract(high["each"], low["each"])  # 种子相同，起点就相同，所以逐个种子相减
+    print(f"{steps:3} 步　v=0：{low['mean']:5.1f} ± {low['se']:.1f}　v=1：{high['mean']:5.1f} ± {high['se']:.1f}　相差 {gap.mean():+.1f} ± {gap.std(ddof=1) / 8**0.5:.1f}")
 
 # %% [markdown]
-# 步数越少，$v=1$ 越吃亏：5 步、10 步差得远，20 步还差三倍多的标准误，50 步就分不出了。
-# bits/dim 却认为 $v=0.5$ 比两端都好：它看的是一千步的链上极小的 $t$，这里看的是走几步的样本。哪个对？看你要做什么：压缩数据听前者，走几步画图听后者。
+# 步数越少，$v=1$ 越吃亏：5 步、10 步差得远，20 步的差还是标准误的五倍多，50 步就分不出了。
+# 上一节的 bits/dim 却认为 $v=1$ 比 $v=0$ 好。两把尺子相反，因为看的不是一件事：bits/dim 看的是一千步的链上极小的 $t$，这里看的是只走几步的样本。哪个对？看你要做什么：压缩数据听前者，走几步画图听后者。
 #
 # 还要记住它看不见的：只比较均值与协方差。两组点形状完全不同，只要这两样相同，距离就是 0。
 
@@ -545,7 +548,7 @@ for start, stop in quarters(1000):
     biased = with_network(lambda network, span=(start, stop): Biased(network, *span))
     more_loss.append(held_loss(biased, test[:64]) - base)
     more_bits.append(weights_v[max(start, 1):stop].sum() * 0.2**2 / math.log(2))
-check("总损失：四段都多出一分左右", more_loss, [0.01] * 4, atol=0.002)
+check("总损失：四段都多出 0.01 左右", more_loss, [0.01] * 4, atol=0.002)
 print("多付的比特：", [f"{bits:.1g}" for bits in more_bits])
 check("bits/dim：第一段与第四段差五十倍以上", more_bits[0] > 50 * more_bits[3], True)
 
@@ -581,32 +584,41 @@ gap, nearest = torch.cdist(copies.flatten(1), train.flatten(1)).min(1)
 check("每一个样本都是训练集里的某一张", gap.max(), 0.0, atol=0.05)
 own = torch.cdist(fresh.flatten(1), train.flatten(1)).min(1).values
 held = torch.cdist(test.flatten(1), train.flatten(1)).min(1).values
-check("网络的样本不是抄的：与最近的训练图，和测试图一样远", own.median() / held.median(), 1.0, atol=0.2)
+check("网络的样本：离最近的训练图，中位数与测试图的一样远", own.median() / held.median(), 1.0, atol=0.2)
+check("最近的一张也不是复制品", own.min() > 0.5 * held.min() > 0, True)
 grid_figure(torch.cat([copies[:16], train[nearest[:16]], fresh[:16]]), nrow=16)
 
 # %% [markdown]
-# 图：上排是“背书”的样本，中排是训练集里离它最近的图，两排一模一样；下排是网络从同样的起点画的，有几张甚至很像，但没有一张是抄的。只看上排，谁也挑不出毛病。
+# 图：上排是“背书”的样本，中排是训练集里离它最近的图，两排一模一样；下排是网络从同样的起点画的，有几张甚至很像，但不是同一张。只看上排，谁也挑不出毛病。
 #
 # 现在三把尺子一起上。
 
 # %%
-def three_rulers(model, samples, bits):
-    return {"训练损失": held_loss(model, train[:64]), "留出损失": held_loss(model, test[:64]),
-            "bits/dim": float(bits.mean()), "Fréchet": score(samples)}
+def three_rulers(model, bits):
+    return {"训练损失": held_loss(model, train[:64]), "留出损失": held_loss(model, test[:64]), "bits/dim": float(bits.mean())}
+
+
+def frechets(model):
+    """八个种子，各画 128 张打分"""
+    return [score(generate(model, 128, batch_size=128, seed=seed, steps=10, use_ema=False, progress=False)[0]) for seed in range(8)]
 
 
 # 网络的 bits/dim 第 2 节已经算过，是同样的 16 张图
 recited = vlb_terms(memorizer, images, levels=17, generator=torch.Generator().manual_seed(0)).sum(1) / math.log(2)
-ours, theirs = three_rulers(model, fresh, parts["合计"]), three_rulers(memorizer, copies, recited)
+ours, theirs = three_rulers(model, parts["合计"]), three_rulers(memorizer, recited)
 for name in ours:
     print(f"{name}：网络 {ours[name]:.2g}，背书 {theirs[name]:.2g}")
+real_128 = [score(train[torch.randperm(len(train), generator=generator)[:128]]) for _ in range(8)]
+scores = {"网络": frechets(model), "背书": frechets(memorizer), "真图": real_128}
+print("Fréchet，各 128 张，八次：", "　".join(f"{name} {np.mean(each):.0f} ± {np.std(each, ddof=1) / 8**0.5:.0f}" for name, each in scores.items()))
 check("训练损失：背书的低得多", theirs["训练损失"] < 0.7 * ours["训练损失"], True)
-check("Fréchet 距离：背书的不输给网络", theirs["Fréchet"] < 1.1 * ours["Fréchet"], True)
+gap = np.mean(scores["背书"]) - np.mean(scores["真图"])
+check("Fréchet 距离：背书的与真图分不出（相差不到三个标准误）", abs(gap) < 3 * np.hypot(np.std(scores["背书"]), np.std(scores["真图"])) / 7**0.5, True)
 check("留出损失：背书的高十倍以上", theirs["留出损失"] > 10 * ours["留出损失"], True)
 check("bits/dim：背书的比均匀地猜还差几百倍", theirs["bits/dim"] > 200 * math.log2(17), True)
 
 # %% [markdown]
-# 训练损失和 Fréchet 距离都给“背书”打高分，留出损失和 bits/dim 一眼看穿：没见过的图，它给的概率几乎是零。反过来，bits/dim 对样本的好坏很迟钝。
+# 训练损失和 Fréchet 距离都给“背书”打高分：它的样本本来就是真图，只用 128 张，分不出它与真图的高下。留出损失和 bits/dim 一眼看穿：没见过的图，它给的概率几乎是零，连最后一步的 $L_0$ 也猜错好几级灰度。反过来，bits/dim 对样本的好坏很迟钝。
 # 所以三样一起看，外加一条：看样本离训练集有多近。
 
 # %% [markdown]
@@ -624,15 +636,16 @@ show_source(evaluate,
 # - ② 尺寸、张数、种子，在算任何东西之前查完。
 # - ③ 用 EMA 权重，从测试划分固定地选出一批图，算 bits/dim。像素的级数取自数据模块，还要数一数像素是不是真在那些级上：不在，算出来的就不是编码长度。
 # - ④ 没有给 Fréchet 的打分器就取一个：数字有随包的分类器，别的数据现训一个，没有标签的就不算。
-# - ⑤ 采样、打分，连两条参照线和样本数一起写进报告：这个数离开了样本数没有意义。
+# - ⑤ 采样、打分，连两条参照线和样本数一起写进报告：这个数离开了样本数没有意义，所以真图的参照线也取同样多张。
 
 # %%
 report = evaluate(memorizer, DigitsDataModule(), max_images=4, num_samples=128, steps=10)
 print({name: f"{value:.3g}" for name, value in report.items()})
 check("报告里有样本数、步数和两条参照线", {"samples", "steps", "frechet_floor", "frechet_ceiling"} <= set(report), True)
-same_size = np.mean([score(train[index[:128]]) for index in order])
-check("128 个样本，训练图抄得再像，距离也比 floor 大得多", report["frechet"] > 2 * report["frechet_floor"], True)
-check("与 128 张真图相比，就差得不多", report["frechet"] < 2 * same_size, True)
+check("参照线用的是同样多的真图，不是全部的", report["frechet_floor"] > 2 * score.floor(), True)
+
+# %% [markdown]
+# 这一次，样本的得分比真图还低，碰巧而已：第 8 节八次平均，两者分不出高下。只量一次的 Fréchet 距离，要想着它有多抖。
 
 # %% [markdown]
 # 与论文的 FID 比，需要那份固定的 Inception 网络、同样的图数，缺一样都不能比。`ddpm_edu.evaluation.fid.inception_fid` 备好了算法，权重要你自己提供。

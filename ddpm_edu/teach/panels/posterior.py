@@ -22,7 +22,7 @@ def posterior_data(betas, v):
     data = {
         "tilde": (t, tilde[1:]), "beta": (t, betas[1:]), "sigma2": (t, sigma2),
         "near_tilde": (t, tilde[1:]), "near_beta": (t, betas[1:]), "near_sigma2": (t, sigma2),
-        "ratio": (t, tilde[1:] / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]),
+        "ratio": (t, tilde[1:] / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]), "ratio_one": (t, np.ones(len(t))),
         "log_variance": (np.arange(len(betas)), tables["posterior_log_variance_clipped"]),
         "kl": (t, kl_constants(betas, v)[1:]),
     }
@@ -38,7 +38,7 @@ def posterior_panel(betas):
         [Axis("$t$", "", (1, T - 1), (low / 2, 1), "log", "log", names, legend="upper left"),
          Axis("$t$", "", (1, 20), (0, top), curves={f"near_{k}": label for k, label in names.items()}, legend="upper left"),
          Axis("$t$", "", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
-              curves={"ratio_v": r"$\sigma_t^2/\beta_t$", "ratio": r"$\tilde\beta_t/\beta_t$"})],
+              curves={"ratio_v": r"$\sigma_t^2/\beta_t$", "ratio_one": r"$\beta_t/\beta_t$", "ratio": r"$\tilde\beta_t/\beta_t$"})],
         [Axis("$t$", r"$\ln\sigma_t^2$", (0, T - 1), (np.log(low) - 0.5, 0), curves={"log_variance": ""}),
          Axis("$t$", "KL constant", (1, T - 1), (1e-12, 1), "log", "log", {"kl": ""})],
         height=5.4,
@@ -47,7 +47,7 @@ def posterior_panel(betas):
 
 
 def chain_data(v, std, T, schedule):
-    """→ (采样链的方差与真实边缘方差之比随 t 的变化, 终点的方差之比, 一句话)"""
+    """→ (采样链的方差与真实边缘方差之比随 t 的变化，最左端是最终样本, 最终样本的方差之比, 一句话)"""
     betas = make_beta_schedule(schedule, T, *rescale_linear_range(T))
     u = np.arange(T) / T
     settings = {"v": v, "zero": 0.0, "one": 1.0}
@@ -59,9 +59,9 @@ def chain_data(v, std, T, schedule):
 
 def chain_panel():
     plot = Plot([
-        Axis("$t/T$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}$", ylim=(0, 3), legend="upper right",
+        Axis("$(t+1)/T$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}$", ylim=(0, 3), legend="upper right",
              curves={"v": "$v$", "zero": "$v=0$", "one": "$v=1$"}),
-        Axis("$v$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}\ (t=0)$", (-0.03, 1.03), (0, 3), dots=("here",),
+        Axis("$v$", r"sample $\mathrm{Var}\,/\,s^2$", (-0.03, 1.03), (0, 3), dots=("here",),
              curves={"here": "", "end": ""}),
     ], width=8.5)
     return Panel(
@@ -82,9 +82,10 @@ def posterior_grids(model, steps=(5, 10, 20), num_samples=32, cond=None):
 
 
 def samples_panel(grids):
-    """grids 由 posterior_grids 事先算好，拖动时不必等"""
+    """上半是 v=0，下半是选的 v；grids 由 posterior_grids 事先算好，拖动时不必等"""
     rows, columns = next(iter(grids.values())).shape
-    plot = Plot([Axis(image="grid")], width=7.0, height=7.0 * rows / columns)
+    plot = Plot([Axis(image="grid")], width=7.0, height=14.0 * rows / columns)
     steps = sorted({count for count, _ in grids})
-    return Panel(plot, lambda v, steps: ({"grid": grids[steps, v]}, f"走 {steps} 步，v = {v:.2f}；噪声是同一份"),
-                 v=slider(0.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))
+    return Panel(plot, lambda v, steps: ({"grid": np.concatenate([grids[steps, 0.0], grids[steps, v]])},
+                                         f"走 {steps} 步，上半 v = 0，下半 v = {v:.2f}；噪声是同一份"),
+                 v=slider(1.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))
