@@ -1,11 +1,13 @@
 """测量的脚本跑得起来，比的确实是同一份工作；快慢不在这里判断"""
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import gpu, quick, rows, step_time
+from benchmarks import gpu, quality, quick, rows, step_time
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
 from ddpm_edu import MNISTDataModule, configs, count_params, instantiate_from_config
@@ -56,6 +58,26 @@ def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, t
     found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert all(len(found[name]["each"]) == 2 and 0 <= found[name]["mean"] <= 1 for name in ("guidance_1", "guidance_2"))
     assert found["seconds"]["mean"] > 0 and "种子 1" in capsys.readouterr().out
+
+
+def test_a_race_trains_every_recipe_and_reports_mean_and_standard_error(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("diffusers")
+    race = quality.RACES["digits"]
+    monkeypatch.setitem(quality.RACES, "digits", replace(race, count=8, steps=dict.fromkeys(race.steps, (2,))))
+    monkeypatch.setattr(quality, "seconds_per_step", partial(quality.seconds_per_step, rounds=1, steps=1))
+    quality.main(["--seeds", "2", "--out", str(tmp_path / "a.json")])
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert [row["recipe"] for row in found["rows"]] == list(race.steps) and found["race"] == "digits"
+    assert all(len(row["each"]) == 2 and row["mean"] > 0 and row["seconds"] > 0 for row in found["rows"])
+    assert "±" in capsys.readouterr().out
+
+
+def test_both_sides_of_a_race_train_the_same_network():
+    for race in quality.RACES.values():
+        params = race.recipe(600)["unet_config"]["params"]
+        task = Task.from_config(race.network, 16)
+        assert (params["model_channels"], tuple(params["channel_mult"]), tuple(params["attention_resolutions"])) == (task.width, task.mult, task.attention)
+        assert race.recipe(600)["scheduler_config"]["params"]["max_decay_steps"] == 600
 
 
 def test_the_work_that_is_timed_is_the_work_that_is_named():

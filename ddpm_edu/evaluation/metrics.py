@@ -89,7 +89,7 @@ class DigitsFrechet(FrechetDistance):
 
 
 def frechet_for(data_module, cache=None, num_images=10_000, progress=None):
-    """这份数据的 FrechetDistance：原样的 digits 用随包的分类器，别的训练一次；没有标签的数据返回 None
+    """这份数据的 FrechetDistance：随包有分类器的用它（digits 的真图固定），别的训练一次；没有标签的数据返回 None
 
     cache      : 分类器存放的 .ckpt 文件，下次直接读；None 为不存
     num_images : 训练、测试划分各至多取这么多张真图
