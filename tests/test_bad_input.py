@@ -54,6 +54,7 @@ def test_no_check_is_an_assert_that_python_dash_o_would_drop():
 MISTAKES = {
     "v_posterior 应为 [0, 1] 内的数，得到 3.0": ["fit", "--config", "digits", "--model.v_posterior=3"],
     "还缺 --out": ["sample", "--ckpt", "digits"],
+    "多出来 '照片'；路径里有空格要加引号": ["fit", "--config", "folder", "--data.root", "我的", "照片"],
     "你是想写 model.timesteps 吗": ["fit", "--config", "digits", "--model.timestep=3"],
 }
 

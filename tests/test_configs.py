@@ -46,6 +46,16 @@ def test_the_command_line_and_load_read_the_same_config(amount):
         assert (cli.model.image_size, cli.model.channels) == (cli.datamodule.image_size, cli.datamodule.channels), name
 
 
+def test_every_flavour_writes_into_a_folder_of_its_own():
+    """--ckpt_path last 找的是同一份配置的检查点，不是别的网络的"""
+    for name in ("digits", "digits-class"):
+        assert [logger["init_args"]["name"] for logger in configs.load(name)["trainer"]["logger"]] == [name] * 2
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cli = train_cli([f"--config={name}", "--trainer.accelerator=cpu", "--trainer.precision=32-true"], run=False)
+        assert [logger.name for logger in cli.trainer.loggers] == [name] * 2
+
+
 def test_digits_configs_are_the_recipes():
     assert configs.load("digits")["model"] == digits_model_config()
     assert configs.load("digits-class")["model"] == conditional_digits_config(["label"])

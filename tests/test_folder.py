@@ -1,13 +1,14 @@
 """自己的图：各种格式、各种怪样子，一个文件夹或一个 zip；用不了的跳过，说得出原因"""
 import os
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from ddpm_edu import ImageFolderDataModule
+from ddpm_edu import DDPM, ImageFolderDataModule
 from ddpm_edu.data import folder as folder_module
 from ddpm_edu.data.pictures import Pictures, UnusablePicture, decode
 
@@ -184,7 +185,10 @@ def test_worker_processes_read_the_same_zip(nasty, tmp_path):
     for workers in (0, 2):
         data = ImageFolderDataModule(path, image_size=SIZE, batch_size=4, num_workers=workers, in_memory=False)
         data.setup()
-        batches.append([batch["image"] for batch in data.train_dataloader()])
+        loader = data.train_dataloader()
+        batches.append([batch["image"] for batch in loader])
+        # 取数据的进程留到下一轮，不必每轮重开
+        assert loader.persistent_workers == (workers > 0) and len(list(loader)) == len(batches[-1])
     assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
 
 
@@ -257,6 +261,43 @@ def test_one_command_trains_on_a_folder_then_samples_and_evaluates(nasty, tmp_pa
     assert "--data.channels 应为不给，或与 --model.channels=1 相同" in capsys.readouterr().err
     assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", "没有的", "--num", "2"]) == 2
     assert "没有的" in capsys.readouterr().err
+
+
+def test_sub_folders_become_the_classes_of_the_network(nasty, tmp_path, monkeypatch, capsys):
+    from ddpm_edu.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    labelled = SMALL.replace("channel_mult: [1, 2]}", "channel_mult: [1, 2], num_classes: 10}")
+    (tmp_path / "small.yaml").write_text(labelled, encoding="utf-8")
+    assert main(["fit", "--config", "folder-class", "--config", "small.yaml", "--data.root", str(nasty), "--model.image_size=8",
+                 "--data.batch_size=4", "--trainer.accelerator=cpu"]) == 0
+    model = DDPM.load_from_checkpoint("kept/last.ckpt")
+    classes = ImageFolderDataModule(nasty, image_size=8, classes=True).class_names
+    # YAML 里写的是 10，以数到的子文件夹为准
+    assert model.model.diffusion_model.num_classes == len(classes) != 10 and model.cond_drop_prob == 0.1
+    assert main(["sample", "--ckpt", "kept/last.ckpt", "--out", "a.png", "-n", "2", "--steps", "2", "--labels", "0,1", "--quiet"]) == 0
+    (tmp_path / "平").mkdir()
+    for k in range(3):
+        save(tmp_path / "平" / f"{k}.png", red())
+    said = capsys.readouterr().out
+    assert all(f"{number} 是 {name}" in said for number, name in enumerate(classes)) and "练完 3 步，存在 kept/last.ckpt" in said
+    assert main(["fit", "--config", "folder-class", "--data.root", "平"]) == 2
+    assert "两个子文件夹" in capsys.readouterr().err
+    # --ckpt 可以是文件夹；超过类别数的号码，没有用到也报错
+    assert main(["sample", "--ckpt", "kept", "--out", "b.png", "-n", "1", "--steps", "2", "--labels", "0", "--quiet"]) == 0
+    for extra, words in ((["--ckpt", "kept", "--labels", "0-9", "-n", "1"], f"有 {len(classes)} 类"), (["--ckpt", "kept"], f"共 {len(classes)} 类"),
+                         (["--ckpt", "平", "--labels", "0"], "里面有 last.ckpt 的文件夹")):
+        assert main(["sample", "--out", "c.png", *extra]) == 2
+        assert words in capsys.readouterr().err and not Path("c.png").exists()
+
+
+def test_a_class_without_a_usable_picture_is_named(tmp_path, caplog):
+    for k in range(4):
+        save(tmp_path / "猫" / f"{k}.png", red())
+    save(tmp_path / "空狗" / "坏.png", red())
+    (tmp_path / "空狗" / "坏.png").write_bytes(b"x")
+    ImageFolderDataModule(tmp_path, image_size=8, classes=True).setup()
+    assert "网络学不会它们：空狗" in caplog.text
 
 
 def test_a_classifier_of_one_folder_is_not_used_for_another(nasty, tmp_path):

@@ -84,11 +84,16 @@ def test_last_is_the_state_at_the_end_even_in_the_middle_of_an_epoch(checked, tm
     """max_steps 停在半轮，或者一次验证也没有做过：last.ckpt 还是走完的那一刻"""
     keeper = pl.callbacks.ModelCheckpoint(monitor="val/loss_ema" if checked == 1 else None, save_last=True)
     trainer, model = run(tmp_path, steps=4, callbacks=[keeper], accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
-    saved = load_checkpoint(tmp_path / "checkpoints" / "last.ckpt")
+    kept = tmp_path / "checkpoints" / "last.ckpt"
+    saved = load_checkpoint(kept)
     assert trainer.global_step == saved["global_step"] == 4
+    # 只有一份；同一个目录里再练一次，原来的那份还在
+    assert keeper.last_model_path == str(kept) and [path.name for path in kept.parent.glob("last*")] == ["last.ckpt"]
+    again = pl.callbacks.ModelCheckpoint(monitor=keeper.monitor, save_last=True, enable_version_counter=True)
+    run(tmp_path, steps=2, callbacks=[again], accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
+    assert load_checkpoint(kept)["global_step"] == 4 and load_checkpoint(again.last_model_path)["global_step"] == 2
     assert all(saved["state_dict"][name].equal(value) for name, value in model.state_dict().items())
     # 接着走两步，与一口气走六步相同
-    kept = tmp_path / "checkpoints" / "last.ckpt"
     options = dict(steps=6, accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
     assert fingerprint(run(tmp_path / "续", ckpt=kept, **options)[1]) == fingerprint(run(tmp_path / "一口气", **options)[1])
 

@@ -1,6 +1,7 @@
 """命令行的配置：找到文件，先按 UTF-8 与安全的 YAML 读一遍，解析之后再核对一遍"""
 import inspect
 import logging
+import os
 from pathlib import Path
 from pydoc import locate
 
@@ -31,6 +32,14 @@ def resolve_config(arguments):
         for file in [value] if Path(value).is_file() else configs.layers(value):
             resolved += ["--config", file]
     return resolved
+
+
+def shipped_name(arguments):
+    """命令行里最后一个随包的配置的名字；没有时 None"""
+    names = configs.names()
+    values = [value for flag, value in zip(arguments, arguments[1:]) if flag in ("--config", "-c")]
+    values += [argument.partition("=")[2] for argument in arguments if argument.startswith("--config=")]
+    return next((value for value in reversed(values) if value in names and not Path(value).is_file()), None)
 
 
 def check_whole(flag):
@@ -110,7 +119,11 @@ def follow_model(options):
         options[f"data.init_args.{name}"] = wanted
     params = (options.get("model.unet_config") or {}).get("params", {})
     if options.get("data.init_args.classes") is True and "num_classes" in params and (root := options.get("data.init_args.root")):
-        params["num_classes"] = ImageFolderDataModule(root, classes=True).num_classes
+        classes = ImageFolderDataModule(root, classes=True).class_names
+        params["num_classes"] = len(classes)
+        if int(os.environ.get("LOCAL_RANK", 0)) == 0:
+            few = "，".join(f"{number} 是 {name}" for number, name in enumerate(classes[:20]))
+            print(f"{len(classes)} 个类别，采样时 --labels 用的号码：{few}{'，……' if len(classes) > 20 else ''}", flush=True)
 
 
 def check_parsed(options):

@@ -68,7 +68,9 @@ def chinese(message, names=()):
             return text.format(*found.groups())
     for pattern in UNKNOWN:
         if found := re.fullmatch(pattern, message, re.S):
-            return unknown(found[1], names)
+            # 不带 -- 的不是选项，是没处放的值
+            stray = pattern is UNKNOWN[0] and not found[1].startswith("-")
+            return f"每一项应为“--名字 值”，多出来 {found[1]!r}；路径里有空格要加引号" if stray else unknown(found[1], names)
     if found := re.match(r'(?s)Parser key "(.+?)":(.+)', message):
         return wrong_value(found[1], found[2])
     return f"命令行或配置有误：{' '.join(message.split())}"

@@ -3,10 +3,13 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from ..checks import fail
 from ..files.names import check_names
-from .config import NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config
+from ..configs import name_runs
+from .config import (NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config,
+                     shipped_name)
 from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
@@ -37,7 +40,10 @@ def train_cli(arguments, run=True):
 
         def parse_arguments(self, parser, args):
             super().parse_arguments(parser, args)
-            check_parsed(self.config.get(self.config.get("subcommand"), self.config).as_dict())
+            chosen = self.config.get(self.config.get("subcommand"), self.config)
+            if (name := shipped_name(arguments)) and isinstance(chosen.trainer.logger, list):
+                name_runs(chosen.trainer.logger, name)
+            check_parsed(chosen.as_dict())
 
         def _parse_ckpt_path(self):
             """续训以检查点里的超参数为准；Lightning 自己的写法不核对摘要，换了参数也不说，找 last 只看新的空目录"""
@@ -77,6 +83,8 @@ def train_cli(arguments, run=True):
 
     # 展开过的 --config 只能由 args 交进去，原来的命令行要留给 DDP 起子进程用
     warnings.filterwarnings("ignore", message=".*LightningCLI's args parameter.*")
+    # (高, 宽) 存进配置里是列表，读回来一样
+    warnings.filterwarnings("ignore", message="(?s).*does not round-trip.*tuple")
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
     return CourseCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
                      parser_kwargs={"allow_abbrev": False}, save_config_kwargs={"overwrite": True},
@@ -95,7 +103,7 @@ def check_launcher(trainer):
 def train_main(arguments):
     """训练、验证或测试；返回退出码，Ctrl-C 停下的是 130"""
     try:
-        trainer = train_cli(arguments).trainer
+        cli = train_cli(arguments)
     except Exception as error:
         # Lightning 的这种异常不属于任何一类标准的异常
         if type(error).__name__ != "MisconfigurationException":
@@ -103,7 +111,11 @@ def train_main(arguments):
         raise UsageError(f"Trainer 的设置有误，原话是 {error}") from None
     from ..training.stopping import StopSafely
 
+    trainer = cli.trainer
     stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
+    if cli.subcommand == "fit" and not stopped and trainer.is_global_zero and (path := getattr(trainer.checkpoint_callback, "last_model_path", "")):
+        path = Path(os.path.relpath(path)).as_posix()
+        print(f"练完 {trainer.global_step} 步，存在 {path}；画几张：python -m ddpm_edu sample --ckpt {path} --out grid.png")
     # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
     return 130 if stopped and trainer.local_rank == 0 else 0
 
@@ -124,6 +136,9 @@ def main(arguments=None):
             evaluate_main(arguments[1:])
         else:
             return train_main(arguments)
+    except KeyboardInterrupt:
+        print("已中断", file=sys.stderr)
+        return 130
     except Exception as error:
         if (sentence := readable(error)) is None:
             raise

@@ -1,6 +1,7 @@
 """sample 与 evaluate 共用的几样：解析器、读模型、选设备、按名字造数据"""
 import argparse
 import inspect
+import logging
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from ..pretrained import NAMES as PRETRAINED
 from ..pretrained import load_pretrained
 from .errors import ChineseErrors
 
+log = logging.getLogger("ddpm_edu")
 DATA = {
     "digits": "DigitsDataModule",
     "mnist": "MNISTDataModule",
@@ -20,7 +22,7 @@ DATA = {
 }
 DATA_HELP = f"用哪份数据的测试划分：{' / '.join(DATA)}，或自己的图的文件夹、zip"
 DEVICES = ("auto", "cpu", "cuda", "mps")
-CKPT_HELP = f"检查点文件，或随包模型的名字（{' / '.join(PRETRAINED)}）"
+CKPT_HELP = f"检查点文件，训练写的文件夹（如 runs/mnist，取里面最近的 last.ckpt），或随包模型的名字（{' / '.join(PRETRAINED)}）"
 
 
 def add_ckpt(parser):
@@ -41,7 +43,17 @@ def load_model(name, modules=()):
         return load_pretrained(name)
     from .. import DDPM
 
-    return DDPM.load_from_checkpoint(name)
+    return DDPM.load_from_checkpoint(newest_in(name) if Path(name).is_dir() else name)
+
+
+def newest_in(folder):
+    """文件夹里最近存下的 last.ckpt"""
+    found = list(Path(folder).rglob("last*.ckpt"))
+    if not found:
+        fail("--ckpt", "检查点文件，或里面有 last.ckpt 的文件夹", str(folder))
+    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
+    log.warning("--ckpt %s：用的是 %s", folder, newest.as_posix())
+    return newest
 
 
 def pick_device(name):

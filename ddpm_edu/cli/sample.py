@@ -68,18 +68,24 @@ def read_condition(model, options):
         fail("--labels", " 空（这个模型不按类别生成）", options.labels)
     if not model.cond_keys:
         return None
-    labels = None if options.labels is None else parse_labels(options.labels, options.num)
+    labels = None if options.labels is None else parse_labels(options.labels, options.num, number_of_classes(model))
     if options.data is None:
+        if labels is None and list(model.cond_keys) == ["c_adm"]:
+            fail("--labels", f"给出（这个模型按类别生成，共 {number_of_classes(model)} 类）", None, "例如 --labels 0,1；或用 --data 取测试图的类别")
         if labels is None or len(model.cond_keys) > 1:
-            wanted = "--labels 或 --data" if list(model.cond_keys) == ["c_adm"] else "--data"
-            fail(wanted, f"给出（这个模型要 {', '.join(model.cond_keys)} 条件）", None)
+            fail("--data", f"给出（这个模型要 {', '.join(model.cond_keys)} 条件）", None)
         return {"c_adm": labels}
     cond = condition_from_data(model, options)
     return cond if labels is None else {**cond, "c_adm": labels}
 
 
-def parse_labels(text, num):
-    """"3,1,4" 或 "0-9" → (num,) int64，逐张轮流"""
+def number_of_classes(model):
+    """网络说自己有几类；自己写的网络没有说时 None"""
+    return getattr(model.model.diffusion_model, "num_classes", None)
+
+
+def parse_labels(text, num, num_classes=None):
+    """"3,1,4" 或 "0-9" → (num,) int64，逐张轮流；超过 num_classes 的报错"""
     if not re.fullmatch(r"\d+(-\d+)?(,\d+(-\d+)?)*", text):
         fail("--labels", "类别号，如 3、3,1,4 或 0-9", text)
     labels = []
@@ -88,6 +94,8 @@ def parse_labels(text, num):
         labels += range(int(low), int(high or low) + 1)
     if not labels:
         fail("--labels", "从小到大的范围", text)
+    if num_classes is not None and max(labels) >= num_classes:
+        fail("--labels", f"0 到 {num_classes - 1} 的类别号（这个模型有 {num_classes} 类）", text)
     return torch.tensor([labels[i % len(labels)] for i in range(num)])
 
 

@@ -26,7 +26,15 @@ def load(name):
     merged = {}
     for path in layers(name):
         merged = overlay(merged, yaml.safe_load(Path(path).read_text(encoding="utf-8")))
+    name_runs(merged["trainer"]["logger"], name)
     return merged
+
+
+def name_runs(loggers, name):
+    """叠出来的配置各有各的文件夹 runs/NAME：找最近的检查点时，不会接上另一个网络"""
+    for logger in loggers:
+        if logger["init_args"].get("name") == name.partition("-")[0]:
+            logger["init_args"]["name"] = name
 
 
 def overlay(base, top):

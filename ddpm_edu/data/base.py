@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import warnings
+import zlib
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -220,13 +221,14 @@ class ImageDataModule(pl.LightningDataModule):
 
     def _stream(self, sampler):
         """数据流由哪几个数决定"""
-        return {"batch_size": self.batch_size, "world_size": sampler.num_replicas, "seed": self.seed, "images": len(sampler.dataset)}
+        return {"batch_size": self.batch_size, "world_size": sampler.num_replicas, "seed": self.seed, "images": len(sampler.dataset),
+                "data": zlib.crc32(self.identity.encode())}
 
     def _position_in(self, sampler):
         """存盘时取到的地方，是现在的第几批；批的大小、进程数变了，就换算到这一轮的同一张图（不足一批的略过），并且说一句"""
         now = self._stream(sampler)
         old = {**now, **self._resumed}
-        odd = [f"{name} {old[name]} → {value}" for name, value in now.items() if old[name] != value]
+        odd = ["图换过了" if name == "data" else f"{name} {old[name]} → {value}" for name, value in now.items() if old[name] != value]
         if not odd:
             return old["position"]
         epoch, batches = divmod(old["position"], max(1, old["images"] // old["world_size"] // old["batch_size"]))

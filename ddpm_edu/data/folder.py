@@ -39,7 +39,7 @@ class ImageFolderDataModule(ImageDataModule):
                  in_memory=None, conditions=()):
         super().__init__(batch_size, num_workers, seed, conditions)
         if not isinstance(root, (str, os.PathLike)):
-            fail("root", "文件夹或 zip 的路径", root, error=TypeError)
+            fail("root", "文件夹或 zip 的路径", root, "命令行写 --data.root 路径", error=TypeError)
         self.image_size = check_size("image_size", image_size)
         self.channels = check_choice("channels", channels, tuple(MODES))
         self.flip, self.skipped = check_bool("flip", flip), {}
@@ -53,9 +53,10 @@ class ImageFolderDataModule(ImageDataModule):
         """第一层文件夹的名字，排好序"""
         classes = sorted({name.partition("/")[0] for name in self.names if "/" in name})
         if len(classes) < 2:
-            fail("root", "至少有两个子文件夹（一类一个）的文件夹或 zip", str(self.pictures.root), f"找到 {classes}；不分类别就写 classes=False")
+            fail("root", "至少有两个子文件夹（一类一个）的文件夹或 zip", str(self.pictures.root),
+                 f"找到 {classes}；不分类别就写 classes=False，命令行用 --config folder")
         if loose := [name for name in self.names if "/" not in name]:
-            log.warning("%d 张图不在子文件夹里，没有类别，跳过：%s", len(loose), "、".join(loose[:5]))
+            self.pictures.left_out.append(f"{len(loose)} 张图不在子文件夹里，没有类别，跳过：{'、'.join(loose[:5])}{'……' if len(loose) > 5 else ''}")
             self.names = [name for name in self.names if "/" in name]
         return classes
 
@@ -66,11 +67,17 @@ class ImageFolderDataModule(ImageDataModule):
     def setup(self, stage=None):
         if self.splits:
             return
+        for sentence in self.pictures.left_out:
+            log.warning("%s", sentence)
         size = sides(self.image_size)
         fits = len(self.names) * self.channels * math.prod(size) <= CACHE
         in_memory = fits if self.in_memory is None else self.in_memory
         pixels = self._decode_all(size) if in_memory else {}
-        for title, part in split([name for name in self.names if name not in self.skipped]).items():
+        used = [name for name in self.names if name not in self.skipped]
+        used_classes = {name.partition("/")[0] for name in used}
+        if empty := [name for name in self.class_names or () if name not in used_classes]:
+            log.warning("这几类里没有一张能用的图，网络学不会它们：%s", "、".join(empty))
+        for title, part in split(used).items():
             labels = torch.tensor([self._label(name) for name in part])
             images = torch.stack([pixels[name] for name in part]) if in_memory else StreamedImages(self.pictures, part, labels, size, self.channels)
             self.splits[title] = self.make_dataset(images, labels, flip=self.flip and title == "train")

@@ -26,21 +26,22 @@ class Pictures:
     """root 之下的图：文件夹（任何深度）或 zip，不解压到磁盘
 
     names : 各张图在 root 里的路径，用 / 隔开，按字典序；zip 里的图都在同一个文件夹之下时，从那里算起，与压缩之前的文件夹相同
+    left_out : 没有算在内的文件，一种一句话
     异常  : root 不存在、zip 打不开、一张图也没有时 ValueError
     """
 
     def __init__(self, root):
         self.root = Path(root).expanduser().absolute()
         self._zip = self._pid = None
-        self._top = ""
+        self._top, self.left_out = "", []
         if not self.root.exists():
             fail("root", "存在的文件夹或 zip", str(root))
         try:
             found = self._in_folder() if self.root.is_dir() else self._archive().namelist()
         except (zipfile.BadZipFile, OSError) as error:
-            fail("root", "文件夹，或完好的 zip", str(root), str(error))
+            fail("root", "文件夹，或完好的 zip", str(root), "不是 zip，或者没有传完" if isinstance(error, zipfile.BadZipFile) else str(error))
         found = [name for name in found if not is_hidden(name)]
-        self._leave_out([name for name in found if name.lower().endswith(FOREIGN)], "的格式不认，先转成 JPEG 或 PNG")
+        self._leave_out([name for name in found if name.lower().endswith(FOREIGN)], "的格式不认，跳过；要用就先转成 JPEG 或 PNG")
         names = [name for name in found if name.lower().endswith(SUFFIXES)]
         outside = {name for name in names if name.startswith("/") or ".." in PurePosixPath(name).parts}
         self._leave_out(sorted(outside), "的路径指到外面去，不看")
@@ -53,7 +54,7 @@ class Pictures:
 
     def _leave_out(self, names, why):
         if names:
-            log.warning("%s 里有 %d 个文件%s：%s", self.root, len(names), why, "、".join(names[:3]))
+            self.left_out.append(f"{self.root} 里有 {len(names)} 个文件{why}：{'、'.join(names[:3])}{'……' if len(names) > 3 else ''}")
 
     def _in_folder(self):
         # 不跟着目录的符号链接走，转圈的也就不怕

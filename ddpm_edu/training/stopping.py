@@ -129,10 +129,13 @@ class StopSafely(pl.Callback):
 
 
 def save_last(trainer):
-    """训练走完时的 last.ckpt：ModelCheckpoint 按轮验证时只存到最近一次验证，max_steps 停在半轮，后面几百步就丢了"""
+    """训练走完时的 last.ckpt：ModelCheckpoint 按轮验证时只存到最近一次验证，max_steps 停在半轮，后面几百步就丢了
+
+    一次也没有存过的，它自己随后会存；名字由它定，目录里原来的 last.ckpt 不会盖掉
+    """
     for callback in trainer.checkpoint_callbacks:
-        if getattr(callback, "save_last", False):
-            trainer.save_checkpoint(Path(callback.dirpath) / f"{callback.CHECKPOINT_NAME_LAST}{callback.FILE_EXTENSION}")
+        if getattr(callback, "save_last", False) and callback.last_model_path:
+            trainer.save_checkpoint(callback.last_model_path)
 
 
 class StopOnBadGradient(pl.Callback):

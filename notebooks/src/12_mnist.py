@@ -291,13 +291,13 @@ check("几乎都认得出", share["recognised"] >= 0.97, True)
 #
 # ```bash
 # python -m ddpm_edu fit --config mnist-class
-# python -m ddpm_edu fit --config mnist-class --ckpt_path runs/mnist/version_0/checkpoints/last.ckpt
-# python -m ddpm_edu sample --ckpt runs/mnist/version_0/checkpoints/last.ckpt --labels 0-9 --out grid.png --gif walk.gif
-# python -m ddpm_edu evaluate --ckpt runs/mnist/version_0/checkpoints/last.ckpt --data mnist --out report.json
+# python -m ddpm_edu fit --config mnist-class --ckpt_path last
+# python -m ddpm_edu sample --ckpt runs/mnist-class --labels 0-9 --out grid.png --gif walk.gif
+# python -m ddpm_edu evaluate --ckpt runs/mnist-class --data mnist --out report.json
 # ```
 #
 # 有 GPU 时换成 `--config mnist-gpu`。每个选项都能在后面改，例如 `--trainer.max_steps 5000`、`--data.batch_size 256`。
-# 曲线用 `tensorboard --logdir runs/tensorboard` 看；样本在 `runs/mnist/version_0/samples/`，开头存得勤，免得久等。
+# 曲线用 `tensorboard --logdir runs/tensorboard` 看；样本在 `runs/mnist-class/version_0/samples/`，开头存得勤，免得久等；再练一次就是 `version_1`。`--ckpt` 写文件夹时，取里面最近的一份 `last.ckpt`。
 #
 # 命令行与 notebook 用的是同一份配置：
 
