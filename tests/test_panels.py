@@ -187,6 +187,8 @@ def test_figures_draw_the_arrays_they_are_given():
     left, right = figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[1, 4, 9], [3, 2, 1]] and left.get_yscale() == "log"
     assert left.get_legend() is not None and right.get_legend() is None
+    # 对数轴上写 2、5，不写 2×10⁰；只有几个整数时只标这几个
+    assert left.yaxis.get_major_formatter()(2) == "2" and left.get_xticks().tolist() == [1, 2, 3]
     grid = grid_figure(torch.full((2, 1, 4, 4), 1.0), nrow=2).axes[0].images[0].get_array()
     assert grid.shape == (6, 11) and float(grid.max()) == 1.0
 

@@ -21,7 +21,7 @@ def mnist_or_stand_in(root="data", download=0, **kwargs):
     """
     real = MNISTDataModule(root, **kwargs)
     if real.on_disk() or (download and arrives(real, download)):
-        return real, "MNIST：6 万张训练图"
+        return real, "MNIST：5.5 万张训练，5 千张验证，1 万张测试"
     return DigitsDataModule(image_size=28, **kwargs), "替身：内置的 1 797 张数字，放大到 28×28"
 
 
@@ -49,7 +49,7 @@ def cifar10_or_stand_in(root="data", **kwargs):
     """
     real = CIFAR10DataModule(root, **kwargs)
     if real.on_disk():
-        return real, "CIFAR-10：5 万张训练图"
+        return real, "CIFAR-10：4.5 万张训练，5 千张验证，1 万张测试"
     tree = Path(root) / "cifar10" / "train"
     if all((tree / name).is_dir() for name in CLASSES):
         pictures = ImageFolderDataModule(tree, image_size=32, classes=True, flip=True, in_memory=False, **kwargs)

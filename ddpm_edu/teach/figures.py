@@ -4,6 +4,7 @@ import io
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..images import make_grid
 
@@ -67,10 +68,23 @@ def curves_figure(*plots, width=None):
             ax.plot(np.asarray(x), np.asarray(y), color=color, linestyle=style, label=name)
         xscale, yscale = scales or ("linear", "linear")
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
+        if len(x) <= 6 and xscale == "linear" and all(isinstance(value, int) for value in x):
+            ax.set_xticks(x)
+        for axis in (ax.xaxis, ax.yaxis):
+            few_ticks(axis)
         if any(curves):
             # 半透明的白底：压在曲线上也读得清
             ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
     return figure
+
+
+def few_ticks(axis):
+    """不到两个量级的对数轴，刻度写成 0.1、0.2、0.5，不写成 2×10⁻¹"""
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if high < 10 * low else (1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
 
 
 def show_figures_in_notebook():

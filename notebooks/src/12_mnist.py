@@ -5,7 +5,7 @@
 #
 # - 用一份配置训练 28×28 的数字：数据、网络、`Trainer` 各写在哪里。
 # - 会看训练曲线：总损失为什么很快就不降了，按 $t$ 分成四段又看得出什么；分得清“没有练够”与“消不掉”。
-# - 停下、续训、挑检查点、采样、评估；知道在 CPU 与 GPU 上各要多久。
+# - 停下、续训、挑检查点、采样、评估；知道在 CPU 上要多久。
 #
 # **预计用时** 40 分钟，另加正式训练的时间。运行全部单元两三分钟。
 
@@ -41,15 +41,15 @@ print("准备好了")
 # %% [markdown]
 # ## 1　练完是这样
 #
-# 先看终点。课程带着一个在 MNIST 上练好的模型，`load_pretrained("mnist")`：1.0 M 参数，按类别生成，用这个仓库自己的命令在两个 CPU 核上练成。下面的字都是它画的。
+# 先看终点。课程带着一个在 MNIST 上练好的模型，`load_pretrained("mnist")`：1.0 M 参数，按类别生成，用这个仓库自己的命令、一个 CPU 核练成。下面的字都是它画的。
 
 # %%
 grid_figure(drawn_by("mnist")[:50], nrow=10)
 
 # %% [markdown]
-# 图：随课程发布的 `mnist` 画的五十个数字，一列一类，DDIM 50 步，引导强度 2。没有挑过：种子是 0，这就是第一批。
+# 图：随课程发布的 `mnist` 画的五十个数字，一列一类，DDIM 50 步，引导强度 2。种子是 0，取第一批的前五十张，没有挑过。
 #
-# 它有多好，不能只凭眼睛。下表是对着 MNIST 的测试集量的，卡片里记着怎样量；“认得出”是一个分类器（它自己在测试集上的准确率写在最后一行）认作所要的那一类的比例。
+# 它有多好，不能只凭眼睛。下表是对着 MNIST 的测试集量的（DDIM 50 步），卡片里记着各个种子的数；“认得出”是一个分类器（它自己在测试集上的准确率写在最后一行）认作所要的那一类的比例。
 
 # %%
 quality = pretrained_card("mnist")["quality"]
@@ -102,7 +102,7 @@ print("一共", config["trainer"]["max_steps"], "步，每步", config["data"]["
 
 # %% [markdown]
 # 与 8×8 的数字相比，网络多了一样东西：`patch_size` 是 2，每 2×2 个像素先叠成一个位置的 4 个通道，28×28 就成了 14×14，算完再摊开。
-# 卷积的代价正比于位置数，所以每一步省下四分之三，在两个 CPU 核上才来得及。注意力只放在 7×7 那一层（位置少，注意力便宜）。
+# 卷积的代价正比于位置数，所以同样的宽度，每一步的卷积省下四分之三。注意力只放在 7×7 那一层（位置少，注意力便宜）。
 #
 # 另一处不同是 `num_classes`：训练时告诉网络每张图是几（有一成的样本故意不给类别，第 11 章的引导要用），网络学得快，采样时也能点名要几。
 # 类还是同一个 `DDPM`。
@@ -118,7 +118,7 @@ print(f"{count_params(model.model):,} 个参数")
 # `Trainer` 的参数也在配置里。这里再写一遍，好看清各是什么（`quiet_trainer` 就是 `pl.Trainer`，只是默认不出声、不写文件）：
 #
 # - `gradient_clip_val=1.0`：梯度的范数超过 1 就按比例缩小，个别坏批次不至于毁掉权重；
-# - `val_check_interval`：每隔几步验证一次，只用验证集的前几批；
+# - `val_check_interval=75`：每 75 步验证一次，只用验证集的前 4 批；
 # - `CSVLogger`：曲线写进一个 CSV 文件。命令行的配置里另有 TensorBoard。
 #
 # `TimestepLoss` 是个回调：每次验证之后，把损失按 $t$ 分四段另记一份。
@@ -155,10 +155,10 @@ curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
 # %% [markdown]
 # 图：左边是每 5 步记一次的训练损失，抖动来自每批不同的 $t$ 与噪声。中间是验证损失，原权重与 EMA 用同一份 $t$ 与噪声，所以可以直接比：小样很短，两条几乎重合。右边是 EMA 的损失按 $t$ 分的四段，$q_1$ 是最靠近原图的四分之一。
 #
-# 四段差得很远。以 $v$ 为目标时，$q_1$ 处的目标几乎就是噪声 $\varepsilon$：图上只掺了一点点，要把它从笔画里分出来，难。
+# 四段两头高、中间低。以 $v$ 为目标时，$q_1$ 处的目标几乎就是噪声 $\varepsilon$：图上只掺了一点点，要把它从笔画里分出来，难。
 # $q_4$ 处的目标几乎是 $-x_0$：图只剩一点影子，写成什么样说不准，也难。中间两段，图与噪声都看得见，最好猜。
 #
-# 损失不降了：是练得不够，还是剩下的误差换多好的网络都消不掉？单看一条曲线分不出来，要有参照。
+# 损失降得慢了：是训练不足，还是剩下的误差任何网络都消不掉？单看一条曲线分不出来（何况学习率也在降），要有参照。
 #
 # 一条参照不用训练就算得出来：**线性滤波**（又叫 Wiener 滤波），只许用 $x_t$ 各像素的加权和（外加一个常数）来猜 $v$，权重取误差最小的那组。
 # 把图沿协方差的特征方向拆开，各个方向互不相干，每个方向上都是第 4 章里的一维高斯，方差是特征值 $\lambda_i$，误差是 $\lambda_i/(\bar\alpha_t\lambda_i+1-\bar\alpha_t)$。
@@ -173,13 +173,14 @@ bar = model.exact_table("alphas_cumprod")[:, None]
 wiener = (spectrum / (bar * spectrum + 1 - bar)).mean(1)
 linear = [float(wiener[start:stop].mean()) for start, stop in quarters(model.num_timesteps)]
 last, shipped = [values[-1] for values in quarter.values()], quality["loss_by_quarter"]
-curves_figure(((1, 2, 3, 4), {"linear filter": linear, "this run": last, "shipped": shipped["model"]}, "quarter of $t$", "val loss, EMA", "linear", "log"))
+curves_figure(((1, 2, 3, 4), {"linear filter": linear, "this run": last, "shipped": shipped["model"]}, "quarter of $t$", "loss on $v$"))
 
 # %% [markdown]
-# 图：四段上的损失，从 $q_1$ 到 $q_4$。linear filter 是线性滤波，this run 是刚才这一程，shipped 是练得久的模型（它的数是对着 MNIST 量的；你若用了替身，前两条是替身的，不能与它相比）。
+# 图：四段上的损失，从 $q_1$ 到 $q_4$。linear filter 是线性滤波，由一万张训练图算出；this run 是刚才这一程，用验证集的前几批；shipped 是练得久的模型，用 512 张测试图（它的数是对着 MNIST 量的；你若用了替身，前两条是替身的，不能与它相比）。
 #
 # 三条线在左边分得很开，越往右靠得越拢。前几段练久了还能降许多：那里的误差多半是**没有练够**。
-# 最后一段，练得久的也只比不用训练的线性滤波低两三成，而且它还知道要画的是几，线性滤波不知道：那里图只剩影子，再练也说不准，误差大半是**消不掉**的。
+# 最后一段，看过的图多了十几倍，也只降了两成上下；比起不用训练的线性滤波，只低两三成，何况它知道要画的是几，线性滤波不知道。
+# 那里图只剩影子，再练也说不准，由此推断，剩下的误差大半是**消不掉**的。这是推断，不是证明：消不掉的到底有多少，只有第 4 章的高斯例子算得出来。
 
 # %%
 gain = [w / m for m, w in zip(shipped["model"], shipped["wiener"])]
@@ -189,7 +190,7 @@ check("每一段都胜过线性滤波，胜得最少的是最后一段", min(gai
 print("四段的步号：", quarters(model.num_timesteps))
 
 # %% [markdown]
-# 总损失把四段混在一起，降不动的那一段占的份额越来越大，所以它很快就“不降了”，样本却还在变好。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
+# 总损失把四段混在一起，降不动的那一段占的份额越来越大，所以它很快就降得慢了，样本却还在变好。看模型还在不在进步，要看分段的曲线和样本，不要只看总损失。
 
 # %% [markdown]
 # ## 6　停下与续训
@@ -247,7 +248,7 @@ samples, _ = generate(model, 30, cond=digits.repeat(3), guidance_scale=2.0, step
 grid_figure(samples, nrow=10)
 
 # %% [markdown]
-# 图：0 到 9 各三个样本，DDIM 25 步，引导强度 2，EMA 权重。小样只走了一小段：多数认得出是几，笔画还毛糙。第 1 节那张图，看过的图多了十几倍。
+# 图：0 到 9 各三个样本，DDIM 25 步，引导强度 2，EMA 权重。小样只走了一小段：有的认得出是几，有的还不像，笔画毛糙（认得出几成，下面数）。第 1 节的模型，训练时看过的图是这里的约 14 倍。
 #
 # 用 Fréchet 距离打分：两批图的特征各拟合一个高斯，均值 $\mu_1,\mu_2$，协方差 $\Sigma_1,\Sigma_2$，距离是
 #
@@ -271,10 +272,11 @@ check("还没有好过同样多的真图", distance > same, True)
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-print(f"200 张真图 {same:.1f}　这一程的 200 张样本 {distance:.1f}　纯噪声 {score.ceiling():.0f}")
+print(f"200 张真图 {same:.1f}　这一程的 200 张样本 {distance:.1f}　纯噪声 {score.ceiling():.0f}　（各量一次）")
+print(f"这 200 张（没有引导）里，分类器认作所要的数字的有 {recognised(score.classifier, many, digits.repeat(20))['recognised']:.0%}")
 
 # %% [markdown]
-# Fréchet 距离只能在同一个分类器之下比较，不能与论文里的 FID 比：FID 用的是在自然图像上训练的 Inception 网络。
+# Fréchet 距离只能在同一个分类器、同样的张数之下比较（第 1 节的是 400 张，所以与这里的不能比），更不能与论文里的 FID 比：FID 用的是在自然图像上训练的 Inception 网络。
 #
 # 再看练得久的。第 1 节的那一批一共画了一百张，每一张都知道想画的是几，拿分类器数一数认对了几张：
 
@@ -287,7 +289,7 @@ check("几乎都认得出", share["recognised"] >= 0.97, True)
 # %% [markdown]
 # ## 8　用命令行做同样的事
 #
-# 一条命令训练，一条命令续训，一条命令采样，一条命令评估：
+# 训练、续训、采样、评估，各用一条命令：
 #
 # ```bash
 # python -m ddpm_edu fit --config mnist-class
@@ -296,7 +298,7 @@ check("几乎都认得出", share["recognised"] >= 0.97, True)
 # python -m ddpm_edu evaluate --ckpt runs/mnist-class --data mnist --out report.json
 # ```
 #
-# 有 GPU 时换成 `--config mnist-gpu`。每个选项都能在后面改，例如 `--trainer.max_steps 5000`、`--data.batch_size 256`。
+# 有 GPU 时换成 `--config mnist-gpu`：6.5 M 的网络，不分类别，所以采样时不写 `--labels`，文件夹是 `runs/mnist-gpu`。每个选项都能在后面改，例如 `--trainer.max_steps 5000`、`--data.batch_size 256`。
 # 曲线用 `tensorboard --logdir runs/tensorboard` 看；样本在 `runs/mnist-class/version_0/samples/`，开头存得勤，免得久等；再练一次就是 `version_1`。`--ckpt` 写文件夹时，取里面最近的一份 `last.ckpt`。
 #
 # 命令行与 notebook 用的是同一份配置：
@@ -313,20 +315,20 @@ print("GPU 的提速开关：", gpu["speed"])
 # | 配置 | 参数 | 批 × 步数 | 2 个 CPU 核：快的一台 | 慢的一台 |
 # |:--|--:|--:|--:|--:|
 # | `mnist-quick`，这里的小样 | 0.70 M | 32 × 375 | 没有实测 | 约 100 秒（一个线程） |
-# | `mnist-class` | 1.00 M | 64 × 3000 | 没有实测 | 约 40 分钟 |
+# | `mnist-class` | 1.00 M | 64 × 2577 | 没有实测 | 约 1 小时（一个线程） |
 # | `mnist-laptop` | 1.11 M | 64 × 3000 | 约 15 分钟 | 约 27 分钟 |
 # | `mnist` | 6.47 M | 128 × 20000 | 约 17 小时 | 约 37 小时 |
 #
-# `mnist-class` 的 40 分钟是两个模型同时练、各占一个核时的。随课程发布的两个就是这样练的，途中换过一次学习率计划，停在 2 577 步（卡片里写着），所以照着重练，得到的相近，不会逐位相同。
+# `mnist-class` 的一小时，是随课程发布的 `mnist` 与 `fashion` 同时练、各占一个核，旁边还有别的活时的。它们途中换过一次学习率计划，取的是第 2 577 步（卡片里写着；配置里写 3000 步），所以照着重练，得到的相近，不会逐位相同。
 #
-# 其余实测的是每步的时间（`python -m benchmarks.step_time`，中位数），乘以步数，只算训练。两台机器核数相同，快慢差一倍多，所以先在自己的机器上量一量再决定。
-# GPU 的数留着空：`python -m benchmarks.gpu --network mnist` 可以在你的卡上量出来。
+# 其余实测的是每步的时间（`python -m benchmarks.step_time`，中位数），乘以步数，只算训练。两台机器核数相同，快慢差 1.8 到 2.2 倍，所以先在自己的机器上量一量再决定。
+# GPU 上没有量过：`python -m benchmarks.gpu --network mnist` 可以在你的卡上量出来。
 
 # %% [markdown]
 # ## 小结
 #
 # - 换一个数据集，只换数据模块与几行配置；`DDPM` 类不变。
-# - 总损失很快就平了；分成四段，与线性滤波、与练得久的模型比，才知道哪一段还没有练够，哪一段大半消不掉。
+# - 总损失很快就降得慢了；分成四段，与线性滤波、与练得久的模型比，才知道哪一段还没有练够，哪一段大半消不掉。
 # - 停止按钮是安全的；续训与从没停过逐位相同。
 # - 评估要有参照线；不同分类器之下的距离不能互比。
 #

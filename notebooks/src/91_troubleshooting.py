@@ -3,7 +3,7 @@
 #
 # **学习目标**
 #
-# - 从症状查到原因与办法，每一条都能在笔记本电脑上重现，再治好。
+# - 从症状查到原因与办法，多数能在笔记本电脑上重现，再治好。
 #
 # **预计用时** 随用随查，每条三五分钟。运行全部单元约 30 秒，不需要 GPU，不联网。
 #
@@ -200,7 +200,7 @@ check("换算过的，正好是 grid_figure 显示的", 2 * right - 1, samples.c
 grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8)
 
 # %% [markdown]
-# 图：上排直接截断，中间的灰度全丢了，只剩最亮的笔画；下排先换算。
+# 图：上排直接截断，比中灰暗的一半全成了黑，笔画变细变硬；下排先换算。
 
 # %% [markdown]
 # ## 图灰蒙蒙的
@@ -241,7 +241,7 @@ for name, model in {"没有装进权重": empty, "训练好的": pretrained}.ite
         guess = model.predict_start(model.q_sample(images, step, noise64), step)
     errors[name] = float(((guess - images) ** 2).mean())
     print(f"{name}：猜的原图，均方误差 {errors[name]:.2f}")
-check("训练好的比没有装进去的，误差小三倍以上", errors["训练好的"] * 3 < errors["没有装进权重"], True)
+check("训练好的比没有装进去的，误差不到它的三分之一", errors["训练好的"] * 3 < errors["没有装进权重"], True)
 
 # %% [markdown]
 # ## EMA 比原权重差
@@ -538,7 +538,7 @@ check("文件里记的是新的学习率", reloaded.learning_rate, 5e-4)
 drawn = {name: generate(model, 64, batch_size=64, steps=10, progress=False)[0].clamp(-1, 1) for name, model in {"之前": pretrained, "之后": reloaded}.items()}
 counter = DigitsFrechet().classifier
 share = {name: float((counter(x).argmax(1) == 8).double().mean()) for name, x in drawn.items()}
-print("；".join(f"{name}：{value:.0%} 是 8" for name, value in share.items()))
+print("；".join(f"{name}：{value:.0%} ± {(value * (1 - value) / 64) ** 0.5:.0%} 是 8" for name, value in share.items()))
 check("8 的份额从三成以下到七成以上", share["之前"] < 0.3 and share["之后"] > 0.7, True)
 grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
 
@@ -553,7 +553,7 @@ grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
 # **原因**：网络要的是同样大小、同样通道数、值在 $[-1,1]$ 的张量；照片却有横有竖，有的带透明度，手机拍的还要按 EXIF 转正，里面总有几张打不开。
 #
 # **办法**：`ImageFolderDataModule(文件夹或 zip, image_size=…)` 照定好的规矩变成同样的大小：转正，缩放到刚好盖住，裁去两边；用不了的跳过，说得出是哪几张、为什么。
-# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`，规矩的全文在 README 的“用你自己的图”一节。图不必是正方形，例如 `image_size=(24, 32)`，先写高，后写宽。
+# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`（按类别生成用 `folder-class`），规矩的全文在 README 的“用你自己的图”一节。图不必是正方形，例如 `image_size=(24, 32)`，先写高，后写宽。
 #
 # 下面从两张照片上剪下大小不一的几十块（照片随 scikit-learn 发布，署名见 `ddpm_edu.data.photos.ATTRIBUTION`），存成四种格式，再混进一张空的、一张太小的。
 
@@ -694,7 +694,7 @@ check("四批的平均梯度与一批的相同（相对误差）", gap, 0.0, ato
 # **问**：同一台机器上起几个进程，默认每个都开与核数相同的线程，加起来太多，反而慢了。
 # （pytorch/pytorch [#22501](https://github.com/pytorch/pytorch/pull/22501)，make OMP_NUM_THREADS default in launch.py）
 #
-# **原因**：PyTorch 的一个运算就会用上全部的核。两个进程各开满，线程互相等待，小网络会慢几十倍。
+# **原因**：PyTorch 的一个运算就会用上全部的核。两个进程各开满，线程互相等待，小网络会慢许多倍。
 #
 # **办法**：每个进程的线程数设成“核数除以进程数”：启动之前设环境变量 `OMP_NUM_THREADS=1`，或者一开头 `torch.set_num_threads(1)`。
 # torchrun 默认就设成 1。数据加载的子进程已经是 1，不用管。
