@@ -6,6 +6,7 @@ import warnings
 import pytest
 import pytorch_lightning as pl
 
+from ddpm_edu import DigitsDataModule
 from ddpm_edu.cli.config import newest_checkpoint
 from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint
 
@@ -75,6 +76,20 @@ def test_another_batch_size_continues_at_the_same_image_and_says_so(saved, caplo
     want = [next(batches) for _ in range(7)][6]
     assert next(iter(data.train_dataloader()))["image"].equal(want["image"])
     assert "batch_size 32 → 16" in caplog.text and "第 96 张" in caplog.text
+
+
+def test_other_pictures_are_noticed_on_resuming(caplog):
+    class OtherDigits(DigitsDataModule):
+        """别的图，张数相同"""
+
+    first = DigitsDataModule(batch_size=64)
+    next(iter(first.train_dataloader()))
+    for kind, noticed in ((DigitsDataModule, False), (OtherDigits, True)):
+        caplog.clear()
+        second = kind(batch_size=64)
+        second.load_state_dict(first.state_dict())
+        next(iter(second.train_dataloader()))
+        assert ("图换过了" in caplog.text) == noticed
 
 
 def test_last_is_the_newest_file_of_the_runs_of_this_configuration(tmp_path, caplog):

@@ -90,8 +90,8 @@ def test_last_is_the_state_at_the_end_even_in_the_middle_of_an_epoch(checked, tm
     # 只有一份；同一个目录里再练一次，原来的那份还在
     assert keeper.last_model_path == str(kept) and [path.name for path in kept.parent.glob("last*")] == ["last.ckpt"]
     again = pl.callbacks.ModelCheckpoint(monitor=keeper.monitor, save_last=True, enable_version_counter=True)
-    run(tmp_path, steps=2, callbacks=[again], accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
-    assert load_checkpoint(kept)["global_step"] == 4 and load_checkpoint(again.last_model_path)["global_step"] == 2
+    run(tmp_path, steps=5, callbacks=[again], accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
+    assert load_checkpoint(kept)["global_step"] == 4 and load_checkpoint(again.last_model_path)["global_step"] == 5
     assert all(saved["state_dict"][name].equal(value) for name, value in model.state_dict().items())
     # 接着走两步，与一口气走六步相同
     options = dict(steps=6, accumulate_grad_batches=1, limit_train_batches=3, check_val_every_n_epoch=checked)
