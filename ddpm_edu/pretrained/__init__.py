@@ -6,7 +6,7 @@ from importlib.resources import files
 from ..checks import check_choice
 
 HERE = files("ddpm_edu") / "pretrained"
-NAMES = ("digits", "digits_class", "mnist", "fashion")
+NAMES = ("digits", "digits_class", "mnist", "fashion", "cifar10")
 
 
 def pretrained_card(name="digits"):
@@ -35,7 +35,7 @@ def checked_file(name, sha256):
 def load_pretrained(name="digits", **overrides):
     """载入随包模型（eval 模式），可直接交给 Trainer 接着练；权重是训练结束时的 EMA 权重
 
-    name      : digits、digits_class（8×8，后者按类别），mnist、fashion（28×28，按类别）
+    name      : digits、digits_class（8×8，后者按类别），mnist、fashion（28×28，按类别），cifar10（32×32 彩色，按类别）
     overrides : 覆盖 DDPM 的个别参数，如微调用的 learning_rate、scheduler_config、ema_decay
     返回      : DDPM；异常：没有这个名字时 ValueError
     """
