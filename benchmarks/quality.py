@@ -129,7 +129,8 @@ def main(arguments=None):
     for name, steps in tqdm(runs, desc="训练", leave=False):
         found = averaged([score(once(race, root, name, steps, seed)) for seed in range(options.seeds)])
         rows.append({"recipe": name, "steps": steps, "seconds": steps * speed[name], **found})
-        tqdm.write(f"| {name} | {steps} | {steps * speed[name]:.0f} | {found['mean']:.1f} ± {found['se']:.1f} | {'、'.join(f'{d:.1f}' for d in found['each'])} |")
+        each = "、".join(f"{distance:.1f}" for distance in found["each"])
+        tqdm.write(f"| {name} | {steps} | {steps * speed[name]:.0f} | {found['mean']:.1f} ± {found['se']:.1f} | {each} |")
     if options.out:
         content = {"machine": machine(torch.device("cpu")), "race": options.race, "seconds_per_step": speed, "rows": rows}
         Path(options.out).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")

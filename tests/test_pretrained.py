@@ -65,8 +65,9 @@ def test_blurred_pictures_have_the_mean_and_the_spread_of_each_class():
     g = torch.Generator().manual_seed(0)
     labels = torch.arange(600) % 2
     # 第 0 类暗，几乎不变；第 1 类亮，左右两半一起变
-    pixels = torch.where(labels == 0, -0.5, 0.3)[:, None, None, None] + torch.where(labels == 0, 0.01, 0.2)[:, None, None, None] * torch.randn(600, 1, 1, 1, generator=g)
-    drawn = gaussian_images(ImageDataset(pixels.expand(-1, 3, 4, 4).contiguous(), labels), torch.arange(400) % 2, 1)
+    brightness = torch.where(labels == 0, -0.5, 0.3) + torch.where(labels == 0, 0.01, 0.2) * torch.randn(600, generator=g)
+    pixels = brightness[:, None, None, None].expand(-1, 3, 4, 4).contiguous()
+    drawn = gaussian_images(ImageDataset(pixels, labels), torch.arange(400) % 2, 1)
     dark, light = drawn[::2], drawn[1::2]
     assert drawn.shape == (400, 3, 4, 4) and abs(float(dark.mean()) + 0.5) < 0.01 and abs(float(light.mean()) - 0.3) < 0.05
     assert 0.008 < float(dark[:, 0, 0, 0].std()) < 0.012 and 0.16 < float(light[:, 0, 0, 0].std()) < 0.24

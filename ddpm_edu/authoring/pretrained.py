@@ -150,9 +150,10 @@ def main():
         update_quality(options.name, data)
     elif options.name not in RECIPES and options.ckpt is None:
         parser.error(f"先运行 {COMMANDS[options.name]}，练完再用 --ckpt 写明检查点")
+    elif options.name in RECIPES:
+        publish(options.name, *train_digits(options.name, data, options.steps, options.seed), data)
     else:
-        made = train_digits(options.name, data, options.steps, options.seed) if options.name in RECIPES else take_from(options.name, options.ckpt, data, options.note)
-        publish(options.name, *made, data)
+        publish(options.name, *take_from(options.name, options.ckpt, data, options.note), data)
 
 
 if __name__ == "__main__":

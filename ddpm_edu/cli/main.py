@@ -6,10 +6,9 @@ import warnings
 from pathlib import Path
 
 from ..checks import fail
-from ..files.names import check_names
 from ..configs import name_runs
-from .config import (NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config,
-                     shipped_name)
+from ..files.names import check_names
+from .config import NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config, shipped_name
 from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
