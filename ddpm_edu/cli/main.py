@@ -1,4 +1,4 @@
-"""命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate 见 cli_sample.py、cli_evaluate.py"""
+"""命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate 见 sample.py、evaluate.py"""
 import logging
 import os
 import sys

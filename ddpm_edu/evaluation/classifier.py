@@ -50,26 +50,30 @@ class SmallClassifier(nn.Module):
         return self.head(F.relu(self.features(x)))
 
 
+def normed(inner, outer, kernel=3, **options):
+    return nn.Sequential(nn.Conv2d(inner, outer, kernel, **options), nn.BatchNorm2d(outer), nn.ReLU())
+
+
+class Residual(nn.Module):
+    """x 加上两层卷积"""
+
+    def __init__(self, width):
+        super().__init__()
+        self.inner = nn.Sequential(*(normed(width, width, padding=1) for _ in range(2)))
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
 class ResidualClassifier(SmallClassifier):
-    """给彩色照片用的：残差块，34 万参数；参数与 SmallClassifier 的一样，边长要是偶数"""
+    """给彩色照片用的：残差块，37 万参数；参数与 SmallClassifier 的一样，边长要是偶数"""
 
     def make_body(self):
-        def norm(convolution):
-            return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
-
-        def down(inner, outer):
-            return norm(nn.Conv2d(inner, outer, 3, stride=2, padding=1))
-
-        class Residual(nn.Module):
-            def __init__(self, width):
-                super().__init__()
-                self.inner = nn.Sequential(*(norm(nn.Conv2d(width, width, 3, padding=1)) for _ in range(2)))
-
-            def forward(self, x):
-                return x + self.inner(x)
-
-        return nn.Sequential(norm(nn.Conv2d(self.channels, 48, 2, stride=2)), Residual(48), down(48, 96), Residual(96), down(96, 128),
-                             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 32))
+        return nn.Sequential(
+            normed(self.channels, 48, 2, stride=2), Residual(48),
+            normed(48, 96, stride=2, padding=1), Residual(96), normed(96, 128, stride=2, padding=1),
+            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 32),
+        )
 
 
 NETWORKS = {network.__name__: network for network in (SmallClassifier, ResidualClassifier)}
