@@ -215,3 +215,11 @@ def test_a_read_only_file_is_refused_before_the_work(tmp_path, capsys):
     out.chmod(0o444)
     assert main(["sample", "--ckpt", "digits", "--out", str(out), "-n", "1", "--steps", "1", "--device", "cpu"]) == 2
     assert "--out 应为能写的文件" in capsys.readouterr().err and out.read_bytes() == b"mine"
+
+
+def test_stopping_an_evaluation_says_one_word(monkeypatch, capsys):
+    def pressed(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ddpm_edu.cli.evaluate.evaluate_main", pressed)
+    assert main(["evaluate", "--ckpt", "digits"]) == 130 and capsys.readouterr().err == "已中断\n"
