@@ -6,7 +6,7 @@ import pytest
 from tests.warm_kernel import SHARED, keep_warm
 
 # 真的训练的几本，从久到快；放在最后的话，别的进程早已闲着，还要等它
-LONGEST = ["11_sampling", "12_mnist", "00_quickstart", "13_cifar10", "14_evaluation", "16_latent_diffusion", "09_loss"]
+LONGEST = ["07_sampling", "13_mnist", "00_quickstart", "14_cifar10", "15_evaluation", "17_latent_diffusion", "06_loss"]
 
 
 def notebooks_only(config):

@@ -24,7 +24,7 @@ def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
 
     betas : (T,) float64，(0, 1)
     返回  : {缓冲区名: (T,) float64 数组}
-    来源  : Ho 2020 式 (4)(6)(7)(12)；权重的推导见第 9 章
+    来源  : Ho 2020 式 (4)(6)(7)(12)；权重的推导见第 6 章
     """
     cumprod, cumprod_prev = alphas_cumprod(betas)
     beta_tilde = betas * (1 - cumprod_prev) / (1 - cumprod)

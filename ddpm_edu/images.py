@@ -16,8 +16,8 @@ def viewable(images):
     return images if channels in (1, 3) else images.transpose(1, 2).reshape(count, 1, height, channels * width)
 
 
-def make_grid(images, nrow=8, padding=1, scale=1):
-    """(N, C, H, W) 或 N 张同样大小的 (C, H, W)，[-1, 1] → (1 或 3, H', W')，每行 nrow 张，缝隙为黑；scale 是整数放大倍数；通道的画法见 viewable"""
+def make_grid(images, nrow=8, padding=1, scale=1, gap=-1.0):
+    """(N, C, H, W) 或 N 张同样大小的 (C, H, W)，[-1, 1] → (1 或 3, H', W')，每行 nrow 张；gap 是缝隙的值，默认为黑；scale 是整数放大倍数；通道的画法见 viewable"""
     images = torch.stack(images) if isinstance(images, (list, tuple)) and images else images
     if images.ndim != 4 or len(images) == 0:
         fail("images", "非空的 (N, C, H, W) 张量", tuple(images.shape))
@@ -26,7 +26,7 @@ def make_grid(images, nrow=8, padding=1, scale=1):
     count, channels, height, width = images.shape
     columns = min(check_int("nrow", nrow, 1), count)
     rows = -(-count // columns)
-    grid = torch.full((channels, rows * (height + padding) + padding, columns * (width + padding) + padding), -1.0)
+    grid = torch.full((channels, rows * (height + padding) + padding, columns * (width + padding) + padding), float(gap))
     for i, image in enumerate(images):
         top, left = (i // columns) * (height + padding) + padding, (i % columns) * (width + padding) + padding
         grid[:, top:top + height, left:left + width] = image

@@ -21,7 +21,7 @@ from ddpm_edu.teach.explained import calls
 from ddpm_edu.teach.laboratory import chain_moments
 
 ROOT = Path(__file__).resolve().parents[1]
-BOOK = next(path for path in sources() if path.stem.startswith("15_"))
+BOOK = next(path for path in sources() if path.stem.startswith("16_"))
 BETAS = make_beta_schedule("linear", 1000)
 TABLES = diffusion_tables(BETAS)
 BAR = np.cumprod(1 - BETAS)
@@ -35,7 +35,7 @@ def answer(number):
 # ---- 公式 ----
 
 def test_a_short_chain_stops_half_way_and_its_samples_are_off():
-    bad, good = formulas.make_betas(100), answer("15.1b")(100)
+    bad, good = formulas.make_betas(100), answer("16.1b")(100)
     # 题面里写着 0.696，三位小数
     assert math.sqrt(np.prod(1 - bad)) == pytest.approx(0.696, abs=1e-3) and math.sqrt(np.prod(1 - good)) < 0.03
     assert abs(chain_moments(bad, 0.3, 0.5, 0.5)[0] - 0.3) > 0.05 > 0.002 > abs(chain_moments(good, 0.3, 0.5, 0.5)[0] - 0.3)
@@ -44,13 +44,13 @@ def test_a_short_chain_stops_half_way_and_its_samples_are_off():
 
 def test_subtracting_from_a_rounded_table_loses_thousands_of_times_more_than_rounding_once():
     naive = float(formulas.noise_variance(torch.tensor(BAR, dtype=torch.float32), 0))
-    once = answer("15.2b")(BETAS).double().numpy()
+    once = answer("16.2b")(BETAS).double().numpy()
     assert abs(naive / 1e-4 - 1) > 1e-4
     np.testing.assert_allclose(once, 1 - BAR, rtol=6e-8)
 
 
 def test_the_weights_do_not_telescope_and_the_repaired_ones_do():
-    bad, good = formulas.x0_weights(BETAS)[1:], answer("15.3b")(BETAS)
+    bad, good = formulas.x0_weights(BETAS)[1:], answer("16.3b")(BETAS)
     # 黄金值：½(SNR_0 - SNR_{T-1})
     assert good.sum() == pytest.approx(4999.49963, abs=1e-4) and bad.sum() < 300
     assert good[0] / bad[0] == pytest.approx(5067, rel=1e-3) and bad[-1] / good[-1] > 900
@@ -59,7 +59,7 @@ def test_the_weights_do_not_telescope_and_the_repaired_ones_do():
 def test_a_nan_passes_the_guard_unless_all_are_nan():
     tables = [torch.tensor(t) for t in ([1.0, 2.0], [1.0, math.nan], [1.0, math.inf], [math.nan, math.nan])]
     assert [formulas.is_usable(t) for t in tables] == [True, True, True, False]
-    assert [answer("15.4b")(t) for t in tables] == [True, False, False, False]
+    assert [answer("16.4b")(t) for t in tables] == [True, False, False, False]
 
 
 def test_the_vlb_loss_follows_the_loss_type_where_ours_stays_quadratic():
@@ -93,12 +93,12 @@ def test_v_trains_but_cannot_sample_until_repaired():
     v, x_t = formulas.training_target("v", x_start, noise, 0.36), 0.6 * x_start + 0.8 * noise
     with pytest.raises(UnboundLocalError):
         formulas.predict_start("v", v, x_t, 0.36)
-    torch.testing.assert_close(answer("15.8b")("v", v, x_t, 0.36), x_start)
+    torch.testing.assert_close(answer("16.8b")("v", v, x_t, 0.36), x_start)
 
 
 def test_clipping_in_place_changes_the_output_of_the_network():
     out = torch.tensor([-3.0, 0.5, 2.0])
-    answer("15.9b")(out)
+    answer("16.9b")(out)
     assert out.tolist() == [-3.0, 0.5, 2.0]
     formulas.clip_start(out)
     assert out.tolist() == [-1.0, 0.5, 1.0]
@@ -160,7 +160,7 @@ def test_leaving_the_scope_by_an_error_or_from_a_nest_keeps_the_shadow(how, left
 
 
 def test_the_repaired_scope_restores_bit_for_bit_also_when_nested_or_failing():
-    run = answer("15.14b")
+    run = answer("16.14b")
     weights, shadow = {"w": torch.tensor([0.1, 0.2])}, {"w": torch.tensor([5.0, 6.0])}
     before = weights["w"].clone()
     assert run(weights, shadow, lambda: run(weights, shadow, lambda: weights["w"].sum().item())) == 11.0
@@ -170,7 +170,7 @@ def test_the_repaired_scope_restores_bit_for_bit_also_when_nested_or_failing():
 
 
 def test_the_multiplier_jumps_after_the_warm_up_and_goes_negative():
-    bad, good = training.linear_multiplier, answer("15.15b")
+    bad, good = training.linear_multiplier, answer("16.15b")
     assert bad(100, 100, 1000, 0.0, 0.0, 1.0) == pytest.approx(0.9) and bad(1100, 100, 1000, 0.0, 0.0, 1.0) < 0
     line = [good(n, 100, 1000, 0.0, 0.0, 1.0) for n in range(1300)]
     assert max(abs(a - b) for a, b in zip(line, line[1:])) < 0.0101 and min(line) == line[-1] == 0.0 and max(line) == line[100] == 1.0
@@ -189,7 +189,7 @@ def test_weight_decay_shrinks_biases_that_have_no_gradient():
         parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     assert (model[0].bias < 1).all() and (model[1].weight < 1).all()
-    assert answer("15.17b")(model) == ["0.weight"]
+    assert answer("16.17b")(model) == ["0.weight"]
 
 
 def test_two_validations_of_the_same_weights_disagree():
@@ -203,7 +203,7 @@ def test_prefixed_keys_load_nothing_without_a_word():
     trained, fresh = nn.Linear(4, 4), nn.Linear(4, 4)
     state, before = {f"model.diffusion_model.{k}": v for k, v in trained.state_dict().items()}, fresh.weight.clone()
     assert torch.equal(loading.load_unet(fresh, state).weight, before)
-    fresh.load_state_dict(answer("15.19b")(state))
+    fresh.load_state_dict(answer("16.19b")(state))
     assert torch.equal(fresh.weight, trained.weight)
 
 
@@ -248,9 +248,9 @@ def cases():
     """每个病例的单元，从小标题到它的选择题"""
     found, current = {}, None
     for cell in read_cells(BOOK):
-        if heading := re.match(r"### (15\.\d+)　", cell.text):
+        if heading := re.match(r"### (16\.\d+)　", cell.text):
             current = found.setdefault(heading[1], [])
-        if cell.text.startswith("### 15.") and not heading:
+        if cell.text.startswith("### 16.") and not heading:
             current = None
         if current is not None:
             current.append(cell)
@@ -258,7 +258,7 @@ def cases():
 
 
 def test_every_case_asks_shows_the_code_and_reproduces_the_symptom_with_a_number():
-    assert list(cases()) == [e.id for e in chapters()["15"] if not e.id.endswith("b")]
+    assert list(cases()) == [e.id for e in chapters()["16"] if not e.id.endswith("b")]
     for number, cells in cases().items():
         asked = cells[0].text
         source = re.search(r"有人(问|报告|提交修复).+\[#(\d+)\]\(https://github\.com/[\w.-]+/[\w.-]+/(issues|pull)/\2\)", asked, re.S)

@@ -64,9 +64,9 @@ def test_links_between_pages_lead_somewhere(pages, names):
 
 
 def test_a_formula_keeps_its_special_characters_and_links_lead_to_pages():
-    title, body = export.finish("<h1>甲 乙</h1><p>$a&lt;b$ 与 <code>$x$</code></p><p>$$c\n+d$$</p><a href='01_init.ipynb#x'>丙</a>")
+    title, body = export.finish("<h1>甲 乙</h1><p>$a&lt;b$ 与 <code>$x$</code></p><p>$$c\n+d$$</p><a href='09_init.ipynb#x'>丙</a>")
     soup = BeautifulSoup(body, "html.parser")
-    assert title == "甲 乙" and soup.p.text == "$a<b$ 与 $x$" and soup.a["href"] == "01_init.html#x"
+    assert title == "甲 乙" and soup.p.text == "$a<b$ 与 $x$" and soup.a["href"] == "09_init.html#x"
 
 
 def test_slides_hold_every_cell_but_navigation_and_exercises(tmp_path, capsys):

@@ -53,8 +53,8 @@ def test_no_link_in_a_generated_table_or_card_is_dead():
 
 def test_a_dead_link_would_be_seen():
     alive = books.link(PATHS[1], "丙", 3)
-    assert dead(f"[甲](99_none.ipynb) [乙](01_init.ipynb#cell-id=0) {alive} `[丁](假的)`") == ["99_none.ipynb", "01_init.ipynb#cell-id=0"]
-    assert dead('[①](#cell-id=0 "def f(x):")', "01_init.ipynb") == ["#cell-id=0"]
+    assert dead(f"[甲](99_none.ipynb) [乙](09_init.ipynb#cell-id=0) {alive} `[丁](假的)`") == ["99_none.ipynb", "09_init.ipynb#cell-id=0"]
+    assert dead('[①](#cell-id=0 "def f(x):")', "09_init.ipynb") == ["#cell-id=0"]
 
 
 def test_every_mark_in_the_prose_leads_to_its_lines_of_source():

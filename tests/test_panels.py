@@ -6,9 +6,12 @@ import math
 import re
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.font_manager import fontManager, get_font
+from matplotlib.text import Text
 from PIL import Image
 
 from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
@@ -90,11 +93,17 @@ def test_every_corner_of_the_controls_gives_finite_data(every_panel):
                 assert np.isfinite(np.asarray(y, dtype=float)).all() and np.isfinite(np.asarray(x, dtype=float)).all(), (name, values, key)
 
 
-def test_no_text_inside_a_figure_can_become_a_box(every_panel):
-    from matplotlib.text import Text
+def missing_glyphs(text):
+    """公式以外的字里，装好的字体没有的"""
+    font = get_font(fontManager.findfont(matplotlib.rcParams["font.family"][0], fallback_to_default=False))
+    return {c for c in re.sub(r"\$[^$]*\$", "", text) if c != "\n" and not font.get_char_index(ord(c))}
 
+
+def test_no_text_inside_a_figure_can_become_a_box(every_panel):
+    """不靠系统里的字体：用的就是依赖里带的那一份"""
+    assert matplotlib.rcParams["font.family"][0] == "Noto Sans SC" and missing_glyphs("汉字 ①−$x_t$\ue123") == {"\ue123"}
     for text in [text.get_text() for panel in every_panel.values() for text in panel.plot.figure.findobj(Text)]:
-        assert text.isascii() or text.startswith("$\\mathdefault{") or "−" in text, text
+        assert not missing_glyphs(text), text
 
 
 @pytest.fixture(scope="module")
@@ -377,3 +386,13 @@ def test_logvar_panel_marks_the_minimum():
     assert s[loss.argmin()] == pytest.approx(math.log(0.25), abs=0.05)
     assert data["best"] == ((pytest.approx(math.log(0.25)),), (pytest.approx(1 + math.log(0.25)),))
     assert re.search(r"s = ln mse = -1\.39", note)
+
+
+def test_a_grid_has_frames_and_its_rows_and_columns_have_names():
+    figure = grid_figure(torch.full((6, 1, 28, 28), -1.0), nrow=3, rows=["甲", "乙"], columns="123")
+    ax = figure.axes[0]
+    pixels = ax.images[0].get_array()
+    # 黑的图四周是灰的缝；名字对着各行各列的正中
+    assert pixels[0].min() == 0.75 and pixels[2:30, 2:30].max() == 0 and pixels[:, 30].min() == 0.75
+    assert [label.get_text() for label in ax.get_xticklabels()] == list("123") and ax.get_xticks()[1] == 2 + 14 - 0.5 + 30
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["甲", "乙"]

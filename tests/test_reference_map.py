@@ -36,5 +36,5 @@ def test_a_name_that_does_not_exist_is_an_error(path):
 
 def test_the_table_shows_our_names_their_chapters_and_what_is_absent():
     shown = reference_map.reference_map("latent")._repr_mimebundle_()["text/markdown"]
-    assert "| `p_losses` | `DDPM.p_losses` | 09 |" in shown and "| `make_cond_schedule` | 没有 | — |" in shown
+    assert "| `p_losses` | `DDPM.p_losses` | 06 |" in shown and "| `make_cond_schedule` | 没有 | — |" in shown
     assert all(line.count("|") == 5 for line in shown.splitlines()) and len(shown.splitlines()) == len(LATENT) + 2

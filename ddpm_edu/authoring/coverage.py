@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 
-from ..teach.books import link, read_cells, sources
+from ..teach.books import PARTS, link, read_cells, sources
 from ..teach.cards import CARDS
 from ..teach.explained import EXPLAINED, calls, views
 from ..teach.source import MARKS, qualified_name, resolve, source_lines
@@ -86,7 +86,11 @@ class CoverageTable:
 
     def markdown(self):
         rows = ["| 章 | 逐行讲解的源码 | 行数 | 讲到 | 参数卡片 |", "|:--|:--|--:|--:|:--|"]
-        rows += [self.row(path, int(path.stem[:2])) for path in sources()[1:]]
+        parts = dict(PARTS)
+        for path in sources()[1:]:
+            chapter = int(path.stem[:2])
+            begun = [parts.pop(start) for start in list(parts) if start <= chapter]
+            rows += [f"| **{title}** |  |  |  |  |" for title in begun] + [self.row(path, chapter)]
         total = sum(n for n, _ in self.lines.values())
         rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
                     f"| {len(self.shown)} / {len(parameters())} |")

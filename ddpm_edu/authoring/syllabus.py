@@ -19,31 +19,41 @@ class Table:
 
 @dataclass(frozen=True)
 class Lesson:
-    """一次 90 分钟的课"""
+    """一次 90 分钟的课；skip 是时间不够时略过的"""
 
     title: str
     chapters: tuple
     in_class: str
-    homework: str
+    skip: str
 
 
 LESSONS = (
-    Lesson("一分钟训练一个扩散模型", (0, 1), "一起运行 00，看生成的数字；按参数卡片读 `__init__` 的前半", "01 的习题"),
-    Lesson("噪声表与加噪", (2, 3), "黑板上推 $q(x_t\\mid x_0)$；拖 β 面板与加噪面板", "02、03 的习题"),
-    Lesson("三种参数化", (4,), "推 eps、$x_0$、v 的换算；用面板看误差在哪里被放大", "04 的习题"),
-    Lesson("后验与去噪的一步", (5,), "推后验的均值与方差；看 `v_posterior` 的两端，走完一条去噪的链", "05 的习题"),
-    Lesson("网络与训练", (6, 7, 8), "读 U-Net 与 EMA；各组换一种学习率计划，比曲线", "06–08 的习题"),
-    Lesson("损失、下界与训练的一步", (9, 10), "推 VLB 的权重；读 `training_step`，按一次停止键再续训", "09、10 的习题"),
-    Lesson("采样、引导与评估", (11, 14), "DDIM 与祖先采样并排；拆开 bits/dim，从头搭起 Fréchet 距离", "11、14 的习题；12 或 13 选一本训练"),
-    Lesson("找 bug，读原文件", (15, 16), "分组找 bug，讲出症状与原因；打开原文件，对着 16 的对照表读", "交习题记录；91 留作查阅"),
+    Lesson("看它画，再从零写一个", (0, 1), "一起运行 00；合上书，把 01 的训练循环与采样循环各默写一遍", "00 的第 5 节"),
+    Lesson("噪声表与加噪", (2, 3), "黑板上推 $q(x_t\\mid x_0)$；拖 β 面板与加噪面板", "02 的第 6 节以后"),
+    Lesson("倒着走一步", (4,), "推后验的均值与方差；拖 `v_posterior` 的面板，走完一条去噪的链", "04 的第 6、7 节"),
+    Lesson("预测什么", (5,), "推 eps、$x_0$、v 的换算；用面板看误差在哪里被放大", "05 的第 5 节"),
+    Lesson("损失从哪里来", (6,), "推 VLB 的权重；先猜后量：照推出来的权重训练，会更好吗", "06 的第 6、7 节"),
+    Lesson("采样与引导", (7,), "DDIM 与祖先采样并排；拖引导强度，说出多样换来了什么", "07 的补全与 `generate`"),
+    Lesson("U-Net", (8,), "在黑板上画出形状与跳跃连接，再对着源码核对", "08 的配方与参数核对"),
+    Lesson("源码：构造函数", (9,), "按参数卡片读 `__init__`，每条语句说出它归哪一章", "检查点的格式"),
+    Lesson("源码：训练的一步、EMA、学习率", (10, 11, 12), "读 `training_step`，按一次停止键再续训；各组换一种学习率计划，比曲线", "12，当作参考资料"),
+    Lesson("训练真的图", (13, 14), "各组开一次 `mnist-quick`，边练边看分段的损失；对着 14 的账估自己要多久", "14 的多卡与半精度"),
+    Lesson("评估", (15,), "拆开 bits/dim，从头搭起 Fréchet 距离；几个有病的模型，三把尺子各说什么", "15 的高斯实验"),
+    Lesson("找 bug，读原文件", (16, 17), "分组各做三个病例，讲出症状与原因；打开原文件，对着 17 的对照表读", "16 余下的病例"),
 )
 
 
+def minutes(chapter):
+    """一章开头写的预计用时，单位分钟；没有这一章时 0"""
+    path = book(chapter)
+    return int(re.search(r"\d+", goals(path)[2])[0]) if path else 0
+
+
 def syllabus():
-    """8 次课，每次 90 分钟"""
-    rows = [(i, lesson.title, "、".join(chapter_number(c) for c in lesson.chapters), lesson.in_class, lesson.homework)
+    """12 次课，每次 90 分钟；课前读多久，由各章开头的预计用时相加"""
+    rows = [(i, lesson.title, "、".join(chapter_number(c) for c in lesson.chapters), sum(map(minutes, lesson.chapters)), lesson.in_class, lesson.skip)
             for i, lesson in enumerate(LESSONS, 1)]
-    return Table([("课", "题目", "章", "课上", "课后"), *rows])
+    return Table([("课", "题目", "章", "课前读（分钟）", "课上", "时间不够就略过"), *rows])
 
 
 def goals(path):

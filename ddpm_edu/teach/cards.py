@@ -26,7 +26,7 @@ LOSSES = "ddpm.DDPM.p_losses"
 
 CARDS = {
     "unet_config": Card(
-        1, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
+        9, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
         r"$\hat y_\theta(x_t, t)$", (("conditioning.DiffusionWrapper.__init__", "self.diffusion_model = instantiate_from_config("),),
         "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现会改动你传入的字典。"),
     "timesteps": Card(
@@ -38,19 +38,19 @@ CARDS = {
         r"$\beta_0, \dots, \beta_{T-1}$", ((SCHEDULE, "check_choice(\"beta_schedule\", schedule, SCHEDULES)"),),
         "名字骗人：这里的 `linear` 不是论文的 linear。训练与采样必须用同一张表。"),
     "loss_type": Card(
-        9, "逐元素的误差怎样算：`l2` 是平方，`l1` 是绝对值。", r"$\ell(y, \hat y) = (y-\hat y)^2$ 或 $\lvert y-\hat y\rvert$",
+        6, "逐元素的误差怎样算：`l2` 是平方，`l1` 是绝对值。", r"$\ell(y, \hat y) = (y-\hat y)^2$ 或 $\lvert y-\hat y\rvert$",
         (("ddpm.DDPM.get_loss", "loss = F.l1_loss if self.loss_type"),),
         "变分下界讲的是平方误差；参考实现用 `l1` 时，把 VLB 权重也乘到了绝对值上。"),
     "ckpt_path": Card(
-        1, "从这份检查点取权重，作为训练的起点。要接着训练，应当用 `Trainer.fit(ckpt_path=...)`。",
+        9, "从这份检查点取权重，作为训练的起点。要接着训练，应当用 `Trainer.fit(ckpt_path=...)`。",
         r"$\theta \leftarrow \theta_{\text{file}}$", ((INIT, "self.init_from_ckpt(ckpt_path, ignore_keys"),),
         "文件损坏、是网址、噪声表不同，都会报错；参考实现在噪声表建好之前就载入，$T=100$ 的文件能悄悄装进 $T=50$。"),
     "ignore_keys": Card(
-        1, "键前缀的列表，以它们开头的权重不取。", r"$\theta_i \leftarrow \theta_{i,\text{file}},\ i \notin$ ignore",
+        9, "键前缀的列表，以它们开头的权重不取。", r"$\theta_i \leftarrow \theta_{i,\text{file}},\ i \notin$ ignore",
         (("files.persistence.Persistence.init_from_ckpt", "states = matching_states(self, states, path, ignore_keys"),),
         "前缀谁也对不上时报错，免得你以为跳过了；参考实现遇到两个重叠的前缀就 KeyError。"),
     "load_only_unet": Card(
-        1, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",
+        9, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",
         ((INIT, "only_model=load_only_unet"),),
         "参考实现的键前缀对不上，又是 `strict=False`，结果什么也没有载入，只印了一行字。"),
     "monitor": Card(
@@ -58,28 +58,28 @@ CARDS = {
         (("ddpm.DDPM.configure_callbacks", "with_monitor(self.trainer, self.monitor)"),),
         "采样用的是 EMA 权重，应当看 `val/loss_ema`；没有验证集时它不起作用。"),
     "use_ema": Card(
-        7, "是否给权重留一份指数滑动平均。", r"$s \leftarrow s + (1-d)(\theta - s)$", ((INIT, "self.model_ema = LitEma("),),
+        11, "是否给权重留一份指数滑动平均。", r"$s \leftarrow s + (1-d)(\theta - s)$", ((INIT, "self.model_ema = LitEma("),),
         "关掉之后，采样用的就是还在抖动的权重；`monitor` 也不能再用带 `_ema` 的指标。"),
     "first_stage_key": Card(
-        1, "图像在 batch 字典里的键。名字来自 latent-diffusion：那里的图像先经过“第一阶段”的自编码器。",
+        9, "图像在 batch 字典里的键。名字来自 latent-diffusion：那里的图像先经过“第一阶段”的自编码器。",
         r"$x_0 = \mathrm{batch}[k]$", (("ddpm.DDPM.shared_step", "self.get_input(batch, self.first_stage_key)"),),
         "键不对时，错误会列出 batch 里有哪些键。"),
     "image_size": Card(
-        1, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
+        9, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.get_input", "self.image_size")),
         "参考实现只在 `sample()` 里用它：用 28×28 训练，默认却采 256×256，一声不响。"),
     "channels": Card(
-        1, "图像的通道数：灰度 1，彩色 3。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
+        9, "图像的通道数：灰度 1，彩色 3。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.apply_model", "if model_out.shape != (x.shape[0], self.channels")),
         "与 U-Net 的 `in_channels`、`out_channels` 不合时，构造就报错。"),
     "log_every_t": Card(
-        1, "采样途中每隔多少扩散步留一张中间结果。", r"$t \in \{0, k, 2k, \dots\}$",
+        9, "采样途中每隔多少扩散步留一张中间结果。", r"$t \in \{0, k, 2k, \dots\}$",
         (("sampling.Sampling.p_sample_loop", "keep_every = max(1, self.log_every_t"),),
         "参考实现里 0 会引起除以零；这里在构造时就拒绝。"),
     "clip_denoised": Card(
-        5, "采样时把 $\\hat x_0$ 截到 $[-1,1]$。", r"$\hat x_0 \leftarrow \min(\max(\hat x_0, -1), 1)$",
+        4, "采样时把 $\\hat x_0$ 截到 $[-1,1]$。", r"$\hat x_0 \leftarrow \min(\max(\hat x_0, -1), 1)$",
         (("sampling.Sampling.p_sample_loop", "clip_denoised=self.clip_denoised"),),
-        "数据不在 $[-1,1]$ 时（例如自编码器的隐变量）必须关掉；参考实现还会就地改掉网络的输出。"),
+        "数据不在 $[-1,1]$ 时（例如自编码器的潜变量）必须关掉；参考实现还会就地改掉网络的输出。"),
     "linear_start": Card(
         2, "噪声表的起点；`linear` 与 `sqrt_linear` 的 $\\beta_0$ 就是它，`sqrt` 的 $\\beta_0$ 是它的平方根。", r"$\beta_0$",
         ((SCHEDULE, "math.sqrt(linear_start)"),),
@@ -97,39 +97,39 @@ CARDS = {
         (("gaussian.GaussianDiffusion.register_schedule", "betas = check_betas(given_betas"),),
         "参考实现只认 NumPy 数组，YAML 给出的列表会 TypeError，并且悄悄忽略 `timesteps`。"),
     "original_elbo_weight": Card(
-        9, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
+        6, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
         r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\overline{(y-\hat y)^2}]$",
         ((LOSSES, "self.original_elbo_weight * loss_vlb"),),
         "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。Improved DDPM 对 $\\sum_t L_t$ 用的 0.001，在这里要写 $0.001\\,T$。"),
     "v_posterior": Card(
-        5, "采样方差在两个极端之间的位置，混合的是方差。", r"$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t$",
+        4, "采样方差在两个极端之间的位置，混合的是方差。", r"$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t$",
         (("gaussian.diffusion_tables", "\"posterior_variance\": (1 - v_posterior) * beta_tilde"),),
         "须在 $[0,1]$ 内；参考实现不检查，$-1$ 会给出负的方差。"),
     "l_simple_weight": Card(
-        9, "简化损失在总损失里占多大的份。", r"$w_s$", ((LOSSES, "self.l_simple_weight * weighted"),),
+        6, "简化损失在总损失里占多大的份。", r"$w_s$", ((LOSSES, "self.l_simple_weight * weighted"),),
         "与 `original_elbo_weight` 不能同时为 0，否则损失恒为 0。"),
     "conditioning_key": Card(
-        6, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
+        8, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
         r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "wanted, extra = CONDITIONS[self.conditioning_key]"),),
         "参考实现收下了这个参数，却从不把条件传下去，第一次前向就 TypeError。"),
     "parameterization": Card(
-        4, "网络预测什么：噪声 `eps`、原图 `x0` 或速度 `v`。", r"$y \in \{\varepsilon,\ x_0,\ v\}$",
+        5, "网络预测什么：噪声 `eps`、原图 `x0` 或速度 `v`。", r"$y \in \{\varepsilon,\ x_0,\ v\}$",
         (("gaussian.GaussianDiffusion.__init__", "self.objective = make_objective(parameterization)"),),
-        "参考实现的 `v` 能训练，一采样就崩溃：变量没有赋值。"),
+        "参考实现的 `v` 能训练，用 `p_sample` 采样就出错：变量没有赋值；Stable Diffusion 2 用的是另外的 `DDIMSampler`。"),
     "scheduler_config": Card(
-        8, "学习率调度器的配方，写法同 `unet_config`。", r"$\eta_n = \eta\cdot f(n)$",
+        12, "学习率调度器的配方，写法同 `unet_config`。", r"$\eta_n = \eta\cdot f(n)$",
         (("ddpm.DDPM.configure_optimizers", "make_scheduler(self.scheduler_config, optimizer)"),),
         "参考实现的基类存下它却从不使用。各参数是乘数，不是学习率本身。"),
     "use_positional_encodings": Card(
-        6, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
+        8, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
         (("ddpm.DDPM.apply_model", "x = torch.cat([x, coordinate_channels(x)]"),),
         "U-Net 的 `in_channels` 要等于 `channels + 2`；参考实现里这个开关什么也不做。"),
     "learn_logvar": Card(
-        9, "让每个 $t$ 的对数方差 $s_t$ 也参加训练。", r"$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t$",
+        6, "让每个 $t$ 的对数方差 $s_t$ 也参加训练。", r"$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t$",
         ((INIT, "self.logvar = nn.Parameter(logvar)"),),
         "参考实现把它交给优化器，却没有放进损失，梯度永远是 None。"),
     "logvar_init": Card(
-        9, "$s_t$ 的初值，对所有 $t$ 相同。", r"$s_t = s$", ((INIT, "torch.full((self.num_timesteps,)"),),
+        6, "$s_t$ 的初值，对所有 $t$ 相同。", r"$s_t = s$", ((INIT, "torch.full((self.num_timesteps,)"),),
         "不为 0 时，损失的数值会变，不要与别人的曲线直接比。"),
     "learning_rate": Card(
         10, "AdamW 的基础学习率。", r"$\eta$", (("optim.make_optimizer", "lr=model.learning_rate"),),
@@ -142,7 +142,7 @@ CARDS = {
         (("optim.make_optimizer", "\"weight_decay\": model.weight_decay"),),
         "参考实现对偏置、归一化和 logvar 也衰减。"),
     "ema_decay": Card(
-        7, "EMA 的衰减上限。", r"$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right)$", ((INIT, "LitEma(self.model, ema_decay)"),),
+        11, "EMA 的衰减上限。", r"$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right)$", ((INIT, "LitEma(self.model, ema_decay)"),),
         "默认的 0.9999 要 89 990 步才完全起作用，短训练里真正管用的是热身公式。"),
     "seed": Card(
         10, "训练用的随机数种子：$t$、噪声和 dropout 都由它与批号决定。", r"$z = g(\text{seed}, n, \text{rank})$",
@@ -153,10 +153,10 @@ CARDS = {
         (("ddpm.DDPM.draw_t", "if self.t_sampling == \"stratified\":"),),
         "两种抽法的期望相同，铺匀之后损失的方差更小；比较两条损失曲线的抖动时，抽法要相同。"),
     "cond_key": Card(
-        6, "条件在 batch 字典里的键。", r"$c = \mathrm{batch}[k]$", ((INIT, "condition_keys(conditioning_key, cond_key)"),),
+        8, "条件在 batch 字典里的键。", r"$c = \mathrm{batch}[k]$", ((INIT, "condition_keys(conditioning_key, cond_key)"),),
         "有几种条件时要给字典，写明哪一种在哪个键。"),
     "cond_drop_prob": Card(
-        6, "训练时以这个概率把条件换成“无条件”，采样时才能做无分类器引导。", r"$c \leftarrow \varnothing$，概率 $p$",
+        8, "训练时以这个概率把条件换成“无条件”，采样时才能做无分类器引导。", r"$c \leftarrow \varnothing$，概率 $p$",
         (("ddpm.DDPM.shared_step", "drop_condition(cond, self.cond_drop_prob"),),
         "为 0 时，网络没见过“无条件”，引导会得到乱图；没有条件时不能设它。"),
 }

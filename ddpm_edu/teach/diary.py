@@ -10,6 +10,9 @@ from ..files.checkpoint import atomic_file
 from .exercises import chapters
 
 NAME = "exercises.json"
+# 2026 年底各章重排过次序；那之前的记录里是旧题号
+NUMBERING, RENUMBERED = 2, {"01": "09", "04": "05", "05": "04", "06": "08", "07": "11", "08": "12", "09": "06", "11": "07",
+                            "12": "13", "13": "14", "14": "15", "15": "16", "16": "17"}
 # 构建与测试时既不读也不写：输出要与机器上有没有记录无关
 OFF = ("DDPM_EDU_NO_RECORD", "PYTEST_VERSION", "PYTEST_CURRENT_TEST")
 
@@ -33,10 +36,11 @@ def is_off():
 
 
 def read_record(path):
-    """{题号: {"mark": ✓ 或 ✗, "tries": 次数, "time": 时间}}；没有文件、读不懂或写法不对的部分都略过"""
+    """{题号: {"mark": ✓ 或 ✗, "tries": 次数, "time": 时间}}；旧题号换成今天的；没有文件、读不懂或写法不对的部分都略过"""
     try:
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
-        return {number: entry for number, entry in saved["exercises"].items()
+        moved = {} if saved.get("numbering") == NUMBERING else RENUMBERED
+        return {moved.get(number[:2], number[:2]) + number[2:]: entry for number, entry in saved["exercises"].items()
                 if entry["mark"] in ("✓", "✗") and type(entry["tries"]) is int and isinstance(entry["time"], str)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return {}
@@ -56,7 +60,7 @@ def record(number, mark):
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     saved[number] = {"mark": mark, "tries": entry["tries"] + 1, "time": now}
     with atomic_file(record_path()) as file:
-        file.write(json.dumps({"exercises": saved}, ensure_ascii=False, indent=1).encode())
+        file.write(json.dumps({"numbering": NUMBERING, "exercises": saved}, ensure_ascii=False, indent=1).encode())
 
 
 class Progress:

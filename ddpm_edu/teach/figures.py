@@ -1,9 +1,13 @@
-"""画图的纯函数：张量进，Figure 出。图里只有数学符号，中文说明写在图的旁边，哪台机器上都不会变成方框"""
+"""画图的纯函数：张量进，Figure 出；图里的汉字用装好的字体画，哪台机器上都一样"""
 import io
+from importlib.util import find_spec
+from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from ..images import make_grid
@@ -13,6 +17,25 @@ INK, BLUE, ORANGE, GRAY = "#222222", "#0072B2", "#D55E00", "#999999"
 # 一英寸排 110 点，每点 2×2 个像素：高分屏上不发糊
 DPI, SHARP = 110, 2
 CURVES = [(BLUE, "-"), (ORANGE, "--"), (INK, ":"), (GRAY, "-.")]
+
+
+
+def use_chinese_font():
+    """让 matplotlib 写得出汉字：zhplot 这个包里装着思源黑体；学生自己用 pyplot 画的图也就有了
+
+    只取字体文件，不导入那个包
+    异常 : 没有装 zhplot 时 ModuleNotFoundError
+    """
+    found = find_spec("zhplot")
+    if found is None:
+        raise ModuleNotFoundError("No module named 'zhplot'", name="zhplot")
+    path = Path(found.submodule_search_locations[0]) / "fonts" / "NotoSansSC-Regular.ttf"
+    fontManager.addfont(path)
+    family = FontProperties(fname=path).get_name()
+    matplotlib.rcParams["font.family"] = [family, *(name for name in matplotlib.rcParams["font.family"] if name != family)]
+
+
+use_chinese_font()
 
 
 def empty_figure(width=7.0, height=3.0):
@@ -42,15 +65,25 @@ def to_png(figure):
     return buffer.getvalue(), size_in_points(figure)
 
 
-def grid_figure(images, nrow=8, width=7.0, title=""):
-    """一格图像：(N, C, H, W)，[-1, 1]"""
-    grid = ((make_grid(images, nrow) + 1) / 2).numpy()
-    figure = empty_figure(width, width * grid.shape[1] / grid.shape[2] + (0.25 if title else 0))
-    ax = plain_axes(figure.subplots())
+def framed_grid(images, nrow=8):
+    """(N, C, H, W)，[-1, 1] → (一整张, 缝有几个像素宽)；缝是浅灰的，黑底的图也看得出边"""
+    padding = max(1, images[0].shape[-1] // 14)
+    return make_grid(images, nrow, padding, gap=0.5), padding
+
+
+def grid_figure(images, nrow=8, width=7.0, rows=(), columns=()):
+    """排成格子的图像：(N, C, H, W)，[-1, 1]；rows、columns 是各行、各列的名字，可以不写"""
+    grid, padding = framed_grid(images, nrow)
+    grid, (high, wide) = ((grid + 1) / 2).numpy(), images[0].shape[-2:]
+    margin = max((len(name.replace("$", "")) for name in rows), default=0) * 0.14
+    figure = empty_figure(width, (width - margin) * grid.shape[1] / grid.shape[2] + (0.3 if columns else 0))
+    ax = figure.subplots()
     gray = grid.shape[0] == 1
     ax.imshow(grid[0] if gray else grid.transpose(1, 2, 0), cmap="gray" if gray else None, vmin=0, vmax=1)
-    ax.set_axis_off()
-    ax.set_title(title, fontsize=10)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=9)
+    for axis, names, side in ((ax.xaxis, columns, wide), (ax.yaxis, rows, high)):
+        axis.set_ticks([padding + side / 2 - 0.5 + i * (side + padding) for i in range(len(names))], labels=names)
     return figure
 
 

@@ -3,14 +3,14 @@
 #
 # **学习目标**
 #
-# - 看一个练好的扩散模型，从一片噪声里画出手写的数字。
+# - 看一个练好的扩散模型，从一片噪声里画出手写的数字；说得出它在解决什么问题，为什么要绕“先毁掉、再修好”这个弯。
 # - 在自己的电脑上，用真实的手写数字训练一个 DDPM，看着样本成形。
 # - 用两种方法采样，拖动一个滑块，体会 `v_posterior` 管的是什么。
 #
 # DDPM 是 Denoising Diffusion Probabilistic Models 的缩写（Ho 等，2020）。
 # 本课程说“论文”，指的是它；说“参考实现”，指的是那个著名的 `DDPM` 类：它出自 latent-diffusion 仓库，我们对照的是它在 Stable Diffusion 2 的仓库里的后继版本。
 #
-# **预计用时** 15 分钟，其中训练一两分钟（不需要 GPU；只用一个 CPU 核时实测约 100 秒）。
+# **预计用时** 25 分钟，其中训练一两分钟（不需要 GPU；只用一个 CPU 核时实测约 100 秒）。
 # 别的程序正占着处理器时会慢几倍：剩余时间显示十分钟以上，就先关掉它们，或者在训练的前一格加一行 `torch.set_num_threads(1)`。
 #
 # 用法：从上到下逐个运行单元（Shift + Enter）。第一格要导入程序包，得等几秒；训练和采样超过两秒，会有进度条。
@@ -32,6 +32,7 @@ from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.generate import generate
 from ddpm_edu.teach import check, curve_figure, grid_figure, progress
 from ddpm_edu.teach.datasets import mnist_or_stand_in
+from ddpm_edu.teach.diagrams import chain_figure
 from ddpm_edu.teach.laboratory import chain_variances
 from ddpm_edu.teach.panels import samples_panel
 from ddpm_edu.teach.panels.posterior import posterior_grids
@@ -45,18 +46,54 @@ print("准备好了")
 # ## 0　先看它会做什么
 #
 # 下面载入一个随课程发布的模型，它在手写数字的数据集 MNIST 上练过。给它十张纯噪声的图，再告诉它每张要变成哪个数字。
-# `guidance_scale` 叫引导强度：大于 1 时更照着要求画，第 11 章讲；不写就是 1。
+# `guidance_scale` 叫引导强度：大于 1 时更照着要求画，第 7 章讲；不写就是 1。
 
 # %%
 model = load_pretrained("mnist")
 digits = torch.arange(10)
 images, frames = generate(model, 10, cond=digits, guidance_scale=2.0, steps=25, seed=0, num_frames=8)
-grid_figure(torch.cat([*frames[:-2], images]), nrow=10)
+grid_figure(torch.cat([*frames[:-2], images]), nrow=10, rows=["噪声", *[""] * (len(frames) - 3), "样本"], columns="0123456789")
 
 # %% [markdown]
-# 图：一列一个数字，从上到下是去噪的八个时刻。最上一行是纯噪声，最下一行是画成的数字。它们是不是从训练图里抄来的，第 14 章教你查；这个模型查过，结果记在它的卡片里。
+# 图：一列一个数字，从上到下是去噪的八个时刻。最上一行是纯噪声，最下一行是画成的数字。它们是不是从训练图里抄来的，第 15 章教你查；这个模型查过，结果记在它的卡片里。
 #
 # 它只会做一件事：看着一张带噪的图，猜哪些是噪声、哪些是原来的图。反复猜，反复退一小步，噪声就变成了图。
+
+# %% [markdown]
+# ### 它在解决什么问题
+#
+# 手里有许多图，想要**新的**图：像它们，却不是它们中的任何一张。用概率的话说，这些图是从某个未知的分布里抽出来的样本，我们想从同一个分布里再抽一些。这就叫**生成**。
+#
+# 难在哪里？难在“像”没有唯一的答案。认数字的网络有标准答案：这张是 3。可是“画一个 3”，怎么画都对。
+# 如果让网络直接把一份噪声变成一张图，拿真图作标准答案，那么同一份噪声这次要它画成这个 3，下次要它画成那个 3；误差的平方要小，它只好画出所有 3 的平均，一团糊。第 1 章会亲手试一遍。
+#
+# 扩散模型的办法是绕一个弯：**先把图一点点毁成噪声，再学着一点点修回来**。毁掉是加噪声，公式现成；修回来的每一小步只去掉一点点噪声，几乎有标准答案，网络学得会。一个难题，拆成了一千个容易的题。
+
+# %%
+noises = torch.randn(images[3:4].shape, generator=torch.Generator().manual_seed(0))
+marks = {0: "$x_0$：图", 150: "$x_{150}$", 350: "$x_{350}$", 550: "$x_{550}$", 999: "$x_{999}$：噪声"}
+chain_figure(torch.cat([images[3:4], *(model.q_sample(images[3:4], torch.tensor([t]), noises) for t in list(marks)[1:])]), marks.values())
+
+# %% [markdown]
+# 图：整门课就在这一张图里。往右是加噪，每一步掺一点噪声，一千步之后什么也看不出；往左是去噪，网络一步步修回来。训练时往右，画图时往左。
+#
+# ### 它的兄弟，和它自己的来历
+#
+# | 方法 | 怎样造一张图 | 好处 | 麻烦 |
+# |:--|:--|:--|:--|
+# | GAN（2014） | 一个网络一步画成，另一个网络挑毛病 | 快，清楚 | 两个网络较劲，训练不稳，容易只会画一部分 |
+# | VAE（2013） | 把图压成一小串数，再还原；抽那串数 | 快，有似然的下界 | 还原是一步到位的平均，容易糊 |
+# | 标准化流（2014） | 一串可逆的变换，把噪声变成图 | 似然算得准 | 每一层都要可逆，网络受限制 |
+# | 自回归（2016） | 一个像素接一个像素地猜 | 似然算得准 | 慢，次序是硬定的 |
+# | 扩散（2015、2020） | 一步步去噪 | 训练是普通的回归，稳；清楚，又不漏 | 采样要走许多步 |
+#
+# - 2015　Sohl-Dickstein 等提出扩散模型：借热力学的想法，把数据慢慢变成噪声，再学着倒过来。
+# - 2019　Song 与 Ermon 从另一头走来：学“往哪边走，数据变多”的方向（得分），再沿着它走。
+# - 2020　Ho 等的 **DDPM**：把目标简化成猜噪声，图第一次好得可以与 GAN 比。同年 Song 等的 DDIM 把一千步减到几十步。
+# - 2021　Nichol 与 Dhariwal 改进噪声表与方差，又让扩散胜过了 GAN；Ho 与 Salimans 提出无分类器引导；Song 等把一切写成微分方程。
+# - 2022　Rombach 等的 latent-diffusion 先把图压小再扩散，成了 Stable Diffusion；Karras 等理清了各种设定；流匹配 (flow matching) 也在这一年提出。
+# - 2024　Stable Diffusion 3 等改用流匹配与 Transformer。底下仍是这一章的两件事：加噪，学着去噪。
+#
 # 下面先看噪声怎样加上去，再自己训练一个，最后看怎样走回来。
 
 # %% [markdown]
@@ -74,7 +111,7 @@ data.setup()
 batch = next(iter(data.val_dataloader()))
 x_start, label = batch["image"], batch["label"]
 print("图像", tuple(x_start.shape), "范围", float(x_start.min()), "到", float(x_start.max()))
-grid_figure(x_start, nrow=16)
+grid_figure(x_start[:20], nrow=10)
 
 # %% [markdown]
 # 图：验证集里的数字。
@@ -93,7 +130,7 @@ grid_figure(x_start, nrow=16)
 steps = [0, 125, 250, 375, 500, 625, 750, 999]
 noise = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 rows = [model.q_sample(x_start[:3], torch.full((3,), t), noise) for t in steps]
-grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps))
+grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps), columns=[f"$t={t}$" for t in steps])
 
 # %% [markdown]
 # 图：每行一个数字，从左到右 $t = 0, 125, 250, 375, 500, 625, 750, 999$，用的是同一份噪声。
@@ -105,7 +142,7 @@ grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps))
 signal, spread = model.sqrt_alphas_cumprod, model.sqrt_one_minus_alphas_cumprod
 check("两个系数的平方和恒为 1", signal**2 + spread**2, torch.ones(1000), atol=1e-6)
 check("第 999 步几乎没有原图了", signal[-1], 0.0, atol=1e-3)
-curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alpha_t}$": spread}, "$t$", "coefficient")
+curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alpha_t}$": spread}, "步号 $t$", "系数")
 
 # %% [markdown]
 # 图：实线是图的份额，虚线是噪声的份额。两条线在中间交叉，那里两个系数相等。
@@ -115,10 +152,10 @@ curve_figure(range(1000), {r"$\sqrt{\bar\alpha_t}$": signal, r"$\sqrt{1-\bar\alp
 #
 # 训练只做一件事：随机挑一步 $t$，造出 $x_t$，让网络看着 $x_t$、$t$ 和“这是几”，猜里面的噪声与原图。
 # 两样不必都猜：$x_t$ 已知，猜出一样，另一样就算得出来。这里猜的是两者的一种组合，叫速度，$v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$；
-# 知道了 $v$，就能换回 $x_0$ 或 $\varepsilon$。为什么有三种猜法、为什么这里选 $v$，第 4 章细讲。
+# 知道了 $v$，就能换回 $x_0$ 或 $\varepsilon$。为什么有三种猜法、为什么这里选 $v$，第 5 章细讲。
 #
 # 损失就是猜测与真值之差的平方的平均。`DDPM` 是 PyTorch Lightning 的 `LightningModule`（带着训练方法的 `nn.Module`），训练循环交给它的 `Trainer`。
-# 网络与各项设定写在一份叫 `mnist-quick` 的配置里，第 12 章细讲。
+# 网络与各项设定写在一份叫 `mnist-quick` 的配置里，第 13 章细讲。
 
 # %%
 config = load_config("mnist-quick")
@@ -129,7 +166,7 @@ print(f"网络有 {sum(p.numel() for p in student.model.parameters()):,} 个参�
 
 # %% [markdown]
 # 途中停下来看几次：每次用同一份起始噪声，画 0 到 9 各一个，训练完摆在一起看。
-# 采样用的是指数滑动平均（EMA）的权重，它比当前的权重平稳，见第 7 章。
+# 采样用的是指数滑动平均（EMA）的权重，它比当前的权重平稳，见第 11 章。
 
 # %%
 class Watch(pl.Callback):
@@ -161,7 +198,8 @@ trainer.fit(student, data)
 # %%
 student.eval().cpu()
 ours, _ = generate(student, 50, cond=digits.repeat(5), steps=25, guidance_scale=2.0, seed=0)
-grid_figure(torch.cat([*watch.frames, ours[:10]]), nrow=10)
+reached = [f"{step} 步" for step in watch.steps[:len(watch.frames)]]
+grid_figure(torch.cat([*watch.frames, ours[:10]]), nrow=10, rows=[*reached, "练完"], columns="0123456789")
 
 # %% [markdown]
 # 图：一列一个数字，起始噪声相同。从上到下是走到第 30、90、180 步与练完之后（停得早，就只有走到的那几行）。
@@ -199,7 +237,7 @@ def draw(sampler, steps, seed=1, **kwargs):
 
 
 ancestral, ddim = draw("ancestral", 100), draw("ddim", 25)
-grid_figure(torch.cat([ancestral, ddim]), nrow=10)
+grid_figure(torch.cat([ancestral, ddim]), nrow=10, rows=["祖先，100 步", "DDIM，25 步"], columns="0123456789")
 
 # %% [markdown]
 # 图：上排是祖先采样 100 步，下排是 DDIM 25 步，都来自随课程发布的模型。步数只有四分之一，看上去也差不多清楚。两排的起点是同一份噪声；祖先采样途中又掺了别的，所以一列里的两张并不相同。
@@ -217,9 +255,9 @@ check("祖先采样：同一起点，不同结果", gap > 0.1, True)
 
 # %%
 trace = []
-draw("ddim", 12, callback=lambda t, x_t, x_recon: trace.append((x_t[3:4], x_recon[3:4])))
+draw("ddim", 10, callback=lambda t, x_t, x_recon: trace.append((x_t[3:4], x_recon[3:4])))
 x_row, recon_row = (torch.cat(row) for row in zip(*trace))
-grid_figure(torch.cat([x_row, recon_row]), nrow=12)
+grid_figure(torch.cat([x_row, recon_row]), nrow=10, rows=["$x_t$", r"$\hat{x}_0$"])
 
 # %% [markdown]
 # 图：上排是 $x_t$，下排是同一步的猜测 $\hat x_0$，从左到右去噪，要画的是 3。
@@ -228,7 +266,7 @@ grid_figure(torch.cat([x_row, recon_row]), nrow=12)
 # %% [markdown]
 # ## 5　一个滑块：`v_posterior`
 #
-# 祖先采样每一步掺多少新噪声？先认识两个量：$\beta_t$ 是加噪第 $t$ 步掺入的噪声的方差；$\tilde\beta_t$ 比它小（$t$ 大时只小一点，$t=0$ 时是 0），第 5 章推导。
+# 祖先采样每一步掺多少新噪声？先认识两个量：$\beta_t$ 是加噪第 $t$ 步掺入的噪声的方差；$\tilde\beta_t$ 比它小（$t$ 大时只小一点，$t=0$ 时是 0），第 4 章推导。
 # 理论给出两个极端：
 #
 # - 若所有的图都是同一张，退一步该掺的噪声，方差恰好是 $\tilde\beta_t$；
@@ -247,7 +285,7 @@ check("第 0 步、v=0 时方差为 0", low[0], 0.0, atol=0)
 
 # %% [markdown]
 # 步数多时，两个极端几乎没有差别；步子迈大了，差别才显出来。
-# 数据若是高斯分布，样本的方差能精确地算出来（第 5 章），可以直接比较。这里数据的标准差取 0.5：
+# 数据若是高斯分布，样本的方差能精确地算出来（第 4 章），可以直接比较。这里数据的标准差取 0.5：
 
 # %%
 ends = {T: [chain_variances(make_beta_schedule("cosine", T), std=0.5, v=v)[0] for v in (0.0, 1.0)] for T in (1000, 10)}
@@ -257,7 +295,7 @@ check("1000 步：两端相差不到 2%", abs(ends[1000][1] - ends[1000][0]) < 0
 
 # %% [markdown]
 # 换成训练好的模型，走 5、10、20 步。所有的 $v$ 用同一份噪声，图里的变化只来自 $v$。
-# 高斯例子里的像素互相独立，真实的图不是，所以合适的 $v$ 也不同；第 5 章会把它量出来。
+# 高斯例子里的像素互相独立，真实的图不是，所以合适的 $v$ 也不同；第 4 章会把它量出来。
 
 # %%
 samples_panel(posterior_grids(model, num_samples=20, cond=digits.repeat(2)))
@@ -279,14 +317,15 @@ check("走 10 步时，v=1 的背景比 v=0 的脏得多", dirt[1.0].min() > 3 *
 # %% [markdown]
 # ## 6　课程地图
 #
-# 01 到 11 逐行读 `DDPM` 的源码，12、13 训练 MNIST 与 CIFAR-10，14 评估，15 找 bug，16 带着学到的去读 latent-diffusion 的原文件。
+# 课程分三部分。**一　原理**（01–08）：先在平面上的点从零写一个扩散模型，再一章回答一个问题：噪声怎样加，怎样倒着走一步，网络预测什么，损失从哪里来，怎样采样，网络长什么样。
+# **二　源码**（09–12）：逐行读 `DDPM` 的构造函数与训练的一步，EMA，学习率。**三　实验**（13–17）：训练 MNIST 与 CIFAR-10，评估，找 bug，带着学到的去读 latent-diffusion 的原文件。
 # 下表由程序对着源码数出来：每一章讲哪些方法、多少行、讲到了几成，有哪些参数卡片。
 # 符号与术语见 90，训练不对劲时查 91，教师看 92。
 #
 # {课程地图}
 
 # %% [markdown]
-# 每章末尾有五道会自己批改的习题；15 整章都是：二十四个病例，其中十一个另有一道修好题，共三十五道。做完了几题，随时可以回到这里看。
+# 每章末尾有五道会自己批改的习题；16 整章都是：二十四个病例，其中十一个另有一道修好题，共三十五道。做完了几题，随时可以回到这里看。
 
 # %%
 progress()
@@ -338,7 +377,7 @@ grade("00.2", loss_of_each)
 # %% [markdown]
 # ### 00.3　一维的 Fréchet 距离 ★★★
 #
-# 比较两堆图，常用 Fréchet 距离（第 12 章）：取出每张图的特征，把每堆特征都当成高斯分布。特征只有一维时，它是两个均值之差的平方，加上两个标准差之差的平方。`a`、`b` 是两个一维张量，长度可以不同；返回一个数。
+# 比较两堆图，常用 Fréchet 距离（第 13 章）：取出每张图的特征，把每堆特征都当成高斯分布。特征只有一维时，它是两个均值之差的平方，加上两个标准差之差的平方。`a`、`b` 是两个一维张量，长度可以不同；返回一个数。
 
 # %%
 def frechet_1d(a, b):
@@ -355,7 +394,7 @@ grade("00.3", frechet_1d)
 # 训练到后来，进度条上的损失几乎不再变，样本却还在变好。为什么？
 #
 # - A：梯度消失了，样本变好是碰巧。
-# - B：损失的大部分是猜不出的噪声，能再降的只有一点点，样本的好坏正在这一点点里。
+# - B：损失的大部分是 $x_t$ 里没有的信息（同一张 $x_t$ 对得上许多张原图），谁也猜不出；能再降的只有一点点，样本的好坏正在这一点点里。
 # - C：数据用完了，再练只是在背。
 # - D：EMA 把损失也平滑掉了。
 

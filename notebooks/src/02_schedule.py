@@ -126,7 +126,7 @@ tables = {name: make_beta_schedule(name, 1000) for name in golden}
 bars = {name: alphas_cumprod(table)[0] for name, table in tables.items()}
 evenness = {name: np.diff(bar).std() for name, bar in bars.items()}
 check("cosine 的 ᾱ 降得最匀", min(evenness, key=evenness.get) == "cosine", True)
-curves_figure((t, tables, "$t$", r"$\beta_t$", "linear", "log"), (t, bars, "$t$", r"$\bar\alpha_t$"))
+curves_figure((t, tables, "步号 $t$", r"$\beta_t$", "linear", "log"), (t, bars, "步号 $t$", r"$\bar\alpha_t$"))
 
 # %% [markdown]
 # 图：左边是 $\beta_t$（对数刻度），右边是 $\bar\alpha_t$。
@@ -255,22 +255,22 @@ show_source(diffusion_tables,
             "\"betas\": betas", "\"sqrt_alphas_cumprod\"", "\"sqrt_recip_alphas_cumprod\"", "\"posterior_variance\"", "\"lvlb_weights\"")
 
 # %% [markdown]
-# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 5 章）和参数化的名字；全程 float64。
-# - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 5 章。
+# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 4 章）和参数化的名字；全程 float64。
+# - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 4 章。
 # - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
-# - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 5 章。
-# - ⑤ 三种目标的差别收在 `objective` 里，第 4 章读它。
+# - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 4 章。
+# - ⑤ 三种目标的差别收在 `objective` 里，第 5 章读它。
 # - ⑥ 三张基本的表，$\beta$、$\bar\alpha_t$、$\bar\alpha_{t-1}$。
 # - ⑦ 加噪用的两个系数与对数方差，第 3 章。
-# - ⑧ 由 $x_t$ 与噪声换回 $x_0$ 的两个系数，第 4 章。
+# - ⑧ 由 $x_t$ 与噪声换回 $x_0$ 的两个系数，第 5 章。
 # - ⑨ 采样方差、它的对数、均值系数。
-# - ⑩ 变分下界的权重。变分下界是训练目标的理论来源，第 9 章推导。
+# - ⑩ 变分下界的权重。变分下界是训练目标的理论来源，第 6 章推导。
 
 # %% [markdown]
 # ## 8　精度：为什么用 float64，为什么不写 $1-\bar\alpha$
 #
 # $\bar\alpha_0 = 0.9999$，存成 float32 之后，相邻两个可表示的数相差 $6\times10^{-8}$。
-# 再去算 $1-\bar\alpha_0 = 10^{-4}$，误差相对于 $10^{-4}$ 就有万分之几了。所以 $1-\bar\alpha$ 要先用 float64 算好，最后才舍入一次。
+# 再去算 $1-\bar\alpha_0 = 10^{-4}$，误差相对于 $10^{-4}$ 就有万分之 1.7。所以 $1-\bar\alpha$ 要先用 float64 算好，最后才舍入一次。
 
 # %%
 exact = 1 - cumprod[0]

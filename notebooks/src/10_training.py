@@ -86,7 +86,7 @@ show_source(DDPM.forward,
             "def forward")
 
 # %% [markdown]
-# - ① 抽一批 $t$，返回 `p_losses`（第 9 章）的结果。一般的 Lightning 教程说 `forward` 是推理，这里的 `forward` 就是训练损失；推理是 `sample`。
+# - ① 抽一批 $t$，返回 `p_losses`（第 6 章）的结果。一般的 Lightning 教程说 `forward` 是推理，这里的 `forward` 就是训练损失；推理是 `sample`。
 
 # %%
 show_source(DDPM.draw_t,
@@ -193,7 +193,7 @@ check("logvar 不衰减", any(p is model.logvar for p in plain["params"]) and pl
 check("weight_decay=0.05 只给第一组", decayed["weight_decay"], 0.05)
 
 # %% [markdown]
-# 为什么 logvar 不能衰减？衰减把它拉向 0，而第 9 章证明了最优点是 $\ln\mathrm{mse}_t$，一般不是 0。归一化的缩放初值是 1，也不该拉向 0；偏置参数少，衰减它没有好处。
+# 为什么 logvar 不能衰减？衰减把它拉向 0，而第 6 章证明了最优点是 $\ln\mathrm{mse}_t$，一般不是 0。归一化的缩放初值是 1，也不该拉向 0；偏置参数少，衰减它没有好处。
 
 # %%
 card("learning_rate")
@@ -261,7 +261,7 @@ same = [torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), by_trai
 check("走 3 步、停下、再走 2 步，与一口气走 5 步逐位相同", all(same), True)
 
 # %% [markdown]
-# 若只想取权重、另起一段训练（例如微调），用第 1 章的 `ckpt_path` 参数，它调用下面这个方法。
+# 若只想取权重、另起一段训练（例如微调），用第 9 章的 `ckpt_path` 参数，它调用下面这个方法。
 
 # %%
 show_source(Persistence.init_from_ckpt,
@@ -380,7 +380,7 @@ torch.manual_seed(0)
 learner = Recorder(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
 quiet_trainer(max_steps=80, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
 check("损失降下来了", sum(history[-10:]) < 0.8 * sum(history[:10]), True)
-curve_figure(range(1, 81), {"": history}, "step", "loss")
+curve_figure(range(1, 81), {"": history}, "步", "损失")
 
 # %% [markdown]
 # 图：训练损失。先陡后缓，一路带着抖动：每一批的 $t$ 与噪声不同，抖动不等于出错。判断好坏，要看固定随机数的验证损失，或者直接看样本。

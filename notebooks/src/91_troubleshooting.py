@@ -7,7 +7,7 @@
 #
 # **预计用时** 随用随查，每条三五分钟。运行全部单元约 30 秒，不需要 GPU，不联网。
 #
-# 先在表里找症状。引用的问题来自公开的讨论，是转述。想练习自己找原因，见 [15 章](15_bug_hunt.ipynb)。
+# 先在表里找症状。引用的问题来自公开的讨论，是转述。想练习自己找原因，见 [16 章](16_bug_hunt.ipynb)。
 #
 # | 哪里 | 症状 | 多半是 |
 # |:--|:--|:--|
@@ -168,7 +168,7 @@ check("学习率正常，走完 20 步", int(calm.model_ema.num_updates), 20)
 #
 # 常被问到：损失怎么会是负的？
 #
-# **原因**：`learn_logvar=True` 时，损失是 $\mathrm{mse}_t\,e^{-s_t} + s_t$，均方误差小，$s_t$ 就是负的（第 9 章）。
+# **原因**：`learn_logvar=True` 时，损失是 $\mathrm{mse}_t\,e^{-s_t} + s_t$，均方误差小，$s_t$ 就是负的（第 6 章）。
 #
 # **办法**：不是错误。看进步要看 `loss_simple`，它是没有缩放过的误差。
 
@@ -197,7 +197,7 @@ samples = pretrained.sample(8, sampler="ddim", steps=20, generator=torch.Generat
 wrong, right = samples.clamp(0, 1), (samples.clamp(-1, 1) + 1) / 2
 print(f"直接截断：全黑的像素占 {float((wrong == 0).double().mean()):.0%}；先换算：平均亮度从 {wrong.mean():.2f} 到 {right.mean():.2f}")
 check("换算过的，正好是 grid_figure 显示的", 2 * right - 1, samples.clamp(-1, 1), atol=1e-6)
-grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8)
+grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8, rows=["直接截断", "先换算"])
 
 # %% [markdown]
 # 图：上排直接截断，比中灰暗的一半全成了黑，笔画变细变硬；下排先换算。
@@ -217,7 +217,7 @@ unit = (images[:8] + 1) / 2  # 忘了缩放的数据
 check("忘了缩放：最小值是 0", unit.min(), 0.0)
 check("按 [-1, 1] 显示，最黑的亮度成了一半", (unit.min() + 1) / 2, 0.5)
 check("缩放之后：最小值是 -1", (2 * unit - 1).min(), -1.0)
-grid_figure(torch.cat([unit, 2 * unit - 1]), nrow=8)
+grid_figure(torch.cat([unit, 2 * unit - 1]), nrow=8, rows=["忘了", "缩放过"])
 
 # %% [markdown]
 # 图：上排忘了缩放，黑的成了灰的；下排缩放过。
@@ -249,7 +249,7 @@ check("训练好的比没有装进去的，误差不到它的三分之一", erro
 # **问**：看了一百万张图，模型的样本已经不错，EMA 的样本却还是噪声，合理吗？作者答：合理，才八千步，EMA 里还留着初值。
 # （konpatp/diffae [#16](https://github.com/konpatp/diffae/issues/16)）
 #
-# **原因**：固定的衰减 0.9999，半衰期近七千步（第 7 章）。
+# **原因**：固定的衰减 0.9999，半衰期近七千步（第 11 章）。
 #
 # **办法**：用热身，或者把衰减调小。热身公式下，衰减从 0.18 慢慢升上去，初值很快就忘了。
 
@@ -283,7 +283,7 @@ for steps in progress_bar(counts, title="步数"):
     scores.append(float(distance(generate(pretrained, 128, batch_size=128, steps=steps)[0])))
 check("两步远不如五十步", scores[0] > 2 * scores[-1], True)
 check("二十步已经接近五十步", scores[3] < 1.5 * scores[-1], True)
-curve_figure(counts, {"DDIM": scores}, "steps", "Fréchet", "linear", "log")
+curve_figure(counts, {"DDIM": scores}, "步数", "Fréchet 距离", "linear", "log")
 
 # %% [markdown]
 # 图：随课程发布的数字模型，DDIM 的步数与 Fréchet 距离（128 个样本）。纵轴是对数。前几步收益最大，二十步之后只剩小的改进。
@@ -294,7 +294,7 @@ curve_figure(counts, {"DDIM": scores}, "steps", "Fréchet", "linear", "log")
 # **问**：只用 50 步训练，加噪到头远远不是高斯噪声，这样也行吗？
 # （neu-vi/MARDM [#3](https://github.com/neu-vi/MARDM/issues/3)）
 #
-# **原因**：`linear` 的两端按 1000 步定的，$T$ 小了，噪声没有掺够，采样却从纯噪声出发（15 章的病例 1）。
+# **原因**：`linear` 的两端按 1000 步定的，$T$ 小了，噪声没有掺够，采样却从纯噪声出发（16 章的病例 1）。
 #
 # **办法**：两端按 $1000/T$ 放大，或者用 `cosine`，它自己走到头。课程的 `DDPM` 会提醒，并算好该写的数。
 
@@ -540,7 +540,7 @@ counter = DigitsFrechet().classifier
 share = {name: float((counter(x).argmax(1) == 8).double().mean()) for name, x in drawn.items()}
 print("；".join(f"{name}：{value:.0%} ± {(value * (1 - value) / 64) ** 0.5:.0%} 是 8" for name, value in share.items()))
 check("8 的份额从三成以下到七成以上", share["之前"] < 0.3 and share["之后"] > 0.7, True)
-grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8)
+grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8, rows=list(drawn))
 
 # %% [markdown]
 # 图：同样的起始噪声。上排是随包的模型，什么数字都画；下排练过 60 步，多数成了 8。

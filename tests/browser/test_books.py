@@ -12,7 +12,7 @@ from .needed import needed
 BOOKS = {path.stem: path.read_text(encoding="utf-8") for path in sources()}
 PANEL = re.compile(r"^\w+_panel\(", re.M)
 # 平时面板动起来的：有面板、又不必训练或采样几分钟的；其中一本从头运行
-EVERYDAY = [name for name, text in BOOKS.items() if PANEL.search(text) and name not in ("00_quickstart", "11_sampling")]
+EVERYDAY = [name for name, text in BOOKS.items() if PANEL.search(text) and name not in ("00_quickstart", "07_sampling")]
 WHOLE = ["03_forward"]
 MENUS = ["文件", "编辑", "查看", "运行", "内核", "标签页", "设置", "帮助"]
 FONTS = ("--jp-ui-font-family", "--jp-content-font-family", "--jp-code-font-family")

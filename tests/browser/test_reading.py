@@ -63,7 +63,7 @@ TEXTS = [".jp-RenderedMarkdown p", ".jp-RenderedMarkdown li a", ".jp-RenderedMar
 
 
 def test_every_text_is_legible_in_the_dark_and_the_light_theme(desk, shots):
-    desk.open("08_lr_scheduler")
+    desk.open("12_lr_scheduler")
     desk.run(needed(desk.code(), PANEL.search))
     # 亮色放在最后：后面的测试看到的还是它
     for theme in ("JupyterLab Dark", "JupyterLab Light"):

@@ -1,4 +1,4 @@
-"""第 15 章里装载与配置的修复题"""
+"""第 16 章里装载与配置的修复题"""
 import copy
 
 import torch
@@ -73,7 +73,7 @@ def needing_key(config):
 
 
 LOADING = (
-    Code("15.19b", 2, "修好：只要 U-Net", unet_state, state_cases, (
+    Code("16.19b", 2, "修好：只要 U-Net", unet_state, state_cases, (
         Mistake("lstrip 去掉的是一组字符，不是一个前缀：middle. 也被它吃掉了。用 removeprefix。", choosing(lambda key: key.lstrip(PREFIX))),
         Mistake("别的键也混进来了：只要以这个前缀开头的，EMA 与噪声表不属于 U-Net。", choosing(lambda key: key.removeprefix(PREFIX), lambda key: True)),
         Mistake("前缀没有去掉，网络里的名字不带它，一个也对不上。", choosing(lambda key: key)),
@@ -81,7 +81,7 @@ LOADING = (
         Mistake("一个键也没找到时要 raise ValueError：什么也没装却不出声，正是这个病例的病根。",
                 choosing(lambda key: key.removeprefix(PREFIX), needed=False)),
     ), "再配上 strict=True，装不上就会当场报错。"),
-    Code("15.22b", 1, "修好：只读不写", read_config, config_cases, (
+    Code("16.22b", 1, "修好：只读不写", read_config, config_cases, (
         Mistake("pop 改动了调用者的字典，第二次就找不到 target 了；读取用 config[\"target\"]。", popping_target),
         Mistake("外层没有动，里层动了：params 也是调用者的，先复制一份再 pop。只做浅复制、仍用里层的 params，也是这样。", popping_params),
         Mistake("params 可以不写，那时是空字典。", needing_params),

@@ -1,102 +1,106 @@
-"""第 1 章的习题：构造函数"""
+"""第 1 章的习题：从零实现"""
 import torch
-from torch import nn
 
 from . import Choice, Code, Mistake, Number
 
 
-def add_table(module, name, values):
-    module.register_buffer(name, values)
-    return module
+def pair_of(seed, count=4):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 2, generator=generator), torch.randn(count, 2, generator=generator)
 
 
-def adding(action):
-    def function(module, name, values):
-        action(module, name, values)
-        return module
+def start_from_noise(x_t, noise, bar):
+    bar = bar[:, None]
+    return (x_t - (1 - bar).sqrt() * noise) / bar.sqrt()
+
+
+def noise_cases():
+    return [(*pair_of(0), torch.tensor([0.9, 0.5, 0.2, 0.05])), (*pair_of(1, 2), torch.tensor([0.36, 0.64]))]
+
+
+def starting(cos=lambda a: a.sqrt(), sin=lambda a: (1 - a).sqrt(), sign=-1, divide=True):
+    """改动一处，得到一种错的写法"""
+    def function(x_t, noise, bar):
+        bar = bar[:, None]
+        return (x_t + sign * sin(bar) * noise) / (cos(bar) if divide else 1)
 
     return function
 
 
-def table_cases():
-    return [(nn.Module(), name, torch.tensor(values)) for name, values in (("betas", [0.1, 0.2]), ("weights", [1.0, 2.0, 3.0]))]
+def network(x_t, t):
+    """批改用的网络：回答里既有 x_t 也有 t"""
+    return 0.5 * x_t + 0.01 * t[:, None]
 
 
-def inventory(module):
-    """模块里有什么：检查点里的键、优化器会更新的键、会搬家的键"""
-    parameters = [name for name, _ in module.named_parameters()]
-    moving = parameters + [name for name, _ in module.named_buffers()]
-    return {"检查点里的键": list(module.state_dict()), "优化器会更新的键": parameters, "会搬家的键": moving}
+def batch_loss(network, x0, t, noise, alpha_bar):
+    a = alpha_bar[t][:, None]
+    return (network(a.sqrt() * x0 + (1 - a).sqrt() * noise, t) - noise).square().mean()
 
 
-def to_batch(pixels):
-    return pixels.permute(0, 3, 1, 2) / 127.5 - 1
+def batch_cases():
+    alpha_bar = torch.cumprod(1 - torch.linspace(0.01, 0.3, 20), 0)
+    return [(network, *pair_of(2)[:1], torch.tensor([0, 5, 12, 19]), pair_of(3)[0], alpha_bar)]
 
 
-def pixel_cases():
-    # 高与宽不同，才看得出转置错了
-    return [(torch.arange(36, dtype=torch.uint8).reshape(2, 2, 3, 3) * 7,), (torch.arange(16, dtype=torch.uint8).reshape(1, 4, 4, 1) * 17,)]
+def lossy(noised=lambda a, x0, noise: a.sqrt() * x0 + (1 - a).sqrt() * noise, target=lambda x0, noise: noise,
+          reduce=lambda error: error.square().mean(), pick=lambda alpha_bar, t: alpha_bar[t]):
+    def function(network, x0, t, noise, alpha_bar):
+        x_t = noised(pick(alpha_bar, t)[:, None], x0, noise)
+        return reduce(network(x_t, t) - target(x0, noise))
+
+    return function
 
 
-def unet_weights(state_dict):
-    return {key.removeprefix("model."): value for key, value in state_dict.items() if key.startswith("model.")}
+def ideal_start(x_t, data, bar):
+    distance = (x_t[:, None] - bar**0.5 * data).square().sum(-1)
+    return (-distance / (2 * (1 - bar))).softmax(1) @ data
 
 
-def state_cases():
-    keys = ("betas", "logvar", "model.diffusion_model.time_embed.0.weight", "model.diffusion_model.out.2.bias", "model_ema.num_updates",
-            "model_ema.shadow.diffusion_model/out/2/bias", "first_stage_model.decoder.weight")
-    return [({key: torch.tensor([float(i)]) for i, key in enumerate(keys)},)]
+def ideal_cases():
+    return [(pair_of(4)[0], torch.cat(pair_of(5, 6)), 0.8), (pair_of(6)[0], torch.cat(pair_of(7, 3)), 0.2)]
 
 
-def picking(keep, rename):
-    return lambda state_dict: {rename(key): value for key, value in state_dict.items() if keep(key)}
+def averaging(shrink=lambda bar: bar**0.5, width=lambda bar: 2 * (1 - bar), weigh=lambda score: score.softmax(1)):
+    def function(x_t, data, bar):
+        distance = (x_t[:, None] - shrink(bar) * data).square().sum(-1)
+        return weigh(-distance / width(bar)) @ data
 
-
-def is_unet(key):
-    return key.startswith("model.")
+    return function
 
 
 EXERCISES = (
-    Code("01.1", 1, "登记一张表", add_table, table_cases, (
-        Mistake("你存成了普通属性：不进检查点，也不跟着模型搬家。用 register_buffer。", adding(setattr)),
-        Mistake("你注册成了参数，优化器会去更新它；噪声表不该被训练。", adding(lambda m, name, values: m.register_parameter(name, nn.Parameter(values)))),
-        Mistake("persistent=False 的缓冲区会搬家，但不进检查点；题目要求能存下来。",
-                adding(lambda m, name, values: m.register_buffer(name, values, persistent=False))),
-        Mistake('你写了带引号的 "name"，表就真的叫 name 了；去掉引号，用传进来的名字。', adding(lambda m, name, values: m.register_buffer("name", values))),
-    ), "要存、要搬家、不更新，就是缓冲区。", observe=inventory),
-    Code("01.2", 2, "像素变成 batch", to_batch, pixel_cases, (
-        Mistake("你换到了 [0, 1]；扩散模型的惯例是 [-1, 1]，0 是正中的灰。", lambda x: x.permute(0, 3, 1, 2) / 255),
-        Mistake("你换到了 [0, 2]，还要减 1。", lambda x: x.permute(0, 3, 1, 2) / 127.5),
-        Mistake("除以 128 到不了 1：255/128-1 只有 0.992。两端要正好落在 -1 与 1，所以除以 127.5。", lambda x: x.permute(0, 3, 1, 2) / 128 - 1),
-        Mistake("transpose(1, 3) 把高和宽也对调了，图会沿对角线翻过去。用 permute 写明四个轴的新次序。", lambda x: x.transpose(1, 3) / 127.5 - 1),
-        Mistake("reshape 只改形状、不搬数据，像素全串了位。换轴要用 permute。",
-                lambda x: x.reshape(x.shape[0], x.shape[3], x.shape[1], x.shape[2]) / 127.5 - 1),
-        Mistake("数值对了，但还是 HWC 的排法；通道要移到第 1 个轴。", lambda x: x / 127.5 - 1),
-    ), "get_input 收到 HWC 的 batch 时，换轴也是这样做的。", "先看形状是不是 (B, C, H, W)，再看最小与最大值。"),
-    Code("01.3", 3, "只取网络的权重", unet_weights, state_cases, (
-        Mistake("前缀没有去掉：网络自己的键从 diffusion_model. 开始，一个也对不上。参考实现错在同一处，又用了 strict=False，所以一声不响。",
-                picking(is_unet, lambda key: key)),
-        Mistake('"model_ema.…" 也以 "model" 开头，你把 EMA 的影子一起取来了；前缀要带上那个点。',
-                picking(lambda key: key.startswith("model"), lambda key: key.removeprefix("model."))),
-        Mistake('replace 会换掉每一处 "model."，连 "diffusion_model." 里的也换了。只去开头的，用 removeprefix。',
-                picking(is_unet, lambda key: key.replace("model.", ""))),
-        Mistake('lstrip("model.") 去掉的是开头属于这几个字母的所有字符，"diffusion" 的 d 也没了。去前缀用 removeprefix。',
-                picking(is_unet, lambda key: key.lstrip("model."))),  # noqa: B005
-        Mistake('用 in 判断，"first_stage_model.…" 也中了：它的中间有 "model."。要的是以它开头，用 startswith。',
-                picking(lambda key: "model." in key, lambda key: key.removeprefix("model."))),
-        Mistake("去得太多：连 diffusion_model. 也去掉了。接收它的是 model.model，那是 DiffusionWrapper，里面还有一层 diffusion_model。",
-                picking(is_unet, lambda key: key.removeprefix("model.diffusion_model."))),
-    ), "现在 model.model.load_state_dict(…) 不用 strict=False 也装得进去。"),
-    Number("01.4", 2, "边长要是几的倍数", 8, {
-        2: "这是 channel_mult 有两级时的答案；四级要减半更多次。",
-        4: "倍数不是级数：每减半一次，就要多一个因子 2。",
-        3: "减半三次，要求的是 2 的三次方的倍数。",
-        16: "多减半了一次：最上面一级是原来的边长，四级之间只减半三次。",
-        9: "9 正是除不尽的那个；减半一次是 4.5。",
-    }, "减半三次，要 2³ = 8 的倍数；除不尽，上行时就与下行存好的图拼不起来。", "每下一级，边长减半；四级之间减半几次？"),
-    Choice("01.5", 3, "影子从哪里来", "D", {
-        "A": "EMA 的影子是构造时复制的一份，之后载入网络的权重，影子不会跟着变。",
-        "B": "没有报错，才最麻烦：文件里没有 EMA 的键，strict=False 就放过去了。",
-        "C": "影子确实会慢慢追上，但要经过训练；此刻一步也没有走。",
-    }, "影子复制的是随机的初值，采样用的就是它，出来的是噪声。所以取完权重，要让影子从取到的权重重新开始，`init_from_ckpt` 的最后一步就是它。"),
+    Code("01.1", 1, "从噪声换回原来的点", start_from_noise, noise_cases, (
+        Mistake("噪声要减掉，不是再加上去。", starting(sign=1)),
+        Mistake("系数要开平方：√ᾱ_t 与 √(1-ᾱ_t)。", starting(cos=lambda a: a, sin=lambda a: 1 - a)),
+        Mistake("减掉噪声之后，还要除以 √ᾱ_t：加噪时点缩小过。", starting(divide=False)),
+        Mistake("√(1-ᾱ_t) 不是 1-√ᾱ_t：两个系数的平方和要等于 1。", starting(sin=lambda a: 1 - a.sqrt())),
+    ), "加噪的公式倒过来就是它。t 很大时除以一个很小的数，噪声猜错一点就放大许多倍：第 5 章细讲。", "先让 noise 全为 0，看缩放对不对。"),
+    Code("01.2", 2, "训练的一批", batch_loss, batch_cases, (
+        Mistake("目标是噪声，不是原来的点。", lossy(target=lambda x0, noise: x0)),
+        Mistake("系数要开平方：√ᾱ_t·x₀ + √(1-ᾱ_t)·ε。", lossy(noised=lambda a, x0, noise: a * x0 + (1 - a) * noise)),
+        Mistake("先平方，再平均；先平均的话，正负的误差互相抵消。", lossy(reduce=lambda error: error.mean().square())),
+        Mistake("误差要取平方，这里取的是绝对值。", lossy(reduce=lambda error: error.abs().mean())),
+        Mistake("对所有的点、两个坐标求平均，不是求和：损失不该随批的大小变。", lossy(reduce=lambda error: error.square().sum())),
+        Mistake("网络要看带噪的点；这里给它看的是原来的点。", lossy(noised=lambda a, x0, noise: x0)),
+    ), "整个训练就是反复算它、求梯度、走一步。", "先造 x_t，再问网络，再与 noise 比。"),
+    Code("01.3", 3, "不用训练的去噪器", ideal_start, ideal_cases, (
+        Mistake("比较之前，数据点要先乘 √ᾱ：加噪时它们缩小过。", averaging(shrink=lambda bar: 1.0)),
+        Mistake("指数里要除以 2(1-ᾱ)，那是噪声的方差的两倍。", averaging(width=lambda bar: 1.0)),
+        Mistake("指数里漏了 2：高斯密度是 exp(-d²/(2σ²))。", averaging(width=lambda bar: 1 - bar)),
+        Mistake("权重要归一化，加起来等于 1；用 softmax。", averaging(weigh=lambda score: score.exp())),
+        Mistake("这是最近的那一个点。最好的猜测是加权平均，不是挑一个。",
+                averaging(weigh=lambda score: torch.nn.functional.one_hot(score.argmax(1), score.shape[1]).float())),
+        Mistake("softmax 要沿数据点的那一维（第 1 维）做，每个 x_t 的权重加起来是 1。", averaging(weigh=lambda score: score.softmax(0))),
+    ), "拿它采样，走完得到的正好是训练数据里的点：它把数据背下来了。网络背不下来，才造得出新的。", "先看权重：每一行加起来是不是 1？"),
+    Choice("01.4", 1, "网络该有多聪明", "B", {
+        "A": "猜得出的只有平均。把一份 x_t 拆回 (x₀, ε)，答案本来就不止一个。",
+        "C": "梯度吵，会让训练慢一些、抖一些，不会留下一个降不下去的底。",
+        "D": "数据要多少有多少，就没有过拟合。",
+    }, "这个底是数据与噪声表决定的，与网络无关。所以损失的大小说明不了样本的好坏。"),
+    Number("01.5", 2, "照抄的代价", 0.8, {
+        0.64: "这是原来的点留下的部分，0.64 × 1；噪声的那一部分也有误差。",
+        0.16: "噪声的系数是 0.6，与 1 差 0.4，平方得 0.16；还要加上原来的点留下的部分。",
+        0.36: "0.36 是 x_t 里噪声的方差；问的是 x_t - ε 的方差。",
+        1.64: "噪声与 x_t 里的噪声是同一份，要先相减：0.6ε - ε = -0.4ε。",
+    }, "x_t - ε = 0.8·x₀ - 0.4·ε，方差是 0.64 + 0.16 = 0.8。t 越大照抄越便宜：ᾱ → 0 时它趋于 0。", "写出 x_t - ε，把 x₀ 与 ε 的系数分别平方。"),
 )

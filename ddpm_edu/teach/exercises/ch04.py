@@ -1,110 +1,126 @@
-"""第 4 章的习题：参数化"""
+"""第 4 章的习题：后验与 v_posterior"""
+import numpy as np
 import torch
 
-from ...sampling import ddim_step
+from ...gaussian import diffusion_tables
+from ...schedules import make_beta_schedule
+from ..laboratory import chain_moments
 from . import Choice, Code, Mistake, Number
 
 
-def from_v(x_t, v, bar):
-    cos, sin = bar.sqrt(), (1 - bar).sqrt()
-    return cos * x_t - sin * v, sin * x_t + cos * v
+def coefficients(betas):
+    tables = diffusion_tables(betas)
+    return tuple(tables[name] for name in ("posterior_mean_coef1", "posterior_mean_coef2", "posterior_variance"))
 
 
-def pair_of(shape, seed):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+def beta_cases():
+    return [(np.array([0.1, 0.2, 0.4, 0.7]),), (make_beta_schedule("cosine", 6),)]
 
 
-def batch_cases():
-    # ᾱ 每个样本各有各的；第二组不是四维
-    return [(*pair_of((3, 1, 2, 3), 0), torch.tensor([0.9, 0.5, 0.1]).reshape(3, 1, 1, 1)), (*pair_of((2, 4), 1), torch.tensor([[0.7], [0.2]]))]
+def computing(start=1.0, c1=lambda b, a, p: b * np.sqrt(p) / (1 - a), c2=lambda b, a, p: np.sqrt(1 - b) * (1 - p) / (1 - a),
+              variance=lambda b, a, p: b * (1 - p) / (1 - a)):
+    """改动三个公式之一，或者 ᾱ_{-1} 的约定，得到一种错的写法"""
+    def function(betas):
+        bar = np.cumprod(1 - betas)
+        prev = np.append(start, bar[:-1])
+        return tuple(formula(betas, bar, prev) for formula in (c1, c2, variance))
+
+    return function
 
 
-def turning(cos=lambda a: a.sqrt(), sin=lambda a: (1 - a).sqrt(), order=lambda x0, eps: (x0, eps), sign=1):
-    """改动旋转的一处，得到一种错的写法"""
-    return lambda x_t, v, bar: order(cos(bar) * x_t - sign * sin(bar) * v, sign * sin(bar) * x_t + cos(bar) * v)
+def step(mean, variance, t, noise):
+    return walking()(mean, variance, t, noise)
 
 
-def rotate(x_t, v, bar_t, bar_prev):
-    a, b, _ = ddim_step(bar_t, bar_prev)
-    return a * from_v(x_t, v, torch.tensor(bar_t))[0] + b * x_t
+def walking(spread=lambda variance: variance.sqrt(), keep=lambda t: t > 0, shape=lambda x: (-1, *[1] * (x.ndim - 1))):
+    def function(mean, variance, t, noise):
+        sigma = spread(variance) * keep(t)
+        return mean + sigma.reshape(shape(mean)) * noise
+
+    return function
 
 
 def step_cases():
-    return [(*pair_of((2, 1, 2, 3), 2), 0.3, 0.5), (*pair_of((4,), 3), 0.9, 1.0)]
+    generator = torch.Generator().manual_seed(0)
+
+    def case(t, *shape):
+        mean, noise = torch.randn(shape, generator=generator), torch.randn(shape, generator=generator)
+        return mean, torch.linspace(0.2, 0.5, len(t)), torch.tensor(t), noise
+
+    # v_posterior=1 时 t=0 的方差不是 0；第一组的批量与宽度相同，第三组整批都在 t=0
+    return [case([0, 7, 1], 3, 1, 2, 3), case([4, 0], 2, 3), case([0], 1, 1, 2, 2)]
 
 
-def mixing(formula):
-    """由 x₀、ε、x_t 与两个 ᾱ 拼出一步"""
-    def function(x_t, v, bar_t, bar_prev):
-        return formula(*from_v(x_t, v, torch.tensor(bar_t)), x_t, bar_t, bar_prev)
+def final_variance(betas, s, v):
+    return chain_moments(betas, 0.0, s, v)[1]
+
+
+def chaining(start=lambda D: 1.0, gain=lambda k, c1, c2: c1 * k + c2, power=2, mix=lambda v, low, high: (1 - v) * low + v * high,
+             last=0.0, steps=lambda T: reversed(range(T))):
+    """改动递推的一处，得到一种错的写法"""
+    def function(betas, s, v):
+        c1, c2, tilde = coefficients(betas)
+        bar = np.cumprod(1 - betas)
+        D = bar * s**2 + 1 - bar
+        g = gain(np.sqrt(bar) * s**2 / D, c1, c2)
+        noise = mix(v, tilde, betas)
+        noise[0] *= last
+        V = start(D)
+        for t in steps(len(betas)):
+            V = g[t] ** power * V + noise[t]
+        return V
 
     return function
 
 
-def by_angle(angle=lambda a: torch.tensor(a).sqrt().acos(), sign=1):
-    def function(x_t, v, bar_t, bar_prev):
-        delta = angle(bar_t) - angle(bar_prev)
-        return delta.cos() * x_t - sign * delta.sin() * v
-
-    return function
-
-
-def edm_target(x_start, noise, bar, s, skip=lambda a, s: a.sqrt() * s**2 / (a * s**2 + 1 - a),
-               scale=lambda a, s: s * ((1 - a) / (a * s**2 + 1 - a)).sqrt()):
-    x_t = bar.sqrt() * x_start + (1 - bar).sqrt() * noise
-    return (x_start - skip(bar, s) * x_t) / scale(bar, s)
-
-
-def edm_cases():
-    return [(*case, s) for case, s in zip(batch_cases(), (0.5, 2.0))]
-
-
-def targeting(**changes):
-    return lambda x_start, noise, bar, s: edm_target(x_start, noise, bar, s, **changes)
+def chain_cases():
+    return [(np.array([0.1, 0.2, 0.3, 0.4, 0.5]), 0.5, 0.3), (make_beta_schedule("cosine", 8), 0.8, 1.0)]
 
 
 EXERCISES = (
-    Code("04.1", 1, "由 v 换回两样", from_v, batch_cases, (
-        Mistake("转反了方向：这是由 (x₀, ε) 造 (x_t, v) 的那次旋转。换回来要反着转，两处正负号都要换。", turning(sign=-1)),
-        Mistake("两个系数都要开平方：cos φ = √ᾱ_t，sin φ = √(1-ᾱ_t)。", turning(lambda a: a, lambda a: 1 - a)),
-        Mistake("次序反了：先 x₀，后 ε。", turning(order=lambda x0, eps: (eps, x0))),
-        Mistake("cos 与 sin 用反了：√ᾱ_t 是 cos，√(1-ᾱ_t) 是 sin。", turning(lambda a: (1 - a).sqrt(), lambda a: a.sqrt())),
-        Mistake("sin φ 是 √(1-ᾱ_t)，不是 1-√ᾱ_t：平方和要等于 1。", turning(sin=lambda a: 1 - a.sqrt())),
-    ), "没有一处除法，所以误差从不放大。", "先只看第一项 x₀ 对不对，再看 ε。"),
-    Code("04.2", 2, "转回一个角", rotate, step_cases, (
-        Mistake("转错了方向：去噪是让角度变小，从 φ_t 转回到更小的角。", by_angle(sign=-1)),
-        Mistake("转过头了：你一直转到了 φ = 0，那是 x̂₀；只要转到 ᾱ_prev 对应的角。", mixing(lambda x0, eps, x_t, a, b: x0)),
-        Mistake("ε 的系数还是原来那一步的 √(1-ᾱ_t)；到了新的一步，要用 √(1-ᾱ_prev)。",
-                mixing(lambda x0, eps, x_t, a, b: b**0.5 * x0 + (1 - a) ** 0.5 * eps)),
-        Mistake("两个系数都要开平方：√ᾱ_prev 与 √(1-ᾱ_prev)。", mixing(lambda x0, eps, x_t, a, b: b * x0 + (1 - b) * eps)),
-        Mistake("你对 ᾱ 本身取了反余弦；角是由 cos φ = √ᾱ 定的，先开平方。", by_angle(lambda a: torch.tensor(a).acos())),
-        Mistake("只按比例放大 x_t 不够，噪声也一起放大了。先由 v 分出 x₀ 与 ε，再用新的系数合起来。",
-                mixing(lambda x0, eps, x_t, a, b: (b / a) ** 0.5 * x_t)),
-    ), "这就是 DDIM 不掺噪声的一步：x 在圆上转回一个角。", "先换回 x₀ 与 ε（上一题），再用 ᾱ_prev 的两个系数合起来。"),
-    Code("04.3", 3, "处处一样难的目标", edm_target, edm_cases, (
-        Mistake("除以了方差：要除以剩余的标准差，也就是 s²(1-ᾱ)/D 的平方根。", targeting(scale=lambda a, s: s**2 * (1 - a) / (a * s**2 + 1 - a))),
-        Mistake("没有减去 k·x_t：x_t 已经说明的部分要先拿掉。", targeting(skip=lambda a, s: 0.0)),
-        Mistake("减的是 √ᾱ·x_t，只有 s = 1 时 k 才等于 √ᾱ；一般的 k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt())),
-        Mistake("k 里少了 s²：k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt() / (a * s**2 + 1 - a))),
-        Mistake("减对了，但没有除以剩余的标准差，不同的 t 还是大小不一。", targeting(scale=lambda a, s: 1.0)),
-        Mistake("这是 v：它的剩余误差是 s²/D，仍随 t 变。照题目的式子，先拿掉 k·x_t。",
-                lambda x_start, noise, bar, s: bar.sqrt() * noise - (1 - bar).sqrt() * x_start),
-        Mistake("k 忘了除以 D：k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt() * s**2)),
-    ), "它等于 -v·√D/s 再加上 x_t 的一个倍数：与 v 只差一个因子。EDM 的网络预测的就是它。", "依次写出 x_t、D、k，再写目标。"),
-    Number("04.4", 1, "转过 45°", 418, {
-        1.0: "这是那时的信噪比，说对了；题目要的是 t。",
-        316: "你解的是 ᾱ_t = cos 45°；cos φ_t 是 √ᾱ_t，要先开平方。",
-        546: "这是 √ᾱ_t 降到 ½ 的地方，转过了 60°；45° 的余弦是 √½。",
-        293: "这是 √(1-ᾱ_t) 升到 ½ 的地方，只转过 30°；45° 的正弦是 √½。",
-        417: "差一点：t=417 时 ᾱ 还在 ½ 以上，没有转到 45°。",
-        419: "数多了一个：t=418 已经转过了 45°；t 从 0 数起。",
-        259: "你用的是 sqrt_linear；开头的 diffusion 是默认的 linear。",
-    }, "此时 ᾱ = ½，信噪比是 1：原图与噪声各占一半。还没走到一半的步数，信号就已经让位给噪声。",
-           "cos 45° = √ᾱ_t；第一个不小于 45° 的 t，用 diffusion.alphas_cumprod 找。", rtol=1e-6),
-    Choice("04.5", 2, "终点是纯噪声", "B", {
-        "A": "eps 在这里最没用：x_t 就是 ε，照抄即可，与 x₀ 毫无关系；换成 x̂₀ 还要除以 √ᾱ = 0。",
-        "C": "eps 不行：由 ε 换成 x̂₀ 要除以 √ᾱ，这里是 0。",
-        "D": "x0 也可以：它直接问原图，不做除法。猜不准没关系，给出的是平均图。",
-    }, "ᾱ = 0 时 v = -x₀，问的就是原图。所以把终点改成纯噪声的做法，都要配 v 或 x0。"),
+    Code("04.1", 1, "后验的三张表", coefficients, beta_cases, (
+        Mistake("β̃_t 的分子是 1-ᾱ_{t-1}，不是 1-ᾱ_t；你的两个约掉了，只剩 β_t。", computing(variance=lambda b, a, p: b)),
+        Mistake("约定 ᾱ_{-1} = 1，不是 0：走零步，原图还在。这样 t=0 处才有 c₁ = 1、c₂ = 0。", computing(start=0.0)),
+        Mistake("c₁ 里要用 √ᾱ_{t-1}，你用了 √ᾱ_t，错了一格。", computing(c1=lambda b, a, p: b * np.sqrt(a) / (1 - a))),
+        Mistake("c₁ 里的 ᾱ_{t-1} 要开平方。", computing(c1=lambda b, a, p: b * p / (1 - a))),
+        Mistake("c₂ 里的是单步的 √α_t，你用了连乘的 √ᾱ_t。", computing(c2=lambda b, a, p: np.sqrt(a) * (1 - p) / (1 - a))),
+        Mistake("c₂ 里的 α_t 要开平方。", computing(c2=lambda b, a, p: (1 - b) * (1 - p) / (1 - a))),
+        Mistake("第三张表要的是方差 β̃_t，你又开了平方。", computing(variance=lambda b, a, p: np.sqrt(b * (1 - p) / (1 - a)))),
+    ), "t=0 处是 1、0、0：最后一步直接把 x₀ 交出来。", "先看 t=0 处是不是 1、0、0，再逐张核对公式。"),
+    Code("04.2", 2, "去噪的一步", step, step_cases, (
+        Mistake("t=0 的样本也加了噪声；那已经是最终的图。", walking(keep=lambda t: torch.ones_like(t))),
+        Mistake("噪声要乘标准差，你乘了方差；variance 要开平方。", walking(lambda variance: variance)),
+        Mistake("整批一起判断不行：每个样本各有各的 t，只有 t=0 的那些不加噪声。你这样写，批里有一个 t=0，别的也不加了。",
+                walking(keep=lambda t: (t > 0).all())),
+        Mistake("整批一起判断不行：每个样本各有各的 t。你这样写，只要有一个 t>0，t=0 的也加上了噪声。", walking(keep=lambda t: (t > 0).any())),
+        Mistake("整批一起判断不行：你只看了第一个样本的 t，每个样本各有各的。", walking(keep=lambda t: t[0] > 0)),
+        Mistake("σ 没有变形成 (B, 1, …, 1)。批量恰好等于宽度时，它会悄悄乘到横轴上去。", walking(shape=lambda x: -1)),
+        Mistake("你把 σ 的形状写死成了四维；维数要取自 mean.ndim。", walking(shape=lambda x: (-1, 1, 1, 1))),
+        Mistake("t=1 也没有加噪声；只有 t=0 例外。", walking(keep=lambda t: t > 1)),
+    ), "一批里混着不同的 t，也是对的。", "先看不对的那个样本的 t：t=0 的应当等于 mean，其余的是 mean 加上 √variance 倍的 noise。"),
+    Code("04.3", 3, "整条链的方差", final_variance, chain_cases, (
+        Mistake("最后一步（t=0）不加噪声，方括号里的条件漏了。", chaining(last=1.0)),
+        Mistake("增益要平方：随机变量乘 g，方差乘 g²。", chaining(power=1)),
+        Mistake("起点抽自 N(0, 1)，V 从 1 开始；你从 D 开始了，采样时并不知道 s。", chaining(start=lambda D: D[-1])),
+        Mistake("g 里漏了 c₂：x_t 自己在后验的均值里也有一份。", chaining(gain=lambda k, c1, c2: c1 * k)),
+        Mistake("g 里漏了 k：x̂₀ 是 x_t 的 k 倍，不是 x_t 自己。", chaining(gain=lambda k, c1, c2: c1 + c2)),
+        Mistake("混合的是方差，不是标准差；先混合，后平方不行。", chaining(mix=lambda v, low, high: ((1 - v) * np.sqrt(low) + v * np.sqrt(high)) ** 2)),
+        Mistake("v 用反了：v=0 是 β̃_t，v=1 是 β_t。", chaining(mix=lambda v, low, high: v * low + (1 - v) * high)),
+        Mistake("你没有用到 v：σ² 一直取了 β̃。", chaining(mix=lambda v, low, high: low)),
+        Mistake("走反了：采样从 t = T-1 走到 0，循环要倒过来。", chaining(steps=range)),
+    ), "步数越多，它越接近 s²；步数少时偏多少，全由 v 与 s 决定。",
+         "先核对 k：k = √ᾱ·s²/D，D = ᾱs²+1-ᾱ 是 x_t 的方差。再用 T=2 的表手算一遍：V = g₀²(g₁² + σ₁²)。"),
+    Choice("04.4", 2, "混合对数方差", "B", {
+        "A": "几何平均不会超过算术平均；两个数差得越多，它小得越多。",
+        "C": "大小与 t 无关：每一步比的都是同样两个数的几何平均与算术平均。",
+        "D": "只有 β̃ = β 时才相等；t=1 处 β̃ 不到 β 的一半。",
+    }, "对数的线性混合是加权的几何平均，总不大于加权的算术平均。t=0 处更要当心：ln 0 是负无穷，所以要截断。"),
+    Number("04.5", 3, "差别只在开头", 99, {
+        100: "数多了一个：1-ᾱ_t 走了 t+1 步，约为 (t+1)β；1-ᾱ_{t-1} 约为 tβ。",
+        98: "98/99 是 0.98990，还差一点。",
+        167: "这是第 1 节那张表的结果；这里的 β 是常数，先推出比值随 t 的公式。",
+        50: "你多开了一次平方：比的是方差，不是标准差。",
+        10: "10/11 才 0.91；要 t/(t+1) ≥ 0.99。",
+    }, "比值约为 t/(t+1)：与 β 无关，也与 T 无关。所以 β 很小的长链上，v_posterior 的作用集中在最前面的一百步。",
+           "β 很小时 1-ᾱ_t ≈ (t+1)β，把它代进 β̃_t/β_t。", rtol=1e-6),
 )

@@ -1,173 +1,155 @@
-"""第 7 章的习题：指数滑动平均"""
-import copy
-
+"""第 7 章的习题：采样"""
 import torch
-from torch import nn
 
+from ...sampling import ddim_step
 from . import Choice, Code, Mistake, Number
 
 
-def ema_step(shadow, theta, decay, n):
-    return averaging()(shadow, theta, decay, n)
+def network(x, t, label):
+    """代替网络：看 x、t 和类别，-1 是“无条件”"""
+    shape = -1, *[1] * (x.ndim - 1)
+    return torch.tanh(x) * (1 + 0.01 * t.reshape(shape)) + 0.3 * (label.reshape(shape) + 1)
 
 
-def averaging(used=lambda decay, n: min(decay, (1 + n) / (10 + n)), mix=lambda s, theta, d: d * s + (1 - d) * theta):
-    return lambda shadow, theta, decay, n: mix(shadow, theta, used(decay, n))
+def guiding(combine=lambda c, u, w: u + w * (c - u), null=-1):
+    def function(network, x, t, label, w):
+        conditional, unconditional = network(x, t, label), network(x, t, torch.full_like(label, null))
+        return combine(conditional, unconditional, w)
+
+    return function
+
+
+def guidance_cases():
+    generator = torch.Generator().manual_seed(0)
+    return [(network, torch.randn(3, 1, 2, 2, generator=generator), torch.tensor([9, 5, 0]), torch.tensor([3, 0, 7]), w) for w in (3.0, 0.5)]
+
+
+def ddim(x_t, eps, a_t, a_i, eta, z):
+    a, b, sigma = ddim_step(a_t, a_i, eta)
+    return a * (x_t - (1 - a_t) ** 0.5 * eps) / a_t**0.5 + b * x_t + sigma * z
 
 
 def step_cases():
-    shadow, theta = torch.tensor([1.0, -2.0, 0.5]), torch.tensor([3.0, 1.0, 0.0])
-    return [(shadow.clone(), theta.clone(), decay, n) for decay, n in ((0.9999, 1), (0.9, 1000), (0.99, 20), (0.9999, 1000))]
+    x_t, eps, z = torch.randn(3, 2, 1, 2, 3, generator=torch.Generator().manual_seed(0))
+    return [(x_t, eps, *numbers, z) for numbers in ((0.3, 0.6, 0.0), (0.3, 0.4, 1.0), (0.8, 0.95, 0.5))]
 
 
-def shares(decays):
-    """照更新式走一遍，权重换成单位矩阵的各行：影子里就是各自的占比"""
-    start, *thetas = torch.eye(len(decays) + 1, dtype=decays.dtype)
-    for d, theta in zip(decays, thetas):
-        start = d * start + (1 - d) * theta
-    return start
+def sigma_of(a_t, a_i, eta):
+    return ddim_step(a_t, a_i, eta)[2]
 
 
-def decay_cases():
-    n = torch.arange(1, 6, dtype=torch.float64)
-    return [((1 + n) / (10 + n),), (torch.tensor([0.5, 0.9, 0.8]),)]
-
-
-def sharing(first=1.0, own=0, cumulate=lambda d: d.flip(0).cumprod(0).flip(0), new=lambda d: 1 - d):
-    """own=1 时把自己那一步的衰减也乘了进去"""
-    def function(decays):
-        after = torch.cat([cumulate(decays), torch.ones(1, dtype=decays.dtype)])
-        start = after[:1] * first
-        return torch.cat([start, new(decays) * after[1 - own:len(after) - own]])
+def stepping(start=lambda x, e, a: (x - (1 - a) ** 0.5 * e) / a**0.5, sigma=sigma_of, spread=lambda a_t, a_i, s: (1 - a_i - s**2) ** 0.5,
+             scale=lambda a_t, a_i: a_i**0.5, noise=lambda s, z: s * z):
+    """改动公式的一处，得到一种错的写法"""
+    def function(x_t, eps, a_t, a_i, eta, z):
+        s = sigma(a_t, a_i, eta)
+        return scale(a_t, a_i) * start(x_t, eps, a_t) + spread(a_t, a_i, s) * eps + noise(s, z)
 
     return function
 
 
-class Net(nn.Sequential):
-    """带 BatchNorm 的小网络；优化器手里是它最初的参数，复制品的 address 与 id 不符"""
-
-    def __init__(self, name, value):
-        super().__init__(nn.Linear(2, 1), nn.BatchNorm1d(1))
-        for tensor in self.state_dict().values():
-            tensor.fill_(value)
-        self[1].num_batches_tracked.zero_()
-        self.name, self.address = name, id(self)
-        self.optimizer = torch.optim.SGD(self.parameters(), lr=1.0)
-
-    def __repr__(self):
-        return "一个网络"
+def noise_to_signal(a):
+    return ((1 - a) / a) ** 0.5
 
 
-def swap(model, shadow):
-    return swapping(exchange)(model, shadow)
+def euler(x_t, eps, a_t, a_i):
+    return a_i**0.5 * (x_t / a_t**0.5 + (noise_to_signal(a_i) - noise_to_signal(a_t)) * eps)
 
 
-def swap_cases():
-    return [(Net("model", a), Net("shadow", b)) for a, b in ((1.0, 5.0), (-2.0, 0.5))]
+def heun(eps_of, x_t, a_t, a_i):
+    first = eps_of(x_t, a_t)
+    return euler(x_t, (first + eps_of(euler(x_t, first, a_t, a_i), a_i)) / 2, a_t, a_i)
 
 
-def floats(module):
-    return {name: tensor.clone() for name, tensor in module.state_dict().items() if tensor.is_floating_point()}
+def two_groups(x, a):
+    """代替网络：数据是 ±1 两个点时的最优猜测，用 ᾱ 代替 t"""
+    return (x - a**0.5 * torch.tanh(a**0.5 * x / (1 - a))) / (1 - a) ** 0.5
 
 
-def after_swapping(pair):
-    """对调之后两边各是什么；优化器再走一步，两边又是什么"""
-    model, shadow = pair
-    seen = {"返回的": [net.name if net.address == id(net) else f"{net.name} 的复制品" for net in pair]}
-    seen |= {"网络": floats(model), "影子": floats(shadow)}
-    for group in model.optimizer.param_groups:
-        for parameter in group["params"]:
-            parameter.grad = torch.ones_like(parameter)
-    model.optimizer.step()
-    return seen | {"训练一步之后的网络": floats(model), "训练一步之后的影子": floats(shadow)}
+def heun_cases():
+    x_t = torch.randn(2, 1, 2, 3, generator=torch.Generator().manual_seed(0))
+    return [(two_groups, x_t, a_t, a_i) for a_t, a_i in ((0.3, 0.6), (0.1, 0.5), (0.6, 0.9))]
 
 
-def swapping(action, tensors=lambda module: module.state_dict().values()):
-    """对每一对张量做 action"""
-    def function(model, shadow):
-        with torch.no_grad():
-            for a, b in zip(tensors(model), tensors(shadow)):
-                action(a, b)
-        return model, shadow
+def heuning(second, average=lambda first, then: (first + then) / 2):
+    """second(eps_of, x_t, 走到的点, a_t, a_i) 是第二次猜测"""
+    def function(eps_of, x_t, a_t, a_i):
+        first = eps_of(x_t, a_t)
+        return euler(x_t, average(first, second(eps_of, x_t, euler(x_t, first, a_t, a_i), a_t, a_i)), a_t, a_i)
 
     return function
 
 
-def exchange(a, b):
-    kept = a.clone()
-    a.copy_(b)
-    b.copy_(kept)
+def right_second(eps_of, x_t, reached, a_t, a_i):
+    return eps_of(reached, a_i)
 
 
-def share_storage(a, b):
-    kept = a.clone()
-    a.data = b.data
-    b.copy_(kept)
+def goes_on_from_the_reached_point(eps_of, x_t, a_t, a_i):
+    first = eps_of(x_t, a_t)
+    reached = euler(x_t, first, a_t, a_i)
+    return euler(reached, (first + eps_of(reached, a_i)) / 2, a_t, a_i)
 
 
-def replace_parameters(model, shadow):
-    for a, b in zip(model, shadow):
-        for name, own in list(a.named_parameters()):
-            other = getattr(b, name)
-            setattr(a, name, other)
-            setattr(b, name, own)
-        for own, other in zip(a.buffers(), b.buffers()):
-            exchange(own, other)
-    return model, shadow
+def half_updated(eps_of, x_t, a_t, a_i):
+    first = eps_of(x_t, a_t)
+    x_recon = (x_t - (1 - a_t) ** 0.5 * first) / a_t**0.5
+    return a_i**0.5 * x_recon + (1 - a_i) ** 0.5 * (first + eps_of(euler(x_t, first, a_t, a_i), a_i)) / 2
 
 
-def assign_new(model, shadow):
-    kept, other = ({name: tensor.clone() for name, tensor in net.state_dict().items()} for net in (model, shadow))
-    model.load_state_dict(other, assign=True)
-    shadow.load_state_dict(kept, assign=True)
-    return model, shadow
+def unscaled(eps_of, x_t, a_t, a_i):
+    def plain(eps):
+        return x_t + (noise_to_signal(a_i) - noise_to_signal(a_t)) * eps
+
+    first = eps_of(x_t, a_t)
+    return plain((first + eps_of(plain(first), a_i)) / 2)
 
 
 EXERCISES = (
-    Code("07.1", 1, "走一格", ema_step, step_cases, (
-        Mistake("d 与 1-d 用反了：旧的影子占 d，新的权重只占 1-d。", averaging(mix=lambda s, theta, d: (1 - d) * s + d * theta)),
-        Mistake("没有热身：真正用到的是 min(decay, (1+n)/(10+n))。", averaging(lambda decay, n: decay)),
-        Mistake("两者要取小的，你取了大的；热身是让衰减从小的开始。", averaging(lambda decay, n: max(decay, (1 + n) / (10 + n)))),
-        Mistake("n 从 1 数起，已经是这一次更新的序号；你又加了 1。", averaging(lambda decay, n: min(decay, (2 + n) / (11 + n)))),
-        Mistake("n 从 1 数起，不要减 1。", averaging(lambda decay, n: min(decay, n / (9 + n)))),
-        Mistake("热身过后要停在 decay，不能让 (1+n)/(10+n) 一直升下去。", averaging(lambda decay, n: (1 + n) / (10 + n))),
-    ), "n=1 时只有 2/11，影子一步就走了八成，初值很快就忘了。", "先看 n=1：用到的衰减是 2/11。"),
-    Code("07.2", 2, "谁占多少", shares, decay_cases, (
-        Mistake("第 k 个权重进来时占 1-d_k，此后每次更新才乘 d；你把它自己的 d_k 也乘了进去。", sharing(own=1)),
-        Mistake("次序反了：一个权重进来之后，乘的是它后面的那些 d，不是前面的。",
-                sharing(cumulate=lambda d: torch.cat([d.prod()[None], d.cumprod(0)[:-1]]))),
-        Mistake("漏了初值：它的占比是全部 d 的乘积，放在最前面。", lambda decays: sharing()(decays)[1:]),
-        Mistake("初值的占比不是 0：它是全部 d 的乘积。", sharing(first=0.0)),
-        Mistake("衰减每次不同，不能拿最后一个 d 当常数用。", lambda decays: shares(torch.full_like(decays, float(decays[-1])))),
-        Mistake("权重进来时占的是 1-d_k，不是 d_k。", sharing(new=lambda d: d)),
-    ), "占比加起来是 1，所以影子总在从前的权重之间。", "占比加起来应是 1；先试只更新一次，应是 d 与 1-d。",
-         observe=lambda value: torch.as_tensor(value).double()),
-    Code("07.3", 3, "对调", swap, swap_cases, (
-        Mistake("两边都成了影子：网络原来的权重没有留住。state_dict 给的张量与网络共用存储，抄之前先 clone 一份。",
-                swapping(lambda a, b: a.copy_(b))),
-        Mistake("什么也没有变：a, b = b, a 只换了变量名的指向，没有动张量。就地抄要用 copy_。", swapping(lambda a, b: None)),
-        Mistake("缓冲区没有对调：BatchNorm 的均值与方差也要平均，所以也要换。只看 parameters() 就漏了。",
-                swapping(exchange, lambda module: module.parameters())),
-        Mistake("你把两边的 Parameter 换了主人：优化器手里还是原来的那些，再训练一步，更新的就是影子。要换的是里面的数，不是对象。", replace_parameters),
-        Mistake("你给网络换上了新的 Parameter（assign=True 或重新赋值）：优化器手里还是旧的，再训练一步，网络不动。要换的是里面的数，用 copy_。", assign_new),
-        Mistake("两边共用了一份存储：改一边，另一边也跟着变。用 copy_ 抄数，不要让 .data 指向同一处。",
-                swapping(share_storage, lambda module: [*module.parameters(), *module.buffers()])),
-        Mistake("你只把两个变量的次序对调了：优化器与别处拿着的那个 model，权重没有变。", lambda model, shadow: (shadow, model)),
-        Mistake("你返回的是两个复制品，原来的两个网络没有变；优化器手里的还是旧的。",
-                lambda model, shadow: (copy.deepcopy(shadow), copy.deepcopy(model))),
-        Mistake("抄反了一边：网络没有换上影子，两边都成了网络的权重。", swapping(lambda a, b: b.copy_(a))),
-    ), "再对调一次就换回来了。store、copy_to、restore 三步走，多用一份内存，但影子始终不动，中途出错也不怕。",
-         "就地改参数，要放在 torch.no_grad() 里；返回 (model, shadow)；state_dict().values() 里参数与缓冲区都有。", observe=after_swapping),
-    Number("07.4", 2, "落后几步", 999, {
-        1000: "1/(1-d) 多算了一步：更新之后，影子里已经有此刻的权重，它落后 0 步。",
-        692.8: "这是半衰期。落后的是平均的步数，要把 k 按占比 (1-d)d^k 平均。",
-        1999: "这是抖动的方差缩小的倍数 (1+d)/(1-d)，不是落后的步数。",
-        0.999: "你求的是 d；落后的步数是 Σ(1-d)d^k·k。",
-    }, "Σ(1-d)d^k·k = d/(1-d)。衰减越接近 1，抖动压得越低，落后得也越多。",
-           "影子是从前的权重的平均，k 步之前的占 (1-d)d^k。平均说来是几步之前的？", rtol=5e-4),
-    Choice("07.5", 3, "哪一个不是病因", "D", {
-        "A": "这是病因：一千步之后，初值还占 0.9999^1000，约九成。",
-        "B": "这是病因：float16 的 0.9999 等于 1，1-d 是 0，影子从不动。",
-        "C": "这是病因：更新写进了副本，影子停在初值，也不报错。",
-    }, "多走几格，影子只会跟得更紧，忘初值忘得更快。它的害处是平均得太短，不会是噪声。"),
+    Code("07.1", 1, "引导", guiding(), guidance_cases, (
+        Mistake("起点应当是无条件的输出：w=0 时要恰好等于它。你从有条件的出发，等于把 w 加了 1。", guiding(lambda c, u, w: c + w * (c - u))),
+        Mistake("有条件与无条件放反了：放大的方向是从无条件走向有条件。", guiding(lambda c, u, w: c + w * (u - c))),
+        Mistake("“无条件”的类别是 -1；你用了 0，那是真的一类，数字 0。", guiding(null=0)),
+        Mistake("少了无条件那一份：差放大之后，要加回无条件的输出。", guiding(lambda c, u, w: w * (c - u))),
+        Mistake("系数之和应当是 1：w 与 1-w，不是 w 与 1。", guiding(lambda c, u, w: u + w * c)),
+        Mistake("w 没有用上：这是不加引导的输出。", guiding(lambda c, u, w: c)),
+    ), "guided_output 就是它；w=1 时无条件的部分约掉，所以那时只算一次网络。", "w=0 应当得到无条件的输出，w=1 应当得到有条件的。"),
+    Code("07.2", 2, "DDIM 的一步", ddim, step_cases, (
+        Mistake("方向那一项的系数要扣掉 σ²：√(1-ᾱ_i-σ²)，否则掺了新噪声之后，方差就超过 1-ᾱ_i 了。",
+                stepping(spread=lambda a_t, a_i, s: (1 - a_i) ** 0.5)),
+        Mistake("方向那一项是要走到的那一步：用 ᾱ_i，你用了 ᾱ_t。", stepping(spread=lambda a_t, a_i, s: (1 - a_t - s**2) ** 0.5)),
+        Mistake("x̂₀ 前面的系数是 √ᾱ_i，你用了 √ᾱ_t：图的份额没有变，等于没走。", stepping(scale=lambda a_t, a_i: a_t**0.5)),
+        Mistake("换算 x̂₀ 时忘了除以 √ᾱ_t。", stepping(start=lambda x, e, a: x - (1 - a) ** 0.5 * e)),
+        Mistake("σ 忘了乘 η：η=0 时应当一点噪声也不掺。", stepping(sigma=lambda a_t, a_i, eta: sigma_of(a_t, a_i, 1.0))),
+        Mistake("σ² 是短链的 β̃，你用的 1-ᾱ_t/ᾱ_i 是短链的 β；还要乘 (1-ᾱ_i)/(1-ᾱ_t)。",
+                stepping(sigma=lambda a_t, a_i, eta: eta * (1 - a_t / a_i) ** 0.5)),
+        Mistake("你算的是 σ²：乘在 z 上的、从 1-ᾱ_i 里平方之后扣掉的，都是开过平方的 σ。",
+                stepping(sigma=lambda a_t, a_i, eta: sigma_of(a_t, a_i, eta) ** 2)),
+        Mistake("新噪声 σz 没有加。", stepping(noise=lambda s, z: 0.0)),
+    ), "把 ε̂ 写成 x_t 与 x̂₀，合并同类项，就是 ddim_step 的三个数。",
+        "先由 x_t 与 ε̂ 换算出 x̂₀，再算 σ，最后把三项加起来。得到复数时，多半是根号里的 ᾱ_t 与 ᾱ_i 放反了。"),
+    Code("07.3", 3, "多看一眼再走", heun, heun_cases, (
+        Mistake("你只走了欧拉法的一步：还要在走到的地方再猜一次，两次的猜测取平均。", lambda eps_of, x_t, a_t, a_i: euler(x_t, eps_of(x_t, a_t), a_t, a_i)),
+        Mistake("第二次猜测要换成 ᾱ_i：走到的地方，噪声是那一步的。", heuning(lambda eps_of, x, reached, a_t, a_i: eps_of(reached, a_t))),
+        Mistake("第二次猜测要在走到的点上，你还站在 x_t。", heuning(lambda eps_of, x, reached, a_t, a_i: eps_of(x, a_i))),
+        Mistake("你只用了第二次的猜测；要与第一次的取平均。", heuning(right_second, lambda first, then: then)),
+        Mistake("两次的猜测加起来之后，忘了除以 2。", heuning(right_second, lambda first, then: first + then)),
+        Mistake("x̂₀ 也要用平均的猜测重新换算；你只换了 ε̂ 那一项，两者不再对应同一个 x_t。", half_updated),
+        Mistake("走到的点只是用来猜第二次的；真正的一步还要从 x_t 出发，你从走到的点又走了一步。", goes_on_from_the_reached_point),
+        Mistake("走直线的是 x/√ᾱ，不是 x：先除以 √ᾱ_t，走完再乘 √ᾱ_i。", unscaled),
+    ), "误差从与步数成反比，变成与步数的平方成反比；代价是每步算两次网络。最后一步 ᾱ_i=1，第二次没法猜，照旧走直线。",
+         "分三步：用欧拉法走到一个点；在那里猜第二次；从 x_t 出发，用平均的猜测重走。"),
+    Choice("07.4", 1, "五步里的噪声", "B", {
+        "A": "最后一步的 ᾱ_i = 1，σ = 0，什么也不掺。",
+        "C": "任何 η 都保住 q(x_i|x_0)，第 2 节核对过均值与方差。",
+        "D": "反过来：步子越大，ᾱ_t/ᾱ_i 越小，σ 越大。",
+    }, "σ² 就是短链的 β̃，5 步时很大；刚掺进去，网络就只剩一两次机会把它分出来。"),
+    Number("07.5", 2, "引导三倍", 0.1, {
+        0.25: "引导之后，分布变窄了。",
+        0.08333: "只把 p(x|c) 乘了三次方，还要除以 p(x) 的平方：p(x)·p(c|x)³ = p(x|c)³/p(x)²。",
+        0.076923: "你把 p(x|c) 当成了 p(c|x)，p(x) 就多乘了三次；先除掉它。",
+        10: "这是方差的倒数（精度）。",
+        0.316228: "这是标准差，题目问方差。",
+        1.2: "这是均值，题目问方差。",
+    }, "精度是 3×4-2×1 = 10。均值也从 1 挪到 1.2，比真的这一类还“典型”：引导用多样换准确，这里看得一清二楚。",
+           "把三个高斯的对数密度写成 x 的二次式，只看 x² 前面的系数。"),
 )

@@ -1,138 +1,127 @@
-"""第 8 章的习题：学习率调度器"""
-import math
+"""第 8 章的习题：U-Net 与条件"""
+import torch
 
-from ...config import instantiate_from_config
-from ...lr_scheduler import LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2, LRLambda
+from ...unet import attend, timestep_embedding
 from . import Choice, Code, Mistake, Number
 
 
-def multiplier(n, W, L, f_start, f_max, f_min):
-    return LambdaWarmUpCosineScheduler(W, f_min, f_max, f_start, L)(n)
+def embed(t, dim):
+    return timestep_embedding(t, dim)
 
 
 def step_cases():
-    # 走过总长之后，余弦若不停下会升回去；最后两组没有热身
-    shape = (10, 50, 0.1, 1.0, 0.2)
-    return [(n, *shape) for n in (0, 4, 10, 20, 45, 50, 75)] + [(n, 0, 20, 0.0, 2.0, 0.0) for n in (0, 5)]
+    return [(torch.tensor([0, 1, 5, 40]), 8), (torch.tensor([3, 20]), 6)]
 
 
-def curving(warm=lambda n, W, start, top: start + (top - start) * n / W, progress=lambda n, W, L: (n - W) / (L - W),
-            wave=lambda u: 0.5 * (1 + math.cos(math.pi * u)), end=True):
-    """改动三段之一，得到一种错的写法"""
-    def function(n, W, L, f_start, f_max, f_min):
-        if n < W:
-            return warm(n, W, f_start, f_max)
-        if end and n >= L:
-            return f_min
-        return f_min + (f_max - f_min) * wave(progress(n, W, L))
+def embedding(frequency=lambda i, half: 10000.0 ** (-i / half), join=lambda cos, sin: torch.cat([cos, sin], -1)):
+    """改动频率或拼法，得到一种错的写法"""
+    def function(t, dim):
+        half = dim // 2
+        angles = t[:, None] * frequency(torch.arange(half).float(), half)
+        return join(angles.cos(), angles.sin())
 
     return function
 
 
-def locate(n, cycle_lengths):
-    lengths = list(cycle_lengths)
-    f = LambdaWarmUpCosineScheduler2([0] * len(lengths), [0] * len(lengths), [1] * len(lengths), [0] * len(lengths), lengths)
-    cycle = f.find_in_interval(n)
-    return cycle, min(n - f.cum_cycles[cycle], lengths[cycle])
+class Network:
+    """一个会回答“有条件”与“无条件”的假网络"""
+
+    def __call__(self, x, t, label):
+        return torch.sin(x + 0.01 * t.reshape(-1, 1, 1, 1)) * (label.reshape(-1, 1, 1, 1) + 3)
+
+    def __repr__(self):
+        return "一个网络"
 
 
-def cycle_cases():
-    return [(n, [10, 20, 5]) for n in (0, 9, 10, 29, 30, 35, 60)] + [(n, [7]) for n in (6, 7)]
+def guide(network, x, t, label, w):
+    return guiding(lambda c, u, w: u + w * (c - u))(network, x, t, label, w)
 
 
-def locating(belongs=lambda n, length: n < length, after=lambda n, last, lengths: (last, lengths[last])):
-    def function(n, cycle_lengths):
-        for cycle, length in enumerate(cycle_lengths):
-            if belongs(n, length):
-                return cycle, n
-            n -= length
-        last = len(cycle_lengths) - 1
-        return after(n, last, cycle_lengths)
+def guiding(formula, nothing=lambda label: torch.full_like(label, -1)):
+    return lambda network, x, t, label, w: formula(network(x, t, label), network(x, t, nothing(label)), w)
+
+
+def guidance_cases():
+    x = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    return [(Network(), x, torch.tensor([900, 500, 10]), torch.tensor([7, 0, 2]), w) for w in (3.0, 0.5)]
+
+
+def split(qkv):
+    """(B, 3C, H, W) → 三个 (B, HW, C)"""
+    return qkv.flatten(2).transpose(1, 2).chunk(3, dim=-1)
+
+
+def self_attention(qkv):
+    return attend(*split(qkv), num_heads=1).transpose(1, 2).reshape(shape_of(qkv))
+
+
+def shape_of(qkv):
+    return len(qkv), -1, *qkv.shape[2:]
+
+
+def qkv_cases():
+    # 高与宽、通道数与像素数都不同，轴弄错了就现形
+    generator = torch.Generator().manual_seed(1)
+    return [(2 * torch.randn(2, 12, 2, 3, generator=generator),), (torch.randn(1, 6, 3, 1, generator=generator),)]
+
+
+def attending(score=lambda q, k: q @ k.transpose(1, 2), scale=lambda q: q.shape[-1] ** 0.5, axis=-1,
+              back=lambda h, shape: h.transpose(1, 2).reshape(shape), parts=split):
+    """改动注意力的一处，得到一种错的写法"""
+    def function(qkv):
+        q, k, v = parts(qkv)
+        return back((score(q, k) / scale(q)).softmax(axis) @ v, shape_of(qkv))
 
     return function
 
 
-def counting(n, cycle_lengths):
-    """没有减去前面的周期"""
-    return locate(n, cycle_lengths)[0], min(n, sum(cycle_lengths))
-
-
-def warm_cosine(W, L, f_start=0.01, f_max=1.0, f_min=0.1):
-    return {"target": "ddpm_edu.LambdaWarmUpCosineScheduler",
-            "params": {"warm_up_steps": W, "lr_min": f_min, "lr_max": f_max, "lr_start": f_start, "max_decay_steps": L}}
-
-
-def recipe(samples, batch_size, accumulate, epochs, warm_up_epochs):
-    return planning()(samples, batch_size, accumulate, epochs, warm_up_epochs)
-
-
-def planning(per_epoch=lambda s, b, a: math.ceil(math.ceil(s / b) / a), warm=lambda per, w: per * w, total=lambda per, e, w: per * e, **shape):
-    """改动步数的算法或乘数，得到一种错的写法"""
-    def function(samples, batch_size, accumulate, epochs, warm_up_epochs):
-        steps = per_epoch(samples, batch_size, accumulate)
-        return warm_cosine(warm(steps, warm_up_epochs), total(steps, epochs, warm_up_epochs), **shape)
-
-    return function
-
-
-def curve_of(recipe):
-    """按配方造出调度器，取它在若干步上的乘数；写法不同而曲线相同的配方一样算对"""
-    steps = {f"第 {n} 步的乘数": n for n in range(0, 400, 3)}
-    try:
-        scheduler = instantiate_from_config(recipe, kinds=(LRLambda,), name="scheduler_config")
-    except (TypeError, ValueError) as error:
-        return {"调度器": f"造不出：{error}", **dict.fromkeys(steps)}
-    return {"调度器": "造得出", **{label: scheduler(n) for label, n in steps.items()}}
-
-
-def plan_cases():
-    # 两组都除不尽：最后一批不满，最后一组累积也不满
-    return [(1000, 30, 4, 20, 2), (100, 16, 2, 10, 1)]
+def interleaved(qkv):
+    """把 3C 个通道看成 C 组、每组三个"""
+    tokens = qkv.flatten(2).transpose(1, 2)
+    return tokens[..., 0::3], tokens[..., 1::3], tokens[..., 2::3]
 
 
 EXERCISES = (
-    Code("08.1", 1, "热身加余弦", multiplier, step_cases, (
-        Mistake("余弦段要从热身的终点算起：走了几成是 (n-W)/(L-W)，你用了 n/L，热身终点会跳一下。", curving(progress=lambda n, W, L: n / L)),
-        Mistake("分母应是衰减段的长度 L-W，你用了 L，到不了底。", curving(progress=lambda n, W, L: (n - W) / L)),
-        Mistake("走过 L 之后要停在 f_min；余弦会升回去。", curving(end=False)),
-        Mistake("热身要从 f_start 升起，你从 0 升起了。", curving(lambda n, W, start, top: top * n / W)),
-        Mistake("升起的是 f_max 与 f_start 之差；你加了整个 f_max，热身终点会冒过头。", curving(lambda n, W, start, top: start + top * n / W)),
-        Mistake("余弦前面是加号：刚过热身时在顶上，然后降下来；你从底上升起了。", curving(wave=lambda u: 0.5 * (1 - math.cos(math.pi * u)))),
-        Mistake("漏了系数 ½：1+cos 从 2 降到 0，要减半才是从 1 到 0。", curving(wave=lambda u: 1 + math.cos(math.pi * u))),
-        Mistake("你写的是直线；余弦要两头平、中间陡。", curving(wave=lambda u: 1 - u)),
-    ), "三段在 W 与 L 处都接得上。"),
-    Code("08.2", 2, "第几个周期的第几步", locate, cycle_cases, (
-        Mistake("边界那一步属于新周期的第 0 步，你算在旧周期里了；参考实现也是这样。", locating(lambda n, length: n <= length)),
-        Mistake("走完之后没有答案：最后一个周期过后，要停在它的末尾。参考实现正是在这里返回 None，接着 TypeError。",
-                locating(after=lambda n, last, lengths: None)),
-        Mistake("走完之后步数还在涨；要停在最后一个周期的长度上。", locating(after=lambda n, last, lengths: (last, n + lengths[last]))),
-        Mistake("走完之后要停在最后一个周期的末尾，步数等于它的长度，而不是长度减 1：那一步乘数才到底。",
-                locating(after=lambda n, last, lengths: (last, lengths[last] - 1))),
-        Mistake("走完之后又多出了一个周期；周期的序号最大是个数减 1。", locating(after=lambda n, last, lengths: (last + 1, 0))),
-        Mistake("周期内的步数没有从 0 数起：要减去前面那些周期的长度。", counting),
-    ), "find_in_interval 用二分查找做同一件事。", "先试边界：lengths=[10, 20, 5] 时，n=9、10、35 各是多少？"),
-    Code("08.3", 3, "以轮计的配方", recipe, plan_cases, (
-        Mistake("没有计入梯度累积：调度器数的是优化步，几批才走一步。", planning(lambda s, b, a: math.ceil(s / b))),
-        Mistake("一轮的末尾，累积不满一组也更新一次；除法要向上取整，你舍去了。", planning(lambda s, b, a: math.ceil(s / b) // a)),
-        Mistake("最后一批不满也算一批；样本数除以 batch 大小，要向上取整。", planning(lambda s, b, a: math.ceil(s // b / a))),
-        Mistake("热身写成了轮数：warm_up_steps 的单位是优化步，要乘每轮的步数。", planning(warm=lambda per, w: w)),
-        Mistake("两处都写成了轮数：配方里的单位都是优化步，要乘每轮的步数。", planning(warm=lambda per, w: w, total=lambda per, e, w: e)),
-        Mistake("总长不要减去热身：max_decay_steps 从第 0 步数起，是降到底的那一步。", planning(total=lambda per, e, w: per * (e - w))),
-        Mistake("总长不要再加热身：max_decay_steps 从第 0 步数起，已经包含热身。", planning(total=lambda per, e, w: per * (e + w))),
-        Mistake("你填的是学习率；lr_max 这些都是乘数，要乘上 learning_rate=2e-4。", planning(f_start=2e-6, f_max=2e-4, f_min=2e-5)),
-    ), "换了 batch 大小、累积的批数，轮数不变，这份配方自己会跟上。",
-         "先算每轮有几批，再算每轮走几个优化步；target 写 ddpm_edu.LambdaWarmUpCosineScheduler。", observe=curve_of),
-    Number("08.4", 2, "此刻的学习率", 1.73640e-4, {
-        0.868198: "这是乘数；学习率还要乘 learning_rate。",
-        1.55e-4: "这是直线衰减的值；余弦在前四分之一降得慢。",
-        1.70711e-4: "你把 f_min 当成了 0。",
-        1.57025e-4: "余弦段从 W 算起：走了 (n-W)/(L-W)，不是 n/L。",
-        1.78437e-4: "分母是 L-W，不是 L。",
-    }, "走过四分之一，余弦只降了不到 15 %：开头平，正是它的好处。",
-           "先求走了几成，再代入余弦段的公式，最后乘 learning_rate。"),
-    Choice("08.5", 3, "忘了写 interval", "A", {
-        "B": "走得完热身要更新 1000 次；按轮更新，20 轮只更新 20 次，离峰值还远。",
-        "C": "不会报错：按轮更新也是合法的写法，Lightning 默认就是它。这才麻烦。",
-        "D": "热身从 f_start 起步，不从峰值起步；没走到的步，乘数不会提前生效。",
-    }, "学习率每轮才变一次，最多到峰值的 2 %。损失降得极慢，看上去像网络太小。所以 configure_optimizers 写明 interval=\"step\"。"),
+    Code("08.1", 1, "时间嵌入", embed, step_cases, (
+        Mistake("正弦与余弦的次序反了：前一半是余弦，后一半是正弦。", embedding(join=lambda cos, sin: torch.cat([sin, cos], -1))),
+        Mistake("正弦与余弦交错着排了；这里是前一半全是余弦，后一半全是正弦。", embedding(join=lambda cos, sin: torch.stack([cos, sin], -1).flatten(1))),
+        Mistake("指数的分母应是 d/2，你用了 d，频率降得太慢。", embedding(lambda i, half: 10000.0 ** (-i / (2 * half)))),
+        Mistake("指数的分母是 d/2，你用了 d/2-1：那是 DDPM 原来的代码的写法，最低的频率正好是 1/10000。",
+                embedding(lambda i, half: 10000.0 ** (-i / (half - 1)))),
+        Mistake("指数少了负号：频率从 1 降下去，不是升上去。", embedding(lambda i, half: 10000.0 ** (i / half))),
+        Mistake("频率要等比排列，指数是 -i/(d/2)；你把它们等差排了。", embedding(lambda i, half: 1 - i / half)),
+        Mistake("指数里少除了 d/2，后面的频率小得等于 0，嵌入几乎不随 t 变。", embedding(lambda i, half: 10000.0 ** -i)),
+    ), "第 0 对分量每步转 1 弧度，最后一对转一圈要几万步。", "先看形状 (B, dim)，再看 t=0：余弦全是 1，正弦全是 0。", rtol=1e-3),
+    Code("08.2", 2, "沿着差外推", guide, guidance_cases, (
+        Mistake("起点反了：从无条件的 ŷ_∅ 出发，朝有条件的走 w 倍；你从有条件的出发，往回走了。", guiding(lambda c, u, w: c + w * (u - c))),
+        Mistake("这是论文的记法 (1+w)ŷ_c - w·ŷ_∅，它的 w 比这里的小 1。这里 w=1 才是普通的有条件。", guiding(lambda c, u, w: (1 + w) * c - w * u)),
+        Mistake("“无条件”是标签 -1，不是 0：0 是一个真的类别，你在朝离开它的方向外推。",
+                guiding(lambda c, u, w: u + w * (c - u), torch.zeros_like)),
+        Mistake("加的是两者之差的 w 倍；你加了整个 ŷ_c 的 w 倍，两份答案叠在一起，幅度就错了。", guiding(lambda c, u, w: u + w * c)),
+        Mistake("少了起点 ŷ_∅：w·(ŷ_c-ŷ_∅) 只是位移。", guiding(lambda c, u, w: w * (c - u))),
+        Mistake("没有用到无条件的答案；w 放大的是两者之差，不是 ŷ_c 自己。", guiding(lambda c, u, w: w * c)),
+    ), "w=0 与 w=1 时它退回无条件与有条件，你的函数也应如此。", "先试 w=0，应当等于无条件的答案；再试 w=1。给网络的标签总是 (B,) 的张量。"),
+    Code("08.3", 3, "像素之间的注意力", self_attention, qkv_cases, (
+        Mistake("忘了除以 √C：通道越多，内积越大，softmax 就只看一个像素。", attending(scale=lambda q: 1.0)),
+        Mistake("除以的是 √C，不是 C：C 个独立的乘积相加，标准差是 √C。", attending(scale=lambda q: q.shape[-1])),
+        Mistake("除以的应是通道数的平方根，你用了像素数。", attending(scale=lambda q: q.shape[1] ** 0.5)),
+        Mistake("softmax 的方向错了：每个查询的权重在所有键上加起来是 1，也就是沿最后一维。", attending(axis=1)),
+        Mistake("查询与键对调了：分数的第 i 行应是第 i 个像素的查询与所有的键。", attending(lambda q, k: k @ q.transpose(1, 2))),
+        Mistake("变回图的形状之前，要先把通道换到像素前面；直接 reshape，数据就串了位。", attending(back=lambda h, shape: h.reshape(shape))),
+        Mistake("3C 个通道依次是 C 个查询、C 个键、C 个值；你每三个通道取了一个。", attending(parts=interleaved)),
+    ), "这就是融合实现算的东西，只是它不把 HW×HW 的权重整个存下来。",
+         "先把 qkv 变成三个 (B, HW, C)，逐步看形状：分数应是 (B, HW, HW)。"),
+    Number("08.4", 2, "数一个残差块", 16608, {
+        16064: "漏了旁边的 1×1 卷积：通道数变了，输入要先换算才能相加。",
+        16480: "漏了偏置：三个卷积与一个全连接，每个输出通道都有一个。",
+        16512: "漏了两个 GroupNorm：每个通道有一个乘的、一个加的。",
+        14528: "漏了时间嵌入的那一层：64 个数变成 32 个。",
+        12000: "第二个卷积的输入已经是 32 个通道，不是 16 个。",
+    }, "两个 3×3 的卷积占了大半；通道数加倍，它们的参数变成四倍。",
+           "逐层写：GroupNorm 2C，3×3 卷积 9·进·出＋出，全连接 进·出＋出，1×1 卷积 进·出＋出。", rtol=1e-6),
+    Choice("08.5", 3, "不告诉它 t", "C", {
+        "A": "输出不依赖 t，但依赖 x_t；x_t 里的噪声有多强，看得出来。",
+        "B": "t 不是 x_t 的函数：同一张 x_t 可以来自相邻的许多个 t，只是像素多了，猜得很准。",
+        "D": "采样的系数取自噪声表，不从网络里来；网络只管给出答案。",
+    }, "d 个像素估计噪声的强弱，相对误差约 1/√(2d)。图越大，t 越是多余；8×8 的小图就吃亏得多。"),
 )

@@ -1,119 +1,138 @@
-"""第 12 章的习题：训练 MNIST"""
-import torch
+"""第 12 章的习题：学习率调度器"""
+import math
 
-from ...images import to_uint8
-from ...schedules import make_beta_schedule
-from ...training.timestep_loss import quarters
-from . import Choice, Code, Mistake
-
-
-def pixel_cases():
-    levels = torch.arange(0, 256, 5, dtype=torch.float32) / 127.5 - 1
-    return [(torch.tensor([-1.3, -0.999, 0.0, 0.3, 1.2]),), (levels.reshape(1, 1, 4, 13),)]
+from ...config import instantiate_from_config
+from ...lr_scheduler import LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2, LRLambda
+from . import Choice, Code, Mistake, Number
 
 
-def wrapped(x):
-    # 浮点直接换成 uint8 时，出界怎么办随机器而定；整数总是绕回去
-    return x.int().to(torch.uint8)
+def multiplier(n, W, L, f_start, f_max, f_min):
+    return LambdaWarmUpCosineScheduler(W, f_min, f_max, f_start, L)(n)
 
 
-def means(losses, t, num_timesteps):
-    return torch.stack([losses[(t >= start) & (t < stop)].mean() for start, stop in quarters(num_timesteps)])
+def step_cases():
+    # 走过总长之后，余弦若不停下会升回去；最后两组没有热身
+    shape = (10, 50, 0.1, 1.0, 0.2)
+    return [(n, *shape) for n in (0, 4, 10, 20, 45, 50, 75)] + [(n, 0, 20, 0.0, 2.0, 0.0) for n in (0, 5)]
 
 
-def quarter_cases():
-    generator = torch.Generator().manual_seed(0)
-
-    def case(t, num_timesteps):
-        return torch.rand(len(t), generator=generator), torch.tensor(t), num_timesteps
-
-    return [case([9, 2, 5, 0, 6, 3, 7, 8, 1, 4, 4, 2], 10), case([700, 3, 250, 999, 499, 500, 749, 750, 249, 12], 1000)]
-
-
-def cutting(edges, closed=False, average=torch.mean):
-    """edges(T) 给出各段的（起, 止）；closed 时两端都含"""
-    def function(losses, t, num_timesteps):
-        parts = [losses[(t >= start) & ((t <= stop) if closed else (t < stop))] for start, stop in edges(num_timesteps)]
-        return torch.stack([average(part) for part in parts])
+def curving(warm=lambda n, W, start, top: start + (top - start) * n / W, progress=lambda n, W, L: (n - W) / (L - W),
+            wave=lambda u: 0.5 * (1 + math.cos(math.pi * u)), end=True):
+    """改动三段之一，得到一种错的写法"""
+    def function(n, W, L, f_start, f_max, f_min):
+        if n < W:
+            return warm(n, W, f_start, f_max)
+        if end and n >= L:
+            return f_min
+        return f_min + (f_max - f_min) * wave(progress(n, W, L))
 
     return function
 
 
-def by_order(losses, t, num_timesteps):
-    return torch.stack([part.mean() for part in losses.tensor_split(4)])
+def locate(n, cycle_lengths):
+    lengths = list(cycle_lengths)
+    f = LambdaWarmUpCosineScheduler2([0] * len(lengths), [0] * len(lengths), [1] * len(lengths), [0] * len(lengths), lengths)
+    cycle = f.find_in_interval(n)
+    return cycle, min(n - f.cum_cycles[cycle], lengths[cycle])
 
 
-def by_sorted_order(losses, t, num_timesteps):
-    return by_order(losses[t.argsort(stable=True)], t, num_timesteps)
+def cycle_cases():
+    return [(n, [10, 20, 5]) for n in (0, 9, 10, 29, 30, 35, 60)] + [(n, [7]) for n in (6, 7)]
 
 
-def by_all(losses, t, num_timesteps):
-    return cutting(quarters, average=torch.sum)(losses, t, num_timesteps) / len(losses)
-
-
-def by_ratio(losses, t, num_timesteps):
-    number = t * 4 // num_timesteps
-    return torch.stack([losses[number == k].mean() for k in range(4)])
-
-
-def floor_of(formula=lambda bar, s2: s2 / (bar * s2 + 1 - bar), variance=lambda x: x.var(0, correction=0), table=lambda betas: torch.cumprod(1 - betas, 0)):
-    """像素各有方差 s²，对像素平均；改动一处，得到一种错的写法"""
-    def function(images, betas):
-        return formula(table(betas)[:, None], variance(images.flatten(1))[None]).mean(1)
+def locating(belongs=lambda n, length: n < length, after=lambda n, last, lengths: (last, lengths[last])):
+    def function(n, cycle_lengths):
+        for cycle, length in enumerate(cycle_lengths):
+            if belongs(n, length):
+                return cycle, n
+            n -= length
+        last = len(cycle_lengths) - 1
+        return after(n, last, cycle_lengths)
 
     return function
 
 
-def floor_cases():
-    generator = torch.Generator().manual_seed(0)
-    # 各像素的均值与方差都不同，有一个从来不变
-    spread, center = torch.tensor([[0.0, 0.1, 0.3], [0.5, 0.8, 1.0]]), torch.tensor([[-1.0, -0.9, -0.5], [0.0, 0.3, 0.1]])
-    images = center + spread * torch.randn(5, 1, 2, 3, generator=generator)
-    return [(images.double(), torch.from_numpy(make_beta_schedule("cosine", 8))), (images.double(), torch.tensor([0.1, 0.4], dtype=torch.float64))]
+def counting(n, cycle_lengths):
+    """没有减去前面的周期"""
+    return locate(n, cycle_lengths)[0], min(n, sum(cycle_lengths))
+
+
+def warm_cosine(W, L, f_start=0.01, f_max=1.0, f_min=0.1):
+    return {"target": "ddpm_edu.LambdaWarmUpCosineScheduler",
+            "params": {"warm_up_steps": W, "lr_min": f_min, "lr_max": f_max, "lr_start": f_start, "max_decay_steps": L}}
+
+
+def recipe(samples, batch_size, accumulate, epochs, warm_up_epochs):
+    return planning()(samples, batch_size, accumulate, epochs, warm_up_epochs)
+
+
+def planning(per_epoch=lambda s, b, a: math.ceil(math.ceil(s / b) / a), warm=lambda per, w: per * w, total=lambda per, e, w: per * e, **shape):
+    """改动步数的算法或乘数，得到一种错的写法"""
+    def function(samples, batch_size, accumulate, epochs, warm_up_epochs):
+        steps = per_epoch(samples, batch_size, accumulate)
+        return warm_cosine(warm(steps, warm_up_epochs), total(steps, epochs, warm_up_epochs), **shape)
+
+    return function
+
+
+def curve_of(recipe):
+    """按配方造出调度器，取它在若干步上的乘数；写法不同而曲线相同的配方一样算对"""
+    steps = {f"第 {n} 步的乘数": n for n in range(0, 400, 3)}
+    try:
+        scheduler = instantiate_from_config(recipe, kinds=(LRLambda,), name="scheduler_config")
+    except (TypeError, ValueError) as error:
+        return {"调度器": f"造不出：{error}", **dict.fromkeys(steps)}
+    return {"调度器": "造得出", **{label: scheduler(n) for label, n in steps.items()}}
+
+
+def plan_cases():
+    # 两组都除不尽：最后一批不满，最后一组累积也不满
+    return [(1000, 30, 4, 20, 2), (100, 16, 2, 10, 1)]
 
 
 EXERCISES = (
-    Code("12.1", 1, "变回像素", to_uint8, pixel_cases, (
-        Mistake("没有四舍五入：换成整数时直接丢掉小数部分，k/127.5-1 舍入之后略小一点，就变成了 k-1。",
-                lambda x: ((x.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)),
-        Mistake("没有截断：网络的输出会略微出界，换成 uint8 时绕到另一头，白点成了黑点。", lambda x: wrapped(((x + 1) * 127.5).round())),
-        Mistake("没有截断，也没有四舍五入。", lambda x: wrapped((x + 1) * 127.5)),
-        Mistake("一格是 2/255，所以乘 127.5；你乘了 128，就对不上原来的整数了。", lambda x: ((x + 1) * 128).round().clamp(0, 255).to(torch.uint8)),
-        Mistake("你把输入当成了 [0, 1]；这里是 [-1, 1]，先加 1。", lambda x: (x * 255).round().clamp(0, 255).to(torch.uint8)),
-        Mistake("你截到了 [0, 1]，暗的一半全成了中灰；应当截到 [-1, 1]。", lambda x: ((x.clamp(0, 1) + 1) * 127.5).round().to(torch.uint8)),
-        Mistake("数对了，但还是浮点；最后换成 torch.uint8。", lambda x: ((x.clamp(-1, 1) + 1) * 127.5).round()),
-    ), "256 个值来回换算一遍，分毫不差；images.py 存图时就这样做。", "截断、平移、放大、四舍五入、换类型，一样也不能少。"),
-    Code("12.2", 2, "分四段看损失", means, quarter_cases, (
-        Mistake("你按样本在批里的次序切成四段；要按它的 t 来分。", by_order),
-        Mistake("你按 t 排序之后平均切成四份；要按 T 的四等分来切，各段的样本数可以不同。", by_sorted_order),
-        Mistake("T 不能被 4 整除时，T//4*k 会把余数全丢掉，最后几步哪一段也不算；先乘再除：T*k//4。",
-                cutting(lambda T: [(T // 4 * k, T // 4 * (k + 1)) for k in range(4)])),
-        Mistake("t*4//T 与题目的边界差一点：T=10 时，第 0 段应止于 ⌊10/4⌋ = 2，不含 2。", by_ratio),
-        Mistake("止的那一端不含，否则边界上的样本算了两次。", cutting(quarters, closed=True)),
-        Mistake("要除以这一段自己的样本数，你除以了全体的。", by_all),
-        Mistake("你求了和；样本多的一段就显得难。要求平均。", cutting(quarters, average=torch.sum)),
-    ), "TimestepLoss 更进一步：每一段都铺满样本，而且 t 与噪声固定。", "用布尔的掩码挑出一段，再求平均。"),
-    Code("12.3", 3, "不看邻居的下限", floor_of(), floor_cases, (
-        Mistake("每个像素有自己的方差：中间的笔画变化大，角上几乎不变。你把所有像素混在一起算了一个。",
-                floor_of(variance=lambda x: x.var(correction=0).expand(1))),
-        Mistake("先代公式，再对像素平均；你先把方差平均了，公式不是一次函数，次序不能换。",
-                floor_of(variance=lambda x: x.var(0, correction=0).mean().expand(1))),
-        Mistake("这是 ε 的误差 ᾱs²/D；目标是 v 时，误差是 s²/D。", floor_of(lambda bar, s2: bar * s2 / (bar * s2 + 1 - bar))),
-        Mistake("这是 x₀ 的误差；换算到 v 上，还要除以 1-ᾱ。", floor_of(lambda bar, s2: (1 - bar) * s2 / (bar * s2 + 1 - bar))),
-        Mistake("s² 是方差，你代了标准差。", floor_of(variance=lambda x: x.std(0, correction=0))),
-        Mistake("方差要先减去这个像素的均值；你用了平方的平均，背景的 -1 就成了“变化”。", floor_of(variance=lambda x: x.square().mean(0))),
-        Mistake("题目要除以 N，torch 默认除以 N-1；写 correction=0。", floor_of(variance=lambda x: x.var(0))),
-        Mistake("你用了单步的 α_t，这里要的是连乘 ᾱ_t。", floor_of(table=lambda betas: 1 - betas)),
-    ), "网络看得见邻居，所以能比它低。在 8×8 的数字上，随课程的模型把 q₁ 从 0.69 降到 0.31，q₄ 只从 0.30 降到 0.29：噪声小的时候，邻居最管用。",
-         "先算每个像素的 s²，形状 (像素数,)；再与 ᾱ 拼成 (T, 像素数) 的表。"),
-    Choice("12.4", 2, "换成 eps", "C", {
-        "A": "t 大时 x_t 几乎就是 ε，照抄都能猜对，q₄ 不难。",
-        "B": "正好反过来：t 小时噪声只有一点点，混在笔画里，最难分。",
-        "D": "差得很远：同一个网络，ε 的误差是 v 的误差乘上 ᾱ_t，而 ᾱ 从 1 一路降到 0。",
-    }, "同一个猜测，ε 的平方误差恰好是 v 的 ᾱ_t 倍，所以 q₁ 几乎不变，越往后压得越低。损失低不等于猜得好：x₀ 的误差没有变。"),
-    Choice("12.5", 1, "换了种子再续训", "C", {
-        "A": "检查点不核对种子：它不影响模型的形状。",
-        "B": "权重、动量、学习率确实都接上了，但第 4 步抽的 t 与噪声要用种子来定。",
-        "D": "起点是检查点里的权重，不是从头来；换的只是之后的随机数。",
-    }, "随机数由种子、用途、批号、进程号定，种子不在检查点里。要逐位接上，构造参数就得原样写。"),
+    Code("12.1", 1, "热身加余弦", multiplier, step_cases, (
+        Mistake("余弦段要从热身的终点算起：走了几成是 (n-W)/(L-W)，你用了 n/L，热身终点会跳一下。", curving(progress=lambda n, W, L: n / L)),
+        Mistake("分母应是衰减段的长度 L-W，你用了 L，到不了底。", curving(progress=lambda n, W, L: (n - W) / L)),
+        Mistake("走过 L 之后要停在 f_min；余弦会升回去。", curving(end=False)),
+        Mistake("热身要从 f_start 升起，你从 0 升起了。", curving(lambda n, W, start, top: top * n / W)),
+        Mistake("升起的是 f_max 与 f_start 之差；你加了整个 f_max，热身终点会冒过头。", curving(lambda n, W, start, top: start + top * n / W)),
+        Mistake("余弦前面是加号：刚过热身时在顶上，然后降下来；你从底上升起了。", curving(wave=lambda u: 0.5 * (1 - math.cos(math.pi * u)))),
+        Mistake("漏了系数 ½：1+cos 从 2 降到 0，要减半才是从 1 到 0。", curving(wave=lambda u: 1 + math.cos(math.pi * u))),
+        Mistake("你写的是直线；余弦要两头平、中间陡。", curving(wave=lambda u: 1 - u)),
+    ), "三段在 W 与 L 处都接得上。"),
+    Code("12.2", 2, "第几个周期的第几步", locate, cycle_cases, (
+        Mistake("边界那一步属于新周期的第 0 步，你算在旧周期里了；参考实现也是这样。", locating(lambda n, length: n <= length)),
+        Mistake("走完之后没有答案：最后一个周期过后，要停在它的末尾。参考实现正是在这里返回 None，接着 TypeError。",
+                locating(after=lambda n, last, lengths: None)),
+        Mistake("走完之后步数还在涨；要停在最后一个周期的长度上。", locating(after=lambda n, last, lengths: (last, n + lengths[last]))),
+        Mistake("走完之后要停在最后一个周期的末尾，步数等于它的长度，而不是长度减 1：那一步乘数才到底。",
+                locating(after=lambda n, last, lengths: (last, lengths[last] - 1))),
+        Mistake("走完之后又多出了一个周期；周期的序号最大是个数减 1。", locating(after=lambda n, last, lengths: (last + 1, 0))),
+        Mistake("周期内的步数没有从 0 数起：要减去前面那些周期的长度。", counting),
+    ), "find_in_interval 用二分查找做同一件事。", "先试边界：lengths=[10, 20, 5] 时，n=9、10、35 各是多少？"),
+    Code("12.3", 3, "以轮计的配方", recipe, plan_cases, (
+        Mistake("没有计入梯度累积：调度器数的是优化步，几批才走一步。", planning(lambda s, b, a: math.ceil(s / b))),
+        Mistake("一轮的末尾，累积不满一组也更新一次；除法要向上取整，你舍去了。", planning(lambda s, b, a: math.ceil(s / b) // a)),
+        Mistake("最后一批不满也算一批；样本数除以 batch 大小，要向上取整。", planning(lambda s, b, a: math.ceil(s // b / a))),
+        Mistake("热身写成了轮数：warm_up_steps 的单位是优化步，要乘每轮的步数。", planning(warm=lambda per, w: w)),
+        Mistake("两处都写成了轮数：配方里的单位都是优化步，要乘每轮的步数。", planning(warm=lambda per, w: w, total=lambda per, e, w: e)),
+        Mistake("总长不要减去热身：max_decay_steps 从第 0 步数起，是降到底的那一步。", planning(total=lambda per, e, w: per * (e - w))),
+        Mistake("总长不要再加热身：max_decay_steps 从第 0 步数起，已经包含热身。", planning(total=lambda per, e, w: per * (e + w))),
+        Mistake("你填的是学习率；lr_max 这些都是乘数，要乘上 learning_rate=2e-4。", planning(f_start=2e-6, f_max=2e-4, f_min=2e-5)),
+    ), "换了 batch 大小、累积的批数，轮数不变，这份配方自己会跟上。",
+         "先算每轮有几批，再算每轮走几个优化步；target 写 ddpm_edu.LambdaWarmUpCosineScheduler。", observe=curve_of),
+    Number("12.4", 2, "此刻的学习率", 1.73640e-4, {
+        0.868198: "这是乘数；学习率还要乘 learning_rate。",
+        1.55e-4: "这是直线衰减的值；余弦在前四分之一降得慢。",
+        1.70711e-4: "你把 f_min 当成了 0。",
+        1.57025e-4: "余弦段从 W 算起：走了 (n-W)/(L-W)，不是 n/L。",
+        1.78437e-4: "分母是 L-W，不是 L。",
+    }, "走过四分之一，余弦只降了不到 15 %：开头平，正是它的好处。",
+           "先求走了几成，再代入余弦段的公式，最后乘 learning_rate。"),
+    Choice("12.5", 3, "忘了写 interval", "A", {
+        "B": "走得完热身要更新 1000 次；按轮更新，20 轮只更新 20 次，离峰值还远。",
+        "C": "不会报错：按轮更新也是合法的写法，Lightning 默认就是它。这才麻烦。",
+        "D": "热身从 f_start 起步，不从峰值起步；没走到的步，乘数不会提前生效。",
+    }, "学习率每轮才变一次，最多到峰值的 2 %。损失降得极慢，看上去像网络太小。所以 configure_optimizers 写明 interval=\"step\"。"),
 )

@@ -1,128 +1,119 @@
-"""第 13 章的习题：训练 CIFAR-10"""
+"""第 13 章的习题：训练 MNIST"""
 import torch
-from torch import nn
 
-from . import Choice, Code, Mistake, Number
-
-
-def multiplications(conv, height, width):
-    out = conv(torch.zeros(1, conv.in_channels, height, width))
-    return out[0].numel() * conv.weight[0].numel()
+from ...images import to_uint8
+from ...schedules import make_beta_schedule
+from ...training.timestep_loss import quarters
+from . import Choice, Code, Mistake
 
 
-def conv_cases():
-    return [(nn.Conv2d(3, 8, 3, padding=1), 4, 6), (nn.Conv2d(4, 6, 3, stride=2, padding=1), 7, 5), (nn.Conv2d(8, 4, 1), 3, 3),
-            (nn.Conv2d(2, 3, 3), 5, 6)]
+def pixel_cases():
+    levels = torch.arange(0, 256, 5, dtype=torch.float32) / 127.5 - 1
+    return [(torch.tensor([-1.3, -0.999, 0.0, 0.3, 1.2]),), (levels.reshape(1, 1, 4, 13),)]
 
 
-def counting(per_output=lambda conv: conv.weight[0].numel(), channels=lambda conv: conv.out_channels, size=None):
-    """每个输出要乘几次 × 有几个输出；改动一处，得到一种错的数法"""
-    def function(conv, height, width):
-        rows, columns = [size(conv, n) for n in (height, width)] if size else conv(torch.zeros(1, conv.in_channels, height, width)).shape[-2:]
-        return rows * columns * channels(conv) * per_output(conv)
-
-    return function
+def wrapped(x):
+    # 浮点直接换成 uint8 时，出界怎么办随机器而定；整数总是绕回去
+    return x.int().to(torch.uint8)
 
 
-def parameters(conv, height, width):
-    return sum(p.numel() for p in conv.parameters())
+def means(losses, t, num_timesteps):
+    return torch.stack([losses[(t >= start) & (t < stop)].mean() for start, stop in quarters(num_timesteps)])
 
 
-def norm_of(gradients):
-    return torch.cat([g.flatten() for g in gradients]).norm()
-
-
-def clipping(norm=norm_of, factor=lambda norm, limit: (limit / norm).clamp(max=1)):
-    def function(gradients, max_norm):
-        scale = factor(norm(gradients), max_norm)
-        return [g * scale for g in gradients]
-
-    return function
-
-
-def gradient_cases():
+def quarter_cases():
     generator = torch.Generator().manual_seed(0)
-    small, large = 0.1 * torch.randn(2, 3, generator=generator), 3 * torch.randn(4, generator=generator)
-    # 超过、没有超过、只有一个张量大
-    return [([large, large.flip(0) + 1], 1.0), ([small, small[0]], 1.0), ([small, large], 2.0)]
+
+    def case(t, num_timesteps):
+        return torch.rand(len(t), generator=generator), torch.tensor(t), num_timesteps
+
+    return [case([9, 2, 5, 0, 6, 3, 7, 8, 1, 4, 4, 2], 10), case([700, 3, 250, 999, 499, 500, 749, 750, 249, 12], 1000)]
 
 
-def clip_each(gradients, max_norm):
-    return [clipping()([g], max_norm)[0] for g in gradients]
-
-
-def clip_values(gradients, max_norm):
-    return [g.clamp(-max_norm, max_norm) for g in gradients]
-
-
-def to_bfloat16(x):
-    return x.bfloat16().float()
-
-
-def rounding(rule=torch.round, bits=8):
-    """留 bits 位有效数字；rule 是怎样取整"""
-    def function(x):
-        mantissa, exponent = torch.frexp(x)
-        return torch.ldexp(rule(mantissa * 2**bits), exponent - bits)
+def cutting(edges, closed=False, average=torch.mean):
+    """edges(T) 给出各段的（起, 止）；closed 时两端都含"""
+    def function(losses, t, num_timesteps):
+        parts = [losses[(t >= start) & ((t <= stop) if closed else (t < stop))] for start, stop in edges(num_timesteps)]
+        return torch.stack([average(part) for part in parts])
 
     return function
 
 
-def away_from_zero(x):
-    return x.sign() * (x.abs() + 0.5).floor()
+def by_order(losses, t, num_timesteps):
+    return torch.stack([part.mean() for part in losses.tensor_split(4)])
 
 
-def float_cases():
-    # 第一组有恰好在正中间的，要取偶数
-    return [(torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 0.0, 1.0001]),), (torch.tensor([3.14159, -0.1, 1e30, 1e-20, 65519.0]),),
-            (torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),)]
+def by_sorted_order(losses, t, num_timesteps):
+    return by_order(losses[t.argsort(stable=True)], t, num_timesteps)
+
+
+def by_all(losses, t, num_timesteps):
+    return cutting(quarters, average=torch.sum)(losses, t, num_timesteps) / len(losses)
+
+
+def by_ratio(losses, t, num_timesteps):
+    number = t * 4 // num_timesteps
+    return torch.stack([losses[number == k].mean() for k in range(4)])
+
+
+def floor_of(formula=lambda bar, s2: s2 / (bar * s2 + 1 - bar), variance=lambda x: x.var(0, correction=0), table=lambda betas: torch.cumprod(1 - betas, 0)):
+    """像素各有方差 s²，对像素平均；改动一处，得到一种错的写法"""
+    def function(images, betas):
+        return formula(table(betas)[:, None], variance(images.flatten(1))[None]).mean(1)
+
+    return function
+
+
+def floor_cases():
+    generator = torch.Generator().manual_seed(0)
+    # 各像素的均值与方差都不同，有一个从来不变
+    spread, center = torch.tensor([[0.0, 0.1, 0.3], [0.5, 0.8, 1.0]]), torch.tensor([[-1.0, -0.9, -0.5], [0.0, 0.3, 0.1]])
+    images = center + spread * torch.randn(5, 1, 2, 3, generator=generator)
+    return [(images.double(), torch.from_numpy(make_beta_schedule("cosine", 8))), (images.double(), torch.tensor([0.1, 0.4], dtype=torch.float64))]
 
 
 EXERCISES = (
-    Code("13.1", 1, "一层卷积的乘法", multiplications, conv_cases, (
-        Mistake("这是参数的个数；同一个卷积核要在每个输出位置上各用一遍。", parameters),
-        Mistake("步长是 2 时，输出的边长减半；要数的是输出的位置，你用了输入的边长。",
-                counting(size=lambda conv, n: n)),
-        Mistake("输出的边长不只是除以步长：两边补了零，卷积核自己也占地方，(边长 + 2·补零 - k) // 步长 + 1。",
-                counting(size=lambda conv, n: n // conv.stride[0])),
-        Mistake("卷积核有 k×k 个位置，你只乘了一个 k。", counting(lambda conv: conv.in_channels * conv.kernel_size[0])),
-        Mistake("漏了卷积核的大小：每个输出要看 k×k 个位置。", counting(lambda conv: conv.in_channels)),
-        Mistake("漏了输入通道：每个输出要把所有输入通道都乘一遍。", counting(lambda conv: conv.weight[0, 0].numel())),
-        Mistake("漏了输出通道：每个输出通道各有一个卷积核。", counting(channels=lambda conv: 1)),
-        Mistake("偏置是加上去的，不是乘法。", counting(lambda conv: conv.weight[0].numel() + 1)),
-    ), "第 4 节的 60 亿次，就是这样一层层加起来的。", "输出的像素数 × 输出通道 × 输入通道 × k×k。"),
-    Code("13.2", 2, "裁剪梯度", clipping(), gradient_cases, (
-        Mistake("你给每个张量各自裁剪，方向就变了；范数要把所有张量合在一起算。", clip_each),
-        Mistake("你把每个数截到了范围里，那叫按值裁剪，会改变方向；这里要整体按比例缩小。", clip_values),
-        Mistake("范数没有超过上限时应当原样返回；你把小的梯度放大了。", clipping(factor=lambda norm, limit: limit / norm)),
-        Mistake("合在一起的范数，是平方加起来再开方，不是各个范数之和。", clipping(lambda gs: sum(g.norm() for g in gs))),
-        Mistake("范数忘了开方：比例是上限除以范数，不是除以范数的平方。", clipping(lambda gs: norm_of(gs) ** 2)),
-        Mistake("你按最大的那个数来缩；题目要的是 2-范数。", clipping(lambda gs: torch.cat([g.flatten() for g in gs]).abs().max())),
-        Mistake("没有裁剪：超过上限时要缩小。", clipping(factor=lambda norm, limit: 1.0)),
-    ), "方向不变，只限制步子的长短；坏批次再坏，也只走一步的长度。", "把所有张量摊平、接成一个长向量，它的长度就是要比的范数。"),
-    Code("13.3", 3, "亲手舍入成 bf16", to_bfloat16, float_cases, (
-        Mistake("你丢掉了多余的位；要舍入到最近的，否则平均偏小。", rounding(torch.trunc)),
-        Mistake("floor 对负数是往更小的方向走；要舍入到最近的。", rounding(torch.floor)),
-        Mistake("恰好在正中间时要取偶数：1+2⁻⁸ 应当回到 1。总往大处进，加起来会偏大；torch.round 就是取偶数的。", rounding(away_from_zero)),
-        Mistake("恰好在正中间时要取偶数；floor(x + 0.5) 总往上进。", rounding(lambda x: (x + 0.5).floor())),
-        Mistake("少留了一位：存下的是 7 位，开头的 1 不用存，所以有效位是 8 位。", rounding(bits=7)),
-        Mistake("多留了一位：frexp 给出的 m 在 [0.5, 1) 里，最高位已经是 1，乘 2⁸ 就有 8 位。", rounding(bits=9)),
-        Mistake("这是 float16：有效位是 11 位，10³⁰ 也装不下。", lambda x: x.half().float()),
-        Mistake("这是 float16 的位数，bf16 只有 8 位。", rounding(bits=11)),
-        Mistake("你留了小数点后 8 位；有效位要从最高位数起，跟着数的大小走，所以先用 frexp 取出指数。", lambda x: (x * 256).round() / 256),
-    ), "相邻两个数相差千分之 4 到 8，所以 1 + 0.0001 还是 1。它的指数与 32 位一样宽，这是它胜过 float16 的地方。",
-         "x = m·2^e，把 m 换成 8 位的整数再换回去。", rtol=1e-6),
-    Number("13.4", 1, "看了几遍", 1024, {
-        2048: "批不再是 128：4 张卡 × 每张 8 × 累积 2 = 64。",
-        512: "漏了累积：max_steps 数的是优化步，每步要先攒两批。",
-        256: "漏了卡数：batch_size 是每张卡的批。",
-        128: "卡数与累积都漏了：一个优化步用掉 4 × 8 × 2 张。",
-        64: "这是有效的批大小，还要换算成遍数。",
-    }, "只有论文的一半。要与论文相同，把 batch_size 改成 16，或者多累积一倍。", "先算一个优化步用掉几张图，再乘步数，除以 5 万。"),
-    Choice("13.5", 2, "换成 float16", "B", {
-        "A": "float16 最大约 65504，损失在 1 上下，离得很远。",
-        "C": "有效数字多，只对大小适中的数有好处；float16 最小到 6×10⁻⁸，比它小的成了 0。数一数梯度里 0 的比例。",
-        "D": "位数一样，分法不同：bf16 是 8 位指数、8 位有效数字，float16 是 5 位指数、11 位有效数字。",
-    }, "成了 0 的那些本来就小，对方向影响不大；网络更大、梯度更小时就不一定了。先把损失乘大，求出梯度再除回去，它们就不会成 0，"
-       "precision=\"16-mixed\" 里的 GradScaler 做的就是这件事。"),
+    Code("13.1", 1, "变回像素", to_uint8, pixel_cases, (
+        Mistake("没有四舍五入：换成整数时直接丢掉小数部分，k/127.5-1 舍入之后略小一点，就变成了 k-1。",
+                lambda x: ((x.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)),
+        Mistake("没有截断：网络的输出会略微出界，换成 uint8 时绕到另一头，白点成了黑点。", lambda x: wrapped(((x + 1) * 127.5).round())),
+        Mistake("没有截断，也没有四舍五入。", lambda x: wrapped((x + 1) * 127.5)),
+        Mistake("一格是 2/255，所以乘 127.5；你乘了 128，就对不上原来的整数了。", lambda x: ((x + 1) * 128).round().clamp(0, 255).to(torch.uint8)),
+        Mistake("你把输入当成了 [0, 1]；这里是 [-1, 1]，先加 1。", lambda x: (x * 255).round().clamp(0, 255).to(torch.uint8)),
+        Mistake("你截到了 [0, 1]，暗的一半全成了中灰；应当截到 [-1, 1]。", lambda x: ((x.clamp(0, 1) + 1) * 127.5).round().to(torch.uint8)),
+        Mistake("数对了，但还是浮点；最后换成 torch.uint8。", lambda x: ((x.clamp(-1, 1) + 1) * 127.5).round()),
+    ), "256 个值来回换算一遍，分毫不差；images.py 存图时就这样做。", "截断、平移、放大、四舍五入、换类型，一样也不能少。"),
+    Code("13.2", 2, "分四段看损失", means, quarter_cases, (
+        Mistake("你按样本在批里的次序切成四段；要按它的 t 来分。", by_order),
+        Mistake("你按 t 排序之后平均切成四份；要按 T 的四等分来切，各段的样本数可以不同。", by_sorted_order),
+        Mistake("T 不能被 4 整除时，T//4*k 会把余数全丢掉，最后几步哪一段也不算；先乘再除：T*k//4。",
+                cutting(lambda T: [(T // 4 * k, T // 4 * (k + 1)) for k in range(4)])),
+        Mistake("t*4//T 与题目的边界差一点：T=10 时，第 0 段应止于 ⌊10/4⌋ = 2，不含 2。", by_ratio),
+        Mistake("止的那一端不含，否则边界上的样本算了两次。", cutting(quarters, closed=True)),
+        Mistake("要除以这一段自己的样本数，你除以了全体的。", by_all),
+        Mistake("你求了和；样本多的一段就显得难。要求平均。", cutting(quarters, average=torch.sum)),
+    ), "TimestepLoss 更进一步：每一段都铺满样本，而且 t 与噪声固定。", "用布尔的掩码挑出一段，再求平均。"),
+    Code("13.3", 3, "不看邻居的下限", floor_of(), floor_cases, (
+        Mistake("每个像素有自己的方差：中间的笔画变化大，角上几乎不变。你把所有像素混在一起算了一个。",
+                floor_of(variance=lambda x: x.var(correction=0).expand(1))),
+        Mistake("先代公式，再对像素平均；你先把方差平均了，公式不是一次函数，次序不能换。",
+                floor_of(variance=lambda x: x.var(0, correction=0).mean().expand(1))),
+        Mistake("这是 ε 的误差 ᾱs²/D；目标是 v 时，误差是 s²/D。", floor_of(lambda bar, s2: bar * s2 / (bar * s2 + 1 - bar))),
+        Mistake("这是 x₀ 的误差；换算到 v 上，还要除以 1-ᾱ。", floor_of(lambda bar, s2: (1 - bar) * s2 / (bar * s2 + 1 - bar))),
+        Mistake("s² 是方差，你代了标准差。", floor_of(variance=lambda x: x.std(0, correction=0))),
+        Mistake("方差要先减去这个像素的均值；你用了平方的平均，背景的 -1 就成了“变化”。", floor_of(variance=lambda x: x.square().mean(0))),
+        Mistake("题目要除以 N，torch 默认除以 N-1；写 correction=0。", floor_of(variance=lambda x: x.var(0))),
+        Mistake("你用了单步的 α_t，这里要的是连乘 ᾱ_t。", floor_of(table=lambda betas: 1 - betas)),
+    ), "网络看得见邻居，所以能比它低。在 8×8 的数字上，随课程的模型把 q₁ 从 0.69 降到 0.31，q₄ 只从 0.30 降到 0.29：噪声小的时候，邻居最管用。",
+         "先算每个像素的 s²，形状 (像素数,)；再与 ᾱ 拼成 (T, 像素数) 的表。"),
+    Choice("13.4", 2, "换成 eps", "C", {
+        "A": "t 大时 x_t 几乎就是 ε，照抄都能猜对，q₄ 不难。",
+        "B": "正好反过来：t 小时噪声只有一点点，混在笔画里，最难分。",
+        "D": "差得很远：同一个网络，ε 的误差是 v 的误差乘上 ᾱ_t，而 ᾱ 从 1 一路降到 0。",
+    }, "同一个猜测，ε 的平方误差恰好是 v 的 ᾱ_t 倍，所以 q₁ 几乎不变，越往后压得越低。损失低不等于猜得好：x₀ 的误差没有变。"),
+    Choice("13.5", 1, "换了种子再续训", "C", {
+        "A": "检查点不核对种子：它不影响模型的形状。",
+        "B": "权重、动量、学习率确实都接上了，但第 4 步抽的 t 与噪声要用种子来定。",
+        "D": "起点是检查点里的权重，不是从头来；换的只是之后的随机数。",
+    }, "随机数由种子、用途、批号、进程号定，种子不在检查点里。要逐位接上，构造参数就得原样写。"),
 )

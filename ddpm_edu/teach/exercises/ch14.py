@@ -1,145 +1,128 @@
-"""第 14 章的习题：评估"""
-import math
-
-import numpy as np
+"""第 14 章的习题：训练 CIFAR-10"""
 import torch
+from torch import nn
 
-from ...evaluation.metrics import frechet_distance
-from ...gaussian import GaussianDiffusion, diffusion_tables
-from ...likelihood import prior_kl
 from . import Choice, Code, Mistake, Number
 
-BETAS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4]
+
+def multiplications(conv, height, width):
+    out = conv(torch.zeros(1, conv.in_channels, height, width))
+    return out[0].numel() * conv.weight[0].numel()
 
 
-def prior_bits(betas, x_start):
-    return prior_kl(GaussianDiffusion(given_betas=betas), x_start) / math.log(2)
+def conv_cases():
+    return [(nn.Conv2d(3, 8, 3, padding=1), 4, 6), (nn.Conv2d(4, 6, 3, stride=2, padding=1), 7, 5), (nn.Conv2d(8, 4, 1), 3, 3),
+            (nn.Conv2d(2, 3, 3), 5, 6)]
 
 
-def prior_cases():
+def counting(per_output=lambda conv: conv.weight[0].numel(), channels=lambda conv: conv.out_channels, size=None):
+    """每个输出要乘几次 × 有几个输出；改动一处，得到一种错的数法"""
+    def function(conv, height, width):
+        rows, columns = [size(conv, n) for n in (height, width)] if size else conv(torch.zeros(1, conv.in_channels, height, width)).shape[-2:]
+        return rows * columns * channels(conv) * per_output(conv)
+
+    return function
+
+
+def parameters(conv, height, width):
+    return sum(p.numel() for p in conv.parameters())
+
+
+def norm_of(gradients):
+    return torch.cat([g.flatten() for g in gradients]).norm()
+
+
+def clipping(norm=norm_of, factor=lambda norm, limit: (limit / norm).clamp(max=1)):
+    def function(gradients, max_norm):
+        scale = factor(norm(gradients), max_norm)
+        return [g * scale for g in gradients]
+
+    return function
+
+
+def gradient_cases():
     generator = torch.Generator().manual_seed(0)
-    return [(torch.tensor(BETAS).double(), torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in ((3, 1, 2, 4), (2, 5))]
+    small, large = 0.1 * torch.randn(2, 3, generator=generator), 3 * torch.randn(4, generator=generator)
+    # 超过、没有超过、只有一个张量大
+    return [([large, large.flip(0) + 1], 1.0), ([small, small[0]], 1.0), ([small, large], 2.0)]
 
 
-def prior(formula=lambda a, x: 0.5 * (a * x**2 - a - torch.log(1 - a)), reduce=lambda kl: kl.flatten(1).mean(1),
-          table=lambda betas: torch.prod(1 - betas), bits=True):
-    """改动公式的一处，得到一种错的写法"""
-    return lambda betas, x_start: reduce(formula(table(betas), x_start)) / (math.log(2) if bits else 1)
+def clip_each(gradients, max_norm):
+    return [clipping()([g], max_norm)[0] for g in gradients]
 
 
-def variances(tilde, betas, v):
-    return (1 - v) * tilde + v * betas
+def clip_values(gradients, max_norm):
+    return [g.clamp(-max_norm, max_norm) for g in gradients]
 
 
-def change_v(tilde, betas, kl, v):
-    ratio = variances(tilde, betas, v) / tilde
-    return 0.5 * (np.log(ratio) + 1 / ratio - 1) + kl / ratio
+def to_bfloat16(x):
+    return x.bfloat16().float()
 
 
-def kl_cases():
-    betas = np.array(BETAS)
-    tilde = diffusion_tables(betas)["posterior_variance"]
-    return [(tilde[1:], betas[1:], np.linspace(0.3, 0.1, 5), v) for v in (0.3, 1.0)]
-
-
-def changing(constant=lambda ratio: 0.5 * (np.log(ratio) + 1 / ratio - 1), scale=lambda ratio: 1 / ratio, mix=variances):
-    def function(tilde, betas, kl, v):
-        ratio = mix(tilde, betas, v) / tilde
-        return constant(ratio) + kl * scale(ratio)
+def rounding(rule=torch.round, bits=8):
+    """留 bits 位有效数字；rule 是怎样取整"""
+    def function(x):
+        mantissa, exponent = torch.frexp(x)
+        return torch.ldexp(rule(mantissa * 2**bits), exponent - bits)
 
     return function
 
 
-def feature_cases():
-    generator = torch.Generator().manual_seed(1)
-
-    def case(n, m, d):
-        x, y = (torch.randn(k, d, generator=generator, dtype=torch.float64) for k in (n, m))
-        mix = torch.randn(d, d, generator=generator, dtype=torch.float64)
-        return x, 0.5 + y @ mix
-
-    # 最后一组只有一个特征：torch.cov 这时返回一个数
-    return [case(7, 9, 3), case(12, 6, 2), case(5, 8, 1)]
+def away_from_zero(x):
+    return x.sign() * (x.abs() + 0.5).floor()
 
 
-def root(matrix):
-    values, vectors = torch.linalg.eigh(matrix)
-    return vectors * values.clamp(min=0).sqrt() @ vectors.T
-
-
-def cross(a, b):
-    return torch.linalg.eigvalsh(root(a) @ b @ root(a)).clamp(min=0).sqrt().sum()
-
-
-def frechet(gap=lambda difference: difference.square().sum(), shared=lambda a, b: 2 * cross(a, b), correction=1):
-    def function(x, y):
-        a, b = (torch.cov(z.T, correction=correction).reshape(z.shape[1], -1) for z in (x, y))
-        return gap(x.mean(0) - y.mean(0)) + a.trace() + b.trace() - shared(a, b)
-
-    return function
-
-
-def without_reshape(x, y):
-    a, b = torch.cov(x.T), torch.cov(y.T)
-    return (x.mean(0) - y.mean(0)).square().sum() + a.trace() + b.trace() - 2 * torch.linalg.eigvals(a @ b).sqrt().real.sum()
+def float_cases():
+    # 第一组有恰好在正中间的，要取偶数
+    return [(torch.tensor([1 + 2**-8, 1 + 3 * 2**-8, -1 - 2**-8, 0.0, 1.0001]),), (torch.tensor([3.14159, -0.1, 1e30, 1e-20, 65519.0]),),
+            (torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),)]
 
 
 EXERCISES = (
-    Code("14.1", 1, "起点的代价", prior_bits, prior_cases, (
-        Mistake("这是 nats；要换成比特，除以 ln 2。", prior(bits=False)),
-        Mistake("乘反了：1 nat 是 1/ln 2 个比特，要除以 ln 2。", prior(lambda a, x: 0.5 * (a * x**2 - a - torch.log(1 - a)) * math.log(2) ** 2)),
-        Mistake("每一维要求平均，你求了和；bits/dim 里的 dim 就是这个意思。", prior(reduce=lambda kl: kl.flatten(1).sum(1))),
-        Mistake("每张图自己一个数，不要对整批求平均：只在第 0 维以后的各维上平均。", prior(reduce=lambda kl: kl.mean())),
-        Mistake("均值是 √ᾱ·x₀，它的平方是 ᾱ·x₀²；你多平方了一次 ᾱ，或者少开了一次方。",
-                prior(lambda a, x: 0.5 * (a**2 * x**2 - a - torch.log(1 - a)))),
-        Mistake("少了二分之一：高斯的 KL 整个要乘 ½。", prior(lambda a, x: a * x**2 - a - torch.log(1 - a))),
-        Mistake("ln(1-ᾱ) 前面是负号：KL 不会是负数。", prior(lambda a, x: 0.5 * (a * x**2 - a + torch.log(1 - a)))),
-        Mistake("方差的那部分丢了：还有 -ᾱ - ln(1-ᾱ)，起点的方差不是 1。", prior(lambda a, x: 0.5 * a * x**2)),
-        Mistake("KL 的方向反了：对 q(x_T|x_0) 求期望，标准高斯在后面。",
-                prior(lambda a, x: 0.5 * ((1 + a * x**2) / (1 - a) - 1 + torch.log(1 - a)))),
-        Mistake("你用了最后一步自己的 α；终点要看从头连乘的 ᾱ。", prior(table=lambda betas: 1 - betas[-1])),
-    ), "链走到头时 ᾱ 接近 0，它就接近 0：起点抽自标准高斯，几乎没有代价。", "先写两个高斯之间的 KL，再代入均值 √ᾱ·x₀、方差 1-ᾱ。"),
-    Code("14.2", 2, "换一个 v，不必重跑", change_v, kl_cases, (
-        Mistake("只换了权重，还差只与方差有关的常数：½[ln(σ²/β̃) + β̃/σ² - 1]。", changing(constant=lambda ratio: 0.0)),
-        Mistake("加上了常数，误差那部分却没有改：权重与 1/σ² 成正比，kl 要乘 β̃/σ²。", changing(scale=lambda ratio: 1.0)),
-        Mistake("比例反了：σ² 变大，同样的误差罚得更轻，kl 要乘 β̃/σ²。", changing(scale=lambda ratio: ratio)),
-        Mistake("v 线性混合的是方差，你混合了标准差。",
-                changing(mix=lambda tilde, betas, v: ((1 - v) * tilde**0.5 + v * betas**0.5) ** 2)),
-        Mistake("v 线性混合的是方差，你混合了对数方差（那是 Improved DDPM 的做法）。",
-                changing(mix=lambda tilde, betas, v: tilde ** (1 - v) * betas**v)),
-        Mistake("v 的两端放反了：v=0 是 β̃，v=1 是 β。", changing(mix=lambda tilde, betas, v: v * tilde + (1 - v) * betas)),
-        Mistake("常数也有二分之一：½[ln(σ²/β̃) + β̃/σ² - 1]。", changing(constant=lambda ratio: np.log(ratio) + 1 / ratio - 1)),
-        Mistake("常数里漏了 -1：σ² = β̃ 时它应当是 0。", changing(constant=lambda ratio: 0.5 * (np.log(ratio) + 1 / ratio))),
-    ), "误差与 v 无关，所以一次测量就能画出整条曲线。", "v=0 时 kl = 均值之差的平方/(2β̃)；先把它求出来，再代入新的 σ²。"),
-    Code("14.3", 3, "自己的 Fréchet 距离", frechet_distance, feature_cases, (
-        Mistake("交叉项前面有 2，你写了 1。", frechet(shared=cross)),
-        Mistake("开方要开整个矩阵的方，不能逐个元素开；Σ₁Σ₂ 的特征值开方求和就是它的迹。",
-                frechet(shared=lambda a, b: 2 * (a @ b).sqrt().trace())),
-        Mistake("先各自开方再相乘，与先相乘再开方不同，除非两个协方差可以交换；这样算出的距离偏大。",
-                frechet(shared=lambda a, b: 2 * (root(a) @ root(b)).trace())),
-        Mistake("你只用了对角线上的方差，特征之间的相关丢了。",
-                frechet(shared=lambda a, b: 2 * (a.diagonal() * b.diagonal()).sqrt().sum())),
-        Mistake("没有开方：交叉项是 (Σ₁Σ₂)^½ 的迹，不是 Σ₁Σ₂ 的迹。", frechet(shared=lambda a, b: 2 * (a @ b).trace())),
-        Mistake("均值之差要用长度的平方，你用了长度。", frechet(gap=lambda difference: difference.square().sum().sqrt())),
-        Mistake("均值之差那一项漏了；同样形状的两堆点，挪开一段也是有距离的。", frechet(gap=lambda difference: 0.0)),
-        Mistake("协方差除以了 N；这里要除以 N-1，torch.cov 默认就是。", frechet(correction=0)),
-        Mistake("只有一个特征时，torch.cov 返回一个数，不是 1×1 的矩阵；用 reshape(d, d) 变回来。", without_reshape),
-        Mistake("均值之差要对各维求和，你求了平均。", frechet(gap=lambda difference: difference.square().mean())),
-    ), "FID 就是它，只是特征来自 Inception 网络。",
-         "三部分分开算：均值之差的平方，两个迹，交叉项；一维时应退回 (σ₁-σ₂)²。eigvals 给出复数，取实部，截到 0，再开方。"),
-    Choice("14.4", 1, "收到一个模型", "B", {
-        "A": "欠练的模型，训练损失降不下来，样本也不会像真图。",
-        "C": "好模型换 v_posterior，bits/dim 最多差零点几；这里就算减半，也还比均匀地猜差上百倍。",
-        "D": "样本数太少时 Fréchet 距离偏大，不会偏小到与真图相同；它也不影响 bits/dim。",
-    }, "没见过的图，它给的概率几乎是零；再量一量样本与最近的训练图的距离，就坐实了。"),
-    Number("14.5", 2, "不能再少的比特", 1.0471, {
-        2.0471: "这是 s = 1 的熵；数据窄了一半，熵也要少。",
-        0.0471: "熵里是 log₂ s，不是 log₂ s²：s = 0.5 只少 1 比特。",
-        1.5471: "少了 ½ 比特？熵是 ½log₂(2πe·s²)，s² = 0.25，少的是 ½·log₂ 4 = 1。",
-        0.7258: "这是 nats；题目要 bits，除以 ln 2。",
-        1.0482: "这是 v=1 时的下界；σ² 还要取得再好一点，才到底。",
-        1.7256: "这是 v=0 时的下界；σ² 取得太小了。",
-        3.0471: "方向反了：数据越窄，需要的比特越少。",
-    }, "完美的模型付的是数据的熵加起点的代价，后者只有 10⁻⁷；与噪声表几乎无关。",
-           "第 4 节末尾：L 等于数据的熵加上 KL(q(x_T)‖p(x_T))。", rtol=1e-4),
+    Code("14.1", 1, "一层卷积的乘法", multiplications, conv_cases, (
+        Mistake("这是参数的个数；同一个卷积核要在每个输出位置上各用一遍。", parameters),
+        Mistake("步长是 2 时，输出的边长减半；要数的是输出的位置，你用了输入的边长。",
+                counting(size=lambda conv, n: n)),
+        Mistake("输出的边长不只是除以步长：两边补了零，卷积核自己也占地方，(边长 + 2·补零 - k) // 步长 + 1。",
+                counting(size=lambda conv, n: n // conv.stride[0])),
+        Mistake("卷积核有 k×k 个位置，你只乘了一个 k。", counting(lambda conv: conv.in_channels * conv.kernel_size[0])),
+        Mistake("漏了卷积核的大小：每个输出要看 k×k 个位置。", counting(lambda conv: conv.in_channels)),
+        Mistake("漏了输入通道：每个输出要把所有输入通道都乘一遍。", counting(lambda conv: conv.weight[0, 0].numel())),
+        Mistake("漏了输出通道：每个输出通道各有一个卷积核。", counting(channels=lambda conv: 1)),
+        Mistake("偏置是加上去的，不是乘法。", counting(lambda conv: conv.weight[0].numel() + 1)),
+    ), "第 4 节的 60 亿次，就是这样一层层加起来的。", "输出的像素数 × 输出通道 × 输入通道 × k×k。"),
+    Code("14.2", 2, "裁剪梯度", clipping(), gradient_cases, (
+        Mistake("你给每个张量各自裁剪，方向就变了；范数要把所有张量合在一起算。", clip_each),
+        Mistake("你把每个数截到了范围里，那叫按值裁剪，会改变方向；这里要整体按比例缩小。", clip_values),
+        Mistake("范数没有超过上限时应当原样返回；你把小的梯度放大了。", clipping(factor=lambda norm, limit: limit / norm)),
+        Mistake("合在一起的范数，是平方加起来再开方，不是各个范数之和。", clipping(lambda gs: sum(g.norm() for g in gs))),
+        Mistake("范数忘了开方：比例是上限除以范数，不是除以范数的平方。", clipping(lambda gs: norm_of(gs) ** 2)),
+        Mistake("你按最大的那个数来缩；题目要的是 2-范数。", clipping(lambda gs: torch.cat([g.flatten() for g in gs]).abs().max())),
+        Mistake("没有裁剪：超过上限时要缩小。", clipping(factor=lambda norm, limit: 1.0)),
+    ), "方向不变，只限制步子的长短；坏批次再坏，也只走一步的长度。", "把所有张量摊平、接成一个长向量，它的长度就是要比的范数。"),
+    Code("14.3", 3, "亲手舍入成 bf16", to_bfloat16, float_cases, (
+        Mistake("你丢掉了多余的位；要舍入到最近的，否则平均偏小。", rounding(torch.trunc)),
+        Mistake("floor 对负数是往更小的方向走；要舍入到最近的。", rounding(torch.floor)),
+        Mistake("恰好在正中间时要取偶数：1+2⁻⁸ 应当回到 1。总往大处进，加起来会偏大；torch.round 就是取偶数的。", rounding(away_from_zero)),
+        Mistake("恰好在正中间时要取偶数；floor(x + 0.5) 总往上进。", rounding(lambda x: (x + 0.5).floor())),
+        Mistake("少留了一位：存下的是 7 位，开头的 1 不用存，所以有效位是 8 位。", rounding(bits=7)),
+        Mistake("多留了一位：frexp 给出的 m 在 [0.5, 1) 里，最高位已经是 1，乘 2⁸ 就有 8 位。", rounding(bits=9)),
+        Mistake("这是 float16：有效位是 11 位，10³⁰ 也装不下。", lambda x: x.half().float()),
+        Mistake("这是 float16 的位数，bf16 只有 8 位。", rounding(bits=11)),
+        Mistake("你留了小数点后 8 位；有效位要从最高位数起，跟着数的大小走，所以先用 frexp 取出指数。", lambda x: (x * 256).round() / 256),
+    ), "相邻两个数相差千分之 4 到 8，所以 1 + 0.0001 还是 1。它的指数与 32 位一样宽，这是它胜过 float16 的地方。",
+         "x = m·2^e，把 m 换成 8 位的整数再换回去。", rtol=1e-6),
+    Number("14.4", 1, "看了几遍", 1024, {
+        2048: "批不再是 128：4 张卡 × 每张 8 × 累积 2 = 64。",
+        512: "漏了累积：max_steps 数的是优化步，每步要先攒两批。",
+        256: "漏了卡数：batch_size 是每张卡的批。",
+        128: "卡数与累积都漏了：一个优化步用掉 4 × 8 × 2 张。",
+        64: "这是有效的批大小，还要换算成遍数。",
+    }, "只有论文的一半。要与论文相同，把 batch_size 改成 16，或者多累积一倍。", "先算一个优化步用掉几张图，再乘步数，除以 5 万。"),
+    Choice("14.5", 2, "换成 float16", "B", {
+        "A": "float16 最大约 65504，损失在 1 上下，离得很远。",
+        "C": "有效数字多，只对大小适中的数有好处；float16 最小到 6×10⁻⁸，比它小的成了 0。数一数梯度里 0 的比例。",
+        "D": "位数一样，分法不同：bf16 是 8 位指数、8 位有效数字，float16 是 5 位指数、11 位有效数字。",
+    }, "成了 0 的那些本来就小，对方向影响不大；网络更大、梯度更小时就不一定了。先把损失乘大，求出梯度再除回去，它们就不会成 0，"
+       "precision=\"16-mixed\" 里的 GradScaler 做的就是这件事。"),
 )

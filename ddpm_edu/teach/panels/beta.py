@@ -41,7 +41,7 @@ def beta_panel():
     plot = Plot([
         Axis("$t/T$", r"$\beta_t$", ylim=(1e-6, 1.5), yscale="log", curves={"beta": ""}),
         Axis("$t/T$", r"$\bar\alpha_t$", ylim=(-0.02, 1.02), curves={"alpha_bar": ""}),
-        Axis("$t/T$", r"$\mathrm{SNR}_t$", ylim=(1e-10, 1e6), yscale="log", curves={"snr": ""}),
+        Axis("$t/T$", "信噪比", ylim=(1e-10, 1e6), yscale="log", curves={"snr": ""}),
     ])
     return Panel(
         plot, beta_data,

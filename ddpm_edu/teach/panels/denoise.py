@@ -1,7 +1,7 @@
 """去噪面板：拖动走到第几步，看 x_t 与此刻的猜测 x̂0"""
 import torch
 
-from ...images import make_grid
+from ..figures import framed_grid
 from ..panel import Panel, int_slider
 from ..plot import Axis, Plot
 
@@ -20,7 +20,7 @@ def denoise_data(trace, step):
     final = trace[-1][1]
     distance = [float((recon - final).pow(2).mean().sqrt()) for _, _, recon in trace]
     data = {
-        "x_t": make_grid(x_t, 4)[0].numpy(), "x_recon": make_grid(x_recon, 4)[0].numpy(),
+        "x_t": framed_grid(x_t, 4)[0][0].numpy(), "x_recon": framed_grid(x_recon, 4)[0][0].numpy(),
         "change": (range(len(trace)), distance), "here": ((step,), (distance[step],)),
     }
     place = "走完了" if t < 0 else f"第 {step} 步，t = {t}"
@@ -31,7 +31,7 @@ def denoise_panel(trace):
     last = len(trace) - 1
     plot = Plot([
         Axis(image="x_t", title="$x_t$"), Axis(image="x_recon", title=r"$\hat x_0$"),
-        Axis("step", r"rms$(\hat x_0 - x_{\mathrm{final}})$", (0, last), (0, 1.2), dots=("here",),
+        Axis("走到第几步", "猜测离最终样本多远", (0, last), (0, 1.2), dots=("here",),
              curves={"here": "", "change": ""}),
     ])
     return Panel(plot, lambda step: denoise_data(trace, step), step=int_slider(last // 2, 0, last, "走到第几步"))

@@ -33,9 +33,9 @@ def ema_data(decay, warm_up, noise):
 
 def ema_panel():
     plot = Plot([
-        Axis("$n$", "$d_n$", (1, 2000), (0, 1.03), "log", legend="lower right",
-             curves={"decay": "$d_n$", "limit": "decay"}),
-        Axis("$n$", r"$\theta_n,\ s_n$", (0, 2000), (-0.6, 1.4), curves={"shadow": "$s_n$", "weight": r"$\theta_n$"},
+        Axis("步 $n$", "衰减 $d_n$", (1, 2000), (0, 1.03), "log", legend="lower right",
+             curves={"decay": "$d_n$", "limit": "上限"}),
+        Axis("步 $n$", "数值", (0, 2000), (-0.6, 1.4), curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$"},
              legend="upper right"),
     ])
     return Panel(plot, ema_data, decay=choice([0.9, 0.99, 0.999, 0.9999], 0.99, "ema_decay"),

@@ -27,7 +27,7 @@ def forward_data(diffusion, images, noise, t, index=0):
 def forward_panel(diffusion, images, noise):
     plot = Plot([
         Axis(image="image", title="$x_t$"),
-        Axis("pixel value", "density", (-4, 4), (0, 1.2), legend="upper right",
+        Axis("像素值", "密度", (-4, 4), (0, 1.2), legend="upper right",
              curves={"histogram": "$x_t$", "normal": r"$\mathcal{N}(0,1)$"}),
     ], width=8.0, ratios=(1, 1.8))
     return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index),

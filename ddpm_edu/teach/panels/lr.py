@@ -40,7 +40,7 @@ def lr_data(kind, warm_up, f_start, f_max, f_min, cycles):
 
 def lr_panel():
     plot = Plot([
-        Axis("$n$", "$f(n)$", (0, SPAN + 100), (-0.02, 1.1), dots=("breaks",),
+        Axis("步 $n$", "乘数 $f(n)$", (0, SPAN + 100), (-0.02, 1.1), dots=("breaks",),
              curves={"multiplier": "", "reference": "", "breaks": ""}),
     ], width=7.0)
     kinds = ["LambdaWarmUpCosineScheduler", "LambdaWarmUpCosineScheduler2", "LambdaLinearScheduler"]

@@ -3,10 +3,10 @@ import numpy as np
 import torch
 
 from ...gaussian import diffusion_tables
-from ...images import make_grid
 from ...likelihood import kl_constants
 from ...progress import progress_bar
 from ...schedules import make_beta_schedule, rescale_linear_range
+from ..figures import framed_grid
 from ..laboratory import chain_variances
 from ..panel import Panel, choice, slider
 from ..plot import Axis, Plot
@@ -35,12 +35,12 @@ def posterior_panel(betas):
     low = diffusion_tables(betas, 0.0)["posterior_variance"][1]
     names = {"sigma2": r"$\sigma_t^2$", "beta": r"$\beta_t$", "tilde": r"$\tilde\beta_t$"}
     plot = Plot(
-        [Axis("$t$", "", (1, T - 1), (low / 2, 1), "log", "log", names, legend="upper left"),
-         Axis("$t$", "", (1, 20), (0, top), curves={f"near_{k}": label for k, label in names.items()}, legend="upper left"),
-         Axis("$t$", "", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
+        [Axis("步号 $t$", "方差", (1, T - 1), (low / 2, 1), "log", "log", names, legend="upper left"),
+         Axis("步号 $t$（开头）", "方差", (1, 20), (0, top), curves={f"near_{k}": label for k, label in names.items()}, legend="upper left"),
+         Axis("步号 $t$", r"与 $\beta_t$ 之比", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
               curves={"ratio_v": r"$\sigma_t^2/\beta_t$", "ratio_one": r"$\beta_t/\beta_t$", "ratio": r"$\tilde\beta_t/\beta_t$"})],
-        [Axis("$t$", r"$\ln\sigma_t^2$", (0, T - 1), (np.log(low) - 0.5, 0), curves={"log_variance": ""}),
-         Axis("$t$", "KL constant", (1, T - 1), (1e-12, 1), "log", "log", {"kl": ""})],
+        [Axis("步号 $t$", r"$\ln\sigma_t^2$", (0, T - 1), (np.log(low) - 0.5, 0), curves={"log_variance": ""}),
+         Axis("步号 $t$", "KL 的常数", (1, T - 1), (1e-12, 1), "log", "log", {"kl": ""})],
         height=5.4,
     )
     return Panel(plot, lambda v: posterior_data(betas, v), v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
@@ -59,9 +59,9 @@ def chain_data(v, std, T, schedule):
 
 def chain_panel():
     plot = Plot([
-        Axis("$(t+1)/T$", r"$\mathrm{Var}\,/\,\mathrm{Var}_{q}$", ylim=(0, 3), legend="upper right",
+        Axis("$(t+1)/T$", "链的方差是真值的几倍", ylim=(0, 3), legend="upper right",
              curves={"v": "$v$", "zero": "$v=0$", "one": "$v=1$"}),
-        Axis("$v$", r"sample $\mathrm{Var}\,/\,s^2$", (-0.03, 1.03), (0, 3), dots=("here",),
+        Axis("$v$", "样本的方差是真值的几倍", (-0.03, 1.03), (0, 3), dots=("here",),
              curves={"here": "", "end": ""}),
     ], width=8.5)
     return Panel(
@@ -77,7 +77,7 @@ def posterior_grids(model, steps=(5, 10, 20), num_samples=32, cond=None):
     for count, v in progress_bar([(count, v) for count in steps for v in V_CHOICES], title="各组设定", unit="组"):
         generator = torch.Generator().manual_seed(4)
         samples = model.sample(num_samples, steps=count, v_posterior=v, cond=cond, generator=generator)
-        grids[count, v] = make_grid(samples, 8 if cond is None else 10)[0].numpy()
+        grids[count, v] = framed_grid(samples, 8 if cond is None else 10)[0][0].numpy()
     return grids
 
 

@@ -4,9 +4,9 @@ import math
 import torch
 
 from ...generate import generate
-from ...images import make_grid
 from ...progress import progress_bar
 from ...schedules import make_beta_schedule
+from ..figures import framed_grid
 from ..laboratory import ddim_chain_variance
 from ..panel import Panel, choice, int_slider, slider
 from ..plot import Axis, Plot
@@ -19,7 +19,7 @@ SCALES = (0.0, 1.0, 2.0, 3.0, 4.0, 6.0)
 def eta_grids(model, steps=STEPS, cond=None, num_samples=10):
     """同一批起点下各个 (步数, eta) 的 DDIM 样本：{(步数, eta): (H, W) 图像}，每行五张"""
     return {
-        (count, eta): make_grid(generate(model, num_samples, seed=4, steps=count, eta=eta, cond=cond)[0], 5)[0].numpy()
+        (count, eta): framed_grid(generate(model, num_samples, seed=4, steps=count, eta=eta, cond=cond)[0], 5)[0][0].numpy()
         for count, eta in progress_bar([(count, eta) for count in steps for eta in ETAS], title="各组设定", unit="组")
     }
 
@@ -41,7 +41,7 @@ def eta_panel(grids, std=0.5):
     counts = sorted({count for count, _ in grids})
     plot = Plot([
         Axis(image="grid"),
-        Axis("steps", r"$\mathrm{Var}\,/\,s^2$", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.1), "log", dots=("here",), legend="lower right",
+        Axis("步数", "样本的方差是真值的几倍", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.1), "log", dots=("here",), legend="lower right",
              curves={"here": "", "eta": r"$\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}, xticks=tuple(counts)),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps), eta=slider(0.0, 0.0, 1.0, 0.25, "eta"),
@@ -65,12 +65,12 @@ def guidance_panel(samples, classifier):
 
     def compute(scale):
         share = right[scales.index(scale)]
-        data = {"grid": make_grid(samples[scale], 10)[0].numpy(), "right": (scales, right), "here": ((scale,), (share,))}
+        data = {"grid": framed_grid(samples[scale], 10)[0][0].numpy(), "right": (scales, right), "here": ((scale,), (share,))}
         return data, f"引导强度 w = {scale:g}：分类器认为类别正确的有 {share:.0%}"
 
     plot = Plot([
         Axis(image="grid"),
-        Axis("$w$", "right class", (-0.2, scales[-1] + 0.2), (0, 1.05), dots=("here",), curves={"here": "", "right": ""}),
+        Axis("引导强度 $w$", "类别正确的比例", (-0.2, scales[-1] + 0.2), (0, 1.05), dots=("here",), curves={"here": "", "right": ""}),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, compute, scale=choice(scales, scales[1], "引导强度 w"))
 
@@ -91,5 +91,5 @@ def interpolation_frames(model, num_pairs=8, count=21, steps=20, cond=None):
 def interpolation_panel(frames):
     plot = Plot([Axis(image="grid")], width=7.0, height=1.1)
     last = len(frames) - 1
-    return Panel(plot, lambda place: ({"grid": make_grid(frames[place], 8)[0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
+    return Panel(plot, lambda place: ({"grid": framed_grid(frames[place], 8)[0][0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
                  place=int_slider(0, 0, last, "转到哪里"))

@@ -46,9 +46,9 @@ def weights_data(parameterization, v, schedule, l_simple, elbo):
 def weights_panel():
     wide = {"xlim": (1, T), "xscale": "log", "yscale": "log", "legend": "lower left"}
     plot = Plot([
-        Axis("$t+1$", "$w_t$", ylim=(1e-9, 1e5), curves={"true": "true", "reference": "reference", "popular": "popular fix"},
+        Axis("$t+1$", "权重 $w_t$", ylim=(1e-9, 1e5), curves={"true": "正确的", "reference": "参考实现", "popular": "流行的修法"},
              **wide),
-        Axis("$t+1$", r"$w_s + w_e\,w_t$", ylim=(1e-5, 1e5), curves={"mixed": ""}, **wide),
+        Axis("$t+1$", r"混合的权重 $w_s + w_e\,w_t$", ylim=(1e-5, 1e5), curves={"mixed": ""}, **wide),
     ])
     return Panel(
         plot, weights_data, parameterization=choice(["eps", "x0", "v"], "x0", "参数化"),
@@ -66,6 +66,6 @@ def logvar_data(mse):
 
 
 def logvar_panel():
-    plot = Plot([Axis("$s$", r"$\mathrm{mse}\cdot e^{-s}+s$", (-6, 2), (-5, 12), dots=("best",),
+    plot = Plot([Axis("$s$", r"损失 $\mathrm{mse}\cdot e^{-s}+s$", (-6, 2), (-5, 12), dots=("best",),
                       curves={"best": "", "loss": ""})], width=6.0)
     return Panel(plot, logvar_data, mse=slider(0.1, 0.01, 1.0, 0.01, "mse"))

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 11 · 采样
+# # 07 · 采样
 #
 # **学习目标**
 #
@@ -36,7 +36,7 @@ print("准备好了")
 # %% [markdown]
 # ## 1　统一的入口：`sample`
 #
-# 第 5 章读过 `p_sample_loop`：每一步都是 $x_s = a\,\hat x_0 + b\,x_t + \sigma z$，采样器只给出三个数。`sample` 定好形状就交给它。
+# 第 4 章读过 `p_sample_loop`：每一步都是 $x_s = a\,\hat x_0 + b\,x_t + \sigma z$，采样器只给出三个数。`sample` 定好形状就交给它。
 
 # %%
 show_source(Sampling.sample,
@@ -44,7 +44,7 @@ show_source(Sampling.sample,
 
 # %% [markdown]
 # - ① 星号之前是参考实现的两个参数，之后的只能按名字给。
-# - ② 形状由构造时的 `channels` 与 `image_size` 定，其余原样交给第 5 章的循环。
+# - ② 形状由构造时的 `channels` 与 `image_size` 定，其余原样交给第 4 章的循环。
 #
 # 换采样器，就是换一个算三个数的函数。它们登记在一张表里：
 
@@ -86,7 +86,7 @@ show_source(Sampling.starting_noise,
 # %% [markdown]
 # ## 2　DDIM：换一种走法，不换网络
 #
-# 祖先采样的一步来自后验，后验来自“一步步加噪”的过程。但训练用的简化损失（第 9 章）里只出现过 $q(x_t\mid x_0)$：给定 $x_0$，每个 $x_t$ 单独的分布。
+# 祖先采样的一步来自后验，后验来自“一步步加噪”的过程。但训练用的简化损失（第 6 章）里只出现过 $q(x_t\mid x_0)$：给定 $x_0$，每个 $x_t$ 单独的分布。
 # 相邻的 $x_t$ 之间怎样相关，训练从来没有用到。所以可以另造一个过程，只要每个 $q(x_t\mid x_0)$ 不变，训练好的网络就照样能用。
 #
 # 记下一个要到的步为 $i<t$（就是第 1 节的 $x_s$ 的下标；这里写 $i$，因为后面 $s$ 要作标准差）。DDIM 规定
@@ -122,7 +122,7 @@ for eta in (0.0, 0.5, 1.0):
 # %% [markdown]
 # ## 3　`eta` 的两端
 #
-# **$\eta=1$ 就是 $v=0$ 的祖先采样。** 记 $\alpha'=\bar\alpha_t/\bar\alpha_i$、$\beta'=1-\alpha'$，它们是短链（第 5 章第 7 节）的一步。
+# **$\eta=1$ 就是 $v=0$ 的祖先采样。** 记 $\alpha'=\bar\alpha_t/\bar\alpha_i$、$\beta'=1-\alpha'$，它们是短链（第 4 章第 7 节）的一步。
 #
 # 方差：$\sigma^2 = \dfrac{1-\bar\alpha_i}{1-\bar\alpha_t}\,\beta' = \tilde\beta'$，正是短链的后验方差。
 #
@@ -151,7 +151,7 @@ check("同一份噪声，同样的十张图", same[0], same[1], atol=1e-3)
 #
 # 这是微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$ 的欧拉法 (Euler method)：沿着 $\hat\varepsilon$ 走一段直线。欧拉法的误差与步长成正比，步数加倍，误差减半。
 #
-# 高斯数据上网络的最优猜测已知（第 4 章），整条链的方差算得出来，可以核对。
+# 高斯数据上网络的最优猜测已知（第 5 章），整条链的方差算得出来，可以核对。
 
 # %%
 gaps = {steps: 1 - ddim_chain_variance(betas, 0.5, steps, 0.0) for steps in (100, 200, 400)}
@@ -168,7 +168,7 @@ eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=nobody))
 # 固定步数拖 `eta`：途中的噪声换掉了数字本身，起点不再决定样本；步数少时还弄脏背景。固定 `eta=0` 换步数：2 步是一团灰，5 步有了笔画的雏形，10 步以后只在细节上变。
 #
 # 上面的高斯例子里 $\eta=0$ 更准。训练好的网络有误差，途中掺的噪声会冲淡积累的偏差，次序就未必如此。
-# 随课程发布的 `digits` 上量过一遍，记在卡片里：每个数是八个种子、各 1 000 张样本的 Fréchet 距离（第 12 章；越小越像真图）的平均，± 后面是标准误。
+# 随课程发布的 `digits` 上量过一遍，记在卡片里：每个数是八个种子、各 1 000 张样本的 Fréchet 距离（第 13 章；越小越像真图）的平均，± 后面是标准误。
 
 # %%
 quality = pretrained_card("digits")["quality"]
@@ -186,7 +186,7 @@ for steps in (5, 10, 20, 50):
 # $\eta=0$ 时，起点唯一地决定样本，起点就成了样本的坐标。能在两个样本之间走一走吗？
 #
 # 把两个起点 $z_1$、$z_2$ 直接平均不行：两个独立的标准高斯，各取一半相加，方差是 $\frac14+\frac14=\frac12$，已经不像起点了。
-# 换成转动：$\cos\varphi\,z_1+\sin\varphi\,z_2$，方差是 $\cos^2\varphi+\sin^2\varphi=1$，途中每一点都仍是标准高斯。第 4 章的 $x_t$ 也是这样转的。
+# 换成转动：$\cos\varphi\,z_1+\sin\varphi\,z_2$，方差是 $\cos^2\varphi+\sin^2\varphi=1$，途中每一点都仍是标准高斯。第 5 章的 $x_t$ 也是这样转的。
 
 # %%
 a, b = torch.randn(2, 100_000, generator=torch.Generator().manual_seed(0))
@@ -233,7 +233,7 @@ interpolation_panel(interpolation_frames(model, num_pairs=8, count=13, steps=10,
 #
 # $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing).$$
 #
-# 这里 $\hat\varepsilon_\varnothing$ 是“无条件”时的输出。它叫无分类器引导，第 6 章读过 `guided_output`。
+# 这里 $\hat\varepsilon_\varnothing$ 是“无条件”时的输出。它叫无分类器引导，第 8 章读它的源码 `guided_output`。
 # 预测 $v$ 或 $x_0$ 时公式照写：$x_t$ 固定时三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1，一次函数保持这样的组合。
 #
 # 要当心：各个 $t$ 的 $\tilde p$ 并不是同一个分布加噪的结果，所以 $w\ne1$ 时，样本不严格服从 $p(x_0)\,p(c\mid x_0)^w$。引导是个好用的近似。
@@ -244,7 +244,7 @@ a_bar, m, s = 0.6, 0.3, 0.5
 D = a_bar * s**2 + 1 - a_bar
 log_p = -((x_t - a_bar**0.5 * m) ** 2) / (2 * D)
 (slope,) = torch.autograd.grad(log_p.sum(), x_t)
-eps_hat = (1 - a_bar) ** 0.5 * (x_t - a_bar**0.5 * m) / D  # 高斯数据的最优猜测，第 4 章
+eps_hat = (1 - a_bar) ** 0.5 * (x_t - a_bar**0.5 * m) / D  # 高斯数据的最优猜测，第 5 章
 check("∇ ln p = -ε_hat / √(1-ᾱ)", slope, -eps_hat.detach() / (1 - a_bar) ** 0.5, atol=1e-12)
 
 # %%
@@ -306,7 +306,7 @@ upscaler = train(["low_resolution"], 100)
 sharp, _ = generate(upscaler, 16, cond=held["low_resolution"], steps=10)
 error = {name: (image - held["image"]).pow(2).mean().sqrt() for name, image in (("条件", held["low_resolution"]), ("样本", sharp))}
 check("样本比条件更接近原图", error["样本"] < 0.9 * error["条件"], True)
-grid_figure(torch.cat([held["low_resolution"], sharp, held["image"]]), nrow=16)
+grid_figure(torch.cat([row[:8] for row in (held["low_resolution"], sharp, held["image"])]), nrow=8, rows=["条件", "样本", "原图"])
 
 # %% [markdown]
 # 图：上排是条件（只有 4×4 的信息），中排是生成的样本，下排是原图。样本补出了笔画的边缘，背景还有些脏点：只练了一百步。补得不一定与原图相同，但与条件相合：把样本缩小，差不多就是条件。
@@ -318,7 +318,7 @@ check("样本缩小之后，与自己的条件平均只差 0.1 以内", gap["自
 check("与别人的条件差得多", gap["别人"] > 3 * gap["自己"], True)
 
 # %% [markdown]
-# `crossattn` 接受一串长度不定的“词”。这里的提示是两个词：几，以及墨多墨少（三档）。像素用交叉注意力去查这两个词（第 6 章）。
+# `crossattn` 接受一串长度不定的“词”。这里的提示是两个词：几，以及墨多墨少（三档）。像素用交叉注意力去查这两个词（第 8 章）。
 # 训练得不久，所以采样时加上第 5 节的引导，$w=3$。
 
 # %%
@@ -333,7 +333,7 @@ ink = painted.clamp(-1, 1).view(3, -1).mean(1)
 print(f"30 张里，分类器认作所要的数字的有 {right_digit * 30:.0f} 张")
 check("第一个词管用：多数画对了数字", right_digit > 0.5, True)
 check("第二个词管用：三档的墨一档比一档多", bool(ink[0] < ink[1] < ink[2]), True)
-grid_figure(painted, nrow=10)
+grid_figure(painted, nrow=10, rows=["墨少", "墨中", "墨多"], columns="0123456789")
 
 # %% [markdown]
 # 图：一列一个数字，三行是三档墨：少、中、多。同一个模型，换一个词就换一样东西。只练了 150 步，有几个人眼看着并不像，上面数的是分类器的判断。
@@ -365,7 +365,8 @@ mask[..., 14:] = 0
 once, often = (inpaint(model, known, mask, steps=10, repeats=r, cond=torch.full((50,), -1), generator=torch.Generator().manual_seed(0))
                for r in (1, 4))
 check("已知的像素分毫不差", often[..., :14], known[..., :14])
-grid_figure(torch.cat([images[:10] for images in (known, known * mask + mask - 1, once, often)]), nrow=10)
+grid_figure(torch.cat([images[:10] for images in (known, known * mask + mask - 1, once, often)]), nrow=10,
+            rows=["原图", "遮住", "1 遍", "4 遍"])
 
 # %% [markdown]
 # 图：从上到下是原图、遮住右半的图、重复 1 遍的补全、重复 4 遍的补全。不告诉模型是几。
@@ -395,7 +396,7 @@ show_source(generate,
 # - ④ 走几步、留哪几步、怎样分批、进度条的总长，都在循环之前算好。
 # - ⑤ 采一批；回调拨动进度条，留下该留的 $x_t$。
 # - ⑥ 起点与条件各取这一批的那一段。
-# - ⑦ 用 EMA 权重（第 7 章），逐批采完再拼起来，末帧就是样本。
+# - ⑦ 用 EMA 权重（第 11 章），逐批采完再拼起来，末帧就是样本。
 
 # %%
 whole, _ = generate(model, 10, batch_size=10, seed=7, steps=10, cond=digits)
@@ -430,7 +431,7 @@ check("末帧就是样本", frames[-1], parts)
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 11.1　引导 ★
+# ### 07.1　引导 ★
 #
 # `network(x, t, label)` 给出 $\hat\varepsilon$，`label` 是 $(B,)$ 的整数张量，$-1$ 表示无条件。返回引导强度为 `w` 时的输出。
 
@@ -443,10 +444,10 @@ def guide(network, x, t, label, w):
     # 答案完
 
 
-grade("11.1", guide)
+grade("07.1", guide)
 
 # %% [markdown]
-# ### 11.2　DDIM 的一步 ★★
+# ### 07.2　DDIM 的一步 ★★
 #
 # 由 `x_t` 与网络的猜测 `eps` 走一步，返回 $x_i$。`a_t`、`a_i` 是两个数 $\bar\alpha_t$ 与 $\bar\alpha_i$（$\bar\alpha_i>\bar\alpha_t$），`z` 是一份标准高斯的噪声。$\hat x_0$ 不截断。
 
@@ -459,10 +460,10 @@ def ddim(x_t, eps, a_t, a_i, eta, z):
     # 答案完
 
 
-grade("11.2", ddim)
+grade("07.2", ddim)
 
 # %% [markdown]
-# ### 11.3　多看一眼再走 ★★★
+# ### 07.3　多看一眼再走 ★★★
 #
 # 第 3 节说 $\eta=0$ 是欧拉法：只看脚下的 $\hat\varepsilon$，沿直线走到底。Heun 法先这样试走一步，在走到的点上再看一次 $\hat\varepsilon$，两次取平均，回到原处重走。
 # 写出 Heun 法的一步：`eps_of(x, a)` 给出 $\bar\alpha=a$ 时的 $\hat\varepsilon$；`a_t`、`a_i` 是两个数，$\bar\alpha_t<\bar\alpha_i<1$。返回 $x_i$。
@@ -480,10 +481,10 @@ def heun(eps_of, x_t, a_t, a_i):
     # 答案完
 
 
-grade("11.3", heun)
+grade("07.3", heun)
 
 # %% [markdown]
-# ### 11.4　五步里的噪声 ★
+# ### 07.4　五步里的噪声 ★
 #
 # 在第 3 节的面板里，固定走 5 步，把 `eta` 从 0 拖到 1：背景变脏了。为什么？
 #
@@ -493,12 +494,12 @@ grade("11.3", heun)
 # - D：步子大，每步掺的噪声反而少，起点里的噪声没有换掉。
 
 # %%
-grade("11.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("07.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 11.5　引导三倍 ★★
+# ### 07.5　引导三倍 ★★
 #
 # 一维的例子：全体数据 $p(x)=\mathcal N(0,1)$，其中某一类 $p(x\mid c)=\mathcal N(1,\,0.25)$，0.25 是方差。把分类器的意见放大 $w=3$ 倍，$\tilde p(x\mid c)\propto p(x)\,p(c\mid x)^3$ 还是高斯。它的方差是多少？
 
 # %%
-grade("11.5", None)  # 把 None 换成一个数
+grade("07.5", None)  # 把 None 换成一个数

@@ -1,13 +1,14 @@
 # %% [markdown]
-# # 05 · 后验与 `v_posterior`
+# # 04 · 后验与 `v_posterior`
 #
 # **学习目标**
 #
+# - 说得出倒着走的一步为什么可以当成高斯，步子大了为什么不行；去噪的时候为什么还要加噪声。
 # - 用贝叶斯公式推出后验 $q(x_{t-1}\mid x_t, x_0)$，得到 $c_1$、$c_2$ 和 $\tilde\beta_t$。
 # - 读懂去噪的一步与整条链：`q_posterior`、`p_mean_variance`、`p_sample`、`p_sample_loop`。
 # - 说清 `v_posterior` 管什么，为什么 $v=0$ 与 $v=1$ 各在一种数据上最优。
 #
-# **预计用时** 50 分钟。运行全部单元约 20 秒。
+# **预计用时** 60 分钟。运行全部单元约 40 秒。
 
 # %%
 import math
@@ -18,9 +19,10 @@ import torch
 from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables, extract_into_tensor
 from ddpm_edu.evaluation.classifier import load_classifier
+from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.sampling import Sampling, ancestral_step, spaced_timesteps
-from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
+from ddpm_edu.teach import card, check, check_raises, curve_figure, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.laboratory import chain_moments, chain_variances, gaussian_ddpm
 from ddpm_edu.teach.panels import chain_panel, denoise_panel, posterior_panel, samples_panel
@@ -34,7 +36,46 @@ print("准备好了")
 # ## 1　倒着走一步，要知道什么
 #
 # 去噪过程 (reverse process) 每一步从 $x_t$ 走到 $x_{t-1}$。只知道 $x_t$ 时，$q(x_{t-1}\mid x_t)$ 没有公式，因为它牵涉整个数据分布。
-# 但如果连 $x_0$ 也知道，贝叶斯公式就给出答案，它叫后验 (posterior)：
+#
+# ### 退一小步，几乎是高斯；退一大步，就不是
+#
+# 没有公式，至少看一看它的样子。取第 3 章那个最简单的数据：$x_0$ 只有 $+1$ 与 $-1$ 两种，各占一半。这时 $q(x_s)$ 是两个高斯的混合，$q(x_s\mid x_t)\propto q(x_t\mid x_s)\,q(x_s)$ 可以直接画出来。
+# 站在 $t=250$、$x_t=0.2$ 处往回看：退 1 步、退 100 步、退 200 步，原来可能在哪里？
+#
+# **先猜一猜**：三条曲线各有几个峰？
+
+# %%
+bars = diffusion_tables(betas)["alphas_cumprod"]
+here, place, y = 250, 0.2, np.linspace(-2.5, 2.5, 2001)
+
+
+def normal(x, mean, variance):
+    return np.exp(-(x - mean) ** 2 / (2 * variance)) / np.sqrt(2 * np.pi * variance)
+
+
+plots, gaps = [], []
+for back in (1, 100, 200):
+    bar = bars[here - back]
+    ratio = bars[here] / bar
+    exact = normal(place, np.sqrt(ratio) * y, 1 - ratio) * sum(normal(y, sign * np.sqrt(bar), 1 - bar) for sign in (-1, 1))
+    exact /= exact.sum() * (y[1] - y[0])
+    mean = (exact * y).sum() / exact.sum()
+    like = normal(y, mean, (exact * (y - mean) ** 2).sum() / exact.sum())
+    gaps.append(0.5 * abs(exact - like).sum() * (y[1] - y[0]))
+    plots.append((y, {"真的": exact, "高斯": like}, f"退 {back} 步", "密度" if back == 1 else ""))
+print("两条曲线不重合的面积：", "，".join(f"退 {back} 步 {gap:.1%}" for back, gap in zip((1, 100, 200), gaps)))
+check("退 1 步几乎就是高斯，退 200 步差了三成以上", [gaps[0] < 0.01, gaps[2] > 0.3], [True, True])
+curves_figure(*plots)
+
+# %% [markdown]
+# 图：实线是真的 $q(x_s\mid x_t)$，虚线是均值、方差与它相同的高斯。退 1 步（一千步的链就是这样走的），两条线重合；退 100 步（十步的链），已经有两个峰；退 200 步（五步的链），几乎只剩 $\pm1$ 两处，高斯的正中却是一个都不是的 0 附近。
+#
+# 这就是 DDPM 要走那么多步的理由。网络每一步只给出一个高斯：步子小时，真的分布也差不多是高斯，没有损失什么；步子大了，一个高斯容不下两个峰，只好落在中间，第 1 章里一步跳回去的点就落在两弯之间。
+# （步子趋于 0 时，倒着走的过程与正着走的形式相同，这是 Feller 1949 年的结果，Sohl-Dickstein 等 2015 年把它用到了生成上。）
+#
+# ### 连 $x_0$ 也知道的话
+#
+# 于是只剩一个问题：那个高斯的均值与方差该是多少？如果连 $x_0$ 也知道，贝叶斯公式就给出答案，它叫后验 (posterior)：
 #
 # $$q(x_{t-1}\mid x_t, x_0) \propto q(x_t\mid x_{t-1}, x_0)\;q(x_{t-1}\mid x_0) = q(x_t\mid x_{t-1})\;q(x_{t-1}\mid x_0).$$
 #
@@ -84,7 +125,7 @@ check("前六分之一之后，两者相差不到 1%", ratio[167:].min() > 0.99,
 # %% [markdown]
 # ## 2　`q_posterior`
 #
-# 这一章从这里起，$v$ 单指 `v_posterior`（采样方差在两个极端之间的位置，第 5 节细讲），不是第 4 章的速度。
+# 这一章从这里起，$v$ 单指 `v_posterior`（采样方差在两个极端之间的位置，第 5 节细讲），不是第 5 章的速度。
 
 # %%
 show_source(GaussianDiffusion.q_posterior,
@@ -94,7 +135,7 @@ show_source(GaussianDiffusion.q_posterior,
 # - ① 返回均值、方差、截断过的对数方差。
 # - ② 类型与形状的检查。
 # - ③ $c_1 x_0 + c_2 x_t$，一项一行。
-# - ④ 方差已按 $v$ 混合；对数方差在 $t=0$ 处用 $\tilde\beta_1$ 代替 0。
+# - ④ 方差已按 $v$ 混合；取对数之前，$t=0$ 处的 $\tilde\beta_0=0$ 先换成 $\tilde\beta_1$。
 
 # %% [markdown]
 # $v=0$ 时，参考实现在 $t=0$ 处把方差截到 $10^{-20}$ 再取对数，得到 $-46$。采样时不要紧，算似然就荒唐了：
@@ -111,14 +152,14 @@ check("用 β_tilde_1 代替：-9.81", tables["posterior_log_variance_clipped"][
 # ## 3　把 $x_0$ 换成猜测
 #
 # 采样时没有 $x_0$，只有网络的猜测 $\hat x_0$。做法是把后验均值里的 $x_0$ 换成 $\hat x_0$。
-# 道理在于后验的均值对 $x_0$ 是线性的：代入条件期望 $\mathbb E[x_0\mid x_t]$，得到的正是 $\mathbb E[x_{t-1}\mid x_t]$；而条件期望正是网络要学的（第 4 章）。
+# 道理在于后验的均值对 $x_0$ 是线性的：代入条件期望 $\mathbb E[x_0\mid x_t]$，得到的正是 $\mathbb E[x_{t-1}\mid x_t]$；而条件期望正是网络要学的（第 5 章）。
 
 # %%
 show_source(Sampling.predict_start,
             "def predict_start", "x_recon = self.objective", "return x_recon.clamp")
 
 # %% [markdown]
-# - ① 网络输出 → $\hat x_0$。`guidance_scale` 只在有条件时起作用（把有条件与无条件的两次输出拉开，第 6 章）；它的默认值 1 等于没有，这一章都用默认值。
+# - ① 网络输出 → $\hat x_0$。`guidance_scale` 只在有条件时起作用（把有条件与无条件的两次输出拉开，第 8 章）；它的默认值 1 等于没有，这一章都用默认值。
 # - ② 三种目标的差别都在 `objective` 里，这里没有分支。
 # - ③ 截断返回新的张量；参考实现用 `clamp_` 就地截断，目标是 `x0` 时，把网络自己的输出也改了。
 
@@ -152,7 +193,7 @@ print(f"不截断时，最大的是 {largest:.0f}")
 check("就是噪声的最大值放大 1/√ᾱ 倍", largest, noise.abs().max() / free.alphas_cumprod[999].sqrt(), atol=1e-3)
 
 # %% [markdown]
-# 未训练的网络输出 0（最后一层的初值是 0，第 6 章），`eps` 参数化下 $\hat x_0 = x_t/\sqrt{\bar\alpha_t}$。这个小模型用的是 `linear` 表，在 $t=999$ 处放大 37 倍（论文的 `sqrt_linear` 是 157 倍），噪声的最大值有 3 上下，所以 $\hat x_0$ 大到一百上下。
+# 未训练的网络输出 0（最后一层的初值是 0，第 8 章），`eps` 参数化下 $\hat x_0 = x_t/\sqrt{\bar\alpha_t}$。这个小模型用的是 `linear` 表，在 $t=999$ 处放大 37 倍（论文的 `sqrt_linear` 是 157 倍），噪声的最大值有 3 上下，所以 $\hat x_0$ 大到一百上下。
 # 截断防止这样的错误滚大。
 
 # %% [markdown]
@@ -188,12 +229,12 @@ show_source(Sampling.p_sample_loop,
             "step = SAMPLERS", "if callback is not None", "return (x, intermediates)")
 
 # %% [markdown]
-# - ① 采样不求梯度；步数、引导、起点、进度条、回调都从这里进来，一个个讲在第 11 章。
+# - ① 采样不求梯度；步数、引导、起点、进度条、回调都从这里进来，一个个讲在第 7 章。
 # - ② 核对各个旋钮。这一章用祖先采样 (ancestral sampling)，它的旋钮是 $v$。
 # - ③ 走哪几步、那几步的 $\bar\alpha$（前面补上 $\bar\alpha_{-1}=1$）；起点抽自 $\mathcal N(0, I)$，条件在这里整理一次；隔多少步留一张。参数沿用论文的名字 `x_T`，按代码的下标它就是 $x_{T-1}$。
 # - ④ 途中是 eval 模式，关掉 dropout，离开时恢复。从大到小走。
 # - ⑤ 走一步：采样器给出 `step`，`p_sample` 照着走，与上面读过的是同一个。
-# - ⑥ 回调拿到此刻的 $t$、$x_t$、$\hat x_0$，画轨迹用；`edit` 是补全用的，第 11 章讲；该留的中间结果留下。
+# - ⑥ 回调拿到此刻的 $t$、$x_t$、$\hat x_0$，画轨迹用；`edit` 是补全用的，第 7 章讲；该留的中间结果留下。
 # - ⑦ 要中间结果就一起返回。
 #
 # `step` 只有三个数。从 $x_t$ 走到更早的 $x_s$，每一步都是
@@ -220,7 +261,7 @@ a, b, sigma = np.array(steps).T
 check("走到相邻的一步：a 就是 c₁", a, tables["posterior_mean_coef1"], atol=1e-12)
 check("b 就是 c₂", b, tables["posterior_mean_coef2"], atol=1e-12)
 check("σ 就是 √β_tilde", sigma**2, tables["posterior_variance"], atol=1e-15)
-curve_figure(np.arange(1000), {"$a$": a, "$b$": b, r"$\sigma$": sigma}, "$t$", "")
+curve_figure(np.arange(1000), {"$a$": a, "$b$": b, r"$\sigma$": sigma}, "步号 $t$", "系数")
 
 # %% [markdown]
 # 图：祖先采样的三个数。$t$ 大时 $b\approx1$，每一步几乎原地不动，只掺一点噪声；快到终点时 $a$ 升到 1、$b$ 降到 0，最后一步直接把 $\hat x_0$ 交出来。
@@ -245,10 +286,56 @@ final = classifier(walk[-1][1]).argmax(1)
 agree = [float((classifier(recon).argmax(1) == final).double().mean()) for _, _, recon in walk]
 check("起点：与瞎猜差不多", agree[0], 0.1, atol=0.1)
 check("走到一半：多半已经定了", agree[12] > 0.5, True)
-curve_figure(range(len(agree)), {"": agree}, "step", "same digit")
+curve_figure(range(len(agree)), {"": agree}, "走到第几步", "与最终是同一个数字的比例")
 
 # %% [markdown]
 # 图：横轴是走到第几步（共 24 步），纵轴是八十条轨迹里，此刻的猜测与最终样本被分类器认作同一个数字的比例。是几，是一路上慢慢定下来的，不是一开头就注定。
+#
+# ### 为什么去噪的时候还要加噪声
+#
+# 初学的人几乎都要问：明明在去噪声，为什么每一步又撒进去一些？试一试就知道。把每一步撒的噪声乘上 $k$：$k=1$ 是照公式，$k=0$ 是一点不撒，其余一概不变。
+#
+# **先猜一猜**：$k=0$ 会更清楚，还是更糊？
+
+# %%
+levels = pretrained.exact_table("alphas_cumprod").tolist()
+times = spaced_timesteps(1000, 25)[::-1].tolist()
+labels = torch.arange(10).repeat(4)
+
+
+@torch.no_grad()
+def walk_back(k):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(40, 1, 28, 28, generator=generator)
+    for t, s in zip(times, [*times[1:], None]):
+        a, b, sigma = ancestral_step(levels[t], 1.0 if s is None else levels[s])
+        recon = pretrained.predict_start(x, torch.full((40,), t), cond=labels)
+        x = a * recon + b * x + k * sigma * torch.randn(x.shape, generator=generator)
+    return x
+
+
+drawn = {k: walk_back(k) for k in (1.0, 0.5, 0.0)}
+grid_figure(torch.cat([x[:20] for x in drawn.values()]), nrow=10, rows=[f"$k={k:g}$" if row == 0 else "" for k in drawn for row in (0, 1)], columns="0123456789")
+
+# %% [markdown]
+# 图：每个 $k$ 两行，一列一个数字，起点逐个不同、三个 $k$ 之间相同。$k=1$ 的两行，字形各异；$k=0$ 的两行一模一样，四张全画出来也还是一模一样，而且笔画又粗又满，像印刷体。量一量：
+
+# %%
+spread = {k: x.view(4, 10, -1).std(0).mean(1) for k, x in drawn.items()}
+for k, each in spread.items():
+    share = recognised(classifier, drawn[k], labels)["recognised"]
+    print(f"k={k:g}　同一个数字的四张之间，像素的标准差 {each.mean():.3f} ± {each.std() / 10**0.5:.3f}　分类器认得出 {share:.0%}")
+check("k=0：四张几乎是同一张", spread[0.0].mean() < 0.1 * spread[1.0].mean(), True)
+
+# %% [markdown]
+# （± 是十个数字之间的标准误；认得出的比例，四十张里差一两张不算数。）
+#
+# 不撒噪声，四个起点全走到同一张图：**多样性一点不剩**。分类器照样张张认得出，所以只看“认得出”，看不出这个采样器坏了。
+#
+# 道理就在这一节的公式里。$a\hat x_0+b\,x_t$ 是后验的**均值**，而 $q(x_s)$ 里的点本来围着均值有一圈散开，散开的大小正是 $\sigma^2$。一步步只取均值，就一步步少掉这一圈；
+# $x_s$ 比它该有的样子干净，网络却仍被告知“这是第 $s$ 步”，于是把剩下的差别也当成噪声去掉，越走越靠中间，最后所有的起点汇到一处。撒进去的噪声，补的就是均值里丢掉的那一圈。
+#
+# 那么不撒噪声就一定不行吗？系数跟着改就行：把本该重新撒的那份，换成从 $x_t$ 里留下更多。这就是 DDIM，第 7 章讲。
 
 # %% [markdown]
 # ## 5　方差的两个极端：`v_posterior`
@@ -261,9 +348,9 @@ curve_figure(range(len(agree)), {"": agree}, "step", "same digit")
 # $\sigma_t^2$ 不能随 $x_t$ 变，最好的选择是上式对 $x_t$ 的平均：对 $\sigma^2$ 最小化高斯的负对数似然 $\tfrac12\ln\sigma^2 + \dfrac{\tilde\beta_t + c_1^2\,\mathbb E\,\mathrm{Var}(x_0\mid x_t)}{2\sigma^2}$，令导数为 0，得到的正是它。
 #
 # - 数据是一个点：$\mathrm{Var}(x_0\mid x_t)=0$，答案是 $\tilde\beta_t$。
-# - 数据是 $\mathcal N(0, 1)$：第 4 章算过 $\mathrm{Var}(x_0\mid x_t) = s^2(1-\bar\alpha_t)/D$，$s=1$ 时 $D=1$，就是 $1-\bar\alpha_t$。于是答案是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
+# - 数据是 $\mathcal N(0, 1)$：第 5 章会算出 $\mathrm{Var}(x_0\mid x_t) = s^2(1-\bar\alpha_t)/D$，$s=1$ 时 $D=1$，就是 $1-\bar\alpha_t$。于是答案是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
 #
-# 像素在 $[-1,1]$ 内，方差 $s^2\le1$。第 4 章那个线性猜测的均方误差只用到均值与方差，所以对任何数据都是 $s^2(1-\bar\alpha_t)/D$；它未必最好，所以 $\mathbb E\,\mathrm{Var}(x_0\mid x_t)\le s^2(1-\bar\alpha_t)/D\le 1-\bar\alpha_t$（后一步：$s^2\le D$ 等价于 $s^2\le1$）。
+# 像素在 $[-1,1]$ 内，方差 $s^2\le1$。第 5 章那个线性猜测的均方误差只用到均值与方差，所以对任何数据都是 $s^2(1-\bar\alpha_t)/D$；它未必最好，所以 $\mathbb E\,\mathrm{Var}(x_0\mid x_t)\le s^2(1-\bar\alpha_t)/D\le 1-\bar\alpha_t$（后一步：$s^2\le D$ 等价于 $s^2\le1$）。
 # 因此真实的数据平均说来在两者之间。`v_posterior` 在两个方差之间线性混合：
 #
 # $$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t.$$
@@ -291,13 +378,13 @@ posterior_panel(betas)
 
 # %% [markdown]
 # 面板：上排左边是对数轴上的 $\sigma_t^2$，它在 $\tilde\beta_t$（点线）与 $\beta_t$（虚线）之间；中间放大 $t\le 20$ 的一段；右边是与 $\beta_t$ 的比值。
-# 下排是对数方差，以及变分下界里只与方差有关的常数（第 9 章）。
+# 下排是对数方差，以及变分下界里只与方差有关的常数（第 6 章）。
 # 差别集中在前几十步：$t=50$ 处两端只差 3.5%，$t=167$ 之后不到 1%。
 
 # %% [markdown]
 # ## 6　整条链：哪个 $v$ 最好
 #
-# 数据是 $\mathcal N(m, s^2)$ 时，完美的去噪器是线性的（第 4 章第 5 节）。线性的一步把高斯变成高斯，所以整条链的均值 $\mu$ 与方差 $V$ 可以逐步算出。
+# 数据是 $\mathcal N(m, s^2)$ 时，完美的去噪器是线性的（第 5 章第 5 节）。线性的一步把高斯变成高斯，所以整条链的均值 $\mu$ 与方差 $V$ 可以逐步算出。
 # 起点抽自 $\mathcal N(0,1)$，即 $\mu=0$、$V=1$。记 $k=\sqrt{\bar\alpha_t}\,s^2/D$，$g = c_1k+c_2$，每一步
 #
 # $$\mu\leftarrow g\mu + c_1 m(1-k\sqrt{\bar\alpha_t}),\qquad V\leftarrow g^2V + \sigma_t^2\,[t>0].$$
@@ -401,7 +488,7 @@ gaussian = 0.25 / (0.25 * pretrained.alphas_cumprod + 1 - pretrained.alphas_cump
 late = [v for step, v in measured.items() if step >= 111]
 check("t 从 111 到 990：最优的 v 最小不到一成，最大不超过三成", [min(late) < 0.1, max(late) < 0.3], [True, True])
 check("t=10 时又大了，但远没有到高斯例子的 1", [measured[10] > 1.5 * measured[111], measured[10] < 0.5], [True, True])
-curve_figure(list(measured), {"measured": list(measured.values()), "Gaussian, $s=0.5$": gaussian}, "$t$", "$v^*_t$")
+curve_figure(list(measured), {"手写数字，量到的": list(measured.values()), "高斯，$s=0.5$": gaussian}, "步号 $t$", "$v^*_t$")
 
 # %% [markdown]
 # 图：实线是在一百张手写数字上量到的 $v^*_t$（上界），虚线是像素互相独立、标准差 0.5 的高斯例子。
@@ -432,7 +519,7 @@ check("784 个像素里，三成以上在这一百张图里几乎不动", (sprea
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 05.1　后验的三张表 ★
+# ### 04.1　后验的三张表 ★
 #
 # 由 `betas`（NumPy 数组）算出 $c_1$、$c_2$ 与 $\tilde\beta_t$ 三张表，按这个次序返回。约定 $\bar\alpha_{-1}=1$。公式在第 1 节。
 
@@ -447,10 +534,10 @@ def coefficients(betas):
     # 答案完
 
 
-grade("05.1", coefficients)
+grade("04.1", coefficients)
 
 # %% [markdown]
-# ### 05.2　去噪的一步 ★★
+# ### 04.2　去噪的一步 ★★
 #
 # 后验的均值 `mean` 与噪声 `noise` 形状相同，第一维是 $B$；`variance` 与 `t` 都是 $(B,)$，每个样本各有各的方差与步号。
 # 返回走完这一步的样本：$t>0$ 的加噪声，$t=0$ 的不加。方差在 $t=0$ 处不一定是 0（想一想 $v=1$）。
@@ -463,13 +550,13 @@ def step(mean, variance, t, noise):
     # 答案完
 
 
-grade("05.2", step)
+grade("04.2", step)
 
 # %% [markdown]
-# ### 05.3　整条链的方差 ★★★
+# ### 04.3　整条链的方差 ★★★
 #
 # 数据是 $\mathcal N(0, s^2)$，去噪器完美，`v_posterior` 是 `v`。照第 6 节的递推，从起点 $V=1$ 走完整条链，返回最终样本的方差。
-# $k$ 与 $g$ 的公式也在那里，其中 $D_t=\bar\alpha_t s^2+1-\bar\alpha_t$ 是 $x_t$ 的方差（第 4 章）。$c_1$、$c_2$、$\tilde\beta_t$ 可以直接调用你在 05.1 写好的函数，也可以再算一遍。
+# $k$ 与 $g$ 的公式也在那里，其中 $D_t=\bar\alpha_t s^2+1-\bar\alpha_t$ 是 $x_t$ 的方差（第 5 章）。$c_1$、$c_2$、$\tilde\beta_t$ 可以直接调用你在 04.1 写好的函数，也可以再算一遍。
 # 做对之后，把它画成 $v$ 的函数：$s$ 取 0.5，$T$ 从 10 增到 1000，$v=0$ 与 $v=1$ 的差别怎样缩小？
 
 # %%
@@ -487,10 +574,10 @@ def final_variance(betas, s, v):
     # 答案完
 
 
-grade("05.3", final_variance)
+grade("04.3", final_variance)
 
 # %% [markdown]
-# ### 05.4　混合对数方差 ★★
+# ### 04.4　混合对数方差 ★★
 #
 # Improved DDPM 混合的是对数方差：$\ln\sigma_t^2 = (1-v)\ln\tilde\beta_t + v\ln\beta_t$。$0<v<1$、$t\ge1$ 时，它给出的 $\sigma_t^2$ 与第 5 节的线性混合相比：
 #
@@ -500,13 +587,13 @@ grade("05.3", final_variance)
 # - D：处处相等，取对数只是换一种写法。
 
 # %%
-grade("05.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("04.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 05.5　差别只在开头 ★★★
+# ### 04.5　差别只在开头 ★★★
 #
 # 第 1 节说 $t$ 很大时 $\tilde\beta_t$ 与 $\beta_t$ 几乎相等。多大才算大？设每一步的 $\beta_t$ 都是同一个很小的数，例如 $10^{-6}$。
 # 第一个使 $\tilde\beta_t/\beta_t\ge0.99$ 的 $t$ 是几？先推公式，不要数值计算。
 
 # %%
-grade("05.5", None)  # 把 None 换成一个数
+grade("04.5", None)  # 把 None 换成一个数

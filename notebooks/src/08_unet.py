@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 06 · U-Net、`DiffusionWrapper` 与 `count_params`
+# # 08 · U-Net、`DiffusionWrapper` 与 `count_params`
 #
 # **学习目标**
 #
@@ -108,7 +108,7 @@ check("i=24：999 步转过约六分之一圈", embedding[999, 24].acos() / (2 *
 near, far = similarity[500, 490:511], torch.cat([similarity[500, :301], similarity[500, 700:]])
 check("相差 10 步以内，比相差 200 步以上的都像", near.min() > far.max(), True)
 waves = {f"$i = {i}$": embedding[:, i] for i in (8, 16, 24)}
-curves_figure((t, waves, "$t$", "$e_i(t)$"), (t - 500, {"": similarity[500]}, "$t - 500$", "similarity"))
+curves_figure((t, waves, "步号 $t$", "嵌入的分量 $e_i(t)$"), (t - 500, {"": similarity[500]}, "$t - 500$", "与 $t=500$ 的相似度"))
 
 # %% [markdown]
 # 图：左边是嵌入的三个分量，$i$ 越大，变化越慢：$i=8$ 每 63 步一个来回，$i=24$ 到了 $t=999$ 也才转过六分之一圈。
@@ -129,7 +129,7 @@ show_source(ResBlock,
 # - ③ 嵌入变成每个通道一个数。
 # - ④ 第二段的卷积初值为 0：支路一开始等于不存在，深网络也好训练。
 # - ⑤ 通道数不变就原样相加，变了就用 1×1 卷积换算。
-# - ⑥ 时间嵌入加在两段之间，每个通道加同一个数。
+# - ⑥ 时间嵌入加在两段之间：同一通道的所有像素加同一个数，不同通道加的数不同。
 
 # %%
 block = ResBlock(16, 64, 0.0, 16)
@@ -235,7 +235,7 @@ show_source(DiffusionWrapper.forward,
 # %% [markdown]
 # - ① 三种条件，各有各的形状。
 # - ② 给的条件必须恰好齐全。多给的若被悄悄忽略，你会以为它起了作用。
-# - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。参考实现的 `adm` 误取了 `c_crossattn[0]`。
+# - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。参考实现的 `adm` 也从 `c_crossattn` 里取类别：名字不符，但与它的 `apply_model` 打包的方式是配套的。
 # - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给。
 
 # %%
@@ -399,7 +399,7 @@ check("35 746 307 个参数，论文说 35.7 M", count_params(cifar), 35_746_307
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 06.1　时间嵌入 ★
+# ### 08.1　时间嵌入 ★
 #
 # 照第 2 节的公式写出步号的嵌入：`t` 是 $(B,)$ 的整数张量，`dim` 是偶数，返回 $(B, \mathrm{dim})$ 的 float32，前一半是余弦，后一半是正弦。
 
@@ -413,10 +413,10 @@ def embed(t, dim):
     # 答案完
 
 
-grade("06.1", embed)
+grade("08.1", embed)
 
 # %% [markdown]
-# ### 06.2　沿着差外推 ★★
+# ### 08.2　沿着差外推 ★★
 #
 # 写出无分类器引导的一次回答。`network(x, t, label)` 是训练好的网络，`label` 是 $(B,)$ 的整数类别，`w` 是引导的强度。
 # “无条件”怎样告诉网络，见第 6 节。
@@ -430,10 +430,10 @@ def guide(network, x, t, label, w):
     # 答案完
 
 
-grade("06.2", guide)
+grade("08.2", guide)
 
 # %% [markdown]
-# ### 06.3　像素之间的注意力 ★★★
+# ### 08.3　像素之间的注意力 ★★★
 #
 # 写出单头的自注意力。`qkv` 是 $(B, 3C, H, W)$，通道里依次是 $C$ 个查询、$C$ 个键、$C$ 个值。
 # 每个像素用自己的查询与所有像素的键作内积，除以 $\sqrt C$，经 softmax 变成权重，再对值取加权平均。返回 $(B, C, H, W)$。
@@ -449,18 +449,18 @@ def self_attention(qkv):
     # 答案完
 
 
-grade("06.3", self_attention)
+grade("08.3", self_attention)
 
 # %% [markdown]
-# ### 06.4　数一个残差块 ★★
+# ### 08.4　数一个残差块 ★★
 #
 # `ResBlock(16, 64, 0.0, 32)`：16 个通道进、32 个通道出，时间嵌入 64 维。它有多少参数？照第 3 节的源码逐层手算，算完再用 `count_params` 核对。
 
 # %%
-grade("06.4", None)  # 把 None 换成一个数
+grade("08.4", None)  # 把 None 换成一个数
 
 # %% [markdown]
-# ### 06.5　不告诉它 t ★★★
+# ### 08.5　不告诉它 t ★★★
 #
 # 把 U-Net 的时间嵌入去掉，网络只看 $x_t$，照样用 `eps` 训练、采样。在 32×32 的彩色图上会怎样？
 #
@@ -470,4 +470,4 @@ grade("06.4", None)  # 把 None 换成一个数
 # - D：训练得出来，但没法采样，因为采样的每一步都要知道 $t$。
 
 # %%
-grade("06.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("08.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

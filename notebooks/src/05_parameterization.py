@@ -1,11 +1,11 @@
 # %% [markdown]
-# # 04 · 参数化：网络预测什么
+# # 05 · 参数化：网络预测什么
 #
 # **学习目标**
 #
 # - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
 # - 看出这些换算是一次旋转，并用它记住所有公式。
-# - 说清误差怎样放大：为什么噪声很大时不宜预测 eps，噪声很小时不宜预测 x0。
+# - 说清输出的误差怎样进到样本里：预测 eps 与预测 x0 各在什么时候吃亏。
 #
 # **预计用时** 35 分钟。运行全部单元约 15 秒。
 
@@ -14,9 +14,11 @@ import math
 
 import torch
 
-from ddpm_edu import DDPM, GaussianDiffusion
+from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
 from ddpm_edu.gaussian import extract_into_tensor
 from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective
+from ddpm_edu.sampling import ddim_step, spaced_timesteps
+from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
@@ -39,11 +41,13 @@ print("T =", diffusion.num_timesteps)
 x_start = handwriting("../data")[0][3:67].double()  # 头一张是 3
 noise = torch.randn(x_start.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 rows = []
-for step in (0, 200, 400, 600, 999):
+steps = (0, 200, 400, 600, 999)
+for step in steps:
     t = torch.full((1,), step)
     rows += [diffusion.q_sample(x_start[:1], t, noise[:1]), noise[:1], x_start[:1], diffusion.get_v(x_start[:1], noise[:1], t)]
 # 按 t 收集，画的时候一行一种量
-grid_figure(torch.cat(rows).reshape(5, 4, 1, 28, 28).transpose(0, 1).flatten(0, 1), nrow=5, width=5)
+grid_figure(torch.cat(rows).reshape(5, 4, 1, 28, 28).transpose(0, 1).flatten(0, 1), nrow=5, width=5,
+            rows=["$x_t$", r"$\varepsilon$", "$x_0$", "$v$"], columns=[f"$t={step}$" for step in steps])
 
 # %% [markdown]
 # 图：四行依次是 $x_t$、$\varepsilon$、$x_0$、$v$，从左到右 $t = 0, 200, 400, 600, 999$。
@@ -144,9 +148,9 @@ around = diffusion.get_v(diffusion.predict_start_from_noise(x_t, t, noise), diff
 check("绕一圈回到 v", around, v, atol=1e-12)
 
 # %% [markdown]
-# ## 4　误差怎样放大
+# ## 4　误差怎样进到样本里
 #
-# 网络的输出总有误差。设它错了 $\delta$，换算成 $\hat x_0$ 之后错多少？对三个公式求导就知道：
+# 网络的输出总有误差。先看一次换算：设输出错了 $\delta$，换算成 $\hat x_0$ 之后错多少？对三个公式求导就知道：
 #
 # $$\left|\frac{\partial\hat x_0}{\partial\hat\varepsilon}\right| = \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \left|\frac{\partial\hat x_0}{\partial\hat x_0}\right| = 1,\qquad \left|\frac{\partial\hat x_0}{\partial\hat v}\right| = \sqrt{1-\bar\alpha_t}.$$
 #
@@ -170,15 +174,37 @@ parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float
 # 面板：上排是三种目标 $\varepsilon$、$x_0$、$v$ 与 $x_t$。中排是六个换算：前三张由各自的输出换成 $\hat x_0$，后三张换成 $\hat\varepsilon$。
 # “输出的误差”为 0 时，前三张都是原图，后三张都是噪声。给三种输出加上同一份误差，再拖动 $t$：$t$ 大时由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏，$t$ 小时由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏。
 #
-# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数（$\hat y$ 是网络的输出，三种目标统一的记号），圆点是当前的 $t$。`eps` 的曲线在右端升到几十倍：噪声很大时，噪声猜错一点，原图就错很多。`v` 始终不超过 1。
+# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数（$\hat y$ 是网络的输出，三种目标统一的记号），圆点是当前的 $t$。`eps` 的曲线从左端的百分之一升到右端的几十倍；`x0` 总是 1；`v` 始终不超过 1。
 
 # %% [markdown]
-# 反过来，预测 `x0` 的麻烦在 $t$ 小的时候：由 $\hat x_0$ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}$。DDIM 采样正好要做这个换算。
+# 几十倍，听上去很可怕，可是用 `eps` 加 `linear` 表的 Stable Diffusion 1 画得好好的。$\hat x_0$ 不是样本：走一步，只往 $\hat x_0$ 挪一小段。要看的是这一步之后的 $x_s$ 错多少。
+# DDIM 的一步是 $x_s=a\,\hat x_0+b\,x_t$（第 4 章的写法），所以误差再乘上 $a$。下面的表是一条链上各步里最坏的一步，输出错 1，$x_s$ 错几：
 
 # %%
-sensitivity = 1 / diffusion.sqrt_one_minus_alphas_cumprod * diffusion.sqrt_alphas_cumprod
-check("x0 → ε 在 t=0 处放大约 100 倍", sensitivity[0], 100.0, atol=0.1)
-check("eps → x0 在 t=999 处放大约 37 倍", (diffusion.sqrt_recipm1_alphas_cumprod)[-1], 36.9, atol=0.1)
+to_start = {"eps": lambda bar: ((1 - bar) / bar) ** 0.5, "x0": lambda bar: 1.0, "v": lambda bar: (1 - bar) ** 0.5}
+
+
+def worst(schedule, count):
+    """走 count 步的链上，最坏的一步把输出的误差放大几倍"""
+    bars = alphas_cumprod(make_beta_schedule(schedule, 1000))[0][spaced_timesteps(1000, count)][::-1].tolist()
+    moves = [(ddim_step(bar, after)[0], bar) for bar, after in zip(bars, [*bars[1:], 1.0])]
+    return [max(abs(a) * factor(bar) for a, bar in moves) for factor in to_start.values()]
+
+
+gains = {(schedule, count): worst(schedule, count) for schedule in ("linear", "cosine") for count in (1000, 50, 10)}
+for (schedule, count), values in gains.items():
+    print(f"{schedule:8}{count:5} 步　" + "　".join(f"{name} {value:.2g} 倍" for name, value in zip(to_start, values)))
+check("linear 走 1000 步：eps 最坏也只放大到百分之一", gains["linear", 1000][0], 0.01, atol=1e-3)
+check("cosine 走 50 步：eps 放大几百倍", gains["cosine", 50][0] > 300, True)
+
+# %% [markdown]
+# 怎样读这张表：
+#
+# - **`eps`**。链走得密，一步只挪一点，`linear` 上最坏的一步也只把误差缩到百分之一，所以 Stable Diffusion 1 没有事。步数少到 10，或者像 `cosine` 那样走到头 $\bar\alpha$ 几乎是 0，它才要命：几百倍。习题 05.5 问的就是后一种。
+# - **`x0`**。最坏的倍数总是 1，出在最后一步：$t=0$ 时 $x_s=\hat x_0$，网络错多少，样本就错多少。而 `eps` 的输出在那里先乘 $\sqrt{1-\bar\alpha_0}/\sqrt{\bar\alpha_0}\approx0.01$，网络粗心一点也无妨。（$\hat x_0$ 换成 $\hat\varepsilon$ 要除以 0.01，看着吓人；可是 DDIM 紧接着又乘回一个更小的数，这一百倍到不了样本。）
+# - **`v`**。到处都小，在 `cosine` 上走 10 步也不到三分之一。
+#
+# 还要记住，这张表比的是**同样大**的 $\delta$。三种输出的误差并不一样大：下一节就算它。
 
 # %% [markdown]
 # ## 5　剩下多少误差
@@ -230,7 +256,7 @@ for wrong in (guess + 0.05, m + 0.8 * k * (z - bar.sqrt() * m), m + 1.2 * k * (z
 bar = diffusion.alphas_cumprod
 D = bar * s**2 + 1 - bar
 errors = {r"$\varepsilon$": bar * s**2 / D, "$x_0$": s**2 * (1 - bar) / D, "$v$": s**2 / D}
-curves_figure((range(1000), errors, "$t$", "irreducible error"))
+curves_figure((range(1000), errors, "步号 $t$", "消不掉的误差"))
 
 # %% [markdown]
 # 图：三种目标的剩余误差随 $t$ 的变化，$s = 0.5$。
@@ -251,7 +277,7 @@ show_source(EpsObjective,
 # - ① 预测噪声，DDPM 论文的选择。
 # - ② 训练目标就是掺进去的噪声。
 # - ③ 输出换成 $\hat x_0$：用第 3 节的函数。
-# - ④ 误差的平方换到 $x_0$ 上要乘几倍，第 9 章算权重用。
+# - ④ 误差的平方换到 $x_0$ 上要乘几倍，第 6 章算权重用。
 
 # %%
 show_source(X0Objective,
@@ -286,8 +312,9 @@ for objective, target, guess in ((EpsObjective(), noise, wrong_eps), (VObjective
     check(f"{type(objective).__name__}：乘上倍数，误差同为 0.01", scaled, torch.full_like(scaled, 0.01), atol=1e-9)
 
 # %% [markdown]
-# ## 7　参考实现的 `v` 为什么一采样就崩溃
+# ## 7　参考实现的 `v` 为什么不能用 `p_sample` 采样
 #
+# Stable Diffusion 2 的 v 模型人人用过，它一直用另外的 `DDIMSampler` 采样，那里会处理 `v`；用 `DDPM` 自己的 `p_sample` 就会出错，只是没有人碰到。
 # 它的 `p_mean_variance` 大致是下面的样子（这是专为说明写的最小版本）。训练不经过这里，所以要到采样时才出错。
 
 # %%
@@ -315,8 +342,8 @@ check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization
 # ## 小结
 #
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角；全部换算都是这次旋转或它的逆。
-# - 换成 $\hat x_0$ 时，`eps` 的误差在 $t$ 大时放大几十倍，`v` 从不放大。
-# - 三种目标的信息一样多，差别在每个 $t$ 上的尺度，也就是损失的权重。
+# - 输出的误差进到样本里：`eps` 在链走得密时无妨，步数少或终点 $\bar\alpha\approx0$ 时放大几百倍；`x0` 在最后一步原样留下；`v` 到处都小。
+# - 网络足够强时，三种目标的信息一样多，差别只在每个 $t$ 上的尺度，也就是损失的权重。真的网络还要把不同的东西送过瓶颈，所以也会有别的差别。
 # - 同一种分支写在几处，就会漏一处。把差别收到一个地方。
 #
 # ## 练习
@@ -328,7 +355,7 @@ check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 04.1　由 v 换回两样 ★
+# ### 05.1　由 v 换回两样 ★
 #
 # 已知 $x_t$ 与 $v$，换回 $x_0$ 与 $\varepsilon$，按这个次序返回。`bar` 是 $\bar\alpha_t$，已经能与 `x_t` 广播。
 
@@ -340,10 +367,10 @@ def from_v(x_t, v, bar):
     # 答案完
 
 
-grade("04.1", from_v)
+grade("05.1", from_v)
 
 # %% [markdown]
-# ### 04.2　转回一个角 ★★
+# ### 05.2　转回一个角 ★★
 #
 # $t$ 越大，第 2 节的角 $\varphi_t$ 越大，所以去噪就是把角度转回来。网络在 $x_t$ 处给出了 $v$，请把 $x$ 从角 $\varphi_t$ 转回到更小的角，那里的 $\bar\alpha$ 是 `bar_prev`。
 # `bar_t` 与 `bar_prev` 都是 Python 的浮点数，开平方写 `** 0.5`。
@@ -358,10 +385,10 @@ def rotate(x_t, v, bar_t, bar_prev):
     # 答案完
 
 
-grade("04.2", rotate)
+grade("05.2", rotate)
 
 # %% [markdown]
-# ### 04.3　处处一样难的目标 ★★★
+# ### 05.3　处处一样难的目标 ★★★
 #
 # 第 5 节的图里，三种目标的剩余误差都随 $t$ 变。能不能造一个目标，剩余误差对每个 $t$ 都是 1？
 # 设数据的均值为 0，标准差为 $s$。先从 $x_0$ 里减去 $x_t$ 已经说明的部分 $k\,x_t$，再除以剩余的标准差：
@@ -380,18 +407,18 @@ def edm_target(x_start, noise, bar, s):
     # 答案完
 
 
-grade("04.3", edm_target)
+grade("05.3", edm_target)
 
 # %% [markdown]
-# ### 04.4　转过 45° ★
+# ### 05.4　转过 45° ★
 #
 # 面板左下的 $x_t$ 随 $t$ 转动。用开头的 `diffusion`（`linear`，$T=1000$），转角 $\varphi_t$ 第一次不小于 45° 的 $t$ 是几？答 $t$；再想一想，此时信噪比是多少。
 
 # %%
-grade("04.4", None)  # 把 None 换成一个数
+grade("05.4", None)  # 把 None 换成一个数
 
 # %% [markdown]
-# ### 04.5　终点是纯噪声 ★★
+# ### 05.5　终点是纯噪声 ★★
 #
 # `linear` 走到头，$\bar\alpha_{T-1}$ 还有万分之几，起点并不是纯噪声。有人改了噪声表，使 $\bar\alpha_{T-1}=0$。
 # 在 $t=T-1$ 这一步，哪些目标的输出还能换成有意义的 $\hat x_0$？
@@ -402,4 +429,4 @@ grade("04.4", None)  # 把 None 换成一个数
 # - D：只有 `v` 可以，另外两种都要除以 0。
 
 # %%
-grade("04.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

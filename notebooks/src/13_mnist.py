@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 12 · 训练 MNIST
+# # 13 · 训练 MNIST
 #
 # **学习目标**
 #
@@ -44,7 +44,7 @@ print("准备好了")
 # 先看终点。课程带着一个在 MNIST 上练好的模型，`load_pretrained("mnist")`：1.0 M 参数，按类别生成，用这个仓库自己的命令、一个 CPU 核练成。下面的字都是它画的。
 
 # %%
-grid_figure(drawn_by("mnist")[:50], nrow=10)
+grid_figure(drawn_by("mnist")[:50], nrow=10, columns="0123456789")
 
 # %% [markdown]
 # 图：随课程发布的 `mnist` 画的五十个数字，一列一类，DDIM 50 步，引导强度 2。种子是 0，取第一批的前五十张，没有挑过。
@@ -76,12 +76,12 @@ data.setup()
 batch = next(iter(data.val_dataloader()))
 print({name: tuple(value.shape) for name, value in batch.items()})
 check("像素都在 [-1, 1] 里", batch["image"].abs().max() <= 1, True)
-grid_figure(batch["image"][:32], nrow=16)
+grid_figure(batch["image"][:30], nrow=10)
 
 # %% [markdown]
-# 图：32 张验证集里的图，每一张都认得出是几。
+# 图：30 张验证集里的图，每一张都认得出是几。
 #
-# 磁盘上的像素是 0..255 的整数 $k$，取出时换算成 $k/127.5-1$。这个换算要分毫不差：第 9 章的离散解码器认为像素恰好落在 256 个等距的值上。
+# 磁盘上的像素是 0..255 的整数 $k$，取出时换算成 $k/127.5-1$。这个换算要分毫不差：第 6 章的离散解码器认为像素恰好落在 256 个等距的值上。
 
 # %%
 levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
@@ -104,7 +104,7 @@ print("一共", config["trainer"]["max_steps"], "步，每步", config["data"]["
 # 与 8×8 的数字相比，网络多了一样东西：`patch_size` 是 2，每 2×2 个像素先叠成一个位置的 4 个通道，28×28 就成了 14×14，算完再摊开。
 # 卷积的代价正比于位置数，所以同样的宽度，每一步的卷积省下四分之三。注意力只放在 7×7 那一层（位置少，注意力便宜）。
 #
-# 另一处不同是 `num_classes`：训练时告诉网络每张图是几（有一成的样本故意不给类别，第 11 章的引导要用），网络学得快，采样时也能点名要几。
+# 另一处不同是 `num_classes`：训练时告诉网络每张图是几（有一成的样本故意不给类别，第 7 章的引导要用），网络学得快，采样时也能点名要几。
 # 类还是同一个 `DDPM`。
 
 # %%
@@ -148,9 +148,9 @@ val_steps, ema = curves["val/loss_simple_ema"]
 _, raw = curves["val/loss_simple"]
 quarter = {f"$q_{k}$": curves[f"val/loss_q{k}_ema"][1] for k in (1, 2, 3, 4)}
 check("训练损失降下来了", sum(train_loss[-4:]) < 0.6 * sum(train_loss[:4]), True)
-curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
-              (val_steps, {"raw": raw, "EMA": ema}, "step", "val loss", "linear", "log"),
-              (val_steps, quarter, "step", "val loss, EMA", "linear", "log"))
+curves_figure((steps, {"训练": train_loss}, "步", "损失", "linear", "log"),
+              (val_steps, {"原权重": raw, "EMA": ema}, "步", "验证损失", "linear", "log"),
+              (val_steps, quarter, "步", "验证损失，EMA", "linear", "log"))
 
 # %% [markdown]
 # 图：左边是每 5 步记一次的训练损失，抖动来自每批不同的 $t$ 与噪声。中间是验证损失，原权重与 EMA 用同一份 $t$ 与噪声，所以可以直接比：小样很短，两条几乎重合。右边是 EMA 的损失按 $t$ 分的四段，$q_1$ 是最靠近原图的四分之一。
@@ -161,7 +161,7 @@ curves_figure((steps, {"train": train_loss}, "step", "loss", "linear", "log"),
 # 损失降得慢了：是训练不足，还是剩下的误差任何网络都消不掉？单看一条曲线分不出来（何况学习率也在降），要有参照。
 #
 # 一条参照不用训练就算得出来：**线性滤波**（又叫 Wiener 滤波），只许用 $x_t$ 各像素的加权和（外加一个常数）来猜 $v$，权重取误差最小的那组。
-# 把图沿协方差的特征方向拆开，各个方向互不相干，每个方向上都是第 4 章里的一维高斯，方差是特征值 $\lambda_i$，误差是 $\lambda_i/(\bar\alpha_t\lambda_i+1-\bar\alpha_t)$。
+# 把图沿协方差的特征方向拆开，各个方向互不相干，每个方向上都是第 5 章里的一维高斯，方差是特征值 $\lambda_i$，误差是 $\lambda_i/(\bar\alpha_t\lambda_i+1-\bar\alpha_t)$。
 # 它不是下限，网络可以比它好；可是哪一段连它都不如，那一段就一定没有练够。
 #
 # 另一条是练得久的模型：随课程发布的 `mnist` 看过的图多十几倍，网络也深一些，它的四段损失记在卡片里。
@@ -173,14 +173,14 @@ bar = model.exact_table("alphas_cumprod")[:, None]
 wiener = (spectrum / (bar * spectrum + 1 - bar)).mean(1)
 linear = [float(wiener[start:stop].mean()) for start, stop in quarters(model.num_timesteps)]
 last, shipped = [values[-1] for values in quarter.values()], quality["loss_by_quarter"]
-curves_figure(((1, 2, 3, 4), {"linear filter": linear, "this run": last, "shipped": shipped["model"]}, "quarter of $t$", "loss on $v$"))
+curves_figure(((1, 2, 3, 4), {"线性滤波": linear, "这一程": last, "练得久的": shipped["model"]}, "$t$ 的第几段", "$v$ 的损失"))
 
 # %% [markdown]
-# 图：四段上的损失，从 $q_1$ 到 $q_4$。linear filter 是线性滤波，由一万张训练图算出；this run 是刚才这一程，用验证集的前几批；shipped 是练得久的模型，用 512 张测试图（它的数是对着 MNIST 量的；你若用了替身，前两条是替身的，不能与它相比）。
+# 图：四段上的损失，从 $q_1$ 到 $q_4$。线性滤波由一万张训练图算出；“这一程”是刚才练的，用验证集的前几批；“练得久的”是随课程发布的模型，用 512 张测试图（它的数是对着 MNIST 量的；你若用了替身，前两条是替身的，不能与它相比）。
 #
 # 三条线在左边分得很开，越往右靠得越拢。前几段练久了还能降许多：那里的误差多半是**没有练够**。
 # 最后一段，看过的图多了十几倍，也只降了两成上下；比起不用训练的线性滤波，只低两三成，何况它知道要画的是几，线性滤波不知道。
-# 那里图只剩影子，再练也说不准，由此推断，剩下的误差大半是**消不掉**的。这是推断，不是证明：消不掉的到底有多少，只有第 4 章的高斯例子算得出来。
+# 那里图只剩影子，再练也说不准，由此推断，剩下的误差大半是**消不掉**的。这是推断，不是证明：消不掉的到底有多少，只有第 5 章的高斯例子算得出来。
 
 # %%
 gain = [w / m for m, w in zip(shipped["model"], shipped["wiener"])]
@@ -245,7 +245,7 @@ check("续训与从没停过，每一个数都相同",
 # %%
 digits = torch.arange(10)
 samples, _ = generate(model, 30, cond=digits.repeat(3), guidance_scale=2.0, steps=25, seed=0)
-grid_figure(samples, nrow=10)
+grid_figure(samples, nrow=10, columns="0123456789")
 
 # %% [markdown]
 # 图：0 到 9 各三个样本，DDIM 25 步，引导强度 2，EMA 权重。小样只走了一小段：有的认得出是几，有的还不像，笔画毛糙（认得出几成，下面数）。第 1 节的模型，训练时看过的图是这里的约 14 倍。
@@ -266,7 +266,7 @@ check("一维的 Fréchet 距离", frechet_distance(a, b), (a.mean() - b.mean())
 # %%
 score = frechet_for(data, num_images=1000)
 many, _ = generate(model, 200, batch_size=50, cond=digits.repeat(20), steps=15, seed=1)
-distance, same = score(many), score.floor(score.train[:200])  # 样本少，距离就偏大（第 14 章），所以比同样多的真图
+distance, same = score(many), score.floor(score.train[:200])  # 样本少，距离就偏大（第 15 章），所以比同样多的真图
 check("样本比纯噪声近得多", distance < score.ceiling() / 4, True)
 check("还没有好过同样多的真图", distance > same, True)
 
@@ -341,7 +341,7 @@ print("GPU 的提速开关：", gpu["speed"])
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 12.1　变回像素 ★
+# ### 13.1　变回像素 ★
 #
 # 把生成的图换回 0 到 255 的整数像素：`x` 是浮点张量，本该在 $[-1,1]$ 里，但会略微出界，出界的截断。返回同样形状的 `torch.uint8` 张量。
 # 第 2 节的 256 个值，要一个不差地换回原来的整数。
@@ -353,10 +353,10 @@ def to_pixels(x):
     # 答案完
 
 
-grade("12.1", to_pixels)
+grade("13.1", to_pixels)
 
 # %% [markdown]
-# ### 12.2　分四段看损失 ★★
+# ### 13.2　分四段看损失 ★★
 #
 # `losses` 是 $(N,)$ 的张量，第 $i$ 个样本的损失；`t` 是 $(N,)$ 的整数张量，它的步号。把 $0..T-1$ 分成四段，第 $k$ 段（$k=0,1,2,3$）含 $\lfloor Tk/4\rfloor\le t<\lfloor T(k+1)/4\rfloor$ 的各步。
 # 返回四段各自的平均损失，形状 $(4,)$。每一段都至少有一个样本。
@@ -369,12 +369,12 @@ def quarter_means(losses, t, num_timesteps):
     # 答案完
 
 
-grade("12.2", quarter_means)
+grade("13.2", quarter_means)
 
 # %% [markdown]
-# ### 12.3　不看邻居的下限 ★★★
+# ### 13.3　不看邻居的下限 ★★★
 #
-# 假如猜一个像素只许看它自己，并且当它是高斯的，方差为 $s^2$，那么目标 $v$ 的误差最小是 $s^2/D$，其中 $D=\bar\alpha_t s^2+1-\bar\alpha_t$（第 4 章的 $\hat x_0$ 误差 $(1-\bar\alpha_t)s^2/D$ 再除以 $1-\bar\alpha_t$）。
+# 假如猜一个像素只许看它自己，并且当它是高斯的，方差为 $s^2$，那么目标 $v$ 的误差最小是 $s^2/D$，其中 $D=\bar\alpha_t s^2+1-\bar\alpha_t$（第 5 章的 $\hat x_0$ 误差 $(1-\bar\alpha_t)s^2/D$ 再除以 $1-\bar\alpha_t$）。
 # `images` 是 $(N,1,H,W)$，`betas` 是 $(T,)$，都是 float64 的张量。每个像素的 $s^2$ 由 $N$ 张图估计，除以 $N$。返回各步的下限，对所有像素求平均，形状 $(T,)$。
 # 第 5 节的线性滤波许看全部像素；写好之后比一比，看邻居省下了多少。
 
@@ -387,12 +387,12 @@ def lowest_v_loss(images, betas):
     # 答案完
 
 
-grade("12.3", lowest_v_loss)
+grade("13.3", lowest_v_loss)
 
 # %% [markdown]
-# ### 12.4　换成 eps ★★
+# ### 13.4　换成 eps ★★
 #
-# 把目标换成 `parameterization="eps"`，噪声表不变，训练到差不多好。第 5 节右图的四段损失会是什么次序？先用第 4 章的 $\bar\alpha s^2/D$ 猜一猜。
+# 把目标换成 `parameterization="eps"`，噪声表不变，训练到差不多好。第 5 节右图的四段损失会是什么次序？先用第 5 章的 $\bar\alpha s^2/D$ 猜一猜。
 #
 # - A：与 $v$ 一样，两头难，中间容易。
 # - B：$q_1$ 最容易，$q_4$ 最难。
@@ -400,10 +400,10 @@ grade("12.3", lowest_v_loss)
 # - D：四段差不多。
 
 # %%
-grade("12.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("13.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 12.5　换了种子再续训 ★
+# ### 13.5　换了种子再续训 ★
 #
 # 第 6 节里，从第 3 步的检查点续训到第 8 步，与从没停过逐位相同。假如续训的那个 `DDPM` 构造时写了 `seed=1`（原来是 0），会怎样？
 #
@@ -413,4 +413,4 @@ grade("12.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # - D：检查点作废，从头训练。
 
 # %%
-grade("12.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("13.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 15 · 找 bug：二十四个病例
+# # 16 · 找 bug：二十四个病例
 #
 # **学习目标**
 #
@@ -69,7 +69,7 @@ print(f"把噪声换成一百万：{last_step_naive(samples[0], log_variance, to
 # 选错了会告诉你哪里说不通，可以一直试。做到哪里，用 `progress()` 查看。
 
 # %% [markdown]
-# ### 15.1　步数一少，样本就不对 ★★
+# ### 16.1　步数一少，样本就不对 ★★
 #
 # 有人问：步数 T 变了，你们的代码把 β 也跟着放大；DDIM 缩短步数时并没有这样做，为什么？
 # （RosettaCommons/RFdiffusion [#141](https://github.com/RosettaCommons/RFdiffusion/issues/141)，The schedule of beta when T is changing）
@@ -80,7 +80,7 @@ print(f"把噪声换成一百万：{last_step_naive(samples[0], log_variance, to
 show_source(make_betas)
 
 # %% [markdown]
-# 症状：数据是 $\mathcal N(0.3, 0.5^2)$，配上完美的去噪器（第 5 章），走完整条链，看样本的均值与方差。
+# 症状：数据是 $\mathcal N(0.3, 0.5^2)$，配上完美的去噪器（第 4 章），走完整条链，看样本的均值与方差。
 
 # %%
 for T in (1000, 100, 50):
@@ -98,10 +98,10 @@ print("应当是：                           均值 0.300，方差 0.250")
 # - D：步数少，去噪器训练得不够。
 
 # %%
-grade("15.1", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.1", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.1b　修好：短链也走到头 ★★
+# ### 16.1b　修好：短链也走到头 ★★
 #
 # 改写 `make_betas`：任给步数（不少于 50），终点都走到头，$T=1000$ 时与原来相同。掺的噪声总量大致是各步 $\beta$ 之和，让它不随步数变。
 
@@ -113,10 +113,10 @@ def full_betas(timesteps):
     # 答案完
 
 
-grade("15.1b", full_betas)
+grade("16.1b", full_betas)
 
 # %% [markdown]
-# ### 15.2　第 0 步的方差差了一点 ★★
+# ### 16.2　第 0 步的方差差了一点 ★★
 #
 # 有人报告：装载模型时 `alphas_cumprod` 跟着降到了半精度，采出的图与全精度的明显不同，怀疑半精度与全精度结果的差别主要来自这里。
 # （AUTOMATIC1111/stable-diffusion-webui [#14071](https://github.com/AUTOMATIC1111/stable-diffusion-webui/issues/14071)）
@@ -147,10 +147,10 @@ print(f"直接把 1e-4 存成 float32：{abs(float(rounded) / (1 - bar[0]) - 1):
 # - D：两个几乎相等的数相减，$\bar\alpha_0$ 舍入时丢掉的位数被放大了。
 
 # %%
-grade("15.2", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.2", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.2b　修好：一次舍入的方差 ★★
+# ### 16.2b　修好：一次舍入的方差 ★★
 #
 # 由 `betas`（NumPy 的 float64 数组）造一张 $1-\bar\alpha_t$ 的表，返回 float32 的张量，每一项的相对误差不超过 float32 一次舍入的误差。
 
@@ -161,10 +161,10 @@ def variance_table(betas):
     # 答案完
 
 
-grade("15.2b", variance_table)
+grade("16.2b", variance_table)
 
 # %% [markdown]
-# ### 15.3　x0 的权重加起来不对 ★★★
+# ### 16.3　x0 的权重加起来不对 ★★★
 #
 # 有人问：目标是 x0 或 v 时，`lvlb_weights` 为什么是这个样子？DDPM 与渐进蒸馏的论文里都找不到这个式子。
 # （CompVis/stable-diffusion [#698](https://github.com/CompVis/stable-diffusion/issues/698)，问过的还有 [#674](https://github.com/CompVis/stable-diffusion/issues/674)）
@@ -173,7 +173,7 @@ grade("15.2b", variance_table)
 show_source(x0_weights)
 
 # %% [markdown]
-# 症状：$v=0$ 时，正确的权重对 $t\ge1$ 求和会首尾相消（第 9 章），等于 $\tfrac12(\mathrm{SNR}_0-\mathrm{SNR}_{T-1})$。
+# 症状：$v=0$ 时，正确的权重对 $t\ge1$ 求和会首尾相消（第 6 章），等于 $\tfrac12(\mathrm{SNR}_0-\mathrm{SNR}_{T-1})$。
 # 另外把每一项与 $c_1^2/(2\sigma_t^2)$ 比一比。
 
 # %%
@@ -187,7 +187,7 @@ for step in (1, 10, 100, 999):
 
 # %%
 popular = 0.5 * np.sqrt(bar[1:]) / (2 * (1 - bar[1:]))
-curve_figure(range(1, 1000), {"correct": right, "this code": wrong, "popular fix": popular}, "$t$", "weight", "log", "log")
+curve_figure(range(1, 1000), {"正确的": right, "这份代码": wrong, "流行的修法": popular}, "步号 $t$", "权重", "log", "log")
 
 # %% [markdown]
 # 图：正确的权重（实线）跨八个多数量级；这份代码的（虚线）前三百步几乎是平的，低估了开头，高估了尾部。流行的修法（点线）把分母改成 $2(1-\bar\alpha_t)$，只对了大概的形状。
@@ -201,10 +201,10 @@ curve_figure(range(1, 1000), {"correct": right, "this code": wrong, "popular fix
 # - D：整体差一个常数倍。
 
 # %%
-grade("15.3", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.3", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.3b　修好：首尾相消的权重 ★★★
+# ### 16.3b　修好：首尾相消的权重 ★★★
 #
 # 由 `betas` 算出 $t=1,\dots,T-1$ 的权重（$v=0$，目标是 x0），返回 $T-1$ 个数。从 $c_1^2/(2\tilde\beta_t)$ 出发，化简之后只剩相邻两步的信噪比。
 
@@ -217,10 +217,10 @@ def right_weights(betas):
     # 答案完
 
 
-grade("15.3b", right_weights)
+grade("16.3b", right_weights)
 
 # %% [markdown]
-# ### 15.4　有坏数却说能用 ★
+# ### 16.4　有坏数却说能用 ★
 #
 # 有人提交修复：`register_schedule` 里的断言，要全部是 NaN 才会响；一个 NaN 就足以毁掉损失，却检查不出来。
 # （CompVis/latent-diffusion [#404](https://github.com/CompVis/latent-diffusion/pull/404)，Fix operator precedence in x0 LVLB weights and NaN assertion）
@@ -241,10 +241,10 @@ for name, table in {"好的": [1.0, 2.0], "一个 NaN": [1.0, math.nan], "一个
 # - D：应当用 assert，不该返回真假。
 
 # %%
-grade("15.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.4b　修好：查坏数 ★
+# ### 16.4b　修好：查坏数 ★
 
 # %%
 def all_good(weights):
@@ -253,10 +253,10 @@ def all_good(weights):
     # 答案完
 
 
-grade("15.4b", all_good)
+grade("16.4b", all_good)
 
 # %% [markdown]
-# ### 15.5　误差大十倍，VLB 损失也只大十倍 ★★
+# ### 16.5　误差大十倍，VLB 损失也只大十倍 ★★
 #
 # 常被问到：`loss_type` 换成 `l1`，训练照样进行，为什么 VLB 一项的数值与论文对不上？
 
@@ -279,10 +279,10 @@ for loss_type in ("l2", "l1"):
 # - D：`l2` 的一百倍才是错的。
 
 # %%
-grade("15.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.6　偏千分之一，代价是天文数字 ★★
+# ### 16.6　偏千分之一，代价是天文数字 ★★
 #
 # 有人问：代码里第 0 步的对数方差换成了后验第 1 步的值，注释说“为了更好的解码似然”，这是什么意思？
 # （openai/improved-diffusion [#45](https://github.com/openai/improved-diffusion/issues/45)，What's the meaning of "For fixedlarge, we set initial (log-)variance like so…"）
@@ -307,10 +307,10 @@ for step in (0, 1, 2):
 # - D：第 0 步借用第 1 步的方差，不要截断成 $10^{-20}$。
 
 # %%
-grade("15.6", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.6", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.7　v 取 -1，采出 NaN ★
+# ### 16.7　v 取 -1，采出 NaN ★
 #
 # 有人问：后验的方差为什么是这个式子，论文里用的是 $\sqrt{1-\alpha_t}$？
 # （Janspiry/Image-Super-Resolution-via-Iterative-Refinement [#54](https://github.com/Janspiry/Image-Super-Resolution-via-Iterative-Refinement/issues/54)，Question about posterior variance）
@@ -336,10 +336,10 @@ for v in (0.0, 0.5, 1.0, -1.0):
 # - D：浮点数的舍入误差。
 
 # %%
-grade("15.7", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.7", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.8　训练正常，采样崩了 ★★
+# ### 16.8　训练正常，采样崩了 ★★
 #
 # 有人问：把训练脚本改成 v 目标，损失正常收敛，可是采出来的全是噪声，是采样器不对，还是脚本里还要改什么？
 # （luosiallen/latent-consistency-model [#65](https://github.com/luosiallen/latent-consistency-model/issues/65)，training SD2.1 with v_prediction are not work?）
@@ -370,10 +370,10 @@ check_raises("v：训练的目标有了，采样却崩", lambda: predict_start("
 # - D：截断的范围不对。
 
 # %%
-grade("15.8", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.8", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.8b　修好：三种目标 ★★
+# ### 16.8b　修好：三种目标 ★★
 #
 # 三种目标都能换算成 $x_0$；不认识的名字当场 `raise ValueError`。`bar` 是这一步的 $\bar\alpha_t$，$v = \sqrt{\bar\alpha_t}\,\varepsilon - \sqrt{1-\bar\alpha_t}\,x_0$。
 
@@ -390,15 +390,15 @@ def start_from_output(parameterization, model_out, x_t, bar):
     # 答案完
 
 
-grade("15.8b", start_from_output)
+grade("16.8b", start_from_output)
 
 # %% [markdown]
-# ### 15.9　量一量，输出变了 ★
+# ### 16.9　量一量，输出变了 ★
 #
 # 有人问：采样时为什么要把 `x_start` 截到 [-1, 1]？论文里没有提。
 # （lucidrains/denoising-diffusion-pytorch [#65](https://github.com/lucidrains/denoising-diffusion-pytorch/issues/65)，clip_denoised purpose?）
 #
-# 截断有道理（第 5 章），写法却有讲究：
+# 截断有道理（第 4 章），写法却有讲究：
 
 # %%
 show_source(clip_start)
@@ -418,10 +418,10 @@ print(f"截断之后，再看一次同一个输出：{model_out.max():.1f}")
 # - D：网络里有随机性。
 
 # %%
-grade("15.9", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.9", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.9b　修好：截断不伤输入 ★
+# ### 16.9b　修好：截断不伤输入 ★
 
 # %%
 def clipped(x_recon):
@@ -430,10 +430,10 @@ def clipped(x_recon):
     # 答案完
 
 
-grade("15.9b", clipped)
+grade("16.9b", clipped)
 
 # %% [markdown]
-# ### 15.10　换成音频就报错 ★
+# ### 16.10　换成音频就报错 ★
 #
 # 常被问到：想把图像的扩散模型用到声音、时间序列上，网络改好了，损失却报错。
 
@@ -455,7 +455,7 @@ check_raises("音频", lambda: per_sample_loss(audio, audio), "Dimension")
 # - D：求平均的维数写死了，只适用于四维的图像。
 
 # %%
-grade("15.10", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.10", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
 # ## 练习二　训练（病例 11–18）
@@ -463,7 +463,7 @@ grade("15.10", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # 这一组错在训练的循环里：不报错，损失也在下降，只是结果悄悄地变差。
 
 # %% [markdown]
-# ### 15.11　EMA 多走了三倍 ★
+# ### 16.11　EMA 多走了三倍 ★
 #
 # 有人问：你们的 EMA 每一批都更新，不管梯度累积；别的项目只在累积满了才更新，这样做有什么用意？作者答：没有用意，就是个 bug。
 # （SWivid/F5-TTS [#631](https://github.com/SWivid/F5-TTS/issues/631)，EMA Update independently from grad_accumulation_steps）
@@ -489,10 +489,10 @@ for accumulate in (1, 4):
 # - D：EMA 的热身公式不对。
 
 # %%
-grade("15.11", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.11", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.12　三个参数，两份影子 ★★
+# ### 16.12　三个参数，两份影子 ★★
 #
 # 常被问到：检查点里 EMA 的键怎么没有点？它们与网络的键是怎样对上的？
 
@@ -525,10 +525,10 @@ print(f"抄回来之后，upweight 的第一个数从 7 变成 {network.upweight
 # - D：衰减已经起了作用。
 
 # %%
-grade("15.12", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.12", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.13　半精度的模型，EMA 纹丝不动 ★★
+# ### 16.13　半精度的模型，EMA 纹丝不动 ★★
 #
 # 有人提交修复：权重是 fp16 或 bf16 时，EMA 从头到尾没有变过。
 # （d8ahazard/sd_dreambooth_extension [#1415](https://github.com/d8ahazard/sd_dreambooth_extension/pull/1415)，Use float32 for EMA model；那里的原因是半精度舍不下那么小的更新）
@@ -557,10 +557,10 @@ for dtype in (torch.float32, torch.bfloat16):
 # - D：`no_grad` 里不能更新张量。
 
 # %%
-grade("15.13", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.13", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.14　出一次错，训练的权重没了 ★★★
+# ### 16.14　出一次错，训练的权重没了 ★★★
 #
 # 有人报告：用 EMA 做完验证之后，没有把训练的权重换回来。
 # （PKU-YuanGroup/Open-Sora-Plan [#186](https://github.com/PKU-YuanGroup/Open-Sora-Plan/issues/186)，Missed to restore model weights in training after validation with EMA on）
@@ -597,10 +597,10 @@ for what in ("正常离开", "出错", "嵌套"):
 # - D：里面抛出异常，`yield` 之后的几行不执行。
 
 # %%
-grade("15.14", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.14", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.14b　修好：无论怎样离开 ★★★
+# ### 16.14b　修好：无论怎样离开 ★★★
 #
 # 写成一个函数：`weights` 与 `shadow` 都是 {名字: 张量}。把影子的数抄进 `weights` 的张量里，调用 `work()`，返回它的结果；无论怎样离开，原来的数都要逐位回来，错误照样抛出。
 
@@ -618,10 +618,10 @@ def run_with_ema(weights, shadow, work):
     # 答案完
 
 
-grade("15.14b", run_with_ema)
+grade("16.14b", run_with_ema)
 
 # %% [markdown]
-# ### 15.15　热身一完，学习率掉了一截 ★★
+# ### 16.15　热身一完，学习率掉了一截 ★★
 #
 # 有人问起配置里的学习率，答的人把曲线画了出来：`cycle_lengths` 写的是十万亿，所以热身之后就是常数。
 # （timothybrooks/instruct-pix2pix [#121](https://github.com/timothybrooks/instruct-pix2pix/issues/121)，Learning Rate scheduler）
@@ -636,7 +636,7 @@ steps = range(1200)
 multipliers = [linear_multiplier(n, 100, 1000, 0.0, 0.0, 1.0) for n in steps]
 for n in (99, 100, 999, 1100):
     print(f"第 {n:4d} 步：{multipliers[n]:.3f}")
-curve_figure(steps, {"": multipliers}, "$n$", "multiplier")
+curve_figure(steps, {"": multipliers}, "步 $n$", "乘数")
 
 # %% [markdown]
 # 图：热身到第 100 步，乘数从 0.99 掉到 0.9；过了第 1000 步，它成了负数。
@@ -650,10 +650,10 @@ curve_figure(steps, {"": multipliers}, "$n$", "multiplier")
 # - D：打印的是乘数，不是学习率。
 
 # %%
-grade("15.15", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.15", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.15b　修好：接得上的直线 ★★
+# ### 16.15b　修好：接得上的直线 ★★
 #
 # 前 `warm_up` 步从 `start` 线性升到 `high`；再线性降，到第 `length` 步正好是 `low`，以后都是 `low`。`warm_up` 可以是 0，也可以等于 `length`。
 
@@ -668,10 +668,10 @@ def smooth_multiplier(n, warm_up, length, start, low, high):
     # 答案完
 
 
-grade("15.15b", smooth_multiplier)
+grade("16.15b", smooth_multiplier)
 
 # %% [markdown]
-# ### 15.16　检查点里没有 logvar ★
+# ### 16.16　检查点里没有 logvar ★
 #
 # 有人问：训练到 `p_losses` 就报错，说下标应当在 CPU 上，或者与被取的张量在同一个设备上，怎么办？
 # （CompVis/latent-diffusion [#228](https://github.com/CompVis/latent-diffusion/issues/228)，同样的问题在好几个后继仓库里都有人问）
@@ -693,10 +693,10 @@ print("搬到别的设备（这里用 meta 代替）之后，logvar 还在：", 
 # - D：全是 0 的张量不保存。
 
 # %%
-grade("15.16", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.16", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.17　没有梯度，偏置也在缩小 ★★
+# ### 16.17　没有梯度，偏置也在缩小 ★★
 #
 # 有人问：权重衰减好像加到了所有的层上；归一化、嵌入和偏置不是不该衰减吗？
 # （Lightning-AI/lit-llama [#254](https://github.com/Lightning-AI/lit-llama/issues/254)，weight decay）
@@ -723,10 +723,10 @@ print(f"偏置从 1 变成 {model[0].bias.mean():.2f}，归一化的缩放系数
 # - D：AdamW 的衰减写错了，应当换回 Adam。
 
 # %%
-grade("15.17", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.17", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.17b　修好：谁该衰减 ★★
+# ### 16.17b　修好：谁该衰减 ★★
 #
 # 返回一个列表：`model` 里应当衰减的参数的名字，按字母次序。矩阵与卷积核衰减；偏置、归一化的系数和 `logvar` 不衰减；冻结的参数（不求梯度）根本不交给优化器。
 
@@ -737,10 +737,10 @@ def names_to_decay(model):
     # 答案完
 
 
-grade("15.17b", names_to_decay)
+grade("16.17b", names_to_decay)
 
 # %% [markdown]
-# ### 15.18　同一份权重，两个损失 ★★
+# ### 16.18　同一份权重，两个损失 ★★
 #
 # 有人问：练了一千二百轮，损失还是忽高忽低，正常吗？有人答：每次抽到的 t 不同，损失就不同；把 t 固定下来试试。
 # （ermongroup/ddim [#33](https://github.com/ermongroup/ddim/issues/33)，Loss is not going down）
@@ -767,7 +767,7 @@ for trial in range(3):
 # - D：每次各抽各的 t 与噪声，差别只是运气。
 
 # %%
-grade("15.18", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.18", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
 # ## 练习三　装载与数据（病例 19–24）
@@ -775,7 +775,7 @@ grade("15.18", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # 这一组的共同点是不出声：程序照常运行，只是没有做你以为它做了的事。
 
 # %% [markdown]
-# ### 15.19　装了检查点，采出来还是噪声 ★★
+# ### 16.19　装了检查点，采出来还是噪声 ★★
 #
 # 有人问：装载时打印“686 个缺少、2 个多余的键”，这是正常的吗？
 # （mlcommons/training [#807](https://github.com/mlcommons/training/issues/807)，Stable Diffusion Missing/Unexpected Keys）
@@ -801,10 +801,10 @@ print(f"与装载之前的差别：{(fresh.weight - initial).abs().max():.3f}")
 # - D：装载之后权重又被更新了。
 
 # %%
-grade("15.19", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.19", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.19b　修好：只要 U-Net ★★
+# ### 16.19b　修好：只要 U-Net ★★
 #
 # 从检查点的 {键: 张量} 里取出以 `model.diffusion_model.` 开头的，去掉前缀，返回新的字典；一个也没有时 `raise ValueError`。
 
@@ -819,10 +819,10 @@ def unet_state(state):
     # 答案完
 
 
-grade("15.19b", unet_state)
+grade("16.19b", unet_state)
 
 # %% [markdown]
-# ### 15.20　原权重好好的，EMA 采出噪声 ★★
+# ### 16.20　原权重好好的，EMA 采出噪声 ★★
 #
 # 有人问：从检查点继续训练时，为什么没有装 EMA 的权重？
 # （PixArt-alpha/PixArt-sigma [#156](https://github.com/PixArt-alpha/PixArt-sigma/issues/156)，EMA weights）
@@ -848,10 +848,10 @@ print(f"EMA 与检查点的差别：{(sampler.weight - trained.weight).abs().max
 # - D：EMA 应当与网络共用存储。
 
 # %%
-grade("15.20", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.20", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.21　步数不同也装得进去 ★
+# ### 16.21　步数不同也装得进去 ★
 #
 # 有人问：装载时报错，说文件里的 `betas` 是 4 项，模型里的是 200 项，怎么办？
 # （MrGiovanni/DiffTumor [#6](https://github.com/MrGiovanni/DiffTumor/issues/6)，Issue loading model checkpoint in STEP3）
@@ -877,10 +877,10 @@ print("检查点的步数：", len(trained.state_dict()["betas"]), "，模型的
 # - D：`betas` 不在检查点里。
 
 # %%
-grade("15.21", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.21", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.22　同一份配置，第二次就报错 ★
+# ### 16.22　同一份配置，第二次就报错 ★
 #
 # 有人提交修复：函数从传入的字典里取走了一项，用同一份配置造第二个模型时就报错。
 # （keras-team/keras [#5730](https://github.com/keras-team/keras/pull/5730)，Bug fix: Model.from_config；hydra 也有类似的 [#524](https://github.com/hydra-ecosystem/hydra/issues/524)）
@@ -903,10 +903,10 @@ print("配置还剩：", list(config))
 # - D：`pop` 取走了调用者的 `target`。
 
 # %%
-grade("15.22", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.22", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.22b　修好：只读不写 ★
+# ### 16.22b　修好：只读不写 ★
 #
 # 返回三样：`target`；`params` 里的 `conditioning_key`（没有写就是 `None`）；其余的 `params`（没有写就是空字典）。`config` 与它里面的字典都不许改动。
 
@@ -919,10 +919,10 @@ def read_config(config):
     # 答案完
 
 
-grade("15.22b", read_config)
+grade("16.22b", read_config)
 
 # %% [markdown]
-# ### 15.23　颜色花了，没有报错 ★★
+# ### 16.23　颜色花了，没有报错 ★★
 #
 # 有人问：换成自己的数据之后报错，说卷积要 3 个通道，输入却有 512 个，形状是 [1, 512, 3, 512]，哪里错了？
 # （lorenzo-stacchio/Stable-Diffusion-Inpaint [#3](https://github.com/lorenzo-stacchio/Stable-Diffusion-Inpaint/issues/3)，Using training script）
@@ -948,10 +948,10 @@ print("3×3 的图，通道在前：", tuple(to_channels_first(tiny).shape), "�
 # - D：3×3 的图太小，不能训练。
 
 # %%
-grade("15.23", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.23", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.24　换什么类别都一样 ★
+# ### 16.24　换什么类别都一样 ★
 #
 # 有人问：`forward` 把条件 c 交给了 `p_losses`，可是 `p_losses` 的参数里没有条件的位置，这不对吧？
 # （tyxsspa/AnyText [#84](https://github.com/tyxsspa/AnyText/issues/84)，ddpm.py calling self.p_losses）
@@ -979,7 +979,7 @@ print(f"直接调用网络，换类别，输出差 {(outputs[0] - outputs[1]).ab
 # - D：噪声太大，盖住了条件。
 
 # %%
-grade("15.24", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("16.24", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
 # ## 小结

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 14 · 评估
+# # 15 · 评估
 #
 # **学习目标**
 #
@@ -44,12 +44,12 @@ print("准备好了")
 # | bits/dim | 留出的真图，模型给的概率有多高 | 样本好不好看 |
 # | Fréchet 距离 | 一批样本像不像一批真图 | 是不是从训练集里抄来的 |
 #
-# 第 9 章推出了下界，第 12 章用过 Fréchet 距离。这一章把两个数拆开，弄清每一位从哪里来，最后造几个有病的模型，看三把尺子各说什么。
+# 第 6 章推出了下界，第 13 章用过 Fréchet 距离。这一章把两个数拆开，弄清每一位从哪里来，最后造几个有病的模型，看三把尺子各说什么。
 
 # %% [markdown]
 # ## 2　比特花在哪里
 #
-# 第 9 章的下界有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。
+# 第 6 章的下界有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。
 # 取 16 张测试图，把随课程发布的模型的每一项都算出来。像素有 17 级，不用模型、均匀地猜要 $\log_2 17=4.09$ 比特。
 
 # %%
@@ -71,8 +71,8 @@ per_step = terms.mean(0)[1:-1]
 share = per_step.cumsum(0) / per_step.sum()
 check("前 30 步花去六成", share[29], 0.6, atol=0.05)
 check("前 300 步花去九成以上", share[299] > 0.9, True)
-curves_figure((range(1, 1000), {"": per_step}, "$t$", "bits/dim", "log", "log"),
-              (range(1, 1000), {"": share}, "$t$", "cumulative share", "log", "linear"))
+curves_figure((range(1, 1000), {"": per_step}, "步号 $t$", "这一步的 bits/dim", "log", "log"),
+              (range(1, 1000), {"": share}, "步号 $t$", "累计的份额", "log", "linear"))
 
 # %% [markdown]
 # 图：左边是每一步的比特数，右边是从 $t=1$ 起累计的份额，横轴都是对数。总量主要由几十个很小的 $t$ 决定，那里改动的是肉眼看不见的细节；
@@ -92,7 +92,7 @@ show_source(bits_report,
 # - ④ 借一个前向钩子去拨进度条，算完无论成败都摘掉；各批的结果首尾相接。
 # - ⑤ 每张图先加起来，再求平均；三个部分加起来就是总数。
 #
-# 在答案已知的地方试它。数据 $\mathcal N(0,1)$、完美的去噪器、$v=1$ 时，下界恰好是 2.0471（第 9 章），估计值应当落在几个标准误之内。
+# 在答案已知的地方试它。数据 $\mathcal N(0,1)$、完美的去噪器、$v=1$ 时，下界恰好是 2.0471（第 6 章），估计值应当落在几个标准误之内。
 
 # %%
 entropy = 0.5 * math.log2(2 * math.pi * math.e)
@@ -148,7 +148,7 @@ check("逐图相减的标准差，不到单独看的一半", (worse - good).std(
 # %% [markdown]
 # ## 3　密度还是概率
 #
-# $L_0$ 有两种写法。像素是离散的，用格子里的面积（第 9 章）；数据是连续的，用密度：
+# $L_0$ 有两种写法。像素是离散的，用格子里的面积（第 6 章）；数据是连续的，用密度：
 
 # %%
 show_source(gaussian_nll,
@@ -176,7 +176,7 @@ check("σ = 0.1 时，均值处的密度大于 1，比特数是负的", gaussian
 # %% [markdown]
 # ## 4　2.047 从哪里来：三部分此消彼长
 #
-# 高斯数据 $\mathcal N(0,s^2)$ 上，完美的去噪器的均方误差有闭式：$\mathbb E(x_0-\hat x_0)^2 = s^2(1-\bar\alpha_t)/D$（第 4 章）。
+# 高斯数据 $\mathcal N(0,s^2)$ 上，完美的去噪器的均方误差有闭式：$\mathbb E(x_0-\hat x_0)^2 = s^2(1-\bar\alpha_t)/D$（第 5 章）。
 # 所以下界的每一项都写得出来，不必抽样。给定每一步用的方差 $\sigma_t^2$：
 #
 # - $t\ge1$：$\tfrac12\Big[\ln\dfrac{\sigma_t^2}{\tilde\beta_t}+\dfrac{a_t}{\sigma_t^2}-1\Big]$，其中 $a_t=\tilde\beta_t+c_1^2\,\mathbb E(x_0-\hat x_0)^2$；
@@ -210,7 +210,7 @@ check("T=1000 的 L_0 是负的，KL 之和补了回来", [split[-1, 0] < 0, spl
 rough = make_beta_schedule("linear", 100)
 check("短而没有走到头的链：L_T 占去近半比特，合计还是 2.0471", [exact_bits(rough, 1.0, rough)[2] > 0.4, exact_bits(rough, 1.0, rough).sum()],
       [1, entropy], atol=1e-10)
-curves_figure((lengths, {"$L_0$": split[:, 0], "KL": split[:, 1], "$L_T$": split[:, 2], "sum": split.sum(1)}, "$T$", "bits/dim", "log", "linear"))
+curves_figure((lengths, {"$L_0$": split[:, 0], "KL 之和": split[:, 1], "$L_T$": split[:, 2], "合计": split.sum(1)}, "步数 $T$", "bits/dim", "log", "linear"))
 
 # %% [markdown]
 # 图：`cosine`，数据 $\mathcal N(0,1)$。步数越多，$L_0$ 越低（最后一步的方差越小），KL 之和越高，合计（点划线）纹丝不动。
@@ -237,7 +237,7 @@ for s in (0.1, 0.5, 1.0):
 #
 # $$\tfrac12\,(x-1-\ln x)\;\ge\;0,$$
 #
-# 等号只在 $x=1$ 时成立。所以最好的方差就是 $a_t$，偏大偏小都要多付。它落在哪里？第 5 章算过 $\beta_t-\tilde\beta_t=c_1^2(1-\bar\alpha_t)$，而完美的去噪器满足
+# 等号只在 $x=1$ 时成立。所以最好的方差就是 $a_t$，偏大偏小都要多付。它落在哪里？第 4 章算过 $\beta_t-\tilde\beta_t=c_1^2(1-\bar\alpha_t)$，而完美的去噪器满足
 # $0\le\mathbb E(x_0-\hat x_0)^2\le1-\bar\alpha_t$（数据的方差不超过 1 时），乘上 $c_1^2$ 再加 $\tilde\beta_t$：
 #
 # $$\tilde\beta_t\;\le\;a_t\;\le\;\beta_t.$$
@@ -273,14 +273,14 @@ best = [mixes[int(np.argmin(curve))] for curve in whole.values()]
 print("整条下界最低处的 v：", {name: f"{v:.2f}" for name, v in zip((0.1, 0.5, 1.0), best)})
 check("s=0.5：最低处在两端之间", 0 < best[1] < 1, True)
 check("s=1：恰好在 v=1，一点不多付", [best[2], whole["$s=1.0$"][-1]], [1, 0], atol=1e-9)
-curves_figure((mixes, one_step, "$v$", "extra bits, one step", "linear", "log"), (mixes, whole, "$v$", "extra bits, all"))
+curves_figure((mixes, one_step, "$v$", "多付的比特，单独一步", "linear", "log"), (mixes, whole, "$v$", "多付的比特，整条下界"))
 
 # %% [markdown]
 # 图：高斯数据，`cosine` 走 50 步，纵轴是比“每一步都用 $a_t$”多付的比特。左边是 $s=0.5$ 时单独的一步（对数轴），每条曲线在自己的 $v^*_t$ 处触底，$t$ 越大，触底处越靠左；右边是整条下界，最低处的 $v$ 就是上面打印的。
 # 最低处随数据的标准差移动：这三个里，$s$ 越小，最低处的 $v$ 越小。$s=1$ 时 $v=1$ 分毫不差，这就是 2.047 那个事实。
 
 # %% [markdown]
-# 真实的模型呢？不必每个 $v$ 重跑一遍：误差与 $v$ 无关，一次测量就够。第 9 章说 $v=0$ 时常数为零，每一步的 KL 就是 $w_t\cdot$ 均方误差，
+# 真实的模型呢？不必每个 $v$ 重跑一遍：误差与 $v$ 无关，一次测量就够。第 6 章说 $v=0$ 时常数为零，每一步的 KL 就是 $w_t\cdot$ 均方误差，
 # 除以 $w_t$ 得均方误差，再代入任意的 $v$。
 
 # %%
@@ -312,7 +312,7 @@ check("每一步各用自己的最优方差，比最好的常数 v 只再省不�
 # 一步一步看抖得厉害：按 t 的对数分成 24 段，各段取平均
 edges = np.unique(np.geomspace(1, 999, 25).round().astype(int))
 middle, smooth = (np.array([values[a - 1:b - 1].mean() for a, b in zip(edges, edges[1:])]) for values in (np.arange(1, 1000), measured))
-curves_figure((mixes, {"": curve}, "$v$", "bits/dim"), (middle, {"": smooth}, "$t$", "$v^*_t$", "log", "linear"))
+curves_figure((mixes, {"": curve}, "$v$", "bits/dim"), (middle, {"": smooth}, "步号 $t$", "$v^*_t$", "log", "linear"))
 
 # %% [markdown]
 # 图：左边是同一个模型的 bits/dim 随 $v$ 的变化，右边是测得的 $v^*_t$，横轴按对数分段取了平均。小 $t$ 处约一半，几百步处降到两成，尾部回到三成，没有一步走到两端。
@@ -401,7 +401,8 @@ check("另一种算法：Σ₁Σ₂ 的特征值开方求和", frechet_distance(
 #
 # $$\text{偏差}\approx\frac{2d+d(d+1)/2}{N}.$$
 #
-# 它与 $1/N$ 成正比，却与 $d^2$ 成正比。真的特征各方向宽窄不一，前面的常数要换，“随 $1/N$ 降、随维数涨”不变：FID 的特征有 2048 维，所以论文都用五万张样本。
+# 它与 $1/N$ 成正比，却与 $d^2$ 成正比。不要把 FID 的 $d=2048$、$N=50\,000$ 直接代进去：那会得到 42，而论文里的 FID 常常只有 2 到 3。公式假设协方差是单位阵、两边都是抽样的；Inception 的特征方差小，又挤在少数几个方向上，训练集那一边还是固定的，偏差远没有这么大。
+# “随 $1/N$ 降、随维数涨”这一点不变，所以论文都用五万张样本，而且张数不同的 FID 不能互比。
 
 # %%
 d, counts, generator = 32, (100, 200, 400, 800, 1600, 3200), torch.Generator().manual_seed(0)
@@ -415,8 +416,8 @@ score = DigitsFrechet()
 sizes, order = (20, 60, 200, 600, 1200), [torch.randperm(len(train), generator=generator) for _ in range(6)]
 real = [sum(score(train[index[:N]]) for index in order) / 6 for N in sizes]
 check("真的数字图也一样：60 张的得分在 60 以上，1200 张的不到它的四分之一", [real[1] > 60, real[-1] < real[1] / 4], [1, 1])
-curves_figure((counts, {"measured": bias, "formula": formula}, "$N$", "distance", "log", "log"),
-              (sizes, {"$N$ real images": real, "all": [score.floor()] * 5}, "$N$", "distance", "log", "log"))
+curves_figure((counts, {"量到的": bias, "公式": formula}, "张数 $N$", "Fréchet 距离", "log", "log"),
+              (sizes, {"$N$ 张真图": real, "全部真图": [score.floor()] * 5}, "张数 $N$", "Fréchet 距离", "log", "log"))
 
 # %% [markdown]
 # 图：左边是同一个 32 维高斯的两批点；右边是训练集里抽出的 $N$ 张真图对留出的 500 张真图，虚线是用上全部训练图的结果：它停在 10 左右，不到 0，因为留出的一边只有 500 张。
@@ -507,7 +508,7 @@ once, twice = (quarter_losses(model, test[:64]) for _ in range(2))
 check("固定的 t 与噪声：一丝不动", all(once[name] == twice[name] for name in once), True)
 
 # %% [markdown]
-# **二、它的高低由目标定。** 同一个猜测，误差写成 $\varepsilon$、$x_0$ 还是 $v$，差着信噪比的倍数（第 9 章）。换了参数化或噪声表，两条曲线就不能比。
+# **二、它的高低由目标定。** 同一个猜测，误差写成 $\varepsilon$、$x_0$ 还是 $v$，差着信噪比的倍数（第 6 章）。换了参数化或噪声表，两条曲线就不能比。
 # 高斯数据上可以算个明白：完美的去噪器，三种损失对 $t$ 求平均，各是多少？
 
 # %%
@@ -586,7 +587,7 @@ own = torch.cdist(fresh.flatten(1), train.flatten(1)).min(1).values
 held = torch.cdist(test.flatten(1), train.flatten(1)).min(1).values
 check("网络的样本：离最近的训练图，中位数与测试图的一样远", own.median() / held.median(), 1.0, atol=0.2)
 check("最近的一张也不是复制品", own.min() > 0.5 * held.min() > 0, True)
-grid_figure(torch.cat([copies[:16], train[nearest[:16]], fresh[:16]]), nrow=16)
+grid_figure(torch.cat([copies[:10], train[nearest[:10]], fresh[:10]]), nrow=10, rows=["背书的", "最近的", "网络的"])
 
 # %% [markdown]
 # 图：上排是“背书”的样本，中排是训练集里离它最近的图，两排一模一样；下排是网络从同样的起点画的，有几张甚至很像，但不是同一张。只看上排，谁也挑不出毛病。
@@ -667,7 +668,7 @@ check("参照线用的是同样多的真图，不是全部的", report["frechet_
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 14.1　起点的代价 ★
+# ### 15.1　起点的代价 ★
 #
 # 写出 $L_T$，单位 bits/dim：$q(x_T\mid x_0)=\mathcal N(\sqrt{\bar\alpha}\,x_0,\,1-\bar\alpha)$ 与 $\mathcal N(0,1)$ 的 KL，$\bar\alpha$ 取最后一步的。
 # `betas` 是一维张量，`x_start` 的第一维是 $B$；返回 $(B,)$，每张图一个数。
@@ -681,10 +682,10 @@ def prior_bits(betas, x_start):
     # 答案完
 
 
-grade("14.1", prior_bits)
+grade("15.1", prior_bits)
 
 # %% [markdown]
-# ### 14.2　换一个 v，不必重跑 ★★
+# ### 15.2　换一个 v，不必重跑 ★★
 #
 # 手里有 $v=0$ 时测得的各步 KL（nats，$t\ge1$），求换成别的 $v$ 之后的各步 KL。
 # `tilde`、`betas`、`kl` 是等长的 NumPy 数组，`tilde` 是 $\tilde\beta_t$，`v` 是 $[0,1]$ 里的数；返回同样长的数组。第 5 节用过这个办法。
@@ -698,10 +699,10 @@ def change_v(tilde, betas, kl, v):
     # 答案完
 
 
-grade("14.2", change_v)
+grade("15.2", change_v)
 
 # %% [markdown]
-# ### 14.3　自己的 Fréchet 距离 ★★★
+# ### 15.3　自己的 Fréchet 距离 ★★★
 #
 # `x`、`y` 是 float64 的两组特征，形状 $(N, d)$，张数可以不同，$d$ 可以是 1。返回它们的 Fréchet 距离，协方差除以 $N-1$。
 # 提示：$(\Sigma_1\Sigma_2)^{1/2}$ 的迹，等于 $\Sigma_1\Sigma_2$ 的特征值开方之和。`torch.linalg.eigvals` 给出复数：取实部，舍入的负数截到 0，再开方。
@@ -716,10 +717,10 @@ def frechet(x, y):
     # 答案完
 
 
-grade("14.3", frechet)
+grade("15.3", frechet)
 
 # %% [markdown]
-# ### 14.4　收到一个模型 ★
+# ### 15.4　收到一个模型 ★
 #
 # 同学交来一个模型：训练损失比谁都低，Fréchet 距离与真图对真图相同，测试图上的 bits/dim 却比均匀地猜还差几百倍。最可能是怎么回事？
 #
@@ -729,12 +730,12 @@ grade("14.3", frechet)
 # - D：算 Fréchet 距离的样本太少。
 
 # %%
-grade("14.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("15.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 14.5　不能再少的比特 ★★
+# ### 15.5　不能再少的比特 ★★
 #
 # 连续的数据 $\mathcal N(0, 0.5^2)$，`linear`，$T=1000$，完美的去噪器，每一步用最好的方差。下界是多少 bits/dim？填到小数点后四位。
 
 # %%
-grade("14.5", None)  # 把 None 换成一个数
+grade("15.5", None)  # 把 None 换成一个数

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 08 · 学习率调度器与 `scheduler_config`
+# # 12 · 学习率调度器与 `scheduler_config`
 #
 # **学习目标**
 #
@@ -25,14 +25,14 @@ print("准备好了")
 # %% [markdown]
 # ## 1　为什么学习率要变
 #
-# 训练开头，网络的输出毫无意义，Adam 的动量也还没有攒够，步子大了容易跑偏，所以先用小的学习率**热身** (warm-up)。
+# 训练开头，网络的输出毫无意义，Adam 对梯度平方的估计（二阶矩）只有几步的数据，很不稳，步子大了容易跑偏，所以先用小的学习率**热身** (warm-up)。
 # 训练末尾，权重在最优点附近抖动，步子小下来才能停稳，所以要**衰减**。
 #
 # 管这件事的东西叫调度器 (scheduler)。这一章的几个类只做一件事：给出第 $n$ 步的乘数 $f(n)$。真正的学习率是它与优化器的基础学习率 $\eta$ 的积：
 #
 # $$\eta_n = \eta\cdot f(n).$$
 #
-# 参考实现把乘数叫作 `lr_max`、`lr_min`，看上去像学习率。写成 `lr_max=1e-4`，再乘上 $\eta=10^{-4}$，实际的学习率就是 $10^{-8}$，训练几乎不动。
+# 参考实现把乘数叫作 `lr_max`、`lr_min`，看上去像学习率。写成 `lr_max=1e-4`，再乘上 $\eta=10^{-4}$，实际的学习率就是 $10^{-8}$，训练几乎不动。它的说明里写着要与 `base_lr` 等于 1.0 合用，照做就没有这个问题；容易错的是没有读到那一句的人。
 
 # %%
 multiplier = LambdaWarmUpCosineScheduler(warm_up_steps=100, lr_min=0.1, lr_max=1.0, lr_start=0.0, max_decay_steps=1000)
@@ -150,7 +150,7 @@ check("参考实现：0.99 之后是 0.91", [before, after], [0.99, 0.91], atol=
 check("我们的：0.99 之后是 1.00", [linear(99), linear(100)], [0.99, 1.0], atol=1e-12)
 n = range(0, 300)
 reference = [linear_reference(i, 100, 0.0, 1.0, 0.1, 1000) for i in n]
-curve_figure(n, {"ours": [linear(i) for i in n], "reference": reference}, "$n$", "$f(n)$")
+curve_figure(n, {"我们的": [linear(i) for i in n], "参考实现": reference}, "步 $n$", "乘数 $f(n)$")
 
 # %% [markdown]
 # 图：热身终点附近。参考实现（虚线）在第 100 步竖直跌下，我们的（实线）连续。
@@ -225,7 +225,7 @@ import math
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 08.1　热身加余弦 ★
+# ### 12.1　热身加余弦 ★
 #
 # 照第 2 节的公式，写出第 `n` 步的乘数：热身 `W` 步，总长 `L` 步。`W` 可以是 0，`n` 可以超过 `L`。
 
@@ -240,10 +240,10 @@ def multiplier(n, W, L, f_start, f_max, f_min):
     # 答案完
 
 
-grade("08.1", multiplier)
+grade("12.1", multiplier)
 
 # %% [markdown]
-# ### 08.2　第几个周期的第几步 ★★
+# ### 12.2　第几个周期的第几步 ★★
 #
 # `cycle_lengths` 是各个周期的长度，例如 `[10, 20, 5]`。返回两个整数：第 `n` 步属于第几个周期（从 0 数起），是周期内的第几步。
 # 边界那一步属于新周期。最后一个周期过后，停在它的末尾，周期内的步数等于它的长度。
@@ -259,10 +259,10 @@ def locate(n, cycle_lengths):
     # 答案完
 
 
-grade("08.2", locate)
+grade("12.2", locate)
 
 # %% [markdown]
-# ### 08.3　以轮计的配方 ★★★
+# ### 12.3　以轮计的配方 ★★★
 #
 # 计划常以轮计，配方却以优化步计。数据有 `samples` 个样本，每批 `batch_size` 个，最后一批不满也用；每累积 `accumulate` 批更新一次权重，一轮末尾累积不满也更新一次。
 # 共训练 `epochs` 轮，其中前 `warm_up_epochs` 轮热身。写出 `scheduler_config` 的配方（字典），`learning_rate` 另设为 2e-4：
@@ -281,18 +281,18 @@ def recipe(samples, batch_size, accumulate, epochs, warm_up_epochs):
     # 答案完
 
 
-grade("08.3", recipe)
+grade("12.3", recipe)
 
 # %% [markdown]
-# ### 08.4　此刻的学习率 ★★
+# ### 12.4　此刻的学习率 ★★
 #
 # 用第 1 节的配方：$W=100$，$L=1000$，`lr_min=0.1`，`lr_max=1.0`，`learning_rate` 是 2e-4。第 325 步的学习率是多少？先手算，写出四位有效数字，再用程序核对。
 
 # %%
-grade("08.4", None)  # 把 None 换成一个数
+grade("12.4", None)  # 把 None 换成一个数
 
 # %% [markdown]
-# ### 08.5　忘了写 interval ★★★
+# ### 12.5　忘了写 interval ★★★
 #
 # 有人自己写 `configure_optimizers`，没有写 `interval`，Lightning 就按轮更新学习率。他的配方从 0 开始热身 1000 步，训练 20 轮，每轮 500 步。症状是什么？
 #
@@ -302,4 +302,4 @@ grade("08.4", None)  # 把 None 换成一个数
 # - D：没有热身，学习率一开始就在峰值，损失可能发散。
 
 # %%
-grade("08.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("12.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

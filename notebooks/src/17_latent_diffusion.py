@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 16 · 从 DDPM 到 latent-diffusion
+# # 17 · 从 DDPM 到 latent-diffusion
 #
 # **学习目标**
 #
@@ -115,20 +115,20 @@ reference_map("parts")
 # | 读到哪里 | 会看到什么 | 其实 | 章 |
 # |:--|:--|:--|--:|
 # | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
-# | `v_posterior` 的注释 | 称混合的是 sigma | 混合的是方差 | 05 |
-# | `lvlb_weights` | `x0`、`v` 两支 | 都不对；第 0 步又被第 1 步盖掉 | 09 |
-# | `p_mean_variance` | 没有 `v` 这一支 | 基类能用 `v` 训练，一采样就报错；靠 DDIM 那个类来采 | 05 |
-# | `__init__` 的次序 | 先载检查点，后建噪声表与 `logvar` | $T=100$ 的文件能悄悄装进 $T=50$ | 01 |
-# | `load_only_unet` | 像是只取 U-Net | 键的前缀对不上，什么也没取到 | 01 |
-# | `learn_logvar` | 基类里有这个参数 | 基类的损失不用它；`LatentDiffusion` 的才用 | 09 |
-# | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 06 |
-# | `use_positional_encodings` | 存了下来 | 基类里没有任何作用 | 01 |
-# | `scheduler_config` | 存了下来 | 基类的 `configure_optimizers` 不用它 | 08 |
+# | `v_posterior` 的注释 | 称混合的是 sigma | 混合的是方差 | 04 |
+# | `lvlb_weights` | `x0`、`v` 两支 | 都不对；第 0 步又被第 1 步盖掉 | 06 |
+# | `p_mean_variance` | 没有 `v` 这一支 | 基类能用 `v` 训练，一采样就报错；靠 DDIM 那个类来采 | 04 |
+# | `__init__` 的次序 | 先载检查点，后建噪声表与 `logvar` | $T=100$ 的文件能悄悄装进 $T=50$ | 09 |
+# | `load_only_unet` | 像是只取 U-Net | 键的前缀对不上，什么也没取到 | 09 |
+# | `learn_logvar` | 基类里有这个参数 | 基类的损失不用它；`LatentDiffusion` 的才用 | 06 |
+# | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 08 |
+# | `use_positional_encodings` | 存了下来 | 基类里没有任何作用 | 09 |
+# | `scheduler_config` | 存了下来 | 基类的 `configure_optimizers` 不用它 | 12 |
 # | `self.learning_rate` | 到处没有赋值 | 由训练脚本从外面挂上去：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
 # | `get_input` | 重排成 CHW | 只认 HWC；高等于通道数时，排错了也不报 | 10 |
-# | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 07 |
+# | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
 # | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
-# | `original_elbo_weight` | 像是加上 ELBO | 加的是加权的均方误差 | 09 |
+# | `original_elbo_weight` | 像是加上 ELBO | 加的是加权的均方误差 | 06 |
 #
 # 下面挑四个静悄悄的，各用几行重现它的道理。
 
@@ -204,7 +204,7 @@ score = DigitsFrechet()
 restored = autoencoder.decoder(autoencoder.encoder(test))
 check("解码回来，均方根误差不到一级灰度（2/16）", (restored - test).square().mean().sqrt() < 2 / 16, True)
 check("Fréchet 距离与真图对真图相近：这是潜空间里的模型所能达到的", score(restored) < 1.2 * score.floor(), True)
-grid_figure(torch.cat([test[:16], restored[:16]]), nrow=16)
+grid_figure(torch.cat([test[:10], restored[:10]]), nrow=10, rows=["测试图", "解码的"])
 
 # %% [markdown]
 # 图：上排是测试图，下排是压缩又解码的。数少了一半，几乎看不出差别。
@@ -235,7 +235,7 @@ crossing = [int(np.argmin(ratio > 1)) for ratio in ratios.values()]
 print("信噪比降到 1 的步：", crossing)
 check("s = 1 在中间，另外两个偏向两头", 150 < crossing[1] - crossing[2] < crossing[1] < crossing[0], True)
 check("s = 5.5 要走过七成多的步", crossing[0] > 700, True)
-curve_figure(range(1000), {**ratios, "1": np.ones(1000)}, "$t$", "SNR", "linear", "log")
+curve_figure(range(1000), {**ratios, "1": np.ones(1000)}, "步号 $t$", "信噪比", "linear", "log")
 
 # %% [markdown]
 # 图：`linear` 噪声表上的信噪比，点划线是 1。三条曲线形状相同，只是上下平移，与 1 相交的地方却差了几百步。
@@ -285,7 +285,7 @@ check("s = 5.5：标准差更近，样子却差些", [large.std() / 5.5 < middle
 small, small_images = fit_latent(0.18)
 check("s = 0.18：最后几步收拾不干净，标准差是该有的 3 倍以上", small.std() > 3 * 0.18, True)
 check("样子也最差", score(small_images) > 1.4 * score(middle_images), True)
-grid_figure(torch.cat([images[:16] for images in (middle_images, large_images, small_images)]), nrow=16)
+grid_figure(torch.cat([images[:10] for images in (middle_images, large_images, small_images)]), nrow=10, rows=["$s=1$", "$s=5.5$", "$s=0.18$"])
 
 # %% [markdown]
 # 图：同样的网络、同样的 200 步，从上到下是 $s=1$、5.5、0.18。只练了 200 步，哪一排都不完美，但第一排最像样；第三排发糊，残缺的也最多。
@@ -307,7 +307,7 @@ check("只有一个数，两个通道仍不一样大", z.std((0, 2, 3)).max() / 
 # - 训练它时除了像素误差，还有感知损失与对抗损失，所以解码清晰；KL 的权重极小，只防潜变量无限放大，这也是标准差不是 1 的原因。
 #
 # “冻结”在原文件里写成三件事：`eval()`、把 `train` 方法换成什么也不做的函数、每个参数 `requires_grad = False`。
-# 第二件看着古怪，道理是：Lightning 每轮开头都会调用 `model.train()`，它会把子模块一起拨回训练模式，dropout 与 BatchNorm 就活了。
+# 第二件看着古怪，道理是：原文件写成时的 Lightning (1.x) 每轮开头都会调用 `model.train()`，把子模块一起拨回训练模式，dropout 与 BatchNorm 就活了。Lightning 2.2 起不再这样，可是自己写循环、或别人调用 `model.train()` 时仍会，所以这个写法留着。
 
 # %%
 parent = nn.Module()
@@ -340,7 +340,7 @@ check_raises("条件的名字不对", lambda: as_condition({"caption": context},
 #
 # - `get_input` 返回列表，长度随参数变：至少两项（潜变量、条件），要重建图就多两项，要原来的条件再多一项。
 # - 条件编码器若也要训练（`cond_stage_trainable`），编码推迟到 `forward` 里，否则梯度传不回去。
-# - 不是字典的条件，除了 `concat` 一律当作 `crossattn`；`adm` 的类别要自己包好。
+# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来，名字不符，却是配套的。
 #
 # 还有一个罕用的开关。`num_timesteps_cond` 大于 1 时，条件自己也要掺噪声（条件是图时，这能防止模型太依赖它）。掺到第几步，由一张表决定：表长 $T$，开头 `num_timesteps_cond` 项从 0 均匀地铺到 $T-1$，其余全是 $T-1$。
 # 画出来就看得懂：$t$ 稍大，条件就已经是纯噪声，只有很小的 $t$ 才看得清条件。
@@ -350,7 +350,7 @@ T, T_cond = 1000, 200
 steps = np.minimum(np.arange(T) * (T - 1) / (T_cond - 1), T - 1).round()
 check("t = 0：条件几乎没有噪声", steps[0], 0)
 check("从 t = 199 起，条件就是纯噪声", bool((steps[T_cond - 1:] == T - 1).all()), True)
-curve_figure(range(T), {"condition": steps, "image": np.arange(T)}, "$t$", "noise level (step)")
+curve_figure(range(T), {"条件": steps, "图": np.arange(T)}, "图的步号 $t$", "掺到第几步")
 
 # %% [markdown]
 # 图：横轴是图的步号，纵轴是掺到第几步。虚线是图自己；实线是条件，它陡得多，早早到顶。
@@ -384,7 +384,7 @@ flat = torch.zeros_like(patches) + shift
 seams = {name: blend(flat, weight, (32, 32), 16, 8) for name, weight in weights.items()}
 jump = {name: seam.diff(dim=-1).abs().max() for name, seam in seams.items()}
 check("加权之后，最大的跳变不到等权的一半", jump["加权"] < 0.5 * jump["等权"], True)
-grid_figure(torch.cat(list(seams.values())).clamp(-1, 1), nrow=2, width=4.0)
+grid_figure(torch.cat(list(seams.values())).clamp(-1, 1), nrow=2, width=4.0, columns=list(seams))
 
 # %% [markdown]
 # 图：每块只有自己的亮度误差。左边等权，接缝是一道道台阶；右边加权，过渡平缓。
@@ -404,7 +404,7 @@ reference_map("latent")
 # - `conditioning_key` 没有给时，由 `concat_mode` 决定，默认是 `concat`。以为默认是交叉注意力，就会在通道数上报错。
 # - `scale_factor` 有时是普通的数，有时是缓冲区。用了 `scale_by_std` 的检查点里存着它；写死的不在里面，换一份配置就换了一个数。
 #
-# 采样也换了地方：日常用的是单独的 `DDIMSampler`。引导时它把有条件与无条件拼成一批，一次前向；两个公式都在第 11 章。
+# 采样也换了地方：日常用的是单独的 `DDIMSampler`。引导时它把有条件与无条件拼成一批，一次前向；两个公式都在第 7 章。
 #
 # 到这里，原文件里没有哪一段是陌生的了。打开它，从 `LatentDiffusion.shared_step` 读起，顺着第 2 节的那条主线走一遍。
 
@@ -425,7 +425,7 @@ reference_map("latent")
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 16.1　尺度因子 ★
+# ### 17.1　尺度因子 ★
 #
 # `z` 是第一批潜变量，形状 $(B, C, H, W)$。返回一个数，乘上它之后，整批的标准差是 1。
 
@@ -436,10 +436,10 @@ def scale_factor(z):
     # 答案完
 
 
-grade("16.1", scale_factor)
+grade("17.1", scale_factor)
 
 # %% [markdown]
-# ### 16.2　条件掺到第几步 ★★
+# ### 17.2　条件掺到第几步 ★★
 #
 # 写出第 6 节的那张表：长度 `T` 的 int64 张量；开头 `T_cond` 项从 0 均匀地铺到 `T - 1`，四舍五入；其余全是 `T - 1`。`T_cond` 可以是 1，那时第一项是 0。
 
@@ -452,10 +452,10 @@ def cond_ids(T, T_cond):
     # 答案完
 
 
-grade("16.2", cond_ids)
+grade("17.2", cond_ids)
 
 # %% [markdown]
-# ### 16.3　把重叠的块拼回去 ★★★
+# ### 17.3　把重叠的块拼回去 ★★★
 #
 # `patches` 的形状是 $(B, C, k, k, L)$，是从 $H\times W$ 的图上每隔 `stride` 切下的 $L$ 块，先从左到右，再从上到下（与 `F.unfold` 相同）。
 # `weight` 是 $(k, k)$ 的正数，`size` 是 $(H, W)$。返回 $(B, C, H, W)$：每个像素是覆盖它的各块按 `weight` 的加权平均。可以用 `F.fold`，它把各块加到原处。
@@ -474,18 +474,18 @@ def stitch(patches, weight, size, stride):
     # 答案完
 
 
-grade("16.3", stitch)
+grade("17.3", stitch)
 
 # %% [markdown]
-# ### 16.4　注意力便宜了多少 ★
+# ### 17.4　注意力便宜了多少 ★
 #
 # 图从 512×512 压到 64×64。在最大的分辨率上做一次自注意力（每两个像素比一次），次数少到原来的几分之一？填分母。
 
 # %%
-grade("16.4", None)  # 把 None 换成一个数
+grade("17.4", None)  # 把 None 换成一个数
 
 # %% [markdown]
-# ### 16.5　忘了除回来 ★★
+# ### 17.5　忘了除回来 ★★
 #
 # 训练时潜变量乘了 `scale_factor` = 0.18215。自己写采样时，忘了先除以它就解码，图会怎样？可以用第 5 节的自编码器试：`autoencoder.decoder(0.18 * z[:16])`。
 #
@@ -495,4 +495,4 @@ grade("16.4", None)  # 把 None 换成一个数
 # - D：亮处暗处都溢出，黑白分明。
 
 # %%
-grade("16.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("17.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"

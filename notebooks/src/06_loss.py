@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 09 · 损失与权重
+# # 06 · 损失与权重
 #
 # **学习目标**
 #
@@ -62,7 +62,7 @@ print("准备好了")
 
 # %% [markdown]
 # 这个分解值得用数字核对。取一个一维的例子：数据 $\mathcal N(0,1)$，完美的去噪器，$v=1$，连续的 $L_0$。
-# （$v$ 在这一章有两个意思：写作 $v=0$、$v=1$ 的是第 5 章的 `v_posterior`；第 3 节起，上标里的 $v$ 与 $v-\hat v$ 是第 4 章的速度。）
+# （$v$ 在这一章有两个意思：写作 $v=0$、$v=1$ 的是第 4 章的 `v_posterior`；第 3 节起，上标里的 $v$ 与 $v-\hat v$ 是第 5 章的速度。）
 # 这时每一步的 $p_\theta$ 就是真实的 $q(x_{t-1}\mid x_t)$，上界取等号，$L$ 对数据的平均应当恰好等于数据的熵。单位用 bits/dim (bits per dimension)，平均每一维要几个比特：
 #
 # $$\tfrac12\log_2(2\pi e) = 2.0471\ \text{bits/dim}.$$
@@ -119,7 +119,7 @@ check("越靠近 t=0 越大", bool((np.diff(constants[1:]) < 0).all()), True)
 # %% [markdown]
 # ## 3　三种目标的权重
 #
-# 网络预测的若是 $\varepsilon$ 或 $v$，把误差换算到 $x_0$ 上（第 4 章）：$(x_0-\hat x_0)^2 = (\varepsilon-\hat\varepsilon)^2/\mathrm{SNR} = (1-\bar\alpha)(v-\hat v)^2$。于是
+# 网络预测的若是 $\varepsilon$ 或 $v$，把误差换算到 $x_0$ 上（第 5 章）：$(x_0-\hat x_0)^2 = (\varepsilon-\hat\varepsilon)^2/\mathrm{SNR} = (1-\bar\alpha)(v-\hat v)^2$。于是
 #
 # $$w^{\varepsilon}_t = \frac{w^{x_0}_t}{\mathrm{SNR}_t} = \frac{\beta_t^2\,\bar\alpha_{t-1}}{2\sigma_t^2(1-\bar\alpha_t)^2}\cdot\frac{1-\bar\alpha_t}{\bar\alpha_t} = \frac{\beta_t^2}{2\sigma_t^2\alpha_t(1-\bar\alpha_t)},\qquad w^{v}_t = (1-\bar\alpha_t)\,w^{x_0}_t.$$
 #
@@ -277,7 +277,8 @@ check("加上 2 倍的 loss_vlb", mixed.p_losses(x_start, t, noise)[0], loss + 2
 
 # %% [markdown]
 # 尺度要留心。我们对随机的 $t$ 求平均，论文的下界对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
-# Improved DDPM 的 $L_{\text{simple}} + 0.001\,L_{\text{vlb}}$，在这里要写 `original_elbo_weight=0.001 * T`，也就是 $T=1000$ 时写 1。
+# Improved DDPM 也有一个 $L_{\text{simple}} + 0.001\,L_{\text{vlb}}$，尺度上相当于这里的 `original_elbo_weight=0.001 * T / ln 2`（它的 $L_{\text{vlb}}$ 以比特计），$T=1000$ 时约 1.44。
+# 但那不是同一个损失：那里的 $L_{\text{vlb}}$ 对均值截断了梯度，只训练一个可学的方差；这里方差是固定的，加上的一项改的是均值的权重。
 
 # %%
 exact = DDPM(**toy_model_config(timesteps=100, beta_schedule="cosine", clip_denoised=False)).double()
@@ -381,7 +382,7 @@ show_source(bits_per_dim,
 # - ① 全部加起来，从 nats 换成 bits。
 
 # %% [markdown]
-# 现在还清第 1 节的账。数据是 $\mathcal N(0,1)$、$v=1$ 时，$\mathbb E(x_0-\hat x_0)^2 = 1-\bar\alpha_t$（第 4 章），而 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \beta_t$（第 5 章），所以每一步的 KL 只剩对数：
+# 现在还清第 1 节的账。数据是 $\mathcal N(0,1)$、$v=1$ 时，$\mathbb E(x_0-\hat x_0)^2 = 1-\bar\alpha_t$（第 5 章），而 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \beta_t$（第 4 章），所以每一步的 KL 只剩对数：
 #
 # $$\tfrac12\left[\ln\frac{\beta_t}{\tilde\beta_t} + \frac{\tilde\beta_t + c_1^2(1-\bar\alpha_t)}{\beta_t} - 1\right] = \tfrac12\ln\frac{\beta_t}{\tilde\beta_t} = \tfrac12\ln\frac{1-\bar\alpha_t}{1-\bar\alpha_{t-1}}.$$
 #
@@ -414,7 +415,7 @@ for step, least in ((10, 0.97), (30, 0.6)):
     check(f"t={step}：四舍五入到最近的一级，猜对 {least:.0%} 以上的像素", (rounded == images).double().mean() > least, True)
 
 # %%
-curve_figure(range(1, 1000), {"": terms[1:1000]}, "$t$", "bits/dim", "log", "log")
+curve_figure(range(1, 1000), {"": terms[1:1000]}, "步号 $t$", "这一步花的 bits/dim", "log", "log")
 
 # %% [markdown]
 # 图：$t\ge1$ 的各项随 $t$ 的变化（双对数）。$L_0$ 几乎为 0，没有画：一格很宽，最后一步的方差又极小，落在哪一格早已定了。
@@ -437,7 +438,7 @@ curve_figure(range(1, 1000), {"": terms[1:1000]}, "$t$", "bits/dim", "log", "log
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 09.1　加权的均方误差 ★
+# ### 06.1　加权的均方误差 ★
 #
 # 写出 `loss_vlb`：`weights` 是 $(T,)$ 的权重表，`t` 是 $(B,)$ 的步号，`model_out` 与 `target` 形状相同，第一维是 $B$，后面几维不一定是图像。
 # 每个样本自己的均方误差乘上它那一步的权重，再对这一批求平均，返回一个数。
@@ -450,10 +451,10 @@ def weighted_loss(weights, t, model_out, target):
     # 答案完
 
 
-grade("09.1", weighted_loss)
+grade("06.1", weighted_loss)
 
 # %% [markdown]
-# ### 09.2　任意 v 的权重 ★★
+# ### 06.2　任意 v 的权重 ★★
 #
 # 只用 NumPy，由 `betas`（$(T,)$ 的 float64 数组）与 `v`（$[0,1]$ 内的数）算出以 `eps` 为目标的权重 $w^\varepsilon_t$，其中 $\sigma_t^2=(1-v)\,\tilde\beta_t+v\,\beta_t$。
 # 只返回 $t=1,\dots,T-1$ 的各项，形状 $(T-1,)$，这样就不必管第 0 步的截断。
@@ -469,10 +470,10 @@ def eps_weights(betas, v):
     # 答案完
 
 
-grade("09.2", eps_weights)
+grade("06.2", eps_weights)
 
 # %% [markdown]
-# ### 09.3　一格的概率 ★★★
+# ### 06.3　一格的概率 ★★★
 #
 # 写出离散的解码器：`x` 取 $[-1,1]$ 上等距的 `levels` 个值，`mean` 与它形状相同，都是 float64 的张量；`sigma` 是数。返回每个像素的负对数概率，单位 nats。
 # 两端的格子开到无穷。均值离得很远时（例如差 20 个 $\sigma$）也要准，不能得到无穷。
@@ -490,10 +491,10 @@ def pixel_nll(x, mean, sigma, levels):
     # 答案完
 
 
-grade("09.3", pixel_nll)
+grade("06.3", pixel_nll)
 
 # %% [markdown]
-# ### 09.4　像素有几级 ★★
+# ### 06.4　像素有几级 ★★
 #
 # 第 7 节用 `levels=17` 算这套数字。改成 `levels=256` 重算，总数从 3.16 比特变成 4.37 比特。哪种说法对？
 #
@@ -503,13 +504,13 @@ grade("09.3", pixel_nll)
 # - D：只有 $L_0$ 变大了；这批图只有 17 级，应当用 3.16。
 
 # %%
-grade("09.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("06.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 09.5　换成 v = 0 ★★★
+# ### 06.5　换成 v = 0 ★★★
 #
 # 第 1 节的恒等式只在 $v=1$ 时成立。其余不变（数据 $\mathcal N(0,1)$，完美的去噪器，连续的 $L_0$，第 0 步的方差取 $\tilde\beta_1$），改成 $v=0$，下界比熵高出多少 bits/dim？
 # 噪声表取 `linear`、$T=1000$，也就是开头的 `betas`。写几行代码算出来，填一个数，留三位有效数字以上。
 
 # %%
-grade("09.5", None)  # 把 None 换成一个数
+grade("06.5", None)  # 把 None 换成一个数

@@ -1,0 +1,123 @@
+"""第 17 章的习题：从 DDPM 到 latent-diffusion"""
+import torch
+import torch.nn.functional as F
+
+from . import Choice, Code, Mistake, Number
+
+
+def scale_factor(z):
+    return float(1 / z.std())
+
+
+def latent_cases():
+    generator = torch.Generator().manual_seed(0)
+    widths = torch.tensor([1.0, 3.0]).view(1, 2, 1, 1)
+    return [(2.0 + widths * torch.randn(5, 2, 3, 4, generator=generator),), (0.2 * torch.randn(40, 2, 2, 2, generator=generator) - 1.0,)]
+
+
+def cond_ids(T, T_cond):
+    table = torch.full((T,), T - 1)
+    table[:T_cond] = torch.linspace(0, T - 1, T_cond).round().long()
+    return table
+
+
+def condition_table(fill=lambda T, T_cond: T - 1, start=lambda T, T_cond: torch.linspace(0, T - 1, T_cond).round().long(), at_end=False):
+    """改动表的一处，得到一种错的写法"""
+    def function(T, T_cond):
+        table = torch.full((T,), fill(T, T_cond))
+        table[T - T_cond if at_end else 0:T if at_end else T_cond] = start(T, T_cond)
+        return table
+
+    return function
+
+
+def corners(size, k, stride):
+    return enumerate((y, x) for y in range(0, size[0] - k + 1, stride) for x in range(0, size[1] - k + 1, stride))
+
+
+def overwrite(patches, weight, size, stride):
+    """后来的块盖掉先来的"""
+    B, C, k, _, _ = patches.shape
+    image = torch.zeros(B, C, *size, dtype=patches.dtype)
+    for i, (y, x) in corners(size, k, stride):
+        image[:, :, y:y + k, x:x + k] = patches[..., i]
+    return image
+
+
+def stitch(patches, weight, size, stride):
+    return stitching()(patches, weight, size, stride)
+
+
+def stitching(value=lambda weight: weight, share=lambda weight: weight, divide=lambda total, share: total / share):
+    """逐块相加，不用 fold；改动一处，得到一种错的写法"""
+    def function(patches, weight, size, stride):
+        B, C, k, _, _ = patches.shape
+        total, shares = torch.zeros(B, C, *size, dtype=patches.dtype), torch.zeros(size, dtype=patches.dtype)
+        for i, (y, x) in corners(size, k, stride):
+            total[:, :, y:y + k, x:x + k] += patches[..., i] * value(weight)
+            shares[y:y + k, x:x + k] += share(weight)
+        return divide(total, shares)
+
+    return function
+
+
+def patch_cases():
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.tensor([1.0, 2.0, 3.0, 1.5])
+    weight = weight[:, None] * weight.flip(0)
+
+    def case(B, C, size, stride):
+        image = torch.randn(B, C, *size, generator=generator)
+        patches = F.unfold(image, 4, stride=stride)
+        # 每一块各加一点，重叠处各块说法不同
+        patches = patches + 0.3 * torch.randn(patches.shape, generator=generator)
+        return patches.view(B, C, 4, 4, -1), weight.clone(), size, stride
+
+    return [case(2, 3, (6, 8), 2), case(1, 1, (4, 7), 1)]
+
+
+ONE = torch.ones_like
+
+EXERCISES = (
+    Code("17.1", 1, "尺度因子", scale_factor, latent_cases, (
+        Mistake("这是标准差；要乘上去让它变成 1，得取倒数。", lambda z: z.std()),
+        Mistake("除以方差会除过头：潜变量要除以标准差，标准差才变成 1。", lambda z: 1 / z.var()),
+        Mistake("只要一个数，你给了每个通道一个；原文件把整批压平了再算。", lambda z: 1 / z.std((0, 2, 3))),
+        Mistake("你用的是均方根，里面混进了均值；标准差要先减去均值。", lambda z: 1 / z.square().mean().sqrt()),
+        Mistake("这是把最大值压到 1；一个离群的数就能改变它，用标准差才稳。", lambda z: 1 / z.abs().max()),
+        Mistake("先对每张图求标准差再平均，漏掉了图与图之间的差别；要整批一起算。", lambda z: 1 / z.flatten(1).std(1).mean()),
+    ), "它只用第一批算一次，之后再也不动；忘了存它，检查点就解不出图。", "乘上它之后，整批潜变量的标准差应当是 1。", rtol=1e-2),
+    Code("17.2", 2, "条件掺到第几步", cond_ids, lambda: [(10, 4), (12, 12), (6, 1), (1000, 37)], (
+        Mistake("后面的填 T-1：条件早已全是噪声，不是 T_cond-1。", condition_table(fill=lambda T, T_cond: T_cond - 1)),
+        Mistake("后面的填 T-1，不是 0；0 等于条件几乎没有噪声。", condition_table(fill=lambda T, T_cond: 0)),
+        Mistake("开头的几项要从 0 铺到 T-1，你让它一步走一格。", condition_table(start=lambda T, T_cond: torch.arange(T_cond))),
+        Mistake("舍入要四舍五入（round），直接转整数会截掉小数。",
+                condition_table(start=lambda T, T_cond: torch.linspace(0, T - 1, T_cond).long())),
+        Mistake("铺开的几项放在表的开头，不是末尾。", condition_table(at_end=True)),
+        Mistake("终点是 T-1；步号从 0 数起，T 已经越界。",
+                condition_table(start=lambda T, T_cond: torch.linspace(0, T, T_cond).round().long())),
+        Mistake("步号要是 int64，才能拿去取表。", lambda T, T_cond: cond_ids(T, T_cond).float()),
+    ), "只有很小的 t 上，条件才看得清；原作者也在旁边注明打算删掉它。", "先全部填 T-1，再改写开头的 T_cond 项。"),
+    Code("17.3", 3, "把重叠的块拼回去", stitch, patch_cases, (
+        Mistake("没有除以权重之和：重叠的地方加了几遍，会更亮。", stitching(divide=lambda total, share: total)),
+        Mistake("分子乘了权重，分母却数了几块：要除以落在这个像素上的权重之和。", stitching(share=ONE)),
+        Mistake("分母是权重之和，分子却没有乘权重。", stitching(value=ONE)),
+        Mistake("你把各块等权平均了，weight 没有用上。", stitching(value=ONE, share=ONE)),
+        Mistake("每个像素要除以自己的权重之和，你除了一个统一的数。", stitching(divide=lambda total, share: total / share.max())),
+        Mistake("后来的块盖掉了先来的块；重叠处要加权平均，不是覆盖。", overwrite),
+    ), "权重在块的中心大、边上小，接缝就看不出来。", "F.fold 做的是相加：块乘权重之后 fold 一次，权重自己 fold 一次，相除。"),
+    Number("17.4", 1, "注意力便宜了多少", 4096, {
+        8: "这是边长的比；像素数是边长的平方，注意力又是像素数的平方。",
+        64: "这是像素数的比；自注意力要每两个像素比一次，再平方。",
+        48: "这是数据量的比（512×512×3 比 64×64×4）；题目问的是注意力，它看像素的对数。",
+        512: "这是边长之比的三次方；注意力正比于像素数的平方，也就是边长的四次方。",
+        1 / 4096: "数对了，题目要的是几分之一里的“几”，填整数。",
+        2304: "你把数据量的比 48 平方了；注意力只看像素数，通道数不进平方。",
+    }, "边长少到 1/8，注意力少到 1/4096。扩散能放到潜空间里做，省的主要就是它。",
+           "自注意力的代价正比于像素数的平方，像素数是边长的平方。"),
+    Choice("17.5", 2, "忘了除回来", "B", {
+        "A": "解码器是冻结的，它见过的潜变量标准差约 5.5；忽然变成 1，它不会自己适应。",
+        "C": "潜变量的方向没有变，只是都短了；图的轮廓还在，不会成为噪声。",
+        "D": "那是多除了一次的样子。这里是少除一次，潜变量太小，不是太大。",
+    }, "乘与除要成对：编码之后乘，解码之前除。自己接采样器时最容易漏掉后一半。"),
+)

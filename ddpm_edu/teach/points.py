@@ -1,0 +1,31 @@
+"""平面上的点：并排几张散点图，可以再画箭头与轨迹"""
+import numpy as np
+
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
+
+
+def points_figure(clouds, labels=None, arrows=None, paths=None, limit=2.6, width=9.0):
+    """clouds = {标题: (N, 2) 的点}，一个标题一张图，坐标都从 -limit 到 limit
+
+    labels : (N,) 的 0 与 1，画成两种颜色；不写就是一种
+    arrows : {标题: ((M, 2) 的起点, (M, 2) 的位移)}；给了箭头或轨迹的图，点画成灰的底
+    paths  : {标题: (S, M, 2)}，M 条轨迹，从空心的点走到实心的点
+    """
+    figure = empty_figure(width, width / len(clouds) + 0.3)
+    arrows, paths = arrows or {}, paths or {}
+    for ax, (title, points) in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items()):
+        x, y = np.asarray(points).T
+        below = title in arrows or title in paths
+        colors = GRAY if below else BLUE if labels is None else np.where(np.asarray(labels) == 0, BLUE, ORANGE)
+        ax.scatter(x, y, s=2, c=colors, alpha=0.35 if below else 0.7, linewidths=0)
+        if title in arrows:
+            at, move = (np.asarray(value) for value in arrows[title])
+            ax.quiver(*at.T, *move.T, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
+        if title in paths:
+            walk = np.asarray(paths[title])
+            ax.plot(walk[..., 0], walk[..., 1], color=INK, linewidth=0.7)
+            ax.scatter(*walk[0].T, s=18, facecolors="white", edgecolors=INK, zorder=3)
+            ax.scatter(*walk[-1].T, s=18, color=ORANGE, zorder=4)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
+        ax.set_title(title, fontsize=10)
+    return figure

@@ -1,0 +1,389 @@
+# %% [markdown]
+# # 01 · 从零实现：平面上的点
+#
+# **学习目标**
+#
+# - 不借助任何程序包，用五十来行写出一个完整的扩散模型：加噪、训练、采样。
+# - 说得出为什么不能让网络“一步到位”，为什么要先把数据毁掉，再一小步一小步地走回来。
+# - 看得见网络学到了什么：平面上每一处都有一个箭头，指向“原来大概在哪里”。
+#
+# **预计用时** 40 分钟。运行全部单元约半分钟，不需要 GPU。
+#
+# 第 00 章里，现成的程序包画出了手写的数字，可是一切都藏在里面。这一章把它拆到最小：数据只是平面上的点，训练与采样都摆在眼前。
+# 图换成点，没有少掉任何原理；后面每一章讲的，都是这里某一行的“为什么”。
+
+# %%
+import math
+
+import torch
+from sklearn.datasets import make_moons
+from torch import nn
+
+from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.schedules import make_beta_schedule
+from ddpm_edu.teach import check, curve_figure, grade
+from ddpm_edu.teach.points import points_figure
+
+# %% [markdown]
+# ## 1　问题：造出新的点
+#
+# 手里有四千个点，排成两弯月牙。它们从哪里来，我们不知道：没有公式，只有这些点。
+# 任务是造出**新的**点，让它们看起来与这些点出自同一个地方。
+#
+# 这就是“生成”的意思：数据服从某个未知的分布 $p(x)$，我们只有从中抽出的样本，却想抽出更多的样本。
+# 一张 28×28 的图是 784 维空间里的一个点，全部手写数字在那里也排成某种弯弯曲曲的形状，只是画不出来。平面上的，画得出来。
+
+# %%
+def moons(n, seed):
+    x, label = make_moons(n, noise=0.1, random_state=seed)
+    return (torch.from_numpy(x).float() - torch.tensor([0.5, 0.25])) / torch.tensor([0.87, 0.5]), torch.from_numpy(label)
+
+
+data, label = moons(4000, seed=0)
+print("均值", [round(float(m), 1) + 0.0 for m in data.mean(0)], "标准差", [round(float(s), 1) for s in data.std(0)])
+points_figure({"手里的四千个点": data}, label, width=4.0)
+
+# %% [markdown]
+# 图：两弯月牙。颜色只是为了看得清楚，训练时不告诉网络。坐标换算过，横竖都是均值约 0、标准差约 1。
+
+# %% [markdown]
+# ## 2　直接造，为什么不行
+#
+# 最先想到的办法：随机的点 $z$ 容易抽，让网络学会把它变成数据点，$g(z)\approx x$。
+# 可是哪个 $z$ 该变成哪个 $x$？没有人知道，只好随机配对，然后照常最小化误差的平方。
+#
+# **先猜一猜**：训练完以后，一千个不同的 $z$ 会变成什么样的一千个点？
+
+# %%
+torch.manual_seed(0)
+guess = nn.Sequential(nn.Linear(2, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU(), nn.Linear(64, 2))
+optimizer = torch.optim.Adam(guess.parameters(), lr=2e-3)
+for _ in range(600):
+    z, x = torch.randn(512, 2), data[torch.randint(len(data), (512,))]
+    loss = (guess(z) - x).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+straight = guess(torch.randn(1000, 2)).detach()
+points_figure({"要造的": data[:1000], "直接造出来的": straight}, width=6.0)
+
+# %% [markdown]
+# 图：左边是数据，右边是网络造的一千个点，全挤在正中央的一个点上，那里没有数据。
+#
+# 道理很简单。同一个 $z$，这一批要它变成左上的点，下一批要它变成右下的点，要求互相矛盾；要使误差的平方最小，只能取平均。
+# **误差的平方逼出来的是平均**，而许多张图的平均不是一张图，只是一团糊。这句话后面还要用很多次。
+
+# %% [markdown]
+# ## 3　先毁掉它
+#
+# 扩散模型换了一个思路：先别急着造，先把数据一点点毁掉。每一步把点朝原点缩一点，再加一点高斯噪声，走 $T=1000$ 步。
+# 这样做有两个好处。
+#
+# 第一，**毁掉很容易**，公式是现成的：走 $t$ 步以后，
+#
+# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon,\qquad \varepsilon\sim\mathcal N(0,I).$$
+#
+# $\bar\alpha_t$ 从 1 降到接近 0，所以走到头只剩下噪声，而噪声随手就能抽。
+#
+# 第二，**每一步的修复也容易**。从一团噪声直接变出月牙，很难；只退一小步，把噪声减少一点点，就容易得多。一个难题拆成了一千个容易的题，而且习题和答案要多少有多少：自己加的噪声，自己当然知道。
+
+# %%
+T = 1000
+beta = torch.linspace(1e-4, 0.02, T)  # 每一步加入的噪声的方差，取自 DDPM 的论文
+alpha_bar = torch.cumprod(1 - beta, dim=0)
+
+
+def add_noise(x0, t, noise):
+    a = alpha_bar[t][:, None]
+    return a.sqrt() * x0 + (1 - a).sqrt() * noise
+
+
+# %%
+noise = torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0))
+steps = (0, 60, 150, 300, 999)
+points_figure({f"$t={t}$": add_noise(data, torch.full((len(data),), t), noise) for t in steps}, label)
+
+# %% [markdown]
+# 图：同样的四千个点，从左到右越毁越多。$t=150$ 还分得出两弯，$t=300$ 两种颜色已经搅在一起，$t=999$ 就是一团标准的高斯噪声，与原来的形状毫无关系。
+
+# %% [markdown]
+# ## 4　训练：看着带噪的点，猜噪声
+#
+# 网络拿到 $x_t$ 和 $t$，猜当初加进去的噪声 $\varepsilon$。猜出噪声，就等于猜出了原来的点，因为上面的公式反过来是
+#
+# $$\hat x_0 = \frac{x_t-\sqrt{1-\bar\alpha_t}\,\hat\varepsilon}{\sqrt{\bar\alpha_t}}.$$
+#
+# 网络要知道 $t$：同一个位置，$t$ 小时说明“原来就在附近”，$t$ 大时几乎什么也没说。
+# 坐标与 $t$ 都另换成几个快慢不同的正弦与余弦，一起送进去：网络才分得清相差一点点的位置。
+
+# %%
+class Denoiser(nn.Module):
+    def __init__(self, width=96):
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(28, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(),
+                                 nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 2))
+
+    def forward(self, x, t):
+        place = (x[:, :, None] * 2 ** torch.arange(4)).flatten(1)
+        angle = torch.cat([place, t[:, None] / T * math.pi * 2 ** torch.arange(5)], dim=1)
+        return self.net(torch.cat([x, angle.sin(), angle.cos()], dim=1))
+
+
+# %% [markdown]
+# 训练的循环就这么长：抽点，抽 $t$，抽噪声，造出 $x_t$，猜，比较，改。
+
+# %%
+torch.manual_seed(0)
+network, steps, history = Denoiser(), 3000, []
+optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+for _ in range(steps):
+    x0 = data[torch.randint(len(data), (512,))]
+    t, noise = torch.randint(T, (512,)), torch.randn(512, 2)
+    loss = (network(add_noise(x0, t, noise), t) - noise).square().mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    decay.step()
+    history.append(loss.item())
+
+# %%
+smooth = torch.tensor(history).reshape(-1, 50).mean(1)
+curve_figure(range(50, steps + 1, 50), {"": smooth}, "步", "损失（每 50 步平均）")
+
+# %% [markdown]
+# 图：训练的损失。几百步就降到一个平台，之后几乎不动。
+#
+# 它为什么降不到 0？不是网络不够大。同一个 $x_t$，可以由许多个不同的 $(x_0,\varepsilon)$ 得到，谁也不知道当初是哪一个；网络能给出的最好答案，就是所有可能的 $\varepsilon$ 的平均。
+# 又是第 2 节那句话，不过这一次平均是**我们要的**：它说的是“照目前看，噪声大概朝哪边”，而我们只打算照着它走一小步。
+
+# %% [markdown]
+# ## 5　采样：一小步一小步走回来
+#
+# 从纯噪声出发。每一步都先猜出 $\hat x_0$，再往它那边退一小步，最后撒上一点点新噪声。
+# 三个系数怎样来，为什么去噪的时候还要加噪声，第 4 章推导；现在只看它怎样走。
+
+# %%
+@torch.no_grad()
+def denoise(x, times, generator):
+    walk = [x]
+    for t, s in zip(times, [*times[1:], None]):
+        a, b = alpha_bar[t], torch.tensor(1.0) if s is None else alpha_bar[s]
+        noise_hat = network(x, torch.full((len(x),), t))
+        x0_hat = (x - (1 - a).sqrt() * noise_hat) / a.sqrt()
+        mean = (b.sqrt() * (1 - a / b) * x0_hat + (a / b).sqrt() * (1 - b) * x) / (1 - a)
+        x = mean + ((1 - a / b) * (1 - b) / (1 - a)).sqrt() * torch.randn(x.shape, generator=generator)
+        walk.append(x)
+    return torch.stack(walk)
+
+
+def sample(n, count=T, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    times = torch.linspace(T - 1, 0, count).round().int().tolist()
+    return denoise(torch.randn(n, 2, generator=generator), times, generator)
+
+
+# %%
+walk = sample(4000)
+points_figure({"出发：纯噪声": walk[0], "走到第 800 步": walk[800], "走完一千步": walk[-1], "真的点": data})
+
+# %% [markdown]
+# 图：从左到右，四千个随机的点走成了两弯月牙。它们不是数据里的点，是新的。
+#
+# 像不像，要量一量。对照的四千个真点是另外抽的，训练时没有见过。量两件事：造出来的点里，附近（0.1 以内）没有真点的占几成，那是**造错了地方**；
+# 反过来，真的点里，附近没有造出来的点的占几成，那是**漏掉了地方**。只看前一件会上当：把所有的点都造在一处真点上，一个也不错。
+
+# %%
+held_out, _ = moons(4000, seed=1)
+
+
+def report(name, cloud):
+    gaps = [torch.cdist(part, held_out) for part in cloud.chunk(8)]
+    found = torch.tensor([[(gap.min(1).values > 0.1).double().mean(), (gap.min(0).values > 0.1).double().mean()] for gap in gaps])
+    mean, error = found.mean(0), found.std(0) / 8**0.5
+    print(f"{name}：造错 {mean[0]:.1%} ± {error[0]:.1%}，漏掉 {mean[1]:.1%} ± {error[1]:.1%}")
+    return mean
+
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+mine = report("走一千步", walk[-1])
+collapsed = report("直接造", guess(walk[0]).detach())
+nothing = report("纯噪声", walk[0])
+real = report("真的点", moons(4000, seed=2)[0][torch.randperm(4000, generator=torch.Generator().manual_seed(0))])
+print("每行四千个点，分八批，± 是各批的标准误；“走一千步”的各批来自同一个训练好的网络")
+
+# %%
+check("造错的，不到纯噪声的五分之一", bool(mine[0] < nothing[0] / 5), True)
+check("漏掉的，不到直接造的五分之一", bool(mine[1] < collapsed[1] / 5), True)
+
+# %% [markdown]
+# 最后一行是能达到的最好：真的点每批也只有五百个，总有照顾不到的角落。我们的样本离它还差一点，可是错的不多，漏的也不多。
+
+# %% [markdown]
+# ## 6　看一看路上发生了什么
+#
+# 六个点的轨迹，只画后一半路。
+
+# %%
+times = list(range(T - 1, -1, -10))
+some = denoise(torch.randn(6, 2, generator=torch.Generator().manual_seed(3)), times, torch.Generator().manual_seed(4))
+points_figure({"从 $t=400$ 走到底": data}, paths={"从 $t=400$ 走到底": some[60:]}, width=5.0)
+
+# %% [markdown]
+# 图：每十步走一大步的六条轨迹，从空心的点（$t$ 约 400）走到橙色的点，灰色的底是数据。起初几乎是乱走，越往后步子越小、越坚定，最后落在月牙上。
+#
+# 为什么会这样？把网络在平面各处的回答画成箭头：从 $x_t$ 指向猜测的方向 $-\hat\varepsilon$。
+
+# %%
+axis = torch.linspace(-2.4, 2.4, 15)
+at = torch.cartesian_prod(axis, axis)
+clouds, arrows = {}, {}
+for step in (600, 150, 30):
+    title = f"$t={step}$"
+    clouds[title] = add_noise(data, torch.full((len(data),), step), torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0)))
+    arrows[title] = at, -0.2 * network(at, torch.full((len(at),), step)).detach()
+points_figure(clouds, arrows=arrows)
+
+# %% [markdown]
+# 图：灰色的是加噪到这一步的数据，箭头是网络学到的方向。
+# $t=600$ 时箭头都朝着中央：噪声太大，网络只能说“大概在中间”。$t=150$ 时箭头开始分成两股，朝着各自的月牙。$t=30$ 时，离月牙近的箭头笔直地指向最近的一段；远处的角落训练时几乎没有到过，那里的箭头不可靠，采样也不会走到那里。
+#
+# 网络学到的就是这一族箭头，一个 $t$ 一张。它有一个名字，叫**得分** (score)：箭头指着“往哪边走，数据最快变多”，第 7 章推引导时会用到它。
+
+# %% [markdown]
+# ## 7　为什么不一步到位
+#
+# 既然每一步都猜得出 $\hat x_0$，为什么不干脆一步跳过去？试一试：把真的点加噪到 $t=300$，一种办法是一步跳到 $\hat x_0$，另一种是照老样子慢慢走回来。
+# **先猜一猜**，跳过去的点会落在哪里？
+
+# %%
+halfway = add_noise(data[:2000], torch.full((2000,), 300), torch.randn(2000, 2, generator=torch.Generator().manual_seed(5)))
+a = alpha_bar[300]
+jump = (halfway - (1 - a).sqrt() * network(halfway, torch.full((2000,), 300)).detach()) / a.sqrt()
+back = denoise(halfway, list(range(300, -1, -10)), torch.Generator().manual_seed(6))[-1]
+points_figure({"加噪到 $t=300$": halfway, "一步跳回去": jump, "走三十一步回去": back, "真的点": data[:2000]})
+
+# %% [markdown]
+# 图：一步跳回去的点落在两弯**之间**，连成一条数据里没有的带子：网络猜的是平均，拿不准是哪一弯，就取中间。慢慢走回去的却各归各位。
+#
+# 差别在哪里？跳的时候，只问了一次，得到的是平均。走的时候，每走一小步就再问一次；走着走着，点已经偏向某一弯，下一次的回答就不再含糊。
+# **每一步都只走得动平均那么准的一小步，步子小，平均就够用。** 步子小到什么程度才够，第 4 章给出道理，这里先量：
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+table = {count: report(f"{count} 步", sample(4000, count, seed=1)[-1]) for count in (1, 4, 10, 20, 100)}
+table[1000] = report("1000 步", walk[-1])
+
+# %%
+check("从 4 步到 20 步，造错的少了一半以上", bool(table[20][0] < table[4][0] / 2), True)
+
+# %% [markdown]
+# 步数越多越好，但好得越来越慢。怎样用更少的步数走得一样好，是第 7 章的题目。
+
+# %% [markdown]
+# ## 8　与程序包对一对
+#
+# 上面这五十来行，就是整个扩散模型。程序包里的 `DDPM` 多出来的，是图像的网络、别的选择，和让训练可靠的工程：
+#
+# | 这一章的 | 程序包里的 | 哪一章讲 |
+# |:--|:--|:--|
+# | `beta`、`alpha_bar` | `make_beta_schedule`、`register_schedule` | 02 |
+# | `add_noise` | `q_sample` | 03 |
+# | `denoise` 的一步 | `p_sample`，系数来自 `q_posterior` | 04 |
+# | 猜噪声 | `parameterization`：也可以猜 $x_0$ 或 $v$ | 05 |
+# | 损失 | `p_losses`：为什么是误差的平方，各个 $t$ 该占多重 | 06 |
+# | `sample` | `sample`：少走几步、不掺噪声、照要求画 | 07 |
+# | `Denoiser` | `UNet` | 08 |
+#
+# 数也对得上。第 4 章的三张系数表，与 `denoise` 里写的那三个式子是一回事（这里的 $\bar\alpha$ 是 32 位的，容差放宽些）：
+
+# %%
+betas = make_beta_schedule("sqrt_linear", T, 1e-4, 0.02)
+tables = diffusion_tables(betas)
+a, b = alpha_bar[1:].double(), alpha_bar[:-1].double()
+check("噪声表：论文的表在程序包里叫 sqrt_linear", beta, torch.from_numpy(betas), atol=1e-8)
+check("往猜测走多远", b.sqrt() * (1 - a / b) / (1 - a), torch.from_numpy(tables["posterior_mean_coef1"])[1:], atol=1e-3)
+check("留在原地多少", (a / b).sqrt() * (1 - b) / (1 - a), torch.from_numpy(tables["posterior_mean_coef2"])[1:], atol=1e-3)
+check("撒多少新噪声", (1 - a / b) * (1 - b) / (1 - a), torch.from_numpy(tables["posterior_variance"])[1:], atol=1e-6)
+
+# %% [markdown]
+# ## 小结
+#
+# - **这一章的问题**：只有样本，不知道分布，怎样造出新的样本？
+# - **答案**：先照公式把数据一步步毁成噪声，训练网络从毁掉的点猜噪声；再从纯噪声出发，反复猜、退一小步。
+# - 误差的平方逼出来的是平均。一步到位，平均就是结果，所以糊；一小步一小步走，平均只是方向，所以清楚。
+# - 网络学到的是一族箭头，一个 $t$ 一张图，指着数据多的地方。
+#
+# ## 练习
+#
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %% [markdown]
+# ### 01.1　从噪声换回原来的点 ★
+#
+# `x_t` 与 `noise` 的形状是 $(B, 2)$，`bar` 是 $(B,)$，每个点自己的 $\bar\alpha_t$。返回 $\hat x_0$，形状 $(B, 2)$。
+
+# %%
+def start_from_noise(x_t, noise, bar):
+    # 答案
+    bar = bar[:, None]
+    return (x_t - (1 - bar).sqrt() * noise) / bar.sqrt()
+    # 答案完
+
+
+grade("01.1", start_from_noise)
+
+# %% [markdown]
+# ### 01.2　训练的一批 ★★
+#
+# 写出训练循环里的损失。`network(x_t, t)` 返回猜出的噪声；`x0` 与 `noise` 是 $(B, 2)$，`t` 是 $(B,)$ 的整数，`alpha_bar` 是 $(T,)$。返回一个数。
+
+# %%
+def batch_loss(network, x0, t, noise, alpha_bar):
+    # 答案
+    a = alpha_bar[t][:, None]
+    return (network(a.sqrt() * x0 + (1 - a).sqrt() * noise, t) - noise).square().mean()
+    # 答案完
+
+
+grade("01.2", batch_loss)
+
+# %% [markdown]
+# ### 01.3　不用训练的去噪器 ★★★
+#
+# 数据只有有限的几个点时，最好的猜测写得出来：$x_t$ 由 `data[i]` 加噪得来的可能性，正比于 $\exp\bigl(-\lVert x_t-\sqrt{\bar\alpha}\,x_i\rVert^2/(2(1-\bar\alpha))\bigr)$；按它归一化成权重，再把各点加权平均，就是 $\mathbb E[x_0\mid x_t]$。
+# `x_t` 是 $(B, 2)$，`data` 是 $(N, 2)$，`bar` 是一个 0 到 1 之间的数。返回 $(B, 2)$。
+# 写好之后想一想：拿它去采样，走完以后会得到什么？（第 15 章有这样一个模型。）
+
+# %%
+def ideal_start(x_t, data, bar):
+    # 答案
+    distance = (x_t[:, None] - bar**0.5 * data).square().sum(-1)
+    return (-distance / (2 * (1 - bar))).softmax(dim=1) @ data
+    # 答案完
+
+
+grade("01.3", ideal_start)
+
+# %% [markdown]
+# ### 01.4　网络该有多聪明 ★
+#
+# 换一个大十倍的网络，数据要多少有多少，训练到不能再好。第 4 节的损失会怎样？
+#
+# - A：降到 0，网络够大就什么都猜得出。
+# - B：降到某个大于 0 的数：同一个 $x_t$ 对得上许多份噪声，谁也猜不出是哪一份。
+# - C：降到某个大于 0 的数：512 个点一批，批太小，梯度太吵。
+# - D：反而升高，因为过拟合。
+
+# %%
+grade("01.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 01.5　照抄的代价 ★★
+#
+# 一个偷懒的网络把 $x_t$ 原样交回来，当作猜出的噪声。数据的均值是 0，每个坐标的方差是 1；$\bar\alpha_t=0.64$ 时，每个坐标的误差的平方平均是多少？
+
+# %%
+grade("01.5", None)  # 把 None 换成一个数
