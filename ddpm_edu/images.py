@@ -17,7 +17,10 @@ def viewable(images):
 
 
 def make_grid(images, nrow=8, padding=1, scale=1, gap=-1.0):
-    """(N, C, H, W) 或 N 张同样大小的 (C, H, W)，[-1, 1] → (1 或 3, H', W')，每行 nrow 张；gap 是缝隙的值，默认为黑；scale 是整数放大倍数；通道的画法见 viewable"""
+    """(N, C, H, W) 或 N 张同样大小的 (C, H, W)，[-1, 1] → (1 或 3, H', W')，每行 nrow 张
+
+    gap 是缝隙的值，默认为黑；scale 是整数放大倍数；通道的画法见 viewable
+    """
     images = torch.stack(images) if isinstance(images, (list, tuple)) and images else images
     if images.ndim != 4 or len(images) == 0:
         fail("images", "非空的 (N, C, H, W) 张量", tuple(images.shape))

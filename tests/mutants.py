@@ -428,4 +428,15 @@ MUTANTS = [Mutant(*row) for row in [
      "估内存时漏了 Adam 的两份状态", "test_memory.py"),
     ("data/base.py", "        warnings.filterwarnings(\"ignore\", \"You're resuming", "        str(\"You're resuming", "印出的话说数据接不上，其实接得上",
      f"{RESUMING}::test_our_data_resume_in_the_middle_of_an_epoch_and_nothing_says_they_do_not"),
+    # ---- 重排之后的课程 ----
+    ("teach/diary.py", '== NUMBERING else RENUMBERED', '!= "" else RENUMBERED',
+     "旧题号的记录记到别的题上", "test_diary.py"),
+    ("teach/figures.py", "padding + side / 2 - 0.5 + i * (side + padding)", "padding + side / 2 - 0.5 + i * side",
+     "各列的名字越写越偏", "test_panels.py"),
+    ("teach/figures.py", "grid, padding = framed_grid(images, nrow)", "grid, padding = make_grid(images, nrow, 2), 2",
+     "黑图之间没有看得见的缝", "test_panels.py"),
+    ("teach/diagrams.py", "places[len(stages) - 1 - i]", "places[len(unet.input_blocks) + i]",
+     "跳跃连接先存的先取", "test_diagrams.py"),
+    ("teach/points.py", "ax.scatter(*walk[-1, i]", "ax.scatter(*walk[0, i]",
+     "轨迹的终点画在起点", "test_diagrams.py"),
 ]]

@@ -1,8 +1,7 @@
-"""习题：答案都对，典型的错各得各的提示，批改从不抛异常；两个版本、进度的记录"""
+"""习题：答案都对，典型的错各得各的提示，批改从不抛异常；两个版本，给教师的表"""
 import ast
 import copy
 import functools
-import json
 import random
 import re
 import sys
@@ -13,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_edu.authoring import build, collect, editions
+from ddpm_edu.authoring import build, editions
 from ddpm_edu.authoring.editions import BLANK, solutions_edition, student_edition
-from ddpm_edu.teach import books, diary, grading, progress
+from ddpm_edu.teach import books, grading
 from ddpm_edu.teach.books import read_cells
 from ddpm_edu.teach.exercises import Choice, Code, Mistake, Number, chapters, find
 from ddpm_edu.teach.grading import grade, judge
@@ -412,97 +411,6 @@ def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_pa
     assert cells[1].source == 'grade("03.4", "C")' and cells[1].outputs[0]["data"]["text/plain"].startswith("✓")
     assert "还没有记录" in cells[2].outputs[0]["data"]["text/plain"]
     assert not (tmp_path / "记录.json").exists() and not (tmp_path / "03_small.ipynb").exists()
-
-
-# ---- 进度 ----
-
-@pytest.fixture
-def journal(tmp_path, monkeypatch):
-    """打开记录，写到临时文件"""
-    path = tmp_path / "学生 甲" / "exercises.json"
-    monkeypatch.setenv("DDPM_EDU_PROGRESS", str(path))
-    monkeypatch.setattr(diary, "OFF", ())
-    return path
-
-
-def test_gradings_are_recorded_until_the_first_success(journal, capsys):
-    grade("03.4", None)
-    assert not journal.exists()
-    for answer in ("A", "B", "C", "A", None):
-        grade("03.4", answer)
-    grade("03.5", "B")
-    saved = diary.read_record(journal)
-    assert {n: (e["mark"], e["tries"]) for n, e in saved.items()} == {"03.4": ("✓", 3), "03.5": ("✗", 1)}
-    assert "第 03 章 ☐☐☐✓✗ 1/5" in repr(progress()) and str(journal) in repr(progress())
-
-
-@pytest.mark.parametrize("name", diary.OFF)
-def test_nothing_is_recorded_or_read_while_building_or_testing(journal, monkeypatch, name):
-    assert not diary.is_off()
-    diary.record("03.4", "✓")
-    monkeypatch.setattr(diary, "OFF", (name,))
-    monkeypatch.setenv(name, "1")
-    diary.record("03.5", "✓")
-    assert list(diary.read_record(journal)) == ["03.4"]
-    assert "✓" not in repr(progress()) and str(journal) not in repr(progress())
-
-
-def test_a_place_that_cannot_be_written_is_not_the_students_problem(tmp_path, journal, monkeypatch, capsys):
-    (tmp_path / "文件").write_text("")
-    monkeypatch.setenv("DDPM_EDU_PROGRESS", str(tmp_path / "文件" / "里面.json"))
-    grade("03.4", "C")
-    assert capsys.readouterr().out.startswith("✓ 03.4")
-
-
-def test_a_broken_record_is_started_anew(journal):
-    journal.parent.mkdir()
-    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"03.4": 1}}', '{"exercises": {"03.4": {"mark": "!"}}}'):
-        journal.write_text(text, encoding="utf-8")
-        diary.record("03.4", "✓")
-        assert diary.read_record(journal)["03.4"]["tries"] == 1, text
-
-
-@pytest.mark.parametrize(("platform", "variable", "inside"), [
-    ("win32", "APPDATA", "ddpm_edu"), ("linux", "XDG_DATA_HOME", "ddpm_edu"), ("darwin", "HOME", "Library")])
-def test_the_record_lives_in_the_users_data_folder(journal, monkeypatch, tmp_path, platform, variable, inside):
-    monkeypatch.delenv("DDPM_EDU_PROGRESS")
-    monkeypatch.setattr(sys, "platform", platform)
-    monkeypatch.setenv(variable, str(tmp_path))
-    assert diary.record_path().name == "exercises.json" and diary.record_path().relative_to(tmp_path).parts[0] == inside
-
-
-def test_a_teacher_gets_one_table_from_many_records(journal, tmp_path, capsys):
-    for answer in ("A", "C"):
-        grade("03.4", answer)
-    (tmp_path / "=乙.json").write_text(journal.read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "坏.json").write_text("{", encoding="utf-8")
-    rows = {row[0]: row for row in collect.collect(tmp_path)}
-    assert set(rows) == {"学生", "学生 甲", "'=乙", "坏"}
-    cell = rows["学生"].index("03.4")
-    assert rows["学生 甲"][1:3] == rows["'=乙"][1:3] == [1, 2] and rows["学生 甲"][cell] == "✓"
-    assert rows["坏"][1:4] == [0, 0, "没有记录，或文件读不懂"]
-    collect.main([str(tmp_path)])
-    assert (tmp_path / "progress.csv").read_bytes().startswith(b"\xef\xbb\xbf") and "3 份记录" in capsys.readouterr().out
-
-
-def test_collecting_from_nowhere_explains_itself():
-    for arguments in ([], ["没有这个文件夹"], ["a", "b"]):
-        with pytest.raises(SystemExit, match="文件夹"):
-            collect.main(arguments)
-
-
-def test_the_record_is_plain_json(journal):
-    diary.record("03.4", "✓")
-    assert json.loads(journal.read_text(encoding="utf-8"))["exercises"]["03.4"]["mark"] == "✓"
-
-
-def test_a_record_from_before_the_chapters_were_reordered_keeps_its_marks(journal):
-    journal.parent.mkdir()
-    entry = {"mark": "✓", "tries": 1, "time": "2026-01-01"}
-    journal.write_text(json.dumps({"exercises": {"03.4": entry, "05.2": entry, "15.19b": entry}}), encoding="utf-8")
-    diary.record("05.2", "✗")
-    found = {number: saved["mark"] for number, saved in diary.read_record(journal).items()}
-    assert found == {"03.4": "✓", "04.2": "✓", "16.19b": "✓", "05.2": "✗"}
 
 
 def test_unknown_exercise_numbers_are_not_found():

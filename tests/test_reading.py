@@ -231,3 +231,11 @@ def test_formulas_are_balanced():
         for formula in formulas(text):
             assert formula.count("{") == formula.count("}"), formula
             assert len(re.findall(r"\\left(?![a-z])", formula)) == len(re.findall(r"\\right(?![a-z])", formula)), formula
+
+
+def test_the_program_of_chapter_one_fits_on_a_page():
+    """第 1 章的程序：噪声表、网络、训练、采样，合起来五十几行"""
+    cells = [cell.text for cell in coverage.read_cells(next(path for path in PATHS if path.stem.startswith("01_"))) if cell.code]
+    starts = ("T = 1000", "class Denoiser", "torch.manual_seed(0)\nnetwork", "@torch.no_grad()\ndef denoise")
+    program = [next(text for text in cells if text.startswith(start)) for start in starts]
+    assert sum(bool(line.strip()) for text in program for line in text.splitlines()) <= 60

@@ -1,4 +1,6 @@
 """平面上的点：并排几张散点图，可以再画箭头与轨迹"""
+import itertools
+
 import numpy as np
 
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
@@ -23,9 +25,10 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, limit=2.6, width
             ax.quiver(*at.T, *move.T, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
         if title in paths:
             walk = np.asarray(paths[title])
-            ax.plot(walk[..., 0], walk[..., 1], color=INK, linewidth=0.7)
-            ax.scatter(*walk[0].T, s=18, facecolors="white", edgecolors=INK, zorder=3)
-            ax.scatter(*walk[-1].T, s=18, color=ORANGE, zorder=4)
+            for i, color in zip(range(walk.shape[1]), itertools.cycle((BLUE, ORANGE, INK))):
+                ax.plot(*walk[:, i].T, color=color, linewidth=0.9)
+                ax.scatter(*walk[0, i], s=30, facecolors="white", edgecolors=color, zorder=3)
+                ax.scatter(*walk[-1, i], s=30, color=color, zorder=4)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
         ax.set_title(title, fontsize=10)
     return figure

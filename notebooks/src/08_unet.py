@@ -21,6 +21,8 @@ from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.files.names import check_names
 from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
+from ddpm_edu.teach.diagrams import unet_figure
+from ddpm_edu.teach.figures import heat_figure
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
 
 torch.manual_seed(0)
@@ -48,12 +50,18 @@ for hook in hooks:
     hook.remove()
 check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 
+# %%
+unet_figure(unet, 8)
+
 # %% [markdown]
-# 一行是一段网络。前四行是下行：通道增多，边长从 8 减到 4。第五行在最底下。
-# 后四行是上行，输入的通道变多了，因为拼上了下行时存好的同样大小的图，这叫跳跃连接 (skip connection)。
+# 图：同一个网络画出来。一个方框是一段，灰字是它输出的形状（通道×高×宽）；先往下走，边长 8 减到 4，再走上来。
+# 橙色的虚线是跳跃连接 (skip connection)：把下行存好的图递给上行的同一层。蓝点是时间嵌入进来的地方，每个残差块 (residual block) 都有。
+#
+# 再看上面打印的。一行是一段网络。前四行是下行：通道增多，边长从 8 减到 4。第五行在最底下。
+# 后四行是上行，输入的通道变多了，因为拼上了下行时存好的同样大小的图，就是图里的跳跃连接。
 #
 # 造这个网络只用了几个参数：`model_channels` 是第一层的通道数，`channel_mult` 给出各层的倍数，层与层之间边长减半；
-# 每层下行有 `num_res_blocks` 个残差块 (residual block)，上行多一个；`attention_resolutions` 列出哪些层加注意力，写的是下采样的倍数，不是边长。
+# 每层下行有 `num_res_blocks` 个残差块，上行多一个；`attention_resolutions` 列出哪些层加注意力，写的是下采样的倍数，不是边长。
 
 # %%
 show_source(UNet.forward,
@@ -107,6 +115,12 @@ check("i=8：63 步转一圈", embedding[63, 8], 1.0, atol=1e-3)
 check("i=24：999 步转过约六分之一圈", embedding[999, 24].acos() / (2 * torch.pi), 1 / 6, atol=0.01)
 near, far = similarity[500, 490:511], torch.cat([similarity[500, :301], similarity[500, 700:]])
 check("相差 10 步以内，比相差 200 步以上的都像", near.min() > far.max(), True)
+heat_figure(embedding.T, "步号 $t$", "分量 $i$")
+
+# %% [markdown]
+# 图：一列是一个 $t$ 的嵌入，64 个分量从上到下。上半是余弦，下半是正弦，各自从上到下越来越慢。最快的几行细密得分不清，分辨相邻的 $t$ 靠它们；最慢的几行从左到右只变一点，分辨早晚靠它们。
+
+# %%
 waves = {f"$i = {i}$": embedding[:, i] for i in (8, 16, 24)}
 curves_figure((t, waves, "步号 $t$", "嵌入的分量 $e_i(t)$"), (t - 500, {"": similarity[500]}, "$t - 500$", "与 $t=500$ 的相似度"))
 

@@ -1,20 +1,9 @@
-"""第 1 章的程序：短，完整，而且真的是一个扩散模型"""
+"""示意图与散点图：画的是真的"""
 import torch
 
-from ddpm_edu.teach import books
-from ddpm_edu.teach.diagrams import chain_figure
+from ddpm_edu.teach.diagrams import chain_figure, unet_figure
 from ddpm_edu.teach.points import points_figure
-
-PROGRAM = ("T = 1000", "class Denoiser", "torch.manual_seed(0)\nnetwork", "@torch.no_grad()\ndef denoise")
-
-
-def program():
-    cells = [cell.text for cell in books.read_cells(books.book(1)) if cell.code]
-    return [next(text for text in cells if text.startswith(start)) for start in PROGRAM]
-
-
-def test_the_whole_program_fits_on_a_page():
-    assert sum(bool(line.strip()) for text in program() for line in text.splitlines()) <= 60
+from ddpm_edu.unet import ResBlock, UNet
 
 
 def test_points_arrows_and_paths_are_drawn_where_they_are():
@@ -23,6 +12,7 @@ def test_points_arrows_and_paths_are_drawn_where_they_are():
     assert plain.get_title() == "甲" and plain.collections[0].get_offsets().tolist() == cloud.tolist()
     assert len({tuple(color) for color in plain.collections[0].get_facecolors()}) == 2
     assert busy.lines[0].get_xydata().tolist() == [[0, 0], [1, 2]] and busy.collections[1].N == 2
+    assert [marks.get_offsets().tolist() for marks in busy.collections[2:]] == [[[0, 0]], [[1, 2]]]
 
 
 def test_the_chain_points_both_ways_between_every_pair():
@@ -30,3 +20,14 @@ def test_the_chain_points_both_ways_between_every_pair():
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["甲", "乙", "丙", "丁", "加噪：公式现成　→", "←　去噪：网络来学"]
     moves = [(note.xyann[0], note.xy[0]) for note in ax.texts if note.get_text() == ""]
     assert sum(a < b for a, b in moves) == sum(a > b for a, b in moves) == 3 and len(ax.images) == 4
+
+
+def test_the_drawn_unet_is_the_real_one():
+    unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
+    ax = unet_figure(unet, 8).axes[0]
+    words = [text.get_text() for text in ax.texts]
+    assert len(ax.patches) == 9 and words.count("32×4×4") == 3 and "残差块\n注意力\n放大" in words
+    # 先存的后取；时间嵌入进每一个残差块所在的段
+    skips = [note for note in ax.texts if getattr(note, "arrow_patch", None) is not None and note.arrow_patch.get_linestyle() == "--"]
+    assert [(note.xyann[0], note.xy[0]) for note in skips] == [(0, 8), (1, 7), (2, 6), (3, 5)]
+    assert len(ax.lines) == sum(any(isinstance(layer, ResBlock) for layer in stage) for stage in (*unet.input_blocks, unet.middle_block, *unet.output_blocks))
