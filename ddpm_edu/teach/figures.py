@@ -68,7 +68,7 @@ def to_png(figure):
 
 def framed_grid(images, nrow=8):
     """(N, C, H, W)，[-1, 1] → (一整张, 缝有几个像素宽)；缝是浅灰的，黑底的图也看得出边"""
-    padding = max(1, images[0].shape[-1] // 14)
+    padding = max(1, min(images[0].shape[-2:]) // 14)
     return make_grid(images, nrow, padding, gap=0.5), padding
 
 

@@ -358,10 +358,10 @@ logged = pretrained.log_images(batch, N=8, n_row=2, steps=10)
 print({name: tuple(value.shape) for name, value in logged.items()})
 check("值都在 [-1, 1]", all(value.abs().max() <= 1 for value in logged.values()), True)
 check_raises("没有这个键", lambda: pretrained.log_images(batch, return_keys=["sample"]), "samples")
-grid_figure(logged["diffusion_row"][None], nrow=1)
+grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=1, rows=["加噪", "去噪"])
 
 # %% [markdown]
-# 图：加噪的过程，一行一个数字，最左是原图。去噪的过程在 `denoise_row` 里。
+# 图：上面是加噪的过程，一行一个数字，最左是原图；下面是去噪的过程，最左是纯噪声，最右是样本。两者是两批图，只是帧数相同。
 #
 # 最后训练一小段，看损失怎样下降。80 步远远不够画出数字，但曲线的样子已经典型。
 
