@@ -9,7 +9,7 @@ from ddpm_edu import make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, vlb_terms
 from ddpm_edu.sampling import spaced_timesteps
-from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, gaussian_ddpm
+from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, gaussian_ddpm, ideal_start
 
 BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)
 
@@ -147,3 +147,13 @@ def test_the_bins_of_the_decoder_sum_to_one(mean, log_variance, levels):
     p = torch.exp(-discretized_gaussian_nll(x, torch.full_like(x, mean), log_variance, levels))
     assert float(p.sum()) == pytest.approx(1.0, abs=1e-9)
     assert torch.isfinite(p).all()
+
+
+def test_the_ideal_start_weighs_every_point_by_its_likelihood():
+    data, bar = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0]]), 0.64
+    x = torch.tensor([[1.2, 0.3], [-0.4, 2.0]])
+    weight = torch.exp(-(x[:, None] - 0.8 * data).square().sum(-1) / (2 * 0.36))
+    torch.testing.assert_close(ideal_start(x, data, bar), weight @ data / weight.sum(1, keepdim=True))
+    # 噪声极大时是全体的平均，极小时是最近的一点
+    torch.testing.assert_close(ideal_start(x, data, 1e-9)[0], data.mean(0), atol=1e-3, rtol=0)
+    torch.testing.assert_close(ideal_start(x, data, 1 - 1e-4), data[[1, 2]])

@@ -85,3 +85,11 @@ def ddim_chain_variance(betas, std, steps, eta):
     """N(0, s²) 的数据上，DDIM 走 steps 步之后，样本的方差与真值 s² 之比，闭式"""
     kept = spaced_timesteps(len(betas), steps)
     return walk(np.cumprod(1 - betas)[kept], functools.partial(ddim_step, eta=eta), std=std)[1][0] / std**2
+
+
+def ideal_start(x_t, data, bar):
+    """数据只有有限个点时，最好的猜测 E[x_0 | x_t]：各点按它加噪成 x_t 的可能性加权平均
+
+    x_t : (B, D)；data : (N, D)；bar : 这一步的 ᾱ，(0, 1) 内的数
+    """
+    return (-torch.cdist(x_t, bar**0.5 * data).square() / (2 * (1 - bar))).softmax(1) @ data

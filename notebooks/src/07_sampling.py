@@ -11,6 +11,7 @@
 
 # %%
 import torch
+from sklearn.datasets import make_moons
 
 from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.conditioning import null_condition
@@ -23,9 +24,10 @@ from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.sampling import SAMPLERS, Sampler, Sampling, ancestral_step, check_knobs, ddim_step, spaced_timesteps
 from ddpm_edu.teach import check, check_raises, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
-from ddpm_edu.teach.laboratory import ddim_chain_variance
+from ddpm_edu.teach.laboratory import ddim_chain_variance, ideal_start
 from ddpm_edu.teach.panels import eta_panel, guidance_panel, interpolation_panel
 from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids, interpolation_frames, rotate
+from ddpm_edu.teach.points import points_figure
 from ddpm_edu.teach.training import quiet_trainer
 
 model = load_pretrained("mnist")
@@ -160,6 +162,36 @@ check("200 → 400 步，误差又减半", gaps[400] / gaps[200], 0.5, atol=0.03
 slow, fast = (1 - ddim_chain_variance(betas, 0.5, 20, eta) for eta in (1.0, 0.0))
 check("同样 20 步，η=1 的误差比 η=0 大", slow > 1.5 * fast, True)
 
+# %% [markdown]
+# 在平面上看得最清楚。还是第 1 章的两弯月牙；数据是有限个点时，最好的猜测写得出来（习题 01.3），不必训练网络。同一个起点，各走四次：
+
+# %%
+moons, moon = make_moons(2000, noise=0.08, random_state=0)
+moons = (torch.from_numpy(moons).float() - torch.tensor([0.5, 0.25])) / torch.tensor([0.87, 0.5])
+chain = [*bar[spaced_timesteps(1000, 40)].tolist()[::-1], 1.0]
+
+
+def travel(x, eta, recon, seed=0):
+    """用 DDIM 从 x 走到底，返回途中的每一站；recon(x, ᾱ) 给出猜测"""
+    generator, stops = torch.Generator().manual_seed(seed), [x]
+    for now, after in zip(chain, chain[1:]):
+        a, b, sigma = ddim_step(now, after, eta)
+        x = a * recon(x, now) + b * x + sigma * torch.randn(x.shape, generator=generator)
+        stops.append(x)
+    return torch.stack(stops)
+
+
+begin = torch.tensor([[0.9, 1.2]])
+roads = {"$\\eta=1$：一个起点走四次": travel(begin.repeat(4, 1), 1.0, lambda x, a: ideal_start(x, moons, a)),
+         "$\\eta=0$：一个起点走四次": travel(begin.repeat(4, 1), 0.0, lambda x, a: ideal_start(x, moons, a)),
+         "$\\eta=0$：四个起点": travel(torch.randn(4, 2, generator=torch.Generator().manual_seed(1)), 0.0, lambda x, a: ideal_start(x, moons, a))}
+check("η=0：走四次，终点相同", roads["$\\eta=0$：一个起点走四次"][-1].std(0), torch.zeros(2), atol=1e-5)
+points_figure(dict.fromkeys(roads, moons), paths=roads)
+
+# %% [markdown]
+# 图：空心的是起点，实心的是终点，灰色的底是数据，都走 40 步。左：$\eta=1$ 途中撒噪声，同一个起点走到四个不同的地方。中：$\eta=0$ 走四次，四条路重合成一条平滑的曲线。右：换四个起点，才有四个终点。
+# 这就是“解微分方程”的样子：每一处的方向是定的，顺着走就是。路越直，步子就可以迈得越大。
+
 # %%
 eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=nobody))
 
@@ -246,6 +278,38 @@ log_p = -((x_t - a_bar**0.5 * m) ** 2) / (2 * D)
 (slope,) = torch.autograd.grad(log_p.sum(), x_t)
 eps_hat = (1 - a_bar) ** 0.5 * (x_t - a_bar**0.5 * m) / D  # 高斯数据的最优猜测，第 5 章
 check("∇ ln p = -ε_hat / √(1-ᾱ)", slope, -eps_hat.detach() / (1 - a_bar) ** 0.5, atol=1e-12)
+
+# %% [markdown]
+# 公式里的三支箭头画得出来。把上面的一弯当作要的类别 $c$：$\hat\varepsilon_c$ 只照那一弯的点算，$\hat\varepsilon_\varnothing$ 照全部的点算，仍用最好的猜测。
+
+# %%
+upper = moons[torch.from_numpy(moon) == 0]
+
+
+def guided(w):
+    """引导强度 w 的猜测：先换成噪声，再外推，再换回来；三样都是 x_t 固定时的一次函数，所以直接外推猜测"""
+    return lambda x, a: ideal_start(x, moons, a) + w * (ideal_start(x, upper, a) - ideal_start(x, moons, a))
+
+
+axis = torch.linspace(-1.8, 1.8, 13)
+at, level = torch.cartesian_prod(axis, axis), 0.6
+spread = level**0.5 * moons + (1 - level) ** 0.5 * torch.randn(moons.shape, generator=torch.Generator().manual_seed(0))
+fields = {name: (at, 0.35 * (level**0.5 * guided(w)(at, level) - at)) for name, w in {"不点名：$w=0$": 0.0, "点名：$w=1$": 1.0, "引导：$w=3$": 3.0}.items()}
+points_figure(dict.fromkeys(fields, spread), arrows=fields)
+
+# %% [markdown]
+# 图：$\bar\alpha=0.6$ 处，箭头朝着 $-\tilde\varepsilon$，灰色的底是加噪到这一步的全部数据。左：不点名，箭头朝着两弯。中：点名要上面的一弯。右：$w=3$，把“点名”与“不点名”之差再放大两倍，箭头不只朝着上面的一弯，还用力躲开下面的一弯。
+#
+# 躲开的代价，看走到底的样子：
+
+# %%
+start = torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
+clouds = {"要的：上面的一弯": upper} | {f"$w={w}$": travel(start, 0.0, guided(float(w)))[-1] for w in (1, 2, 4)}
+points_figure(clouds)
+
+# %% [markdown]
+# 图：左起第一张是真的那一弯，后三张各从一千个起点走到底。$w=1$ 与真的一样；$w$ 一大，靠近另一弯的内腿越来越空，点都挤到离它最远的一段上去。
+# 这就是引导：分类器最有把握的地方多画，拿不准的地方少画。每一张都“更像”，合起来却少了一块。
 
 # %%
 show_source(null_condition,
