@@ -3,11 +3,12 @@
 #
 # **学习目标**
 #
+# - 手里拿着原文件，能说出它的 `__init__` 里每一条语句做什么、归哪一章、有没有毛病。
 # - 读懂 `DDPM.__init__` 的每一行，知道 35 个参数各管什么、在哪里用到。
 # - 分清三样东西：普通属性、缓冲区 (buffer)、参数 (parameter)，知道哪些会存进检查点。
 # - 认出参考实现在构造函数里的几个错误，说出正确的次序。
 #
-# **预计用时** 40 分钟。运行全部单元约 15 秒，不需要 GPU，不需要联网。
+# **预计用时** 50 分钟。运行全部单元约 15 秒，不需要 GPU，不需要联网。
 #
 # 这一章的用法：每段源码都从程序包里当场取出，上方写着它在哪个文件，①②③ 在下面逐个解释，标号 ① 管到 ② 之前的那些行。
 # 鼠标停在解释前面的标号上，看得到它管的那几行；点它，回到那段源码。
@@ -22,6 +23,36 @@ from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, card_index, check, check_raises, show_source
 
 print("准备好了")
+
+# %% [markdown]
+# ## 先对照原文件：它的 `__init__` 依次做了什么
+#
+# 许多人是带着那个著名的 `ddpm.py` 来的。打开你手里的那一份，找到 `class DDPM` 的 `__init__`，从上往下一条一条对着看。
+# 下表用自己的话写每一条做什么，次序与原文件相同（以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”）；“这里”一列是本课程的 `DDPM` 有什么不同，空着就是一样。
+#
+# | | 语句做什么 | 细讲 | 这里 |
+# |--:|:--|:--|:--|
+# | 1 | 断言 `parameterization` 是 `eps`、`x0` 之一（SD 2 加上 `v`） | 05 | 不用断言：`python -O` 会把断言去掉；报错里写明收到的是什么 |
+# | 2 | 印出“正在用哪一种预测” | 05 | 不印：一个库不该擅自往屏幕上写字 |
+# | 3 | `cond_stage_model` 置为空；条件编码器要到子类 `LatentDiffusion` 才有 | 17 | 没有这个属性 |
+# | 4 | 存下 `clip_denoised`、`log_every_t`、`first_stage_key`、`image_size`、`channels`、`use_positional_encodings` | 04、10 | 存之前逐个核对 |
+# | 5 | 造网络：`DiffusionWrapper` 按 `unet_config` 造出 U-Net，再按 `conditioning_key` 决定条件怎样接 | 08 | 不改动传入的字典 |
+# | 6 | 数一数网络的参数并印出来 | 08 | `count_params` 返回数，不印 |
+# | 7 | `use_ema` 为真时造 `LitEma`，印出“保留了 N 份 EMA” | 11 | N 数的是缓冲区 (buffer)，比参与平均的张量多 2：另两个是衰减与更新的次数；这里不印 |
+# | 8 | 记下有没有 `scheduler_config`（`use_scheduler`），有就存下来 | 12 | 基类的 `configure_optimizers` 不用它，只借它决定要不要记下学习率；这里真的用 |
+# | 9 | 存下 `v_posterior`、`original_elbo_weight`、`l_simple_weight` | 04、06 | 两个权重不许同时为 0 |
+# | 10 | `monitor` 不为空才存：Lightning 的检查点回调按它挑最好的一份 | 10 | |
+# | 11 | SD 2：`make_it_fit`，载入时形状对不上的权重想办法塞进去 | — | 没有；形状对不上是错误 |
+# | 12 | SD 2：要重置 EMA，就先断言给了检查点 | — | 没有 |
+# | 13 | 给了 `ckpt_path` 就载入检查点 (checkpoint) | 09 第 7 节 | **次序不同**：这里放到最后，等缓冲区都建好再载 |
+# | 14 | SD 2：按要求用载入的权重重建 EMA，或把 EMA 的更新次数归零 | 11 | 文件里没有 EMA 的键时自动这样做 |
+# | 15 | `register_schedule`：建噪声表与全部系数表 | 02 | float64 算好再存 |
+# | 16 | 存下 `loss_type` | 06 | 当场核对名字 |
+# | 17 | 按 `logvar_init` 造 `logvar`，`learn_logvar` 为真时变成可训练的参数 | 06 | 不训练时原文件里它只是普通张量，不进检查点、不随模型搬上 GPU；这里是缓冲区 |
+# | 18 | SD 2：`ucg_training` 与它的随机数，训练时按概率丢掉条件 | 07、08 | 叫 `cond_drop_prob` |
+#
+# 一共就这些。其中 5、7、15 三条各撑起一章，13 与 15 的次序、17 的普通张量是真的毛病，这一章后面会重现。
+# 下面读我们自己的构造函数。
 
 # %% [markdown]
 # ## 1　构造函数的签名
@@ -39,7 +70,7 @@ show_source(DDPM.__init__,
 # %% [markdown]
 # - ① 装饰器 `suggest_keywords` 在参数名拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
 # - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
-# - ③ 损失的形式，检查点 (checkpoint) 从哪里来、略过什么、只取网络与否，以及挑选检查点看哪个指标。
+# - ③ 损失的形式；从哪个检查点取权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点。
 # - ④ 要不要指数滑动平均 (EMA)：另存一份平滑过的权重，采样时用它。第 11 章。
 # - ⑤ 数据：图像在 batch 里的键、边长、通道数。
 # - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
@@ -52,7 +83,7 @@ show_source(DDPM.__init__,
 
 # %% [markdown]
 # 前 27 个参数的名字、次序和默认值与参考实现相同（只有 `ignore_keys` 的空列表换成了空元组），所以原来写给 `DDPM` 的关键字参数可以照搬；只有 `unet_config` 要换成这里的网络，例如 `ddpm_edu.UNet`。
-# 原来的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。Stable Diffusion 2 的 `DDPM` 在末尾还多四个参数：`make_it_fit`、`ucg_training`、`reset_ema`、`reset_num_ema_updates`。
+# 原来的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。Stable Diffusion 2 的 `DDPM` 在末尾还多四个参数：`make_it_fit`、`ucg_training`、`reset_ema`、`reset_num_ema_updates`（较新的提交另有 `use_fp16`）。
 # 每个参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错，卡片下面有一个演示。
 # 这是全部卡片的索引，“讲解”一列是章号。
 
