@@ -30,6 +30,7 @@ from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids, interpolati
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.teach.training import quiet_trainer
 
+# %%
 model = load_pretrained("mnist")
 digits, nobody = torch.arange(10), torch.full((10,), -1)  # 点名要 0 到 9；-1 是不点名
 betas = model.exact_table("betas").numpy()

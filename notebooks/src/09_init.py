@@ -41,10 +41,10 @@ print("准备好了")
 # | 7 | `use_ema` 为真时造 `LitEma`，印出“保留了 N 份 EMA” | 11 | N 数的是缓冲区 (buffer)，比参与平均的张量多 2：另两个是衰减与更新的次数；这里不印 |
 # | 8 | 记下有没有 `scheduler_config`（`use_scheduler`），有就存下来 | 12 | 基类的 `configure_optimizers` 不用它，只借它决定要不要记下学习率；这里真的用 |
 # | 9 | 存下 `v_posterior`、`original_elbo_weight`、`l_simple_weight` | 04、06 | 两个权重不许同时为 0 |
-# | 10 | `monitor` 不为空才存：Lightning 的检查点回调按它挑最好的一份 | 10 | |
+# | 10 | `monitor` 不为空才存：Lightning 的检查点 (checkpoint) 回调按它挑最好的一份 | 10 | |
 # | 11 | SD 2：`make_it_fit`，载入时形状对不上的权重想办法塞进去 | — | 没有；形状对不上是错误 |
 # | 12 | SD 2：要重置 EMA，就先断言给了检查点 | — | 没有 |
-# | 13 | 给了 `ckpt_path` 就载入检查点 (checkpoint) | 09 第 7 节 | **次序不同**：这里放到最后，等缓冲区都建好再载 |
+# | 13 | 给了 `ckpt_path` 就载入检查点 | 09 第 7 节 | **次序不同**：这里放到最后，等缓冲区都建好再载 |
 # | 14 | SD 2：按要求用载入的权重重建 EMA，或把 EMA 的更新次数归零 | 11 | 文件里没有 EMA 的键时自动这样做 |
 # | 15 | `register_schedule`：建噪声表与全部系数表 | 02 | float64 算好再存 |
 # | 16 | 存下 `loss_type` | 06 | 当场核对名字 |
