@@ -2,10 +2,10 @@
 
 用的是存好的输出；图在页面里，链接指向同一目录的网页；公式由同一目录里的 MathJax 排版，与 JupyterLab 里一样
 """
+import argparse
 import html
 import re
 import shutil
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -97,5 +97,11 @@ def export(folder, books=None):
     return home
 
 
+def main(arguments=None):
+    parser = argparse.ArgumentParser("python -m ddpm_edu.authoring.export", description=__doc__.partition("：")[0])
+    parser.add_argument("folder", nargs="?", default="build/html", metavar="目录", help="写到哪里，默认 build/html")
+    print(f"写好了，用浏览器打开：{export(parser.parse_args(arguments).folder)}")
+
+
 if __name__ == "__main__":
-    print(f"写好了，用浏览器打开：{export(*(sys.argv[1:] or ['build/html']))}")
+    main()

@@ -1,6 +1,7 @@
 """示意图：画的是想法，不是数据"""
 import math
 
+import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 
@@ -15,7 +16,7 @@ def chain_figure(images, names, forward="加噪：公式现成", backward="去�
     figure = empty_figure(width, 1.55 * width / count)
     ax = figure.subplots()
     for i, (image, name) in enumerate(zip(images, names)):
-        ax.imshow(image[0], cmap="gray", vmin=-1, vmax=1, extent=(i - 0.32, i + 0.32, -0.32, 0.32))
+        ax.imshow(np.asarray(image[0]), cmap="gray", vmin=-1, vmax=1, extent=(i - 0.32, i + 0.32, -0.32, 0.32))
         ax.text(i, -0.46, name, ha="center", va="center", fontsize=11, color=INK)
     for i in range(count - 1):
         for y, start, end, color in ((0.16, i + 0.35, i + 0.65, BLUE), (-0.16, i + 0.65, i + 0.35, ORANGE)):
