@@ -5,6 +5,8 @@ import numpy as np
 
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
 
+GREEN = "#009E73"
+
 
 def points_figure(clouds, labels=None, arrows=None, paths=None, limit=2.6, width=9.0):
     """clouds = {标题: (N, 2) 的点}，一个标题一张图，坐标都从 -limit 到 limit
@@ -25,7 +27,7 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, limit=2.6, width
             ax.quiver(*at.T, *move.T, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
         if title in paths:
             walk = np.asarray(paths[title])
-            for i, color in zip(range(walk.shape[1]), itertools.cycle((BLUE, ORANGE, INK))):
+            for i, color in zip(range(walk.shape[1]), itertools.cycle((BLUE, ORANGE, INK, GREEN))):
                 ax.plot(*walk[:, i].T, color=color, linewidth=0.9)
                 ax.scatter(*walk[0, i], s=30, facecolors="white", edgecolors=color, zorder=3)
                 ax.scatter(*walk[-1, i], s=30, color=color, zorder=4)

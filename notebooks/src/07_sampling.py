@@ -187,11 +187,11 @@ roads = {"$\\eta=1$：一个起点走四次": travel(begin.repeat(4, 1), 1.0, la
          "$\\eta=0$：一个起点走四次": travel(begin.repeat(4, 1), 0.0, lambda x, a: ideal_start(x, moons, a)),
          "$\\eta=0$：四个起点": travel(torch.randn(4, 2, generator=torch.Generator().manual_seed(1)), 0.0, lambda x, a: ideal_start(x, moons, a))}
 check("η=0：走四次，终点相同", roads["$\\eta=0$：一个起点走四次"][-1].std(0), torch.zeros(2), atol=1e-5)
-points_figure(dict.fromkeys(roads, moons), paths=roads)
+points_figure(dict.fromkeys(roads, moons), paths=roads, limit=3.4)
 
 # %% [markdown]
-# 图：空心的是起点，实心的是终点，灰色的底是数据，都走 40 步。左：$\eta=1$ 途中撒噪声，同一个起点走到四个不同的地方。中：$\eta=0$ 走四次，四条路重合成一条平滑的曲线。右：换四个起点，才有四个终点。
-# 这就是“解微分方程”的样子：每一处的方向是定的，顺着走就是。路越直，步子就可以迈得越大。
+# 图：空心的是起点，实心的是终点，灰色的底是数据，都走 40 步。左：$\eta=1$ 途中撒噪声，同一个起点的四条路各走各的，终点各不相同（有两个碰巧很近）。中：$\eta=0$ 走四次，四条路重合成一条曲线。右：换四个起点，才有四个终点。
+# 这就是“解微分方程”的样子：每一时刻、每一处的方向都是定的，顺着走就是。路越直，步子就可以迈得越大。
 
 # %%
 eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=nobody))
@@ -281,7 +281,7 @@ eps_hat = (1 - a_bar) ** 0.5 * (x_t - a_bar**0.5 * m) / D  # 高斯数据的最�
 check("∇ ln p = -ε_hat / √(1-ᾱ)", slope, -eps_hat.detach() / (1 - a_bar) ** 0.5, atol=1e-12)
 
 # %% [markdown]
-# 公式里的三支箭头画得出来。把上面的一弯当作要的类别 $c$：$\hat\varepsilon_c$ 只照那一弯的点算，$\hat\varepsilon_\varnothing$ 照全部的点算，仍用最好的猜测。
+# 公式里的三个方向画得出来。把上面的一弯当作要的类别 $c$：$\hat\varepsilon_c$ 只照那一弯的点算，$\hat\varepsilon_\varnothing$ 照全部的点算，仍用最好的猜测。
 
 # %%
 upper = moons[torch.from_numpy(moon) == 0]
@@ -292,14 +292,14 @@ def guided(w):
     return lambda x, a: ideal_start(x, moons, a) + w * (ideal_start(x, upper, a) - ideal_start(x, moons, a))
 
 
-axis = torch.linspace(-1.8, 1.8, 13)
-at, level = torch.cartesian_prod(axis, axis), 0.6
+axis = torch.linspace(-2.0, 2.0, 13)
+at, level = torch.cartesian_prod(axis, axis), 0.85
 spread = level**0.5 * moons + (1 - level) ** 0.5 * torch.randn(moons.shape, generator=torch.Generator().manual_seed(0))
-fields = {name: (at, 0.35 * (level**0.5 * guided(w)(at, level) - at)) for name, w in {"不点名：$w=0$": 0.0, "点名：$w=1$": 1.0, "引导：$w=3$": 3.0}.items()}
+fields = {name: (at, 0.25 * (level**0.5 * guided(w)(at, level) - at)) for name, w in {"不点名：$w=0$": 0.0, "点名：$w=1$": 1.0, "引导：$w=3$": 3.0}.items()}
 points_figure(dict.fromkeys(fields, spread), arrows=fields)
 
 # %% [markdown]
-# 图：$\bar\alpha=0.6$ 处，箭头朝着 $-\tilde\varepsilon$，灰色的底是加噪到这一步的全部数据。左：不点名，箭头朝着两弯。中：点名要上面的一弯。右：$w=3$，把“点名”与“不点名”之差再放大两倍，箭头不只朝着上面的一弯，还用力躲开下面的一弯。
+# 图：$\bar\alpha=0.85$ 处，箭头朝着 $-\tilde\varepsilon$，灰色的底是加噪到这一步的全部数据。左：不点名，箭头朝着两弯。中：点名要上面的一弯。右：$w=3$，在点名之上再加两份“点名减不点名”，箭头不只朝着上面的一弯，还用力躲开下面的一弯。
 #
 # 躲开的代价，看走到底的样子：
 
@@ -309,8 +309,9 @@ clouds = {"要的：上面的一弯": upper} | {f"$w={w}$": travel(start, 0.0, g
 points_figure(clouds)
 
 # %% [markdown]
-# 图：左起第一张是真的那一弯，后三张各从一千个起点走到底。$w=1$ 与真的一样；$w$ 一大，靠近另一弯的内腿越来越空，点都挤到离它最远的一段上去。
-# 这就是引导：分类器最有把握的地方多画，拿不准的地方少画。每一张都“更像”，合起来却少了一块。
+# 图：左起第一张是真的那一弯，后三张各从一千个起点走到底。$w=1$ 铺满整弯（终点都落回数据点上，有重叠，所以稀些）；$w$ 一大，伸进另一弯里的右腿越来越空，点多半挤到离它最远的一段上去。
+# 加了噪以后，右腿上的点与另一弯混在一起，分类器拿不准，引导便在途中把它们推开。每一张都“更像”，合起来却少了一块。
+# 干净的两弯本来分得清，$p(x_0)\,p(c\mid x_0)^w$ 里并不少这一块：少掉的，正是上面说的“不严格服从”。
 
 # %%
 show_source(null_condition,
