@@ -86,11 +86,10 @@ class CoverageTable:
 
     def markdown(self):
         rows = ["| 章 | 逐行讲解的源码 | 行数 | 讲到 | 参数卡片 |", "|:--|:--|--:|--:|:--|"]
-        parts = dict(PARTS)
         for path in sources()[1:]:
             chapter = int(path.stem[:2])
-            begun = [parts.pop(start) for start in list(parts) if start <= chapter]
-            rows += [f"| **{title}** |  |  |  |  |" for title in begun] + [self.row(path, chapter)]
+            rows += [f"| **{PARTS[chapter]}** |  |  |  |  |"] if chapter in PARTS else []
+            rows.append(self.row(path, chapter))
         total = sum(n for n, _ in self.lines.values())
         rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
                     f"| {len(self.shown)} / {len(parameters())} |")
