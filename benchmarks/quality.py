@@ -1,19 +1,20 @@
 """同样的网络、同样的数据，谁先画得好：python -m benchmarks.quality [digits|mnist] [--data data] [--seeds 8] [--out quality.json]
 
-三种练法：ddpm_edu 的配方；diffusers 无条件训练脚本的默认值；同一个脚本，批大小与学习率换成我们的
+三种练法：ddpm_edu 的配方；diffusers 无条件训练脚本的默认值；同一个脚本，批大小、学习率与热身换成合适的
+先轮流量每步的秒数（我们的含 Trainer 的开销），由它算出各家在同样的时间里走几步；--seeds 0 只量这个
 质量是一批 DDIM-50 样本（各用自己的 EMA 权重）对留出的真图的 Fréchet 距离，只与步数有关，几时量、用几个线程都一样
-秒数 = 步数 × 每步的秒数，后者三家轮流量（我们的含 Trainer 的开销）；--seeds 0 只量这个
+写进 --out 的每练完一遍就存一次；文件已经在了，就接着练没有练过的
 """
 import argparse
 import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from tqdm import tqdm
 
 from ddpm_edu import DDPM, DigitsDataModule, MNISTDataModule, configs
 from ddpm_edu.authoring.quality import averaged
@@ -26,19 +27,28 @@ from .peers import Diffusers, Task
 from .timing import interleaved, machine
 
 OURS, PLAIN, TUNED = "ddpm_edu 的配方", "diffusers 的默认值", "diffusers，批 64、学习率 1e-3"
-# diffusers 脚本的默认值，与好心替它调过的
-PEERS = {PLAIN: dict(batch=16, learning_rate=1e-4), TUNED: dict(batch=64, learning_rate=1e-3)}
+# diffusers 脚本的默认值，与好心替它调过的；warmup(总步数) 是热身的步数
+PEERS = {PLAIN: {"batch": 16, "learning_rate": 1e-4, "warmup": lambda steps: 500},
+         TUNED: {"batch": 64, "learning_rate": 1e-3, "warmup": lambda steps: min(500, steps // 10)}}
 
 
 @dataclass(frozen=True)
 class Race:
-    """一场比赛：network 是网络的形状（配置的名字），data(目录, 批大小, 种子)，recipe(步数) 是我们的 DDPM 参数"""
+    """一场比赛：network 是网络的形状（配置的名字），data(目录, 批大小, 种子)，recipe(步数) 是我们的 DDPM 参数
+
+    各家练多久，以我们走 base 步的时间为 1：我们走 base 步用 10 秒，别家的 3 就是 30 秒里走得完的步数
+    """
 
     network: str
     data: Callable
     recipe: Callable
     count: int  # 每个种子画几张
-    steps: dict  # {练法: 各练多少步}
+    base: int
+    times: dict  # {练法: 各练多久}
+
+    def runs(self, speed):
+        """speed : {练法: 每步的秒数} → [(练法, 步数)]"""
+        return [(name, round(time * self.base * speed[OURS] / speed[name])) for name, several in self.times.items() for time in several]
 
 
 def mnist_recipe(steps):
@@ -51,9 +61,9 @@ def mnist_recipe(steps):
 
 RACES = {
     "digits": Race("digits", lambda root, batch, seed: DigitsDataModule(batch_size=batch, seed=seed), digits_model_config, 1024,
-                   {OURS: (250, 500, 1000, 2000), PLAIN: (2400, 7200), TUNED: (1200, 3600)}),
+                   250, {OURS: (1, 2, 4, 8), PLAIN: (7, 21), TUNED: (6, 18)}),
     "mnist": Race("mnist-laptop", lambda root, batch, seed: MNISTDataModule(root, batch_size=batch, seed=seed), mnist_recipe, 400,
-                  {OURS: (250, 500, 1000), PLAIN: (2000, 6000), TUNED: (500, 1500)}),
+                  250, {OURS: (1,), PLAIN: (3,), TUNED: (1.5,)}),
 }
 
 
@@ -77,15 +87,15 @@ def batches(race, root, size, seed):
             yield train[index]["image"]
 
 
-def fit_diffusers(race, root, steps, seed, batch, learning_rate):
-    """diffusers 的脚本：预测噪声、线性噪声表，学习率 500 步热身再按余弦下降"""
+def fit_diffusers(race, root, steps, seed, batch, learning_rate, warmup):
+    """diffusers 的脚本：预测噪声、线性噪声表，学习率热身之后按余弦下降"""
     from diffusers.optimization import get_cosine_schedule_with_warmup
 
     torch.manual_seed(seed)
     peer, stream = Diffusers(Task.from_config(race.network, batch)), batches(race, root, batch, seed)
     for group in peer.optimizer.param_groups:
         group["lr"] = learning_rate
-    plan = get_cosine_schedule_with_warmup(peer.optimizer, 500, max(steps, 501))
+    plan = get_cosine_schedule_with_warmup(peer.optimizer, warmup(steps), max(steps, warmup(steps) + 1))
     for _ in range(steps):
         peer.step(next(stream))
         plan.step()
@@ -122,18 +132,40 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     race, root = RACES[options.race], options.data
-    score, speed, rows = frechet_for(race.data(root, 64, 0)), seconds_per_step(race, root), []
-    print("每步毫秒：" + "，".join(f"{name} {1e3 * s:.1f}" for name, s in speed.items()))
-    print("| 练法 | 步数 | 训练秒数 | Fréchet 距离 | 各个种子 |\n|:--|--:|--:|--:|:--|", flush=True)
-    runs = [(name, steps) for name, several in race.steps.items() for steps in several] if options.seeds else []
-    for name, steps in tqdm(runs, desc="训练", leave=False):
-        found = averaged([score(once(race, root, name, steps, seed)) for seed in range(options.seeds)])
-        rows.append({"recipe": name, "steps": steps, "seconds": steps * speed[name], **found})
+    record = recorded(options.out) or {"machine": machine(torch.device("cpu")), "race": options.race, "runs": [],
+                                       "seconds_per_step": seconds_per_step(race, root)}
+    if record["race"] != options.race:
+        parser.error(f"{options.out} 里是 {record['race']}，不是 {options.race}；换一个 --out")
+    speed, done = record["seconds_per_step"], {(run["recipe"], run["steps"], run["seed"]) for run in record["runs"]}
+    store(record, options.out)
+    print("每步毫秒：" + "，".join(f"{name} {1e3 * s:.1f}" for name, s in speed.items()), flush=True)
+    score = frechet_for(race.data(root, 64, 0)) if options.seeds else None
+    # 种子在外面：停在哪里，各家的种子都一样多
+    for seed, (name, steps) in product(range(options.seeds), race.runs(speed)):
+        if (name, steps, seed) not in done:
+            record["runs"].append({"recipe": name, "steps": steps, "seed": seed, "frechet": score(once(race, root, name, steps, seed))})
+            store(record, options.out)
+            print(f"{name}，{steps} 步，种子 {seed}：{record['runs'][-1]['frechet']:.1f}", flush=True)
+    report(record)
+
+
+def recorded(path):
+    """上一次存下的；没有是 None"""
+    return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else None
+
+
+def store(record, path):
+    if path:
+        Path(path).write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def report(record):
+    """印出每种练法：步数、秒数、距离的平均与标准误、各个种子"""
+    print("\n| 练法 | 步数 | 训练秒数 | Fréchet 距离 | 各个种子 |\n|:--|--:|--:|--:|:--|")
+    for name, steps in dict.fromkeys((run["recipe"], run["steps"]) for run in record["runs"]):
+        found = averaged([run["frechet"] for run in record["runs"] if (run["recipe"], run["steps"]) == (name, steps)])
         each = "、".join(f"{distance:.1f}" for distance in found["each"])
-        tqdm.write(f"| {name} | {steps} | {steps * speed[name]:.0f} | {found['mean']:.1f} ± {found['se']:.1f} | {each} |")
-    if options.out:
-        content = {"machine": machine(torch.device("cpu")), "race": options.race, "seconds_per_step": speed, "rows": rows}
-        Path(options.out).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        print(f"| {name} | {steps} | {steps * record['seconds_per_step'][name]:.0f} | {found['mean']:.1f} ± {found['se']:.1f} | {each} |")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """测量的脚本跑得起来，比的确实是同一份工作；快慢不在这里判断"""
 import json
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -60,16 +59,41 @@ def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, t
     assert found["seconds"]["mean"] > 0 and "种子 1" in capsys.readouterr().out
 
 
-def test_a_race_trains_every_recipe_and_reports_mean_and_standard_error(tmp_path, monkeypatch, capsys):
+def test_a_race_gives_everyone_their_time_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    race, path = quality.RACES["digits"], tmp_path / "a.json"
+    speed = {quality.OURS: 0.06, quality.PLAIN: 0.02, quality.TUNED: 0.04}
+    race = replace(race, base=4, times={quality.OURS: (1,), quality.PLAIN: (3,), quality.TUNED: (1.5,)})
+    # 4 步 0.24 秒；三倍的时间里，每步 0.02 秒的走 36 步
+    assert race.runs(speed) == [(quality.OURS, 4), (quality.PLAIN, 36), (quality.TUNED, 9)]
+    monkeypatch.setitem(quality.RACES, "digits", race)
+    monkeypatch.setattr(quality, "frechet_for", lambda data: float)
+    monkeypatch.setattr(quality, "seconds_per_step", lambda race, root: speed)
+    trained, stop_at = [], 4
+
+    def once(race, root, name, steps, seed):
+        if len(trained) == stop_at:
+            raise KeyboardInterrupt
+        trained.append((name, steps, seed))
+        return 10.0 * steps + seed
+
+    monkeypatch.setattr(quality, "once", once)
+    with pytest.raises(KeyboardInterrupt):
+        quality.main(["--seeds", "2", "--out", str(path)])
+    stop_at = 10
+    quality.main(["--seeds", "2", "--out", str(path)])
+    assert trained == [(name, steps, seed) for seed in (0, 1) for name, steps in race.runs(speed)]
+    assert f"| {quality.OURS} | 4 | 0 | 40.5 ± 0.5 | 40.0、41.0 |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        quality.main(["mnist", "--out", str(path)])
+    assert "换一个 --out" in capsys.readouterr().err
+
+
+def test_every_recipe_of_a_race_trains_and_draws():
     pytest.importorskip("diffusers")
-    race = quality.RACES["digits"]
-    monkeypatch.setitem(quality.RACES, "digits", replace(race, count=8, steps=dict.fromkeys(race.steps, (2,))))
-    monkeypatch.setattr(quality, "seconds_per_step", partial(quality.seconds_per_step, rounds=1, steps=1))
-    quality.main(["--seeds", "2", "--out", str(tmp_path / "a.json")])
-    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert [row["recipe"] for row in found["rows"]] == list(race.steps) and found["race"] == "digits"
-    assert all(len(row["each"]) == 2 and row["mean"] > 0 and row["seconds"] > 0 for row in found["rows"])
-    assert "±" in capsys.readouterr().out
+    race = replace(quality.RACES["digits"], count=2)
+    assert quality.seconds_per_step(race, None, rounds=1, steps=1).keys() == race.times.keys()
+    for name in race.times:
+        assert quality.once(race, None, name, 2, 0).shape == (2, 1, 8, 8)
 
 
 def test_both_sides_of_a_race_train_the_same_network():
