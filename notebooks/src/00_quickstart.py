@@ -30,7 +30,7 @@ from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.generate import generate
-from ddpm_edu.teach import check, curve_figure, grid_figure, progress
+from ddpm_edu.teach import check, check_order, curve_figure, grid_figure, progress
 from ddpm_edu.teach.datasets import mnist_or_stand_in
 from ddpm_edu.teach.diagrams import chain_figure
 from ddpm_edu.teach.laboratory import chain_variances
@@ -291,7 +291,7 @@ check("第 0 步、v=0 时方差为 0", low[0], 0.0, atol=0)
 ends = {T: [chain_variances(make_beta_schedule("cosine", T), std=0.5, v=v)[0] for v in (0.0, 1.0)] for T in (1000, 10)}
 for T, (low_end, high_end) in ends.items():
     print(f"走 {T} 步：v=0 时方差是真值的 {low_end:.2f} 倍，v=1 时 {high_end:.2f} 倍")
-check("1000 步：两端相差不到 2%", abs(ends[1000][1] - ends[1000][0]) < 0.02, True)
+check_order("1000 步：两端相差不到 2%", abs(ends[1000][1] - ends[1000][0]), 0.02)
 
 # %% [markdown]
 # 换成训练好的模型，走 5、10、20 步。所有的 $v$ 用同一份噪声，图里的变化只来自 $v$。
@@ -312,7 +312,7 @@ dirt = {v: torch.stack([(draw("ancestral", 10, seed, v_posterior=v, progress=Fal
         for v in (0.0, 1.0)}
 for v, each in dirt.items():
     print(f"v={v:.0f}　左上角平均离黑 {each.mean():.3f} ± {each.std() / 8**0.5:.3f}")
-check("走 10 步时，v=1 的背景比 v=0 的脏得多", dirt[1.0].min() > 3 * dirt[0.0].max(), True)
+check_order("走 10 步时，v=1 的背景比 v=0 的脏得多", 3 * dirt[0.0].max(), dirt[1.0].min(), digits=2)
 
 # %% [markdown]
 # ## 6　课程地图

@@ -20,7 +20,7 @@ from ddpm_edu.config import get_class, target_class
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.files.names import check_names
 from ddpm_edu.sampling import Sampling
-from ddpm_edu.teach import card, check, check_raises, curves_figure, show_source
+from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, show_source
 from ddpm_edu.teach.diagrams import unet_figure
 from ddpm_edu.teach.figures import heat_figure
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
@@ -114,7 +114,7 @@ check("自己与自己最像", bool((similarity.argmax(1) == t).all()), True)
 check("i=8：63 步转一圈", embedding[63, 8], 1.0, atol=1e-3)
 check("i=24：999 步转过约六分之一圈", embedding[999, 24].acos() / (2 * torch.pi), 1 / 6, atol=0.01)
 near, far = similarity[500, 490:511], torch.cat([similarity[500, :301], similarity[500, 700:]])
-check("相差 10 步以内，比相差 200 步以上的都像", near.min() > far.max(), True)
+check_order("相差 10 步以内，比相差 200 步以上的都像", far.max(), near.min())
 heat_figure(embedding.T, "步号 $t$", "分量 $i$")
 
 # %% [markdown]
@@ -153,7 +153,7 @@ seen = []
 block.out_layers.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
 block(x, emb), block(x, torch.zeros_like(emb))
 change = seen[0] - seen[1]  # 只换嵌入，第二段的输入变了多少
-check("嵌入不同，中间的结果就不同", change.abs().max() > 0.1, True)
+check_order("嵌入不同，中间的结果就不同", 0.1, change.abs().max(), digits=2)
 check("每个像素的变化相同", change, change[:, :, :1, :1].expand_as(change), atol=1e-5)
 
 # %% [markdown]
@@ -164,7 +164,7 @@ check("每个像素的变化相同", change, change[:, :, :1, :1].expand_as(chan
 lonely, grouped = torch.nn.GroupNorm(16, 16), normalization(16)
 shift = torch.randn(1, 16, 1, 1)
 check("一组一个通道：时间嵌入被整个减掉", lonely(x + shift), lonely(x), atol=1e-5)
-check("我们的分组：时间嵌入还在", (grouped(x + shift) - grouped(x)).abs().max() > 0.1, True)
+check_order("我们的分组：时间嵌入还在", 0.1, (grouped(x + shift) - grouped(x)).abs().max(), digits=2)
 
 # %%
 show_source(normalization,
@@ -259,7 +259,7 @@ for parameter in by_class.model.parameters():
     torch.nn.init.normal_(parameter, std=0.3)  # 末层的初值是 0，先换成随机数才看得出差别
 x, step, label = torch.randn(1, 1, 8, 8).repeat(2, 1, 1, 1), torch.tensor([500, 500]), torch.tensor([3, 7])
 answers = by_class.apply_model(x, step, {"c_adm": label})
-check("同一张图、同一个 t，类别不同，答案就不同", (answers[0] - answers[1]).abs().max() > 0.01, True)
+check_order("同一张图、同一个 t，类别不同，答案就不同", 0.01, (answers[0] - answers[1]).abs().max(), digits=2)
 check_raises("没给条件", lambda: by_class(torch.zeros(2, 1, 8, 8)), "c_adm")
 
 # %%
@@ -305,7 +305,7 @@ show_source(Sampling.guided_output,
 
 # %%
 given, absent = by_class.apply_model(x, step, {"c_adm": label}), by_class.apply_model(x, step, {"c_adm": -torch.ones_like(label)})
-check("有条件与无条件的答案不同", (given - absent).abs().max() > 0.01, True)
+check_order("有条件与无条件的答案不同", 0.01, (given - absent).abs().max(), digits=2)
 for scale in (0.0, 1.0, 3.0):
     guided = by_class.guided_output(x, step, label, scale)
     check(f"w={scale:.0f} 与公式一致", guided, absent + scale * (given - absent), atol=1e-5)

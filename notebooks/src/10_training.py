@@ -22,7 +22,7 @@ from ddpm_edu.optim import make_optimizer
 from ddpm_edu.files.persistence import Persistence
 from ddpm_edu.randomness import isolated_rng
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.teach import card, check, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, grid_figure, show_source
 from ddpm_edu.teach.training import quiet_trainer
 
 os.chdir(tempfile.mkdtemp())  # 检查点写在临时目录里，不弄脏课程的文件夹
@@ -107,7 +107,7 @@ for t_sampling in ("uniform", "stratified"):
     share = torch.histc(draws.float(), 10, 0, 1000) / draws.numel()
     check(f"{t_sampling}：T 分成十段，每段各占一成", share, torch.full((10,), 0.1), atol=0.005)
     errors[t_sampling] = draws.double().mean(1).std()
-check("铺匀之后，一批的平均 t 稳定得多", errors["uniform"] / errors["stratified"] > 20, True)
+check_order("铺匀之后，一批的平均 t 稳定得多", 20, errors["uniform"] / errors["stratified"], digits=2)
 
 # %% [markdown]
 # ## 3　`training_step`：随机数由批号决定
@@ -308,7 +308,7 @@ pretrained = load_pretrained("digits").eval()
 batch = {"image": load_digits_split()["val"][0]}
 with torch.no_grad():
     loose = [float(pretrained.shared_step(batch)[1]["val/loss_vlb"]) for _ in range(10)]
-check("各抽各的：同样的权重，最大是最小的 1.5 倍以上", max(loose) > 1.5 * min(loose), True)
+check_order("各抽各的：同样的权重，最大是最小的 1.5 倍以上", 1.5 * min(loose), max(loose))
 results = quiet_trainer(limit_val_batches=2).validate(DDPM(**toy_model_config()), data, verbose=False)[0]
 check("同一份随机数：还没训练，两条曲线相同", results["val/loss"], results["val/loss_ema"], atol=1e-7)
 
@@ -379,7 +379,7 @@ class Recorder(DDPM):
 torch.manual_seed(0)
 learner = Recorder(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
 quiet_trainer(max_steps=80, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
-check("损失降下来了", sum(history[-10:]) < 0.8 * sum(history[:10]), True)
+check_order("损失降下来了", sum(history[-10:]), 0.8 * sum(history[:10]), digits=2)
 curve_figure(range(1, 81), {"": history}, "步", "损失")
 
 # %% [markdown]

@@ -15,7 +15,7 @@ import torch
 from ddpm_edu import DDPM, DigitsDataModule, LambdaLinearScheduler, LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2
 from ddpm_edu.optim import make_scheduler
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
+from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, show_source
 from ddpm_edu.teach.panels import lr_panel
 from ddpm_edu.teach.panels.lr import linear_reference
 from ddpm_edu.teach.training import quiet_trainer
@@ -73,7 +73,7 @@ check("起点", multiplier(0), 0.0)
 check("n = W 处到顶", multiplier(W), 1.0, atol=1e-12)
 check("n = (W + L)/2 处是最高与最低的平均", multiplier((W + L) // 2), (1.0 + 0.1) / 2, atol=1e-12)
 check("n = L 处到底，此后不变", [multiplier(L), multiplier(10 * L)], [0.1, 0.1], atol=1e-12)
-check("热身终点两侧连续", abs(multiplier(W) - multiplier(W - 1)) < 0.011, True)
+check_order("热身终点两侧连续", abs(multiplier(W) - multiplier(W - 1)), 0.011)
 check_raises("热身比总长还长", lambda: LambdaWarmUpCosineScheduler(100, 0.1, 1.0, 0.0, 50), "max_decay_steps")
 
 # %% [markdown]
@@ -202,7 +202,7 @@ check_raises("配方里没有 target", lambda: DDPM(**toy_model_config(scheduler
 
 # %%
 first_step = LambdaLinearScheduler([4], [0.0], [1.0], [0.0], [8])
-check("起点为 0，第一步的学习率是 0", 1e-3 * first_step(0), 0.0)
+check("起点为 0，第一步的学习率", 1e-3 * first_step(0), 0.0)
 torch_own = {"target": "torch.optim.lr_scheduler.StepLR", "params": {"step_size": 100}}
 check("PyTorch 自带的也能用", isinstance(make_scheduler(torch_own, optimizer), torch.optim.lr_scheduler.StepLR), True)
 

@@ -21,7 +21,7 @@ from ddpm_edu.configs import load as load_config
 from ddpm_edu.data.cifar10 import CLASSES
 from ddpm_edu.evaluation.fid import inception_fid
 from ddpm_edu.pretrained import classifier_cards, pretrained_card
-from ddpm_edu.teach import check, check_raises, grid_figure
+from ddpm_edu.teach import check, check_order, check_raises, grid_figure
 from ddpm_edu.teach.datasets import cifar10_or_stand_in, drawn_by
 from ddpm_edu.teach.training import quiet_trainer
 
@@ -54,7 +54,7 @@ print(f"真图　　　　认得出 {quality['real_recognised']['recognised']:.1
 for name, ours, blurred in zip(CLASSES, quality["guidance_2"]["by_class"], quality["gaussian"]["by_class"]):
     error = ((ours * (1 - ours) + blurred * (1 - blurred)) / 320) ** 0.5  # 每类 320 张
     print(f"{name:11}认得出 {ours:4.0%}　糊的 {blurred:4.0%}　相差 {ours - blurred:+4.0%} ± {error:.0%}")
-check("Fréchet 距离：不到糊的一半", quality["guidance_2"]["frechet"]["mean"] < quality["gaussian"]["frechet"]["mean"] / 2, True)
+check_order("Fréchet 距离：不到糊的一半", quality["guidance_2"]["frechet"]["mean"], quality["gaussian"]["frechet"]["mean"] / 2)
 
 # %% [markdown]
 # 出乎意料的是，糊的也有六成“认得出”，与模型的样本差不多，青蛙、猫、卡车还更高。小分类器看的多半是颜色与纹理，草绿的一团就是青蛙，轮廓它并不强求；飞机、汽车、马要看形状，模型就高出一截（鸟也是，可是一共只认得出三成）。
@@ -218,9 +218,9 @@ def one_step(bf16=False, layout=torch.contiguous_format):
 usual, usual_grad = one_step(layout=torch.channels_last)
 check("权重也换成这种排布：损失相同", usual, plain, atol=1e-5)
 check("权重也换成这种排布：梯度相同", usual_grad, grad, atol=1e-5)
-check("bf16：损失差不到百分之一", half_loss / plain, 1.0, atol=0.01)
+check("bf16：损失差不到百分之一", half_loss, plain, rtol=0.01)
 cosine = torch.nn.functional.cosine_similarity(half_grad, grad, dim=0)
-check("bf16：梯度的方向相差不到 20 度", cosine > math.cos(math.radians(20)), True)
+check_order("bf16：梯度的方向相差不到 20 度", math.cos(math.radians(20)), cosine)
 
 # %% [markdown]
 # 方向差十来度，是因为这个网络已经练过，真正的梯度很小，舍入的误差就显得大。
@@ -250,7 +250,7 @@ def gradients(parts):
 
 
 whole = gradients(1)
-check("每一层都有梯度可比", (whole != 0).double().mean() > 0.99, True)
+check_order("每一层都有梯度可比", 0.99, (whole != 0).double().mean())
 check("一批 16 张，与四份各 4 张的平均，梯度相同", gradients(4), whole, atol=1e-5)
 
 # %% [markdown]

@@ -70,7 +70,7 @@ from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.progress import progress_bar
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
-from ddpm_edu.teach import check, check_raises, curve_figure, grid_figure
+from ddpm_edu.teach import check, check_order, check_raises, curve_figure, grid_figure
 from ddpm_edu.teach.training import quiet_trainer
 
 # %%
@@ -180,7 +180,7 @@ with torch.no_grad():
     learner.logvar.fill_(math.log(0.01))
     loss, logs = learner.p_losses(x, t, small)
 print(f"损失 {float(loss):.1f}，loss_simple {float(logs['train/loss_simple']):.3f}")
-check("损失是负的", float(loss) < 0, True)
+check_order("损失是负的", float(loss), 0, digits=2)
 
 # %% [markdown]
 # ## 图一片黑
@@ -214,9 +214,9 @@ grid_figure(torch.cat([2 * wrong - 1, 2 * right - 1]), nrow=8, rows=["直接截�
 
 # %%
 unit = (images[:8] + 1) / 2  # 忘了缩放的数据
-check("忘了缩放：最小值是 0", unit.min(), 0.0)
+check("忘了缩放：最小值", unit.min(), 0.0)
 check("按 [-1, 1] 显示，最黑的亮度成了一半", (unit.min() + 1) / 2, 0.5)
-check("缩放之后：最小值是 -1", (2 * unit - 1).min(), -1.0)
+check("缩放之后：最小值", (2 * unit - 1).min(), -1.0)
 grid_figure(torch.cat([unit, 2 * unit - 1]), nrow=8, rows=["忘了", "缩放过"])
 
 # %% [markdown]
@@ -281,8 +281,8 @@ distance = DigitsFrechet()
 counts, scores = (2, 5, 10, 20, 50), []
 for steps in progress_bar(counts, title="步数"):
     scores.append(float(distance(generate(pretrained, 128, batch_size=128, steps=steps)[0])))
-check("两步远不如五十步", scores[0] > 2 * scores[-1], True)
-check("二十步已经接近五十步", scores[3] < 1.5 * scores[-1], True)
+check_order("两步远不如五十步", 2 * scores[-1], scores[0], digits=2)
+check_order("二十步已经接近五十步", scores[3], 1.5 * scores[-1], digits=2)
 curve_figure(counts, {"DDIM": scores}, "步数", "Fréchet 距离", "linear", "log")
 
 # %% [markdown]
@@ -324,7 +324,7 @@ pixels = ((images + 1) * 127.5).round()
 check_raises("浮点的 0..255", lambda: untrained.get_input({"image": pixels}, "image"), "127.5")
 check_raises("整数", lambda: untrained.get_input({"image": pixels.to(torch.uint8)}, "image"), "127.5")
 fixed = untrained.get_input({"image": pixels / 127.5 - 1}, "image")
-check("换算之后收下，最小值是 -1", fixed.min(), -1.0)
+check("换算之后收下，最小值", fixed.min(), -1.0)
 
 # %% [markdown]
 # ## 通道放错了位置
