@@ -67,7 +67,7 @@ def tiny_ddpm(unet=None, **kwargs):
     defaults = {"timesteps": 50, "image_size": 8, "channels": 1}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return DDPM(unet or one_level_unet(), **{**defaults, **kwargs})
+        return DDPM(unet or tiny_unet(), **{**defaults, **kwargs})
 
 
 def randomize(model, seed=0):

@@ -439,4 +439,9 @@ MUTANTS = [Mutant(*row) for row in [
      "跳跃连接先存的先取", "test_diagrams.py"),
     ("teach/points.py", "ax.scatter(*walk[-1, i]", "ax.scatter(*walk[0, i]",
      "轨迹的终点画在起点", "test_diagrams.py"),
+    # ---- 课堂上的断言 ----
+    ("teach/check.py", "atol + rtol * expected.abs()", "atol + rtol", "相对误差成了绝对误差：很小的数怎样都通过", "test_check.py"),
+    ("teach/check.py", "if not (gap <= limit).all():", "if not (gap <= limit).any():", "有一个数对就算都对", "test_check.py"),
+    ("teach/check.py", "all(a < b for a, b in pairwise(numbers))", "numbers[0] < numbers[-1]", "比大小只看两头", "test_check.py"),
+    ("teach/check.py", "if limit > 1e-4 * expected.abs():", "if False:", "容差很宽也印四位：换一台机器，存下的输出就不同", "test_check.py"),
 ]]

@@ -1,7 +1,7 @@
 """示意图与散点图：画的是真的"""
 import torch
 
-from ddpm_edu.teach.diagrams import chain_figure, unet_figure
+from ddpm_edu.teach.diagrams import chain_figure, latent_figure, unet_figure
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.unet import ResBlock, UNet
 
@@ -31,3 +31,13 @@ def test_the_drawn_unet_is_the_real_one():
     skips = [note for note in ax.texts if getattr(note, "arrow_patch", None) is not None and note.arrow_patch.get_linestyle() == "--"]
     assert [(note.xyann[0], note.xy[0]) for note in skips] == [(0, 8), (1, 7), (2, 6), (3, 5)]
     assert len(ax.lines) == sum(any(isinstance(layer, ResBlock) for layer in stage) for stage in (*unet.input_blocks, unet.middle_block, *unet.output_blocks))
+
+
+def test_the_latent_pipeline_goes_through_the_frozen_encoder_and_decoder_once():
+    ax = latent_figure("1×8×8", "2×4×4").axes[0]
+    words = [text.get_text() for text in ax.texts]
+    order = ["训练", "图 $x$\n1×8×8", "编码器", "$z$\n2×4×4", "× $s$", "加噪\n$z_t$", "U-Net", "损失",
+             "采样", "噪声 $z_T$\n2×4×4", "U-Net", "退一步\n$z_{t-1}$", "$z_0$\n2×4×4", "÷ $s$", "解码器", "图\n1×8×8"]
+    assert [word for word in words if word in order] == order
+    faces = {word: patch.get_facecolor() for word, patch in zip([word for word in order if word not in ("训练", "采样")], ax.patches)}
+    assert len(ax.patches) == 14 and faces["编码器"] == faces["解码器"] != faces["U-Net"]

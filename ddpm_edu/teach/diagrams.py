@@ -64,3 +64,29 @@ def unet_figure(unet, size, width=9.0):
     ax.set(xlim=(-0.6, len(stages) - 0.4), ylim=(-max(levels) - 0.45, 0.95))
     ax.set_axis_off()
     return figure
+
+
+def latent_figure(pixel, latent, width=9.0):
+    """潜空间里的扩散：上排训练，下排采样；灰框冻结，蓝框在学。pixel、latent 是图与潜变量形状的写法"""
+    figure = empty_figure(width, 0.3 * width)
+    ax = figure.subplots()
+    training = [("", f"图 $x$\n{pixel}"), ("冻结", "编码器"), ("", f"$z$\n{latent}"), ("", "× $s$"), ("", "加噪\n$z_t$"), ("在学", "U-Net"), ("", "损失")]
+    sampling = [("", f"噪声 $z_T$\n{latent}"), ("在学", "U-Net"), ("", "退一步\n$z_{t-1}$"), ("", f"$z_0$\n{latent}"), ("", "÷ $s$"),
+                ("冻结", "解码器"), ("", f"图\n{pixel}")]
+    faces = {"冻结": "#dddddd", "在学": "#d6e6f2", "": "#ffffff"}
+    for y, title, row in ((1.0, "训练", training), (0.0, "采样", sampling)):
+        ax.text(-0.95, y, title, ha="center", va="center", fontsize=11, color=INK)
+        for x, (kind, text) in enumerate(row):
+            ax.add_patch(Rectangle((x - 0.38, y - 0.2), 0.76, 0.4, facecolor=faces[kind], edgecolor=INK if kind else "none", linewidth=0.8))
+            ax.text(x, y, text, ha="center", va="center", fontsize=9)
+            if x:
+                ax.annotate("", (x - 0.4, y), (x - 0.6, y), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.0})
+    # 采样时在网络与退一步之间来回；条件两处都进网络
+    ax.annotate("", (1, -0.22), (2, -0.22), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "connectionstyle": "arc3,rad=-0.35"})
+    ax.text(1.5, -0.5, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
+    ax.text(3, 0.5, "条件 $y$ → 条件编码器", ha="center", va="center", fontsize=9, color=BLUE)
+    for end in ((5, 0.78), (1, 0.22)):
+        ax.annotate("", end, (3 + 0.75 * np.sign(end[0] - 3), 0.5), arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 1.0})
+    ax.set(xlim=(-1.3, 6.6), ylim=(-0.65, 1.3))
+    ax.set_axis_off()
+    return figure

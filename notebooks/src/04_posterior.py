@@ -82,7 +82,23 @@ curves_figure(*plots)
 #
 # $$q(x_{t-1}\mid x_t, x_0) \propto q(x_t\mid x_{t-1}, x_0)\;q(x_{t-1}\mid x_0) = q(x_t\mid x_{t-1})\;q(x_{t-1}\mid x_0).$$
 #
-# 等号成立，是因为加噪每一步只看上一步（马尔可夫性），知道了 $x_{t-1}$，$x_0$ 就没有新的信息。右边两个都是高斯，第 2、3 章写过。只看指数里含 $x_{t-1}$ 的部分，记 $y = x_{t-1}$：
+# 等号成立，是因为加噪每一步只看上一步（马尔可夫性），知道了 $x_{t-1}$，$x_0$ 就没有新的信息。右边两个都是高斯，第 2、3 章写过：一个说“从 $x_0$ 走来，$x_{t-1}$ 该在哪里”，一个说“再走一步就到了 $x_t$，$x_{t-1}$ 该在哪里”。先画出来，看看两个高斯相乘得到什么。
+
+# %%
+tables = diffusion_tables(betas)
+t, x_t, x0 = 5, 0.84, 0.9
+a_prev, beta = tables["alphas_cumprod_prev"][t], betas[t]
+y = np.linspace(0.76, 1.0, 24_001)
+come, leave = normal(y, np.sqrt(a_prev) * x0, 1 - a_prev), normal(x_t, np.sqrt(1 - beta) * y, beta)
+product = come * leave
+product /= product.sum() * (y[1] - y[0])
+curves_figure((y, {"相乘再归一：后验": product, r"从 $x_0$ 走来：$q(x_{t-1}|x_0)$": come, r"再走一步到 $x_t$：$q(x_t|x_{t-1})$": leave},
+               "$x_{t-1}$", "密度"))
+
+# %% [markdown]
+# 图：$t=5$、$x_0=0.9$、$x_t=0.84$。后验落在两个峰之间，偏向窄的一个（它更有把握），而且比两个都窄：两个消息合起来，比哪一个都确定。下面的公式说的就是这三件事。
+#
+# 只看指数里含 $x_{t-1}$ 的部分，记 $y = x_{t-1}$：
 #
 # $$-\frac{(x_t-\sqrt{\alpha_t}\,y)^2}{2\beta_t} - \frac{(y-\sqrt{\bar\alpha_{t-1}}\,x_0)^2}{2(1-\bar\alpha_{t-1})}.$$
 #
@@ -99,16 +115,12 @@ curves_figure(*plots)
 # $$\tilde\mu_t = c_1 x_0 + c_2 x_t,\qquad c_1 = \frac{\beta_t\sqrt{\bar\alpha_{t-1}}}{1-\bar\alpha_t},\qquad c_2 = \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}.$$
 
 # %% [markdown]
+# 方差的倒数叫精度：第一个公式说，两个高斯相乘，精度相加，所以后验比两个都窄；均值是两处的加权平均，权重正比于各自的精度，所以偏向窄的一个。
+#
 # 推导里除以了 $1-\bar\alpha_{t-1}$，所以要求 $t\ge1$；最后的公式代入 $t=0$ 也有意义，见下。
-# 用数值积分核对：取一个 $t$，把两个密度在细格子上相乘、归一，再算均值和方差。
+# 用上图里的那条曲线核对：它是两个密度在细格子上相乘、归一得到的，没有用过这些公式。
 
 # %%
-tables = diffusion_tables(betas)
-t, x_t, x0 = 5, 0.4, 0.9
-a_prev, beta = tables["alphas_cumprod_prev"][t], betas[t]
-y = np.linspace(-1, 3, 400_001)
-# 指数上加 200 只为防止下溢，归一时约掉
-product = np.exp(-(x_t - np.sqrt(1 - beta) * y) ** 2 / (2 * beta) - (y - np.sqrt(a_prev) * x0) ** 2 / (2 * (1 - a_prev)) + 200)
 product /= product.sum()
 mean = (product * y).sum()
 check("均值 = c₁x₀ + c₂x_t", mean, tables["posterior_mean_coef1"][t] * x0 + tables["posterior_mean_coef2"][t] * x_t, atol=1e-9)

@@ -379,7 +379,7 @@ class Recorder(DDPM):
 torch.manual_seed(0)
 learner = Recorder(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
 quiet_trainer(max_steps=80, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
-check_order("损失降下来了", sum(history[-10:]), 0.8 * sum(history[:10]), digits=2)
+check("损失降下来了", sum(history[-10:]) < 0.8 * sum(history[:10]), True)
 curve_figure(range(1, 81), {"": history}, "步", "损失")
 
 # %% [markdown]
