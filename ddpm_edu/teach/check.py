@@ -7,7 +7,7 @@ import torch
 def check(claim, got, want, atol=0.0, rtol=0.0):
     """got 与 want 处处相差不超过 atol（rtol 是相对于 want 的）时印出 ✓ 与得到的数，否则 AssertionError
 
-    数只印四位：误差本身随机器而变，不印；容差比四位还宽时，印 want 与容差。want 为 True 或 False 时只印 ✓
+    误差本身随机器而变，不印；数印四位，容差极小的印六位，容差比四位还宽的印 want 与容差。want 为 True 或 False 时只印 ✓
     """
     got = torch.as_tensor(got, dtype=torch.float64)
     expected = torch.as_tensor(want, dtype=torch.float64)
@@ -30,12 +30,14 @@ def found(got, expected, limit, within):
         return f"（{got.numel()} 个数，{within}）"
     if limit > 1e-4 * expected.abs():
         return f"（{within}）" if expected.abs() <= limit else f"：{rounded(expected, 4)} ± {rounded(limit, 2)} 之内"
-    return f"：{rounded(got, 4)}（{within}）"
+    return f"：{rounded(got, 6 if limit <= 1e-9 * expected.abs() else 4)}（{within}）"
 
 
 def rounded(number, digits):
-    """印 digits 位有效数字；几千几万的整数部分照写"""
-    return f"{float(number):.0f}" if 10**digits <= abs(number) < 1e6 else f"{float(number):.{digits}g}"
+    """印 digits 位有效数字；整数与整数部分照写，太大的才写成 10 的幂"""
+    number = float(number)
+    whole = number.is_integer() or abs(number) >= 10**digits
+    return f"{number:.0f}" if whole and abs(number) < 1e9 else f"{number:.{digits}g}"
 
 
 def check_order(claim, *values, digits=3):

@@ -142,7 +142,7 @@ def quick_bits(model):
 
 
 good, worse = quick_bits(model), quick_bits(with_network(lambda network: Scaled(network, 0.97)))
-check_order("乘 0.97 的更差", good.mean(), worse.mean(), digits=2)
+check_order("乘 0.97 的更差", good.mean(), worse.mean(), digits=4)
 check_order("逐图相减的标准差，不到单独看的一半", (worse - good).std(), 0.5 * good.std(), digits=2)
 
 # %% [markdown]
@@ -503,7 +503,7 @@ def jitter(t_sampling, repeats=60):
     return float(np.std(losses))
 
 
-check_order("均匀地抽 t：比铺匀了抖得多", 1.1 * jitter("stratified"), jitter("uniform"), digits=2)
+check_order("均匀地抽 t：比铺匀了抖得多", 1.1 * jitter("stratified"), jitter("uniform"))
 once, twice = (quarter_losses(model, test[:64]) for _ in range(2))
 check("固定的 t 与噪声：一丝不动", all(once[name] == twice[name] for name in once), True)
 
