@@ -26,11 +26,13 @@ def test_the_drawn_unet_is_the_real_one():
     unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
     ax = unet_figure(unet, 8).axes[0]
     words = [text.get_text() for text in ax.texts]
-    assert len(ax.patches) == 9 and words.count("32×4×4") == 3 and "残差块\n注意力\n放大" in words
+    assert len(ax.patches) == 10 and words.count("32×4×4") == 3 and "残差块\n注意力\n放大" in words and words.count("1×8×8") == 1
     # 先存的后取；时间嵌入进每一个残差块所在的段
     skips = [note for note in ax.texts if getattr(note, "arrow_patch", None) is not None and note.arrow_patch.get_linestyle() == "--"]
-    assert [(note.xyann[0], note.xy[0]) for note in skips] == [(0, 8), (1, 7), (2, 6), (3, 5)]
-    assert len(ax.lines) == sum(any(isinstance(layer, ResBlock) for layer in stage) for stage in (*unet.input_blocks, unet.middle_block, *unet.output_blocks))
+    assert [(note.xyann[0], note.xy[0]) for note in skips] == [(0, 7.5), (1, 6.5), (2, 5.5), (3, 4.5)]
+    # 拼接的两边一样大：取的那张与前一段的输出在同一层
+    assert all(note.xyann[1] == note.xy[1] for note in skips)
+    assert len(ax.lines) == sum(isinstance(layer, ResBlock) for layer in unet.modules())
 
 
 def test_the_latent_pipeline_goes_through_the_frozen_encoder_and_decoder_once():

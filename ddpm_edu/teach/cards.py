@@ -52,7 +52,7 @@ CARDS = {
     "load_only_unet": Card(
         9, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",
         ((INIT, "only_model=load_only_unet"),),
-        "参考实现的键前缀对不上，又是 `strict=False`，结果什么也没有载入，只印了一行字。"),
+        "参考实现的键前缀对不上，又是 `strict=False`，结果什么也没有载入，只印出缺了哪些键。"),
     "monitor": Card(
         10, "挑选“最好的检查点”时看哪个指标。", r"$\min_k \mathcal L_{\text{val}}^{(k)}$",
         (("ddpm.DDPM.configure_callbacks", "with_monitor(self.trainer, self.monitor)"),),

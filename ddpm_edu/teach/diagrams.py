@@ -7,7 +7,7 @@ from matplotlib.patches import Rectangle
 
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
 
-LAYERS = {"Conv2d": "卷积", "ResBlock": "残差块", "AttentionBlock": "注意力", "Downsample": "缩小", "Upsample": "放大"}
+LAYERS = {"Conv2d": "卷积", "ResBlock": "残差块", "AttentionBlock": "注意力", "Downsample": "缩小", "Upsample": "放大", "Sequential": "输出层"}
 
 
 def chain_figure(images, names, forward="加噪：公式现成", backward="去噪：网络来学", width=9.0):
@@ -30,10 +30,14 @@ def chain_figure(images, names, forward="加噪：公式现成", backward="去�
 
 
 def stage_shapes(unet, size):
-    """一次前向里 U-Net 各段的 [(各层的名字, 输出的形状), ...]；size 是图的边长"""
+    """一次前向里 U-Net 各段的 [(各层的名字, 输出的形状), ...]，最后是输出层；size 是图的边长"""
     found = []
-    hooks = [stage.register_forward_hook(lambda stage, _, out: found.append(([type(layer).__name__ for layer in stage], tuple(out.shape[1:]))))
-             for stage in (*unet.input_blocks, unet.middle_block, *unet.output_blocks)]
+
+    def note(stage, _, out):
+        layers = stage if stage is not unet.out else [stage]
+        found.append(([type(layer).__name__ for layer in layers], tuple(out.shape[1:])))
+
+    hooks = [stage.register_forward_hook(note) for stage in (*unet.input_blocks, unet.middle_block, *unet.output_blocks, unet.out)]
     with torch.no_grad():
         unet(torch.zeros(1, unet.in_channels, size, size), torch.zeros(1, dtype=torch.long))
     for hook in hooks:
@@ -42,7 +46,7 @@ def stage_shapes(unet, size):
 
 
 def unet_figure(unet, size, width=9.0):
-    """U-Net 的样子：一段一个方框，从左到右，越往下边长越小；虚线是跳跃连接，蓝点是时间嵌入进来的地方。形状取自真的前向"""
+    """U-Net 的样子：一段一个方框，从左到右，越往下边长越小；虚线是跳跃连接，接在上行各段的入口；一个残差块一个蓝点。形状取自真的前向"""
     stages = stage_shapes(unet, size)
     top = max(shape[1] for _, shape in stages)
     levels = [round(math.log2(top / shape[1])) for _, shape in stages]
@@ -52,14 +56,15 @@ def unet_figure(unet, size, width=9.0):
     for (x, y), (layers, shape) in zip(places, stages):
         ax.add_patch(Rectangle((x - 0.42, y - 0.2), 0.84, 0.4, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
         ax.text(x, y, "\n".join(LAYERS[name] for name in layers), ha="center", va="center", fontsize=7)
-        ax.text(x, y - 0.31, "×".join(map(str, shape)), ha="center", va="center", fontsize=7, color=GRAY)
-        if "ResBlock" in layers:
-            ax.plot(x - 0.34, y + 0.2, "o", color=BLUE, markersize=5)
+        ax.text(x, y - 0.31, "×".join(map(str, shape)), ha="center", va="center", fontsize=8, color=INK)
+        for k in range(layers.count("ResBlock")):
+            ax.plot(x - 0.34 + 0.14 * k, y + 0.2, "o", color=BLUE, markersize=5)
     for (x, y), (after, below) in zip(places, places[1:]):
         ax.annotate("", (after - 0.43, below), (x + 0.43, y), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 0.8})
     for i in range(len(unet.input_blocks)):
-        (x, y), (after, below) = places[i], places[len(stages) - 1 - i]
-        ax.annotate("", (after, below + 0.22), (x, y + 0.22), arrowprops={
+        # 最后存的最先取，拼在前一段的输出旁边
+        (x, y), (before, level) = places[i], places[len(stages) - 3 - i]
+        ax.annotate("", (before + 0.5, level + 0.22), (x, y + 0.22), arrowprops={
             "arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "linestyle": "--", "connectionstyle": "arc3,rad=-0.18"})
     ax.set(xlim=(-0.6, len(stages) - 0.4), ylim=(-max(levels) - 0.45, 0.95))
     ax.set_axis_off()

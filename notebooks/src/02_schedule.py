@@ -217,11 +217,11 @@ show_source(check_betas,
             "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
 
 # %% [markdown]
-# - ① 列表、数组、张量都收；参考实现只收 NumPy 数组，而 YAML 给出的是列表。
+# - ① 列表、数组、张量都收：YAML 给出的是列表。
 # - ② 逐个换成 float，换不成就说应当给什么。
 # - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
 # - ④ 每一项都须在 $(0,1)$ 内。写成“不在范围内”而不是“超出范围”，NaN 才拦得住：NaN 与任何数比较都为假。
-# - ⑤ 同时给了步数，就核对长度；参考实现悄悄忽略步数。`register_schedule` 只在步数不是默认的 1000 时才传进来，见第 9 节。
+# - ⑤ 同时给了步数，就核对长度。`register_schedule` 只在步数不是默认的 1000 时才传进来，见第 9 节。
 
 # %%
 card("given_betas")
@@ -346,6 +346,15 @@ show_source(DDPM.register_schedule,
 # %% [markdown]
 # - ① 模型建好之后再换表，就拒绝：网络练的是原来那张表上的 $t$，`logvar` 的长度、存进检查点的超参数也都是照它定的。
 # - ② 构造时照常建表。
+
+# %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - `given_betas` 只收 NumPy 数组；同时给了 `timesteps`，后者被悄悄忽略。
+# - NaN 的检查放在损失的权重表上，要整张表都是 NaN 才报警（第 6 节重现过）；$\beta$ 是不是在 $(0,1)$ 内，不检查。
+# - 系数表与这里一样，用 float64 算好再转成 float32；只有 `lvlb_weights` 用转换之后的表再算（第 6 章）。
+#
+# </details>
 
 # %% [markdown]
 # ## 小结

@@ -153,7 +153,7 @@ show_source(GaussianDiffusion.q_posterior,
 # - ④ 方差已按 $v$ 混合；取对数之前，$t=0$ 处的 $\tilde\beta_0=0$ 先换成 $\tilde\beta_1$。
 
 # %% [markdown]
-# $v=0$ 时，参考实现在 $t=0$ 处把方差截到 $10^{-20}$ 再取对数，得到 $-46$。采样时不要紧，算似然就荒唐了：
+# 取对数之前为什么要换？$v=0$ 时 $t=0$ 处的方差是 0，若只截到一个很小的数，比如 $10^{-20}$，对数是 $-46$。采样时不要紧，算似然就荒唐了：
 # 一个像素只要偏了 0.001，负对数密度就会大得离谱。
 
 # %%
@@ -176,7 +176,7 @@ show_source(Sampling.predict_start,
 # %% [markdown]
 # - ① 网络输出 → $\hat x_0$。`guidance_scale` 只在有条件时起作用（把有条件与无条件的两次输出拉开，第 8 章）；它的默认值 1 等于没有，这一章都用默认值。
 # - ② 三种目标的差别都在 `objective` 里，这里没有分支。
-# - ③ 截断返回新的张量；参考实现用 `clamp_` 就地截断，目标是 `x0` 时，把网络自己的输出也改了。
+# - ③ 截断返回新的张量，网络自己的输出不动。
 
 # %%
 show_source(Sampling.p_mean_variance,
@@ -371,7 +371,7 @@ check_order("k=0：四张几乎是同一张", spread[0.0].mean(), 0.1 * spread[1
 #
 # $$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t.$$
 #
-# 注意两点：混合的是方差，不是标准差；参考实现的注释却写 sigma。Improved DDPM 混合的是对数方差，与此不同。
+# 注意：混合的是方差，不是标准差。Improved DDPM 混合的是对数方差，与此不同。
 
 # %%
 c1, bar, tilde = tables["posterior_mean_coef1"], tables["alphas_cumprod"], tables["posterior_variance"]
@@ -387,7 +387,7 @@ for v_posterior in (0.0, 1.0):
     low, high = chain.exact_table("posterior_variance")[1:3], chain.exact_table("betas")[1:3]
     print(f"v_posterior={v_posterior}：σ²/β 在 t=1, 2 处是", [f"{value:.3f}" for value in (low / high).tolist()])
 check_raises("−1 会给出负的方差，所以拒绝", lambda: GaussianDiffusion(v_posterior=-1.0), "v_posterior")
-check_order("参考实现不检查，t=1 的方差会是负数", (1 - -1.0) * tilde[1] + -1.0 * betas[1], 0)
+check_order("若不拒绝，t=1 的方差会是负数", (1 - -1.0) * tilde[1] + -1.0 * betas[1], 0)
 
 # %%
 posterior_panel(betas)
@@ -517,6 +517,15 @@ curve_figure(list(measured), {"手写数字，量到的": list(measured.values()
 # %%
 spread = held_out.std(0).flatten()
 check_order("784 个像素里，三成以上在这一百张图里几乎不动", 0.3, (spread < 0.1).double().mean())
+
+# %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - $t=0$ 的方差截到 $10^{-20}$ 再取对数，得到 $-46$；这里用 $\tilde\beta_1$ 代替（第 2 节）。
+# - 截断用 `clamp_`，就地改动；目标是 `x0` 时，网络自己的输出也被改了。
+# - `v_posterior` 的注释写的是 sigma，实际混合的是方差；值不检查，$-1$ 会给出负的方差。
+#
+# </details>
 
 # %% [markdown]
 # ## 小结

@@ -5,7 +5,7 @@
 #
 # - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
 # - 看出这些换算是一次旋转，并用它记住所有公式。
-# - 说清输出的误差怎样进到样本里：预测 eps 与预测 x0 各在什么时候吃亏。
+# - 说清输出的误差怎样进到下一步里：预测 eps 与预测 x0 各在什么时候吃亏。
 #
 # **预计用时** 35 分钟。运行全部单元约 15 秒。
 
@@ -148,11 +148,11 @@ around = diffusion.get_v(diffusion.predict_start_from_noise(x_t, t, noise), diff
 check("绕一圈回到 v", around, v, atol=1e-12)
 
 # %% [markdown]
-# ## 4　误差怎样进到样本里
+# ## 4　误差怎样进到下一步里
 #
-# 网络的输出总有误差。先看一次换算：设输出错了 $\delta$，换算成 $\hat x_0$ 之后错多少？对三个公式求导就知道：
+# 网络的输出总有误差。记输出为 $\hat y$（它是 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$），设它错了 $\delta$，换算成 $\hat x_0$ 之后错多少？对三个公式求导就知道，$|\partial\hat x_0/\partial\hat y|$ 依次是
 #
-# $$\left|\frac{\partial\hat x_0}{\partial\hat\varepsilon}\right| = \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \left|\frac{\partial\hat x_0}{\partial\hat x_0}\right| = 1,\qquad \left|\frac{\partial\hat x_0}{\partial\hat v}\right| = \sqrt{1-\bar\alpha_t}.$$
+# $$\hat y=\hat\varepsilon:\ \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \hat y=\hat x_0:\ 1,\qquad \hat y=\hat v:\ \sqrt{1-\bar\alpha_t}.$$
 #
 # 用真实的函数核对：把输出挪动 $10^{-3}$，看 $\hat x_0$ 挪动多少。
 
@@ -172,42 +172,45 @@ parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float
 
 # %% [markdown]
 # 面板：上排是三种目标 $\varepsilon$、$x_0$、$v$ 与 $x_t$。中排是六个换算：前三张由各自的输出换成 $\hat x_0$，后三张换成 $\hat\varepsilon$。
-# “输出的误差”为 0 时，前三张都是原图，后三张都是噪声。给三种输出加上同一份误差，再拖动 $t$：$t$ 大时由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏，$t$ 小时由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏。
+# 三种输出加上了同一份误差：$t$ 大时由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏，$t$ 小时由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏，拖动 $t$ 就看得见。把“输出的误差”拖到 0，前三张都是原图，后三张都是噪声。
 #
-# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数（$\hat y$ 是网络的输出，三种目标统一的记号），圆点是当前的 $t$。`eps` 的曲线从左端的百分之一升到右端的几十倍；`x0` 总是 1；`v` 始终不超过 1。
+# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数，圆点是当前的 $t$。`eps` 的曲线从左端的百分之一升到右端的几十倍；`x0` 总是 1；`v` 始终不超过 1。
 
 # %% [markdown]
 # 几十倍，听上去很可怕，可是用 `eps` 加 `linear` 表的 Stable Diffusion 1 画得好好的。$\hat x_0$ 不是样本：走一步，只往 $\hat x_0$ 挪一小段。要看的是这一步之后的 $x_s$ 错多少。
-# DDIM 的一步是 $x_s=a\,\hat x_0+b\,x_t$（第 4 章的写法），所以误差再乘上 $a$。下面的表是一条链上各步里最坏的一步，输出错 1，$x_s$ 错几：
+# DDIM 的一步是 $x_s=a\,\hat x_0+b\,x_t$（第 4 章的写法），所以误差再乘上 $a$。下面的表是一条链上各步里最坏的一步：网络输出的误差为 1 时，$x_s$ 的误差是多少。`SD 1` 是 Stable Diffusion 1 的表，也是 `linear`，端点换成 0.00085 与 0.012。
 
 # %%
 to_start = {"eps": lambda bar: ((1 - bar) / bar) ** 0.5, "x0": lambda bar: 1.0, "v": lambda bar: (1 - bar) ** 0.5}
 
 
-def worst(schedule, count):
+def worst(betas, count):
     """走 count 步的链上，最坏的一步把输出的误差放大几倍"""
-    bars = alphas_cumprod(make_beta_schedule(schedule, 1000))[0][spaced_timesteps(1000, count)][::-1].tolist()
+    bars = alphas_cumprod(betas)[0][spaced_timesteps(1000, count)][::-1].tolist()
     moves = [(ddim_step(bar, after)[0], bar) for bar, after in zip(bars, [*bars[1:], 1.0])]
     return [max(abs(a) * factor(bar) for a, bar in moves) for factor in to_start.values()]
 
 
-gains = {(schedule, count): worst(schedule, count) for schedule in ("linear", "cosine") for count in (1000, 50, 10)}
-for (schedule, count), values in gains.items():
-    print(f"{schedule:8}{count:5} 步　" + "　".join(f"{name} {value:.2g} 倍" for name, value in zip(to_start, values)))
-check("linear 走 1000 步：eps 最坏也只放大到百分之一", gains["linear", 1000][0], 0.01, atol=1e-3)
+schedules = {"linear": make_beta_schedule("linear", 1000), "SD 1": make_beta_schedule("linear", 1000, 0.00085, 0.012),
+             "cosine": make_beta_schedule("cosine", 1000)}
+gains = {(name, count): worst(betas, count) for name, betas in schedules.items() for count in (1000, 50, 10)}
+for (name, count), values in gains.items():
+    print(f"{name:8}{count:5} 步　" + "　".join(f"{target} {value:.2g} 倍" for target, value in zip(to_start, values)))
+check("linear 走 1000 步：最坏的一步，eps 的误差也只剩百分之一", gains["linear", 1000][0], 0.01, atol=1e-3)
+check_order("SD 1 走 50 步：没有放大", gains["SD 1", 50][0], 1)
 check_order("cosine 走 50 步：eps 放大几百倍", 300, gains["cosine", 50][0])
 
 # %% [markdown]
 # 怎样读这张表：
 #
-# - **`eps`**。链走得密，一步只挪一点，`linear` 上最坏的一步也只把误差缩到百分之一，所以 Stable Diffusion 1 没有事。步数少到 10，或者像 `cosine` 那样走到头 $\bar\alpha$ 几乎是 0，它才要命：几百、几千倍。习题 05.5 问的就是后一种。
-# - **`x0`**。最坏的倍数总是 1，出在最后一步：$t=0$ 时 $x_s=\hat x_0$，网络错多少，样本就错多少。而 `eps` 的输出在那里先乘 $\sqrt{1-\bar\alpha_0}/\sqrt{\bar\alpha_0}\approx0.01$，网络粗心一点也无妨。（$\hat x_0$ 换成 $\hat\varepsilon$ 要除以 0.01，看着吓人；可是 DDIM 紧接着又乘回一个更小的数，这一百倍到不了样本。）
-# - **`v`**。到处都小，走 10 步，最坏也不到四分之一。
+# - **`eps`**。要看两样：步子有多大，走到头 $\bar\alpha$ 有多小。`linear` 走到头 $\bar\alpha$ 还有 0.0007，`SD 1` 的表还有 0.0047，走 50 步都不放大。`cosine` 走到头 $\bar\alpha$ 几乎是 0，走满 1000 步就有 31 倍，步数一少就是几百、几千倍，全出在最开头的一两步：那里 $\hat x_0$ 要除以一个很小的数。所以 `cosine` 配 `eps` 时要把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），或者换成 `v`。习题 05.5 问的就是它。
+# - **`x0`**。最坏的倍数总是 1，出在最后一步：$t=0$ 时 $x_s=\hat x_0$，网络错多少，样本就错多少。而 `eps` 的输出在那里先乘 $\sqrt{1-\bar\alpha_0}/\sqrt{\bar\alpha_0}\approx0.01$，网络粗心一点也无妨。（$t=0$ 附近，由 $\hat x_0$ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}\approx0.01$，看着吓人；可是 DDIM 用 $\hat\varepsilon$ 时又乘上 $\sqrt{1-\bar\alpha_s}$，它比除的数还小，这一百倍就抵消了。）
+# - **`v`**。三张表、三种步数，最坏的一步都不到四分之一。
 #
-# 还要记住，这张表比的是**同样大**的 $\delta$。三种输出的误差并不一样大：下一节就算它。
+# 还要记住，这张表比的是**同样大**的 $\delta$，也只看一步，没有算各步怎样累积。真的网络在三种目标上错得并不一样大；就算网络完美，三种目标剩下的误差也各不相同，下一节算的是它。
 
 # %% [markdown]
-# ## 5　剩下多少误差
+# ## 5　剩余误差
 #
 # 换一个角度：就算网络完美，也会剩下误差。使均方误差最小的预测是条件期望 (conditional expectation) $\mathbb E[x_0\mid x_t]$，也就是已知 $x_t$ 时 $x_0$ 的平均；因为对任何只由 $x_t$ 算出的 $\hat x_0$，
 # $\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2$，后一项至少是 0，前一项谁也消不掉。
@@ -224,13 +227,13 @@ check_order("cosine 走 50 步：eps 放大几百倍", 300, gains["cosine", 50][
 #
 # $$\mathrm{Cov}(x_0-\hat x_0,\,x_t) = \mathrm{Cov}(x_0, x_t) - k\,\mathrm{Var}(x_t) = \sqrt{\bar\alpha}\,s^2 - kD = 0.$$
 #
-# 联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都一样，等于 $\mathbb E[x_0]-\mathbb E[\hat x_0] = m-m = 0$：$\mathbb E[x_0\mid x_t]=\hat x_0$。
+# 联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都一样，等于 $\mathbb E[x_0]-\mathbb E[\hat x_0] = m-m = 0$。也就是 $\mathbb E[x_0-\hat x_0\mid x_t]=0$，$\hat x_0$ 正是条件期望。
 # 再算剩余的方差。$\hat x_0$ 只由 $x_t$ 线性地算出，与剩余不相关，所以
 #
 # $$\mathrm{Var}(x_0-\hat x_0) = \mathrm{Cov}(x_0-\hat x_0,\,x_0) = s^2 - k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
 #
-# 再换算到另外两种目标。由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差是 $x_0$ 的乘 $\bar\alpha/(1-\bar\alpha)$；
-# 由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差是 $x_0$ 的除以 $1-\bar\alpha$：
+# 再换算到另外两种目标。由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差等于 $x_0$ 的均方误差乘以 $\bar\alpha/(1-\bar\alpha)$；
+# 由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差等于 $x_0$ 的均方误差除以 $1-\bar\alpha$：
 #
 # $$\mathbb E(x_0-\hat x_0)^2 = \frac{s^2(1-\bar\alpha)}{D},\qquad \mathbb E(\varepsilon-\hat\varepsilon)^2 = \frac{\bar\alpha s^2}{D},\qquad \mathbb E(v-\hat v)^2 = \frac{s^2}{D}.$$
 
@@ -249,25 +252,25 @@ v_true, v_hat = diffusion.get_v(x0, eps, step), diffusion.get_v(guess, eps_hat, 
 check("x₀ 的剩余误差", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
 check("ε 的剩余误差", ((eps - eps_hat) ** 2).mean(), bar * s**2 / D, atol=2e-3)
 check("v 的剩余误差", ((v_true - v_hat) ** 2).mean(), s**2 / D, atol=3e-3)
-for wrong in (guess + 0.05, m + 0.8 * k * (z - bar.sqrt() * m), m + 1.2 * k * (z - bar.sqrt() * m)):
-    check_order("挪动截距或斜率，误差只会变大", ((x0 - guess) ** 2).mean(), ((x0 - wrong) ** 2).mean())
+for change, wrong in {"截距加 0.05": guess + 0.05, "斜率乘 0.8": m + 0.8 * k * (z - bar.sqrt() * m),
+                      "斜率乘 1.2": m + 1.2 * k * (z - bar.sqrt() * m)}.items():
+    check_order(f"{change}，误差只会变大", ((x0 - guess) ** 2).mean(), ((x0 - wrong) ** 2).mean(), digits=4)
 
 # %%
 bar = diffusion.alphas_cumprod
 D = bar * s**2 + 1 - bar
-errors = {r"$\varepsilon$": bar * s**2 / D, "$x_0$": s**2 * (1 - bar) / D, "$v$": s**2 / D}
-curves_figure((range(1000), errors, "步号 $t$", "消不掉的误差"))
+errors = {"$x_0$": s**2 * (1 - bar) / D, r"$\varepsilon$": bar * s**2 / D, "$v$": s**2 / D}
+curves_figure((range(1000), errors, "步号 $t$", "剩余误差"))
 
 # %% [markdown]
 # 图：三种目标的剩余误差随 $t$ 的变化，$s = 0.5$。
 # `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 几乎就是噪声，照抄即可，损失小不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。
-# `v` 没有这种“白送”的一头：最大与最小只差 $1/s^2 = 4$ 倍，另两种在一头趋于 0。所以用 `v` 训练时，没有哪一段 $t$ 的损失小到可以忽略。
+# `v` 没有这种“白送”的一头：最大与最小只差 $1/s^2 = 4$ 倍，另两种在一头趋于 0。所以在这个例子里，用 `v` 训练时没有哪一段 $t$ 的损失小到可以忽略。
 
 # %% [markdown]
 # ## 6　代码里的三种目标
 #
-# 参考实现的 `DDPM` 在三个方法里各写一遍 `if eps ... elif x0 ...`，其中一处漏了 `v`，就出了错。
-# 我们把差别收进三个小类，每个回答同样的几个问题。
+# 三种目标的差别收进三个小类，每个回答同样的几个问题，别处就不必再写 `if eps ... elif x0 ...`。
 
 # %%
 show_source(EpsObjective,
@@ -287,14 +290,14 @@ show_source(X0Objective,
 # - ① 直接预测原图，最好懂。
 # - ② 训练目标就是原图。
 # - ③ 输出本身就是 $\hat x_0$。
-# - ④ 以自己为准，倍数是 1。
+# - ④ 误差本来就量在 $x_0$ 上，所以倍数是 1。
 
 # %%
 show_source(VObjective,
             "class VObjective", "def target", "def to_x_start", "def weight_over_x0")
 
 # %% [markdown]
-# - ① 预测速度，两头都不吃亏。
+# - ① 预测速度，误差换到 $x_0$ 上从不放大。
 # - ② 训练目标由 `get_v` 造出。
 # - ③ 反着转，取第一行。
 # - ④ 由 $x_0-\hat x_0 = -\sqrt{1-\bar\alpha_t}\,(v-\hat v)$，平方之后倍数是 $1-\bar\alpha_t$。
@@ -314,13 +317,13 @@ for objective, target, guess in ((EpsObjective(), noise, wrong_eps), (VObjective
 # %% [markdown]
 # ## 7　参考实现的 `v` 为什么不能用 `p_sample` 采样
 #
-# Stable Diffusion 2 的 v 模型人人用过，它一直用另外的 `DDIMSampler` 采样，那里会处理 `v`；用 `DDPM` 自己的 `p_sample` 就会出错，只是没有人碰到。
+# Stable Diffusion 2 的 v 模型用另外的 `DDIMSampler` 采样，那里会处理 `v`；用 `DDPM` 自己的 `p_sample` 就会出错。
 # 它的 `p_mean_variance` 大致是下面的样子（这是专为说明写的最小版本）。训练不经过这里，所以要到采样时才出错。
 
 # %%
 def p_mean_variance_naive(parameterization, model_out):
     if parameterization == "eps":
-        x_recon = model_out * 2  # 示意，不是真公式
+        x_recon = model_out * 2  # 代替真的公式：这里只看分支
     elif parameterization == "x0":
         x_recon = model_out
     return x_recon  # v：上面两个分支都没有赋值
@@ -335,16 +338,18 @@ for parameterization in ("eps", "x0", "v"):
     sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0))
     model(torch.rand(8, 1, 8, 8) * 2 - 1)[0].backward()
     trained = any(p.grad.abs().max() > 0 for p in model.model.parameters())
-    check(f"{parameterization}：有梯度，也能采样", bool(sample.isfinite().all()) and trained, True)
+    check(f"{parameterization}：有梯度，采样得到有限的数", bool(sample.isfinite().all()) and trained, True)
 check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization="epsilon")), "eps / x0 / v")
 
 # %% [markdown]
 # ## 小结
 #
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角；全部换算都是这次旋转或它的逆。
-# - 输出的误差进到样本里：`eps` 在链走得密时无妨，步数少或终点 $\bar\alpha\approx0$ 时放大几百倍；`x0` 在最后一步原样留下；`v` 到处都小。
-# - 网络足够强时，三种目标的信息一样多，差别只在每个 $t$ 上的尺度，也就是损失的权重。真的网络还要把不同的东西送过瓶颈，所以也会有别的差别。
-# - 同一种分支写在几处，就会漏一处。把差别收到一个地方。
+# - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
+# - **答案**：三者说的是同一件事，随时可以换算，差别只在误差怎样放大、每个 $t$ 占多重。表走到头 $\bar\alpha$ 不太小（`linear`），照论文猜 $\varepsilon$ 就好；走到头几乎是 0（`cosine`），猜 $v$ 最省心。随课程的模型都是 `cosine` 加 `v`。
+# - 输出的误差进到下一步里：`eps` 在 $\bar\alpha\approx0$ 的开头放大，步数越少越厉害，`cosine` 走 50 步有几百倍；`x0` 在最后一步原样留下；`v` 到处都小。
+# - 网络足够强时，三种目标的信息一样多，差别只在每个 $t$ 上的尺度，也就是损失的权重。
+# - 同样的分支写在几处，迟早会漏掉一处；把差别集中到一个地方。
 #
 # ## 练习
 #
@@ -355,7 +360,7 @@ check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 05.1　由 v 换回两样 ★
+# ### 05.1　由 v 换回 $x_0$ 与 $\varepsilon$ ★
 #
 # 已知 $x_t$ 与 $v$，换回 $x_0$ 与 $\varepsilon$，按这个次序返回。`bar` 是 $\bar\alpha_t$，已经能与 `x_t` 广播。
 

@@ -238,8 +238,8 @@ show_source(DDPM.p_losses,
 # - ② 核对输入，抽噪声，一步造出 $x_t$。
 # - ③ 网络看着 $x_t$、$t$ 和条件作答。
 # - ④ 目标由参数化决定，没有分支。
-# - ⑤ 每个样本自己的平均误差，形状 $(B,)$。参考实现写死在第 1、2、3 维上求平均，只能用于图像。
-# - ⑥ VLB 一律用平方误差。参考实现用 `l1` 时，把 VLB 权重乘到了绝对值上。
+# - ⑤ 每个样本自己的平均误差，形状 $(B,)$，除了第一维都求平均。
+# - ⑥ VLB 一律用平方误差，`l1` 时也是。
 # - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见第 6 节；$s_t=0$ 时就是普通的均方误差。
 # - ⑧ 加权的平方误差，对这一批求平均。
 # - ⑨ 两者按权重相加。
@@ -317,7 +317,7 @@ for _ in progress_bar(range(20), title="学 logvar"):
     optimizer.step()
 mse = torch.stack([(noise[t4 == k] ** 2).mean() for k in range(4)])
 check("学到的 s_t 就是 ln mse_t", learner.logvar.detach(), mse.log(), atol=1e-3)
-check("它有梯度（参考实现里没有）", learner.logvar.grad is not None, True)
+check("它有梯度", learner.logvar.grad is not None, True)
 
 # %%
 card("logvar_init")
@@ -421,6 +421,16 @@ curve_figure(range(1, 1000), {"": terms[1:1000]}, "步号 $t$", "这一步花的
 # 图：$t\ge1$ 的各项随 $t$ 的变化（双对数）。$L_0$ 几乎为 0，没有画：一格很宽，最后一步的方差又极小，落在哪一格早已定了。
 # 六成的比特花在 $t\le30$ 的步上。可是那里的噪声还不到半级灰度，四舍五入就能猜对多数像素，本不该花这么多：
 # 网络不知道像素只有 17 级，一点误差乘上极大的权重，就成了一大笔。简化损失不给这些步这么大的权重。
+# %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - 三种目标的 `lvlb_weights` 各错在哪里，见第 4 节；$t=0$ 的权重抄自 $t=1$。
+# - `loss_type="l1"` 时，VLB 权重乘在绝对值上，不再是下界。
+# - `p_losses` 写死在第 1、2、3 维上求平均，只能用于图像。
+# - `learn_logvar` 时，`DDPM` 的损失里没有用到 `logvar`，它学不到东西（`LatentDiffusion` 里才用）。
+#
+# </details>
+
 # %% [markdown]
 # ## 小结
 #

@@ -32,7 +32,7 @@ print("准备好了")
 # ## 1　网络要回答的问题
 #
 # 输入是带噪的图 $x_t$ 和步号 $t$，输出与图同样大小（eps、x0 或 v）。
-# 输出的每个像素都要看到两样东西：附近的细节，整张图的布局。U-Net 的办法是先缩小再放大：缩小之后，一个像素就看得见一大片；放大时再把缩小之前的细节拼回来。
+# 输出的每个像素都要看到两样东西：附近的细节和整张图的布局。U-Net 的办法是先缩小再放大：缩小之后，一个像素就看得见一大片；放大时再把缩小之前的细节拼回来。
 
 # %%
 unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
@@ -43,7 +43,7 @@ def report(module, inputs, output):
     print(f"{str(tuple(inputs[0].shape[1:])):>12} → {str(tuple(output.shape[1:])):<11} {layers}")
 
 
-stages = [*unet.input_blocks, unet.middle_block, *unet.output_blocks]
+stages = [*unet.input_blocks, unet.middle_block, *unet.output_blocks, unet.out]
 hooks = [stage.register_forward_hook(report) for stage in stages]  # 每一段算完，报一下进出的形状
 out = unet(torch.zeros(1, 1, 8, 8), torch.tensor([500]))
 for hook in hooks:
@@ -54,14 +54,14 @@ check("进出同形", torch.tensor(out.shape), torch.tensor([1, 1, 8, 8]))
 unet_figure(unet, 8)
 
 # %% [markdown]
-# 图：同一个网络画出来。一个方框是一段，灰字是它输出的形状（通道×高×宽）；先往下走，边长 8 减到 4，再走上来。
-# 橙色的虚线是跳跃连接 (skip connection)：把下行存好的图递给上行的同一层。蓝点是时间嵌入进来的地方，每个残差块 (residual block) 都有。
+# 图：同一个网络画出来。一个方框是一段，下面的字是它输出的形状（通道×高×宽）；先往下走，边长 8 减到 4，再走上来。
+# 橙色的虚线是跳跃连接 (skip connection)：把下行存好的特征图递到上行某一段的入口，与前一段的输出拼在一起，所以两边的边长总是相同。蓝点是时间嵌入进来的地方，每个残差块 (residual block) 一个。
 #
-# 再看上面打印的。一行是一段网络。前四行是下行：通道增多，边长从 8 减到 4。第五行在最底下。
-# 后四行是上行，输入的通道变多了，因为拼上了下行时存好的同样大小的图，就是图里的跳跃连接。
+# 再看上面打印的。一行是一段网络。前四行是下行：通道增多，边长从 8 减到 4。第五行是中间的一段。
+# 再往后四行是上行，输入的通道变多了（64、48、48、32），因为入口处拼上了下行时存好的特征图；第七行拼完还是 4×4，算完才放大到 8×8。最后一行是输出层。
 #
 # 造这个网络只用了几个参数：`model_channels` 是第一层的通道数，`channel_mult` 给出各层的倍数，层与层之间边长减半；
-# 每层下行有 `num_res_blocks` 个残差块，上行多一个；`attention_resolutions` 列出哪些层加注意力，写的是下采样的倍数，不是边长。
+# 每层下行有 `num_res_blocks` 个残差块，上行多一个；`attention_resolutions` 列出哪些层加注意力，写的是缩小了几倍，不是边长：2 就是缩小一半的那一层，这里是 4×4。
 
 # %%
 show_source(UNet.forward,
@@ -87,12 +87,12 @@ check("摊开就还原", torch.nn.functional.pixel_shuffle(folded, 2), pixels)
 # %% [markdown]
 # ## 2　步号怎样变成向量
 #
-# 直接把整数 $t$ 送进网络不好：数值太大，相邻的 $t$ 又太像。借用 Transformer 的位置编码，用一组频率不同的正弦与余弦：
+# 直接把整数 $t$ 送进网络不好：数值太大；除以 1000 缩小了，相邻的 $t$ 又只差 0.001，太像。借用 Transformer 的位置编码，用一组频率不同的正弦与余弦：
 #
 # $$e_i(t) = \cos(\omega_i t),\quad e_{i+d/2}(t) = \sin(\omega_i t),\qquad \omega_i = 10000^{-i/(d/2)}.$$
 #
 # 高频的分量分得清相邻的 $t$，低频的分量分得清早与晚。
-# 两个 $t$ 的嵌入作内积，每一对分量给出 $\cos a\cos b+\sin a\sin b=\cos(a-b)$，所以只与 $t$ 的差有关。
+# 两个 $t$ 的嵌入作内积，记 $a=\omega_i t$、$b=\omega_i t'$，每一对分量给出 $\cos a\cos b+\sin a\sin b=\cos(a-b)$，所以只与 $t-t'$ 有关。内积除以 $d/2$，叫它们的相似度。
 
 # %%
 show_source(timestep_embedding,
@@ -118,7 +118,7 @@ check_order("相差 10 步以内，比相差 200 步以上的都像", far.max(),
 heat_figure(embedding.T, "步号 $t$", "分量 $i$")
 
 # %% [markdown]
-# 图：一列是一个 $t$ 的嵌入，64 个分量从上到下。上半是余弦，下半是正弦，各自从上到下越来越慢。最快的几行细密得分不清，分辨相邻的 $t$ 靠它们；最慢的几行从左到右只变一点，分辨早晚靠它们。
+# 图：一列是一个 $t$ 的嵌入，64 个分量从上到下。上半是余弦，下半是正弦，各自从上到下越来越慢。最快的几行细密得分不清（花纹是图的像素太少造成的），分辨相邻的 $t$ 靠它们；分辨早晚靠中间与下半的慢的几行，余弦最慢的几行几乎不变。
 
 # %%
 waves = {f"$i = {i}$": embedding[:, i] for i in (8, 16, 24)}
@@ -126,12 +126,12 @@ curves_figure((t, waves, "步号 $t$", "嵌入的分量 $e_i(t)$"), (t - 500, {"
 
 # %% [markdown]
 # 图：左边是嵌入的三个分量，$i$ 越大，变化越慢：$i=8$ 每 63 步一个来回，$i=24$ 到了 $t=999$ 也才转过六分之一圈。
-# 右边是 $t=500$ 的嵌入与所有 $t$ 的嵌入的相似度：大体上越近越像，两侧对称；相差几百步的，都不如相差十步以内的像。所以网络看得出两步离得近还是远。
+# 右边是 $t=500$ 的嵌入与所有 $t$ 的嵌入的相似度：大体上越近越像，两侧对称；相差几百步的，都不如相差十步以内的像。中间并不单调，可是 64 个分量合在一起，足够把各个 $t$ 分清。
 
 # %% [markdown]
 # ## 3　残差块：时间在这里进来
 #
-# U-Net 的每一段由残差块组成：输出等于输入加上一条支路。时间嵌入加在支路的中间。
+# U-Net 的主体是残差块：输出等于输入加上一条支路。时间嵌入加在支路的中间。
 
 # %%
 show_source(ResBlock,
@@ -141,7 +141,7 @@ show_source(ResBlock,
 # - ① 输入图与嵌入，输出图；形状写在说明里。
 # - ② 第一段：归一化、激活、卷积。
 # - ③ 嵌入变成每个通道一个数。
-# - ④ 第二段的卷积初值为 0：支路一开始等于不存在，深网络也好训练。
+# - ④ 第二段的卷积初值为 0：支路一开始等于不存在。
 # - ⑤ 通道数不变就原样相加，变了就用 1×1 卷积换算。
 # - ⑥ 时间嵌入加在两段之间：同一通道的所有像素加同一个数，不同通道加的数不同。
 
@@ -171,7 +171,7 @@ show_source(normalization,
             "def normalization")
 
 # %% [markdown]
-# - ① 最多 32 组，且每组至少 4 个通道。`gcd` 保证除得尽。论文的 128 个通道分成 32 组，正好每组 4 个。
+# - ① 最多 32 组，每组至少 4 个通道（通道不到 8 个时只有一组）。`gcd` 保证除得尽。论文的 128 个通道分成 32 组，正好每组 4 个。
 
 # %% [markdown]
 # ## 4　注意力：一步看遍全图
@@ -208,7 +208,7 @@ show_source(DDPM.apply_model,
 
 # %% [markdown]
 # - ① 训练与采样都只从这里调用网络。
-# - ② 打开开关，就拼上 $x$、$y$ 两个坐标。参考实现收下开关，却没有这一步。
+# - ② 打开开关，就拼上 $x$、$y$ 两个坐标。
 # - ③ 条件展开成关键字交给 `DiffusionWrapper`；输出的形状当场核对。
 # - ④ 网络用半精度时，后面的公式仍用 float32。
 
@@ -238,8 +238,8 @@ show_source(DiffusionWrapper.__init__,
             "def __init__", "check_choice(\"conditioning_key\"", "self.diffusion_model =")
 
 # %% [markdown]
-# - ① 网络的配方与条件的方式。
-# - ② 方式的名字当场核对，拼错会提示。
+# - ① 收两个参数：网络的配方，和条件进网络的方式。
+# - ② 当场核对 `conditioning_key`，拼错了就提示。
 # - ③ 按配方造网络，不改动配方。网络叫 `diffusion_model`，所以检查点里的键以 `model.diffusion_model.` 开头。
 
 # %%
@@ -249,7 +249,7 @@ show_source(DiffusionWrapper.forward,
 # %% [markdown]
 # - ① 三种条件，各有各的形状。
 # - ② 给的条件必须恰好齐全。多给的若被悄悄忽略，你会以为它起了作用。
-# - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。参考实现的 `adm` 也从 `c_crossattn` 里取类别：名字不符，但与它的 `apply_model` 打包的方式是配套的。
+# - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。
 # - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给。
 
 # %%
@@ -261,6 +261,7 @@ x, step, label = torch.randn(1, 1, 8, 8).repeat(2, 1, 1, 1), torch.tensor([500, 
 answers = by_class.apply_model(x, step, {"c_adm": label})
 check_order("同一张图、同一个 t，类别不同，答案就不同", 0.01, (answers[0] - answers[1]).abs().max(), digits=2)
 check_raises("没给条件", lambda: by_class(torch.zeros(2, 1, 8, 8)), "c_adm")
+check_raises("多给了条件", lambda: by_class.apply_model(x, step, {"c_adm": label, "c_concat": x}), "c_concat")
 
 # %%
 card("cond_key")
@@ -271,7 +272,7 @@ check("按 cond_key 从 batch 取条件", renamed.get_condition(batch)["c_adm"],
 # %% [markdown]
 # ## 6　丢掉条件，才能引导
 #
-# 无分类器引导 (classifier-free guidance) 让样本更听条件的话。它要同一个网络给出两个答案，有条件的 $\hat y_c$ 和无条件的 $\hat y_\varnothing$，再沿它们的差外推：
+# 第 7 章用过无分类器引导 (classifier-free guidance)，它让样本更听条件的话。它要同一个网络给出两个答案，有条件的 $\hat y_c$ 和无条件的 $\hat y_\varnothing$，再沿它们的差外推：
 #
 # $$\hat y = \hat y_\varnothing + w\,(\hat y_c - \hat y_\varnothing).$$
 #
@@ -316,7 +317,7 @@ for scale in (0.0, 1.0, 3.0):
 # 配置文件里写着类名，程序要把字符串变成类再调用。如果什么都肯调用，配置文件就能执行任何命令，例如 `os.system`。
 # 所以先确认它是神经网络或调度器的子类，然后才调用。
 #
-# 可是要确认，先得导入它所在的模块，而导入就会运行模块里的代码。你自己写下的名字，导入它正是你的意思；检查点里的名字是别人写的，不能替他导入。
+# 可是要确认，先得导入它所在的模块，而导入就会运行模块里的代码。名字是你自己写的，导入它就是你要做的事；检查点里的名字是别人写的，不能替他导入。
 
 # %%
 show_source(get_class,
@@ -356,7 +357,7 @@ show_source(instantiate_from_config,
 # - ② 名字空间换成普通的字典，再由 `target_class` 找到那个类。
 # - ③ `params` 可以不写，也可以写成空的。
 # - ④ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
-# - ⑤ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误不去动它，文件与行号都在。
+# - ⑤ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误原样抛出，保留文件与行号。
 
 # %%
 hostile = {"target": "os.system", "params": {"command": "echo 执行了"}}
@@ -369,7 +370,7 @@ check("允许的类照常造出来", layer.weight.shape == (2, 3), True)
 # %% [markdown]
 # ## 8　数一数参数
 #
-# 网络有多大，是选配方时第一个要看的数。
+# 网络有多大，先数一数参数。
 
 # %%
 show_source(count_params,
@@ -378,8 +379,8 @@ show_source(count_params,
 # %% [markdown]
 # - ① 返回值可以当整数用。
 # - ② 按最外层的子模块分别计数；同一个参数被两处共用，只数一次。
-# - ③ 可训练的另外数。参考实现只有一个总数，看不出其中冻结了多少。
-# - ④ `verbose=True` 打印逐个子模块的表。常有人说参考实现也会，其实它只印一个总数。
+# - ③ 可训练的另外数。
+# - ④ `verbose=True` 打印逐个子模块的表。
 
 # %%
 total = count_params(unet, verbose=True)
@@ -395,6 +396,15 @@ check("冻结的不算可训练", count_params(unet).trainable, by_hand - count_
 with torch.device("meta"):  # 只要形状，不占内存
     cifar = UNet(3, 128, 3, num_res_blocks=2, channel_mult=(1, 2, 2, 2), attention_resolutions=(2,), dropout=0.1)
 check("35 746 307 个参数，论文说 35.7 M", count_params(cifar), 35_746_307)
+
+# %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - `use_positional_encodings` 收下来，却没有拼坐标这一步。
+# - `adm` 的类别从 `c_crossattn` 里取：名字不符，但与 `LatentDiffusion` 打包条件的方式是配套的；基类 `DDPM` 从不把条件传下去。
+# - `count_params` 只有一个总数，看不出冻结了多少。
+#
+# </details>
 
 # %% [markdown]
 # ## 小结

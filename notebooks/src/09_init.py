@@ -20,14 +20,14 @@ import torch
 from ddpm_edu import DDPM, count_params
 from ddpm_edu.files.checkpoint import save_checkpoint
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.teach import card, card_index, check, check_raises, show_source
+from ddpm_edu.teach import card, card_index, check, check_order, check_raises, show_source
 
 print("准备好了")
 
 # %% [markdown]
 # ## 先对照原文件：它的 `__init__` 依次做了什么
 #
-# 许多人是带着那个著名的 `ddpm.py` 来的。打开你手里的那一份，找到 `class DDPM` 的 `__init__`，从上往下一条一条对着看。
+# 许多读者手里已经有 latent-diffusion 的 `ddpm.py`，读过却没有全懂。打开你的那一份，找到 `class DDPM` 的 `__init__`，从上往下一条一条对着看。
 # 下表用自己的话写每一条做什么，次序与原文件相同（以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”）；“这里”一列是本课程的 `DDPM` 有什么不同，空着就是一样。
 #
 # | | 语句做什么 | 细讲 | 这里 |
@@ -38,27 +38,26 @@ print("准备好了")
 # | 4 | 存下 `clip_denoised`、`log_every_t`、`first_stage_key`、`image_size`、`channels`、`use_positional_encodings` | 04、10 | 存之前逐个核对 |
 # | 5 | 造网络：`DiffusionWrapper` 按 `unet_config` 造出 U-Net，再按 `conditioning_key` 决定条件怎样接 | 08 | 不改动传入的字典 |
 # | 6 | 数一数网络的参数并印出来 | 08 | `count_params` 返回数，不印 |
-# | 7 | `use_ema` 为真时造 `LitEma`，印出“保留了 N 份 EMA” | 11 | N 数的是缓冲区 (buffer)，比参与平均的张量多 2：另两个是衰减与更新的次数；这里不印 |
-# | 8 | 记下有没有 `scheduler_config`（`use_scheduler`），有就存下来 | 12 | 基类的 `configure_optimizers` 不用它，只借它决定要不要记下学习率；这里真的用 |
+# | 7 | `use_ema` 为真时造 `LitEma`，印出“保留了 N 份 EMA” | 11 | 印出的 N 比参与平均的张量多 2：它数的是 `LitEma` 存着的全部张量，另两个是衰减率与更新的次数；这里不印 |
+# | 8 | 记下有没有 `scheduler_config`（`use_scheduler`），有就存下来 | 12 | 原来的 `configure_optimizers` 没有用到配方，`use_scheduler` 只决定要不要记录学习率；这里真的造出调度器 |
 # | 9 | 存下 `v_posterior`、`original_elbo_weight`、`l_simple_weight` | 04、06 | 两个权重不许同时为 0 |
 # | 10 | `monitor` 不为空才存：Lightning 的检查点 (checkpoint) 回调按它挑最好的一份 | 10 | |
 # | 11 | SD 2：`make_it_fit`，载入时形状对不上的权重想办法塞进去 | — | 没有；形状对不上是错误 |
 # | 12 | SD 2：要重置 EMA，就先断言给了检查点 | — | 没有 |
 # | 13 | 给了 `ckpt_path` 就载入检查点 | 09 第 7 节 | **次序不同**：这里放到最后，等缓冲区都建好再载 |
 # | 14 | SD 2：按要求用载入的权重重建 EMA，或把 EMA 的更新次数归零 | 11 | 文件里没有 EMA 的键时自动这样做 |
-# | 15 | `register_schedule`：建噪声表与全部系数表 | 02 | float64 算好再存 |
+# | 15 | `register_schedule`：建噪声表与全部系数表 | 02 | 名字与数值相同，只有 `lvlb_weights` 不同（第 6 章） |
 # | 16 | 存下 `loss_type` | 06 | 当场核对名字 |
-# | 17 | 按 `logvar_init` 造 `logvar`，`learn_logvar` 为真时变成可训练的参数 | 06 | 不训练时原文件里它只是普通张量，不进检查点、不随模型搬上 GPU；这里是缓冲区 |
+# | 17 | 按 `logvar_init` 造 `logvar`，`learn_logvar` 为真时变成可训练的参数 | 06 | 不训练时原文件里它只是普通张量，不进检查点、不随模型搬上 GPU；这里是缓冲区（后来有些版本也改了，可是 `learn_logvar` 为真的一支先用了还没有的 `self.logvar`） |
 # | 18 | SD 2：`ucg_training` 与它的随机数，训练时按概率丢掉条件 | 07、08 | 叫 `cond_drop_prob` |
 #
-# 一共就这些。其中 5、7、15 三条各撑起一章，13 与 15 的次序、17 的普通张量是真的毛病，这一章后面会重现。
+# 加上最前面的 `super().__init__()`，一共就这些。其中 5、7、15 三条各撑起一章，13 与 15 的次序、17 的普通张量是真的毛病，第 6、7 节会重现。
 # 下面读我们自己的构造函数。
 
 # %% [markdown]
 # ## 1　构造函数的签名
 #
-# 一个扩散模型要定下四件事：网络、噪声表、损失、训练的方法。签名就按这四件事读。
-# 参数虽多，必填的只有第一个。
+# 一共 35 个参数，必填的只有第一个。前 27 个照原来的次序，所以同一件事的参数不都挨着；下面分成 12 组读。
 
 # %%
 show_source(DDPM.__init__,
@@ -82,7 +81,7 @@ show_source(DDPM.__init__,
 # - ⑫ 条件在 batch 里的键，以及训练时丢掉条件的概率。
 
 # %% [markdown]
-# 前 27 个参数的名字、次序和默认值与参考实现相同（只有 `ignore_keys` 的空列表换成了空元组），所以原来写给 `DDPM` 的关键字参数可以照搬；只有 `unet_config` 要换成这里的网络，例如 `ddpm_edu.UNet`。
+# 前 27 个参数的名字、次序和默认值与参考实现相同（只有 `ignore_keys` 的空列表换成了空元组），所以原来写给 `DDPM` 的关键字参数可以照搬，要换的是配方里写的类名：`unet_config` 换成这里的网络，例如 `ddpm_edu.UNet`，`scheduler_config` 换成这里同名的调度器。
 # 原来的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。Stable Diffusion 2 的 `DDPM` 在末尾还多四个参数：`make_it_fit`、`ucg_training`、`reset_ema`、`reset_num_ema_updates`（较新的提交另有 `use_fp16`）。
 # 每个参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错，卡片下面有一个演示。
 # 这是全部卡片的索引，“讲解”一列是章号。
@@ -147,8 +146,8 @@ os.chdir(tempfile.mkdtemp())  # 在临时目录里存文件，不弄脏课程的
 checkpoint = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}
 save_checkpoint(checkpoint, "toy.ckpt")
 again = DDPM.load_from_checkpoint("toy.ckpt")
-same = [torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values())]
-check("读回来的每个张量都相同", all(same), True)
+stored, found = model.state_dict(), again.state_dict()
+check("读回来的每个张量都相同", stored.keys() == found.keys() and all(torch.equal(stored[key], found[key]) for key in stored), True)
 
 # %% [markdown]
 # ## 4　第二段：数据与日志
@@ -159,7 +158,7 @@ show_source(DDPM.__init__,
             "self.log_every_t =", "self.clip_denoised =", stop="self.clip_denoised =")
 
 # %% [markdown]
-# - ① 损失的名字当场核对。参考实现要到训练的第一步才发现写错了。
+# - ① 损失的名字当场核对。
 # - ② `monitor` 可以是 None，表示不挑选检查点。
 # - ③ 记下要不要 EMA；没有 EMA 却要看带 `_ema` 的指标，当场拒绝。
 # - ④ 图像的键、边长、通道数，`check_int` 连 `True` 和 `2.5` 也拦得住。
@@ -188,7 +187,6 @@ check_raises("与网络不合", lambda: DDPM(**toy_model_config(channels=3)), "i
 
 # %% [markdown]
 # 图像的两种排法都认：CHW 是 PyTorch 的惯例，HWC 是参考实现要求的。靠形状分辨，分不清就报错。
-# 参考实现一律当作 HWC，送进 CHW 时会悄悄转错。
 
 # %%
 hwc = torch.rand(2, 8, 8, 1) * 2 - 1
@@ -204,7 +202,7 @@ for log_every_t in (100, 250):
 check("间隔 250：起点、第一步，之后每 5 步一帧", len(frames), 1 + 1 + 20 // 5)
 
 # %% [markdown]
-# ## 5　第三段：损失与训练的数字
+# ## 5　第三段：损失与训练的参数
 
 # %%
 show_source(DDPM.__init__,
@@ -215,10 +213,10 @@ show_source(DDPM.__init__,
 # %% [markdown]
 # - ① 两个权重都不能是负数：负的权重会鼓励网络犯错。
 # - ② 两个都是 0 时损失恒为 0，训练什么也不做，所以拒绝。
-# - ③ 坐标通道的开关。参考实现收下它，却什么也不做。
+# - ③ 坐标通道的开关。
 # - ④ AdamW 的学习率与两个动量系数。这里的 betas 与噪声表的 $\beta$ 只是同名。
 # - ⑤ 权重衰减与随机数种子。
-# - ⑥ 见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它随检查点保存，所以中断后能逐位接上。
+# - ⑥ 见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它存在检查点里，所以中断后接着训练，结果逐位相同。
 # - ⑦ $t$ 的抽法，以及丢条件的概率。
 
 # %% [markdown]
@@ -227,10 +225,10 @@ show_source(DDPM.__init__,
 # PyTorch 的模块里有三种东西：
 #
 # - **参数**：优化器会更新它，会存进检查点，会跟着 `.to(device)` 搬家。
-# - **缓冲区**：不更新，但会存、会搬家。噪声表就该是它。
+# - **缓冲区**：优化器不更新它，但会存、会搬家（注册时写 `persistent=False` 的不存）。噪声表应当注册成缓冲区。
 # - **普通属性**：不存，也不搬家。
 #
-# `logvar` 是每个 $t$ 一个的对数方差 $s_t$，第 6 章会让它参加训练。
+# `logvar` 是每个 $t$ 一个的对数方差 $s_t$，第 6 章让它参加过训练。
 # 下面没有 GPU 也能看出“搬家”：换数值类型与换设备，走的是同一条路。
 
 # %%
@@ -239,7 +237,7 @@ show_source(DDPM.__init__,
 
 # %% [markdown]
 # - ① 一个长度为 $T$ 的张量，处处等于 `logvar_init`。
-# - ② 要学就注册成参数，不学就注册成缓冲区。参考实现不学时把它留作普通属性，模型搬到 GPU，它还留在 CPU。
+# - ② 要学就注册成参数，不学就注册成缓冲区。若留作普通属性，模型搬到 GPU，它还留在 CPU。
 
 # %%
 class Naive(torch.nn.Module):
@@ -268,49 +266,71 @@ show_source(DDPM.__init__,
 # - ① 调度器的配方先试造一次，写错了现在就知道，不必等到训练开始。
 # - ② `DiffusionWrapper` 按配方造出 U-Net，并决定条件怎样接进去。第 8 章。
 # - ③ 条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
-# - ④ 核对通道数、下采样倍数；噪声表不合用时提醒一句。
-# - ⑤ 核对 `ema_decay`。EMA 另存一份平滑过的权重，叫影子，以此刻的权重为初值。
+# - ④ 核对通道数与下采样倍数；噪声表不合适时给出警告。
+# - ⑤ 核对 `ema_decay`。EMA 另存一份平滑过的权重，叫影子，初值就是此刻网络的权重。
 # - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表，写成一个字符串会被逐字拆开，所以拒绝。
 # - ⑦ 到这里才取权重：噪声表、logvar、EMA 都已经在了，每个键都能核对。文件里没有 EMA，取完就让影子从取到的权重重新开始。
-# - ⑧ 要求“只取网络”却没给文件，多半是忘了写路径，所以报错。
+# - ⑧ 要求“只取网络”或“略过哪些键”却没给文件，多半是忘了写路径，所以报错。
 
 # %% [markdown]
-# 参考实现在噪声表建好之前就载入检查点。结果是：$T=100$ 的文件能悄悄装进 $T=50$ 的模型，学过的 logvar 也丢了。
+# 参考实现在噪声表建好之前就载入检查点。那时模型里还没有 `betas` 这些键，文件里的就成了“多余的键”；又是 `strict=False`，多余的键只印出来，不算错。
+# 结果是：$T=100$ 的文件能装进 $T=50$ 的模型，学过的 logvar 也丢了。用最小的模型重现：
+
+# %%
+class LoadsTooEarly(torch.nn.Module):
+    def __init__(self, T, state):
+        super().__init__()
+        self.model = torch.nn.Linear(2, 2)
+        self.left = self.load_state_dict(state, strict=False)  # 表还没有建
+        self.register_buffer("betas", torch.full((T,), 0.01))
+
+
+state = {"model.weight": torch.ones(2, 2), "model.bias": torch.ones(2), "betas": torch.full((100,), 0.02)}
+early = LoadsTooEarly(50, state)
+print("多余的键：", early.left.unexpected_keys, "　装好之后有", len(early.betas), "步")
+check("权重取到了，噪声表却不是文件里的", [float(early.model.weight[0, 0]), float(early.betas[0])], [1.0, 0.01], atol=1e-6)
+
+# %% [markdown]
 # 我们的次序倒过来，所以核对得出来。
 
 # %%
+def same_weights(one, other):
+    return all(torch.equal(p, q) for p, q in zip(one.model.parameters(), other.model.parameters()))
+
+
 card("ckpt_path")
-same_table = DDPM(**toy_model_config(ckpt_path="toy.ckpt"))
-check("权重取到了", next(same_table.model.parameters()), next(model.model.parameters()))
+check("网络的每个权重都取到了", same_weights(DDPM(**toy_model_config(ckpt_path="toy.ckpt")), model), True)
 other = toy_model_config(timesteps=500, linear_end=0.04, ckpt_path="toy.ckpt")
 check_raises("噪声表不同的文件装不进来", lambda: DDPM(**other), "timesteps")
 
 # %% [markdown]
-# 再看 `load_only_unet`。参考实现把整个字典交给 U-Net，键的前缀多了一截，又用 `strict=False`，于是一个键都没有对上，也不报错。
+# 再看 `load_only_unet`。参考实现把整个字典交给 `self.model`（`DiffusionWrapper`），键的前缀多了一截，又用 `strict=False`，于是一个键都没有对上，只印出缺了哪些，不报错。
 # 用几行代码就能重现。
 
 # %%
 torch.manual_seed(1)
 fresh = DDPM(**toy_model_config())
-before = next(fresh.model.parameters()).clone()
+before = [p.clone() for p in fresh.model.parameters()]
 result = fresh.model.load_state_dict(model.state_dict(), strict=False)
-check("错误的前缀：权重纹丝不动", next(fresh.model.parameters()), before)
+check("错误的前缀：权重纹丝不动", all(torch.equal(p, q) for p, q in zip(fresh.model.parameters(), before)), True)
 check("缺的键就是网络的全部键", len(result.missing_keys), len(fresh.model.state_dict()))
 
 # %%
 card("load_only_unet")
 unet_only = DDPM(**toy_model_config(ckpt_path="toy.ckpt", load_only_unet=True))
-check("网络的权重真的取到了", next(unet_only.model.parameters()), next(model.model.parameters()))
+check("网络的权重真的取到了", same_weights(unet_only, model), True)
 shadow = unet_only.model_ema.shadow["diffusion_model/time_embed/0/weight"]
 check("EMA 从取到的权重开始，不是随机数", shadow, model.model.diffusion_model.time_embed[0].weight)
 
 # %%
 card("ignore_keys")
 torch.manual_seed(1)
-keep_out = DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["model.diffusion_model.out", "model_ema."]))
+keep_out = DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["model.diffusion_model.time_embed", "model_ema."]))
 loaded = keep_out.model.diffusion_model
-check("其余的取到了", loaded.time_embed[0].weight, model.model.diffusion_model.time_embed[0].weight)
-check_raises("前缀谁也对不上", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
+check("其余的取到了", loaded.input_blocks[0][0].weight, model.model.diffusion_model.input_blocks[0][0].weight)
+difference = (loaded.time_embed[0].weight - model.model.diffusion_model.time_embed[0].weight).abs().max()
+check_order("略过的没有取，还是随机的初值", 0, difference, digits=2)
+check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
 
 # %% [markdown]
 # ## 8　构造完毕：缓冲区一览
@@ -324,11 +344,22 @@ check("每张表都有 T 项，都有限", all(model.get_buffer(name).isfinite()
 check("损失权重不存进检查点，它能重新算出", "lvlb_weights" in model.state_dict(), False)
 
 # %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - 构造时的每一条差别，见开头对照表的最后一列。
+# - 从传入的 `unet_config` 里弹出 `sequential_crossattn`，第二次用同一份配置，这个设置就没了（第 3 节）。
+# - `loss_type` 到训练的第一步才核对；`use_positional_encodings` 收下来，什么也不做。
+# - 图像一律当作 HWC；送进 CHW 会转错，尺寸凑巧时不报错。
+# - 检查点在噪声表之前载入；`load_only_unet` 的前缀对不上（第 7 节）。
+#
+# </details>
+
+# %% [markdown]
 # ## 小结
 #
 # - 构造的次序：整理参数、建表、核对数字、建网络、建 EMA、取权重。后一步要用到前一步的结果。
-# - 要存、要搬家、不更新的张量，应当注册成缓冲区。
-# - 配置先复制再用；每个参数在门口核对，错误写明名字、规则和实得。
+# - 要存、要搬家、优化器不去更新的张量，应当注册成缓冲区。
+# - 配置先复制再用；每个参数在门口核对，错误写明名字、规则和收到的值。
 # - 检查点里的每个键都要对得上，除非你点名略过。
 #
 # ## 练习

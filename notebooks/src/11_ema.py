@@ -93,7 +93,7 @@ show_source(averaged_tensors,
 # - ② 冻结的也在内：以后解冻时，影子已经在那里。`torch.compile` 加的前缀先去掉。
 
 # %% [markdown]
-# 参考实现把名字里的点直接删掉。于是 `a.b` 与 `ab` 相撞，后来的盖掉先来的。
+# 缓冲区的名字里不能有点。若把点直接删掉，`a.b` 与 `ab` 就相撞，后来的盖掉先来的，所以换成斜杠：
 
 # %%
 class TwoNames(nn.Module):
@@ -170,7 +170,7 @@ show_source(LitEma.forward,
 # - ③ `lerp` 是线性插值，$s + (1-d)(\theta-s)$。一次调用更新全部张量，更新本身没有 Python 循环。
 
 # %% [markdown]
-# 精度不同时，参考实现用 `type_as` 转换影子，得到的是一份新的副本，更新写进副本就丢了。影子从此不动，也不报错。
+# 精度不同时容易写错：用 `type_as` 转换影子，得到的是一份新的副本，更新写进副本就丢了。影子从此不动，也不报错。
 
 # %%
 weight, shadow = torch.ones(1), torch.zeros(1, dtype=torch.float64)
@@ -186,7 +186,7 @@ check_order("我们的：影子动了", 0, (mixed.shadow["weight"] - before).abs
 # ## 5　一格对应一次优化，不是一批数据
 #
 # 梯度累积 (gradient accumulation) 时，几批数据才更新一次权重。影子应当跟着更新走。
-# 参考实现在每批之后走一格：累积 4 批，就走了 4 格，其中 3 格权重根本没动。
+# 若在每批之后走一格，累积 4 批就走了 4 格，其中 3 格权重根本没动。
 
 # %%
 show_source(DDPM.optimizer_step,
@@ -220,8 +220,8 @@ show_source(LitEma.store,
             "@torch.no_grad()", "self._backups.append")
 
 # %% [markdown]
-# - ① 可以存一个模块，也可以存一串参数，后者是参考实现的用法。
-# - ② 压进栈里，所以能嵌套。参考实现只有一个位置，嵌套一次，训练的权重就永远丢了。
+# - ① 可以存一个模块，也可以存一串参数。
+# - ② 压进栈里，所以能嵌套。
 
 # %%
 show_source(LitEma.restore,
@@ -230,7 +230,7 @@ show_source(LitEma.restore,
 # %% [markdown]
 # - ① 取回最近一次存的。
 # - ② 没存过就取，当场报错；给的不是当初存的那些张量，也报错，存下的那一份还在。
-# - ③ 逐个抄回，备份随即释放；参考实现的备份一直占着内存。
+# - ③ 逐个抄回，备份随即释放。
 
 # %%
 show_source(DDPM.ema_scope,
@@ -239,7 +239,7 @@ show_source(DDPM.ema_scope,
 # %% [markdown]
 # - ① 用 `with` 语句：进入时换上，离开时换回。没有 EMA 就什么也不做。
 # - ② 记下进来时栈有多深。
-# - ③ 存与抄都在 `try` 里面；参考实现放在外面，抄到一半出错就换不回来了。
+# - ③ 存与抄都在 `try` 里面，抄到一半出错也换得回来。
 # - ④ 不管怎样离开（正常、异常、按了停止），只要存过就取回。
 
 # %%
@@ -288,6 +288,17 @@ curve_figure(range(1, 1001), {"影子 $s_n$": ema_error, r"权重 $\theta_n$": r
 # 相关系数是 $\varphi$ 时，影子与权重的方差之比是 $\dfrac{1-d}{1+d}\cdot\dfrac{1+\varphi d}{1-\varphi d}$，代入 $\varphi=0.9$、$d=0.99$，标准差之比正是 $1/3.39$。
 #
 # 学习率逐渐降到 0，也能压低抖动，所以两者常常一起用；第 12 章讲学习率。
+
+# %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - 名字里的点直接删掉，`a.b` 与 `ab` 相撞（第 2 节）。
+# - 精度不同时用 `type_as` 转换影子，更新写进副本，影子不动（第 4 节）。
+# - 每批之后走一格，不管权重有没有更新（第 5 节）。
+# - `store` 只有一个位置，嵌套一次，训练的权重就永远丢了；备份取回之后仍占着内存；`ema_scope` 的存与抄在 `try` 外面，抄到一半出错就换不回来。
+# - `store` 收的是一串参数；这里模块也收。
+#
+# </details>
 
 # %% [markdown]
 # ## 小结

@@ -32,7 +32,7 @@ print("准备好了")
 #
 # $$\eta_n = \eta\cdot f(n).$$
 #
-# 参考实现把乘数叫作 `lr_max`、`lr_min`，看上去像学习率。写成 `lr_max=1e-4`，再乘上 $\eta=10^{-4}$，实际的学习率就是 $10^{-8}$，训练几乎不动。它的说明里写着要与 `base_lr` 等于 1.0 合用，照做就没有这个问题；容易错的是没有读到那一句的人。
+# 要当心的是，乘数的名字叫 `lr_max`、`lr_min`（与参考实现相同），看上去像学习率。写成 `lr_max=1e-4`，再乘上 $\eta=10^{-4}$，实际的学习率就是 $10^{-8}$，训练几乎不动。原来的说明里写着要与 `base_lr` 等于 1.0 合用，照做就没有这个问题。
 
 # %%
 multiplier = LambdaWarmUpCosineScheduler(warm_up_steps=100, lr_min=0.1, lr_max=1.0, lr_start=0.0, max_decay_steps=1000)
@@ -60,7 +60,7 @@ show_source(LambdaWarmUpCosineScheduler,
 
 # %% [markdown]
 # - ① 参数的单位是优化步；$L\ge W$。
-# - ② 名字与次序同参考实现。衰减的终点若早于热身的终点，当场拒绝；参考实现不报错，余弦一直来回摆，两者恰好相等时则除以零或得到 NaN。
+# - ② 名字与次序同参考实现。衰减的终点若早于热身的终点，当场拒绝。
 # - ③ 隔多少步记一行日志，0 表示不记；`last_lr` 记下最近一次的乘数。
 # - ④ 热身段，直线上升。
 # - ⑤ 走过总长之后停在 $f_{\min}$。
@@ -87,7 +87,7 @@ show_source(LambdaWarmUpCosineScheduler2.find_in_interval,
             "def find_in_interval")
 
 # %% [markdown]
-# - ① 二分查找。边界那一步算新周期的第 0 步；参考实现把它算在旧周期里。最后一个周期过后，一直算最后一个；参考实现会返回 None，接着 TypeError，所以人们在配置里写一个天文数字的周期长度。
+# - ① 二分查找。边界那一步算新周期的第 0 步。最后一个周期过后，一直算最后一个。
 
 # %%
 two = LambdaWarmUpCosineScheduler2(
@@ -184,7 +184,7 @@ show_source(DDPM.configure_optimizers,
 # - ① Lightning 在训练开始时调用它，先要优化器（第 10 章）。
 # - ② 没有配方，学习率就不变。
 # - ③ 造调度器；只有看指标降学习率的 `ReduceLROnPlateau` 按轮更新，其余按步。
-# - ④ Lightning 的约定：`interval="step"` 表示每步更新。参考实现的基类存下了配方，却没有这一段，所以学习率从不改变。
+# - ④ Lightning 的约定：`interval="step"` 表示每步更新。
 
 # %%
 card("scheduler_config")
@@ -205,6 +205,16 @@ first_step = LambdaLinearScheduler([4], [0.0], [1.0], [0.0], [8])
 check("起点为 0，第一步的学习率", 1e-3 * first_step(0), 0.0)
 torch_own = {"target": "torch.optim.lr_scheduler.StepLR", "params": {"step_size": 100}}
 check("PyTorch 自带的也能用", isinstance(make_scheduler(torch_own, optimizer), torch.optim.lr_scheduler.StepLR), True)
+
+# %% [markdown]
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
+#
+# - `LambdaLinearScheduler` 在热身终点跳一下（第 4 节）。
+# - 衰减的终点早于热身的终点时不报错，余弦一直来回摆；恰好相等时除以零或得到 NaN。
+# - 边界那一步算在旧周期里；最后一个周期过后返回 None，接着 TypeError，所以人们在配置里写一个天文数字的周期长度。
+# - 基类 `DDPM` 存下了 `scheduler_config`，`configure_optimizers` 却没有用它，学习率从不改变（`LatentDiffusion` 里才用）。
+#
+# </details>
 
 # %% [markdown]
 # ## 小结
