@@ -5,6 +5,7 @@ import torch
 from ddpm_edu.teach import check, check_order, check_raises
 
 
+@pytest.mark.filterwarnings("error")
 def test_check_prints_what_it_found_and_fails_on_a_wrong_or_nan_value(capsys):
     check("一加一", 1 + 1, 2)
     check("三分之一", 1 / 3, 0.33333333, atol=1e-6)
@@ -15,12 +16,14 @@ def test_check_prints_what_it_found_and_fails_on_a_wrong_or_nan_value(capsys):
     check("双精度的恒等式", 1 / 3, 1 / 3, atol=1e-12)
     check("很大的整数", 35746307, 35746307)
     check("都是一", torch.ones(2, 2), 1)
+    check("带着梯度的", torch.ones(1, requires_grad=True).sum(), 1, atol=1e-6)
     check("是真的", torch.tensor(True), True)
     assert capsys.readouterr().out.splitlines() == [
         "✓ 一加一：2（完全相等）", "✓ 三分之一：0.3333（误差 ≤ 1e-06）", "✓ 容差宽的：0.3 ± 0.05 之内", "✓ 没有了（误差 ≤ 1e-12）",
         "✓ 很小的数：2.5e-09（相对误差 ≤ 1e-06）",
         "✓ 三个数（3 个数，误差 ≤ 1e-06）", "✓ 双精度的恒等式：0.333333（误差 ≤ 1e-12）",
-        "✓ 很大的整数：35746307（完全相等）", "✓ 都是一（4 个数，完全相等）", "✓ 是真的"]
+        "✓ 很大的整数：35746307（完全相等）", "✓ 都是一（4 个数，完全相等）",
+        "✓ 带着梯度的：1（误差 ≤ 1e-06）", "✓ 是真的"]
     for wrong in (2.1, float("nan"), False):
         with pytest.raises(AssertionError, match="一加一"):
             check("一加一", wrong, 2, atol=0.05)

@@ -36,7 +36,7 @@ def test_a_built_notebook_is_its_source_executed_in_order():
 def test_a_built_notebook_holds_nothing_of_the_machine_that_built_it():
     for _, built in BUILT:
         text = built.read_text(encoding="utf-8")
-        assert not [word for word in ("widget-view", '"widgets"', str(Path.home()), "/tmp/") if word in text], built.stem
+        assert not [word for word in ("widget-view", '"widgets"', str(Path.home()), str(ROOT), "/tmp/") if word in text], built.stem
 
 
 def test_prose_follows_the_house_style():

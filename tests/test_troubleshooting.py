@@ -2,7 +2,7 @@
 import re
 
 from ddpm_edu.authoring.build import sources
-from ddpm_edu.authoring.coverage import read_cells
+from ddpm_edu.authoring.coverage import CHECKS, read_cells
 from ddpm_edu.teach.explained import calls
 
 BOOK = next(path for path in sources() if path.stem.startswith("91_"))
@@ -37,4 +37,4 @@ def test_every_entry_has_a_question_a_cause_a_cure_and_a_source():
 def test_every_entry_is_reproduced_and_cured_by_code_that_can_fail():
     for title, cells in sections().items():
         code = [cell for cell in cells if cell.code and "NBVAL_IGNORE_OUTPUT" not in cell.text]
-        assert any(calls(cell, "check") or calls(cell, "check_raises") for cell in code), title
+        assert any(calls(cell, name) for cell in code for name in CHECKS), title

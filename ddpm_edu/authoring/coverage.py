@@ -14,6 +14,7 @@ from ..teach.source import MARKS, qualified_name, resolve, source_lines
 MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)
 MIN_NOTE = 8  # 每个标号的解释至少几个字
 MAX_BLOCK = 14  # 一个标号至多管几行非空的源码
+CHECKS = ("check", "check_order", "check_raises")  # 证明一句话的几种写法
 
 
 def explained_lines(path):
@@ -57,7 +58,7 @@ def card_coverage():
             for call in calls(cell, "card"):
                 name = ast.literal_eval(call.args[0])
                 used = len(re.findall(rf"\b{name}\b", cell.text)) >= 2
-                proved = bool(calls(cell, "check") or calls(cell, "check_raises"))
+                proved = any(calls(cell, name) for name in CHECKS)
                 found.setdefault(name, []).append((int(path.stem[:2]), used and proved))
     return found
 
@@ -100,7 +101,7 @@ def main():
     for path in sources():
         cells = read_cells(path)
         code = [cell for cell in cells if cell.code]
-        proofs = sum(len(calls(cell, "check")) + len(calls(cell, "check_raises")) for cell in code)
+        proofs = sum(len(calls(cell, name)) for cell in code for name in CHECKS)
         panels = sum(len(re.findall(r"^\w+_panel\(", cell.text, re.M)) for cell in code)
         print(f"{path.stem}：{len(cells)} 个单元（代码 {len(code)}），证明 {proofs}，源码 {len(views(path))} 段，面板 {panels}")
     for chapter, name, total, missing in line_coverage():

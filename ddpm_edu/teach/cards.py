@@ -100,7 +100,7 @@ CARDS = {
         6, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
         r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\overline{(y-\hat y)^2}]$",
         ((LOSSES, "self.original_elbo_weight * loss_vlb"),),
-        "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。Improved DDPM 对 $\\sum_t L_t$ 用的 0.001，在这里要写 $0.001\\,T$。"),
+        "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。Improved DDPM 的 0.001 乘在以比特计的 $\\sum_t L_t$ 上，尺度上相当于这里的 $0.001\\,T/\\ln2$。"),
     "v_posterior": Card(
         4, "采样方差在两个极端之间的位置，混合的是方差。", r"$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t$",
         (("gaussian.diffusion_tables", "\"posterior_variance\": (1 - v_posterior) * beta_tilde"),),
@@ -119,7 +119,7 @@ CARDS = {
     "scheduler_config": Card(
         12, "学习率调度器的配方，写法同 `unet_config`。", r"$\eta_n = \eta\cdot f(n)$",
         (("ddpm.DDPM.configure_optimizers", "make_scheduler(self.scheduler_config, optimizer)"),),
-        "参考实现的基类存下它却从不使用。各参数是乘数，不是学习率本身。"),
+        "参考实现的基类存下它却从不使用。`lr_*`、`f_*` 是乘数，不是学习率本身；其余的参数是步数。"),
     "use_positional_encodings": Card(
         8, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
         (("ddpm.DDPM.apply_model", "x = torch.cat([x, coordinate_channels(x)]"),),
@@ -127,7 +127,7 @@ CARDS = {
     "learn_logvar": Card(
         6, "让每个 $t$ 的对数方差 $s_t$ 也参加训练。", r"$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t$",
         ((INIT, "self.logvar = nn.Parameter(logvar)"),),
-        "参考实现把它交给优化器，却没有放进损失，梯度永远是 None。"),
+        "参考实现的基类 `DDPM` 把它交给优化器，却没有放进损失，梯度永远是 None（`LatentDiffusion` 里才用）。"),
     "logvar_init": Card(
         6, "$s_t$ 的初值，对所有 $t$ 相同。", r"$s_t = s$", ((INIT, "torch.full((self.num_timesteps,)"),),
         "不为 0 时，损失的数值会变，不要与别人的曲线直接比。"),

@@ -9,7 +9,7 @@ def check(claim, got, want, atol=0.0, rtol=0.0):
 
     误差本身随机器而变，不印；数印四位，容差极小的印六位，容差比四位还宽的印 want 与容差。want 为 True 或 False 时只印 ✓
     """
-    got = torch.as_tensor(got, dtype=torch.float64)
+    got = torch.as_tensor(got, dtype=torch.float64).detach()
     expected = torch.as_tensor(want, dtype=torch.float64)
     if expected.ndim and got.shape != expected.shape:
         raise AssertionError(f"{claim}：形状不同，{tuple(got.shape)} 与 {tuple(expected.shape)}")
@@ -42,7 +42,7 @@ def rounded(number, digits):
 
 def check_order(claim, *values, digits=3):
     """几个数从小到大时印出 ✓ 与这几个数，否则 AssertionError；digits 是印几位有效数字"""
-    numbers = [float(value) for value in values]
+    numbers = [float(torch.as_tensor(value).detach()) for value in values]
     chain = " < ".join(rounded(number, digits) for number in numbers)
     if not all(a < b for a, b in pairwise(numbers)):
         raise AssertionError(f"{claim}：{chain} 不成立")

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 
-from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
+from .figures import BLUE, INK, ORANGE, empty_figure
 
 LAYERS = {"Conv2d": "卷积", "ResBlock": "残差块", "AttentionBlock": "注意力", "Downsample": "缩小", "Upsample": "放大", "Sequential": "输出层"}
 

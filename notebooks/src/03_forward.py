@@ -27,6 +27,8 @@ print("T =", diffusion.num_timesteps)
 # %% [markdown]
 # ## 1　从一步到 $t$ 步
 #
+# 训练时每个样本要抽一个随机的 $t$。若只能一步步加噪，平均要走五百步才得到一个训练样本；这一章找一个公式，一步就到。
+#
 # 一步的规则是（第 2 章）
 #
 # $$x_t = \sqrt{\alpha_t}\,x_{t-1} + \sqrt{1-\alpha_t}\,\varepsilon_t,\qquad \alpha_t = 1-\beta_t.$$
@@ -64,7 +66,7 @@ check("均值 = √ᾱ·x₀", x.mean(), math.sqrt(bar) * 0.7, atol=0.01)
 check("方差 = 1 - ᾱ", x.var(), 1 - bar, atol=0.008)
 
 # %% [markdown]
-# 容差从哪里来？$N$ 个样本的均值，标准误不超过 $1/\sqrt N\approx 0.0022$；方差的标准误不超过 $\sqrt{2/N}\approx 0.0032$。容差是它们的几倍，而两个答案都离 0 和 1 很远，写错公式一定看得出来。
+# 容差从哪里来？$N$ 个样本的均值，标准误不超过 $1/\sqrt N\approx 0.0022$；方差的标准误不超过 $\sqrt{2/N}\approx 0.0032$。容差是它们的几倍，而两个答案都离 0 和 1 很远，漏了根号、下标差一这类常见的错都看得出来。
 
 # %% [markdown]
 # ## 2　每个样本有自己的 $t$
@@ -171,7 +173,7 @@ second_moment = float((images**2).mean())
 for step in (0, 400, 999):
     x_t = diffusion.q_sample(images, torch.full((len(images),), step), noise)
     bar = float(diffusion.alphas_cumprod[step])
-    check(f"t={step}：E[x_t²] = ᾱE[x₀²] + 1 - ᾱ", (x_t**2).mean(), bar * second_moment + 1 - bar, atol=0.05)
+    check(f"t={step}：E[x_t²] = ᾱE[x₀²] + 1 - ᾱ", (x_t**2).mean(), bar * second_moment + 1 - bar, atol=0.02)
 
 # %% [markdown]
 # ## 6　整个分布的变化
@@ -202,7 +204,7 @@ curve_figure(x, curves, "$x_t$", "密度 $q(x_t)$")
 # %% [markdown]
 # ## 7　走到头，离 $\mathcal N(0, I)$ 有多远
 #
-# 采样从 $\mathcal N(0, I)$ 出发，而加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0, 1-\bar\alpha)$。
+# 采样从 $\mathcal N(0, I)$ 出发，而一张图加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0, 1-\bar\alpha)$。（对所有的图平均之后，终点的分布只会离 $\mathcal N(0,I)$ 更近，所以下面算的是上界。）
 # 两个分布差多远，用 KL 散度 (Kullback–Leibler divergence) 衡量：对数密度之差，按前一个分布求平均，单位叫 nats，相同则为 0。两个高斯之间的公式在第 6 章第 2 节推导，这里的每一维是
 #
 # $$\tfrac12\left(\bar\alpha\,x_0^2 + (1-\bar\alpha) - 1 - \ln(1-\bar\alpha)\right).$$
@@ -222,8 +224,8 @@ print(f"每维至多 {largest:.1e} nats；CIFAR-10 的 3 072 维，合起来至�
 check_order("linear 走满 1000 步，每维的差距不到 0.0004 nats", largest, 4e-4)
 
 # %% [markdown]
-# 每一维看着微不足道，可是 KL 散度按维数相加：`linear` 留下的 2.7% 的原图，在一个像素上淹没在噪声里，在整张图的平均亮度上却看得出来，因为平均把噪声抵消了，亮度没有。
-# Stable Diffusion 1 用的就是这样一张表，于是它画不出全黑或全白的图，采样的起点总暗示“中等亮度”。论文的 `sqrt_linear` 留下的少得多；要彻底没有，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
+# 每一维看着微不足道，可是 KL 散度按维数相加：`linear` 留下的 2.7% 的原图，在一个像素上淹没在噪声里；可是 $N$ 个数平均之后，噪声缩小到 $1/\sqrt N$，亮度却没有变小。图越大，整张图的平均亮度就越看得出来：28×28 的图还淹没着，512×512 的彩色图 $1/\sqrt N$ 约 0.001，就很明显。
+# Stable Diffusion 1 的表形状相同，端点不同，终点还留着 6.8%；有人指出它因此画不出全黑或全白的图，采样的起点总暗示“中等亮度”（Lin 等 2024）。论文的 `sqrt_linear` 留下的少得多；要彻底没有，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别（第一遍可以不看）</summary>
@@ -239,7 +241,7 @@ check_order("linear 走满 1000 步，每维的差距不到 0.0004 nats", larges
 # - 高斯噪声相加还是高斯噪声，所以 $x_t$ 一步就能从 $x_0$ 算出。
 # - `extract_into_tensor` 让每个样本乘上自己那一步的系数。
 # - 方差用存好的 $\sqrt{1-\bar\alpha_t}$ 平方得到，不写 $1-\bar\alpha_t$。
-# - 走到头时，$x_{T-1}$ 的每一维与 $\mathcal N(0, 1)$ 几乎没有差别；合成整张图，`linear` 留下的平均亮度还看得出来。
+# - 走到头时，$x_{T-1}$ 的每一维与 $\mathcal N(0, 1)$ 几乎没有差别；合成一张大图，`linear` 留下的平均亮度还看得出来。
 #
 # ## 练习
 #

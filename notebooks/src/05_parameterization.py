@@ -360,7 +360,7 @@ check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 05.1　由 v 换回 $x_0$ 与 $\varepsilon$ ★
+# ### 05.1　由 v 换回 x₀ 与 ε ★
 #
 # 已知 $x_t$ 与 $v$，换回 $x_0$ 与 $\varepsilon$，按这个次序返回。`bar` 是 $\bar\alpha_t$，已经能与 `x_t` 广播。
 

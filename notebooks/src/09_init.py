@@ -44,7 +44,7 @@ print("准备好了")
 # | 10 | `monitor` 不为空才存：Lightning 的检查点 (checkpoint) 回调按它挑最好的一份 | 10 | |
 # | 11 | SD 2：`make_it_fit`，载入时形状对不上的权重想办法塞进去 | — | 没有；形状对不上是错误 |
 # | 12 | SD 2：要重置 EMA，就先断言给了检查点 | — | 没有 |
-# | 13 | 给了 `ckpt_path` 就载入检查点 | 09 第 7 节 | **次序不同**：这里放到最后，等缓冲区都建好再载 |
+# | 13 | 给了 `ckpt_path` 就载入检查点 | 09 第 7 节 | **次序不同**：这里放到最后，等缓冲区 (buffer) 都建好再载 |
 # | 14 | SD 2：按要求用载入的权重重建 EMA，或把 EMA 的更新次数归零 | 11 | 文件里没有 EMA 的键时自动这样做 |
 # | 15 | `register_schedule`：建噪声表与全部系数表 | 02 | 名字与数值相同，只有 `lvlb_weights` 不同（第 6 章） |
 # | 16 | 存下 `loss_type` | 06 | 当场核对名字 |
@@ -288,7 +288,7 @@ class LoadsTooEarly(torch.nn.Module):
 state = {"model.weight": torch.ones(2, 2), "model.bias": torch.ones(2), "betas": torch.full((100,), 0.02)}
 early = LoadsTooEarly(50, state)
 print("多余的键：", early.left.unexpected_keys, "　装好之后有", len(early.betas), "步")
-check("权重取到了，噪声表却不是文件里的", [float(early.model.weight[0, 0]), float(early.betas[0])], [1.0, 0.01], atol=1e-6)
+check("权重取到了，噪声表却不是文件里的", [early.model.weight[0, 0].item(), early.betas[0].item()], [1.0, 0.01], atol=1e-6)
 
 # %% [markdown]
 # 我们的次序倒过来，所以核对得出来。

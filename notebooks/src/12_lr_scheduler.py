@@ -25,7 +25,7 @@ print("准备好了")
 # %% [markdown]
 # ## 1　为什么学习率要变
 #
-# 训练开头，网络的输出毫无意义，Adam 对梯度平方的估计（二阶矩）只有几步的数据，很不稳，步子大了容易跑偏，所以先用小的学习率**热身** (warm-up)。
+# 训练开头，网络的输出毫无意义，Adam 对梯度平方的估计（二阶矩）只有几步的数据，很不稳，步长过大容易发散，所以先用小的学习率**热身** (warm-up)。
 # 训练末尾，权重在最优点附近抖动，步子小下来才能停稳，所以要**衰减**。
 #
 # 管这件事的东西叫调度器 (scheduler)。这一章的几个类只做一件事：给出第 $n$ 步的乘数 $f(n)$。真正的学习率是它与优化器的基础学习率 $\eta$ 的积：
@@ -128,7 +128,7 @@ linear = LambdaLinearScheduler([100], [0.1], [1.0], [0.0], [1000])
 check("线性衰减的中点", linear(550), 0.55, atol=1e-12)
 cosine = LambdaWarmUpCosineScheduler2([100], [0.1], [1.0], [0.0], [1000])
 same = [cosine(n) - multiplier(n) for n in range(0, 1200, 7)]
-check("单个周期的余弦，与第 2 节的类处处相同", same, [0.0] * len(same), atol=1e-12)
+check("单个周期的余弦（L > W），与第 2 节的类处处相同", same, [0.0] * len(same), atol=1e-12)
 
 # %% [markdown]
 # ## 4　参考实现在热身终点跳一下
@@ -159,7 +159,7 @@ curve_figure(n, {"我们的": [linear(i) for i in n], "参考实现": reference}
 lr_panel()
 
 # %% [markdown]
-# 面板：圆点是转折点。选 `LambdaWarmUpCosineScheduler2`，把周期数拉到 4，每个周期都重新热身，这叫重启 (restart)。
+# 面板：圆点是转折点。选 `LambdaWarmUpCosineScheduler2`，把周期数拉到 4：每过一个周期，学习率重新升回高处，这叫重启 (restart)；这里每次都先热身再升。
 # 选 `LambdaLinearScheduler`、一个周期，能看到参考实现的跳跃。
 
 # %% [markdown]
@@ -198,13 +198,13 @@ check("6 步之后的学习率 = 1e-3 × f(6)", trainer.optimizers[0].param_grou
 check_raises("配方里没有 target", lambda: DDPM(**toy_model_config(scheduler_config={"params": {}})), "target")
 
 # %% [markdown]
-# 乘数从第 0 步的值开始：热身的起点若是 0，第一步的学习率就是 0，这一步白走。所以起点常取一个小的正数。
+# 乘数从第 0 步的值开始：热身的起点若是 0，第一步的学习率就是 0，这一步权重不动（Adam 对梯度的估计照常更新）。所以起点常取一个小的正数。
 
 # %%
 first_step = LambdaLinearScheduler([4], [0.0], [1.0], [0.0], [8])
 check("起点为 0，第一步的学习率", 1e-3 * first_step(0), 0.0)
 torch_own = {"target": "torch.optim.lr_scheduler.StepLR", "params": {"step_size": 100}}
-check("PyTorch 自带的也能用", isinstance(make_scheduler(torch_own, optimizer), torch.optim.lr_scheduler.StepLR), True)
+check("PyTorch 自带的也能用（也按优化步更新，step_size 数的是步，不是轮）", isinstance(make_scheduler(torch_own, optimizer), torch.optim.lr_scheduler.StepLR), True)
 
 # %% [markdown]
 # <details><summary>与参考实现的差别（第一遍可以不看）</summary>

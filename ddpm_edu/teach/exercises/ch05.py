@@ -65,7 +65,7 @@ def targeting(**changes):
 
 
 EXERCISES = (
-    Code("05.1", 1, "由 v 换回两样", from_v, batch_cases, (
+    Code("05.1", 1, "由 v 换回 x₀ 与 ε", from_v, batch_cases, (
         Mistake("转反了方向：这是由 (x₀, ε) 造 (x_t, v) 的那次旋转。换回来要反着转，两处正负号都要换。", turning(sign=-1)),
         Mistake("两个系数都要开平方：cos φ = √ᾱ_t，sin φ = √(1-ᾱ_t)。", turning(lambda a: a, lambda a: 1 - a)),
         Mistake("次序反了：先 x₀，后 ε。", turning(order=lambda x0, eps: (eps, x0))),
