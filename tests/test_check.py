@@ -35,8 +35,9 @@ def test_check_prints_what_it_found_and_fails_on_a_wrong_or_nan_value(capsys):
 
 def test_check_order_prints_the_numbers_from_small_to_large(capsys):
     check_order("后面的大", 1 / 3, torch.tensor(0.5), 12345.6)
+    check_order("双精度分得清", 1 - 1e-12, 1.0)
     check_order("两位", -2.0, 0.123, 5e13, digits=2)
-    assert capsys.readouterr().out == "✓ 后面的大：0.333 < 0.5 < 12346\n✓ 两位：-2 < 0.12 < 5e+13\n"
+    assert capsys.readouterr().out == "✓ 后面的大：0.333 < 0.5 < 12346\n✓ 双精度分得清：1 < 1\n✓ 两位：-2 < 0.12 < 5e+13\n"
     for wrong in ((2, 1), (1, 1), (0, float("nan")), (0, 2, 1)):
         with pytest.raises(AssertionError, match="反了：.* 不成立"):
             check_order("反了", *wrong)

@@ -42,7 +42,7 @@ def rounded(number, digits):
 
 def check_order(claim, *values, digits=3):
     """几个数从小到大时印出 ✓ 与这几个数，否则 AssertionError；digits 是印几位有效数字"""
-    numbers = [float(torch.as_tensor(value).detach()) for value in values]
+    numbers = [float(torch.as_tensor(value, dtype=torch.float64).detach()) for value in values]
     chain = " < ".join(rounded(number, digits) for number in numbers)
     if not all(a < b for a, b in pairwise(numbers)):
         raise AssertionError(f"{claim}：{chain} 不成立")
