@@ -435,7 +435,7 @@ MUTANTS = [Mutant(*row) for row in [
      "各列的名字越写越偏", "test_panels.py"),
     ("teach/figures.py", "grid, padding = framed_grid(images, nrow)", "grid, padding = make_grid(images, nrow, 2), 2",
      "黑图之间没有看得见的缝", "test_panels.py"),
-    ("teach/diagrams.py", "places[len(stages) - 1 - i]", "places[len(unet.input_blocks) + i]",
+    ("teach/diagrams.py", "places[len(stages) - 3 - i]", "places[len(unet.input_blocks) + i]",
      "跳跃连接先存的先取", "test_diagrams.py"),
     ("teach/points.py", "ax.scatter(*walk[-1, i]", "ax.scatter(*walk[0, i]",
      "轨迹的终点画在起点", "test_diagrams.py"),
