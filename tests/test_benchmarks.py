@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import gpu, quality, quick, rows, step_time
+from benchmarks import gpu, quality, quick, rows, step_time, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
-from ddpm_edu import MNISTDataModule, configs, count_params, instantiate_from_config
+from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config
+from ddpm_edu.configs.recipes import digits_model_config
 
 from .test_remote_data import serve, small_files  # noqa: F401
 
@@ -86,6 +87,21 @@ def test_a_race_gives_everyone_their_time_and_goes_on_where_it_stopped(tmp_path,
     with pytest.raises(SystemExit):
         quality.main(["mnist", "--out", str(path)])
     assert "换一个 --out" in capsys.readouterr().err
+
+
+def test_the_two_losses_differ_in_their_weights_only_and_are_compared_seed_by_seed(tmp_path, monkeypatch, capsys):
+    config = digits_model_config(2, parameterization="eps", beta_schedule="sqrt_linear")
+    equal, derived = ({**config, **changes} for changes in weights.losses(config).values())
+    assert equal == config and derived["l_simple_weight"] == 0
+    assert derived["original_elbo_weight"] * float(DDPM(**derived).lvlb_weights.mean()) == pytest.approx(1)
+
+    def measured(config, seed, *sizes):
+        return {"frechet": 10.0 * seed + config.get("original_elbo_weight", 0) / derived["original_elbo_weight"], "bits_per_dim": float(seed)}
+
+    monkeypatch.setattr(weights, "train_and_measure", measured)
+    weights.main(["--seeds", "2", "--out", str(tmp_path / "a.json")])
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert found["frechet"]["差"] == {"mean": 1.0, "se": 0.0, "each": [1.0, 1.0]} and "±" in capsys.readouterr().out
 
 
 def test_every_recipe_of_a_race_trains_and_draws():
