@@ -298,7 +298,7 @@ walk = record(pretrained, num_samples=80, steps=24, cond=torch.full((80,), -1))
 final = classifier(walk[-1][1]).argmax(1)
 agree = [float((classifier(recon).argmax(1) == final).double().mean()) for _, _, recon in walk]
 check("起点：与瞎猜差不多", agree[0], 0.1, atol=0.1)
-check_order("走到一半：多半已经定了", 0.5, agree[12], digits=2)
+check_order("走到一半：多半已经看得出是几", 0.5, agree[12], digits=2)
 curve_figure(range(len(agree)), {"": agree}, "走到第几步", "与最终是同一个数字的比例")
 
 # %% [markdown]
