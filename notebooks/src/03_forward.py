@@ -173,7 +173,7 @@ second_moment = float((images**2).mean())
 for step in (0, 400, 999):
     x_t = diffusion.q_sample(images, torch.full((len(images),), step), noise)
     bar = float(diffusion.alphas_cumprod[step])
-    check(f"t={step}：E[x_t²] = ᾱE[x₀²] + 1 - ᾱ", (x_t**2).mean(), bar * second_moment + 1 - bar, atol=0.02)
+    check(f"t={step}：E[x_t²] 与 ᾱE[x₀²] + 1 - ᾱ 相差不到 0.02", abs((x_t**2).mean() - bar * second_moment - 1 + bar) < 0.02, True)
 
 # %% [markdown]
 # ## 6　整个分布的变化
