@@ -14,11 +14,10 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from ..images import make_grid
 
 # 色盲可辨、灰度下深浅也不同（Okabe & Ito）
-INK, BLUE, ORANGE, GRAY = "#222222", "#0072B2", "#D55E00", "#999999"
+INK, BLUE, ORANGE, GRAY, GREEN = "#222222", "#0072B2", "#D55E00", "#999999", "#009E73"
 # 一英寸排 110 点，每点 2×2 个像素：高分屏上不发糊
 DPI, SHARP = 110, 2
 CURVES = [(BLUE, "-"), (ORANGE, "--"), (INK, ":"), (GRAY, "-.")]
-
 
 
 def use_chinese_font():

@@ -7,10 +7,10 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from ..checks import fail
-from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, CURVES, INK, ORANGE, empty_figure, plain_axes
 
-# 颜色与线型一起变：灰度打印也分得开
-STYLES = ((ORANGE, "-", 2.0), (BLUE, "--", 1.5), (INK, ":", 1.5), (GRAY, "-.", 1.5))
+# 颜色与线型同静态的图，第一条粗些：它跟着控件变
+STYLES = [(color, style, 2.0 if i == 0 else 1.5) for i, (color, style) in enumerate(CURVES)]
 
 
 def palette():

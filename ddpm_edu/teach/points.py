@@ -3,9 +3,7 @@ import itertools
 
 import numpy as np
 
-from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
-
-GREEN = "#009E73"
+from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure
 
 
 def points_figure(clouds, labels=None, arrows=None, paths=None, limit=2.6, width=9.0):
