@@ -38,7 +38,7 @@ PANELS = {
     "beta": "panels.beta_panel()", "forward": "panels.forward_panel(GaussianDiffusion(), images, noise)",
     "parameterization": "panels.parameterization_panel(GaussianDiffusion(), images[:1], noise[:1])",
     "posterior": "panels.posterior_panel(make_beta_schedule('sqrt_linear', 1000))", "chain": "panels.chain_panel()",
-    "ema": "panels.ema_panel()", "lr": "panels.lr_panel()", "weights": "panels.weights_panel()", "logvar": "panels.logvar_panel()",
+    "ema": "panels.ema_panel()", "lr": "panels.lr_panel()", "weights": "panels.weights_panel()",
 }
 WATCH = """
     window.frames = 0;

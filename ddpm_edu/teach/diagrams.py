@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from matplotlib.patches import Rectangle
 
-from .figures import BLUE, INK, ORANGE, empty_figure
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
 
 LAYERS = {"Conv2d": "卷积", "ResBlock": "残差块", "AttentionBlock": "注意力", "Downsample": "缩小", "Upsample": "放大", "Sequential": "输出层"}
 
@@ -72,26 +72,72 @@ def unet_figure(unet, size, width=9.0):
 
 
 def latent_figure(pixel, latent, width=9.0):
-    """潜空间里的扩散：上排训练，下排采样；灰框冻结，蓝框在学。pixel、latent 是图与潜变量形状的写法"""
-    figure = empty_figure(width, 0.3 * width)
+    """潜空间里的扩散：上排训练，下排采样；灰框冻结，蓝框在学，两个蓝框是同一个网络。pixel、latent 是图与潜变量形状的写法"""
+    figure = empty_figure(width, 0.34 * width)
     ax = figure.subplots()
-    training = [("", f"图 $x$\n{pixel}"), ("冻结", "编码器"), ("", f"$z$\n{latent}"), ("", "× $s$"), ("", "加噪\n$z_t$"), ("在学", "U-Net"), ("", "损失")]
-    sampling = [("", f"噪声 $z_T$\n{latent}"), ("在学", "U-Net"), ("", "退一步\n$z_{t-1}$"), ("", f"$z_0$\n{latent}"), ("", "÷ $s$"),
-                ("冻结", "解码器"), ("", f"图\n{pixel}")]
+    training = [("", f"图 $x$\n{pixel}"), ("冻结", "编码器\n（冻结）"), ("", f"$z$\n{latent}"), ("", "$z_0=az$\n乘系数"), ("", "加噪\n$z_t$"),
+                ("在学", "U-Net\n（训练）"), ("", "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$")]
+    sampling = [("", f"噪声 $z_T$\n{latent}"), ("在学", "U-Net\n（同一个）"), ("", "退一步\n$z_{t-1}$"), ("", f"$z_0$\n{latent}"), ("", "$z=z_0/a$\n除系数"),
+                ("冻结", "解码器\n（冻结）"), ("", f"图\n{pixel}")]
     faces = {"冻结": "#dddddd", "在学": "#d6e6f2", "": "#ffffff"}
-    for y, title, row in ((1.0, "训练", training), (0.0, "采样", sampling)):
+    for y, title, row in ((1.0, "训练", training), (-0.1, "采样", sampling)):
         ax.text(-0.95, y, title, ha="center", va="center", fontsize=11, color=INK)
         for x, (kind, text) in enumerate(row):
-            ax.add_patch(Rectangle((x - 0.38, y - 0.2), 0.76, 0.4, facecolor=faces[kind], edgecolor=INK if kind else "none", linewidth=0.8))
+            ax.add_patch(Rectangle((x - 0.38, y - 0.22), 0.76, 0.44, facecolor=faces[kind], edgecolor=INK if kind else "none", linewidth=0.8))
             ax.text(x, y, text, ha="center", va="center", fontsize=9)
             if x:
                 ax.annotate("", (x - 0.4, y), (x - 0.6, y), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.0})
-    # 采样时在网络与退一步之间来回；条件两处都进网络
-    ax.annotate("", (1, -0.22), (2, -0.22), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "connectionstyle": "arc3,rad=-0.35"})
-    ax.text(1.5, -0.5, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
-    ax.text(3, 0.5, "条件 $y$ → 条件编码器", ha="center", va="center", fontsize=9, color=BLUE)
-    for end in ((5, 0.78), (1, 0.22)):
-        ax.annotate("", end, (3 + 0.75 * np.sign(end[0] - 3), 0.5), arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 1.0})
-    ax.set(xlim=(-1.3, 6.6), ylim=(-0.65, 1.3))
+    # 采样时在网络与退一步之间来回；条件与步号两处都进网络
+    ax.annotate("", (1, -0.34), (2, -0.34), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "connectionstyle": "arc3,rad=-0.35"})
+    ax.text(1.5, -0.62, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
+    ax.text(4, 1.42, "噪声 $\\varepsilon$", ha="center", va="center", fontsize=9, color=ORANGE)
+    ax.annotate("", (4, 1.22), (4, 1.36), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.0})
+    ax.text(3, 0.46, "步号 $t$；条件 → 条件编码器", ha="center", va="center", fontsize=9, color=BLUE)
+    for end in ((5, 0.76), (1, 0.14)):
+        ax.annotate("", end, (3 + 0.95 * np.sign(end[0] - 3), 0.46), arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 1.0})
+    ax.set(xlim=(-1.3, 6.6), ylim=(-0.75, 1.52))
+    ax.set_axis_off()
+    return figure
+
+
+def rotation_figure(angles, width=9.0):
+    """(x_0, ε) 平面里的旋转：angles = {标题: 弧度}，一个角一张图；蓝是 x_t，橙是 v，虚线是 x_t 在两根轴上的影子"""
+    figure = empty_figure(width, width / len(angles))
+    for ax, (title, angle) in zip(figure.subplots(1, len(angles)), angles.items()):
+        cos, sin = math.cos(angle), math.sin(angle)
+        ax.plot(*(function(np.linspace(0, math.pi, 91)) for function in (np.cos, np.sin)), color="#dddddd")
+        ax.plot([cos, cos, 0], [0, sin, sin], color=BLUE, linestyle=":", linewidth=1)
+        for (x, y), name, color in (((cos, sin), "$x_t$", BLUE), ((-sin, cos), "$v$", ORANGE)):
+            ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
+            ax.text(1.14 * x, 1.14 * y, name, color=color, ha="center", va="center", fontsize=12)
+        arc = np.linspace(0, angle, 40)
+        ax.plot(0.3 * np.cos(arc), 0.3 * np.sin(arc), color=INK, linewidth=1)
+        ax.text(0.45 * math.cos(angle / 2), 0.45 * math.sin(angle / 2), r"$\varphi_t$", ha="center", va="center", fontsize=10)
+        ax.axhline(0, color=INK, linewidth=0.8)
+        ax.axvline(0, color=INK, linewidth=0.8)
+        ax.set(title=f"{title}，$\\varphi_t={math.degrees(angle):.0f}$°", xlim=(-1.3, 1.3), ylim=(-0.25, 1.35), aspect="equal")
+        ax.text(1.28, -0.12, "$x_0$", ha="right", va="center")
+        ax.text(0.05, 1.27, r"$\varepsilon$", ha="left", va="center")
+        ax.set_axis_off()
+    return figure
+
+
+def nested_figure(calls, notes, hooks=(), width=9.0):
+    """一串调用套成的框：calls 是 [(深度, 名字), ...]，按开始的先后；谁里面调用的，就画在谁的框里
+
+    notes : {名字: 一句说明}；hooks 里的名字由 Trainer 来调用，画成蓝的
+    """
+    deepest = max(depth for depth, _ in calls)
+    figure = empty_figure(width, 0.34 * len(calls) + 0.1)
+    ax = figure.subplots()
+    for row, (depth, name) in enumerate(calls):
+        inside = next((i for i, (other, _) in enumerate(calls[row + 1:], row + 1) if other <= depth), len(calls))
+        # 里面有框的，下边多留一点，几层的下边才不重叠
+        bottom = inside - 0.25 + 0.045 * (deepest - depth) * (inside > row + 1)
+        ax.add_patch(Rectangle((0.8 * depth, -bottom), 7.4 - 0.95 * depth, bottom - row - 0.08, facecolor="#eef4f9" if name in hooks else "#f7f7f7",
+                               edgecolor=BLUE if name in hooks else GRAY, linewidth=1.0))
+        ax.text(0.8 * depth + 0.12, -row - 0.42, name, ha="left", va="center", fontsize=10, color=BLUE if name in hooks else INK)
+        ax.text(7.7, -row - 0.42, notes.get(name, ""), ha="left", va="center", fontsize=9, color=INK)
+    ax.set(xlim=(-0.1, 12), ylim=(-len(calls) - 0.15, 0.1))
     ax.set_axis_off()
     return figure

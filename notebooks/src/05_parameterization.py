@@ -1,27 +1,31 @@
 # %% [markdown]
 # # 05 · 参数化：网络预测什么
 #
+# 第 1 章的网络猜噪声。猜原图行不行？猜别的呢？数学上它们可以互相换算，看上去没有分别；可是网络总会错一点，同样大的一点错，有的选法画不出东西，有的选法几乎看不出来。
+# 这一章先看这件事，再说明白为什么。
+#
 # **学习目标**
 #
 # - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
 # - 看出这些换算是一次旋转，并用它记住所有公式。
 # - 说清输出的误差怎样进到下一步里：预测 eps 与预测 x0 各在什么时候吃亏。
 #
-# **预计用时** 35 分钟。运行全部单元约 15 秒。
+# **预计用时** 40 分钟。运行全部单元约 25 秒。
 
 # %%
 import math
 
 import torch
 
-from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
+from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.gaussian import extract_into_tensor
-from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective
+from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective, make_objective
 from ddpm_edu.sampling import ddim_step, spaced_timesteps
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
+from ddpm_edu.teach.diagrams import rotation_figure
 from ddpm_edu.teach.panels import parameterization_panel
 
 diffusion = GaussianDiffusion().double()
@@ -30,7 +34,7 @@ print("T =", diffusion.num_timesteps)
 # %% [markdown]
 # ## 1　同一个问题的三种问法
 #
-# 去噪时手里有 $x_t$ 和 $t$，想知道 $x_0$。由 $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$ 可知，$x_0$ 与 $\varepsilon$ 知道一个就知道另一个。
+# 去噪时手里有 $x_t$ 和 $t$，想知道 $x_0$。由 $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$ 可知，只要 $0<\bar\alpha_t<1$，$x_0$ 与 $\varepsilon$ 知道一个就知道另一个。
 # 所以网络可以预测其中任何一个，也可以预测它们的某个组合。这个选择叫参数化 (parameterization)：
 #
 # - `eps`：预测噪声 $\varepsilon$，DDPM 论文的选择；
@@ -51,7 +55,7 @@ grid_figure(torch.cat(rows).reshape(5, 4, 1, 28, 28).transpose(0, 1).flatten(0, 
 
 # %% [markdown]
 # 图：四行依次是 $x_t$、$\varepsilon$、$x_0$、$v$，从左到右 $t = 0, 200, 400, 600, 999$。
-# 目标 $\varepsilon$ 与 $x_0$ 不随 $t$ 变；$v$ 在 $t$ 小时像噪声，在 $t$ 大时像原图的底片（黑白颠倒）。
+# $\varepsilon$ 与 $x_0$ 两行不随 $t$ 变，各画五遍是为了对照；$v$ 在 $t$ 小时像噪声，在 $t$ 大时像原图的底片（黑白颠倒）。
 
 # %%
 t0, t999 = torch.zeros(64, dtype=torch.long), torch.full((64,), 999)
@@ -59,7 +63,45 @@ check("t=0 时 v 与 ε 相近", diffusion.get_v(x_start, noise, t0), noise, ato
 check("t=999 时 v 与 -x₀ 相近", diffusion.get_v(x_start, noise, t999), -x_start, atol=0.12)
 
 # %% [markdown]
-# ## 2　一次旋转
+# ## 2　错同样多，画出来差多远
+#
+# 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。把它的输出先换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每个像素的标准差 0.2），再接着采样，走 50 步。
+# 网络是同一个，起点是同一份噪声，只有“误差加在谁身上”不同。先猜一猜：哪一种画得最糟？
+#
+# 代码里的 `predict_start` 给出 $\hat x_0$，`goal` 负责换算，最后两行是不掺噪声的一步（第 5 节会用到 $a$ 与 $b$）。
+
+# %%
+mnist, labels = load_pretrained("mnist").eval(), {"c_adm": torch.arange(10)}
+
+
+@torch.no_grad()
+def draw_with_errors(target, clip=False, error=0.2, steps=50):
+    goal, generator = make_objective(target), torch.Generator().manual_seed(0)
+    x = torch.randn(10, 1, 28, 28, generator=generator)
+    times = spaced_timesteps(1000, steps)[::-1].tolist()
+    bars = [*mnist.alphas_cumprod[times].tolist(), 1.0]
+    for i, step in enumerate(times):
+        t = torch.full((10,), step)
+        x_recon = mnist.predict_start(x, t, cond=labels)
+        output = goal.target(mnist, x_recon, mnist.predict_noise_from_start(x, t, x_recon), t)
+        x_recon = goal.to_x_start(mnist, x, t, output + error * torch.randn(x.shape, generator=generator))
+        a, b, _ = ddim_step(bars[i], bars[i + 1])
+        x = a * (x_recon.clamp(-1, 1) if clip else x_recon) + b * x
+    return x.clamp(-1, 1)
+
+
+samples = [draw_with_errors("eps"), draw_with_errors("eps", clip=True), draw_with_errors("x0"), draw_with_errors("v")]
+
+# %%
+grid_figure(torch.cat(samples), nrow=10, rows=["错在 eps", "eps，截断", "错在 x0", "错在 v"])
+
+# %% [markdown]
+# 图：每列是同一个起点、同一个类别。误差加在 $\hat\varepsilon$ 上，什么也没有画出来；把 $\hat x_0$ 截到 $[-1,1]$ 就有了字，可是形状变了。加在 $\hat x_0$ 上，形状都对，背景却是脏的。加在 $\hat v$ 上，几乎看不出来。
+#
+# 同样大的误差，为什么差这么多？先要知道三种输出怎样换算。
+
+# %% [markdown]
+# ## 3　换算是一次旋转
 #
 # 记 $\cos\varphi_t = \sqrt{\bar\alpha_t}$，$\sin\varphi_t = \sqrt{1-\bar\alpha_t}$。两者的平方和是 1，所以这样的角存在。于是
 #
@@ -71,6 +113,12 @@ check("t=999 时 v 与 -x₀ 相近", diffusion.get_v(x_start, noise, t999), -x_
 # $$x_0 = \cos\varphi_t\,x_t - \sin\varphi_t\,v,\qquad \varepsilon = \sin\varphi_t\,x_t + \cos\varphi_t\,v.$$
 #
 # 四个公式不用背，记住“转一个角”就够了。
+
+# %%
+rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 400, 900)})
+
+# %% [markdown]
+# 图：横轴是 $x_0$，纵轴是 $\varepsilon$。$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。知道 $x_t$ 之后，再知道 $x_0$、$\varepsilon$、$v$ 中的任何一个，这个点就定了。
 
 # %%
 t = torch.arange(64) * 15
@@ -90,54 +138,15 @@ phi = torch.tensor(0.6, dtype=torch.float64, requires_grad=True)
 check("x_t 对角度的导数就是 v", derivative, math.cos(0.6) * 1.2 - math.sin(0.6) * 0.3, atol=1e-12)
 
 # %% [markdown]
-# ## 3　五个换算函数
+# 代码里有五个换算函数。参考实现起的名字很长，读法是“predict 结果 from 已知”，z 指的是 $x_t$；逐行的源码在第 7 节。
 #
-# 已知 $x_t$，三个量里知道一个，就能得到另外两个。参考实现的函数名很长，读法是“predict 结果 from 已知”，z 指的是 $x_t$。
-
-# %%
-show_source(GaussianDiffusion.predict_start_from_noise,
-            "def predict_start_from_noise", "check_like(", "return (")
-
-# %% [markdown]
-# - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
-# - ② 核对类型与形状。五个函数都这样开头。
-# - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
-
-# %%
-show_source(GaussianDiffusion.predict_noise_from_start,
-            "def predict_noise_from_start", "check_like(", "return (")
-
-# %% [markdown]
-# - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
-# - ② 先核对类型与形状，再套公式。
-# - ③ 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
-
-# %%
-show_source(GaussianDiffusion.predict_start_from_z_and_v,
-            "def predict_start_from_z_and_v", "check_like(", "return (")
-
-# %% [markdown]
-# - ① $v\to x_0$：反着转，取第一行。
-# - ② 先核对类型与形状，再套公式。
-# - ③ 没有除法，系数都不超过 1。
-
-# %%
-show_source(GaussianDiffusion.predict_eps_from_z_and_v,
-            "def predict_eps_from_z_and_v", "check_like(", "return (")
-
-# %% [markdown]
-# - ① $v\to\varepsilon$：反着转，取第二行。
-# - ② 先核对类型与形状，再套公式。
-# - ③ 也没有除法，系数都不超过 1。
-
-# %%
-show_source(GaussianDiffusion.get_v,
-            "def get_v", "check_like(", "return (")
-
-# %% [markdown]
-# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
-# - ② 先核对类型与形状，再套公式。
-# - ③ 旋转矩阵的第二行。
+# | 函数 | 换算 | 公式 | 除法 |
+# |:--|:--|:--|:--|
+# | `predict_start_from_noise` | $\varepsilon\to x_0$ | $(x_t-\sqrt{1-\bar\alpha_t}\,\varepsilon)/\sqrt{\bar\alpha_t}$ | 除以 $\sqrt{\bar\alpha_t}$ |
+# | `predict_noise_from_start` | $x_0\to\varepsilon$ | $(x_t-\sqrt{\bar\alpha_t}\,x_0)/\sqrt{1-\bar\alpha_t}$ | 除以 $\sqrt{1-\bar\alpha_t}$ |
+# | `predict_start_from_z_and_v` | $v\to x_0$ | $\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v$ | 没有 |
+# | `predict_eps_from_z_and_v` | $v\to\varepsilon$ | $\sqrt{1-\bar\alpha_t}\,x_t+\sqrt{\bar\alpha_t}\,v$ | 没有 |
+# | `get_v` | $(x_0,\varepsilon)\to v$ | $\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ | 没有 |
 
 # %%
 check("ε → x₀", diffusion.predict_start_from_noise(x_t, t, noise), x_start, atol=1e-12)
@@ -147,67 +156,71 @@ check("v → ε", diffusion.predict_eps_from_z_and_v(x_t, t, v), noise, atol=1e-
 around = diffusion.get_v(diffusion.predict_start_from_noise(x_t, t, noise), diffusion.predict_eps_from_z_and_v(x_t, t, v), t)
 check("绕一圈回到 v", around, v, atol=1e-12)
 
-# %% [markdown]
-# ## 4　误差怎样进到下一步里
-#
-# 网络的输出总有误差。记输出为 $\hat y$（它是 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$），设它错了 $\delta$，换算成 $\hat x_0$ 之后错多少？对三个公式求导就知道，$|\partial\hat x_0/\partial\hat y|$ 依次是
-#
-# $$\hat y=\hat\varepsilon:\ \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \hat y=\hat x_0:\ 1,\qquad \hat y=\hat v:\ \sqrt{1-\bar\alpha_t}.$$
-#
-# 用真实的函数核对：把输出挪动 $10^{-3}$，看 $\hat x_0$ 挪动多少。
-
-# %%
-steps = torch.tensor([10, 500, 990])
-z, zero = torch.zeros(3, 1, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64)
-bar = diffusion.alphas_cumprod[steps][:, None]
-for name, formula, expected in (
-    ("eps", diffusion.predict_start_from_noise, ((1 - bar) / bar).sqrt()),
-    ("v", diffusion.predict_start_from_z_and_v, (1 - bar).sqrt()),
-):
-    moved = formula(z, steps, zero + 1e-3) - formula(z, steps, zero)
-    check(f"{name}：放大的倍数", moved.abs() / 1e-3, expected, atol=1e-9)
-
 # %%
 parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float())
 
 # %% [markdown]
 # 面板：上排是三种目标 $\varepsilon$、$x_0$、$v$ 与 $x_t$。中排是六个换算：前三张由各自的输出换成 $\hat x_0$，后三张换成 $\hat\varepsilon$。
-# 三种输出加上了同一份误差：$t$ 大时由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏，$t$ 小时由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏，拖动 $t$ 就看得见。把“输出的误差”拖到 0，前三张都是原图，后三张都是噪声。
-#
-# 左下是旋转：$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。右下是换成 $\hat x_0$ 时放大的倍数，圆点是当前的 $t$。`eps` 的曲线从左端的百分之一升到右端的几十倍；`x0` 总是 1；`v` 始终不超过 1。
+# 三种输出加上了同一份误差。把 $t$ 拖到右端，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏；拖到左端，由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏。把“输出的误差”拖到 0，前三张都是原图，后三张都是噪声。
+# 左下是刚才的旋转。右下是换成 $\hat x_0$ 时误差乘上几倍，圆点是当前的 $t$。
 
 # %% [markdown]
-# 几十倍，听上去很可怕，可是用 `eps` 加 `linear` 表的 Stable Diffusion 1 画得好好的。$\hat x_0$ 不是样本：走一步，只往 $\hat x_0$ 挪一小段。要看的是这一步之后的 $x_s$ 错多少。
-# DDIM 的一步是 $x_s=a\,\hat x_0+b\,x_t$（第 4 章的写法），所以误差再乘上 $a$。下面的表是一条链上各步里最坏的一步：网络输出的误差为 1 时，$x_s$ 的误差是多少。`SD 1` 是 Stable Diffusion 1 的表，也是 `linear`，端点换成 0.00085 与 0.012。
+# ## 4　误差怎样进到下一步里
+#
+# 要紧的不是 $\hat x_0$ 错多少，而是下一步的 $x_s$ 错多少：$\hat x_0$ 不是样本，走一步只往它那边挪一小段。用不掺噪声的采样来算最干净（DDIM，第 7 章）：
+#
+# $$x_s = a\,\hat x_0 + b\,x_t,\qquad b=\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}},\qquad a=\sqrt{\bar\alpha_s}-b\sqrt{\bar\alpha_t}.$$
+#
+# 网络的输出错 $\delta$，先换成 $\hat x_0$ 的误差，再乘 $a$。前一半对三个换算公式求导就知道，乘的倍数依次是
+#
+# $$\hat\varepsilon:\ \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \hat x_0:\ 1,\qquad \hat v:\ \sqrt{1-\bar\alpha_t}.$$
+#
+# 猜 $\varepsilon$ 时，两个因子乘起来是
+#
+# $$a\,\frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}} = \sqrt{\frac{\bar\alpha_s(1-\bar\alpha_t)}{\bar\alpha_t}}-\sqrt{1-\bar\alpha_s}\ \approx\ \sqrt{\frac{\bar\alpha_s}{\bar\alpha_t}}-1\qquad(t\ \text{很大时}).$$
+#
+# 所以它只看一件事：**这一步把 $\bar\alpha$ 抬高了几倍**。$\bar\alpha_t$ 本身很小并不要紧，$a$ 也跟着小，两者相抵。
 
 # %%
 to_start = {"eps": lambda bar: ((1 - bar) / bar) ** 0.5, "x0": lambda bar: 1.0, "v": lambda bar: (1 - bar) ** 0.5}
 
 
-def worst(betas, count):
-    """走 count 步的链上，最坏的一步把输出的误差放大几倍"""
-    bars = alphas_cumprod(betas)[0][spaced_timesteps(1000, count)][::-1].tolist()
-    moves = [(ddim_step(bar, after)[0], bar) for bar, after in zip(bars, [*bars[1:], 1.0])]
-    return [max(abs(a) * factor(bar) for a, bar in moves) for factor in to_start.values()]
+def gains(betas, count):
+    """走 count 步的链：(各步的 t, {目标: 输出的误差传到 x_s 要乘几倍})"""
+    times = spaced_timesteps(1000, count)[::-1]
+    bars = [*alphas_cumprod(betas)[0][times].tolist(), 1.0]
+    shares = [ddim_step(bar, after)[0] for bar, after in zip(bars, bars[1:])]
+    return times, {name: [a * factor(bar) for a, bar in zip(shares, bars)] for name, factor in to_start.items()}
 
 
-schedules = {"linear": make_beta_schedule("linear", 1000), "SD 1": make_beta_schedule("linear", 1000, 0.00085, 0.012),
-             "cosine": make_beta_schedule("cosine", 1000)}
-gains = {(name, count): worst(betas, count) for name, betas in schedules.items() for count in (1000, 50, 10)}
-for (name, count), values in gains.items():
-    print(f"{name:8}{count:5} 步　" + "　".join(f"{target} {value:.2g} 倍" for target, value in zip(to_start, values)))
-check("linear 走 1000 步：最坏的一步，eps 的误差也只剩百分之一", gains["linear", 1000][0], 0.01, atol=1e-3)
-check_order("SD 1 走 50 步：没有放大", gains["SD 1", 50][0], 1)
-check_order("cosine 走 50 步：eps 放大几百倍", 300, gains["cosine", 50][0])
+linear, cosine = make_beta_schedule("linear", 1000), make_beta_schedule("cosine", 1000)
+curves_figure(*((*gains(betas, 50), "步号 $t$", f"误差乘上几倍（{name}）", "linear", "log") for name, betas in
+                (("linear", linear), ("cosine", cosine))))
 
 # %% [markdown]
-# 怎样读这张表：
+# 图：各走 50 步，输出的误差传到 $x_s$ 时，每一步乘上几倍。采样从右往左走。`linear`（左）从不放大。`cosine`（右）上 `eps` 的曲线在右端冲到几百倍：第一步就把误差放大了几百倍，第 2 节的第一行就坏在这里。`x0` 在左端升到 1：最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少，这就是第三行的脏背景。`v` 处处都小。
 #
-# - **`eps`**。要看两样：步子有多大，走到头 $\bar\alpha$ 有多小。`linear` 走到头 $\bar\alpha$ 还有 0.0007，`SD 1` 的表还有 0.0047，走 50 步都不放大。`cosine` 走到头 $\bar\alpha$ 几乎是 0，走满 1000 步就有 31 倍，步数一少就是几百、几千倍，全出在最开头的一两步：那里 $\hat x_0$ 要除以一个很小的数。所以 `cosine` 配 `eps` 时要把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），或者换成 `v`。习题 05.5 问的就是它。
-# - **`x0`**。最坏的倍数总是 1，出在最后一步：$t=0$ 时 $x_s=\hat x_0$，网络错多少，样本就错多少。而 `eps` 的输出在那里先乘 $\sqrt{1-\bar\alpha_0}/\sqrt{\bar\alpha_0}\approx0.01$，网络粗心一点也无妨。（$t=0$ 附近，由 $\hat x_0$ 换成 $\hat\varepsilon$ 要除以 $\sqrt{1-\bar\alpha_t}\approx0.01$，看着吓人；可是 DDIM 用 $\hat\varepsilon$ 时又乘上 $\sqrt{1-\bar\alpha_s}$，它比除的数还小，这一百倍就抵消了。）
-# - **`v`**。三张表、三种步数，最坏的一步都不到四分之一。
+# 换别的表、别的步数，看最坏的一步：
+
+# %%
+schedules = {"linear": linear, "SD 1": make_beta_schedule("linear", 1000, 0.00085, 0.012), "cosine": cosine}
+worst = {}
+for name, betas in schedules.items():
+    for count in (1000, 50, 10):
+        worst[name, count] = {target: max(map(abs, values)) for target, values in gains(betas, count)[1].items()}
+        print(f"{name:8}{count:5} 步　" + "　".join(f"{target} {value:.2g} 倍" for target, value in worst[name, count].items()))
+check_order("SD 1 走 50 步：eps 的误差没有放大", worst["SD 1", 50]["eps"], 1)
+check_order("cosine 走 50 步：eps 放大几百倍", 300, worst["cosine", 50]["eps"])
+check_order("v：最坏的一步也不到三分之一", max(found["v"] for found in worst.values()), 1 / 3)
+
+# %% [markdown]
+# `SD 1` 是 Stable Diffusion 1 的表，也是 `linear`（$\sqrt\beta$ 等距，见第 2 章），端点换成 0.00085 与 0.012。它猜 $\varepsilon$，画得好好的。怎样读这张表：
 #
-# 还要记住，这张表比的是**同样大**的 $\delta$，也只看一步，没有算各步怎样累积。真的网络在三种目标上错得并不一样大；就算网络完美，三种目标剩下的误差也各不相同，下一节算的是它。
+# - **`eps`**。`linear` 走 50 步，第一步把 $\bar\alpha$ 抬高 1.5 倍，$\sqrt{1.5}-1\approx0.22$，没有放大。`cosine` 最后一个 $\beta$ 截在 0.999，走满 1000 步，第一步就抬高一千倍，$\sqrt{1000}-1\approx31$；步数一少，抬得更高，就是几百、几千倍。所以 `cosine` 配 `eps`，要把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），或者换成 `v`。
+# - **`x0`**。最坏的倍数总是 1，出在最后一步。而 `eps` 的输出在那里只乘 $\sqrt{1-\bar\alpha_0}/\sqrt{\bar\alpha_0}\approx0.01$，网络粗心一点也无妨。
+# - **`v`**。三张表、三种步数，最坏的一步不到三分之一。
+#
+# 还要记住，这里比的是**同样大**的误差。真的网络在三种目标上错得并不一样大；就算网络完美，三种目标剩下的误差也各不相同，下一节算的是它。
 
 # %% [markdown]
 # ## 5　剩余误差
@@ -223,7 +236,13 @@ check_order("cosine 走 50 步：eps 放大几百倍", 300, gains["cosine", 50][
 #
 # $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m).$$
 #
-# 它就是条件期望。先看剩余 $x_0-\hat x_0$ 与 $x_t$ 的协方差（常数 $m$ 不起作用）：
+# 它就是条件期望：联合高斯的条件期望是线性的，系数 $k$ 是协方差比方差。它的均方误差是
+#
+# $$\mathbb E(x_0-\hat x_0)^2 = s^2-k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
+#
+# <details><summary>推导（第一遍可以不看）</summary>
+#
+# 先看剩余 $x_0-\hat x_0$ 与 $x_t$ 的协方差（常数 $m$ 不起作用）：
 #
 # $$\mathrm{Cov}(x_0-\hat x_0,\,x_t) = \mathrm{Cov}(x_0, x_t) - k\,\mathrm{Var}(x_t) = \sqrt{\bar\alpha}\,s^2 - kD = 0.$$
 #
@@ -231,6 +250,9 @@ check_order("cosine 走 50 步：eps 放大几百倍", 300, gains["cosine", 50][
 # 再算剩余的方差。$\hat x_0$ 只由 $x_t$ 线性地算出，与剩余不相关，所以
 #
 # $$\mathrm{Var}(x_0-\hat x_0) = \mathrm{Cov}(x_0-\hat x_0,\,x_0) = s^2 - k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
+#
+#
+# </details>
 #
 # 再换算到另外两种目标。由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差等于 $x_0$ 的均方误差乘以 $\bar\alpha/(1-\bar\alpha)$；
 # 由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差等于 $x_0$ 的均方误差除以 $1-\bar\alpha$：
@@ -249,7 +271,7 @@ k = bar.sqrt() * s**2 / D
 guess = m + k * (z - bar.sqrt() * m)
 eps_hat = diffusion.predict_noise_from_start(z, step, guess)
 v_true, v_hat = diffusion.get_v(x0, eps, step), diffusion.get_v(guess, eps_hat, step)
-check("x₀ 的剩余误差", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
+check("x₀ 的剩余误差，量到的与公式的", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
 check("ε 的剩余误差", ((eps - eps_hat) ** 2).mean(), bar * s**2 / D, atol=2e-3)
 check("v 的剩余误差", ((v_true - v_hat) ** 2).mean(), s**2 / D, atol=3e-3)
 for change, wrong in {"截距加 0.05": guess + 0.05, "斜率乘 0.8": m + 0.8 * k * (z - bar.sqrt() * m),
@@ -259,18 +281,98 @@ for change, wrong in {"截距加 0.05": guess + 0.05, "斜率乘 0.8": m + 0.8 *
 # %%
 bar = diffusion.alphas_cumprod
 D = bar * s**2 + 1 - bar
-errors = {"$x_0$": s**2 * (1 - bar) / D, r"$\varepsilon$": bar * s**2 / D, "$v$": s**2 / D}
-curves_figure((range(1000), errors, "步号 $t$", "剩余误差"))
+errors = {"eps": bar * s**2 / D, "x0": s**2 * (1 - bar) / D, "v": s**2 / D}
+curves_figure((range(1000), errors, "步号 $t$", "均方误差"))
 
 # %% [markdown]
-# 图：三种目标的剩余误差随 $t$ 的变化，$s = 0.5$。
-# `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 几乎就是噪声，照抄即可，损失小不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。
+# 图：三种目标（`x0`、`eps`、`v`）的剩余误差随 $t$ 的变化；数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `linear`。
+# `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 几乎就是噪声，照抄即可；损失小，不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。
 # `v` 没有这种“白送”的一头：最大与最小只差 $1/s^2 = 4$ 倍，另两种在一头趋于 0。所以在这个例子里，用 `v` 训练时没有哪一段 $t$ 的损失小到可以忽略。
 
 # %% [markdown]
 # ## 6　代码里的三种目标
 #
-# 三种目标的差别收进三个小类，每个回答同样的几个问题，别处就不必再写 `if eps ... elif x0 ...`。
+# 三种目标的差别收进三个小类，每个回答同样的几个问题，别处就不必再写 `if eps ... elif x0 ...`：
+#
+# | 类 | 训练目标 `target` | 换成 $\hat x_0$ `to_x_start` | 误差的平方换到 $x_0$ 上乘几倍 `weight_over_x0` |
+# |:--|:--|:--|:--|
+# | `EpsObjective` | 掺进去的噪声 $\varepsilon$ | `predict_start_from_noise` | $(1-\bar\alpha_t)/\bar\alpha_t$ |
+# | `X0Objective` | 原图 $x_0$ | 输出本身 | 1 |
+# | `VObjective` | $v$，由 `get_v` 造出 | `predict_start_from_z_and_v` | $1-\bar\alpha_t$ |
+#
+# 三种目标的误差是同一件事的三种尺度：换到 $x_0$ 上，应当一样大。
+
+# %%
+wrong_x0 = x_start + 0.1
+wrong_eps = diffusion.predict_noise_from_start(x_t, t, wrong_x0)
+wrong_v = diffusion.get_v(wrong_x0, wrong_eps, t)
+bar = diffusion.alphas_cumprod[t].reshape(-1, 1, 1, 1)
+for objective, target, guess in ((EpsObjective(), noise, wrong_eps), (VObjective(), v, wrong_v)):
+    scaled = (target - guess) ** 2 * objective.weight_over_x0(bar)
+    check(f"{type(objective).__name__}：乘上倍数，误差同为 0.01", scaled, torch.full_like(scaled, 0.01), atol=1e-9)
+
+# %%
+card("parameterization")
+for parameterization in ("eps", "x0", "v"):
+    model = DDPM(**toy_model_config(parameterization=parameterization))
+    sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0))
+    model(torch.rand(8, 1, 8, 8) * 2 - 1)[0].backward()
+    trained = any(p.grad.abs().max() > 0 for p in model.model.parameters())
+    check(f"{parameterization}：有梯度，采样得到有限的数", bool(sample.isfinite().all()) and trained, True)
+check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization="epsilon")), "eps / x0 / v")
+
+# %% [markdown]
+# ## 7　逐行的源码
+#
+# 公式都见过了，这里只对一对代码。五个换算函数：
+
+# %%
+show_source(GaussianDiffusion.predict_start_from_noise,
+            "def predict_start_from_noise", "check_like(", "return (")
+
+# %% [markdown]
+# - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
+# - ② 核对类型与形状。五个函数都这样开头。
+# - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
+
+# %%
+show_source(GaussianDiffusion.predict_noise_from_start,
+            "def predict_noise_from_start", "check_like(", "return (")
+
+# %% [markdown]
+# - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
+# - ② 核对类型与形状。
+# - ③ 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
+
+# %%
+show_source(GaussianDiffusion.predict_start_from_z_and_v,
+            "def predict_start_from_z_and_v", "check_like(", "return (")
+
+# %% [markdown]
+# - ① $v\to x_0$：反着转，取第一行。
+# - ② 核对类型与形状。
+# - ③ 没有除法，系数都不超过 1。
+
+# %%
+show_source(GaussianDiffusion.predict_eps_from_z_and_v,
+            "def predict_eps_from_z_and_v", "check_like(", "return (")
+
+# %% [markdown]
+# - ① $v\to\varepsilon$：反着转，取第二行。
+# - ② 核对类型与形状。
+# - ③ 也没有除法，系数都不超过 1。
+
+# %%
+show_source(GaussianDiffusion.get_v,
+            "def get_v", "check_like(", "return (")
+
+# %% [markdown]
+# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
+# - ② 核对类型与形状。
+# - ③ 旋转矩阵的第二行。
+
+# %% [markdown]
+# 三个类：
 
 # %%
 show_source(EpsObjective,
@@ -303,53 +405,22 @@ show_source(VObjective,
 # - ④ 由 $x_0-\hat x_0 = -\sqrt{1-\bar\alpha_t}\,(v-\hat v)$，平方之后倍数是 $1-\bar\alpha_t$。
 
 # %% [markdown]
-# 三种目标的误差是同一件事的三种尺度：换到 $x_0$ 上，应当一样大。
-
-# %%
-wrong_x0 = x_start + 0.1
-wrong_eps = diffusion.predict_noise_from_start(x_t, t, wrong_x0)
-wrong_v = diffusion.get_v(wrong_x0, wrong_eps, t)
-bar = diffusion.alphas_cumprod[t].reshape(-1, 1, 1, 1)
-for objective, target, guess in ((EpsObjective(), noise, wrong_eps), (VObjective(), v, wrong_v)):
-    scaled = (target - guess) ** 2 * objective.weight_over_x0(bar)
-    check(f"{type(objective).__name__}：乘上倍数，误差同为 0.01", scaled, torch.full_like(scaled, 0.01), atol=1e-9)
-
-# %% [markdown]
-# ## 7　参考实现的 `v` 为什么不能用 `p_sample` 采样
+# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
 #
-# Stable Diffusion 2 的 v 模型用另外的 `DDIMSampler` 采样，那里会处理 `v`；用 `DDPM` 自己的 `p_sample` 就会出错。
-# 它的 `p_mean_variance` 大致是下面的样子（这是专为说明写的最小版本）。训练不经过这里，所以要到采样时才出错。
-
-# %%
-def p_mean_variance_naive(parameterization, model_out):
-    if parameterization == "eps":
-        x_recon = model_out * 2  # 代替真的公式：这里只看分支
-    elif parameterization == "x0":
-        x_recon = model_out
-    return x_recon  # v：上面两个分支都没有赋值
-
-
-check_raises("没有赋值就使用", lambda: p_mean_variance_naive("v", 1.0), "x_recon")
-
-# %%
-card("parameterization")
-for parameterization in ("eps", "x0", "v"):
-    model = DDPM(**toy_model_config(parameterization=parameterization))
-    sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0))
-    model(torch.rand(8, 1, 8, 8) * 2 - 1)[0].backward()
-    trained = any(p.grad.abs().max() > 0 for p in model.model.parameters())
-    check(f"{parameterization}：有梯度，采样得到有限的数", bool(sample.isfinite().all()) and trained, True)
-check_raises("拼错的名字", lambda: DDPM(**toy_model_config(parameterization="epsilon")), "eps / x0 / v")
+# 参考实现的 `p_mean_variance` 里只有 `eps` 与 `x0` 两个分支，`x_recon` 在选 `v` 时没有赋值，于是训练照常，一用 `p_sample` 采样就是 UnboundLocalError。
+# Stable Diffusion 2 的 v 模型用另外的 `DDIMSampler` 采样，那里会处理 `v`。
+# 同样的分支写在几处，迟早会漏掉一处；这里把差别集中到三个类里。
+#
+# </details>
 
 # %% [markdown]
 # ## 小结
 #
-# - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角；全部换算都是这次旋转或它的逆。
 # - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
-# - **答案**：三者说的是同一件事，随时可以换算，差别只在误差怎样放大、每个 $t$ 占多重。表走到头 $\bar\alpha$ 不太小（`linear`），照论文猜 $\varepsilon$ 就好；走到头几乎是 0（`cosine`），猜 $v$ 最省心。随课程的模型都是 `cosine` 加 `v`。
-# - 输出的误差进到下一步里：`eps` 在 $\bar\alpha\approx0$ 的开头放大，步数越少越厉害，`cosine` 走 50 步有几百倍；`x0` 在最后一步原样留下；`v` 到处都小。
-# - 网络足够强时，三种目标的信息一样多，差别只在每个 $t$ 上的尺度，也就是损失的权重。
-# - 同样的分支写在几处，迟早会漏掉一处；把差别集中到一个地方。
+# - **答案**：只要 $0<\bar\alpha_t<1$，三者就可以互相换算，差别只在误差传到下一步时乘上几倍，以及每个 $t$ 占多重。`linear` 配 `eps`，走 50 步最坏 0.22 倍，照论文做就好；`cosine` 配 `eps` 走 50 步，第一步就放大六百多倍，要截断，或者改猜 `v`（最坏不到三分之一）。随课程的模型都是 `cosine` 加 `v`。
+# - `eps` 的倍数约为 $\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高几倍；`x0` 的误差在最后一步原样进入样本。
+# - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角，全部换算都是这次旋转或它的逆。
+# - 三种目标的最优预测可以互相换算；各个 $t$ 的误差尺度不同，相当于损失的权重不同，这是下一章的事。
 #
 # ## 练习
 #
@@ -396,7 +467,7 @@ grade("05.2", rotate)
 # ### 05.3　处处一样难的目标 ★★★
 #
 # 第 5 节的图里，三种目标的剩余误差都随 $t$ 变。能不能造一个目标，剩余误差对每个 $t$ 都是 1？
-# 设数据的均值为 0，标准差为 $s$。先从 $x_0$ 里减去 $x_t$ 已经说明的部分 $k\,x_t$，再除以剩余的标准差：
+# 设数据的均值为 0，标准差为 $s$。先从 $x_0$ 里减去能由 $x_t$ 线性预测的部分 $k\,x_t$，再除以剩余的标准差：
 #
 # $$y = \frac{x_0-k\,x_t}{\sqrt{s^2(1-\bar\alpha_t)/D}}.$$
 #
@@ -417,7 +488,7 @@ grade("05.3", edm_target)
 # %% [markdown]
 # ### 05.4　转过 45° ★
 #
-# 面板左下的 $x_t$ 随 $t$ 转动。用开头的 `diffusion`（`linear`，$T=1000$），转角 $\varphi_t$ 第一次不小于 45° 的 $t$ 是几？答 $t$；再想一想，此时信噪比是多少。
+# 第 3 节的图里，$x_t$ 随 $t$ 转动。用开头的 `diffusion`（`linear`，$T=1000$），转角 $\varphi_t$ 第一次不小于 45° 的 $t$ 是几？答 $t$；再想一想，此时信噪比是多少。
 
 # %%
 grade("05.4", None)  # 把 None 换成一个数

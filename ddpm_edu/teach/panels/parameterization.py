@@ -60,7 +60,7 @@ def parameterization_panel(diffusion, x_start, noise):
         [Axis(image=name, title=title) for name, title in recovered],
         [Axis("$x_0$", r"$\varepsilon$", (-1.1, 1.1), (-0.1, 1.1), curves={"arrow_x_t": "$x_t$", "arrow_v": "$v$"},
               legend="lower right", equal=True),
-         Axis("步号 $t$", r"误差放大几倍 $|\partial\hat x_0/\partial\hat y|$", (0, T - 1), (1e-3, 1e3), yscale="log", dots=("here",),
+         Axis("步号 $t$", r"误差乘上几倍 $|\partial\hat x_0/\partial\hat y|$", (0, T - 1), (1e-3, 1e3), yscale="log", dots=("here",),
               legend="upper left",
               curves={"error_eps": r"$\varepsilon$", "error_x0": "$x_0$", "error_v": "$v$", "here": ""})],
         height=6.6,

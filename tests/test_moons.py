@@ -1,0 +1,29 @@
+"""第 1 章的月牙与小网络：抽得出、猜得动、量得准"""
+import torch
+
+from ddpm_edu import DDPM
+from ddpm_edu.teach.moons import misses, moons
+
+
+def test_the_moons_are_standard_sized_and_the_seed_decides_them():
+    points, label = moons(2000, seed=0)
+    assert torch.equal(points, moons(2000, seed=0)[0]) and not torch.equal(points, moons(2000, seed=1)[0])
+    assert points.mean(0).abs().max() < 0.05 and (points.std(0) - 1).abs().max() < 0.05
+    # 上弯在上
+    assert points[label == 0, 1].mean() > 0.5 > -0.5 > points[label == 1, 1].mean()
+
+
+def test_the_network_is_a_unet_of_one_pixel_and_sees_the_step():
+    config = {"target": "ddpm_edu.teach.moons.MoonDenoiser"}
+    model = DDPM(config, image_size=1, channels=2, use_ema=False)
+    x = moons(8, seed=0)[0][..., None, None]
+    early, late = (model.apply_model(x, torch.full((8,), t)) for t in (10, 900))
+    assert early.shape == x.shape and not torch.allclose(early, late)
+    model(x)[0].backward()
+    assert all(p.grad.abs().max() > 0 for p in model.model.parameters())
+
+
+def test_misses_count_wrong_places_and_empty_places():
+    real = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    assert misses(torch.tensor([[0.05, 0.0]]), real) == (0.0, 0.5)
+    assert misses(torch.tensor([[0.0, 0.05], [1.05, 0.0], [5.0, 5.0], [0.0, 0.2]]), real) == (0.5, 0.0)
