@@ -92,7 +92,7 @@ EXERCISES = (
                 averaging(weigh=lambda score: torch.nn.functional.one_hot(score.argmax(1), score.shape[1]).float())),
         Mistake("softmax 要沿数据点的那一维（第 1 维）做，每个 x_t 的权重加起来是 1。", averaging(weigh=lambda score: score.softmax(0))),
     ), "拿它采样，走完得到的正好是训练数据里的点：它把数据背下来了。网络背不下来，才造得出新的。", "先看权重：每一行加起来是不是 1？"),
-    Choice("01.4", 1, "网络该有多聪明", "B", {
+    Choice("01.4", 1, "损失能降到多低", "B", {
         "A": "猜得出的只有平均。把一份 x_t 拆回 (x₀, ε)，答案本来就不止一个。",
         "C": "梯度吵，会让训练慢一些、抖一些，不会留下一个降不下去的底。",
         "D": "数据要多少有多少，就没有过拟合。",
