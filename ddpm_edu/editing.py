@@ -14,7 +14,7 @@ def inpaint(model, known, mask, *, steps=None, repeats=1, cond=None, guidance_sc
     known   : (B, C, H, W)，[-1, 1]；mask 处为 0 的像素不看
     mask    : (B, 1, H, W) 或 (1, 1, H, W)，只有 0 与 1
     cond, guidance_scale : 同 sample
-    steps   : 走几步，1..T，默认 min(100, T)；repeats：每走一步退回去重走几遍，≥ 1，多几遍接缝更自然
+    steps   : 走几步，1..T，默认 min(100, T)；repeats：每一步一共走几遍，≥ 1，即退回 repeats - 1 次
     返回    : (B, C, H, W)，已知的像素与 known 相同
     来源    : Lugmayr 2022 (RePaint)
     """
