@@ -20,7 +20,7 @@ _NOT_SAVED = ("lvlb_weights",)
 
 
 def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
-    """由 β 算出全部系数表：float64 计算，最后才舍入一次
+    """由 β 算出全部系数表，全程 float64；舍入成 float32 是 register_schedule 的事
 
     betas : (T,) float64，(0, 1)
     返回  : {缓冲区名: (T,) float64 数组}

@@ -36,7 +36,7 @@ def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2,
         return np.linspace(linear_start, linear_end, T) ** 0.5
     u = np.arange(T + 1) / T
     f = np.cos((u + check_float("cosine_s", cosine_s, 0, 1e6)) / (1 + cosine_s) * np.pi / 2) ** 2
-    # 最后一步 f 趋于 0，β 会碰到 1，故截断
+    # f(1) = 0，最后一个 β 恰好是 1，故截断
     return np.minimum(1 - f[1:] / f[:-1], 0.999)
 
 

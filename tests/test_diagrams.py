@@ -1,7 +1,7 @@
 """示意图与散点图：画的是真的"""
 import torch
 
-from ddpm_edu.teach.diagrams import chain_figure, latent_figure, unet_figure
+from ddpm_edu.teach.diagrams import chain_figure, latent_figure, nested_figure, unet_figure
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.unet import ResBlock, UNet
 
@@ -38,8 +38,18 @@ def test_the_drawn_unet_is_the_real_one():
 def test_the_latent_pipeline_goes_through_the_frozen_encoder_and_decoder_once():
     ax = latent_figure("1×8×8", "2×4×4").axes[0]
     words = [text.get_text() for text in ax.texts]
-    order = ["训练", "图 $x$\n1×8×8", "编码器", "$z$\n2×4×4", "× $s$", "加噪\n$z_t$", "U-Net", "损失",
-             "采样", "噪声 $z_T$\n2×4×4", "U-Net", "退一步\n$z_{t-1}$", "$z_0$\n2×4×4", "÷ $s$", "解码器", "图\n1×8×8"]
+    order = ["训练", "图 $x$\n1×8×8", "编码器\n（冻结）", "$z$\n2×4×4", "$z_0=az$\n乘系数", "加噪\n$z_t$", "U-Net\n（训练）",
+             "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$", "采样", "噪声 $z_T$\n2×4×4", "U-Net\n（同一个）",
+             "退一步\n$z_{t-1}$", "$z_0$\n2×4×4", "$z=z_0/a$\n除系数", "解码器\n（冻结）", "图\n1×8×8"]
     assert [word for word in words if word in order] == order
     faces = {word: patch.get_facecolor() for word, patch in zip([word for word in order if word not in ("训练", "采样")], ax.patches)}
-    assert len(ax.patches) == 14 and faces["编码器"] == faces["解码器"] != faces["U-Net"]
+    assert len(ax.patches) == 14 and faces["编码器\n（冻结）"] == faces["解码器\n（冻结）"] != faces["U-Net\n（训练）"]
+
+
+def test_a_nested_call_is_drawn_inside_the_box_of_its_caller():
+    ax = nested_figure([(0, "甲"), (1, "乙"), (2, "丙"), (1, "丁"), (0, "戊")], {"乙": "说明"}, ("甲",)).axes[0]
+    first, second, third, fourth, last = (patch.get_bbox() for patch in ax.patches)
+    for outer, inner in ((first, second), (second, third), (first, fourth)):
+        assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and outer.y0 < inner.y0 and inner.y1 < outer.y1
+    assert second.y0 > fourth.y1 and first.y0 > last.y1 and [text.get_text() for text in ax.texts if text.get_text()].count("说明") == 1
+    assert ax.patches[0].get_edgecolor() != ax.patches[1].get_edgecolor()

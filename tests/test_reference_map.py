@@ -5,7 +5,7 @@ from ddpm_edu import DDPM
 from ddpm_edu.teach import reference_map
 from ddpm_edu.teach.reference_map import BASE, LATENT, TABLES, ReferenceMap, Row
 
-# 参考实现的基类里的方法
+# 参考实现的基类里的方法；与 v 有关的三个是 Stable Diffusion 2 加的
 METHODS = """__init__ register_schedule ema_scope init_from_ckpt q_mean_variance predict_start_from_noise predict_start_from_z_and_v
     predict_eps_from_z_and_v q_posterior p_mean_variance p_sample p_sample_loop sample q_sample get_v get_loss p_losses forward get_input
     shared_step training_step validation_step on_train_batch_end _get_rows_from_list log_images configure_optimizers""".split()
@@ -20,6 +20,7 @@ def test_every_name_on_our_side_exists_and_most_have_a_chapter(name):
 
 def test_the_base_table_names_every_method_of_the_reference_once():
     assert sorted(row.theirs for row in BASE) == sorted(METHODS)
+    assert {row.theirs for row in BASE if row.only == "SD 2"} == {"get_v", "predict_start_from_z_and_v", "predict_eps_from_z_and_v"}
 
 
 def test_methods_with_the_same_name_are_the_ones_our_class_really_calls():
@@ -36,5 +37,5 @@ def test_a_name_that_does_not_exist_is_an_error(path):
 
 def test_the_table_shows_our_names_their_chapters_and_what_is_absent():
     shown = reference_map.reference_map("latent")._repr_mimebundle_()["text/markdown"]
-    assert "| `p_losses` | `DDPM.p_losses` | 06 |" in shown and "| `make_cond_schedule` | 没有 | — |" in shown
-    assert all(line.count("|") == 5 for line in shown.splitlines()) and len(shown.splitlines()) == len(LATENT) + 2
+    assert "| `p_losses` | 都有 | `DDPM.p_losses` | 06 |" in shown and "| `make_cond_schedule` | 都有 | 没有 | — |" in shown
+    assert all(line.count("|") == 6 for line in shown.splitlines()) and len(shown.splitlines()) == len(LATENT) + 2

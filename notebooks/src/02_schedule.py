@@ -1,188 +1,186 @@
 # %% [markdown]
 # # 02 · β 噪声表与 `register_schedule`
 #
+# 第 01 章有一行没有解释：`beta = torch.linspace(1e-4, 0.02, T)`。为什么是这两个数，为什么要走一千步？
+# 同样走一千步，换一种排法，噪声盖过原图的那一步可以早到第 34 步，也可以晚到第 496 步。
+# 若把步数改成 100，这两个数却不改，走到头原图的幅度还剩六成，而采样照旧从纯噪声出发。
+# 这一章要回答：**每一步掺多少噪声，凭什么定？**
+#
 # **学习目标**
 #
 # - 说清 $\beta_t$、$\alpha_t$、$\bar\alpha_t$、信噪比各是什么，怎样互相推出。
-# - 分辨四种噪声表，不被名字骗到：这里的 `linear` 不是论文的 linear。
-# - 读懂系数表为什么用 float64 计算，为什么要防着半精度。
+# - 分辨四种噪声表，不被名字误导：这里的 `linear` 不是论文的 linear。
+# - 步数改了，知道两端的 $\beta$ 该怎样改。
+# - 明白系数表为什么用 float64 计算，为什么要防着半精度。
 #
-# **预计用时** 40 分钟。运行全部单元约 15 秒。
+# **预计用时** 35 分钟。运行全部单元约 15 秒。
 
 # %%
+import warnings
+
 import numpy as np
 import torch
+from sklearn.datasets import make_moons
 
 from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
-from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
-from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, show_source
-from ddpm_edu.teach.panels import beta_panel
+from ddpm_edu.teach import card, check, check_order, check_raises, grade, grid_figure, show_source
+from ddpm_edu.teach.datasets import handwriting
+from ddpm_edu.teach.panels.beta import beta_panel, endings_figure, ruined_points_figure, schedules_figure
 
 print("准备好了")
 
 # %% [markdown]
 # ## 1　一步掺多少噪声
 #
-# 加噪过程 (forward process) 每一步把图缩小一点，再掺一点高斯噪声：
+# 加噪过程 (forward process) 的每一步，先把每个像素的值乘上一个略小于 1 的数，再加一点高斯噪声：
 #
 # $$x_t = \sqrt{1-\beta_t}\;x_{t-1} + \sqrt{\beta_t}\;\varepsilon_t,\qquad \varepsilon_t\sim\mathcal N(0, I).$$
 #
-# $\beta_t\in(0,1)$ 是这一步掺入的噪声的方差，一串 $\beta_t$ 叫噪声表 (beta schedule)。
-# 为什么要先缩小？独立的随机变量相加，方差相加。如果 $x_{t-1}$ 的方差是 1，那么 $x_t$ 的方差是 $(1-\beta_t)\cdot 1 + \beta_t = 1$，正好不变。
-# 若只加不缩，走一千步方差就涨上去了。
+# $\beta_t\in(0,1)$ 是这一步加入的噪声的方差，一串 $\beta_t$ 叫噪声表 (beta schedule)。
+# 本课程的步号照代码，从 0 数起，$t=0,1,\dots,T-1$，比论文的小 1。$t=0$ 时，右边的 $x_{t-1}$ 就是原图。“$x_0$”这个记号始终留给原图，不指第 0 步的带噪图。
+#
+# 为什么要先乘一个小于 1 的数？只加噪声，原图一点也不变小，走到头的图仍然是“原图加噪声”，采样时就不知道该从哪里出发。
+# 先乘再加就不同了。独立的随机变量相加，方差相加：$x_{t-1}$ 的方差若是 1，$x_t$ 的方差就是 $(1-\beta_t)\cdot1+\beta_t=1$，正好不变，而原图所占的那一部分一步比一步小。
+# 原图的方差不是 1 也不要紧，走到头都很接近 1：
 
 # %%
 betas = make_beta_schedule("linear", 1000)
-shrinking, growing = 1.0, 1.0
-for beta in betas:
-    shrinking = (1 - beta) * shrinking + beta
-    growing = growing + beta
-check("先缩小再加噪，方差守在 1", shrinking, 1.0, atol=1e-12)
-check_order("只加不缩，方差涨过 7", 7, growing)
+for start in (0.25, 1.0, 4.0):
+    shrinking = growing = start
+    for beta in betas:
+        shrinking = (1 - beta) * shrinking + beta
+        growing = growing + beta
+    print(f"原图的方差 {start:.2f}：先乘再加，走到头的方差 {shrinking:.4f}；只加不乘，{growing:.2f}")
 
 # %% [markdown]
-# 下标要先说定：论文的 $t$ 从 1 数起，代码的 $t$ 从 0 数起，代码的 $t$ 等于论文的 $t-1$。本课程一律用代码的 $t = 0, 1, \dots, T-1$，另约定 $\bar\alpha_{-1} = 1$。
+# 一路乘下来，原图还剩多少？记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$（读作 alpha bar）。走到第 $t$ 步，第 01 章用过、第 3 章要推导的公式是
 #
-# 只有一处要小心：$x_0$ 始终指原图。$t=0$ 的带噪图已经掺过一次噪声，不是原图；照代码的下标，原图其实是“$x_{-1}$”，不过没有人这样写。
+# $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon.$$
 #
-# 记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$。
-# $\bar\alpha_t$ 读作 alpha bar，它是走到第 $t$ 步时原图的方差还剩几成。推导在第 3 章，这里先会算。
+# 所以 $\sqrt{\bar\alpha_t}$ 是原图的**幅度**还剩几成，$\bar\alpha_t$ 是它的**方差**还剩几成；原图的方差若是 $v$，$x_t$ 的方差就是 $\bar\alpha_t v + (1-\bar\alpha_t)$。
 
 # %%
 show_source(alphas_cumprod,
             "def alphas_cumprod")
 
 # %% [markdown]
-# - ① 连乘得到 $\bar\alpha_t$；在最前面补一个 1、去掉最后一个，就是平移一格的 $\bar\alpha_{t-1}$。后验的公式同时要这两个。
+# - ① 连乘得到 $\bar\alpha_t$；在最前面补一个 1、去掉最后一个，就是平移一格的 $\bar\alpha_{t-1}$，其中约定 $\bar\alpha_{-1}=1$。第 4 章的公式同时要用这两串数。
 
 # %%
 cumprod, cumprod_prev = alphas_cumprod(betas)
-check("ᾱ_0 = 1 - β_0", cumprod[0], 1 - betas[0])
-check("约定：ᾱ_{-1}", cumprod_prev[0], 1.0)
-check("逐步相乘：ᾱ_t = ᾱ_{t-1}(1 - β_t)", cumprod, cumprod_prev * (1 - betas), atol=1e-15)
+check("ᾱ 每一步都乘上 1 - β", cumprod, cumprod_prev * (1 - betas), atol=1e-15)
+print(f"linear 走完一千步，原图的方差还剩 {cumprod[-1]:.2%}，幅度还剩 {cumprod[-1] ** 0.5:.1%}")
 
 # %% [markdown]
-# ## 2　四种噪声表
+# ## 2　四张表，四种毁法
 #
-# | 名字 | 公式 |
-# |:--|:--|
-# | `linear` | 在 `linear_start` 与 `linear_end` 的平方根之间等距取点，再平方 |
-# | `sqrt_linear` | 在 `linear_start` 与 `linear_end` 之间等距取点 |
-# | `sqrt` | 在同样的两端之间等距取点，再开平方 |
-# | `cosine` | $\beta_t = \min\!\left(1-\dfrac{f((t+1)/T)}{f(t/T)},\ 0.999\right)$，$f(u)=\cos^2\!\left(\dfrac{u+s}{1+s}\cdot\dfrac{\pi}{2}\right)$ |
+# 程序包里有四种噪声表。先不看公式，看它们怎样毁掉第 01 章的月牙：同样的点，同样的噪声，都走一千步。
+
+# %%
+tables = {name: make_beta_schedule(name, 1000) for name in ("linear", "sqrt_linear", "sqrt", "cosine")}
+points, label = make_moons(2000, noise=0.1, random_state=0)
+points = (points - [0.5, 0.25]) / [0.87, 0.5]
+noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
+ruined_points_figure(tables, points, label, noise, steps=(100, 300, 500, 999))
+
+# %% [markdown]
+# 图：一行一张表，一列一个步号，颜色表示每个点加噪之前属于哪一弯。
+# `sqrt` 到 $t=100$ 已经只是一团，后面九百步都在给噪声加噪声；`cosine` 到 $t=500$ 还看得出左上偏蓝、右下偏橙。走到头，四张表都成了同样的一团。
+
+# %% [markdown]
+# 差别全在快慢。毁得太快，去噪时最要紧的那一段就只分到很少几步。它们的公式是：
 #
-# 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这份代码里却叫 `sqrt_linear`。
+# | 名字 | 公式 | Diffusers 里叫 |
+# |:--|:--|:--|
+# | `linear` | 在 `linear_start` 与 `linear_end` 的平方根之间等距取点，再平方 | `scaled_linear` |
+# | `sqrt_linear` | 在 `linear_start` 与 `linear_end` 之间等距取点 | `linear` |
+# | `sqrt` | 在同样的两端之间等距取点，再开平方 | 没有 |
+# | `cosine` | $\beta_t = \min\!\left(1-\dfrac{f((t+1)/T)}{f(t/T)},\ 0.999\right)$，$f(u)=\cos^2\!\left(\dfrac{u+s}{1+s}\cdot\dfrac{\pi}{2}\right)$ | `squaredcos_cap_v2` |
+#
+# 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这里却叫 `sqrt_linear`。
+# 这些名字沿用 CompVis/latent-diffusion 仓库的 `ddpm.py`，本课程重写的就是它，下文称为“参考实现”。
 
 # %%
 show_source(make_beta_schedule,
-            "def make_beta_schedule", "check_choice(\"beta_schedule\"", "if schedule == \"linear\":",
-            "if schedule == \"sqrt_linear\":", "if schedule == \"sqrt\":", "u = np.arange", "# 最后一步 f 趋于 0")
+            "if schedule == \"linear\":", "if schedule == \"sqrt_linear\":", "if schedule == \"sqrt\":", "u = np.arange",
+            "# f(1) = 0，最后一个 β 恰好是 1")
 
 # %% [markdown]
-# - ① 签名与默认值同参考实现；返回的是 float64 的 NumPy 数组。
-# - ② 五个参数在门口核对，例如 `linear_start` 不能大于 `linear_end`。
-# - ③ 名为 linear，其实对 $\sqrt\beta$ 线性。
-# - ④ 名为 sqrt_linear，其实对 $\beta$ 线性，也就是论文的 linear。
-# - ⑤ 先等距再开方，$\beta$ 一开始就很大，今天很少有人用。
-# - ⑥ $f$ 在 $T+1$ 个点上取值。`cosine_s` 在这里再查一次上限：太大的偏移会让余弦失去精度。
-# - ⑦ 相邻两点的比就是 $\alpha_t$。截断在 0.999：最后一步的 $f$ 趋于 0，$\beta$ 会碰到 1。
+# - ① 名字叫 linear，其实是对 $\sqrt\beta$ 线性。
+# - ② 名字叫 sqrt_linear，其实是对 $\beta$ 线性，也就是论文的 linear。
+# - ③ 先等距再开方，$\beta$ 从第一步起就有 0.01。
+# - ④ $f$ 在 $T+1$ 个点上取值。偏移 `cosine_s` 太大会让余弦失去精度，所以限定上界。
+# - ⑤ 相邻两点的比就是 $\alpha_t$。$f(1)=0$，最后一个 $\beta$ 恰好是 1，那样原图就一点不剩，后面的公式要除以零，所以截到 0.999。
+
+# %% [markdown]
+# ## 3　信噪比：噪声从第几步起盖过原图
+#
+# 比较快慢要用一把尺子。第 $t$ 步的图里，原图的系数是 $\sqrt{\bar\alpha_t}$，噪声的系数是 $\sqrt{1-\bar\alpha_t}$，两个系数的平方之比叫信噪比 (signal-to-noise ratio)：
+#
+# $$\mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}.$$
+#
+# 它只减不增。它等于 1 的地方 $\bar\alpha_t=\tfrac12$；原图的方差若是 1，那里原图与噪声的方差各占一半。
 
 # %%
-steps = np.diff(np.sqrt(make_beta_schedule("linear", 1000)))
-check("linear：√β 是等距的", steps, np.full(999, steps[0]), atol=1e-15)
-steps = np.diff(make_beta_schedule("sqrt_linear", 1000))
-check("sqrt_linear：β 是等距的", steps, np.full(999, steps[0]), atol=1e-15)
-check_order("两张表的中点差了七成以上", 1.7, make_beta_schedule("sqrt_linear", 1001)[500] / make_beta_schedule("linear", 1001)[500])
+for name, table in tables.items():
+    bar, _ = alphas_cumprod(table)
+    below = int((bar / (1 - bar) < 1).argmax())
+    print(f"{name:>11}：第 {below:3d} 步信噪比降到 1 以下；走到头，原图的幅度还剩 {bar[-1] ** 0.5:.1e}")
+schedules_figure(tables)
 
 # %% [markdown]
-# `cosine` 是从 $\bar\alpha$ 倒着设计的。把 $\alpha_t = f((t+1)/T)/f(t/T)$ 连乘，中间的 $f$ 全部消去：
+# 图：左边是 $\beta_t$（对数刻度），中间是 $\bar\alpha_t$，右边是信噪比（对数刻度，`sqrt` 的后段已经低到图外）。圆点是信噪比降到 1 以下的那一步，中间一幅在旁边写着步号。
+# 中间一幅里，`cosine` 最接近一条直线；`sqrt` 的 $\bar\alpha_t$ 到第 34 步就降到一半以下，到第 128 步连 1% 也不剩。
+
+# %% [markdown]
+# 快慢的后果可以量。把第 01 章的小网络在四张表上各训练八次，每次换一个种子，其余设置不变，再量“造错”与“漏掉”：
+#
+# | 噪声表，$T=1000$ | 造错 | 漏掉 |
+# |:--|--:|--:|
+# | `linear` | 1.8% ± 0.1% | 12.4% ± 0.2% |
+# | `sqrt_linear` | 2.4% ± 0.1% | 12.8% ± 0.1% |
+# | `sqrt` | 14.3% ± 0.2% | 20.7% ± 0.3% |
+# | `cosine` | 1.8% ± 0.1% | 12.1% ± 0.1% |
+#
+# 表里是八个种子的平均 ± 标准误，采样的系数用 float64 算。`sqrt` 造错的是别的表的六到八倍；`linear` 与 `cosine` 分不出高下，论文的表略差一点。
+
+# %% [markdown]
+# ## 4　`cosine`：先画 $\bar\alpha$，再算 $\beta$
+#
+# 论文的表（`sqrt_linear`）到 $t=500$，$\bar\alpha_t$ 只剩 0.08，后一半的步数几乎都花在看不出原图的地方。
+# `cosine`（Nichol 与 Dhariwal，2021）反过来设计：先画一条两头平、中间近乎直线的 $\bar\alpha_t$，再算出 $\beta_t$。把 $\alpha_t = f((t+1)/T)/f(t/T)$ 连乘，中间的 $f$ 全部消去：
 #
 # $$\bar\alpha_t = \prod_{i=0}^{t}\frac{f((i+1)/T)}{f(i/T)} = \frac{f((t+1)/T)}{f(0)}.$$
 #
-# 只有最后一项被 0.999 截断过，所以它之前的每一项都应当与右边相同。
+# 只有最后一项被 0.999 截断过，它之前的每一项都应当与右边相同。
 
 # %%
 T, s = 1000, 8e-3
 u = np.arange(T + 1) / T
 f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
-cosine, _ = alphas_cumprod(make_beta_schedule("cosine", T, cosine_s=s))
-check("连乘消去中间项", cosine[:-1], f[1:-1] / f[0], atol=1e-14)
+cosine, _ = alphas_cumprod(tables["cosine"])
+check("连乘之后只剩首尾两项", cosine[:-1], f[1:-1] / f[0], atol=1e-14)
+for name, table in tables.items():
+    bar, _ = alphas_cumprod(table)
+    print(f"{name:>11}：ᾱ 在 5% 与 95% 之间的步数 {((bar > 0.05) & (bar < 0.95)).sum()}")
 
 # %% [markdown]
-# 下面是我们另外算好的标准值。开方或下标写错，$\bar\alpha_{499}$ 就对不上；截断写错，`cosine` 的最后一项就对不上。
-
-# %%
-golden = {"linear": 0.333187767356, "sqrt_linear": 0.0785872428818, "sqrt": 6.11913209533e-16, "cosine": 0.493843590441}
-for name, value in golden.items():
-    middle = alphas_cumprod(make_beta_schedule(name, 1000))[0][499]
-    check(f"{name} 的 ᾱ_499", middle, value, rtol=1e-11)
-check("cosine 的 ᾱ_999", cosine[-1], 2.42876690703e-9, rtol=1e-10)
-
-# %%
-t = np.arange(1000)
-tables = {name: make_beta_schedule(name, 1000) for name in golden}
-bars = {name: alphas_cumprod(table)[0] for name, table in tables.items()}
-evenness = {name: np.diff(bar).std() for name, bar in bars.items()}
-check("cosine 的 ᾱ 降得最匀", min(evenness, key=evenness.get) == "cosine", True)
-curves_figure((t, tables, "步号 $t$", r"$\beta_t$", "linear", "log"), (t, bars, "步号 $t$", r"$\bar\alpha_t$"))
+# 一千步里，真正在“变”的步数，`cosine` 有 719 步，论文的表有 475 步，`sqrt` 只有 91 步。
 
 # %% [markdown]
-# 图：左边是 $\beta_t$（对数刻度），右边是 $\bar\alpha_t$。
-# `cosine` 的 $\bar\alpha$ 降得最匀：每一步都有事可做。`sqrt` 走三十多步就丢掉一半，一百五十步时 $\sqrt{\bar\alpha_t}$ 只剩 5%，后面的步数几乎白走。
-
-# %% [markdown]
-# ## 3　信噪比
+# ## 5　两端的数，与步数是一套的
 #
-# 第 $t$ 步的图里，原图的份额是 $\sqrt{\bar\alpha_t}$，噪声的份额是 $\sqrt{1-\bar\alpha_t}$。两个系数的平方之比叫信噪比 (signal-to-noise ratio)：
+# 采样从 $\mathcal N(0, I)$ 出发，所以走到头时原图的幅度 $\sqrt{\bar\alpha_{T-1}}$ 必须很小。它由 $\beta$ 的总和决定：$\beta$ 很小时 $\ln(1-\beta)\approx-\beta$，于是
 #
-# $$\mathrm{SNR}_t = \frac{\bar\alpha_t}{1-\bar\alpha_t}.$$
+# $$\ln\bar\alpha_{T-1} = \sum_t\ln(1-\beta_t)\approx-\sum_t\beta_t.$$
 #
-# 它只减不增：每走一步，信息只会更少。等于 1 的那一步 $\bar\alpha_t = \tfrac12$；原图的方差若是 1，那里图与噪声的方差各占一半。
-
-# %%
-for name, bar in bars.items():
-    snr = bar / (1 - bar)
-    half = int((snr < 1).argmax())
-    check(f"{name}：信噪比只减不增，第 {half} 步降到 1 以下", bool((np.diff(snr) < 0).all()), True)
-
-# %% [markdown]
-# ## 4　卡片与演示
-
-# %%
-card("beta_schedule")
-by_name = GaussianDiffusion(beta_schedule="cosine").exact_table("betas")
-check("名字决定了表", by_name, make_beta_schedule("cosine", 1000))
-check_raises("不认识的名字", lambda: GaussianDiffusion(beta_schedule="cosin"), "cosine")
-
-# %%
-card("linear_start")
-check("它就是第一个 β", make_beta_schedule("linear", 10, linear_start=1e-3)[0], 1e-3, atol=1e-15)
-check_raises("不能大于 linear_end", lambda: make_beta_schedule("linear", 10, linear_start=0.5), "linear_start ≤ linear_end")
-
-# %%
-card("linear_end")
-check("它就是最后一个 β", make_beta_schedule("linear", 10, linear_end=0.3)[-1], 0.3, atol=1e-15)
-check_raises("须小于 1", lambda: make_beta_schedule("linear", 10, linear_end=1.0), "linear_end")
-
-# %%
-card("cosine_s")
-plain, shifted = (make_beta_schedule("cosine", 1000, cosine_s=s)[0] for s in (0.0, 0.008))
-print(f"第一步的 β：cosine_s=0 时 {plain:.1e}，cosine_s=0.008 时 {shifted:.1e}")
-check_order("偏移使第一步的 β 大了十几倍", 10, shifted / plain)
-
-# %% [markdown]
-# ## 5　$T$ 太短会怎样
+# `linear` 走一千步，$\sum_t\beta_t\approx7.17$，幅度剩 $e^{-7.17/2}\approx2.8\%$，与上面量到的 2.7% 相合。
+# 论文的两个数，现在看得出用意：起点 $10^{-4}$，第一步的噪声标准差是 0.01，与八位图像的一级灰度（$2/255\approx0.008$）差不多；终点 0.02，每一步也至多把幅度乘上 0.99；一千步加起来是 10.05，幅度只剩 0.6%。
 #
-# 采样从 $\mathcal N(0, I)$ 出发，前提是加噪走到头时原图的份额 $\sqrt{\bar\alpha_{T-1}}$ 已经很小。
-# $\beta$ 不随 $T$ 缩放：把 $T$ 从 1000 改成 100，每步掺的噪声没变，步数少了九成，总量自然不够。
-
-# %%
-card("timesteps")
-leftover = {T: float(GaussianDiffusion(timesteps=T).exact_table("sqrt_alphas_cumprod")[-1]) for T in (1000, 100)}
-check("timesteps=1000：原图只剩 2.7%", leftover[1000], 0.0271, atol=5e-5)
-check("timesteps=100：原图还剩近七成", leftover[100], 0.696, atol=5e-4)
+# 两端不改，只走一百步，每个 $\beta$ 的大小照旧，总和只有 0.72，幅度还剩七成。要让总和不变，每个 $\beta$ 都要乘 $1000/T$。
 
 # %%
 show_source(rescale_linear_range,
@@ -190,107 +188,96 @@ show_source(rescale_linear_range,
 
 # %% [markdown]
 # - ① 给出新的 $T$，返回缩放过的两端。
-# - ② 步数少到十分之一，每步就掺十倍，上端不超过 0.999。
+# - ② 步数少到十分之一，每步就掺十倍；$\beta$ 不能到 1，所以上端截在 0.999。
 
 # %%
-start, end = rescale_linear_range(100)
-rescaled = GaussianDiffusion(timesteps=100, linear_start=start, linear_end=end)
-check_order("缩放之后，走到头只剩不到 3%", float(rescaled.exact_table("sqrt_alphas_cumprod")[-1]), 0.03)
-cosine100 = GaussianDiffusion(timesteps=100, beta_schedule="cosine").exact_table("sqrt_alphas_cumprod")[-1]
-check_order("cosine 按 t/T 设计，不怕 T 短", float(cosine100), 1e-3)
+short = make_beta_schedule("linear", 100)
+scaled = make_beta_schedule("linear", 100, *rescale_linear_range(100))
+endings = {"$T=1000$": betas, "$T=100$，两端不改": short, "$T=100$，两端乘 10": scaled}
+for name, table in endings.items():
+    print(f"{name.replace('$', '')}：Σβ = {table.sum():.2f}，走到头原图的幅度还剩 {np.prod(1 - table) ** 0.5:.1%}")
+endings_figure(endings)
 
 # %% [markdown]
-# 拖动下面的控件，亲手试一遍：把 `linear` 的 $T$ 拉到 100，看图上方的提醒；再换成 `cosine`。
+# 图：原图的幅度 $\sqrt{\bar\alpha_t}$，横轴是走了全程的几成，末端写着还剩多少。两端乘 10 之后，一百步的曲线与一千步的几乎重合。
+
+# %%
+images = handwriting("../data")[0].roll(-3, 0)[:8]
+grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+last = [float(np.prod(1 - table)) for table in endings.values()]
+ends = [bar**0.5 * images + (1 - bar) ** 0.5 * grain for bar in last]
+rows = ["原图", "走完 1000 步", "走完 100 步", "100 步，乘 10"]
+grid_figure(torch.cat([images, *(end.clamp(-2, 2) / 2 for end in ends)]), nrow=8, rows=rows)
+
+# %% [markdown]
+# 图：八个手写数字加噪到最后一步的样子，各行用同一份噪声（后三行的值除以 2 再显示，免得太亮太暗的都截掉）。两端不改的那一行，走到头还认得出是几，这样的图与 $\mathcal N(0,I)$ 相差太远。
+# 采样时没有原图，只能拿 $\mathcal N(0,I)$ 当起点，网络训练时却没有见过这样的起点。MNIST 的像素平均约 $-0.74$，照训练时的样子，起点的平均应当是 $0.70\times(-0.74)\approx-0.5$，而不是 0。
+#
+# 所以建模型的时候，$\sqrt{\bar\alpha_{T-1}}$ 超过 0.1 就会提醒一句：
+
+# %%
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    DDPM(**toy_model_config(), timesteps=100)
+print(caught[0].message)
+
+# %% [markdown]
+# `cosine` 的公式里只有 $t/T$，$T$ 改成多少，终点都接近 0。不过步数少了，每一步就大；步子太大的毛病，谁也躲不过（第 4 章）。
+# 拖动下面的控件试一遍：先看图上方的提醒，再把两端照它说的改，或者换成 `cosine`。
 
 # %%
 beta_panel()
 
 # %% [markdown]
-# 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。
-# 中间的曲线走到右端还没有贴近 0，就是 $T$ 太短，或者 `linear_end` 太小。图的上方写着这张表在别处的名字。
+# 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。开头摆的是 `linear`、$T=100$：中间的曲线走到右端还在一半附近。
 
 # %% [markdown]
-# ## 6　直接给一张表：`given_betas`
-
-# %%
-show_source(check_betas,
-            "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
-
-# %% [markdown]
-# - ① 列表、数组、张量都收：YAML 给出的是列表。
-# - ② 逐个换成 float，换不成就说应当给什么。
-# - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
-# - ④ 每一项都须在 $(0,1)$ 内。写成“不在范围内”而不是“超出范围”，NaN 才拦得住：NaN 与任何数比较都为假。
-# - ⑤ 同时给了步数，就核对长度。`register_schedule` 只在步数不是默认的 1000 时才传进来，见第 9 节。
-
-# %%
-card("given_betas")
-mine = [0.1, 0.2, 0.3]
-for given_betas in (mine, np.array(mine), torch.tensor(mine, dtype=torch.float64)):
-    table = GaussianDiffusion(given_betas=given_betas)
-    check(f"{type(given_betas).__name__} 也可以，T={table.num_timesteps}", table.exact_table("betas"), mine)
-check_raises("NaN 拦得住", lambda: GaussianDiffusion(given_betas=[0.1, float("nan")]), "given_betas")
-
-# %% [markdown]
-# 参考实现检查的是损失的权重表，写成 `assert not isnan(...).all()`：要整张表都是 NaN 才报警。
-# 下面重现它：坏掉的是最后一项，前面的权重都还是正常的数，检查就放过了。
-
-# %%
-bad = np.array([0.1, 0.2, np.nan])
-bar = np.cumprod(1 - bad)
-weights = bad**2 / (2 * bad * (1 - bad) * (1 - bar))
-naive_guard_passes = not np.isnan(weights).all()
-check("错误的检查放过了 NaN", naive_guard_passes, True)
-check_raises("我们的检查说出在哪里", lambda: check_betas(bad), "下标 2")
-
-# %% [markdown]
-# ## 7　从 $\beta$ 到全部系数
+# ## 6　从 $\beta$ 到全部系数
 #
-# 后面各章的公式只用到一些固定的组合：$\sqrt{\bar\alpha_t}$、$\sqrt{1-\bar\alpha_t}$、$1/\sqrt{\bar\alpha_t}$……
-# 训练每一步都要用，所以先算好存成表。
+# 后面各章的公式只用到一些固定的组合，训练的每一步都要取，所以先算好，存成缓冲区 (buffer)，也就是跟着模型搬家、但不训练的张量（第 9 章细说）。
+# `diffusion_tables` 由 $\beta$ 算出它们，`register_schedule` 把它们注册到模型上：
+#
+# | 缓冲区 | 式子 | 哪章用 |
+# |:--|:--|:--|
+# | `betas`、`alphas_cumprod`、`alphas_cumprod_prev` | $\beta_t$、$\bar\alpha_t$、$\bar\alpha_{t-1}$ | 各章 |
+# | `sqrt_alphas_cumprod`、`sqrt_one_minus_alphas_cumprod` | $\sqrt{\bar\alpha_t}$、$\sqrt{1-\bar\alpha_t}$ | 3 |
+# | `log_one_minus_alphas_cumprod` | $\ln(1-\bar\alpha_t)$ | 3 |
+# | `sqrt_recip_alphas_cumprod`、`sqrt_recipm1_alphas_cumprod` | $\sqrt{1/\bar\alpha_t}$、$\sqrt{1/\bar\alpha_t-1}$ | 5 |
+# | `posterior_mean_coef1`、`posterior_mean_coef2` | 后验均值的两个系数 | 4 |
+# | `posterior_variance`、`posterior_log_variance_clipped` | 采样的方差与它的对数 | 4 |
+# | `lvlb_weights` | 变分下界的权重 | 6 |
 
 # %%
-show_source(diffusion_tables,
-            "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β_tilde 为 0", "coef1 =", "objective =",
-            "\"betas\": betas", "\"sqrt_alphas_cumprod\"", "\"sqrt_recip_alphas_cumprod\"", "\"posterior_variance\"", "\"lvlb_weights\"")
+chain = GaussianDiffusion()
+print("缓冲区", len(list(chain.buffers())), "张，每张", chain.num_timesteps, "个数，存成", chain.betas.dtype)
+check("加噪用的系数，与自己算的", chain.sqrt_alphas_cumprod, cumprod**0.5, atol=1e-7)
+check("float64 的原表另有一份，用 exact_table 取", chain.exact_table("sqrt_alphas_cumprod"), cumprod**0.5)
 
 # %% [markdown]
-# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 4 章）和参数化的名字；全程 float64。
-# - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 4 章。
-# - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
-# - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 4 章。
-# - ⑤ 三种目标的差别收在 `objective` 里，第 5 章读它。
-# - ⑥ 三张基本的表，$\beta$、$\bar\alpha_t$、$\bar\alpha_{t-1}$。
-# - ⑦ 加噪用的两个系数与对数方差，第 3 章。
-# - ⑧ 由 $x_t$ 与噪声换回 $x_0$ 的两个系数，第 5 章。
-# - ⑨ 采样方差、它的对数、均值系数。
-# - ⑩ 变分下界的权重。变分下界是训练目标的理论来源，第 6 章推导。
-
-# %% [markdown]
-# ## 8　精度：为什么用 float64，为什么不写 $1-\bar\alpha$
+# ## 7　精度：为什么不在 float32 里算 $1-\bar\alpha$
 #
-# $\bar\alpha_0 = 0.9999$，存成 float32 之后，相邻两个可表示的数相差 $6\times10^{-8}$。
-# 再去算 $1-\bar\alpha_0 = 10^{-4}$，误差相对于 $10^{-4}$ 就有万分之 1.7。所以 $1-\bar\alpha$ 要先用 float64 算好，最后才舍入一次。
+# 表存成 float32，计算却全程用 float64，为什么这么讲究？看 $\bar\alpha_0=0.9999$：在它附近，float32 相邻的两个数相差 $6\times10^{-8}$，舍入的误差最多是一半，$3\times10^{-8}$。
+# 这点误差对 0.9999 不算什么，可是接着去算 $1-\bar\alpha_0=10^{-4}$，误差没有变，数小了一万倍，相对误差最多可到万分之三。实际错了多少，量一量：
 
 # %%
 exact = 1 - cumprod[0]
-from_float32 = 1 - np.float32(cumprod[0])
-rounded_once = np.float32(exact)
-check_order("先舍入再相减，相对误差超过 5e-5", 5e-5, abs(from_float32 / exact - 1))
-check("先相减再舍入，与精确的数", rounded_once, exact, rtol=1e-7)
+for name, value in (("先舍入再相减", 1 - np.float32(cumprod[0])), ("先相减再舍入", np.float32(exact))):
+    print(f"{name}：{value:.9f}，相对误差 {abs(value / exact - 1):.1e}")
 
 # %% [markdown]
-# 半精度更危险：bfloat16 只有 8 位有效数字（二进制），0.9999 会变成 1。整个模型一转换，噪声表就毁了。
+# 先舍入再相减，错了万分之 1.7。所以 $1-\bar\alpha_t$ 要先用 float64 算好，最后才舍入一次。
+#
+# 半精度更危险：bfloat16 只有 8 位有效数字（二进制），0.9999 会变成 1，噪声就凭空消失了。若不防备，`model.bfloat16()` 会把噪声表一起毁掉。
 
 # %%
 naive = torch.tensor(cumprod[:5], dtype=torch.float64).bfloat16()
-check("bfloat16 的 ᾱ 前几步都是 1", naive.float(), torch.ones(5))
+print(f"直接转换，ᾱ 的前五个：{naive.tolist()}")
 model = DDPM(**toy_model_config()).bfloat16()
-check("网络转成了 bfloat16", next(model.model.parameters()).dtype == torch.bfloat16, True)
-check("系数表没有跟着降精度", model.alphas_cumprod, cumprod, atol=1e-7)
+print(f"整个模型转换：网络 {next(model.model.parameters()).dtype}，噪声表 {model.alphas_cumprod.dtype}")
+check("噪声表没有跟着降精度", model.alphas_cumprod, cumprod, atol=1e-7)
 
 # %% [markdown]
-# 靠的是下面这个函数：PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用 `_apply`。
+# 噪声表保得住，是因为我们重写了 `_apply`：PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用它。
 
 # %%
 show_source(GaussianDiffusion._apply,
@@ -301,76 +288,28 @@ show_source(GaussianDiffusion._apply,
 # - ② 再用 float64 的原表把每张表重填一遍：半精度退回 float32，`.double()` 则得到真正的 float64。
 # - ③ 按 PyTorch 的约定返回自己，所以能连着写 `model.double().to(...)`。
 
-# %%
-double = GaussianDiffusion().double()
-check("double 之后是真正的 float64，不是补零的 float32", double.alphas_cumprod, cumprod)
-padded = torch.tensor(cumprod).float().double()
-check_order("补零的 float32 有误差", 1e-9, (padded - torch.tensor(cumprod)).abs().max())
-
-# %% [markdown]
-# ## 9　`register_schedule`：把表注册成缓冲区
-
-# %%
-show_source(GaussianDiffusion.__init__,
-            "def __init__", "self.v_posterior =", "self.register_schedule(")
-
-# %% [markdown]
-# - ① 只列与公式有关的参数；这个类里没有网络，没有训练。
-# - ② 记下 $v$ 与参数化，范围当场核对。
-# - ③ 建表的事交给 `register_schedule`，之后也可以再调用它换一张表（`DDPM` 里不行，见本节末尾）。
-
-# %%
-show_source(GaussianDiffusion.register_schedule,
-            "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
-            "self.num_timesteps =", "if broken:", "# float64 原表另存一份")
-
-# %% [markdown]
-# - ① 参数的名字、次序同参考实现。
-# - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。
-# - ③ 步数取表的真实长度，再算出全部系数；NaN 与无穷先不管，算完一起看。
-# - ④ 任何一张表里有 NaN 或无穷，说出是哪些表、$\beta$ 的范围是多少。
-# - ⑤ 原表留一份 float64，缓冲区存 float32。能重新算出的权重不存进检查点。
-
-# %%
-chain = GaussianDiffusion(timesteps=50, linear_start=1e-3, linear_end=0.25)
-tables = diffusion_tables(make_beta_schedule("linear", 50, 1e-3, 0.25))
-for name in ("sqrt_alphas_cumprod", "posterior_variance"):
-    check(f"缓冲区 {name} 就是算出的表", getattr(chain, name), tables[name], atol=1e-7)
-chain.register_schedule(beta_schedule="cosine", timesteps=20)
-check("换一张表，步数也跟着变", chain.num_timesteps, 20)
-
-# %%
-show_source(DDPM.register_schedule,
-            "def register_schedule", "super().register_schedule")
-
-# %% [markdown]
-# - ① 模型建好之后再换表，就拒绝：网络练的是原来那张表上的 $t$，`logvar` 的长度、存进检查点的超参数也都是照它定的。
-# - ② 构造时照常建表。
-
-# %% [markdown]
-# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
-#
-# - `given_betas` 只收 NumPy 数组；同时给了 `timesteps`，后者被悄悄忽略。
-# - NaN 的检查放在损失的权重表上，要整张表都是 NaN 才报警（第 6 节重现过）；$\beta$ 是不是在 $(0,1)$ 内，不检查。
-# - 系数表与这里一样，用 float64 算好再转成 float32；只有 `lvlb_weights` 用转换之后的表再算（第 6 章）。
-#
-# </details>
-
 # %% [markdown]
 # ## 小结
 #
-# - 每一步先缩小再加噪，方差守在 1。$\bar\alpha_t$ 是原图的方差还剩几成。
-# - `linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear；`cosine` 从 $\bar\alpha$ 倒着设计。
-# - $T$ 不是 1000 时，`linear` 的两端大致要乘 $1000/T$。
+# - **这一章的问题**：每一步掺多少噪声，凭什么定？
+# - **答案**：有两条要求。走到头要几乎不剩原图：`linear` 一千步的 $\sum_t\beta_t\approx7.17$，幅度剩 2.7%；论文从 0.0001 等距走到 0.02，总和是 10.05，幅度剩 0.6%。一路上要走得匀，每一步都小：`linear` 到第 418 步信噪比才降到 1，而 `sqrt` 第 34 步就到了。
+# - 两端的数与步数是一套的：$T$ 不是 1000 时，两端大致要乘 $1000/T$，否则一百步走到头还剩七成。
+# - `linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear；`cosine` 先画 $\bar\alpha$，再算 $\beta$。
 # - 系数表用 float64 算，最后舍入一次；不要用 float32 的 $\bar\alpha$ 去算 $1-\bar\alpha$。
 #
 # ## 练习
 #
 # 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
 # 编程题要自己写，不要直接调用程序包里现成的函数。
-
-# %%
-from ddpm_edu.teach import grade
+#
+# <details><summary>小实验（不批改）：给第 01 章换一张表</summary>
+#
+# 打开第 01 章，把 `beta` 换成 `linear`：`torch.linspace(1e-4**0.5, 0.02**0.5, T) ** 2`，其余不动，从头运行，看“走一千步”造错的比例。再把 `T` 改成 100，两端不改，也看一看。用三句话写下结论。
+#
+# 参考的数字（八个种子，平均 ± 标准误）：论文的表造错 2.4% ± 0.1%，换成 `linear` 是 1.8% ± 0.1%；$T=100$、两端不改，是 1.2% ± 0.1%，并没有变坏。
+# 这不与第 5 节矛盾：月牙换算过，均值 0、方差 1，照第 1 节的算式，走到哪里均值与方差都不变，从 $\mathcal N(0,I)$ 出发只差在形状上。图的均值不是 0，就没有这样的运气。
+#
+# </details>
 
 # %% [markdown]
 # ### 02.1　信噪比 ★
@@ -421,14 +360,14 @@ def noise_table(betas):
 grade("02.3", noise_table)
 
 # %% [markdown]
-# ### 02.4　为什么乘 1000/T ★★
+# ### 02.4　T=10 时，乘 1000/T 为什么失灵 ★★
 #
-# 第 5 节把 `linear` 的两端同乘 $1000/T$，走到头时 $\bar\alpha_{T-1}$ 就大致不变。为什么？
+# 第 5 节把 `linear` 的两端同乘 $1000/T$。$T=10$ 时也照此办理，两端成了 0.01 与 0.999，$\sum_t\beta_t$ 却只有 3.8。哪里出了问题？
 #
-# - A：每一步的 $\beta_t$ 与原来相同，只是少走了几步。
-# - B：$\ln\bar\alpha_{T-1} = \sum_t\ln(1-\beta_t)\approx-\sum_t\beta_t$，而 $\sum_t\beta_t$ 大致不变。
-# - C：$\bar\alpha_{T-1} = 1-\sum_t\beta_t$，而 $\sum_t\beta_t$ 大致不变。
-# - D：走到头的信噪比与 $T$ 无关，缩放只是为了数值稳定。
+# - A：十个点太少，`np.linspace` 取得不准，总和就偏小。
+# - B：下端 0.01 太大，第一步就毁掉了大半个原图。
+# - C：上端本应是 2，方差的比例到不了 1，只好截断；最后一步乘上 $\sqrt{0.001}\approx0.03$，已经不是一小步。
+# - D：总和只有 3.8，所以走到头原图的幅度还剩 $e^{-1.9}\approx15\%$，掺的噪声不够。
 
 # %%
 grade("02.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
@@ -441,3 +380,115 @@ grade("02.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %%
 grade("02.5", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ## 附：参数速查与其余的源码（第一遍可以不读）
+#
+# 先是六个参数的卡片，再是前面没有展示的源码。
+
+# %%
+card("beta_schedule")
+by_name = GaussianDiffusion(beta_schedule="cosine").exact_table("betas")
+check("名字决定了表", by_name, make_beta_schedule("cosine", 1000))
+check_raises("不认识的名字", lambda: GaussianDiffusion(beta_schedule="cosin"), "cosine")
+
+# %%
+card("timesteps")
+leftover = GaussianDiffusion(timesteps=100).exact_table("sqrt_alphas_cumprod")[-1]
+check("只走一百步，走到头原图的幅度还剩", leftover, 0.6961, atol=5e-5)
+
+# %%
+card("linear_start")
+check("它就是第一个 β", make_beta_schedule("linear", 10, linear_start=1e-3)[0], 1e-3, atol=1e-15)
+check_raises("不能大于 linear_end", lambda: make_beta_schedule("linear", 10, linear_start=0.5), "linear_start ≤ linear_end")
+
+# %%
+card("linear_end")
+check("它就是最后一个 β", make_beta_schedule("linear", 10, linear_end=0.3)[-1], 0.3, atol=1e-15)
+check_raises("须小于 1", lambda: make_beta_schedule("linear", 10, linear_end=1.0), "linear_end")
+
+# %%
+card("cosine_s")
+plain, shifted = (make_beta_schedule("cosine", 1000, cosine_s=s)[0] for s in (0.0, 0.008))
+print(f"第一步的 β：cosine_s=0 时 {plain:.1e}，cosine_s=0.008 时 {shifted:.1e}")
+check_order("有了偏移，第一步的 β 是原来的几倍：超过 10", 10, shifted / plain)
+
+# %%
+card("given_betas")
+mine = [0.1, 0.2, 0.3]
+for given_betas in (mine, np.array(mine), torch.tensor(mine, dtype=torch.float64)):
+    table = GaussianDiffusion(given_betas=given_betas)
+    check(f"{type(given_betas).__name__} 也可以，T={table.num_timesteps}", table.exact_table("betas"), mine)
+check_raises("有 NaN 时说出在哪里", lambda: GaussianDiffusion(given_betas=[0.1, float("nan")]), "下标 1")
+
+# %% [markdown]
+# `make_beta_schedule` 的开头，第 2 节没有展示的部分：
+
+# %%
+show_source(make_beta_schedule,
+            "def make_beta_schedule", "check_choice(\"beta_schedule\"", stop="check_float(\"cosine_s\", cosine_s, 0)")
+
+# %% [markdown]
+# - ① 参数与默认值都和参考实现相同；返回的是 float64 的 NumPy 数组。
+# - ② 先检查五个参数，例如 `linear_start` 不能大于 `linear_end`。
+
+# %%
+show_source(check_betas,
+            "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
+
+# %% [markdown]
+# - ① 列表、数组、张量都收：YAML 给出的是列表。
+# - ② 逐个换成 float，换不成就说应当给什么。
+# - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
+# - ④ 每一项都须在 $(0,1)$ 内。写成“不在范围内”而不是“超出范围”，才拦得住 NaN：它与任何数比较都为假。
+# - ⑤ 同时给了步数，就核对长度。`register_schedule` 只在步数不是默认的 1000 时才传进来。
+
+# %%
+show_source(diffusion_tables,
+            "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β_tilde 为 0", "coef1 =", "objective =", "\"betas\": betas")
+
+# %% [markdown]
+# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 4 章）和参数化的名字；全程 float64。
+# - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 4 章。
+# - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
+# - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 4 章。
+# - ⑤ 三种目标的差别收在 `objective` 里，第 5 章读它。
+# - ⑥ 十三张表，式子与用处见第 6 节的表格。
+
+# %%
+show_source(GaussianDiffusion.__init__,
+            "def __init__", "self.v_posterior =", "self.register_schedule(")
+
+# %% [markdown]
+# - ① 只列与公式有关的参数；这个类里没有网络，没有训练。
+# - ② 记下 $v$ 与参数化，当场检查范围。
+# - ③ 建表的事交给 `register_schedule`。
+
+# %%
+show_source(GaussianDiffusion.register_schedule,
+            "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
+            "self.num_timesteps =", "if broken:", "# float64 原表另存一份")
+
+# %% [markdown]
+# - ① 参数的名字与次序都和参考实现相同。
+# - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。
+# - ③ 步数取表的真实长度，再算出全部系数。算的时候不让 NumPy 发出英文的警告，因为紧接着就要自己检查 NaN 与无穷。
+# - ④ 任何一张表里有 NaN 或无穷，就说出是哪些表、$\beta$ 的范围是多少。
+# - ⑤ 留一份 float64 的原表，缓冲区存 float32。`lvlb_weights` 不存进检查点：它由 $\beta$ 与参数化就能重新算出，参考实现也不存它。
+
+# %%
+show_source(DDPM.register_schedule,
+            "def register_schedule", "super().register_schedule")
+
+# %% [markdown]
+# - ① 模型建好之后再换表，就拒绝：网络练的是原来那张表上的 $t$，`logvar` 的长度、存进检查点的超参数也都是照它定的。
+# - ② 构造时照常建表。
+
+# %% [markdown]
+# <details><summary>与参考实现的差别</summary>
+#
+# - 参考实现的 `given_betas` 只收 NumPy 数组；同时给了 `timesteps`，后者被悄悄忽略。
+# - 参考实现只检查损失的权重表，写成 `assert not isnan(...).all()`，要整张表都是 NaN 才报警，所以一个 NaN 拦不住；$\beta$ 是不是在 $(0,1)$ 内，它不检查。
+# - 系数表两边一样，都用 float64 算好再转成 float32；只有 `lvlb_weights`，参考实现用转换之后的表再算（第 6 章）。
+#
+# </details>

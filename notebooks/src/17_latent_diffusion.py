@@ -1,13 +1,17 @@
 # %% [markdown]
 # # 17 · 从 DDPM 到 latent-diffusion
 #
+# 512×512 的彩色图有约 79 万个数，直接在上面跑 DDPM，每一步都要算这么多。Stable Diffusion 先把图压成 64×64×4，约 1.6 万个数，只有原来的 1/48，再在上面扩散。
+# 少了这么多，图还在吗？训练和采样的代码要改多少？
+# 这一章用二十行造一个小的潜空间扩散模型，看压缩省下多少，又在哪里失手：有一个系数，乘错了不会报错，样本却会坏掉。然后带着它去读 latent-diffusion 的源码。
+#
 # **学习目标**
 #
-# - 打开 latent-diffusion 的原文件，看到每个方法都知道它是这门课的哪一章。
-# - 记住那里会绊倒人的地方：名字骗人的、静悄悄错的、顺序要紧的。
-# - 说清 `LatentDiffusion` 加了什么，自己用二十行写出一个，并懂得 `scale_factor` 为什么要紧。
+# - 说清“先压缩，再扩散”的两个阶段：谁在学，谁冻结，损失算在哪里。
+# - 自己写一个 `LatentDDPM`，让它按类别画数字，并解释 `scale_factor` 为什么要紧。
+# - 打开 latent-diffusion 的原文件，顺着主线读下去，知道哪里容易读错。
 #
-# **预计用时** 60 分钟。运行全部单元约 1 分钟。
+# **预计用时** 50 分钟。运行全部单元约 1 分钟。
 
 # %%
 import sys
@@ -16,54 +20,264 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
-from ddpm_edu.conditioning import as_condition
+from ddpm_edu.configs.recipes import conditional_digits_config, toy_model_config
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation.metrics import DigitsFrechet
+from ddpm_edu.evaluation.classifier import load_classifier
+from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.configs.recipes import digits_model_config, toy_model_config
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach import check, check_order, check_raises, curve_figure, grid_figure
+from ddpm_edu.teach import check, check_order, curve_figure, grid_figure
 from ddpm_edu.teach.diagrams import latent_figure
-from ddpm_edu.teach.reference_map import BASE, reference_map
+from ddpm_edu.teach.reference_map import reference_map
 from ddpm_edu.teach.training import quiet_trainer
 
-train, test = (load_digits_split()[name][0] for name in ("train", "test"))
+(train, _), (test, labels) = (load_digits_split()[name] for name in ("train", "test"))
 print("准备好了")
 
 # %% [markdown]
-# ## 1　打开原文件
+# ## 1　先压缩，再扩散
 #
-# 原文件在 latent-diffusion 仓库的 `ldm/models/diffusion/ddpm.py`，有一千四百多行；Stable Diffusion 2 的仓库里有它的后继，路径相同。
+# 一张图里的数大半是多余的：相邻的像素往往差不多。所以可以先训练一个自编码器 (autoencoder)，把图压成小得多的潜变量 (latent)，扩散只在潜变量上做，最后解码一次。
+# 自编码器管细节，扩散管内容：画的是什么，各部分放在哪里。代价是解码器画不出的细节，扩散再好也画不出。
+#
+# 我们造一个小的：8×8 的数字压成两个通道的 4×4，64 个数变成 32 个。先看全程：
+
+# %%
+latent_figure("1×8×8", "2×4×4")
+
+# %% [markdown]
+# 图：上排是训练，下排是采样。编码器与解码器（灰）事先练好，从此冻结，一次训练或采样里各只用一次；要学的只有 U-Net（蓝），损失算在潜变量的噪声上，与图无关。
+# 采样时走很多步的也只有 U-Net，两排的蓝框是同一个网络。中间的系数 $a$ 就是 `scale_factor`：编码之后乘，解码之前除。第 3 节讲它为什么要紧。
+#
+# 第一阶段：训练自编码器。
+
+# %%
+class TinyAutoencoder(nn.Module):
+    """8×8 的图 ↔ (2, 4, 4) 的潜变量"""
+
+    def __init__(self, width=32, latent_channels=2):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, 2, 1), nn.SiLU(),
+                                     nn.Conv2d(width, latent_channels, 3, padding=1))
+        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1), nn.SiLU(), nn.Upsample(scale_factor=2),
+                                     nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 1, 3, padding=1))
+
+
+# %%
+torch.manual_seed(0)
+autoencoder, index = TinyAutoencoder(), torch.Generator().manual_seed(0)
+optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
+for _ in progress_bar(range(600), title="训练自编码器"):
+    x = train[torch.randint(len(train), (64,), generator=index)]
+    optimizer.zero_grad()
+    F.mse_loss(autoencoder.decoder(autoencoder.encoder(x)), x).backward()
+    optimizer.step()
+autoencoder = autoencoder.eval().requires_grad_(False)  # 从此冻结：扩散训练时，它一动不动
+
+# %%
+restored = autoencoder.decoder(autoencoder.encoder(test))
+check("留出的图，均方根误差不到一级灰度（2/16 = 0.125）", (restored - test).square().mean().sqrt() < 2 / 16, True)
+grid_figure(torch.cat([test[:10], restored[:10], restored[:10] - test[:10]]), nrow=10, rows=["测试图", "解码的", "误差"])
+
+# %% [markdown]
+# 图：上排是训练时没有见过的图，中排是压缩又解码的，下排是两者之差，中灰是 0。数少了一半，笔画都在，均方根误差约 0.11（满量程是 2）；误差散在笔画附近，两三处看得出来。
+#
+# 省下多少？卷积的乘法次数正比于像素数，自注意力正比于像素数的平方。把同一个小 U-Net 放在图上与潜变量上各走一步，数一数乘法：
+
+# %%
+def multiplications(size, channels):
+    """U-Net 处理一张 channels×size×size，要做几次乘法"""
+    config = conditional_digits_config(["label"], width=16)
+    config["unet_config"]["params"] |= {"in_channels": channels, "out_channels": channels}
+    unet = DDPM(**config | {"image_size": size, "channels": channels}).model.diffusion_model
+    with FlopCounterMode(display=False) as counter:
+        unet(torch.zeros(1, channels, size, size), torch.zeros(1, dtype=torch.long), y=torch.zeros(1, dtype=torch.long))
+    return counter.get_total_flops() // 2  # 一次乘加记作两次运算
+
+
+pixel, latent = multiplications(8, 1), multiplications(4, 2)
+print(f"图上一步 {pixel / 1e6:.2f} 百万次，潜变量上一步 {latent / 1e6:.2f} 百万次，{pixel / latent:.1f} 倍")
+
+# %% [markdown]
+# 边长只少一半，每一步就便宜到四分之一左右。Stable Diffusion 的边长少到 1/8：同样的层，卷积的乘法少到 1/64，自注意力少到 1/4096。编码与解码各只做一次，采样的几十上百步全在潜变量上。
+#
+# ## 2　在潜变量上训练：代码只改两处
+#
+# 要改的只有 `get_input`：多编码一次；另加一个解码。训练、采样、EMA 全部照旧。条件也照旧：类别仍走第 8 章的 `c_adm`。
+
+# %%
+class LatentDDPM(DDPM):
+    """在潜变量上工作的 DDPM；自编码器冻结，不参加训练"""
+
+    def attach(self, autoencoder, scale_factor):
+        self.first_stage_model, self.scale_factor = autoencoder, scale_factor
+        return self
+
+    def get_input(self, batch, k):
+        return self.scale_factor * self.first_stage_model.encoder(batch[k])
+
+    def decode_first_stage(self, z):
+        return self.first_stage_model.decoder(z / self.scale_factor)
+
+
+# %% [markdown]
+# 下面的 `fit_latent` 训练一个。`target_std` 是潜变量乘上系数之后的标准差，先取 1。
+# 注意 `clip_denoised=False`：潜变量没有 $[-1,1]$ 的界，截断会削掉真的内容。原文件的 `LatentDiffusion` 也在构造时把它关掉。
+
+# %%
+z, classes = autoencoder.encoder(train), torch.arange(10).repeat(50)  # 每类要 50 张
+
+
+def fit_latent(target_std, max_steps=300):
+    """让潜变量的标准差是 target_std，训练，按类别采 500 个样本；返回（潜变量, 图）"""
+    config = conditional_digits_config(["label"], max_steps, cond_drop_prob=0.1, width=16, learning_rate=8e-3)
+    config |= {"image_size": 4, "channels": 2, "parameterization": "eps", "beta_schedule": "linear"}
+    config["unet_config"]["params"] |= {"in_channels": 2, "out_channels": 2}
+    torch.manual_seed(0)
+    latent = LatentDDPM(**config, clip_denoised=False).attach(autoencoder, target_std / float(z.std()))
+    quiet_trainer(max_steps=max_steps, gradient_clip_val=1.0).fit(latent, DigitsDataModule(batch_size=32))
+    with latent.eval().ema_scope():
+        sampled = latent.sample(500, sampler="ddim", steps=20, cond=classes, generator=torch.Generator().manual_seed(0), progress=False)
+    return sampled, latent.decode_first_stage(sampled)
+
+
+one_latents, one_images = fit_latent(1.0)
+
+# %%
+by_class = one_images[:100].view(10, 10, 1, 8, 8).transpose(0, 1).flatten(0, 1)  # 采的时候 0 到 9 轮流，换成一行一类
+grid_figure(by_class, nrow=10, width=5.0, rows=[f"“{digit}”" for digit in range(10)])
+
+# %% [markdown]
+# 图：每行一个类别，从上到下要的是 0 到 9，没有挑过；20 步 DDIM，不用引导。U-Net 从头到尾没有见过一个像素，只练了 300 步，六成左右已经认得出；笔画残缺的也不少，练得还太短。
+#
+# ## 3　`scale_factor`：潜变量该放大几倍
+#
+# 刚才让潜变量的标准差等于 1，为什么？像素规定在 $[-1,1]$，潜变量却没有人规定。自编码器只管还原，编码放大十倍、解码缩小十倍，还原得一样好。量一量它自己选了多大：
+
+# %%
+print(f"标准差 {float(z.std()):.1f}，最大的 {float(z.abs().max()):.0f}；两个通道各 {[round(v, 1) for v in z.std((0, 2, 3)).tolist()]}")
+
+# %% [markdown]
+# 噪声表却是按“数据的标准差约为 1”设计的。潜变量乘上系数之后的标准差记作 $\sigma_z$，第 $t$ 步的信噪比就是
+#
+# $$\frac{\bar\alpha_t\,\sigma_z^2}{1-\bar\alpha_t}.$$
+#
+# 第一版 Stable Diffusion 的潜变量，标准差约 5.5，所以系数 $a$ 取 $1/5.5\approx0.18$（配置里写的是 0.18215）。两种忘法正好一大一小：
+#
+# - 该乘的没有乘，$\sigma_z=5.5$：整条链上噪声都嫌小，大半的步里图一眼就看清，没有多少可学。
+# - 把 0.18215 照抄到标准差本来就是 1 的潜变量上，$\sigma_z=0.18$：没走几步，图就被噪声淹没了；走到最后，网络看到的数又只有平常的五分之一大。
+
+# %%
+linear = alphas_cumprod(make_beta_schedule("linear", 1000))[0]
+ratios = {rf"$\sigma_z={s}$": linear * s**2 / (1 - linear) for s in (1, 5.5, 0.18)}
+crossing = [int(np.argmin(ratio > 1)) for ratio in ratios.values()]
+print("信噪比降到 1 的步：", crossing)
+figure = curve_figure(range(1000), {**ratios, "信噪比 = 1": np.ones(1000)}, "步号 $t$", "信噪比", "linear", "log")
+for t in crossing:
+    figure.axes[0].axvline(t, color="#999999", linewidth=0.8)
+    figure.axes[0].text(t + 8, 1e4, f"$t={t}$", fontsize=9)
+figure
+
+# %% [markdown]
+# 图：`linear` 噪声表上的信噪比，横的点划线是 1，三根竖线标出各条曲线降到 1 的步号。三条曲线形状相同，只是上下平移；信噪比大于 1 的步，$\sigma_z=1$ 占四成，5.5 占近八成，0.18 只占最后一成。
+#
+# 各训练一个，其余一模一样：
+
+# %%
+large_latents, large_images = fit_latent(5.5)
+small_latents, small_images = fit_latent(0.18)
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+score, classifier = DigitsFrechet(), load_classifier()
+print(f"真图对真图：Fréchet {score(train[:500]):.1f}；解码的训练图：{score(autoencoder.decoder(z[:500])):.1f}")
+for std, latents, images in ((1, one_latents, one_images), (5.5, large_latents, large_images), (0.18, small_latents, small_images)):
+    right = recognised(classifier, images, classes)["recognised"]
+    print(f"σ_z = {std:<4}：样本标准差/σ_z {float(latents.std()) / std:.2f}　Fréchet {score(images):.0f}　认得出 {right:.0%}")
+
+# %%
+first = torch.stack([test[labels == digit][0] for digit in range(10)])
+rows = {"真图": first, "解码的真图": autoencoder.decoder(autoencoder.encoder(first)), r"$\sigma_z=1$": one_images[:10],
+        r"$\sigma_z=5.5$": large_images[:10], r"$\sigma_z=0.18$": small_images[:10]}
+grid_figure(torch.cat(list(rows.values())), nrow=10, rows=list(rows), columns=[str(digit) for digit in range(10)])
+
+# %% [markdown]
+# 图：一列一个类别。最上面是真图，第二行是自编码器的上限：真图压缩又解码，潜空间里的模型最好也就这样（上面印的第一行：Fréchet 距离 17，真图对真图是 13）。下面三行同样的网络、同样的 300 步，不用引导，差别只在一个系数。
+#
+# 一个种子不能下结论。下表是离线换四个种子（自编码器不变），平均 ± 标准误；“认得出”是分类器判断的类别与要的相同：
+#
+# | 设定 | 样本标准差 / $\sigma_z$ | Fréchet 距离 | 认得出 |
+# |:--|--:|--:|--:|
+# | $\sigma_z=1$ | 1.33 ± 0.02 | 76 ± 2 | 60 ± 2% |
+# | $\sigma_z=5.5$ | 1.17 ± 0.02 | 132 ± 3 | 44 ± 2% |
+# | $\sigma_z=0.18$ | 5.22 ± 0.41 | 100 ± 4 | 56 ± 3% |
+# | $\sigma_z=1$，信噪比同 5.5 | 1.07 ± 0.01 | 116 ± 8 | 44 ± 1% |
+# | $\sigma_z=1$，信噪比同 0.18 | 1.64 ± 0.16 | 82 ± 5 | 66 ± 2% |
+#
+# 两种错的系数都不行，原因却不一样。系数同时改了两样东西：每一步的信噪比，和网络看到的数有多大。表的末两行把它们分开：潜变量仍是 $\sigma_z=1$，只换一张噪声表，让每一步的信噪比与 5.5、0.18 时相同。
+#
+# - $\sigma_z=5.5$ 坏在信噪比：只挪信噪比，Fréchet 也从 76 坏到 116。近八成的步噪声盖不住图，可能是留给“从噪声里定出内容”的步不够。
+# - $\sigma_z=0.18$ 坏在幅度：只挪信噪比，Fréchet 是 82，在误差之内没有变坏；真的取 0.18 就是 100，样本的标准差是该有的 5 倍。可能是因为走到最后，网络的输入只剩平常的五分之一大，噪声去不干净。
+#
+# 上面的图只说了一半：信噪比的位置要紧，数的大小也要紧。让标准差等于 1，两样就都对了。三百步还没有练好，$\sigma_z=1$ 的标准差也偏大三成多；练得更久，差距会不会缩小，我们没有量。
+#
+# ## 4　真的第一阶段
+#
+# Stable Diffusion 的自编码器比我们的多三样东西。
+#
+# **编码是抽样。** 编码器给出的不是一个 $z$，而是均值与对数方差，编码是抽一个样本：$z=\mu+\sigma\varepsilon$（KL 型）。`get_first_stage_encoding` 就管这件事，顺手乘上 `scale_factor`。
+# 训练时另加一项把它拉向 $\mathcal N(0,I)$ 的 KL 散度，权重只有 $10^{-6}$：能防潜变量无限放大，却拉不到标准差为 1，所以才需要那个系数。
+# 还有一种 VQ 型，编码取码本里最近的一个向量；Stable Diffusion 用的是 KL 型，第一遍可以不管 VQ。
+#
+# **损失不只是均方误差。** 另有感知损失与对抗损失，所以解码清晰，不像我们的边缘发糊。
+#
+# **系数有两种定法。** 写死（`scale_factor: 0.18215`），或者 `scale_by_std`：训练的第一批开始之前算一次 $1/\text{标准差}$，存进缓冲区。后一种只看一批，够不够准？
+
+# %%
+generator = torch.Generator().manual_seed(1)
+batches = torch.stack([1 / autoencoder.encoder(train[torch.randint(len(train), (64,), generator=generator)]).std() for _ in range(20)])
+check("20 批，每批 64 张，与看全部相差都不到 5%", batches * z.std(), torch.ones(20), atol=0.05)
+
+# %% [markdown]
+# 够准。不过它对所有通道只给一个数，通道之间大小不一（上面两个通道差了六成），乘完还是不一。
+#
+# “冻结”在原文件里写成三件事：`eval()`、把 `train` 方法换成什么也不做的函数、每个参数 `requires_grad = False`。
+# 第二件看着古怪：父模块调用 `train()` 时，会把子模块一起拨回训练模式，dropout 与 BatchNorm 就活了。
+
+# %%
+parent = nn.Module()
+parent.first_stage = nn.Dropout(0.5).eval()
+parent.train()
+check("父模块一声 train()，冻结的子模块也醒了", parent.first_stage.training, True)
+parent.first_stage.eval().train = lambda mode=True: parent.first_stage
+parent.train()
+check("把它的 train 换掉，就叫不醒了", parent.first_stage.training, False)
+
+# %% [markdown]
+# ## 5　条件从哪里来
+#
+# 我们的条件是类别。Stable Diffusion 的条件是文字，所以 `LatentDiffusion` 多一个条件编码器 `cond_stage_model`：文字进去，一串向量出来，再走第 8 章的交叉注意力 `c_crossattn`。它通常也是冻结的。
+#
+# 读这一段要当心四处：
+#
+# - `get_input` 返回列表，长度随参数变：至少有潜变量与条件两项；要重建图就多两项，要原来的条件再多一项。
+# - 条件编码器若也要训练（`cond_stage_trainable`），编码推迟到 `forward` 里做，否则梯度传不回去。
+# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来，名字不符，却是配套的。
+# - `num_timesteps_cond` 大于 1 时，条件自己也要掺噪声；公开的配置都用 1，原作者注明打算删掉它，可以不管。
+#
+# ## 6　带着它读原文件
+#
+# 有两个仓库，文件的路径相同，都是 `ldm/models/diffusion/ddpm.py`：latent-diffusion 的有一千四百多行，`DDPM` 有 23 个方法；Stable Diffusion 2 的有一千八百多行，加了与 $v$ 有关的三个方法，成了 26 个。
 # 从上到下有三样东西，读的时候先分清：
 #
-# - `DDPM`：开头的一段。在像素上工作，这门课逐行读的就是它。
-# - `LatentDiffusion(DDPM)`：最长的一段。在潜变量 (latent) 上工作，多了自编码器 (autoencoder) 与条件编码器。
-# - `DiffusionWrapper`，以及几个更小的子类：按任务换一换条件的来源（修补、深度图、放大……）。
+# - `DDPM` 是开头的一段，在像素上工作，这门课逐行读的就是它。
+# - `LatentDiffusion(DDPM)` 是最长的一段，多了自编码器与条件编码器。
+# - `DiffusionWrapper` 与几个更小的子类在最后，子类按任务换一换条件的来源（修补、深度图、放大）。
 #
-# 别的零件在别的文件里：`ldm/modules/ema.py`、`ldm/lr_scheduler.py`、`ldm/util.py`、`ldm/models/diffusion/ddim.py`、`ldm/modules/diffusionmodules/`。
-
-# %% [markdown]
-# ## 2　地图：基类的每个方法
-#
-# 下表由程序生成：左边是原文件里的名字，中间是这里的名字，显示之前逐个核实过真的存在；章号也是从覆盖表里查出来的。
-
-# %%
-reference_map("base")
-
-# %% [markdown]
-# 26 个方法，只有两个换了名字。其余的，用原文件里的名字就能在 `DDPM` 上取到。
-
-# %%
-renamed = [row.theirs for row in BASE if not hasattr(DDPM, row.theirs)]
-print(renamed)
-# Lightning 的基类自带一个空的 on_train_batch_end，所以它不在上面的名单里
-check("自己的 on_train_batch_end：没有，EMA 在 optimizer_step 里走", "on_train_batch_end" in vars(DDPM), False)
-check("26 个方法，其余的名字都在", [len(BASE), len(renamed)], [26, 1])
-
-# %% [markdown]
-# 方法之间谁调用谁，也与原文件相同。让解释器把一步训练里进入过的函数记下来，照着它去翻原文件，就不会迷路。
+# 先认主线。让解释器把一步训练里进入过的函数记下来：
 
 # %%
 def trace(run, modules=("ddpm", "gaussian", "sampling", "conditioning", "objectives")):
@@ -84,345 +298,76 @@ def trace(run, modules=("ddpm", "gaussian", "sampling", "conditioning", "objecti
 
 
 # %%
-model = DDPM(**toy_model_config())
-steps = trace(lambda: model.shared_step({"image": train[:4]}))
-main = [name for name in steps if name in ("shared_step", "get_input", "forward", "p_losses", "q_sample", "apply_model", "target", "get_loss")]
-print(" → ".join(main))
-check("主线与原文件一样", main == ["shared_step", "get_input", "forward", "p_losses", "q_sample", "apply_model", "forward", "target", "get_loss"], True)
+model, mini = DDPM(**toy_model_config()), {"image": train[:4]}
+MAIN = ("shared_step", "get_input", "forward", "p_losses", "q_sample", "apply_model", "get_loss")
+print("训练：", " → ".join(name for name in trace(lambda: model.shared_step(mini)) if name in MAIN))
+MAIN = ("sample", "p_sample_loop", "p_sample", "p_mean_variance", "apply_model", "predict_start_from_noise")
+print("采样：", " → ".join(name for name in trace(lambda: model.sample(1, steps=1, progress=False)) if name in MAIN))
 
 # %% [markdown]
-# 采样也是：
-
-# %%
-walk = trace(lambda: model.sample(1, steps=1, progress=False))
-main = [name for name in walk if name in ("sample", "p_sample_loop", "p_sample", "p_mean_variance", "apply_model", "predict_start_from_noise")]
-print(" → ".join(main))
-check("与原文件一样", main == ["sample", "p_sample_loop", "p_sample", "p_mean_variance", "apply_model", "predict_start_from_noise"], True)
-
-# %% [markdown]
-# 训练里第一个 `forward` 是 `DDPM` 的，它就是训练损失；第二个是 `DiffusionWrapper` 的，里面才是 U-Net。原文件的基类没有 `apply_model`，直接调用 `self.model`；到了 `LatentDiffusion` 才有。`target` 在原文件里是一串 `if`。
-
-# %% [markdown]
-# ## 3　地图：别的零件
-
-# %%
-reference_map("parts")
-
-# %% [markdown]
-# ## 4　会绊倒人的地方
+# 训练里第一个 `forward` 是 `DDPM` 的，它就是训练损失；第二个是 `DiffusionWrapper` 的，里面才是 U-Net。
+# 原文件的次序也是这样，只有 `apply_model` 不同：基类没有它，直接调用 `self.model`；到了 `LatentDiffusion` 才有，它的采样还要多带一个条件。
 #
-# 原文件影响极大，也有不少毛病。读的时候碰到下面这些，知道它不是你看错了就好。
+# 读的时候碰到下面这些，知道它不是你看错了就好；其中静默出错的几个，第 16 章有病例可以动手治。
 #
 # | 读到哪里 | 会看到什么 | 其实 | 章 |
 # |:--|:--|:--|--:|
 # | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
 # | `v_posterior` 的注释 | 称混合的是 sigma | 混合的是方差 | 04 |
 # | `lvlb_weights` | `x0`、`v` 两支 | 都不对；第 0 步又被第 1 步盖掉 | 06 |
-# | `p_mean_variance` | 没有 `v` 这一支 | 基类能用 `v` 训练，一采样就报错；靠 DDIM 那个类来采 | 04 |
-# | `__init__` 的次序 | 先载检查点，后建噪声表与 `logvar` | $T=100$ 的文件能悄悄装进 $T=50$ | 09 |
+# | `p_mean_variance` | 没有 `v` 这一支 | SD 2 的基类能用 `v` 训练，用 `p_sample` 采样就报错；靠 DDIM 那个类来采 | 04 |
+# | `__init__` 的次序 | 先载检查点，后建噪声表 | 基类能把 $T=100$ 的文件装进 $T=50$，只印出几个多余的键；`LatentDiffusion` 最后才载，会报错 | 09 |
 # | `load_only_unet` | 像是只取 U-Net | 键的前缀对不上，什么也没取到 | 09 |
 # | `learn_logvar` | 基类里有这个参数 | 基类的损失不用它；`LatentDiffusion` 的才用 | 06 |
 # | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 08 |
-# | `use_positional_encodings` | 存了下来 | 基类里没有任何作用 | 09 |
-# | `scheduler_config` | 存了下来 | 基类的 `configure_optimizers` 不用它 | 12 |
-# | `self.learning_rate` | 到处没有赋值 | 由训练脚本从外面挂上去：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
-# | `get_input` | 重排成 CHW | 只认 HWC；高等于通道数时，排错了也不报 | 10 |
+# | `scheduler_config` | 基类存了下来 | 基类的 `configure_optimizers` 不用它；`LatentDiffusion` 的才用 | 12 |
+# | `self.learning_rate` | 文件里没有一处给它赋值 | 训练脚本从外面设置：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
+# | `get_input` | 重排成 CHW | 只认 HWC；给了 CHW，而宽恰好等于通道数时，排错了也不报 | 10 |
 # | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
 # | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
 # | `original_elbo_weight` | 像是加上 ELBO | 加的是加权的均方误差 | 06 |
 #
-# 下面挑四个静悄悄的，各用几行重现它的道理。
-
-# %%
-table = torch.tensor([1.0, float("nan"), float("inf"), 2.0])
-check("“全部是 NaN 才报警”：一个 NaN、一个无穷，都放过去了", not table.isnan().all(), True)
-check("该问的是“全部有限吗”", bool(table.isfinite().all()), False)
-check_raises("这里：有一个不对就拒绝", lambda: DDPM(**toy_model_config(given_betas=[0.1, float("nan")])), "given_betas")
-
-# %%
-saved = {f"model.{name}": value for name, value in nn.Linear(3, 2).state_dict().items()}
-fresh = nn.Linear(3, 2)
-before = fresh.weight.clone()
-result = fresh.load_state_dict(saved, strict=False)  # 前缀多了 model.
-check("没有报错，权重一个也没有变", fresh.weight, before)
-check("缺的和多的，各是全部", [len(result.missing_keys), len(result.unexpected_keys)], [2, 2])
-
-# %%
-class Holder(nn.Module):
-    """同一个表，一份是普通的张量，一份是缓冲区"""
-
-    def __init__(self):
-        super().__init__()
-        self.plain = torch.zeros(3)
-        self.register_buffer("buffer", torch.zeros(3))
-
-
-holder = Holder().to(torch.float64)  # 搬到 GPU 也是同样的道理
-check("普通的张量不跟着搬，也不进检查点", [holder.plain.dtype == torch.float64, "plain" in holder.state_dict()], [0, 0])
-check("缓冲区跟着搬，也进检查点", [holder.buffer.dtype == torch.float64, "buffer" in holder.state_dict()], [1, 1])
-check("不学的 logvar 在这里是缓冲区", "logvar" in dict(model.named_buffers()), True)
-
-# %%
-pixels = torch.arange(4 * 4 * 4.0).view(1, 4, 4, 4) / 31.5 - 1  # CHW，高、宽、通道都是 4
-wrong = pixels.permute(0, 3, 1, 2)  # 当成 HWC 重排一遍
-check("形状看不出来", wrong.shape == pixels.shape, True)
-check("内容已经转过去了", torch.equal(wrong, pixels), False)
-square = DDPM(**toy_model_config(unet={"in_channels": 4, "out_channels": 4}, image_size=4, channels=4))
-check_raises("这里：分不清就报错", lambda: square.get_input({"image": pixels}, "image"), "能分辨")
-
-# %% [markdown]
-# ## 5　潜变量：先压缩，再扩散
-#
-# 512×512 的彩色图有七十八万个数，U-Net 里最贵的自注意力正比于像素数的平方。`LatentDiffusion` 的主意是：先训练一个自编码器，把图压成 64×64×4 的潜变量，扩散全在潜变量上做，最后解码一次。
-#
-# 分工很清楚。自编码器管看得见的细节，扩散管整体的布置。代价也清楚：解码器画不出的，扩散再好也没有用。
-# 这一节造一个小的：8×8 的数字压成 4×4、两个通道，64 个数变成 32 个。先看全程：
-
-# %%
-latent_figure("1×8×8", "2×4×4")
-
-# %% [markdown]
-# 图：上排是训练，下排是采样。编码器与解码器（灰）早已练好，从此不动，各只用一次；要学的只有潜变量上的 U-Net（蓝），采样时走很多步的也只有它。
-# 中间乘的 $s$ 就是 `scale_factor`，让潜变量的大小与噪声相配；出来时再除掉。条件先变成向量，再进 U-Net。
-
-# %%
-class TinyAutoencoder(nn.Module):
-    """8×8 的图 ↔ (2, 4, 4) 的潜变量"""
-
-    def __init__(self, width=32, latent_channels=2):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, 2, 1), nn.SiLU(),
-                                     nn.Conv2d(width, latent_channels, 3, padding=1))
-        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1), nn.SiLU(), nn.Upsample(scale_factor=2),
-                                     nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 1, 3, padding=1))
-
-
-torch.manual_seed(0)
-autoencoder, index = TinyAutoencoder(), torch.Generator().manual_seed(0)
-optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
-for _ in progress_bar(range(600), title="训练自编码器"):
-    x = train[torch.randint(len(train), (64,), generator=index)]
-    optimizer.zero_grad()
-    F.mse_loss(autoencoder.decoder(autoencoder.encoder(x)), x).backward()
-    optimizer.step()
-autoencoder.eval().requires_grad_(False)  # 从此冻结：扩散训练时，它一动不动
-
-# %%
-score = DigitsFrechet()
-restored = autoencoder.decoder(autoencoder.encoder(test))
-check("解码回来，均方根误差不到一级灰度（2/16）", (restored - test).square().mean().sqrt() < 2 / 16, True)
-check("Fréchet 距离与真图对真图相近：这是潜空间里的模型所能达到的", score(restored) < 1.2 * score.floor(), True)
-grid_figure(torch.cat([test[:10], restored[:10]]), nrow=10, rows=["测试图", "解码的"])
-
-# %% [markdown]
-# 图：上排是测试图，下排是压缩又解码的。数少了一半，几乎看不出差别。
-
-# %% [markdown]
-# ### `scale_factor`：潜变量有多大
-#
-# 像素规定在 $[-1,1]$，潜变量却没有人规定。自编码器只管还原，编码放大十倍、解码缩小十倍，还原得一样好。量一量：
-
-# %%
-z = autoencoder.encoder(train)
-print(f"标准差 {float(z.std()):.1f}，最大的 {float(z.abs().max()):.0f}；两个通道各 {[round(v, 1) for v in z.std((0, 2, 3)).tolist()]}")
-check("不是 1", abs(float(z.std()) - 1) > 0.3, True)
-check("远远超出 [-1, 1]", z.abs().max() > 3, True)
-
-# %% [markdown]
-# 噪声表却是按“数据的标准差约为 1”设计的。数据的标准差是 $s$ 时，第 $t$ 步的信噪比是
-#
-# $$\frac{\bar\alpha_t\,s^2}{1-\bar\alpha_t}.$$
-#
-# $s$ 大，整条链上噪声都嫌小，大半的步在做没有悬念的事；$s$ 小，没走几步图就淹没了，全部的结构要在最后几步里定下来。
-# 第一版 Stable Diffusion 的潜变量，标准差约 5.5，所以乘上 `scale_factor`，它是 $1/5.5\approx0.18215$。
-
-# %%
-linear = alphas_cumprod(make_beta_schedule("linear", 1000))[0]
-ratios = {f"$s={s}$": linear * s**2 / (1 - linear) for s in (5.5, 1.0, 0.18)}
-crossing = [int(np.argmin(ratio > 1)) for ratio in ratios.values()]
-print("信噪比降到 1 的步：", crossing)
-check("s = 1 在中间，另外两个偏向两头", 150 < crossing[1] - crossing[2] < crossing[1] < crossing[0], True)
-check("s = 5.5 要走过七成多的步", crossing[0] > 700, True)
-curve_figure(range(1000), {**ratios, "1": np.ones(1000)}, "步号 $t$", "信噪比", "linear", "log")
-
-# %% [markdown]
-# 图：`linear` 噪声表上的信噪比，点划线是 1。三条曲线形状相同，只是上下平移，与 1 相交的地方却差了几百步。
-#
-# 现在写一个自己的 `LatentDiffusion`。要改的只有一处：`get_input` 多编码一次；另加一个解码。训练、采样、EMA 全部照旧。
-
-# %%
-class LatentDDPM(DDPM):
-    """在潜变量上工作的 DDPM；自编码器冻结，不参加训练"""
-
-    def attach(self, autoencoder, scale_factor):
-        self.first_stage_model, self.scale_factor = autoencoder, scale_factor
-        return self
-
-    def get_input(self, batch, k):
-        return self.scale_factor * self.first_stage_model.encoder(batch[k])
-
-    def decode_first_stage(self, z):
-        return self.first_stage_model.decoder(z / self.scale_factor)
-
-
-def fit_latent(s, max_steps=200):
-    """把潜变量的标准差缩放到 s，训练，采 256 个样本；返回（潜变量, 图）"""
-    config = digits_model_config(max_steps, width=16, learning_rate=8e-3) | {"image_size": 4, "channels": 2, "parameterization": "eps", "beta_schedule": "linear"}
-    config["unet_config"]["params"] |= {"in_channels": 2, "out_channels": 2}
-    torch.manual_seed(0)
-    latent = LatentDDPM(**config, clip_denoised=False).attach(autoencoder, s / float(z.std()))
-    quiet_trainer(max_steps=max_steps, gradient_clip_val=1.0).fit(latent, DigitsDataModule(batch_size=32))
-    with latent.eval().ema_scope():
-        sampled = latent.sample(256, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0))
-    return sampled, latent.decode_first_stage(sampled)
-
-
-# %% [markdown]
-# 注意 `clip_denoised=False`：潜变量没有 $[-1,1]$ 的界，截断会削掉真的内容。原文件的 `LatentDiffusion` 也在构造时把它关掉。
-# 三种尺度，其余一模一样，各训练 200 步。
-
-# %%
-middle, middle_images = fit_latent(1.0)
-check("s = 1：练得短，样本的标准差是该有的 1 到 3 倍", middle.std(), 2.0, atol=1.0)
-
-# %%
-large, large_images = fit_latent(5.5)
-check("s = 5.5：标准差更近，样子却差些", [large.std() / 5.5 < middle.std(), score(large_images) > 1.1 * score(middle_images)], [1, 1])
-
-# %%
-small, small_images = fit_latent(0.18)
-check("s = 0.18：最后几步收拾不干净，标准差是该有的 3 倍以上", small.std() > 3 * 0.18, True)
-check("样子也最差", score(small_images) > 1.4 * score(middle_images), True)
-grid_figure(torch.cat([images[:10] for images in (middle_images, large_images, small_images)]), nrow=10, rows=["$s=1$", "$s=5.5$", "$s=0.18$"])
-
-# %% [markdown]
-# 图：同样的网络、同样的 200 步，从上到下是 $s=1$、5.5、0.18。只练了 200 步，哪一排都不完美，但第一排最像样；第三排发糊，残缺的也最多。
-# 只乘一个数，差别就这么大。
-#
-# 原文件里定这个数有两种办法：写死（`scale_factor: 0.18215`），或者 `scale_by_std`，在训练的第一批开始之前算一次 $1/\text{std}$，存进缓冲区。
-# 后一种只看一批，够不够准？
-
-# %%
-generator = torch.Generator().manual_seed(1)
-batches = [1 / autoencoder.encoder(train[torch.randint(len(train), (64,), generator=generator)]).std() for _ in range(20)]
-check("只看 64 张，与看全部相差不到 5%", torch.stack(batches) * z.std(), torch.ones(20), atol=0.05)
-check("只有一个数，两个通道仍不一样大", z.std((0, 2, 3)).max() / z.std((0, 2, 3)).min() > 1.3, True)
-
-# %% [markdown]
-# 真正的第一阶段还有两点不同：
-#
-# - 它的编码器给出均值与方差，编码是抽一个样本（KL 型），或者取码本里最近的一个向量（VQ 型）。`get_first_stage_encoding` 就是管这件事，顺手乘上 `scale_factor`。
-# - 训练它时除了像素误差，还有感知损失与对抗损失，所以解码清晰；KL 的权重极小，只防潜变量无限放大，这也是标准差不是 1 的原因。
-#
-# “冻结”在原文件里写成三件事：`eval()`、把 `train` 方法换成什么也不做的函数、每个参数 `requires_grad = False`。
-# 第二件看着古怪，道理是：原文件写成时的 Lightning (1.x) 每轮开头都会调用 `model.train()`，把子模块一起拨回训练模式，dropout 与 BatchNorm 就活了。Lightning 2.2 起不再这样，可是自己写循环、或别人调用 `model.train()` 时仍会，所以这个写法留着。
-
-# %%
-parent = nn.Module()
-parent.first_stage = nn.Dropout(0.5).eval()
-parent.train()
-check("父模块一声 train()，冻结的子模块也醒了", parent.first_stage.training, True)
-parent.first_stage.eval().train = lambda mode=True: parent.first_stage
-parent.train()
-check("把它的 train 换掉，就叫不醒了", parent.first_stage.training, False)
-
-# %% [markdown]
-# ## 6　条件从哪里来
-#
-# 基类里的条件已经是张量。`LatentDiffusion` 多一个条件编码器 `cond_stage_model`：文字进去，一串向量出来，再走 `c_crossattn`。
-# 它的配置可以是两个特殊的字符串：`__is_first_stage__`（条件也是图，用同一个自编码器编码）、`__is_unconditional__`（没有条件）。
-#
-# `apply_model` 收到的条件若不是字典，就包成 `{"c_concat": [c]}` 或 `{"c_crossattn": [c]}`，`DiffusionWrapper` 再拆开。这里由 `as_condition` 做同样的事，并且检查：
-
-# %%
-words = nn.Embedding(10, 6)  # 最小的“文字编码器”：一个词一个向量
-tokens = torch.tensor([[1, 2, 3], [4, 5, 6]])
-context = words(tokens).detach()
-wrapped = as_condition(context, "crossattn", batch_size=2)
-check("包成字典", list(wrapped) == ["c_crossattn"], True)
-check("两句话，各三个词，每个词六个数", list(wrapped["c_crossattn"].shape), [2, 3, 6])
-check_raises("条件的名字不对", lambda: as_condition({"caption": context}, "crossattn", 2), "c_crossattn")
-
-# %% [markdown]
-# 读这一段要当心三处：
-#
-# - `get_input` 返回列表，长度随参数变：至少两项（潜变量、条件），要重建图就多两项，要原来的条件再多一项。
-# - 条件编码器若也要训练（`cond_stage_trainable`），编码推迟到 `forward` 里，否则梯度传不回去。
-# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来，名字不符，却是配套的。
-#
-# 还有一个罕用的开关。`num_timesteps_cond` 大于 1 时，条件自己也要掺噪声（条件是图时，这能防止模型太依赖它）。掺到第几步，由一张表决定：表长 $T$，开头 `num_timesteps_cond` 项从 0 均匀地铺到 $T-1$，其余全是 $T-1$。
-# 画出来就看得懂：$t$ 稍大，条件就已经是纯噪声，只有很小的 $t$ 才看得清条件。
-
-# %%
-T, T_cond = 1000, 200
-steps = np.minimum(np.arange(T) * (T - 1) / (T_cond - 1), T - 1).round()
-check("t = 0：条件几乎没有噪声", steps[0], 0)
-check("从 t = 199 起，条件就是纯噪声", bool((steps[T_cond - 1:] == T - 1).all()), True)
-curve_figure(range(T), {"条件": steps, "图": np.arange(T)}, "图的步号 $t$", "掺到第几步")
-
-# %% [markdown]
-# 图：横轴是图的步号，纵轴是掺到第几步。虚线是图自己；实线是条件，它陡得多，早早到顶。
-
-# %% [markdown]
-# ## 7　切块：图太大怎么办
-#
-# 模型若带有 `split_input_params`，编码、解码与 U-Net 都改成一块一块地做：切成重叠的块，各自处理，再加权相加。权重在块的中心大、边上小，除以落在每个像素上的权重之和，接缝就被抹平。
-# `get_fold_unfold` 返回的四样东西就是：拼、切、权重之和、权重。
-#
-# 先看不处理时能不能原样拼回；再让每块各有一点亮度误差，比较等权与加权的接缝。
-
-# %%
-def blend(patches, weight, size, k, stride):
-    """(B, C·k·k, L) 的块，逐像素加权平均"""
-    flat = weight.reshape(1, -1, 1)
-    share = F.fold(flat.expand(1, -1, patches.shape[-1]), size, k, stride=stride)
-    return F.fold(patches * flat.repeat(1, patches.shape[1] // flat.shape[1], 1), size, k, stride=stride) / share
-
-
-image = torch.rand(1, 1, 32, 32, generator=generator)
-patches = F.unfold(image, 16, stride=8)
-edge = torch.minimum(torch.arange(16.0), torch.arange(15.0, -1, -1)) + 0.5
-weights = {"等权": torch.ones(16, 16), "加权": edge[:, None] * edge}
-for name, weight in weights.items():
-    check(f"{name}：不处理，就能原样拼回", blend(patches, weight, (32, 32), 16, 8), image, atol=1e-5)
-
-# %%
-shift = 0.5 * torch.randn(1, 1, patches.shape[-1], generator=generator)  # 每块自己的亮度误差
-flat = torch.zeros_like(patches) + shift
-seams = {name: blend(flat, weight, (32, 32), 16, 8) for name, weight in weights.items()}
-jump = {name: seam.diff(dim=-1).abs().max() for name, seam in seams.items()}
-check_order("加权之后，最大的跳变不到等权的一半", jump["加权"], 0.5 * jump["等权"], digits=2)
-grid_figure(torch.cat(list(seams.values())).clamp(-1, 1), nrow=2, width=4.0, columns=list(seams))
-
-# %% [markdown]
-# 图：每块只有自己的亮度误差。左边等权，接缝是一道道台阶；右边加权，过渡平缓。
-# 这个办法省显存，但各块互相看不见：全局的布置靠不住。后来更常用的是分块的自编码器加上整张的 U-Net。
-
-# %% [markdown]
-# ## 8　地图：`LatentDiffusion`
-
-# %%
-reference_map("latent")
-
-# %% [markdown]
-# 表里“没有”的，都在第 5 到第 7 节讲过。读它的构造函数时，还有几处次序值得停一停：
+# `LatentDiffusion` 的构造函数里，还有四处次序值得停一停：
 #
 # - `num_timesteps_cond` 在调用父类的构造函数**之前**就赋值，因为父类会调用 `register_schedule`，而子类的 `register_schedule` 要用它。
-# - `ckpt_path` 从参数里先取走，等两个编码器都造好再载入；于是父类那里的载入被跳过了。
+# - `ckpt_path` 从参数里先取走，等两个编码器都造好再载入；父类那里的载入就跳过了。
 # - `conditioning_key` 没有给时，由 `concat_mode` 决定，默认是 `concat`。以为默认是交叉注意力，就会在通道数上报错。
 # - `scale_factor` 有时是普通的数，有时是缓冲区。用了 `scale_by_std` 的检查点里存着它；写死的不在里面，换一份配置就换了一个数。
 #
-# 采样也换了地方：日常用的是单独的 `DDIMSampler`。引导时它把有条件与无条件拼成一批，一次前向；两个公式都在第 7 章。
+# 采样也换了地方：日常用的是单独的 `DDIMSampler`，引导时它把有条件与无条件拼成一批，一次前向；两个公式都在第 7 章。
 #
-# 到这里，原文件里没有哪一段是陌生的了。打开它，从 `LatentDiffusion.shared_step` 读起，顺着第 2 节的那条主线走一遍。
+# 有几段这门课没有讲：布局到图像的标注框、VQ 的 `predict_cids` 与 `quantize_denoised`、`score_corrector`，`plms.py` 与 DPM-Solver 两种采样器，以及 Stable Diffusion 2 的几个子类。读到时可以先跳过，不影响主线。
+# 现在打开原文件，从 `LatentDiffusion.shared_step` 读起，顺着上面的主线走一遍。
+#
+# ## 7　选读：图太大，切块
+#
+# latent-diffusion 的模型若带有 `split_input_params`，编码、解码与 U-Net 都一块一块地做：切成重叠的块，各自处理，再加权平均。权重在块的中心大、边上小，除以落在每个像素上的权重之和，接缝就被抹平。
+# `get_fold_unfold` 管切与拼；Stable Diffusion 2 里它还在，却不再用到。
+
+# %%
+image = 0.5 * F.interpolate(test[:1], size=32, mode="bilinear")
+patches = F.unfold(image, 16, stride=8)  # 每块 16×16，相邻两块重叠一半
+patches = patches + 0.5 * torch.randn(1, 1, patches.shape[-1], generator=torch.Generator().manual_seed(0))  # 每块自己的亮度误差
+edge = torch.minimum(torch.arange(16.0), torch.arange(15.0, -1, -1)) + 0.5
+pictures = [image]
+for weight in (torch.ones(16, 16), edge[:, None] * edge):  # 等权；中心大、边上小
+    flat = weight.reshape(1, -1, 1)
+    share = F.fold(flat.expand(1, -1, patches.shape[-1]), 32, 16, stride=8)
+    pictures.append(F.fold(patches * flat, 32, 16, stride=8) / share)
+jumps = [(picture - image).diff(dim=-1).abs().max() for picture in pictures[1:]]
+check_order("相邻像素之间误差最大的跳变，等权是加权的几倍：超过 3", 3, jumps[0] / jumps[1], digits=2)
+grid_figure(torch.cat(pictures).clamp(-1, 1), nrow=3, width=6.0, columns=["原图", "等权", "加权"])
 
 # %% [markdown]
+# 图：左边是原图；中间与右边切成九块，每块加上自己的亮度误差，再拼回去。等权时接缝是一道道台阶，加权后过渡平缓。
+# 这个办法省显存，但各块互相看不见，隔得远的部分可能对不上。
+#
 # ## 小结
 #
-# - 基类的 26 个方法都在这门课里，名字与次序相同；差别都有缘由，也都有测试守着。
-# - 最要当心的是静悄悄的错：`strict=False`、“全是 NaN 才报警”、不是缓冲区的张量、猜出来的 HWC。
-# - `LatentDiffusion` 等于 `DDPM` 加上冻结的自编码器和条件编码器；要紧的是乘与除 `scale_factor` 成对，且不截断。
-# - 潜变量的标准差要接近 1，噪声表才用在对的地方。
+# - 图还在吗？在：这一章的图压到一半，均方根误差约 0.11，笔画都在；Stable Diffusion 压到 1/48，靠的是感知损失与对抗损失。每一步的卷积少到 1/64，自注意力少到 1/4096。
+# - 代码要改多少？训练与采样的循环一个字不改，只在 `get_input` 里多编码一次，采样之后多解码一次。自编码器冻结，损失算在潜变量上，不截断。
+# - 系数要紧吗？同样的训练，潜变量的标准差取 1，Fréchet 是 76；不乘系数（5.5）是 132，照抄 0.18 是 100。编码之后乘，解码之前除，乘完的标准差要接近 1。
+# - 读 `ddpm.py` 先认主线 `shared_step → get_input → forward → p_losses`，再查文末的对照表；Stable Diffusion 2 的基类 26 个方法，这里有 24 个同名，另两个改由 `optimizer_step` 与 `make_grid` 来做。
 #
 # ## 练习
 #
@@ -447,25 +392,25 @@ def scale_factor(z):
 grade("17.1", scale_factor)
 
 # %% [markdown]
-# ### 17.2　条件掺到第几步 ★★
+# ### 17.2　KL 型编码器的潜变量 ★★
 #
-# 写出第 6 节的那张表：长度 `T` 的 int64 张量；开头 `T_cond` 项从 0 均匀地铺到 `T - 1`，四舍五入；其余全是 `T - 1`。`T_cond` 可以是 1，那时第一项是 0。
+# `moments` 是编码器的输出，形状 $(B, 2C, H, W)$：前一半通道是均值 $\mu$，后一半是对数方差 $\ln\sigma^2$。`noise` 是 $(B, C, H, W)$ 的标准高斯噪声，`a` 是 `scale_factor`。
+# 返回交给扩散的潜变量：先抽样，再乘系数。
 
 # %%
-def cond_ids(T, T_cond):
+def encode_latent(moments, a, noise):
     # 答案
-    table = torch.full((T,), T - 1)
-    table[:T_cond] = torch.linspace(0, T - 1, T_cond).round().long()
-    return table
+    mean, logvar = moments.chunk(2, dim=1)
+    return a * (mean + (0.5 * logvar).exp() * noise)
     # 答案完
 
 
-grade("17.2", cond_ids)
+grade("17.2", encode_latent)
 
 # %% [markdown]
 # ### 17.3　把重叠的块拼回去 ★★★
 #
-# `patches` 的形状是 $(B, C, k, k, L)$，是从 $H\times W$ 的图上每隔 `stride` 切下的 $L$ 块，先从左到右，再从上到下（与 `F.unfold` 相同）。
+# 选做，配合第 7 节。`patches` 的形状是 $(B, C, k, k, L)$，是从 $H\times W$ 的图上每隔 `stride` 切下的 $L$ 块，先从左到右，再从上到下（与 `F.unfold` 相同）。
 # `weight` 是 $(k, k)$ 的正数，`size` 是 $(H, W)$。返回 $(B, C, H, W)$：每个像素是覆盖它的各块按 `weight` 的加权平均。可以用 `F.fold`，它把各块加到原处。
 
 # %%
@@ -495,7 +440,7 @@ grade("17.4", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 17.5　忘了除回来 ★★
 #
-# 训练时潜变量乘了 `scale_factor` = 0.18215。自己写采样时，忘了先除以它就解码，图会怎样？可以用第 5 节的自编码器试：`autoencoder.decoder(0.18 * z[:16])`。
+# 训练时潜变量乘了 `scale_factor` = 0.18215。自己写采样时，忘了先除以它就解码，图会怎样？可以用第 1 节的自编码器试：`autoencoder.decoder(0.18 * z[:16])`。
 #
 # - A：一样，解码器会适应。
 # - B：发灰，对比很低，轮廓还依稀可辨。
@@ -504,3 +449,25 @@ grade("17.4", None)  # 把 None 换成一个数
 
 # %%
 grade("17.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ## 附：对照表
+#
+# 第一遍不必看，读原文件时拿来查。左边是原文件里的名字，“这里”一列由程序逐个核实过真的存在，章号是先讲到它的那一章。“仓库”一列的 SD 2 指只有 Stable Diffusion 2 的仓库里才有。
+#
+# **基类 `DDPM` 的每个方法：**
+
+# %%
+reference_map("base")
+
+# %% [markdown]
+# **别的文件里的零件：**
+
+# %%
+reference_map("parts")
+
+# %% [markdown]
+# **`LatentDiffusion` 的主要方法**（“没有”的，第 4 到第 7 节讲过它们做什么）：
+
+# %%
+reference_map("latent")

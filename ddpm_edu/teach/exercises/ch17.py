@@ -15,20 +15,18 @@ def latent_cases():
     return [(2.0 + widths * torch.randn(5, 2, 3, 4, generator=generator),), (0.2 * torch.randn(40, 2, 2, 2, generator=generator) - 1.0,)]
 
 
-def cond_ids(T, T_cond):
-    table = torch.full((T,), T - 1)
-    table[:T_cond] = torch.linspace(0, T - 1, T_cond).round().long()
-    return table
+def encode_latent(moments, a, noise):
+    mean, logvar = moments.chunk(2, dim=1)
+    return a * (mean + (0.5 * logvar).exp() * noise)
 
 
-def condition_table(fill=lambda T, T_cond: T - 1, start=lambda T, T_cond: torch.linspace(0, T - 1, T_cond).round().long(), at_end=False):
-    """改动表的一处，得到一种错的写法"""
-    def function(T, T_cond):
-        table = torch.full((T,), fill(T, T_cond))
-        table[T - T_cond if at_end else 0:T if at_end else T_cond] = start(T, T_cond)
-        return table
+def moment_cases():
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.randn(2, 2 * C, 3, 4, generator=generator), a, torch.randn(2, C, 3, 4, generator=generator)) for C, a in ((2, 0.5), (1, 0.18215))]
 
-    return function
+
+def halves(moments):
+    return moments.chunk(2, dim=1)
 
 
 def corners(size, k, stride):
@@ -87,17 +85,15 @@ EXERCISES = (
         Mistake("这是把最大值压到 1；一个离群的数就能改变它，用标准差才稳。", lambda z: 1 / z.abs().max()),
         Mistake("先对每张图求标准差再平均，漏掉了图与图之间的差别；要整批一起算。", lambda z: 1 / z.flatten(1).std(1).mean()),
     ), "它只用第一批算一次，之后再也不动；忘了存它，检查点就解不出图。", "乘上它之后，整批潜变量的标准差应当是 1。", rtol=1e-2),
-    Code("17.2", 2, "条件掺到第几步", cond_ids, lambda: [(10, 4), (12, 12), (6, 1), (1000, 37)], (
-        Mistake("后面的填 T-1：条件早已全是噪声，不是 T_cond-1。", condition_table(fill=lambda T, T_cond: T_cond - 1)),
-        Mistake("后面的填 T-1，不是 0；0 等于条件几乎没有噪声。", condition_table(fill=lambda T, T_cond: 0)),
-        Mistake("开头的几项要从 0 铺到 T-1，你让它一步走一格。", condition_table(start=lambda T, T_cond: torch.arange(T_cond))),
-        Mistake("舍入要四舍五入（round），直接转整数会截掉小数。",
-                condition_table(start=lambda T, T_cond: torch.linspace(0, T - 1, T_cond).long())),
-        Mistake("铺开的几项放在表的开头，不是末尾。", condition_table(at_end=True)),
-        Mistake("终点是 T-1；步号从 0 数起，T 已经越界。",
-                condition_table(start=lambda T, T_cond: torch.linspace(0, T, T_cond).round().long())),
-        Mistake("步号要是 int64，才能拿去取表。", lambda T, T_cond: cond_ids(T, T_cond).float()),
-    ), "只有很小的 t 上，条件才看得清；原作者也在旁边注明打算删掉它。", "先全部填 T-1，再改写开头的 T_cond 项。"),
+    Code("17.2", 2, "KL 型编码器的潜变量", encode_latent, moment_cases, (
+        Mistake("后一半是对数方差 ln σ²，要先取指数再开方，也就是 exp(ln σ² / 2)。", lambda m, a, n: a * (halves(m)[0] + halves(m)[1] * n)),
+        Mistake("exp(ln σ²) 是方差；标准差还要开方，也就是 exp(ln σ² / 2)。", lambda m, a, n: a * (halves(m)[0] + halves(m)[1].exp() * n)),
+        Mistake("系数 a 也要乘到噪声那一项上：整个潜变量一起放缩。", lambda m, a, n: a * halves(m)[0] + (0.5 * halves(m)[1]).exp() * n),
+        Mistake("编码时是乘 a；除以 a 是解码之前的事。", lambda m, a, n: (halves(m)[0] + (0.5 * halves(m)[1]).exp() * n) / a),
+        Mistake("忘了乘系数 a：潜变量还是原来的大小。", lambda m, a, n: halves(m)[0] + (0.5 * halves(m)[1]).exp() * n),
+        Mistake("这只是均值；还要加上标准差乘噪声，才是从分布里抽的一个样本。", lambda m, a, n: a * halves(m)[0]),
+        Mistake("前一半通道是均值，后一半才是对数方差，你取反了。", lambda m, a, n: a * (halves(m)[1] + (0.5 * halves(m)[0]).exp() * n)),
+    ), "原文件的 get_first_stage_encoding 做的就是这一行。", "先用 chunk 把通道分成两半，σ = exp(ln σ² / 2)。"),
     Code("17.3", 3, "把重叠的块拼回去", stitch, patch_cases, (
         Mistake("没有除以权重之和：重叠的地方加了几遍，会更亮。", stitching(divide=lambda total, share: total)),
         Mistake("分子乘了权重，分母却数了几块：要除以落在这个像素上的权重之和。", stitching(share=ONE)),
@@ -113,10 +109,10 @@ EXERCISES = (
         512: "这是边长之比的三次方；注意力正比于像素数的平方，也就是边长的四次方。",
         1 / 4096: "数对了，题目要的是几分之一里的“几”，填整数。",
         2304: "你把数据量的比 48 平方了；注意力只看像素数，通道数不进平方。",
-    }, "边长少到 1/8，注意力少到 1/4096。扩散能放到潜空间里做，省的主要就是它。",
+    }, "边长少到 1/8，注意力少到 1/4096。卷积则少到 1/64。",
            "自注意力的代价正比于像素数的平方，像素数是边长的平方。"),
     Choice("17.5", 2, "忘了除回来", "B", {
-        "A": "解码器是冻结的，它见过的潜变量标准差约 5.5；忽然变成 1，它不会自己适应。",
+        "A": "解码器是冻结的，它只见过原来大小的潜变量；忽然小了五倍多，它不会自己适应。",
         "C": "潜变量的方向没有变，只是都短了；图的轮廓还在，不会成为噪声。",
         "D": "那是多除了一次的样子。这里是少除一次，潜变量太小，不是太大。",
     }, "乘与除要成对：编码之后乘，解码之前除。自己接采样器时最容易漏掉后一半。"),
