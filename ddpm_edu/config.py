@@ -34,8 +34,9 @@ def target_class(config, kinds, name):
     if not isinstance(config, Mapping):
         fail(name, ' {"target": ..., "params": {...}} 形式的字典', config, error=TypeError)
     if "target" not in config:
+        example = "LambdaLinearScheduler" if name == "scheduler_config" else "UNet"
         fail(name, "含 target 键的字典", dict(config),
-             '例如 {"target": "ddpm_edu.UNet", "params": {...}}')
+             f'例如 {{"target": "ddpm_edu.{example}", "params": {{...}}}}')
     if extra := sorted(set(config) - {"target", "params"}):
         fail(name, "只有 target 与 params 两个键的字典", extra, "类的参数要放进 params")
     return get_class(config["target"], kinds, f"{name}.target")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddpm_edu import LambdaLinearScheduler, LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2
+from ddpm_edu.optim import make_scheduler
 
 
 def test_cosine_hits_its_breakpoints():
@@ -73,3 +74,8 @@ def test_verbosity_interval_logs_the_multiplier(caplog):
     with caplog.at_level("INFO", "ddpm_edu"):
         [f(n) for n in range(10)]
     assert len(caplog.records) == 2
+
+
+def test_a_recipe_without_target_is_shown_a_scheduler_not_a_network():
+    with pytest.raises(ValueError, match=r'例如 \{"target": "ddpm_edu.LambdaLinearScheduler"'):
+        make_scheduler({"params": {}}, None)

@@ -1,4 +1,4 @@
-"""学习率面板：三个 λ 调度器的曲线与转折点，旁边是参考实现在热身终点跳一下的样子"""
+"""学习率面板：三个 λ 调度器的乘数曲线，圆点是各个周期的 0、W、L"""
 import numpy as np
 
 from ...lr_scheduler import LambdaLinearScheduler, LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2
@@ -6,46 +6,39 @@ from ..panel import Panel, choice, int_slider, slider
 from ..plot import Axis, Plot
 
 SPAN = 1000
+KINDS = {cls.__name__: cls for cls in (LambdaWarmUpCosineScheduler2, LambdaLinearScheduler, LambdaWarmUpCosineScheduler)}
 
 
 def build(kind, warm_up, f_start, f_max, f_min, cycles):
     """按名字造一个调度器；多周期的把 SPAN 步平分，每个周期的热身一样长"""
-    if kind == "LambdaWarmUpCosineScheduler":
+    if KINDS[kind] is LambdaWarmUpCosineScheduler:
         return LambdaWarmUpCosineScheduler(warm_up, f_min, f_max, f_start, SPAN)
-    cls = {"LambdaWarmUpCosineScheduler2": LambdaWarmUpCosineScheduler2, "LambdaLinearScheduler": LambdaLinearScheduler}[kind]
     length = SPAN // cycles
-    return cls(*([value] * cycles for value in (min(warm_up, length), f_min, f_max, f_start, length)))
-
-
-def linear_reference(n, warm_up, f_start, f_max, f_min, length):
-    """参考实现的线性衰减：热身之后从周期的头算起，于是在热身终点跳下来"""
-    if n < warm_up:
-        return f_start + (f_max - f_start) * n / warm_up
-    return f_min + (f_max - f_min) * (length - n) / length
+    return KINDS[kind](*([value] * cycles for value in (min(warm_up, length), f_min, f_max, f_start, length)))
 
 
 def lr_data(kind, warm_up, f_start, f_max, f_min, cycles):
-    """→ (乘数、转折点、参考实现的曲线, 一句话)"""
+    """→ (乘数与转折点, 一句话)"""
     scheduler = build(kind, warm_up, f_start, f_max, f_min, cycles)
     n = np.arange(SPAN + 101)
-    length = SPAN if kind == "LambdaWarmUpCosineScheduler" else SPAN // cycles
-    count = 1 if length == SPAN else cycles
+    single = KINDS[kind] is LambdaWarmUpCosineScheduler
+    count = 1 if single else cycles
+    length = SPAN // count
     breaks = sorted({k * length + offset for k in range(count) for offset in (0, min(warm_up, length))} | {count * length})
     data = {"multiplier": (n, [scheduler(int(i)) for i in n]), "breaks": (breaks, [scheduler(i) for i in breaks])}
-    wrong = kind == "LambdaLinearScheduler" and count == 1
-    data["reference"] = (n[:SPAN], [linear_reference(int(i), warm_up, f_start, f_max, f_min, SPAN) for i in n[:SPAN]]) if wrong else ([], [])
-    jump = f"；虚线是参考实现，在第 {warm_up} 步跳下来" if wrong and warm_up else ""
-    return data, f"转折点：{'、'.join(map(str, breaks))}{jump}"
+    alone = "；这个类只有一个周期" if single and cycles > 1 else ""
+    return data, f"转折点：第 {'、'.join(map(str, breaks))} 步{alone}"
 
 
 def lr_panel():
     plot = Plot([
-        Axis("步 $n$", "乘数 $f(n)$", (0, SPAN + 100), (-0.02, 1.1), dots=("breaks",),
-             curves={"multiplier": "", "reference": "", "breaks": ""}),
+        Axis("步 $n$", "乘数 $f(n)$", (0, SPAN + 100), (-0.02, 1.35), dots=("breaks",), curves={"multiplier": "乘数 $f(n)$", "breaks": ""}),
     ], width=7.0)
-    kinds = ["LambdaWarmUpCosineScheduler", "LambdaWarmUpCosineScheduler2", "LambdaLinearScheduler"]
+    dots = plot.artists["breaks"]
+    dots.set_label("每个周期的 0、$W$、$L$")
+    dots.axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
     return Panel(
-        plot, lr_data, kind=choice(kinds, kinds[2], "调度器"), warm_up=int_slider(100, 0, 500, "热身步数", 10),
+        plot, lr_data, kind=choice(list(KINDS), "LambdaWarmUpCosineScheduler2", "调度器"), warm_up=int_slider(50, 0, 500, "热身步数", 10),
         f_start=slider(0.0, 0.0, 1.0, 0.05, "起点"), f_max=slider(1.0, 0.1, 1.0, 0.05, "最高"),
-        f_min=slider(0.1, 0.0, 1.0, 0.05, "最低"), cycles=int_slider(1, 1, 4, "周期数"),
+        f_min=slider(0.1, 0.0, 1.0, 0.05, "最低"), cycles=int_slider(2, 1, 4, "周期数"),
     )
