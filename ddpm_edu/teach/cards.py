@@ -54,9 +54,9 @@ CARDS = {
         ((INIT, "only_model=load_only_unet"),),
         "参考实现的键前缀对不上，又是 `strict=False`，结果什么也没有载入，只印出缺了哪些键。"),
     "monitor": Card(
-        10, "挑选“最好的检查点”时看哪个指标。", r"$\min_k \mathcal L_{\text{val}}^{(k)}$",
+        10, "挑选“最好的检查点”时看哪个指标。", r"$k^* = \arg\min_k \mathcal L_{\text{val}}^{(k)}$",
         (("ddpm.DDPM.configure_callbacks", "with_monitor(self.trainer, self.monitor)"),),
-        "采样用的是 EMA 权重，应当看 `val/loss_ema`；没有验证集时它不起作用。"),
+        "默认值 `val/loss` 沿用参考实现。采样用的是 EMA 权重，开着 EMA 时请自己改成 `val/loss_ema`；没有验证集时它不起作用。"),
     "use_ema": Card(
         11, "是否给权重留一份指数滑动平均。", r"$s \leftarrow s + (1-d)(\theta - s)$", ((INIT, "self.model_ema = LitEma("),),
         "关掉之后，采样用的就是还在抖动的权重；`monitor` 也不能再用带 `_ema` 的指标。"),
@@ -119,7 +119,7 @@ CARDS = {
     "scheduler_config": Card(
         12, "学习率调度器的配方，写法同 `unet_config`。", r"$\eta_n = \eta\cdot f(n)$",
         (("ddpm.DDPM.configure_optimizers", "make_scheduler(self.scheduler_config, optimizer)"),),
-        "参考实现的基类存下它却从不使用。`lr_*`、`f_*` 是乘数，不是学习率本身；其余的参数是步数。"),
+        "参考实现的基类存下它却从不使用。`lr_*`、`f_*` 是乘数，不是学习率本身；`warm_up_steps` 与周期的长度是步数。"),
     "use_positional_encodings": Card(
         8, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
         (("ddpm.DDPM.apply_model", "x = torch.cat([x, coordinate_channels(x)]"),),
@@ -145,13 +145,13 @@ CARDS = {
         11, "EMA 的衰减上限。", r"$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right)$", ((INIT, "LitEma(self.model, ema_decay)"),),
         "默认的 0.9999 要 89 990 步才完全起作用，短训练里真正管用的是热身公式。"),
     "seed": Card(
-        10, "训练用的随机数种子：$t$、噪声和 dropout 都由它与批号决定。", r"$z = g(\text{seed}, n, \text{rank})$",
+        10, "训练用的随机数种子：$t$、噪声和 dropout 由它、用途、批号与进程的编号决定。", r"$z = g(\text{seed}, \text{train}, n, \text{rank})$",
         (("ddpm.DDPM.training_step", "isolated_rng(self.seed, \"train\""),),
         "它不管网络的初值；初值由构造之前的 `torch.manual_seed` 决定。"),
     "t_sampling": Card(
-        10, "一批里的 $t$ 怎样抽：`uniform` 各抽各的，`stratified` 一批之内铺匀。", r"$t \sim \mathcal U\{0,\dots,T-1\}$",
+        10, "一批里的 $t$ 怎样抽：`uniform` 各抽各的，`stratified` 是分层抽样，每段各抽一个。", r"$t \sim \mathcal U\{0,\dots,T-1\}$",
         (("ddpm.DDPM.draw_t", "if self.t_sampling == \"stratified\":"),),
-        "两种抽法的期望相同，铺匀之后损失的方差更小；比较两条损失曲线的抖动时，抽法要相同。"),
+        "两种抽法的期望相同，分层抽样的方差更小；比较两条损失曲线的抖动时，抽法要相同。"),
     "cond_key": Card(
         8, "条件在 batch 字典里的键。", r"$c = \mathrm{batch}[k]$", ((INIT, "condition_keys(conditioning_key, cond_key)"),),
         "有几种条件时要给字典，写明哪一种在哪个键。"),

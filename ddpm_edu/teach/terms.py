@@ -49,7 +49,7 @@ TERMS = (
     Term("梯度累积", "gradient accumulation", 11, "几批数据才更新一次权重", ("梯度累加", "梯度积累")),
     Term("热身", "warm-up", 11, "训练开头用较小的学习率或衰减", ("预热",)),
     Term("调度器", "scheduler", 12, "只指学习率调度器", ("排程器",)),
-    Term("重启", "restart", 12, "每个周期重新热身"),
+    Term("重启", "restart", 12, "学习率降下来之后再升回去"),
     Term("变分下界", "variational lower bound", 6, "也叫 ELBO；对数似然的可算的下界，添上负号是负对数似然的上界", ("变分下限",)),
     Term("bits/dim", "bits per dimension", 6, "平均每一维要几个比特才能记下一张图，越小越好"),
     Term("DDIM", "denoising diffusion implicit models", 7, "途中可以不掺噪声的采样，步子可以更大"),

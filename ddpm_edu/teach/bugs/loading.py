@@ -1,9 +1,8 @@
-"""病例 19–24：检查点、配置、数据、条件"""
+"""装载与条件里的病例"""
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ...config import get_class
 from ...ema import LitEma
 
 
@@ -30,17 +29,6 @@ class Chain(nn.Module):
         if state is not None:
             self.load_state_dict(state, strict=False)
         self.register_buffer("betas", torch.linspace(1e-4, 2e-2, timesteps))
-
-
-def from_config(config):
-    """{"target": 类的路径, "params": {...}} → 对象"""
-    target = config.pop("target")
-    return get_class(target, (nn.Module,), "target")(**config.get("params", {}))
-
-
-def to_channels_first(images):
-    """一批图，通道在前在后都收，返回 (B, C, H, W)"""
-    return images.permute(0, 3, 1, 2)
 
 
 class ConditionalDenoiser(nn.Module):

@@ -1,8 +1,8 @@
-"""第 16 章里装载与配置的修复题"""
-import copy
-
+"""第 16 章里装载与条件的修复题"""
 import torch
+import torch.nn.functional as F
 
+from ..bugs.loading import ConditionalDenoiser
 from . import Code, Mistake
 
 PREFIX = "model.diffusion_model."
@@ -33,47 +33,24 @@ def choosing(cut, keep=lambda key: key.startswith(PREFIX), needed=True):
     return function
 
 
-def read_config(config):
-    params = dict(config.get("params", {}))
-    key = params.pop("conditioning_key", None)
-    return config["target"], key, params
+def denoising_loss(given=lambda c: c, target="noise", signal=0.6, spread=0.8):
+    """照类别算的损失；参数是几种写错的办法"""
+    def function(denoise, x_start, noise, c):
+        out = denoise(signal * x_start + spread * noise, given(c))
+        return F.mse_loss(out, noise if target == "noise" else x_start)
+
+    return function
 
 
-def config_cases():
-    return [
-        ({"target": "ddpm_edu.UNet", "params": {"in_channels": 1, "conditioning_key": "adm"}},),
-        ({"target": "ddpm_edu.UNet", "params": {"in_channels": 3}},),
-        ({"target": "torch.nn.Identity"},),
-    ]
-
-
-def popping_target(config):
-    target = config.pop("target")
-    return target, *read_config({"target": target, **config})[1:]
-
-
-def popping_params(config):
-    params = config.get("params", {})
-    return config["target"], params.pop("conditioning_key", None), params
-
-
-def needing_params(config):
-    params = copy.deepcopy(config["params"])
-    return config["target"], params.pop("conditioning_key", None), params
-
-
-def leaving_key(config):
-    params = dict(config.get("params", {}))
-    return config["target"], params.get("conditioning_key"), params
-
-
-def needing_key(config):
-    params = dict(config.get("params", {}))
-    return config["target"], params.pop("conditioning_key"), params
+def loss_cases():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network, x_start, noise = ConditionalDenoiser(), torch.randn(6, 4), torch.randn(6, 4)
+    return [(network, x_start.clone(), noise.clone(), c) for c in (torch.arange(6), torch.full((6,), 9), None)]
 
 
 LOADING = (
-    Code("16.19b", 2, "修好：只要 U-Net", unet_state, state_cases, (
+    Code("16.4b", 2, "修好：只要 U-Net", unet_state, state_cases, (
         Mistake("lstrip 去掉的是一组字符，不是一个前缀：middle. 也被它吃掉了。用 removeprefix。", choosing(lambda key: key.lstrip(PREFIX))),
         Mistake("别的键也混进来了：只要以这个前缀开头的，EMA 与噪声表不属于 U-Net。", choosing(lambda key: key.removeprefix(PREFIX), lambda key: True)),
         Mistake("前缀没有去掉，网络里的名字不带它，一个也对不上。", choosing(lambda key: key)),
@@ -81,11 +58,10 @@ LOADING = (
         Mistake("一个键也没找到时要 raise ValueError：什么也没装却不出声，正是这个病例的病根。",
                 choosing(lambda key: key.removeprefix(PREFIX), needed=False)),
     ), "再配上 strict=True，装不上就会当场报错。"),
-    Code("16.22b", 1, "修好：只读不写", read_config, config_cases, (
-        Mistake("pop 改动了调用者的字典，第二次就找不到 target 了；读取用 config[\"target\"]。", popping_target),
-        Mistake("外层没有动，里层动了：params 也是调用者的，先复制一份再 pop。只做浅复制、仍用里层的 params，也是这样。", popping_params),
-        Mistake("params 可以不写，那时是空字典。", needing_params),
-        Mistake("conditioning_key 取出来之后，还留在 params 里；类的构造函数不认得它。", leaving_key),
-        Mistake("conditioning_key 可以不写，那时是 None。", needing_key),
-    ), "同一份配置用多少次都一样。"),
+    Code("16.5b", 1, "修好：把类别交给网络", denoising_loss(), loss_cases, (
+        Mistake("类别还是没有交给网络：c 收下了，就要传下去。", denoising_loss(lambda c: None)),
+        Mistake("类别交了，比较的对象却成了原图；网络猜的是噪声。", denoising_loss(target="x_start")),
+        Mistake("两个系数反了：0.6 乘原图，0.8 乘噪声。", denoising_loss(signal=0.8, spread=0.6)),
+        Mistake("每个样本都用了第一个样本的类别；c 是整批的，原样传下去。", denoising_loss(lambda c: None if c is None else c[:1].expand(len(c)))),
+    ), "类别进了网络，嵌入就有了梯度。"),
 )
