@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 
+from ..figures import INK
 from ..panel import Panel, choice, slider, toggle
 from ..plot import Axis, Plot
 
@@ -23,7 +24,7 @@ def ema_data(decay, warm_up, noise):
     half_life = math.log(0.5) / math.log(decay)
     reached = int((decays >= decay).argmax()) + 1 if (decays >= decay).any() else None
     if not warm_up:
-        acting = "没有热身，每一步都用它"
+        acting = f"没有热身，{len(STEPS)} 步之后初值还占 {decays.prod():.0%}"
     elif reached:
         acting = f"热身到第 {reached - 1} 步为止"
     else:
@@ -34,9 +35,13 @@ def ema_data(decay, warm_up, noise):
 def ema_panel():
     plot = Plot([
         Axis("步 $n$", "衰减 $d_n$", (1, 2000), (0, 1.03), "log", legend="lower right",
-             curves={"decay": "$d_n$", "limit": "上限"}),
-        Axis("步 $n$", "数值", (0, 2000), (-0.6, 1.4), curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$"},
-             legend="upper right"),
+             curves={"decay": "$d_n$", "limit": "设定的 $d$"}),
+        Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.4), legend="upper right",
+             curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$（每 10 步一点）"}),
     ])
-    return Panel(plot, ema_data, decay=choice([0.9, 0.99, 0.999, 0.9999], 0.99, "ema_decay"),
-                 warm_up=toggle(True, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))
+    # 橙色只给权重：设定的 d 画成黑的点线
+    limit = plot.artists["limit"]
+    limit.set(color=INK, linestyle=":")
+    limit.axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return Panel(plot, ema_data, decay=choice([0.9, 0.99, 0.999, 0.9999], 0.9999, "ema_decay"),
+                 warm_up=toggle(False, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))
