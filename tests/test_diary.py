@@ -95,4 +95,9 @@ def test_a_record_from_before_the_chapters_were_reordered_keeps_its_marks(journa
     journal.write_text(json.dumps({"exercises": {"03.4": entry, "05.2": entry, "15.19b": entry}}), encoding="utf-8")
     diary.record("05.2", "✗")
     found = {number: saved["mark"] for number, saved in diary.read_record(journal).items()}
-    assert found == {"03.4": "✓", "04.2": "✓", "16.19b": "✓", "05.2": "✗"}
+    assert found == {"03.4": "✓", "04.2": "✓", "16旧.19b": "✓", "05.2": "✗"}
+    # 找 bug 的一章重出过题：旧的病例留着，不算做过今天的同号题
+    journal.write_text(json.dumps({"numbering": 2, "exercises": {"05.2": entry, "16.1": entry}}), encoding="utf-8")
+    diary.record("16.1", "✗")
+    found = {number: saved["mark"] for number, saved in diary.read_record(journal).items()}
+    assert found == {"05.2": "✓", "16旧.1": "✓", "16.1": "✗"}

@@ -10,9 +10,10 @@ from ..files.checkpoint import atomic_file
 from .exercises import chapters
 
 NAME = "exercises.json"
-# 2026 年底各章重排过次序；那之前的记录里是旧题号
-NUMBERING, RENUMBERED = 2, {"01": "09", "04": "05", "05": "04", "06": "08", "07": "11", "08": "12", "09": "06", "11": "07",
-                            "12": "13", "13": "14", "14": "15", "15": "16", "16": "17"}
+# 题号换过两次：各章重排过次序，找 bug 的一章又重出过题。旧的病例不是今天的同号题，记录留着，不算做过今天的
+NUMBERING, OLD_CASES = 3, "16旧"
+RENUMBERED = {2: {"16": OLD_CASES}, 1: {"01": "09", "04": "05", "05": "04", "06": "08", "07": "11", "08": "12", "09": "06", "11": "07",
+                                        "12": "13", "13": "14", "14": "15", "15": OLD_CASES, "16": "17"}}
 # 构建与测试时既不读也不写：输出要与机器上有没有记录无关
 OFF = ("DDPM_EDU_NO_RECORD", "PYTEST_VERSION", "PYTEST_CURRENT_TEST")
 
@@ -39,7 +40,8 @@ def read_record(path):
     """{题号: {"mark": ✓ 或 ✗, "tries": 次数, "time": 时间}}；旧题号换成今天的；没有文件、读不懂或写法不对的部分都略过"""
     try:
         saved = json.loads(Path(path).read_text(encoding="utf-8"))
-        moved = {} if saved.get("numbering") == NUMBERING else RENUMBERED
+        numbering = saved.get("numbering", 1)
+        moved = {} if numbering == NUMBERING else RENUMBERED[numbering]
         return {moved.get(number[:2], number[:2]) + number[2:]: entry for number, entry in saved["exercises"].items()
                 if entry["mark"] in ("✓", "✗") and type(entry["tries"]) is int and isinstance(entry["time"], str)}
     except (OSError, ValueError, LookupError, TypeError, AttributeError):

@@ -170,7 +170,7 @@ for step in (10, 60, 150, 300, 900):
     t, noise = torch.full((4000,), step), torch.randn(4000, 2, generator=torch.Generator().manual_seed(step))
     each = (network(add_noise(data, t, noise), t) - noise).square().mean(1).detach()
     scale, error = (1 - alpha_bar[step]) / alpha_bar[step], each.std() / 4000**0.5
-    print(f"t={step:3d}　噪声的误差 {each.mean():.4f} ± {error:.4f}　x̂₀ 的误差 {scale * each.mean():.3f} ± {scale * error:.3f}")
+    print(f"t={step:3d}　噪声的误差 {each.mean():.4f} ± {error:.4f}　换成 x0 的误差 {scale * each.mean():.3f} ± {scale * error:.3f}")
 
 # %% [markdown]
 # 两列正好相反。$t$ 小时，噪声只有一点点，要从点的位置里把它分出来很难，与一律猜 0 差不多，可是 $\hat x_0$ 已经很准。$t$ 大时，点里几乎全是噪声，照抄就差不多，误差看上去极小；$x_t$ 里却几乎不含原来那个点的信息，网络的一点误差又被放大，$\hat x_0$ 比一律猜 0 还差。

@@ -68,7 +68,7 @@ with model.ema_scope():
 with model.ema_scope():
     stuck.copy_to(model.model)  # 借这个范围换上另一份，离开时一并恢复
     noise = draw()
-grid_figure(torch.cat([raw, average, noise]), nrow=10, rows=["原权重", "影子", "stuck"])
+grid_figure(torch.cat([raw, average, noise]), nrow=10, rows=["原权重", "影子", "影子 stuck"])
 
 # %% [markdown]
 # 图：每一列的起点相同，8×8 的样本放大到 32×32 显示。第一行有几个字的笔画断了，如第 3、7 列；第二行把缺口补上了不少。
