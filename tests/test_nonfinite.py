@@ -88,6 +88,15 @@ def test_the_message_names_the_parameters(tmp_path):
         fit_spoiled(Spoil("gradient", NAN), tmp_path)
 
 
+def test_a_bad_loss_is_caught_with_l1_too(tmp_path):
+    # |x| 在 NaN 处的导数是 0；靠损失里权重为 0 的 loss_vlb 把 NaN 带进梯度
+    model = model_for_training(loss_type="l1", original_elbo_weight=0.0)
+    with torch.no_grad():
+        model.model.diffusion_model.out[-1].bias.fill_(NAN)
+    with pytest.raises(FloatingPointError, match="第 0 个优化步的损失是 nan"):
+        fit(model, 2, tmp_path, data=FewDigits(16), limit_val_batches=0)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="需要 GPU")
 def test_fp16_scaling_may_skip_steps_by_itself(tmp_path):

@@ -153,11 +153,13 @@ class StopOnBadGradient(pl.Callback):
     def on_before_optimizer_step(self, trainer, pl_module, optimizer):
         if trainer.precision == "16-mixed":
             return
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        # 损失是 NaN 或无穷时，梯度也是；平方和有限，Adam 的二阶矩也就有限。每一步只在这里等一次设备
-        norm = torch.nn.utils.get_total_norm(gradients)
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        # 损失坏了，梯度也坏：l1 在 NaN 处的导数是 0，但 loss_vlb 总在损失里，0 乘 NaN 还是 NaN
+        # 平方和有限，Adam 的二阶矩也就有限。每一步只在这里等一次设备
+        norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
         if not norm.isfinite():
-            bad = [name for name, p in pl_module.named_parameters() if p.grad is not None and not p.grad.isfinite().all()]
+            named = [(name, p.grad) for name, p in pl_module.named_parameters() if p.grad is not None]
+            bad = [name for name, gradient in named if not gradient.isfinite().all()]
             where = f"{len(bad)} 个参数含 NaN 或无穷，如 {bad[:3]}" if bad else "每个数都有限，平方和溢出"
             self._stop(trainer, f"梯度范数是 {norm.item()}（{where}）")
 

@@ -1,13 +1,21 @@
 # %% [markdown]
 # # 10 · Lightning 的钩子与训练的一步
 #
+# 前九章有了损失、网络和构造函数，可以训练了。真正训练时，麻烦往往不在公式里：
+#
+# - 训练断了，从检查点接着跑，损失却和没断过的对不上；
+# - 损失变成 NaN，几小时之后才发现，检查点里的权重也全是 NaN；
+# - 同一个模型、同一批验证图，`val/loss_vlb` 算十次，最大的是最小的 2.3 倍：下次它降了一半，是模型变好了，还是运气好？
+#
+# 这一章要回答的问题是：**怎样训练，两次得到的数才能比？** 我们把一步训练拆开看，再逐个解决上面三件事。
+#
 # **学习目标**
 #
-# - 说出一步训练里 Lightning 依次调用了哪些方法，每个做什么。
 # - 手写一个没有 Lightning 的训练循环，得到逐位相同的权重。
+# - 说出一步训练里 Lightning 依次调用了哪些方法，谁在谁里面。
 # - 明白可复现、续训、验证各要注意什么：随机数、EMA、NaN。
 #
-# **预计用时** 40 分钟。运行全部单元约 25 秒。
+# **预计用时** 40 分钟。运行全部单元约 50 秒。
 
 # %%
 import os
@@ -22,64 +30,107 @@ from ddpm_edu.optim import make_optimizer
 from ddpm_edu.files.persistence import Persistence
 from ddpm_edu.randomness import isolated_rng
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, curves_figure, grid_figure, show_source
+from ddpm_edu.teach.datasets import handwriting
+from ddpm_edu.teach.diagrams import nested_figure
+from ddpm_edu.teach.figures import BLUE, ORANGE, empty_figure, plain_axes
 from ddpm_edu.teach.training import quiet_trainer
+from ddpm_edu.training.stopping import StopOnBadGradient
 
+# %%
+pictures, labels = handwriting()
 os.chdir(tempfile.mkdtemp())  # 检查点写在临时目录里，不弄脏课程的文件夹
 data = DigitsDataModule(batch_size=16)
 print("准备好了")
 
 # %% [markdown]
-# ## 1　一步训练，谁先谁后
+# ## 1　先写一个没有 Lightning 的循环
 #
-# `Trainer` 负责循环，`LightningModule` 负责每一处的内容。`Trainer` 在某个时刻来调用的方法，叫钩子 (hook)。
-# 下面给几个钩子，以及钩子再去调用的方法，各包一层，让它们在被调用时报上名来。
+# 这是你熟悉的训练循环，走 5 步。每行后面的注释是它在 Lightning 里对应的方法。
 
 # %%
-METHODS = ["setup", "configure_optimizers", "optimizer_step", "training_step", "shared_step", "get_input", "forward", "p_losses",
-         "apply_model"]
-called = []
+torch.manual_seed(0)
+by_hand = DDPM(**toy_model_config())
+data.setup("fit")
+optimizer = make_optimizer(by_hand)  # configure_optimizers
+batches = iter(data.train_dataloader())
+for step in range(5):
+    batch = next(batches)
+    with isolated_rng(by_hand.seed, "train", step, 0):  # training_step；随机数由批号决定，见第 4 节
+        loss, _ = by_hand.shared_step(batch)
+    optimizer.zero_grad()  # optimizer_zero_grad
+    loss.backward()  # backward
+    optimizer.step()  # optimizer_step
+    by_hand.model_ema(by_hand.model)  # _tick_ema：更新 EMA
+
+# %% [markdown]
+# `backward` 把梯度**加**到每个参数的 `.grad` 上，所以每一步先要清零。
+#
+# 再用 Lightning 的 `Trainer` 走 5 步。课程里用 `quiet_trainer` 造 `Trainer`：它只是换了一组默认值，用 CPU，不写日志，不存检查点，不做验证。
+
+# %%
+torch.manual_seed(0)
+by_trainer = DDPM(**toy_model_config())
+quiet_trainer(max_steps=5).fit(by_trainer, DigitsDataModule(batch_size=16))
+pairs = list(zip(by_hand.state_dict().values(), by_trainer.state_dict().values()))
+check("手写的循环与 Trainer：权重与 EMA 逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
+
+# %% [markdown]
+# 逐位相同的条件是：CPU、单精度、不裁剪梯度、没有学习率调度。手写的循环少了 NaN 检查、日志、验证和检查点，这些正是 `Trainer` 替我们做的事。
+#
+# ## 2　一步训练，谁在谁里面
+#
+# `Trainer` 负责循环，`LightningModule` 负责每一处的内容。`Trainer` 在某个时刻来调用的方法，叫钩子 (hook)。
+# 下面给几个钩子，以及钩子再去调用的方法，各包一层，让它们在被调用时记下自己的名字与深度。
+
+# %%
+HOOKS = ["setup", "configure_optimizers", "optimizer_step", "training_step", "optimizer_zero_grad", "backward", "on_before_optimizer_step"]
+OURS = ["shared_step", "get_input", "forward", "draw_t", "p_losses", "apply_model", "_tick_ema"]
+calls, running = [], []
 
 
-def announce(name):
+def recorded(name):
     def wrapper(self, *args, **kwargs):
-        called.append(name)
-        return getattr(DDPM, name)(self, *args, **kwargs)
+        calls.append((len(running), name))
+        running.append(name)
+        result = getattr(DDPM, name)(self, *args, **kwargs)
+        running.pop()
+        return result
     return wrapper
 
 
-Loud = type("Loud", (DDPM,), {name: announce(name) for name in METHODS})
+Recorded = type("Recorded", (DDPM,), {name: recorded(name) for name in HOOKS + OURS})
 torch.manual_seed(0)
-quiet_trainer(max_steps=1).fit(Loud(**toy_model_config()), data)
-print(" → ".join(called))
-check("优化器先开始，再回头算损失", called.index("optimizer_step") < called.index("training_step"), True)
-
-# %% [markdown]
-# `optimizer_step` 排在 `training_step` 前面：Lightning 把“算损失、求梯度”包成一个函数交给优化器，优化器先开始，再回头调用它。
-#
-# 下面按“一批数据走过的路”来读。
-
-# %% [markdown]
-# ## 2　从 batch 到损失
+quiet_trainer(max_steps=1).fit(Recorded(**toy_model_config()), data)
 
 # %%
-show_source(DDPM.get_input,
-            "def get_input", "if not x.is_floating_point", "# 在 GPU 上看一眼", "x = x if x.shape")
+notes = {"setup": "整个训练一次", "configure_optimizers": "整个训练一次：造优化器", "optimizer_step": "每步一次：里面才算损失",
+         "training_step": "算损失", "shared_step": "训练与验证共用", "forward": "就是训练损失", "get_input": "从字典里取图", "draw_t": "抽一批 t", "p_losses": "加噪、预测、比较", "apply_model": "网络的前向",
+         "optimizer_zero_grad": "梯度清零", "backward": "求梯度", "on_before_optimizer_step": "紧挨着它之前，回调检查 NaN",
+         "_tick_ema": "权重已经更新：更新 EMA"}
+names = [name for _, name in calls]
+check("清零与求梯度在算损失之后，更新权重之前", names.index("training_step") < names.index("backward") < names.index("_tick_ema"), True)
+nested_figure(calls, notes, HOOKS)
 
 # %% [markdown]
-# - ① 从字典里取出图像，记下 CHW 与 HWC 各该是什么形状。
-# - ② 核对类型与形状；两种形状恰好相同、分不清时，不猜。
-# - ③ 核对值域。只在 CPU 上看：数据已经搬上 GPU 的话，看一眼就要等它把手上的事做完。用 Trainer 训练时，搬上去之前 `on_before_batch_transfer` 替它看过。
-# - ④ HWC 的换成 CHW，再换成网络的精度。
+# 图：训练一步时的调用，从上往下是先后，框套着框是“在它里面被调用”。蓝的是钩子，由 `Trainer` 来调用；灰的由我们自己的代码调用。
+# 最外面的三个框里，前两个整个训练只来一次，之后每步重复的是 `optimizer_step` 这一个。
+#
+# `training_step` 为什么在 `optimizer_step` 里面？Lightning 把“算损失、清零、求梯度”包成一个函数交给优化器，优化器先调用它，再更新权重。
+# 更新一结束，优化器又来调用 `_tick_ema`：权重真的更新了，EMA 才更新。梯度累积到一半，或混合精度跳过了这一步，EMA 都不动。
+#
+# ## 3　从 batch 到损失
+#
+# `get_input` 从字典里取出图像，核对形状、类型与值域，换成 CHW（源码在章末）。取出之后交给谁，看 `shared_step`：
 
 # %%
 show_source(DDPM.shared_step,
             "def shared_step", "if self.conditioning_key is None", "cond = as_condition")
 
 # %% [markdown]
-# - ① 训练与验证共用，所以叫 shared。
-# - ② 调用自己，也就是 `forward`。
-# - ③ 有条件就取出来、整理一次；只有训练时才按概率丢掉。
+# - ① 训练与验证共用这个方法，所以叫 shared。
+# - ② 没有条件时直接调用自己，也就是 `forward`。
+# - ③ 有条件就取出来、整理一次；只有训练时才按概率丢掉条件。
 
 # %%
 show_source(DDPM.forward,
@@ -87,6 +138,22 @@ show_source(DDPM.forward,
 
 # %% [markdown]
 # - ① 抽一批 $t$，返回 `p_losses`（第 6 章）的结果。一般的 Lightning 教程说 `forward` 是推理，这里的 `forward` 就是训练损失；推理是 `sample`。
+#
+# $t$ 有两种抽法。`uniform` 是各抽各的，一批里难免这里挤、那里空。`stratified` 是分层抽样 (stratified sampling)：一批有 $B$ 个样本，就把 $[0,1)$ 切成 $B$ 段，每段抽一个。
+
+# %%
+draws, figure = {}, empty_figure(9.0, 1.6)
+ax = plain_axes(figure.subplots())
+for row, (t_sampling, color) in enumerate({"stratified": ORANGE, "uniform": BLUE}.items()):
+    drawer = DDPM(**toy_model_config(t_sampling=t_sampling))
+    draws[t_sampling] = drawer.draw_t(torch.zeros(64, 1), torch.Generator().manual_seed(0))
+    ax.plot(draws[t_sampling], [row] * 64, "|", color=color, markersize=20)
+ax.set(xlabel="步号 $t$", yticks=[0, 1], yticklabels=["stratified", "uniform"], ylim=(-0.6, 1.6), xlim=(0, 1000))
+figure
+
+# %% [markdown]
+# 图：一批 64 个 $t$，一条竖线是一个。上排各抽各的，有几处挤成一团，也有大段空白；下排分层抽样，每段恰好一个。
+# 噪声大小不同的 $t$ 损失相差很大，所以一批里的 $t$ 越匀，这一批的损失受运气的影响越小。
 
 # %%
 show_source(DDPM.draw_t,
@@ -95,7 +162,7 @@ show_source(DDPM.draw_t,
 # %% [markdown]
 # - ① 返回 $(B,)$ 的整数。
 # - ② 先抽 $[0,1)$ 上的均匀数。
-# - ③ 铺匀：把 $[0,1)$ 切成 $B$ 段，每段抽一个；再打乱次序，免得第一个样本总分到最小的 $t$。
+# - ③ 分层抽样：第 $i$ 段的起点是 $i/B$，段内的位置是 $u/B$。段的次序打乱，免得第一个样本总分到最小的 $t$。
 # - ④ 放大成步号。舍入可能恰好碰到 $T$，所以截断。
 
 # %%
@@ -103,22 +170,25 @@ card("t_sampling")
 errors = {}
 for t_sampling in ("uniform", "stratified"):
     drawer, generator = DDPM(**toy_model_config(t_sampling=t_sampling)), torch.Generator().manual_seed(0)
-    draws = torch.stack([drawer.draw_t(torch.zeros(64, 1), generator) for _ in range(2000)])
-    share = torch.histc(draws.float(), 10, 0, 1000) / draws.numel()
+    many = torch.stack([drawer.draw_t(torch.zeros(64, 1), generator) for _ in range(2000)])
+    share = torch.histc(many.float(), 10, 0, 1000) / many.numel()
     check(f"{t_sampling}：T 分成十段，每段各占一成", share, torch.full((10,), 0.1), atol=0.005)
-    errors[t_sampling] = draws.double().mean(1).std()
-check_order("铺匀之后，一批的平均 t 稳定得多", 20, errors["uniform"] / errors["stratified"], digits=2)
+    errors[t_sampling] = many.double().mean(1).std()
+check("抽 2000 批：分层抽样时，一批的平均 t 稳定 20 倍以上", errors["uniform"] > 20 * errors["stratified"], True)
 
 # %% [markdown]
-# ## 3　`training_step`：随机数由批号决定
+# ## 4　`training_step`：随机数由批号决定
+#
+# 训练的每一步要抽 $t$、噪声，有时还有 dropout。若从全局的随机数里接着抽，中途多画一张图，后面的数就全变了。
+# 我们换一种办法：第 $n$ 批用哪些随机数，只由 $n$ 和种子决定，与之前抽过几次无关。
 
 # %%
 show_source(DDPM.training_step,
             "def training_step", "with isolated_rng", "self.batches_seen += 1", "self.log_dict")
 
 # %% [markdown]
-# - ① 训练要在训练模式里。刚读进来的模型停在 eval 模式，dropout 是关着的，Lightning 不会替人打开。
-# - ② 在 `isolated_rng` 的范围里算损失：$t$、噪声、dropout 都由种子、用途、批号、进程号四样决定。
+# - ① 训练要在训练模式里。刚读进来的模型停在 eval 模式，dropout 是关着的；从 Lightning 2.2 起，`Trainer` 不再替人打开。
+# - ② 在 `isolated_rng` 的范围里算损失。括号里的四样合起来叫键 (key)：种子、用途、批号、进程的编号 (rank)。多卡训练时每张卡是一个进程，`global_rank` 是它的编号；只有一张卡时是 0。
 # - ③ 见过的批数加一，它随检查点保存。
 # - ④ 记录各项损失；进度条上的 loss 是简化损失。返回的才是总损失，交给 Lightning 去求梯度。
 
@@ -127,9 +197,9 @@ show_source(isolated_rng,
             "@contextlib.contextmanager", "generators = global_generators", "generator.manual_seed", "finally:")
 
 # %% [markdown]
-# - ① dropout 不接受自己的随机数发生器，只能这样在一个范围里定住全局的。
-# - ② CPU 的全局发生器，与模型所在设备的那一个。别的显卡上的不碰：那里也许有别的程序在抽。
-# - ③ 进入时按钥匙播种。
+# - ① dropout 不接受自己的随机数发生器，只能在一个范围里定住全局的那一个。
+# - ② 管 CPU 的全局发生器，与模型所在设备的那一个。别的显卡上的不碰：同一个进程里可能有别的模型正用着它们。
+# - ③ 进入范围时，按键播种。
 # - ④ 离开时恢复原状，出错也一样，所以范围之外的随机数不受影响。
 
 # %%
@@ -140,38 +210,59 @@ outside = torch.randn(3)
 torch.manual_seed(0)
 check("范围之外的随机数没有受影响", torch.randn(3), outside)
 with isolated_rng(1, "train", 7):
-    check("同一把钥匙，同样的数", torch.randn(3), first)
+    check("同一个键，同样的数", torch.randn(3), first)
+
+# %% [markdown]
+# `seed` 只管训练途中的随机数，不管网络的初值，初值由构造之前的 `torch.manual_seed` 决定。两样都定住，第一步的损失才相同。
+# 网络最后一层的初值本来是零，不管怎样播种都一样；下面把它填上随机数，才看得出初值的作用。
 
 # %%
 card("seed")
-picture = {"image": torch.zeros(16, 1, 8, 8)}
 
 
-def first_loss(seed):
+def first_loss(start, seed):
+    torch.manual_seed(start)
     model = DDPM(**toy_model_config(seed=seed))
+    torch.nn.init.normal_(model.model.diffusion_model.out[-1].weight)
     with isolated_rng(model.seed, "train", 0, 0):
-        return model.shared_step(picture)[0].item()
+        return model.shared_step({"image": torch.zeros(16, 1, 8, 8)})[0].item()
 
 
-check("seed 相同，第一步的损失相同", first_loss(0) == first_loss(0), True)
-check("seed 不同，第一步的损失不同", first_loss(0) == first_loss(1), False)
+check("初值相同，seed 相同：第一步的损失相同", first_loss(0, seed=0) == first_loss(0, seed=0), True)
+check("初值相同，seed 不同：损失不同", first_loss(0, seed=0) != first_loss(0, seed=1), True)
+check("初值不同，seed 相同：损失不同", first_loss(0, seed=0) != first_loss(1, seed=0), True)
 
 # %% [markdown]
-# NaN 要尽早停。继续训练的话，NaN 的梯度把全部权重变成 NaN，再存进检查点，几小时白费。
-# 损失是 NaN，梯度也一定是，所以只在更新之前看一次梯度的范数：在 GPU 上，看一眼就要等它，每步等一次就够。
+# ## 5　遇到 NaN，当场停下
+#
+# 若继续训练，一次 NaN 的梯度就把全部权重变成 NaN，再存进检查点，几小时白费。所以每一步在更新权重之前检查一次，由下面这个回调来做，`DDPM` 会自动带上它。
 
 # %%
-torch.manual_seed(0)
-poisoned = DDPM(**toy_model_config(use_ema=False))
-before = [p.clone() for p in poisoned.model.parameters()]
-with torch.no_grad():
-    poisoned.model.diffusion_model.out[-1].bias.fill_(float("nan"))
-check_raises("损失不是有限的数", lambda: quiet_trainer(max_steps=3).fit(poisoned, data), "第 0 个优化步")
-untouched = [torch.equal(a, b) for a, b in zip(before, poisoned.model.parameters())]
-check("除了我们弄坏的那一个，权重都没动", untouched.count(False), 1)
+show_source(StopOnBadGradient.on_before_optimizer_step,
+            "def on_before_optimizer_step", "parameters = [", "norm = torch", "if not norm")
 
 # %% [markdown]
-# ## 4　优化器
+# - ① 时机是梯度已经算好、权重还没更新的时候。fp16 混合精度会自己跳过溢出的步，所以不在这里管。
+# - ② 取出优化器管的全部参数。损失坏了，梯度就坏（`l1` 也一样，理由见注释），所以看梯度就够了。
+# - ③ 把所有梯度合成一个范数：只要有一个数是 NaN 或无穷，范数就不是有限的数。
+# - ④ 在 GPU 上，读一个数要等显卡把排着的计算做完，所以每步只读这一个数。范数坏了就报错停下，写明是哪些参数。
+#
+# 下面把最后一层的偏置改成 NaN，再训练；`loss_type` 是 `l2` 与 `l1` 时各试一次。
+
+# %%
+for loss_type in ("l2", "l1"):
+    torch.manual_seed(0)
+    poisoned, trainer = DDPM(**toy_model_config(loss_type=loss_type)), quiet_trainer(max_steps=3)
+    with torch.no_grad():
+        poisoned.model.diffusion_model.out[-1].bias.fill_(float("nan"))
+    before = {name: value.clone() for name, value in poisoned.state_dict().items()}
+    check_raises(f"{loss_type}：损失不是有限的数", lambda: trainer.fit(poisoned, data), "第 0 个优化步")
+    after = poisoned.state_dict()
+    check("权重与 EMA 都没有动", all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before), True)
+    check("优化器一步也没有走，没有累积的动量", len(trainer.optimizers[0].state), 0)
+
+# %% [markdown]
+# ## 6　优化器
 
 # %%
 show_source(make_optimizer,
@@ -181,8 +272,8 @@ show_source(make_optimizer,
 # - ① 只取要求梯度的参数。
 # - ② 一维的参数：偏置、归一化的缩放，再加上 logvar。
 # - ③ 分两组，权重衰减 (weight decay) 只给第一组，一维的不衰减。
-# - ④ AdamW，两个动量系数与学习率来自构造参数。融合版把整个更新合成一次计算；fp16 混合精度要缩放梯度，那时融合版不能裁剪梯度，所以不用它。
-# - ⑤ bf16 的范围与 32 位一样宽，不必缩放，融合版与裁剪不冲突；告诉 Lightning 不要误会。
+# - ④ AdamW，学习率与两个动量系数来自构造参数。融合版 (fused) 把整个更新合成一次计算；fp16 混合精度下，融合版不能裁剪梯度，那时不用它。
+# - ⑤ Lightning 看这个标记决定融合版能不能裁剪梯度，它不区分 fp16 与 bf16。bf16 不缩放梯度，可以裁剪，所以把标记关掉。
 
 # %%
 card("weight_decay")
@@ -193,131 +284,143 @@ check("logvar 不衰减", any(p is model.logvar for p in plain["params"]) and pl
 check("weight_decay=0.05 只给第一组", decayed["weight_decay"], 0.05)
 
 # %% [markdown]
-# 为什么 logvar 不能衰减？衰减把它拉向 0，而第 6 章证明了最优点是 $\ln\mathrm{mse}_t$，一般不是 0。归一化的缩放初值是 1，也不该拉向 0；偏置参数少，衰减它没有好处。
+# 为什么 logvar 不能衰减？衰减把它拉向 0，而第 6 章证明了最优点是 $\ln\mathrm{mse}_t$，一般不是 0。归一化的缩放初值是 1，也不该拉向 0。
 
 # %%
 card("learning_rate")
-check("learning_rate 交给了优化器", make_optimizer(DDPM(**toy_model_config(learning_rate=3e-4))).param_groups[0]["lr"], 3e-4)
-check_raises("须大于 0", lambda: DDPM(**toy_model_config(learning_rate=0.0)), "learning_rate")
-
-# %%
 card("adam_betas")
-adam = make_optimizer(DDPM(**toy_model_config(adam_betas=(0.9, 0.99))))
-check("adam_betas 交给了优化器", adam.param_groups[0]["betas"], [0.9, 0.99])
-check_raises("须小于 1", lambda: DDPM(**toy_model_config(adam_betas=(0.9, 1.0))), "adam_betas")
+adam = make_optimizer(DDPM(**toy_model_config(learning_rate=3e-4, adam_betas=(0.9, 0.99)))).param_groups[0]
+check("学习率与两个动量系数交给了优化器", [adam["lr"], *adam["betas"]], [3e-4, 0.9, 0.99])
 
 # %% [markdown]
-# ## 5　没有 Lightning 的循环
+# 损失变成 NaN，或者来回跳、降不下去，先把学习率除以 3 再试。
 #
-# 下面十来行，在这个配置下与 `Trainer.fit` 得到逐位相同的权重。
-
-# %%
-torch.manual_seed(0)
-by_hand = DDPM(**toy_model_config())
-data.setup("fit")
-optimizer, loader = make_optimizer(by_hand), iter(data.train_dataloader())
-for step in range(5):
-    batch = next(loader)
-    with isolated_rng(by_hand.seed, "train", step, 0):
-        loss, _ = by_hand.shared_step(batch)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    by_hand.model_ema(by_hand.model)
-
-# %%
-torch.manual_seed(0)
-by_trainer = DDPM(**toy_model_config())
-quiet_trainer(max_steps=5).fit(by_trainer, DigitsDataModule(batch_size=16))
-pairs = list(zip(by_hand.state_dict().items(), by_trainer.state_dict().items()))
-check("权重与 EMA 逐位相同", all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs), True)
-
-# %% [markdown]
-# ## 6　停下再继续
+# ## 7　停下再继续
 #
-# 续训要做到“像从没停过”，需要存下的不只是权重：优化器的动量、学习率走到哪里、EMA 与它的计数、见过几批。
-# 数据的次序由轮次与批号决定，所以也能接上。
+# 训练 60 步，与“训练 30 步、停下、再走 30 步”，能不能一模一样？先准备一个会记下每步损失的模型。
 
 # %%
-show_source(DDPM.setup,
-            "def setup")
+class Remembering(DDPM):
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        self.history.append(loss.item())
+        return loss
 
-# %% [markdown]
-# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/files/checkpoint.py`）。
 
-# %%
-def train(max_steps, resume=None):
+def train(max_steps, resume=None, weights=None):
     torch.manual_seed(0)
-    model = DDPM(**toy_model_config())
+    model = Remembering(**toy_model_config(learning_rate=2e-3, ckpt_path=weights))
+    model.history = []
     trainer = quiet_trainer(max_steps=max_steps)
     trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=resume)
     return model, trainer
 
+# %% [markdown]
+# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重，别的从头开始。
 
-_, interrupted = train(3)
+# %%
+whole, _ = train(60)
+half, interrupted = train(30)
 interrupted.save_checkpoint("stopped.ckpt")
-resumed, _ = train(5, resume="stopped.ckpt")
-same = [torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), by_trainer.state_dict().values())]
-check("走 3 步、停下、再走 2 步，与一口气走 5 步逐位相同", all(same), True)
-
-# %% [markdown]
-# 若只想取权重、另起一段训练（例如微调），用第 9 章的 `ckpt_path` 参数，它调用下面这个方法。
+resumed, _ = train(60, resume="stopped.ckpt")
+only_weights, _ = train(30, weights="stopped.ckpt")
+same = [torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values())]
+check("取回整个检查点：与一口气走 60 步的权重、EMA 逐位相同", all(same), True)
+check("后 30 步的损失也一步不差", resumed.history == whole.history[30:], True)
+check("只取权重：损失不同", only_weights.history != whole.history[30:], True)
 
 # %%
-show_source(Persistence.init_from_ckpt,
-            "def init_from_ckpt", "check_ignore_keys(ignore_keys)", "if only_model:", "has_ema =", "# 可以缺的",
-            "states = matching_states", "try:", "if self.use_ema and not has_ema:")
+figure = curve_figure(range(31, 61), {"一口气走 60 步": whole.history[30:], "取回整个检查点": resumed.history, "只取权重": only_weights.history},
+                      "步", "训练损失")
+line = figure.axes[0].lines[0]
+line.set(linewidth=5, alpha=0.35)
+figure.axes[0].legend(fontsize=9)
+figure
 
 # %% [markdown]
-# - ① 名字与参数同参考实现。
-# - ② 安全地读文件；别处来的前缀（`module.`、`_orig_mod.`）先去掉；噪声表、参数化不同就拒绝。
-# - ③ 只取网络时，留下 `model.` 开头的键。
-# - ④ 文件里有没有 EMA；被 `ignore_keys` 略过的不算。
-# - ⑤ 可以缺的只有能重新算出的表，以及可以重新开始的 EMA（要么整个没有，要么齐全）；只取网络或不学 logvar 时，logvar 也可以缺。
-# - ⑥ 逐键核对，多了、少了、形状不同都是错误。
-# - ⑦ 载入。键已经逐个核对过，可以缺的就让它缺，所以 `strict=False`；出错时写明文件名。
-# - ⑧ 没有 EMA，就从取到的权重重新开始。
-
-# %% [markdown]
-# ## 7　验证：原权重与 EMA 的损失要能比
+# 图：第 30 步之后的训练损失。橙的虚线压在蓝的粗线上，处处重合；只取权重的点线从第一步起就岔开了。
 #
-# 验证要回答两个问题：比上次好了吗？EMA 比原权重好吗？两个问题都要求随机数相同。
+# 岔开是因为检查点里不只有权重，还有四样东西：优化器的动量、学习率走到哪里、EMA 更新过几次、见过几批。
+# 见过几批决定随机数；数据的次序由轮次与批号决定，这两个数也在检查点里，所以数据也从停下的那一批接着取。
+#
+# 只取权重也有用处，例如换一批数据微调：那本来就是另起一段训练。
+#
+# ## 8　验证：两个数要能比
+#
+# 验证要回答两个问题：比上次好了吗？EMA 比原权重好吗？先看不定住随机数会怎样：用训练好的模型与 250 张验证图，同样的权重，连算十次。
 
 # %%
-show_source(DDPM.validation_step,
-            "def validation_step")
+torch.manual_seed(0)
+pretrained = load_pretrained("digits").eval()
+validation = {"image": load_digits_split()["val"][0]}
+with torch.no_grad():
+    loose = [pretrained.shared_step(validation)[1] for _ in range(10)]
+spans = {name: [float(losses[name]) for losses in loose] for name in ("val/loss", "val/loss_vlb")}
+ratio = {name: max(values) / min(values) for name, values in spans.items()}
+check_order("val/loss：最大是最小的几倍", 1.05, ratio["val/loss"])
+check_order("val/loss_vlb：最大是最小的几倍", 2, ratio["val/loss_vlb"], digits=2)
 
 # %% [markdown]
-# - ① 验证与测试只差名字，都交给 `_evaluate`。
+# `val/loss` 差 9%，`val/loss_vlb` 差到两倍多：它给很小的 $t$ 极大的权重，抽到几个小 $t$ 全看运气。所以每次验证要用同一份随机数。
 
 # %%
 show_source(DDPM._evaluate,
             "def _evaluate", "with isolated_rng", "if self.use_ema:", "losses = {name.replace")
 
 # %% [markdown]
-# - ① 钥匙里没有训练的步数，所以每次验证用同样的 $t$ 与噪声，前后可比。
-# - ② 先用训练的权重。
-# - ③ 再用 EMA 的权重，钥匙相同，所以 $t$ 与噪声也相同。
+# - ① 键里没有训练的步数，所以每次验证用同样的 $t$ 与噪声，前后可比。
+# - ② 先用正在训练的权重算。
+# - ③ 再用 EMA 的权重算，键相同，所以 $t$ 与噪声也相同。
 # - ④ 换成 `val/` 或 `test/` 开头的名字，交给 Lightning 记录。
 #
-# 两次评估若各抽各的随机数，同样的权重、同样的数据，`val/loss_vlb` 也能差一倍上下，EMA 的好处容易被盖过。下面用训练好的模型与 250 张验证图试一试。
+# 它有没有用？训练 200 步，从第 80 步起，每 10 步用两种办法各验证一次：各抽各的；固定随机数。
+
+# %%
+def probe(model, raw_key, ema_key):
+    model.eval()
+    with torch.no_grad(), isolated_rng(*raw_key):
+        raw = model.shared_step(validation)[0].item()
+    with torch.no_grad(), model.ema_scope(), isolated_rng(*ema_key):
+        return raw, model.shared_step(validation)[0].item()
+
+
+class Probed(Remembering):
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        if self.global_step >= 80 and self.global_step % 10 == 0:
+            loose_runs.append(probe(self, ("原权重", self.global_step), ("EMA", self.global_step)))
+            fixed_runs.append(probe(self, ("固定",), ("固定",)))
 
 # %%
 torch.manual_seed(0)
-pretrained = load_pretrained("digits").eval()
-batch = {"image": load_digits_split()["val"][0]}
-with torch.no_grad():
-    loose = [float(pretrained.shared_step(batch)[1]["val/loss_vlb"]) for _ in range(10)]
-check_order("各抽各的：同样的权重，最大是最小的 1.5 倍以上", 1.5 * min(loose), max(loose))
-results = quiet_trainer(limit_val_batches=2).validate(DDPM(**toy_model_config()), data, verbose=False)[0]
-check("同一份随机数：还没训练，两条曲线相同", results["val/loss"], results["val/loss_ema"], atol=1e-7)
-
-# %%
-show_source(DDPM.configure_callbacks,
-            "def configure_callbacks")
+learner = Probed(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
+learner.history, loose_runs, fixed_runs = [], [], []
+quiet_trainer(max_steps=200, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
+panels = [(range(80, 201, 10), dict(zip(["原权重", "EMA"], zip(*runs))), "步", f"验证损失（{name}）")
+          for name, runs in {"各抽各的": loose_runs, "固定随机数": fixed_runs}.items()]
+figure = curves_figure(*panels)
+low, high = min(min(run) for run in loose_runs + fixed_runs), max(max(run) for run in loose_runs + fixed_runs)
+for ax in figure.axes:
+    ax.set_ylim(low - 0.01, high + 0.01)
+figure
 
 # %% [markdown]
-# - ① 有验证集时，按 `monitor` 挑最好的检查点，另存最后一份。Lightning 默认的检查点回调不看任何指标。
+# 图：同一个模型的验证损失，左边每次各抽各的随机数，右边固定随机数。左边两条线缠在一起，看不出谁好；右边的抖动小得多，看得清 EMA 先落后，第 170 步以后一直更低。
+#
+# 换成数：用训练到最后的权重，各抽各的与用同一份随机数，各比 10 次。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+paired = torch.tensor([probe(learner, ("比", k), ("比", k)) for k in range(10)], dtype=torch.float64)
+raw, gain = paired[:, 0], paired[:, 0] - paired[:, 1]
+print(f"原权重的 val/loss：平均 {raw.mean():.4f}，抽十次的标准差 {raw.std():.4f}")
+print(f"EMA 低了：{gain.mean():.4f} ± {gain.std() / 10**0.5:.4f}；同一份随机数时，这个差的标准差 {gain.std():.4f}")
+check("同一份随机数：EMA 十次都更低", bool((gain > 0).all()), True)
+check("只看一次，抖动比 EMA 的好处还大", bool(raw.std() > gain.mean()), True)
+
+# %% [markdown]
+# EMA 的好处约 0.004，而 `val/loss` 抽一次的抖动约 0.008：各抽各的，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩 0.002，十次都是 EMA 更低。
+#
+# 有验证集时，`DDPM` 还会自动带上一个检查点回调：它按 `monitor` 挑最好的一份，另存最后一份。
 
 # %%
 card("monitor")
@@ -330,15 +433,22 @@ check("最好的一份真的存下了", os.path.exists(trainer.checkpoint_callba
 check_raises("没有 EMA，却要看 EMA 的指标", lambda: DDPM(**toy_model_config(use_ema=False, monitor="val/loss_ema")), "monitor")
 
 # %% [markdown]
-# ## 8　训练途中看一眼：`log_images`
+# ## 9　看曲线，看样本
+#
+# 训练损失本身能看出什么？下面是刚才那 200 步的（v 目标、cosine 噪声表、分层抽样、学习率 0.002、每批 64 张），叠上前后 20 步的平均。
 
 # %%
-show_source(DDPM.log_images,
-            "@torch.no_grad()", "return log_images")
+history = torch.tensor(learner.history)
+smooth = history.unfold(0, 20, 1).mean(1)
+check("最后 20 步的平均损失不到最初 20 步的六成", bool(smooth[-1] < 0.6 * smooth[0]), True)
+figure = curve_figure(range(1, 201), {"每一步": history, "20 步的平均": torch.cat([torch.full((10,), torch.nan), smooth, torch.full((9,), torch.nan)])},
+                      "步", "训练损失")
+figure.axes[0].lines[0].set(alpha=0.4)
+figure
 
 # %% [markdown]
-# - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程，值都在 $[-1,1]$。
-# - ② 具体的事交给 `images.py` 里的函数。
+# 图：训练损失先陡后缓，一路带着抖动。每一批的图像、$t$ 与噪声都不同，抖动不等于出错。
+# 判断好坏，要看固定随机数的验证损失，或者直接看样本。看样本用 `log_images`：
 
 # %%
 show_source(log_images,
@@ -346,62 +456,40 @@ show_source(log_images,
 
 # %% [markdown]
 # - ① 先核对要哪些键。
-# - ② 图不够就有几张算几张。
+# - ② 要的张数多于这一批，就有几张算几张。
 # - ③ 随机数固定，前后两次的图才可比，也不扰动训练；有条件就从 batch 里取。
 # - ④ 默认只走 50 步，用 EMA 权重；样本截到 $[-1,1]$。
-# - ⑤ 加噪的那一行与去噪的那一行，帧数相同，上下能对着看。
+# - ⑤ 加噪的过程与去噪的过程，画同样多的帧。
 # - ⑥ 只返回要的那几项，没有指定就全给。
 
 # %%
-batch = next(iter(data.train_dataloader()))
-logged = pretrained.log_images(batch, N=8, n_row=2, steps=10)
+painter = load_pretrained("mnist").eval()
+logged = painter.log_images({"image": pictures, "label": labels}, N=8, n_row=2, steps=9, progress=False)
 print({name: tuple(value.shape) for name, value in logged.items()})
 check("值都在 [-1, 1]", all(value.abs().max() <= 1 for value in logged.values()), True)
-check_raises("没有这个键", lambda: pretrained.log_images(batch, return_keys=["sample"]), "samples")
-grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=1, rows=["加噪", "去噪"])
+grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=1, width=9.0, rows=["加噪", "去噪"])
 
 # %% [markdown]
-# 图：上面是加噪的过程，一行一个数字，最左是原图；下面是去噪的过程，最左是纯噪声，最右是样本。两者是两批图，只是帧数相同。
-#
-# 最后训练一小段，看损失怎样下降。80 步远远不够画出数字，但曲线的样子已经典型。
-
-# %%
-history = []
-
-
-class Recorder(DDPM):
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        history.append(loss.item())
-        return loss
-
-
-torch.manual_seed(0)
-learner = Recorder(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
-quiet_trainer(max_steps=80, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
-check("损失降下来了", sum(history[-10:]) < 0.8 * sum(history[:10]), True)
-curve_figure(range(1, 81), {"": history}, "步", "损失")
-
-# %% [markdown]
-# 图：训练损失。先陡后缓，一路带着抖动：每一批的 $t$ 与噪声不同，抖动不等于出错。判断好坏，要看固定随机数的验证损失，或者直接看样本。
+# 图：`log_images` 给出的两个过程，一行一个数字。“加噪”最左是原图，从左往右 $t$ 增大；“去噪”最左是纯噪声，从左往右 $t$ 减小，最右是样本。
+# 两者方向相反，也不是同一批图；看样本像不像数字，只看最右一列。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别（第一遍可以不看）</summary>
 #
-# - 遇到 NaN 继续训练，坏权重会存进检查点。
-# - 载入没有 EMA 的文件，EMA 停在随机的初值，用它采样只有噪声。
-# - 验证时原权重与 EMA 各抽各的随机数，两条损失没法比。
-# - `log_images` 每次走满 $T$ 步，过程图的中间结果不截断；要的键只缺一部分就 KeyError，全都不存在时却悄悄返回全部。
+# - 参考实现遇到 NaN 继续训练，坏权重会存进检查点。
+# - 参考实现载入没有 EMA 的文件时，EMA 停在随机的初值，用它采样只有噪声。
+# - 参考实现验证时，原权重与 EMA 各抽各的随机数，两条损失没法比。
+# - 参考实现的 `log_images` 每次走满 $T$ 步，过程图的中间结果不截断；要的键只缺一部分就 KeyError，全都不存在时却悄悄返回全部。
 #
 # </details>
 
 # %% [markdown]
 # ## 小结
 #
-# - 一步训练：取图、抽 $t$、加噪、预测、算损失、求梯度、更新、EMA 走一格。
-# - 随机数由批号决定，所以能逐位复现，也能逐位续训。
-# - 权重衰减只给矩阵；NaN 当场停下。
-# - 验证用固定的随机数，原权重与 EMA 才能比。
+# - 怎样训练，两次得到的数才能比？把每一个随机数都定住：初值由 `torch.manual_seed` 定，$t$、噪声与 dropout 由种子、用途、批号、进程的编号定，数据的次序由轮次与批号定。
+# - 续训要取回整个检查点：权重之外，还有优化器、学习率、EMA 的计数、见过几批。这样走 30 步、停下、再走 30 步，与一口气走 60 步逐位相同。
+# - 验证用同一份随机数。不然 `val/loss_vlb` 能差 2.3 倍；`val/loss` 的抖动约 0.008，盖得住 EMA 约 0.004 的好处。
+# - NaN 在更新权重之前拦住：权重、EMA、优化器都不动。
 #
 # ## 练习
 #
@@ -470,9 +558,9 @@ def with_seed(function, seed):
 grade("10.3", with_seed)
 
 # %% [markdown]
-# ### 10.4　忘了进程号 ★
+# ### 10.4　忘了进程的编号 ★
 #
-# 四张卡一起训练，每张卡每步算 16 张图。假如 `isolated_rng` 的钥匙里没有进程号，会怎样？
+# 四张卡一起训练，每张卡是一个进程，每步算 16 张图。假如 `isolated_rng` 的键里没有进程的编号，会怎样？
 #
 # - A：四张卡算出的梯度一模一样，等于只有一张卡在干活。
 # - B：四张卡的权重会渐渐不同。
@@ -483,10 +571,70 @@ grade("10.3", with_seed)
 grade("10.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 10.5　铺匀的好处 ★★
+# ### 10.5　分层抽样的好处 ★★
 #
-# 第 2 节量过：一批 64 个样本，`stratified` 时这一批的平均 $t$ 比 `uniform` 时稳定得多。两个标准差之比，理论上是多少？
-# 设 $T$ 很大，可以把 $t$ 当成连续的；打乱次序不影响平均。先推，再填一个数。
+# 一批有 $B$ 个样本，这一批的平均 $t$ 有一个标准差。`uniform` 时的标准差是 `stratified` 时的几倍？
+# 写成 $B$ 的函数，再填 $B=16$ 时的值。设 $T$ 很大，可以把 $t$ 当成连续的；打乱次序不影响平均。
 
 # %%
 grade("10.5", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ## 附：源码速查（第一遍可以不看）
+#
+# 正文里一句话带过的几个方法，逐行的解释在这里。
+
+# %%
+show_source(DDPM.get_input,
+            "def get_input", "if not x.is_floating_point", "# 在 GPU 上看一眼", "x = x if x.shape")
+
+# %% [markdown]
+# - ① 从字典里取出图像，记下 CHW 与 HWC 各该是什么形状。
+# - ② 核对类型与形状；两种形状恰好相同、分不清时，不猜。
+# - ③ 核对值域。只在 CPU 上看，因为在 GPU 上读一个数要等显卡；用 Trainer 训练时，数据搬上 GPU 之前 `on_before_batch_transfer` 已经看过。
+# - ④ HWC 的换成 CHW，再换成网络的精度。
+
+# %%
+show_source(DDPM.setup,
+            "def setup")
+
+# %% [markdown]
+# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/files/checkpoint.py`）。
+
+# %%
+show_source(DDPM.validation_step,
+            "def validation_step")
+
+# %% [markdown]
+# - ① 验证与测试只差名字，都交给 `_evaluate`（第 8 节）。
+
+# %%
+show_source(DDPM.configure_callbacks,
+            "def configure_callbacks")
+
+# %% [markdown]
+# - ① 自动带上三个回调：安全停下、检查 NaN、按 `monitor` 挑检查点。Lightning 默认的检查点回调不看任何指标。
+
+# %%
+show_source(DDPM.log_images,
+            "@torch.no_grad()")
+
+# %% [markdown]
+# - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程。具体的事交给第 9 节的函数。
+#
+# 只想取权重、另起一段训练，用构造参数 `ckpt_path`（第 9 章），它调用的是：
+
+# %%
+show_source(Persistence.init_from_ckpt,
+            "def init_from_ckpt", "check_ignore_keys(ignore_keys)", "if only_model:", "has_ema =", "# 可以缺的",
+            "states = matching_states", "try:", "if self.use_ema and not has_ema:")
+
+# %% [markdown]
+# - ① 名字与参数同参考实现。
+# - ② 安全地读文件；别处来的前缀（`module.`、`_orig_mod.`）先去掉；噪声表、参数化不同就拒绝。
+# - ③ 只取网络时，留下 `model.` 开头的键。
+# - ④ 文件里有没有 EMA；被 `ignore_keys` 略过的不算。
+# - ⑤ 可以缺的只有能重新算出的表，以及可以重新开始的 EMA（要么整个没有，要么齐全）；只取网络或不学 logvar 时，logvar 也可以缺。
+# - ⑥ 逐键核对，多了、少了、形状不同都是错误。
+# - ⑦ 载入。键已经逐个核对过，可以缺的就让它缺，所以 `strict=False`；出错时写明文件名。
+# - ⑧ 没有 EMA，就从取到的权重重新开始。
