@@ -1,7 +1,9 @@
 """示意图与散点图：画的是真的"""
+import math
+
 import torch
 
-from ddpm_edu.teach.diagrams import chain_figure, latent_figure, nested_figure, unet_figure
+from ddpm_edu.teach.diagrams import chain_figure, latent_figure, nested_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.unet import ResBlock, UNet
 
@@ -53,3 +55,11 @@ def test_a_nested_call_is_drawn_inside_the_box_of_its_caller():
         assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and outer.y0 < inner.y0 and inner.y1 < outer.y1
     assert second.y0 > fourth.y1 and first.y0 > last.y1 and [text.get_text() for text in ax.texts if text.get_text()].count("说明") == 1
     assert ax.patches[0].get_edgecolor() != ax.patches[1].get_edgecolor()
+
+
+def test_the_rotation_has_one_picture_per_angle_and_its_arrows_are_orthogonal():
+    figure = rotation_figure({"甲": 0.4, "乙": 1.2})
+    for ax, name, angle in zip(figure.axes, ("甲", "乙"), (0.4, 1.2), strict=True):
+        tips = [note.xy for note in ax.texts if getattr(note, "arrow_patch", None)]
+        assert tips == [(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))]
+        assert ax.get_title().startswith(name) and f"{math.degrees(angle):.0f}" in ax.get_title()
