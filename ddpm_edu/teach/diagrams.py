@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import torch
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
@@ -50,23 +51,27 @@ def unet_figure(unet, size, width=9.0):
     stages = stage_shapes(unet, size)
     top = max(shape[1] for _, shape in stages)
     levels = [round(math.log2(top / shape[1])) for _, shape in stages]
-    figure = empty_figure(width, 1.15 * max(levels) + 1.7)
+    figure = empty_figure(width, 1.3 * max(levels) + 2.15)
     ax = figure.subplots()
     places = list(enumerate(-level for level in levels))
     for (x, y), (layers, shape) in zip(places, stages):
-        ax.add_patch(Rectangle((x - 0.42, y - 0.2), 0.84, 0.4, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
-        ax.text(x, y, "\n".join(LAYERS[name] for name in layers), ha="center", va="center", fontsize=7)
-        ax.text(x, y - 0.31, "×".join(map(str, shape)), ha="center", va="center", fontsize=8, color=INK)
+        ax.add_patch(Rectangle((x - 0.42, y - 0.23), 0.84, 0.46, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
+        ax.text(x, y - 0.01, "\n".join(LAYERS[name] for name in layers), ha="center", va="center", fontsize=8.5, linespacing=1.0)
+        ax.text(x, y - 0.33, "×".join(map(str, shape)), ha="center", va="center", fontsize=9, color=INK)
         for k in range(layers.count("ResBlock")):
-            ax.plot(x - 0.34 + 0.14 * k, y + 0.2, "o", color=BLUE, markersize=5)
+            ax.plot(x - 0.34 + 0.14 * k, y + 0.23, "o", color=BLUE, markersize=5)
     for (x, y), (after, below) in zip(places, places[1:]):
         ax.annotate("", (after - 0.43, below), (x + 0.43, y), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 0.8})
     for i in range(len(unet.input_blocks)):
         # 最后存的最先取，拼在前一段的输出旁边
         (x, y), (before, level) = places[i], places[len(stages) - 3 - i]
-        ax.annotate("", (before + 0.5, level + 0.22), (x, y + 0.22), arrowprops={
+        ax.annotate("", (before + 0.5, level + 0.25), (x, y + 0.25), arrowprops={
             "arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "linestyle": "--", "connectionstyle": "arc3,rad=-0.18"})
-    ax.set(xlim=(-0.6, len(stages) - 0.4), ylim=(-max(levels) - 0.45, 0.95))
+        width_in = stages[before][1][0] + stages[i][1][0]
+        ax.text(before + 1, places[before + 1][1] - 0.49, f"入口 {width_in} 通道", ha="center", va="center", fontsize=8, color=ORANGE)
+    kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接"), Line2D([], [], color=BLUE, marker="o", linestyle="", label="时间嵌入")]
+    ax.legend(handles=kinds, loc="lower left", fontsize=9, frameon=False)
+    ax.set(xlim=(-0.6, len(stages) - 0.4), ylim=(-max(levels) - 0.6, 0.95))
     ax.set_axis_off()
     return figure
 
@@ -100,22 +105,24 @@ def latent_figure(pixel, latent, width=9.0):
     return figure
 
 
-def rotation_figure(angles, width=9.0):
-    """(x_0, ε) 平面里的旋转：angles = {标题: 弧度}，一个角一张图；蓝是 x_t，橙是 v，虚线是 x_t 在两根轴上的影子"""
+def rotation_figure(angles, point=(0.85, 0.5), width=9.0):
+    """(x_0, ε) 平面里的旋转：点不动，坐标轴转。angles = {标题: 弧度}，一个角一张图；蓝是 x_t 轴，橙是 v 轴，虚线是点到两轴的垂线"""
     figure = empty_figure(width, width / len(angles))
     for ax, (title, angle) in zip(figure.subplots(1, len(angles)), angles.items()):
         cos, sin = math.cos(angle), math.sin(angle)
-        ax.plot(*(function(np.linspace(0, math.pi, 91)) for function in (np.cos, np.sin)), color="#dddddd")
-        ax.plot([cos, cos, 0], [0, sin, sin], color=BLUE, linestyle=":", linewidth=1)
         for (x, y), name, color in (((cos, sin), "$x_t$", BLUE), ((-sin, cos), "$v$", ORANGE)):
             ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
             ax.text(1.14 * x, 1.14 * y, name, color=color, ha="center", va="center", fontsize=12)
+            along = point[0] * x + point[1] * y
+            ax.plot([along * x, point[0]], [along * y, point[1]], color=color, linestyle=":", linewidth=1.2)
+            ax.plot([0, along * x], [0, along * y], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
+        ax.plot(*point, "o", color=INK, markersize=6, zorder=5)
         arc = np.linspace(0, angle, 40)
-        ax.plot(0.3 * np.cos(arc), 0.3 * np.sin(arc), color=INK, linewidth=1)
-        ax.text(0.45 * math.cos(angle / 2), 0.45 * math.sin(angle / 2), r"$\varphi_t$", ha="center", va="center", fontsize=10)
+        ax.plot(0.25 * np.cos(arc), 0.25 * np.sin(arc), color=INK, linewidth=1)
+        ax.text(0.38 * math.cos(angle / 2), 0.38 * math.sin(angle / 2), r"$\varphi_t$", ha="center", va="center", fontsize=10)
         ax.axhline(0, color=INK, linewidth=0.8)
         ax.axvline(0, color=INK, linewidth=0.8)
-        ax.set(title=f"{title}，$\\varphi_t={math.degrees(angle):.0f}$°", xlim=(-1.3, 1.3), ylim=(-0.25, 1.35), aspect="equal")
+        ax.set(title=f"{title}，$\\varphi_t={math.degrees(angle):.0f}$°", xlim=(-1.3, 1.3), ylim=(-0.5, 1.35), aspect="equal")
         ax.text(1.28, -0.12, "$x_0$", ha="right", va="center")
         ax.text(0.05, 1.27, r"$\varepsilon$", ha="left", va="center")
         ax.set_axis_off()
@@ -139,5 +146,32 @@ def nested_figure(calls, notes, hooks=(), width=9.0):
         ax.text(0.8 * depth + 0.12, -row - 0.42, name, ha="left", va="center", fontsize=10, color=BLUE if name in hooks else INK)
         ax.text(7.7, -row - 0.42, notes.get(name, ""), ha="left", va="center", fontsize=9, color=INK)
     ax.set(xlim=(-0.1, 12), ylim=(-len(calls) - 0.15, 0.1))
+    ax.set_axis_off()
+    return figure
+
+
+def order_figure(rows, needs, places, stored, width=9.0):
+    """几种次序：一行一种，从左到右依次造出；需要的东西造在后面的，画成橙色的虚线
+
+    rows   : {标题: [名字, ...]}；places：{名字: 写在方框下面的小字}
+    needs  : [(先要有的, 要用它的), ...]；stored：{标题: 进检查点的名字}，这些方框是蓝的
+    """
+    figure = empty_figure(width, 0.25 * width * len(rows))
+    ax = figure.subplots()
+    for row, (title, names) in enumerate(rows.items()):
+        y = -1.72 * row
+        ax.text(-0.55, y, title, ha="right", va="center", fontsize=11, color=INK)
+        for x, name in enumerate(names):
+            ax.add_patch(Rectangle((x - 0.34, y - 0.17), 0.68, 0.34, facecolor="#d6e6f2" if name in stored[title] else "#ffffff", edgecolor=INK, linewidth=0.8))
+            ax.text(x, y, name, ha="center", va="center", fontsize=11, color=INK)
+            ax.text(x, y - 0.22, places[name], ha="center", va="top", fontsize=8, color=INK)
+        for before, after in needs:
+            start, end = names.index(before), names.index(after)
+            wrong = start > end
+            ax.annotate("", (end, y + 0.18), (start, y + 0.18), arrowprops={
+                "arrowstyle": "-|>", "color": ORANGE if wrong else GRAY, "lw": 1.8 if wrong else 1.1, "linestyle": "--" if wrong else "-",
+                "connectionstyle": f"arc3,rad={0.42 if wrong else -0.42}"})
+    longest = max(map(len, rows.values()))
+    ax.set(xlim=(-1.15, longest - 0.55), ylim=(-1.72 * (len(rows) - 1) - 0.55, 1.05), aspect="equal")
     ax.set_axis_off()
     return figure

@@ -68,7 +68,7 @@ check("t=999 时 v 与 -x₀ 相近", diffusion.get_v(x_start, noise, t999), -x_
 # 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。把它的输出先换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每个像素的标准差 0.2），再接着采样，走 50 步。
 # 网络是同一个，起点是同一份噪声，只有“误差加在谁身上”不同。先猜一猜：哪一种画得最糟？
 #
-# 代码里的 `predict_start` 给出 $\hat x_0$，`goal` 负责换算，最后两行是不掺噪声的一步（第 5 节会用到 $a$ 与 $b$）。
+# 代码里的 `predict_start` 给出 $\hat x_0$，`goal` 负责换算，最后两行是不掺噪声的一步（$a$ 与 $b$ 第 4 节推导）。
 
 # %%
 mnist, labels = load_pretrained("mnist").eval(), {"c_adm": torch.arange(10)}
@@ -90,13 +90,14 @@ def draw_with_errors(target, clip=False, error=0.2, steps=50):
     return x.clamp(-1, 1)
 
 
-samples = [draw_with_errors("eps"), draw_with_errors("eps", clip=True), draw_with_errors("x0"), draw_with_errors("v")]
+samples = [draw_with_errors("v", error=0.0), draw_with_errors("eps"), draw_with_errors("eps", clip=True), draw_with_errors("x0"),
+           draw_with_errors("v")]
 
 # %%
-grid_figure(torch.cat(samples), nrow=10, rows=["错在 eps", "eps，截断", "错在 x0", "错在 v"])
+grid_figure(torch.cat(samples), nrow=10, rows=["不加误差", "错在 eps", "eps，截断", "错在 x0", "错在 v"])
 
 # %% [markdown]
-# 图：每列是同一个起点、同一个类别。误差加在 $\hat\varepsilon$ 上，什么也没有画出来；把 $\hat x_0$ 截到 $[-1,1]$ 就有了字，可是形状变了。加在 $\hat x_0$ 上，形状都对，背景却是脏的。加在 $\hat v$ 上，几乎看不出来。
+# 图：每列是同一个起点、同一个类别。误差加在 $\hat\varepsilon$ 上，什么也没有画出来；把 $\hat x_0$ 截到 $[-1,1]$ 就有了字，可是形状变了。加在 $\hat x_0$ 上，形状都对，背景却是脏的。加在 $\hat v$ 上，与第一行几乎一样。
 #
 # 同样大的误差，为什么差这么多？先要知道三种输出怎样换算。
 
@@ -118,7 +119,7 @@ grid_figure(torch.cat(samples), nrow=10, rows=["错在 eps", "eps，截断", "�
 rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 400, 900)})
 
 # %% [markdown]
-# 图：横轴是 $x_0$，纵轴是 $\varepsilon$。$t$ 增大，$x_t$ 从 $x_0$ 轴转向 $\varepsilon$ 轴，$v$ 总与它垂直。知道 $x_t$ 之后，再知道 $x_0$、$\varepsilon$、$v$ 中的任何一个，这个点就定了。
+# 图：一个像素的 $(x_0,\varepsilon)$ 是平面上的一个点（黑点），它不动；动的是坐标轴。把两根轴转过 $\varphi_t$，点在新轴上的坐标就是 $x_t$（蓝）与 $v$（橙）。$x_t$ 是一个坐标，再给出 $x_0$、$\varepsilon$、$v$ 中的任何一个，点就定了。
 
 # %%
 t = torch.arange(64) * 15
@@ -167,19 +168,16 @@ parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float
 # %% [markdown]
 # ## 4　误差怎样进到下一步里
 #
-# 要紧的不是 $\hat x_0$ 错多少，而是下一步的 $x_s$ 错多少：$\hat x_0$ 不是样本，走一步只往它那边挪一小段。用不掺噪声的采样来算最干净（DDIM，第 7 章）：
+# 要紧的不是 $\hat x_0$ 错多少，而是下一步的 $x_s$ 错多少：$\hat x_0$ 不是样本，走一步只往它那边挪一小段。
+# 不掺噪声的一步这样走：由 $\hat x_0$ 换出 $\hat\varepsilon$，再用它们按第 $s$ 步的比例重新配一张 $x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$（DDIM，第 7 章）。代入 $\hat\varepsilon=(x_t-\sqrt{\bar\alpha_t}\,\hat x_0)/\sqrt{1-\bar\alpha_t}$，合并同类项：
 #
-# $$x_s = a\,\hat x_0 + b\,x_t,\qquad b=\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}},\qquad a=\sqrt{\bar\alpha_s}-b\sqrt{\bar\alpha_t}.$$
+# $$x_s = a\,\hat x_0 + b\,x_t,\qquad b=\frac{\sin\varphi_s}{\sin\varphi_t},\qquad a=\cos\varphi_s-b\cos\varphi_t=\frac{\sin\delta}{\sin\varphi_t},$$
 #
-# 网络的输出错 $\delta$，先换成 $\hat x_0$ 的误差，再乘 $a$。前一半对三个换算公式求导就知道，乘的倍数依次是
+# 其中 $\delta=\varphi_t-\varphi_s$ 是这一步转过的角。网络的输出错一点，先换成 $\hat x_0$ 的误差（对换算公式求导，`eps`、`x0`、`v` 依次乘 $\sin\varphi_t/\cos\varphi_t$、1、$\sin\varphi_t$），再乘 $a$。所以传到 $x_s$，一共乘上
 #
-# $$\hat\varepsilon:\ \frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}},\qquad \hat x_0:\ 1,\qquad \hat v:\ \sqrt{1-\bar\alpha_t}.$$
+# $$\hat\varepsilon:\ \frac{\sin\delta}{\cos\varphi_t},\qquad \hat x_0:\ \frac{\sin\delta}{\sin\varphi_t},\qquad \hat v:\ \sin\delta.$$
 #
-# 猜 $\varepsilon$ 时，两个因子乘起来是
-#
-# $$a\,\frac{\sqrt{1-\bar\alpha_t}}{\sqrt{\bar\alpha_t}} = \sqrt{\frac{\bar\alpha_s(1-\bar\alpha_t)}{\bar\alpha_t}}-\sqrt{1-\bar\alpha_s}\ \approx\ \sqrt{\frac{\bar\alpha_s}{\bar\alpha_t}}-1\qquad(t\ \text{很大时}).$$
-#
-# 所以它只看一件事：**这一步把 $\bar\alpha$ 抬高了几倍**。$\bar\alpha_t$ 本身很小并不要紧，$a$ 也跟着小，两者相抵。
+# `v` 的倍数不超过另外两种，也不超过 1。`eps` 在 $\varphi_t\to90°$ 时吃亏，`x0` 在 $\varphi_t\to0$ 时吃亏。$\varphi_t$ 接近 $90°$ 时，`eps` 的倍数约为 $\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。
 
 # %%
 to_start = {"eps": lambda bar: ((1 - bar) / bar) ** 0.5, "x0": lambda bar: 1.0, "v": lambda bar: (1 - bar) ** 0.5}
@@ -198,12 +196,12 @@ curves_figure(*((*gains(betas, 50), "步号 $t$", f"误差乘上几倍（{name}�
                 (("linear", linear), ("cosine", cosine))))
 
 # %% [markdown]
-# 图：各走 50 步，输出的误差传到 $x_s$ 时，每一步乘上几倍。采样从右往左走。`linear`（左）从不放大。`cosine`（右）上 `eps` 的曲线在右端冲到几百倍：第一步就把误差放大了几百倍，第 2 节的第一行就坏在这里。`x0` 在左端升到 1：最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少，这就是第三行的脏背景。`v` 处处都小。
+# 图：各走 50 步，输出的误差传到 $x_s$ 时，每一步乘上几倍。采样从右往左走。`linear`（左）从不放大。`cosine`（右）上 `eps` 的曲线在右端冲到几百倍：第一步就把误差放大了几百倍，第 2 节里“错在 eps”那一行就坏在这里。`x0` 在左端升到 1：最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少，这就是“错在 x0”那一行的脏背景。`v` 是一条平线：`cosine` 差不多每步转一样的角，50 步每步约 1.8°，$\sin\delta\approx0.03$。
 #
 # 换别的表、别的步数，看最坏的一步：
 
 # %%
-schedules = {"linear": linear, "SD 1": make_beta_schedule("linear", 1000, 0.00085, 0.012), "cosine": cosine}
+schedules = {"linear": linear, "论文的": make_beta_schedule("sqrt_linear", 1000), "SD 1": make_beta_schedule("linear", 1000, 0.00085, 0.012), "cosine": cosine}
 worst = {}
 for name, betas in schedules.items():
     for count in (1000, 50, 10):
@@ -211,16 +209,16 @@ for name, betas in schedules.items():
         print(f"{name:8}{count:5} 步　" + "　".join(f"{target} {value:.2g} 倍" for target, value in worst[name, count].items()))
 check_order("SD 1 走 50 步：eps 的误差没有放大", worst["SD 1", 50]["eps"], 1)
 check_order("cosine 走 50 步：eps 放大几百倍", 300, worst["cosine", 50]["eps"])
-check_order("v：最坏的一步也不到三分之一", max(found["v"] for found in worst.values()), 1 / 3)
+check_order("v：最坏的一步也不到 0.4 倍", max(found["v"] for found in worst.values()), 0.4)
 
 # %% [markdown]
-# `SD 1` 是 Stable Diffusion 1 的表，也是 `linear`（$\sqrt\beta$ 等距，见第 2 章），端点换成 0.00085 与 0.012。它猜 $\varepsilon$，画得好好的。怎样读这张表：
+# “论文的”是 DDPM 论文的表，代码里叫 `sqrt_linear`；`linear` 是 $\sqrt\beta$ 等距（第 2 章）；`SD 1` 是 Stable Diffusion 1 的表，也是 `linear`，端点换成 0.00085 与 0.012。后两家都猜 $\varepsilon$，画得好好的。怎样读这张表：
 #
-# - **`eps`**。`linear` 走 50 步，第一步把 $\bar\alpha$ 抬高 1.5 倍，$\sqrt{1.5}-1\approx0.22$，没有放大。`cosine` 最后一个 $\beta$ 截在 0.999，走满 1000 步，第一步就抬高一千倍，$\sqrt{1000}-1\approx31$；步数一少，抬得更高，就是几百、几千倍。所以 `cosine` 配 `eps`，要把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），或者换成 `v`。
-# - **`x0`**。最坏的倍数总是 1，出在最后一步。而 `eps` 的输出在那里只乘 $\sqrt{1-\bar\alpha_0}/\sqrt{\bar\alpha_0}\approx0.01$，网络粗心一点也无妨。
-# - **`v`**。三张表、三种步数，最坏的一步不到三分之一。
+# - **`eps`**。`linear` 走 50 步，第一步把 $\bar\alpha$ 抬高 1.5 倍，$\sqrt{1.5}-1\approx0.22$，没有放大。`cosine` 最后一个 $\beta$ 截在 0.999，走满 1000 步，第一步就抬高一千倍，$\sqrt{1000}-1\approx31$；步数一少，$\bar\alpha$ 抬得更高（50 步约 40 万倍），误差的倍数就到了几百、几千。所以 `cosine` 配 `eps`，要把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），或者换成 `v`。
+# - **`x0`**。最坏的倍数总是 1，出在最后一步。而 `eps` 的输出在那里只乘 0.006 到 0.03（四张表不同），网络粗心一点也无妨。
+# - **`v`**。四张表、三种步数，最坏的一步不到 0.4 倍。
 #
-# 还要记住，这里比的是**同样大**的误差。真的网络在三种目标上错得并不一样大；就算网络完美，三种目标剩下的误差也各不相同，下一节算的是它。
+# 还要记住，这里比的是**同样大**的误差，而这对 `eps` 并不公平。`cosine` 的第一步 $\sqrt{\bar\alpha_t}\approx5\times10^{-5}$，$x_t$ 几乎就是噪声；照下一节的公式，数据的标准差取 0.5 时，完美的网络在那里猜 $\varepsilon$ 只错约 $2.5\times10^{-5}$，第 2 节加的 0.2 是它的八千倍。所以 `cosine` 配 `eps` 并非不能用（Improved DDPM 就这样用），只是要求网络在那里错得极小。三种网络若都完美，画出来的样本完全一样。
 
 # %% [markdown]
 # ## 5　剩余误差
@@ -271,9 +269,9 @@ k = bar.sqrt() * s**2 / D
 guess = m + k * (z - bar.sqrt() * m)
 eps_hat = diffusion.predict_noise_from_start(z, step, guess)
 v_true, v_hat = diffusion.get_v(x0, eps, step), diffusion.get_v(guess, eps_hat, step)
-check("x₀ 的剩余误差，量到的与公式的", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
-check("ε 的剩余误差", ((eps - eps_hat) ** 2).mean(), bar * s**2 / D, atol=2e-3)
-check("v 的剩余误差", ((v_true - v_hat) ** 2).mean(), s**2 / D, atol=3e-3)
+check("x₀ 的剩余误差，公式的", ((x0 - guess) ** 2).mean(), s**2 * (1 - bar) / D, atol=2e-3)
+check("ε 的剩余误差，公式的", ((eps - eps_hat) ** 2).mean(), bar * s**2 / D, atol=2e-3)
+check("v 的剩余误差，公式的", ((v_true - v_hat) ** 2).mean(), s**2 / D, atol=3e-3)
 for change, wrong in {"截距加 0.05": guess + 0.05, "斜率乘 0.8": m + 0.8 * k * (z - bar.sqrt() * m),
                       "斜率乘 1.2": m + 1.2 * k * (z - bar.sqrt() * m)}.items():
     check_order(f"{change}，误差只会变大", ((x0 - guess) ** 2).mean(), ((x0 - wrong) ** 2).mean(), digits=4)
@@ -417,8 +415,8 @@ show_source(VObjective,
 # ## 小结
 #
 # - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
-# - **答案**：只要 $0<\bar\alpha_t<1$，三者就可以互相换算，差别只在误差传到下一步时乘上几倍，以及每个 $t$ 占多重。`linear` 配 `eps`，走 50 步最坏 0.22 倍，照论文做就好；`cosine` 配 `eps` 走 50 步，第一步就放大六百多倍，要截断，或者改猜 `v`（最坏不到三分之一）。随课程的模型都是 `cosine` 加 `v`。
-# - `eps` 的倍数约为 $\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高几倍；`x0` 的误差在最后一步原样进入样本。
+# - **答案**：只要 $0<\bar\alpha_t<1$，三者就可以互相换算，差别在误差传到下一步时乘上几倍，以及每个 $t$ 占多重；网络学哪一种更容易，这里没有比。`linear` 或论文的表配 `eps`，走 50 步最坏 0.22 倍，照论文做就好；`cosine` 配 `eps` 走 50 步，第一步就放大六百多倍，要截断，或者改猜 `v`（0.037 倍）。随课程的模型都是 `cosine` 加 `v`。
+# - 一步转过 $\delta$，`eps`、`x0`、`v` 的误差依次乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕 $t$ 大的一头，`x0` 怕最后一步。
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角，全部换算都是这次旋转或它的逆。
 # - 三种目标的最优预测可以互相换算；各个 $t$ 的误差尺度不同，相当于损失的权重不同，这是下一章的事。
 #
@@ -448,7 +446,7 @@ grade("05.1", from_v)
 # %% [markdown]
 # ### 05.2　转回一个角 ★★
 #
-# $t$ 越大，第 2 节的角 $\varphi_t$ 越大，所以去噪就是把角度转回来。网络在 $x_t$ 处给出了 $v$，请把 $x$ 从角 $\varphi_t$ 转回到更小的角，那里的 $\bar\alpha$ 是 `bar_prev`。
+# $t$ 越大，第 3 节的角 $\varphi_t$ 越大，所以去噪就是把角度转回来。网络在 $x_t$ 处给出了 $v$，请把 $x$ 从角 $\varphi_t$ 转回到更小的角，那里的 $\bar\alpha$ 是 `bar_prev`。
 # `bar_t` 与 `bar_prev` 都是 Python 的浮点数，开平方写 `** 0.5`。
 # 做对之后，写出转角 $\delta$ 的公式（只用 $x_t$、$v$ 与 $\delta$，一行就够），看它是不是与你的函数相同。
 

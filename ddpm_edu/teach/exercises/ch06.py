@@ -106,7 +106,7 @@ EXERCISES = (
         Mistake("除以的是 B，不是权重之和：权重本来就不必加起来等于 1。",
                 lambda weights, t, a, b: (weights[t] * squares(a, b).flatten(1).mean(1)).sum() / weights[t].sum()),
     ), "p_losses 里的 loss_vlb 就是它。", "先得到每个样本的平均误差，形状 (B,)；再乘权重；最后对这一批求平均。"),
-    Code("06.2", 2, "任意 v 的权重", eps_weights, beta_cases, (
+    Code("06.2", 2, "任意 v_posterior 的权重", eps_weights, beta_cases, (
         Mistake("分母里的是 σ²，不是 σ：高斯的对数密度里除以的是方差。",
                 weighing(lambda beta, variance, alpha, bar: right_weight(beta, variance**0.5, alpha, bar))),
         Mistake("混合的是方差，不是标准差：σ² = (1-v)·β̃ + v·β。",
