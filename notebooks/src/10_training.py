@@ -7,7 +7,7 @@
 # - 损失变成 NaN，几小时之后才发现，检查点里的权重也全是 NaN；
 # - 同一个模型、同一批验证图，`val/loss_vlb` 算十次，最大的是最小的 2.3 倍：下次它降了一半，是模型变好了，还是运气好？
 #
-# 这一章要回答的问题是：**怎样训练，两次得到的数才能比？** 我们把一步训练拆开看，再逐个解决上面三件事。
+# 这一章要回答的问题是：**怎样训练，两次得到的数才能比？** 第 1–4 节拆开一步训练，看随机数从哪里来；第 5 节拦住 NaN，第 7 节续训，第 8 节验证。文中的 EMA 是权重的滑动平均，每更新一次权重跟一次，采样用它，下一章细讲。
 #
 # **学习目标**
 #
@@ -76,7 +76,7 @@ pairs = list(zip(by_hand.state_dict().values(), by_trainer.state_dict().values()
 check("手写的循环与 Trainer：权重与 EMA 逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
 
 # %% [markdown]
-# 逐位相同的条件是：CPU、单精度、不裁剪梯度、没有学习率调度。手写的循环少了 NaN 检查、日志、验证和检查点，这些正是 `Trainer` 替我们做的事。
+# 逐位相同，是在 CPU、单精度上；这里也没有裁剪梯度与学习率调度，要的话各补一行。手写的循环少了 NaN 检查、日志、验证和检查点，这些正是 `Trainer` 替我们做的事。
 #
 # ## 2　一步训练，谁在谁里面
 #
@@ -106,10 +106,11 @@ quiet_trainer(max_steps=1).fit(Recorded(**toy_model_config()), data)
 # %%
 notes = {"setup": "整个训练一次", "configure_optimizers": "整个训练一次：造优化器", "optimizer_step": "每步一次：里面才算损失",
          "training_step": "算损失", "shared_step": "训练与验证共用", "forward": "就是训练损失", "get_input": "从字典里取图", "draw_t": "抽一批 t", "p_losses": "加噪、预测、比较", "apply_model": "网络的前向",
-         "optimizer_zero_grad": "梯度清零", "backward": "求梯度", "on_before_optimizer_step": "紧挨着它之前，回调检查 NaN",
-         "_tick_ema": "权重已经更新：更新 EMA"}
+         "optimizer_zero_grad": "梯度清零", "backward": "求梯度", "on_before_optimizer_step": "更新权重之前：回调检查 NaN",
+         "_tick_ema": "AdamW 更新权重之后：更新 EMA"}
 names = [name for _, name in calls]
-check("清零与求梯度在算损失之后，更新权重之前", names.index("training_step") < names.index("backward") < names.index("_tick_ema"), True)
+inside = [names.index(name) for name in ("training_step", "optimizer_zero_grad", "backward", "_tick_ema")]
+check("算损失、清零、求梯度、更新之后的 EMA，依次发生", inside == sorted(inside), True)
 nested_figure(calls, notes, HOOKS)
 
 # %% [markdown]
@@ -117,7 +118,7 @@ nested_figure(calls, notes, HOOKS)
 # 最外面的三个框里，前两个整个训练只来一次，之后每步重复的是 `optimizer_step` 这一个。
 #
 # `training_step` 为什么在 `optimizer_step` 里面？Lightning 把“算损失、清零、求梯度”包成一个函数交给优化器，优化器先调用它，再更新权重。
-# 更新一结束，优化器又来调用 `_tick_ema`：权重真的更新了，EMA 才更新。梯度累积到一半，或混合精度跳过了这一步，EMA 都不动。
+# 更新一结束，优化器又来调用 `_tick_ema`：权重真的更新了，EMA 才更新。梯度累积到一半的那几批，Lightning 直接算损失、求梯度，不进 `optimizer_step`；混合精度也可能跳过一步。这两种时候，EMA 都不动。
 #
 # ## 3　从 batch 到损失
 #
@@ -235,7 +236,7 @@ check("初值不同，seed 相同：损失不同", first_loss(0, seed=0) != firs
 # %% [markdown]
 # ## 5　遇到 NaN，当场停下
 #
-# 若继续训练，一次 NaN 的梯度就把全部权重变成 NaN，再存进检查点，几小时白费。所以每一步在更新权重之前检查一次，由下面这个回调来做，`DDPM` 会自动带上它。
+# 若继续训练，一次 NaN 的梯度，很快就把全部权重变成 NaN，再存进检查点，几小时白费。所以每一步在更新权重之前检查一次，由下面这个回调来做，`DDPM` 会自动带上它。
 
 # %%
 show_source(StopOnBadGradient.on_before_optimizer_step,
@@ -243,7 +244,7 @@ show_source(StopOnBadGradient.on_before_optimizer_step,
 
 # %% [markdown]
 # - ① 时机是梯度已经算好、权重还没更新的时候。fp16 混合精度会自己跳过溢出的步，所以不在这里管。
-# - ② 取出优化器管的全部参数。损失坏了，梯度就坏（`l1` 也一样，理由见注释），所以看梯度就够了。
+# - ② 取出优化器管的全部参数。损失坏了，梯度就坏（`l1` 也一样，理由见注释），所以看梯度就够了；范数坏了再回头看损失，损失也坏就报“损失是 nan”，损失正常才报梯度。
 # - ③ 把所有梯度合成一个范数：只要有一个数是 NaN 或无穷，范数就不是有限的数。
 # - ④ 在 GPU 上，读一个数要等显卡把排着的计算做完，所以每步只读这一个数。范数坏了就报错停下，写明是哪些参数。
 #
@@ -316,7 +317,7 @@ def train(max_steps, resume=None, weights=None):
     return model, trainer
 
 # %% [markdown]
-# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重，别的从头开始。
+# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重与 EMA，优化器、学习率、见过几批、数据的位置都从头开始。
 
 # %%
 whole, _ = train(60)
@@ -340,8 +341,8 @@ figure
 # %% [markdown]
 # 图：第 30 步之后的训练损失。橙的虚线压在蓝的粗线上，处处重合；只取权重的点线从第一步起就岔开了。
 #
-# 岔开是因为检查点里不只有权重，还有四样东西：优化器的动量、学习率走到哪里、EMA 更新过几次、见过几批。
-# 见过几批决定随机数；数据的次序由轮次与批号决定，这两个数也在检查点里，所以数据也从停下的那一批接着取。
+# 为什么第一步就岔开？此刻两边的权重相同，差别只在输入：只取权重时，见过的批数从 0 数起，抽到的 $t$ 与噪声不同，数据也从头取起（点线就是一段新训练的头 30 步）。从下一步起，又多一个原因：AdamW 的动量清零了。
+# `fit(ckpt_path=...)` 把这些都取回来；若有学习率调度，它走到哪里也取回来。EMA 不影响训练损失，但影子与更新的次数也要接上，否则采样用的权重不同。
 #
 # 只取权重也有用处，例如换一批数据微调：那本来就是另起一段训练。
 #
@@ -406,7 +407,7 @@ figure
 # %% [markdown]
 # 图：同一个模型的验证损失，左边每次各抽各的随机数，右边固定随机数。左边两条线缠在一起，看不出谁好；右边的抖动小得多，看得清 EMA 先落后，第 170 步以后一直更低。
 #
-# 换成数：用训练到最后的权重，各抽各的与用同一份随机数，各比 10 次。
+# 换成数：用训练到最后的权重，换 10 份随机数；每一份都让原权重与 EMA 共用，得到 10 对验证损失。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -418,7 +419,7 @@ check("同一份随机数：EMA 十次都更低", bool((gain > 0).all()), True)
 check("只看一次，抖动比 EMA 的好处还大", bool(raw.std() > gain.mean()), True)
 
 # %% [markdown]
-# EMA 的好处约 0.004，而 `val/loss` 抽一次的抖动约 0.008：各抽各的，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩 0.002，十次都是 EMA 更低。
+# EMA 的好处约 0.004，而 `val/loss` 抽一次的抖动约 0.008：若各抽各的，两个数之差的标准差约为 $\sqrt2\times0.008\approx0.012$，是好处的三倍，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩 0.002，十次都是 EMA 更低。
 #
 # 有验证集时，`DDPM` 还会自动带上一个检查点回调：它按 `monitor` 挑最好的一份，另存最后一份。
 
@@ -486,8 +487,8 @@ grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=
 # %% [markdown]
 # ## 小结
 #
-# - 怎样训练，两次得到的数才能比？把每一个随机数都定住：初值由 `torch.manual_seed` 定，$t$、噪声与 dropout 由种子、用途、批号、进程的编号定，数据的次序由轮次与批号定。
-# - 续训要取回整个检查点：权重之外，还有优化器、学习率、EMA 的计数、见过几批。这样走 30 步、停下、再走 30 步，与一口气走 60 步逐位相同。
+# - **怎样训练，两次得到的数才能比？** 可复现：初值由 `torch.manual_seed` 定，$t$、噪声与 dropout 由种子、用途、批号、进程的编号定，数据的次序由数据的种子与轮次定；GPU 上有的算子本身不确定，未必逐位相同。可比：验证的键里有 `seed`、批号与进程的编号，所以两次训练的 `seed`、验证的批大小与卡数都要相同。一个种子只能说明这一次；要比两种设置，还得换几个种子。
+# - 续训要取回整个检查点：权重之外，还有优化器、学习率、EMA 的计数、轮次、见过几批。这样走 30 步、停下、再走 30 步，与一口气走 60 步逐位相同。
 # - 验证用同一份随机数。不然 `val/loss_vlb` 能差 2.3 倍；`val/loss` 的抖动约 0.008，盖得住 EMA 约 0.004 的好处。
 # - NaN 在更新权重之前拦住：权重、EMA、优化器都不动。
 #

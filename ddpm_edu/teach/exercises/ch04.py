@@ -51,18 +51,18 @@ def step_cases():
     return [case([0, 7, 1], 3, 1, 2, 3), case([4, 0], 2, 3), case([0], 1, 1, 2, 2)]
 
 
-def final_variance(betas, s, v):
-    return chain_moments(betas, 0.0, s, v)[1]
+def final_variance(betas, std, v):
+    return chain_moments(betas, 0.0, std, v)[1]
 
 
 def chaining(start=lambda D: 1.0, gain=lambda k, c1, c2: c1 * k + c2, power=2, mix=lambda v, low, high: (1 - v) * low + v * high,
              last=0.0, steps=lambda T: reversed(range(T))):
     """改动递推的一处，得到一种错的写法"""
-    def function(betas, s, v):
+    def function(betas, std, v):
         c1, c2, tilde = coefficients(betas)
         bar = np.cumprod(1 - betas)
-        D = bar * s**2 + 1 - bar
-        g = gain(np.sqrt(bar) * s**2 / D, c1, c2)
+        D = bar * std**2 + 1 - bar
+        g = gain(np.sqrt(bar) * std**2 / D, c1, c2)
         noise = mix(v, tilde, betas)
         noise[0] *= last
         V = start(D)
@@ -101,15 +101,15 @@ EXERCISES = (
     Code("04.3", 3, "整条链的方差", final_variance, chain_cases, (
         Mistake("最后一步（t=0）不加噪声，方括号里的条件漏了。", chaining(last=1.0)),
         Mistake("增益要平方：随机变量乘 g，方差乘 g²。", chaining(power=1)),
-        Mistake("起点抽自 N(0, 1)，V 从 1 开始；你从 D 开始了，采样时并不知道 s。", chaining(start=lambda D: D[-1])),
+        Mistake("起点抽自 N(0, 1)，V 从 1 开始；你从 D 开始了，采样时并不知道数据的标准差。", chaining(start=lambda D: D[-1])),
         Mistake("g 里漏了 c₂：x_t 自己在后验的均值里也有一份。", chaining(gain=lambda k, c1, c2: c1 * k)),
         Mistake("g 里漏了 k：x̂₀ 是 x_t 的 k 倍，不是 x_t 自己。", chaining(gain=lambda k, c1, c2: c1 + c2)),
         Mistake("混合的是方差，不是标准差；先混合，后平方不行。", chaining(mix=lambda v, low, high: ((1 - v) * np.sqrt(low) + v * np.sqrt(high)) ** 2)),
         Mistake("v 用反了：v=0 是 β̃_t，v=1 是 β_t。", chaining(mix=lambda v, low, high: v * low + (1 - v) * high)),
         Mistake("你没有用到 v：σ² 一直取了 β̃。", chaining(mix=lambda v, low, high: low)),
         Mistake("走反了：采样从 t = T-1 走到 0，循环要倒过来。", chaining(steps=range)),
-    ), "步数越多，它越接近 s²；步数少时偏多少，全由 v 与 s 决定。",
-         "先核对 k：k = √ᾱ·s²/D，D = ᾱs²+1-ᾱ 是 x_t 的方差。再用 T=2 的表手算一遍：V = g₀²(g₁² + σ₁²)。"),
+    ), "步数越多，它越接近 σ_x²；步数少时偏多少，由 v 与 σ_x 决定。",
+         "先核对 k：k = √ᾱ·σ_x²/D，D = ᾱσ_x²+1-ᾱ 是 x_t 的方差。再用 T=2 的表手算一遍：V = g₀²(g₁² + σ₁²)。"),
     Choice("04.4", 2, "混合对数方差", "B", {
         "A": "几何平均不会超过算术平均；两个数差得越多，它小得越多。",
         "C": "大小与 t 无关：每一步比的都是同样两个数的几何平均与算术平均。",
@@ -118,7 +118,7 @@ EXERCISES = (
     Number("04.5", 3, "差别只在开头", 99, {
         100: "数多了一个：1-ᾱ_t 走了 t+1 步，约为 (t+1)β；1-ᾱ_{t-1} 约为 tβ。",
         98: "98/99 是 0.98990，还差一点。",
-        167: "这是第 1 节那张表的结果；这里的 β 是常数，先推出比值随 t 的公式。",
+        167: "这是第 3 节那张表的结果；这里的 β 是常数，先推出比值随 t 的公式。",
         50: "你多开了一次平方：比的是方差，不是标准差。",
         10: "10/11 才 0.91；要 t/(t+1) ≥ 0.99。",
     }, "比值约为 t/(t+1)：与 β 无关，也与 T 无关。所以 β 很小的长链上，v_posterior 的作用集中在最前面的一百步。",

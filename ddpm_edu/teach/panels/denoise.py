@@ -29,9 +29,10 @@ def denoise_data(trace, step):
 
 def denoise_panel(trace):
     last = len(trace) - 1
+    top = 1.1 * max(denoise_data(trace, 0)[0]["change"][1])
     plot = Plot([
-        Axis(image="x_t", title="$x_t$"), Axis(image="x_recon", title=r"$\hat x_0$"),
-        Axis("走到第几步", "猜测离最终样本多远", (0, last), (0, 1.2), dots=("here",),
+        Axis(image="x_t", title="此刻的 $x_t$"), Axis(image="x_recon", title=r"此刻的猜测 $\hat x_0$"),
+        Axis("走到第几步", "猜测与最终样本的均方根差", (0, last), (0, top), dots=("here",),
              curves={"here": "", "change": ""}),
     ])
     return Panel(plot, lambda step: denoise_data(trace, step), step=int_slider(last // 2, 0, last, "走到第几步"))

@@ -12,14 +12,14 @@ NOISE = np.random.default_rng(0).standard_normal(len(STEPS))
 
 
 def ema_data(decay, warm_up, noise):
-    """→ (有效衰减、轨迹与它的 EMA, 一句话)；轨迹从 1 走到 0，再加上抖动"""
+    """→ (每一步靠近的比例、轨迹与它的 EMA, 一句话)；轨迹从 1 走到 0，再加上抖动"""
     decays = np.minimum(decay, (1 + STEPS) / (10 + STEPS)) if warm_up else np.full(len(STEPS), decay)
     weight = np.exp(-STEPS / 300) + noise * NOISE
     shadow, current = np.empty(len(STEPS)), 1.0
     for i, (value, d) in enumerate(zip(weight, decays)):
         current += (1 - d) * (value - current)
         shadow[i] = current
-    data = {"decay": (STEPS, decays), "limit": (STEPS, np.full(len(STEPS), decay)), "shadow": (STEPS, shadow),
+    data = {"step": (STEPS, 1 - decays), "limit": (STEPS, np.full(len(STEPS), 1 - decay)), "shadow": (STEPS, shadow),
             "weight": (STEPS[::10], weight[::10])}
     half_life = math.log(0.5) / math.log(decay)
     reached = int((decays >= decay).argmax()) + 1 if (decays >= decay).any() else None
@@ -34,14 +34,14 @@ def ema_data(decay, warm_up, noise):
 
 def ema_panel():
     plot = Plot([
-        Axis("步 $n$", "衰减 $d_n$", (1, 2000), (0, 1.03), "log", legend="lower right",
-             curves={"decay": "$d_n$", "limit": "设定的 $d$"}),
+        Axis("步 $n$", "每一步靠近的比例", (1, 2000), (5e-5, 1.5), "log", "log", legend="lower left",
+             curves={"step": "$1-d_n$", "limit": "设定的 $1-d$"}),
         Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.4), legend="upper right",
              curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$（每 10 步一点）"}),
     ])
     # 橙色只给权重：设定的 d 画成黑的点线
     limit = plot.artists["limit"]
     limit.set(color=INK, linestyle=":")
-    limit.axes.legend(frameon=False, fontsize=9, loc="lower right")
+    limit.axes.legend(frameon=False, fontsize=9, loc="lower left")
     return Panel(plot, ema_data, decay=choice([0.9, 0.99, 0.999, 0.9999], 0.9999, "ema_decay"),
                  warm_up=toggle(False, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))

@@ -3,7 +3,6 @@ import numpy as np
 import torch
 
 from ...gaussian import diffusion_tables
-from ...likelihood import kl_constants
 from ...progress import progress_bar
 from ...schedules import make_beta_schedule, rescale_linear_range
 from ..figures import framed_grid
@@ -15,33 +14,23 @@ V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def posterior_data(betas, v):
-    """→ (σ² 与两端、t ≤ 20 的放大、比值、对数方差、KL 常数, 一句话)；t=0 的 β̃ 为 0，不画"""
-    tilde = diffusion_tables(betas, 0.0)["posterior_variance"]
-    tables = diffusion_tables(betas, v)
-    t, sigma2 = np.arange(1, len(betas)), tables["posterior_variance"][1:]
+    """→ (σ² 与两端、它们与 β 之比, 一句话)；t=0 的 β̃ 为 0，不画"""
+    tilde = diffusion_tables(betas, 0.0)["posterior_variance"][1:]
+    t, sigma2 = np.arange(1, len(betas)), diffusion_tables(betas, v)["posterior_variance"][1:]
     data = {
-        "tilde": (t, tilde[1:]), "beta": (t, betas[1:]), "sigma2": (t, sigma2),
-        "near_tilde": (t, tilde[1:]), "near_beta": (t, betas[1:]), "near_sigma2": (t, sigma2),
-        "ratio": (t, tilde[1:] / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]), "ratio_one": (t, np.ones(len(t))),
-        "log_variance": (np.arange(len(betas)), tables["posterior_log_variance_clipped"]),
-        "kl": (t, kl_constants(betas, v)[1:]),
+        "tilde": (t, tilde), "beta": (t, betas[1:]), "sigma2": (t, sigma2),
+        "ratio": (t, tilde / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]), "ratio_one": (t, np.ones(len(t))),
     }
-    empty = "；KL 的常数处处为 0，对数轴上没有线" if v == 0 else ""
-    return data, f"v = {v:.2f}：t=1 处 β̃/β = {tilde[1] / betas[1]:.3f}，σ²/β = {sigma2[0] / betas[1]:.3f}{empty}"
+    return data, f"v = {v:.2f}：t=1 处 β̃/β = {data['ratio'][1][0]:.3f}，σ²/β = {data['ratio_v'][1][0]:.3f}"
 
 
 def posterior_panel(betas):
-    T, top = len(betas), 1.1 * betas[min(20, len(betas) - 1)]
-    low = diffusion_tables(betas, 0.0)["posterior_variance"][1]
-    names = {"sigma2": r"$\sigma_t^2$", "beta": r"$\beta_t$", "tilde": r"$\tilde\beta_t$"}
+    T, low = len(betas), diffusion_tables(betas, 0.0)["posterior_variance"][1]
     plot = Plot(
-        [Axis("步号 $t$", "方差", (1, T - 1), (low / 2, 1), "log", "log", names, legend="upper left"),
-         Axis("步号 $t$（开头）", "方差", (1, 20), (0, top), curves={f"near_{k}": label for k, label in names.items()}, legend="upper left"),
+        [Axis("步号 $t$", "方差", (1, T - 1), (low / 2, min(1.0, 10 * betas.max())), "log", "log", legend="upper left",
+              curves={"sigma2": r"$\sigma_t^2$（你选的 $v$）", "beta": r"$\beta_t$（$v=1$）", "tilde": r"$\tilde\beta_t$（$v=0$）"}),
          Axis("步号 $t$", r"与 $\beta_t$ 之比", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
               curves={"ratio_v": r"$\sigma_t^2/\beta_t$", "ratio_one": r"$\beta_t/\beta_t$", "ratio": r"$\tilde\beta_t/\beta_t$"})],
-        [Axis("步号 $t$", r"$\ln\sigma_t^2$", (0, T - 1), (np.log(low) - 0.5, 0), curves={"log_variance": ""}),
-         Axis("步号 $t$", "KL 的常数", (1, T - 1), (1e-12, 1), "log", "log", {"kl": ""})],
-        height=5.4,
     )
     return Panel(plot, lambda v: posterior_data(betas, v), v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
 
@@ -53,20 +42,20 @@ def chain_data(v, std, T, schedule):
     settings = {"v": v, "zero": 0.0, "one": 1.0}
     data = {name: (u, chain_variances(betas, std, value)[:-1]) for name, value in settings.items()}
     ends = [chain_variances(betas, std, value)[0] for value in np.linspace(0, 1, 21)]
-    data |= {"end": (np.linspace(0, 1, 21), ends), "here": ((v,), (chain_variances(betas, std, v)[0],))}
+    data |= {"end": (np.linspace(0, 1, 21), ends), "here": ((v,), (chain_variances(betas, std, v)[0],)), "true": (u, np.ones(T))}
     return data, f"数据 x₀ ~ N(0, {std:.2f}²)，走 {T} 步：v = {v:.2f} 时样本的方差是真值的 {data['here'][1][0]:.2f} 倍"
 
 
 def chain_panel():
     plot = Plot([
-        Axis("$(t+1)/T$", "链的方差是真值的几倍", ylim=(0, 3), legend="upper right",
-             curves={"v": "$v$", "zero": "$v=0$", "one": "$v=1$"}),
-        Axis("$v$", "样本的方差是真值的几倍", (-0.03, 1.03), (0, 3), dots=("here",),
+        Axis("$(t+1)/T$（最左端是最终样本）", "途中的方差是真值的几倍", ylim=(0, 3), legend="upper right",
+             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "true": "真值"}),
+        Axis("$v$", "最终样本的方差是真值的几倍", (-0.03, 1.03), (0, 3), dots=("here",),
              curves={"here": "", "end": ""}),
     ], width=8.5)
     return Panel(
         plot, chain_data,
-        v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.5, 0.02, 1.0, 0.02, "数据的标准差"),
+        v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.2, 0.02, 1.0, 0.02, "数据的标准差"),
         T=choice([5, 10, 20, 50, 200], 10, "步数 T"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
     )
 
@@ -84,7 +73,7 @@ def posterior_grids(model, steps=(5, 10, 20), num_samples=32, cond=None):
 def samples_panel(grids):
     """上半是 v=0，下半是选的 v；grids 由 posterior_grids 事先算好，拖动时不必等"""
     rows, columns = next(iter(grids.values())).shape
-    plot = Plot([Axis(image="grid")], width=7.0, height=14.0 * rows / columns)
+    plot = Plot([Axis(image="grid", title="上半：$v=0$　　下半：你选的 $v$")], width=7.0, height=14.0 * rows / columns + 0.3)
     steps = sorted({count for count, _ in grids})
     return Panel(plot, lambda v, steps: ({"grid": np.concatenate([grids[steps, 0.0], grids[steps, v]])},
                                          f"走 {steps} 步，上半 v = 0，下半 v = {v:.2f}；噪声是同一份"),
