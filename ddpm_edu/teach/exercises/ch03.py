@@ -75,7 +75,7 @@ EXERCISES = (
         Mistake("噪声的系数是 √(1-ᾱ_t)，不是 1-√ᾱ_t：相加得 1 的是方差，不是系数。", noising(spread=lambda a: 1 - a.sqrt())),
         Mistake("系数没有变形成 (B, 1, …, 1)。批量恰好等于宽度时，它会悄悄乘到横轴上去，也不报错。", noising(shape=lambda x: -1)),
         Mistake("你把系数的形状写死成了四维；输入不一定是图像，维数要取自 x_start.ndim。", noising(shape=lambda x: (-1, 1, 1, 1))),
-    ), "这就是 q_sample 的全部数学。", "第 3 节的公式有两项，先分别算出来看看。"),
+    ), "这就是 q_sample 的全部数学。", "第 1 节的闭式有两项，先分别算出来看看。"),
     Code("03.2", 2, "从中途再走一段", jump, pair_cases, (
         Mistake("你从 x₀ 出发了：走到 x_s 以前的那些 α 已经在 x_s 里，不该再乘一遍。", jumping(lambda betas, s, t: bars(betas, s, t)[1])),
         Mistake("系数要开平方：每一步乘的是 √α。", jumping(lambda betas, s, t: jump(betas, s, t)[0] ** 2, lambda a: a)),
