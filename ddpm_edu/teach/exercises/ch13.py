@@ -56,7 +56,7 @@ def by_ratio(losses, t, num_timesteps):
     return torch.stack([losses[number == k].mean() for k in range(4)])
 
 
-def floor_of(formula=lambda bar, s2: s2 / (bar * s2 + 1 - bar), variance=lambda x: x.var(0, correction=0), table=lambda betas: torch.cumprod(1 - betas, 0)):
+def lonely_of(formula=lambda bar, s2: s2 / (bar * s2 + 1 - bar), variance=lambda x: x.var(0, correction=0), table=lambda betas: torch.cumprod(1 - betas, 0)):
     """像素各有方差 s²，对像素平均；改动一处，得到一种错的写法"""
     def function(images, betas):
         return formula(table(betas)[:, None], variance(images.flatten(1))[None]).mean(1)
@@ -64,7 +64,7 @@ def floor_of(formula=lambda bar, s2: s2 / (bar * s2 + 1 - bar), variance=lambda 
     return function
 
 
-def floor_cases():
+def lonely_cases():
     generator = torch.Generator().manual_seed(0)
     # 各像素的均值与方差都不同，有一个从来不变
     spread, center = torch.tensor([[0.0, 0.1, 0.3], [0.5, 0.8, 1.0]]), torch.tensor([[-1.0, -0.9, -0.5], [0.0, 0.3, 0.1]])
@@ -93,17 +93,17 @@ EXERCISES = (
         Mistake("要除以这一段自己的样本数，你除以了全体的。", by_all),
         Mistake("你求了和；样本多的一段就显得难。要求平均。", cutting(quarters, average=torch.sum)),
     ), "TimestepLoss 更进一步：每一段都铺满样本，而且 t 与噪声固定。", "用布尔的掩码挑出一段，再求平均。"),
-    Code("13.3", 3, "不看邻居的下限", floor_of(), floor_cases, (
+    Code("13.3", 3, "不看邻居的线性滤波的误差", lonely_of(), lonely_cases, (
         Mistake("每个像素有自己的方差：中间的笔画变化大，角上几乎不变。你把所有像素混在一起算了一个。",
-                floor_of(variance=lambda x: x.var(correction=0).expand(1))),
+                lonely_of(variance=lambda x: x.var(correction=0).expand(1))),
         Mistake("先代公式，再对像素平均；你先把方差平均了，公式不是一次函数，次序不能换。",
-                floor_of(variance=lambda x: x.var(0, correction=0).mean().expand(1))),
-        Mistake("这是 ε 的误差 ᾱs²/D；目标是 v 时，误差是 s²/D。", floor_of(lambda bar, s2: bar * s2 / (bar * s2 + 1 - bar))),
-        Mistake("这是 x₀ 的误差；换算到 v 上，还要除以 1-ᾱ。", floor_of(lambda bar, s2: (1 - bar) * s2 / (bar * s2 + 1 - bar))),
-        Mistake("s² 是方差，你代了标准差。", floor_of(variance=lambda x: x.std(0, correction=0))),
-        Mistake("方差要先减去这个像素的均值；你用了平方的平均，背景的 -1 就成了“变化”。", floor_of(variance=lambda x: x.square().mean(0))),
-        Mistake("题目要除以 N，torch 默认除以 N-1；写 correction=0。", floor_of(variance=lambda x: x.var(0))),
-        Mistake("你用了单步的 α_t，这里要的是连乘 ᾱ_t。", floor_of(table=lambda betas: 1 - betas)),
+                lonely_of(variance=lambda x: x.var(0, correction=0).mean().expand(1))),
+        Mistake("这是 ε 的误差 ᾱs²/D；目标是 v 时，误差是 s²/D。", lonely_of(lambda bar, s2: bar * s2 / (bar * s2 + 1 - bar))),
+        Mistake("这是 x₀ 的误差；换算到 v 上，还要除以 1-ᾱ。", lonely_of(lambda bar, s2: (1 - bar) * s2 / (bar * s2 + 1 - bar))),
+        Mistake("s² 是方差，你代了标准差。", lonely_of(variance=lambda x: x.std(0, correction=0))),
+        Mistake("方差要先减去这个像素的均值；你用了平方的平均，背景的 -1 就成了“变化”。", lonely_of(variance=lambda x: x.square().mean(0))),
+        Mistake("题目要除以 N，torch 默认除以 N-1；写 correction=0。", lonely_of(variance=lambda x: x.var(0))),
+        Mistake("你用了单步的 α_t，这里要的是连乘 ᾱ_t。", lonely_of(table=lambda betas: 1 - betas)),
     ), "网络看得见邻居，所以能比它低。在 8×8 的数字上，随课程的模型把 q₁ 从 0.69 降到 0.31，q₄ 只从 0.30 降到 0.29：噪声小的时候，邻居最管用。",
          "先算每个像素的 s²，形状 (像素数,)；再与 ᾱ 拼成 (T, 像素数) 的表。"),
     Choice("13.4", 2, "换成 eps", "C", {
