@@ -123,7 +123,7 @@ CARDS = {
     "use_positional_encodings": Card(
         8, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
         (("ddpm.DDPM.apply_model", "x = torch.cat([x, coordinate_channels(x)]"),),
-        "U-Net 的 `in_channels` 要等于 `channels + 2`；参考实现里这个开关什么也不做。"),
+        "U-Net 的 `in_channels` 要等于 `channels + 2`；参考实现的基类里这个开关什么也不做。"),
     "learn_logvar": Card(
         6, "让每个 $t$ 的对数方差 $s_t$ 也参加训练。", r"$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t$",
         ((INIT, "self.logvar = nn.Parameter(logvar)"),),
