@@ -2,7 +2,7 @@
 # # 03 · 加噪过程：`q_sample` 与 `q_mean_variance`
 #
 # 训练时，每个样本都要抽一个随机的 $t$，造出那一步的带噪图 $x_t$。照第 2 章的规则一步步走，平均要走五百步，才得到一个训练样本。
-# 实际的代码只用一行，一步就到任意的 $t$。还有一个问题：采样是从纯噪声出发的，而加噪走完一千步，原图并没有全消失，`linear` 表还留下 2.7%。
+# 实际的代码只用一行，一步就到任意的 $t$。还有一个问题：采样是从纯噪声出发的，而加噪走完一千步，原图并没有全消失，`linear` 表的系数 $\sqrt{\bar\alpha_{T-1}}$ 还有 2.7%（方差只占 0.07%）。
 # 这一章要回答：**为什么一步就能到？走到头，离纯噪声还差多少，要不要紧？**
 #
 # **学习目标**
@@ -21,9 +21,10 @@ import torch
 
 from ddpm_edu import GaussianDiffusion
 from ddpm_edu.gaussian import extract_into_tensor
-from ddpm_edu.teach import check, check_order, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach import check, check_order, check_raises, curve_figure, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.panels import forward_panel
+from ddpm_edu.teach.panels.forward import forward_data
 
 diffusion = GaussianDiffusion()  # T=1000，linear，没有网络
 print("T =", diffusion.num_timesteps)
@@ -43,7 +44,7 @@ grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps), width=9.0, colu
 
 # %% [markdown]
 # 图：每行一个 28×28 的手写数字，一列一个 $t$，同一行用同一份噪声。每一格都是一步算出来的，没有经过左边的那些格。
-# $t=418$ 处信噪比降到 1（第 2 章），就在 $t = 400$ 那一列附近，那里还依稀看得出是几。磁盘上有 MNIST 时，它们是测试集里的图；没有时，是随课程发布的模型画的。
+# $t=418$ 处信噪比降到 1（第 2 章），就在 $t = 400$ 那一列附近，那里仍一眼认得出是几：信噪比是逐像素的，眼睛看的是整笔，到 $t=700$ 才依稀。磁盘上有 MNIST 时，它们是测试集里的图；没有时，是随课程发布的模型画的。
 #
 # 凭什么可以一步到？一步的规则是（第 2 章）
 #
@@ -58,11 +59,11 @@ grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps), width=9.0, colu
 # $$\alpha_t(1-\alpha_{t-1}) + (1-\alpha_t) = 1-\alpha_t\alpha_{t-1}.$$
 #
 # 于是两步合起来与一步的形状相同，只是 $\alpha_t$ 换成了乘积 $\alpha_t\alpha_{t-1}$。
-# 这样一直代到 $t=0$ 那一步，它的前一项就是原图 $x_0$，乘积正好是 $\alpha_0\cdots\alpha_t=\bar\alpha_t$。于是得到闭式，$q$ 表示加噪过程的分布：
+# 代码从 0 数步，$t=0$ 的图已经加过一步噪声；没有加噪的原图，照论文的习惯始终写 $x_0$。所以一直代到 $t=0$ 那一步，再往前就是原图，乘积正好是 $\alpha_0\cdots\alpha_t=\bar\alpha_t$。于是得到闭式，$q$ 表示加噪过程的分布：
 #
 # $$q(x_t\mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\ (1-\bar\alpha_t)I\right),\qquad x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon.$$
 #
-# 推导的关键只有一句：高斯噪声相加，还是高斯噪声。下面走一遍来核对：二十万个点都从 $x_0 = 0.7$ 出发，一步一步走 20 步，与闭式的曲线比较。
+# 推导的关键只有一句：独立的高斯噪声相加，还是高斯噪声，方差也相加。下面走一遍来核对：二十万个点都从 $x_0 = 0.7$ 出发，一步一步走 20 步，与闭式的曲线比较。
 
 # %%
 short = GaussianDiffusion(timesteps=50, linear_start=1e-3, linear_end=0.25)
@@ -104,23 +105,36 @@ check("q_sample 就是这两行", diffusion.q_sample(images[:3], t, noise[:3]), 
 # 上面看的是一张张图。换一个角度，把一百张图的全部像素放在一起，看它们的值怎样分布。
 
 # %%
+plots = []
+for step in (0, 200, 400, 999):
+    data, _ = forward_data(diffusion, images, noise, step)
+    variance = diffusion.q_sample(images, torch.full((len(images),), step), noise).var()
+    plots.append((data["histogram"][0], {"$x_t$": data["histogram"][1], r"$\mathcal{N}(0,1)$": data["normal"][1]}, f"$t={step}$，方差 {variance:.2f}", ""))
+figure = curves_figure(*plots, width=10.0)
+for ax in figure.axes:
+    ax.set_ylim(0, 1.2)
+figure
+
+# %% [markdown]
+# 图：从左到右四个 $t$，横轴是像素值。$t=0$ 时有两个峰，背景的黑（八成的像素都是它，高得出了图）与笔画的白；两峰变宽、靠拢、并成一个，$t=999$ 与标准高斯（虚线）重合。横轴下面写着方差，从 0.4 左右走到 1 附近。
+#
+# 噪声与原图独立，方差直接相加：
+#
+# $$\mathrm{Var}(x_t) = \bar\alpha_t\,\mathrm{Var}(x_0) + (1-\bar\alpha_t).$$
+#
+# 手写数字的方差约 0.4，所以 $x_t$ 的方差从 0.4 升到 1；只有数据的方差恰好是 1，它才一路不变。
+
+# %%
 forward_panel(diffusion, images, noise)
 
 # %% [markdown]
-# 面板：左边是 $x_t$，右边是全部像素的分布（实线）与 $\mathcal N(0,1)$（虚线）。
-# $t=0$ 时有两个峰：背景的黑（八成的像素都是它，高得出了图）与笔画的白。$t$ 越大，两个峰越往中间靠，最后与虚线重合。
-#
-# 上方的方差从 0.4 左右走到 1 附近：数据自己的方差不是 1，所以 $x_t$ 的方差也不恒为 1。
-# 把闭式平方再取期望，交叉项里的噪声与原图独立、均值为 0，所以消失，得到
-#
-# $$\mathbb E[x_t^2] = \bar\alpha_t\,\mathbb E[x_0^2] + (1-\bar\alpha_t).$$
+# 面板：拖动 $t$，左边是 $x_t$，右边是全部像素的分布。
 
 # %%
-second_moment = float((images**2).mean())
 for step in (0, 400, 999):
     x_t = diffusion.q_sample(images, torch.full((len(images),), step), noise)
     bar = float(diffusion.alphas_cumprod[step])
-    check(f"t={step}：E[x_t²] 与 ᾱE[x₀²] + 1 - ᾱ 相差不到 0.02", abs((x_t**2).mean() - bar * second_moment - 1 + bar) < 0.02, True)
+    check(f"t={step}：方差与 ᾱ·Var(x₀) + 1 - ᾱ 相差不到 0.02", abs(x_t.var() - bar * images.var() - 1 + bar) < 0.02, True)
 
 # %% [markdown]
 # ## 4　最简单的数据：$x_0=\pm1$
@@ -153,7 +167,7 @@ for step in (100, 300, 500, 999):
     print(f"t={step:3}：x_t = 0.2 来自 x₀ = 1 的概率 {share:.1%}")
 
 # %% [markdown]
-# $t=100$ 时毫无疑问，$t=300$ 时还有近八成，走到头就是一半对一半：$x_t$ 里几乎不剩 $x_0$ 的消息。
+# $t=100$ 时几乎没有样本会落在 0.2，真落在这里，也必定来自 $+1$；$t=300$ 时还有近八成，走到头就是一半对一半：$x_t$ 里几乎不剩 $x_0$ 的信息。
 # 既然说不准从哪里来，往回走一步该走到哪里？第 4 章就用这个例子，从这里接着问。
 
 # %% [markdown]
@@ -187,8 +201,8 @@ for name, process in ends.items():
     print(f"{name}：" + "，".join(f"{size} 偏 {gap:.1f} 个标准差" for size, gap in away.items()))
 
 # %% [markdown]
-# 28×28 的图偏不到一个标准差，看不出来；512×512 的彩色图偏 24 个，算一下平均就知道原来是黑的，而采样的起点总是“中等亮度”。
-# Stable Diffusion 1 的表形状相同，端点不同，终点还留着 6.8%；Lin 等（2024）指出，它因此画不出全黑或全白的图。要彻底没有，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
+# 28×28 的图偏不到一个标准差，单张图很难判断；512×512 的彩色图偏 24 个，算一下平均就知道原来是黑的，而采样的起点总是“中等亮度”。
+# Stable Diffusion 1 的表形状相同，端点不同，终点的系数还有 6.8%（它在 64×64×4 的潜变量上扩散，维数少得多，上面的 24 套不过去）；Lin 等（2024）指出，它因此画不出全黑或全白的图。要让原图彻底消失，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
 
 # %% [markdown]
 # ## 6　逐行的源码
@@ -252,7 +266,7 @@ check("对数方差与方差一致", log_variance, variance.log(), atol=1e-6)
 # ## 小结
 #
 # - **这一章的问题**：为什么一步就能到任意的 $t$？走到头离纯噪声还差多少？
-# - **答案**：高斯噪声相加还是高斯噪声，所以平均五百步可以合成一步，$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$。走到头，`linear` 还留下 2.7% 的原图：28×28 的图，平均亮度偏不到一个标准差，不要紧；512×512 的彩色图偏 24 个，就要紧了。
+# - **答案**：独立的高斯噪声相加还是高斯噪声，方差相加，所以平均五百步可以合成一步，$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$。走到头，`linear` 的系数还有 2.7%：全黑的图，28×28 时平均亮度偏不到一个标准差，对生成有没有影响没有量；512×512 的彩色图偏 24 个，就要紧了。
 # - 一批样本各有各的 $t$：按下标取系数，变形成 $(B,1,1,1)$ 再乘。
 # - 数据是 $\pm1$ 时，$x_t=0.2$ 来自 $+1$ 的概率从 $t=100$ 的几乎 100% 降到走到头的 50%。往回走为什么难，难在这里。
 # - 方差用存好的 $\sqrt{1-\bar\alpha_t}$ 平方得到，不写 $1-\bar\alpha_t$。
