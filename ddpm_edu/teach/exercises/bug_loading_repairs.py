@@ -50,7 +50,7 @@ def loss_cases():
 
 
 LOADING = (
-    Code("16.4b", 2, "修好：只要 U-Net", unet_state, state_cases, (
+    Code("16.4b", 2, "动手修", unet_state, state_cases, (
         Mistake("lstrip 去掉的是一组字符，不是一个前缀：middle. 也被它吃掉了。用 removeprefix。", choosing(lambda key: key.lstrip(PREFIX))),
         Mistake("别的键也混进来了：只要以这个前缀开头的，EMA 与噪声表不属于 U-Net。", choosing(lambda key: key.removeprefix(PREFIX), lambda key: True)),
         Mistake("前缀没有去掉，网络里的名字不带它，一个也对不上。", choosing(lambda key: key)),
@@ -58,7 +58,7 @@ LOADING = (
         Mistake("一个键也没找到时要 raise ValueError：什么也没装却不出声，正是这个病例的病根。",
                 choosing(lambda key: key.removeprefix(PREFIX), needed=False)),
     ), "再配上 strict=True，装不上就会当场报错。"),
-    Code("16.5b", 1, "修好：把类别交给网络", denoising_loss(), loss_cases, (
+    Code("16.5b", 1, "动手修", denoising_loss(), loss_cases, (
         Mistake("类别还是没有交给网络：c 收下了，就要传下去。", denoising_loss(lambda c: None)),
         Mistake("类别交了，比较的对象却成了原图；网络猜的是噪声。", denoising_loss(target="x_start")),
         Mistake("两个系数反了：0.6 乘原图，0.8 乘噪声。", denoising_loss(signal=0.8, spread=0.6)),

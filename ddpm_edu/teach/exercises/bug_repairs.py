@@ -259,7 +259,7 @@ def multiplier_cases():
 
 
 REPAIRS = (
-    Code("16.1b", 2, "修好：短链也走到头", rescaled, lambda: [(1000,), (100,), (60,)], (
+    Code("16.1b", 2, "动手修", rescaled, lambda: [(1000,), (100,), (60,)], (
         Mistake("这还是原来的表：T=100 时 √ᾱ 只降到 0.70。步数少了几倍，每步的 β 就该大几倍。", formulas.make_betas),
         Mistake("倍数反了：步数越少，每一步要掺的噪声越多，是 1000/T，不是 T/1000。", scaling(lambda s: s**-0.5, lambda s: s**-0.5)),
         Mistake("你把 1000/T 乘在了 √β 上，平方之后成了 (1000/T)²；要乘在 β 上，或者在 √β 上乘它的平方根。", scaling(lambda s: s, lambda s: s)),
@@ -267,7 +267,7 @@ REPAIRS = (
         Mistake("linear 是 √β 均匀地变，不是 β 均匀地变：先对 √β 取等距的点，再平方。",
                 lambda T: np.linspace(1e-4 * 1000 / T, 2e-2 * 1000 / T, T)),
     ), "√ᾱ 在终点又回到 0.03 上下。课程里的 rescale_linear_range 做的就是这件事。", "T=1000 时应当与原来的表相同。"),
-    Code("16.11b", 3, "修好：首尾相消的权重", true_x0_weights, lambda: [(make_beta_schedule("linear", 1000),), (make_beta_schedule("cosine", 50),)], (
+    Code("16.11b", 3, "动手修", true_x0_weights, lambda: [(make_beta_schedule("linear", 1000),), (make_beta_schedule("cosine", 50),)], (
         Mistake("还是原来的公式：它在 t=1 处差了五千倍。从 KL 的系数 c₁²/(2σ²) 推。", lambda betas: formulas.x0_weights(betas)[1:]),
         Mistake("把分母改成 2(1-ᾱ) 是流行的修法，也不对：t=1 处是正确值的一半，t=100 处是 27 倍，t=999 处是九百倍。", popular_fix),
         Mistake("这是目标为 ε 时的权重，还差一个信噪比：w_x0 = SNR·w_ε。", lambda betas: diffusion_tables(betas, 0.0, "eps")["lvlb_weights"][1:]),
@@ -275,7 +275,7 @@ REPAIRS = (
         Mistake("符号反了：信噪比随 t 下降，权重是正的，是前一步减这一步。", lambda betas: -true_x0_weights(betas)),
         Mistake("多了一项：只要 t ≥ 1 的 T-1 个，第 0 步是解码项。", lambda betas: diffusion_tables(betas, 0.0, "x0")["lvlb_weights"]),
     ), "权重就是信噪比降幅的一半，所以加起来首尾相消。", "把 c₁ 与后验的方差代进 c₁²/(2σ²)，化简之后只剩相邻两步的信噪比。"),
-    Code("16.2b", 2, "修好：三种目标", start_from(), start_cases, (
+    Code("16.2b", 2, "动手修", start_from(), start_cases, (
         Mistake("v 的符号反了：x₀ = √ᾱ·x_t - √(1-ᾱ)·v。拿 v 的定义代进去验一验。", start_from(lambda a, x, v: a**0.5 * x + (1 - a) ** 0.5 * v)),
         Mistake("两个系数放反了：√ᾱ 乘 x_t，√(1-ᾱ) 乘 v。", start_from(lambda a, x, v: (1 - a) ** 0.5 * x - a**0.5 * v)),
         Mistake("这是由 v 换算的 ε，不是 x₀。", start_from(lambda a, x, v: (1 - a) ** 0.5 * x + a**0.5 * v)),
@@ -283,20 +283,20 @@ REPAIRS = (
         Mistake("不认识的名字要当场 raise ValueError；放它过去，错误会在别处冒出来。", start_from(unknown=None)),
         Mistake("v 还是没有分支，不认识的名字也还是当成 ε。", formulas.predict_start),
     ), "三种换算齐了，不认识的名字当场报错。"),
-    Code("16.12b", 1, "修好：截断不伤输入", lambda x_recon: x_recon.clamp(-1, 1), clip_cases, (
+    Code("16.12b", 1, "动手修", lambda x_recon: x_recon.clamp(-1, 1), clip_cases, (
         Mistake("结尾带下划线的 clamp_ 就地改动了网络的输出；用 clamp，它返回新的张量。", lambda x_recon: x_recon.clamp_(-1, 1)),
         Mistake("像素在 [-1, 1]，你截到了 [0, 1]，暗的一半全没了。", lambda x_recon: x_recon.clamp(0, 1)),
         Mistake("只截了上端，下端也要截。", lambda x_recon: x_recon.clamp(max=1)),
         Mistake("tanh 连范围里面的值也改了；截断只动范围以外的。", torch.tanh),
     ), "别人给的张量只读不写，这类错就不会有。"),
-    Code("16.10b", 3, "修好：无论怎样离开", run_with_ema, scope_cases, (
+    Code("16.10b", 3, "动手修", run_with_ema, scope_cases, (
         Mistake("离开之后还是影子：要么没有换回来，要么备份里存的是同一批张量，copy_ 之后它也变成了影子（备份要 clone）。", backup_without_clone),
         Mistake("work() 出错时，后面的恢复没有执行，权重停在影子上；用 try … finally。", without_finally),
         Mistake("只在出错时换回来，正常返回时忘了；写在 finally 里，两种都管到。", only_on_error),
         Mistake("你换了字典里的张量，没有换张量里的数：优化器和网络手里还是旧的那一批。用 copy_。", rebound),
         Mistake("错误被吞掉了：换回权重之后，要让它照样抛出去。finally 不必写 except。", swallowing),
     ), "return、异常、停止键，finally 都拦得住；原来的权重逐位回来。", "先备份，再抄影子，然后 try … finally。"),
-    Code("16.9b", 2, "修好：接得上的直线", multiplier, multiplier_cases, (
+    Code("16.9b", 2, "动手修", multiplier, multiplier_cases, (
         Mistake("这还是原来的公式：从 length 起算，到热身终点已经降了一截。降的那一段只有 length - warm_up 步。", training.linear_multiplier),
         Mistake("过了 length 还在往下降，乘数变成负的，等于让权重往回走；到头之后停在 low。", falling(straight, last=False)),
         Mistake("降的那一段除以 length，到 length 时还没降到 low。",
@@ -304,7 +304,7 @@ REPAIRS = (
         Mistake("热身从 0 开始了，应当从 start 开始。", falling(straight, start=0.0)),
         Mistake("这是余弦，题目要直线。", falling(bent)),
     ), "在热身的终点接得上，到头之后有定义。", "写出两端的值检查：n = warm_up 时是 high，n ≥ length 时是 low。"),
-    Code("16.3b", 2, "修好：先减，再舍入", variance_table, lambda: [(make_beta_schedule("linear", 1000)[:40],), (np.linspace(2e-4, 4e-3, 12),)], (
+    Code("16.3b", 2, "动手修", variance_table, lambda: [(make_beta_schedule("linear", 1000)[:40],), (np.linspace(2e-4, 4e-3, 12),)], (
         Mistake("你先把 ᾱ 舍入成 float16，再用 1 去减，头几步就成了 0；之后再换类型也找不回来。先减，再舍入。",
                 lambda betas: formulas.noise_variances(betas, torch.float16)),
         Mistake("连乘已经在 float16 里做了：betas 是 float64，连乘与相减都留在 float64。", product_in_half),
@@ -312,18 +312,18 @@ REPAIRS = (
         Mistake("这是 ᾱ，不是 1-ᾱ。", lambda betas: torch.tensor(np.cumprod(1 - betas), dtype=torch.float16)),
         Mistake("这是单步的 β，不是 1-ᾱ：方差要从头连乘到第 t 步。", lambda betas: torch.tensor(betas, dtype=torch.float16)),
     ), "float64 里算，末了舍入一次，相对误差不超过 0.05%。", "注意次序：连乘、相减、舍入。", rtol=2e-3),
-    Code("16.6b", 2, "修好：公平的比较", seeded_validation(), validation_cases, (
+    Code("16.6b", 2, "动手修", seeded_validation(), validation_cases, (
         Mistake("还是没有定种子：每次调用各抽各的。", unseeded_validation),
         Mistake("先抽 level，再抽 noise；次序反了，数就不同。", seeded_validation(reverse=True)),
         Mistake("level 与 noise 用了同一个种子各抽一次，两者就不独立了：一个生成器，先后抽两次。", seeded_validation(twice=True)),
         Mistake("种子写死了，不管 seed 是几都一样。", seeded_validation(seeded=False)),
     ), "同一个 seed，两份权重看到同样的 t 与噪声，差别就只来自权重。", "generator = torch.Generator().manual_seed(seed)，交给 torch.rand 与 torch.randn。"),
-    Code("16.7b", 2, "修好：影子跟着优化器走", training_with(lambda last, full: "after" if full else None), training_cases, (
+    Code("16.7b", 2, "动手修", training_with(lambda last, full: "after" if full else None), training_cases, (
         Mistake("EMA 还是每一批更新一次；它应当跟着优化器，放进 if 里面。", training_with(lambda last, full: "after")),
         Mistake("EMA 更新在优化器之前，影子看到的是上一次的权重。", training_with(lambda last, full: "before" if full else None)),
         Mistake("只在末尾更新了一次；权重每更新一次，影子就要更新一次。", training_with(lambda last, full: "after" if last else None)),
     ), "权重更新几次，影子就更新几次。", observe=look_at_ema),
-    Code("16.8b", 2, "修好：影子的下一个值", next_shadow, shadow_cases, (
+    Code("16.8b", 2, "动手修", next_shadow, shadow_cases, (
         Mistake("影子降成了权重的类型：bf16 只有 8 位有效数字（二进制），小的更新一加就被舍掉。把权重升成 float32，不要把影子降下来。",
                 lambda shadow, weight, decay: torch.lerp(shadow.type_as(weight), weight, 1 - decay)),
         Mistake("算完再升回 float32 也晚了，中间已经舍入过。",
