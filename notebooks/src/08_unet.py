@@ -197,7 +197,7 @@ for size in (1, 2, 4, 16):
 #
 # 卷积只看邻近的像素。注意力让每个像素直接询问其他所有像素：每个像素算出一个查询、一个键、一个值，用自己的查询与所有的键作内积，经 softmax 变成权重，再对所有的值取加权平均：
 #
-# $$\mathrm{out}=\mathrm{softmax}\!\Bigl(\frac{QK^\top}{\sqrt C}\Bigr)V,\qquad Q,K,V\in\mathbb R^{HW\times C}.$$
+# $$\mathrm{out}=\mathrm{softmax}\!\Bigl(\frac{\mathrm{Q}\,\mathrm{K}^\top}{\sqrt C}\Bigr)\mathrm{V},\qquad \mathrm{Q},\mathrm{K},\mathrm{V}\in\mathbb R^{HW\times C}.$$
 #
 # 除以 $\sqrt C$，是因为 $C$ 项之和的标准差约为 $\sqrt C$，不除的话 softmax 几乎只选一个。像素有 $HW$ 个，权重就有 $(HW)^2$ 个：边长加倍，变成 16 倍。所以只在缩小之后的层用它。
 #
