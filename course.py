@@ -35,8 +35,8 @@ REMIND = 20
 FIRST_PAGE = "/lab/tree/notebooks/00_quickstart.ipynb"
 LAB_SETTINGS = {
     "@jupyterlab/translation-extension:plugin": {"locale": "zh_CN"},
-    # 代码太宽时折行，笔记本电脑的屏幕不必左右拖
-    "@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineWrap": True}},
+    # 代码太宽时折行，笔记本电脑的屏幕不必左右拖；单元逐个排进页面：默认的排法下，从别的章来的链接落不到书末的单元
+    "@jupyterlab/notebook-extension:tracker": {"codeCellConfig": {"lineWrap": True}, "windowingMode": "defer"},
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
