@@ -32,7 +32,7 @@ def run_tests(tests, mutant=None):
 
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
-        for name in ("ddpm_edu", "tests"):
+        for name in ("ddpm_edu", "tests", "notebooks/src"):
             shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", tree)
         if mutant is not None:
