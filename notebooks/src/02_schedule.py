@@ -20,7 +20,6 @@ import warnings
 
 import numpy as np
 import torch
-from sklearn.datasets import make_moons
 
 from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
 from ddpm_edu.configs.recipes import toy_model_config
@@ -28,6 +27,7 @@ from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
 from ddpm_edu.teach import card, check, check_order, check_raises, grade, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
+from ddpm_edu.teach.moons import moons
 from ddpm_edu.teach.panels.beta import beta_panel, endings_figure, ruined_points_figure, schedules_figure
 
 print("准备好了")
@@ -81,8 +81,7 @@ print(f"linear 走完一千步，原图的方差还剩 {cumprod[-1]:.2%}，幅�
 
 # %%
 tables = {name: make_beta_schedule(name, 1000) for name in ("linear", "sqrt_linear", "sqrt", "cosine")}
-points, label = make_moons(2000, noise=0.1, random_state=0)
-points = (points - [0.5, 0.25]) / [0.87, 0.5]
+points, label = moons(2000, seed=0)
 noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
 ruined_points_figure(tables, points, label, noise, steps=(100, 300, 500, 999))
 
