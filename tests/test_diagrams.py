@@ -3,7 +3,7 @@ import math
 
 import torch
 
-from ddpm_edu.teach.diagrams import chain_figure, latent_figure, nested_figure, rotation_figure, unet_figure
+from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, latent_figure, nested_figure, order_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.unet import ResBlock, UNet
 
@@ -63,3 +63,18 @@ def test_the_rotation_has_one_picture_per_angle_and_its_arrows_are_orthogonal():
         tips = [note.xy for note in ax.texts if getattr(note, "arrow_patch", None)]
         assert tips == [(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))]
         assert ax.get_title().startswith(name) and f"{math.degrees(angle):.0f}" in ax.get_title()
+
+
+def test_what_is_needed_before_it_is_made_is_drawn_dashed():
+    rows, names = {"错": ["乙", "甲"], "对": ["甲", "乙"]}, {"甲": "", "乙": ""}
+    ax = order_figure(rows, [("甲", "乙")], names, {"错": (), "对": ("乙",)}).axes[0]
+    arrows = [note.arrow_patch for note in ax.texts if getattr(note, "arrow_patch", None)]
+    assert [patch.get_linestyle() for patch in arrows] == ["--", "-"]
+    white, *others, blue = (box.get_facecolor() for box in ax.patches)
+    assert white == others[0] == others[1] != blue
+
+
+def test_each_kind_of_condition_has_its_own_picture():
+    left, middle, right = conditions_figure(torch.zeros(1, 8, 8), torch.ones(1, 8, 8)).axes
+    assert [len(ax.images) for ax in (left, middle, right)] == [1, 2, 1]
+    assert [sum(text.get_text() == "词" for text in ax.texts) for ax in (left, middle, right)] == [0, 0, 3]

@@ -11,6 +11,11 @@ from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
 LAYERS = {"Conv2d": "卷积", "ResBlock": "残差块", "AttentionBlock": "注意力", "Downsample": "缩小", "Upsample": "放大", "Sequential": "输出层"}
 
 
+def arrow(ax, start, end, color=INK, width=1.2, **style):
+    """从 start 指到 end；style 是 matplotlib 的箭头还要的，例如 connectionstyle"""
+    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": width, **style})
+
+
 def chain_figure(images, names, forward="加噪：公式现成", backward="去噪：网络来学", width=9.0):
     """一条链：images 是 (N, 1, H, W)，[-1, 1]，从原图到噪声；names 是各个的记号，上面的箭头往右，下面的往左"""
     count = len(images)
@@ -21,7 +26,7 @@ def chain_figure(images, names, forward="加噪：公式现成", backward="去�
         ax.text(i, -0.46, name, ha="center", va="center", fontsize=11, color=INK)
     for i in range(count - 1):
         for y, start, end, color in ((0.16, i + 0.35, i + 0.65, BLUE), (-0.16, i + 0.65, i + 0.35, ORANGE)):
-            ax.annotate("", (end, y), (start, y), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.5})
+            arrow(ax, (start, y), (end, y), color, 1.5)
     middle = (count - 1) / 2
     ax.text(middle, 0.48, f"{forward}　→", ha="center", va="center", fontsize=11, color=BLUE)
     ax.text(middle, -0.74, f"←　{backward}", ha="center", va="center", fontsize=11, color=ORANGE)
@@ -61,12 +66,11 @@ def unet_figure(unet, size, width=9.0):
         for k in range(layers.count("ResBlock")):
             ax.plot(x - 0.34 + 0.14 * k, y + 0.23, "o", color=BLUE, markersize=5)
     for (x, y), (after, below) in zip(places, places[1:]):
-        ax.annotate("", (after - 0.43, below), (x + 0.43, y), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 0.8})
+        arrow(ax, (x + 0.43, y), (after - 0.43, below), INK, 0.8)
     for i in range(len(unet.input_blocks)):
         # 最后存的最先取，拼在前一段的输出旁边
         (x, y), (before, level) = places[i], places[len(stages) - 3 - i]
-        ax.annotate("", (before + 0.5, level + 0.25), (x, y + 0.25), arrowprops={
-            "arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "linestyle": "--", "connectionstyle": "arc3,rad=-0.18"})
+        arrow(ax, (x, y + 0.25), (before + 0.5, level + 0.25), ORANGE, 1.2, linestyle="--", connectionstyle="arc3,rad=-0.18")
         width_in = stages[before][1][0] + stages[i][1][0]
         ax.text(before + 1, places[before + 1][1] - 0.49, f"入口 {width_in} 通道", ha="center", va="center", fontsize=8, color=ORANGE)
     kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接"), Line2D([], [], color=BLUE, marker="o", linestyle="", label="时间嵌入")]
@@ -91,15 +95,15 @@ def latent_figure(pixel, latent, width=9.0):
             ax.add_patch(Rectangle((x - 0.38, y - 0.22), 0.76, 0.44, facecolor=faces[kind], edgecolor=INK if kind else "none", linewidth=0.8))
             ax.text(x, y, text, ha="center", va="center", fontsize=9)
             if x:
-                ax.annotate("", (x - 0.4, y), (x - 0.6, y), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.0})
+                arrow(ax, (x - 0.6, y), (x - 0.4, y), INK, 1.0)
     # 采样时在网络与退一步之间来回；条件与步号两处都进网络
-    ax.annotate("", (1, -0.34), (2, -0.34), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.2, "connectionstyle": "arc3,rad=-0.35"})
+    arrow(ax, (2, -0.34), (1, -0.34), ORANGE, 1.2, connectionstyle="arc3,rad=-0.35")
     ax.text(1.5, -0.62, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
     ax.text(4, 1.42, "噪声 $\\varepsilon$", ha="center", va="center", fontsize=9, color=ORANGE)
-    ax.annotate("", (4, 1.22), (4, 1.36), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.0})
+    arrow(ax, (4, 1.36), (4, 1.22), ORANGE, 1.0)
     ax.text(3, 0.46, "步号 $t$；条件 → 条件编码器", ha="center", va="center", fontsize=9, color=BLUE)
     for end in ((5, 0.76), (1, 0.14)):
-        ax.annotate("", end, (3 + 0.95 * np.sign(end[0] - 3), 0.46), arrowprops={"arrowstyle": "-|>", "color": BLUE, "lw": 1.0})
+        arrow(ax, (3 + 0.95 * np.sign(end[0] - 3), 0.46), end, BLUE, 1.0)
     ax.set(xlim=(-1.3, 6.6), ylim=(-0.75, 1.52))
     ax.set_axis_off()
     return figure
@@ -111,7 +115,7 @@ def rotation_figure(angles, point=(0.85, 0.5), width=9.0):
     for ax, (title, angle) in zip(figure.subplots(1, len(angles)), angles.items()):
         cos, sin = math.cos(angle), math.sin(angle)
         for (x, y), name, color in (((cos, sin), "$x_t$", BLUE), ((-sin, cos), "$v$", ORANGE)):
-            ax.annotate("", (x, y), (0, 0), arrowprops={"arrowstyle": "-|>", "color": color, "lw": 2})
+            arrow(ax, (0, 0), (x, y), color, 2)
             ax.text(1.14 * x, 1.14 * y, name, color=color, ha="center", va="center", fontsize=12)
             along = point[0] * x + point[1] * y
             ax.plot([along * x, point[0]], [along * y, point[1]], color=color, linestyle=":", linewidth=1.2)
@@ -167,11 +171,47 @@ def order_figure(rows, needs, places, stored, width=9.0):
             ax.text(x, y - 0.22, places[name], ha="center", va="top", fontsize=8, color=INK)
         for before, after in needs:
             start, end = names.index(before), names.index(after)
-            wrong = start > end
-            ax.annotate("", (end, y + 0.18), (start, y + 0.18), arrowprops={
-                "arrowstyle": "-|>", "color": ORANGE if wrong else GRAY, "lw": 1.8 if wrong else 1.1, "linestyle": "--" if wrong else "-",
-                "connectionstyle": f"arc3,rad={0.42 if wrong else -0.42}"})
+            color, width, line, bend = (ORANGE, 1.8, "--", 0.42) if start > end else (GRAY, 1.1, "-", -0.42)
+            arrow(ax, (start, y + 0.18), (end, y + 0.18), color, width, linestyle=line, connectionstyle=f"arc3,rad={bend}")
     longest = max(map(len, rows.values()))
     ax.set(xlim=(-1.15, longest - 0.55), ylim=(-1.72 * (len(rows) - 1) - 0.55, 1.05), aspect="equal")
     ax.set_axis_off()
     return figure
+
+
+def conditions_figure(noisy, hint, width=9.0):
+    """三种条件怎样进网络；noisy 是 x_t，hint 是拼在旁边的图，都是 (1, H, W)，[-1, 1]"""
+    figure = empty_figure(width, 0.2 * width)
+    ways = ("类别嵌入（adm）", "拼通道（concat）", "交叉注意力（crossattn）")
+    for way, ax in zip(ways, figure.subplots(1, 3)):
+        ax.set_title(way, fontsize=10)
+        box(ax, 2.6, 1.0, "U-Net", BLUE, 1.0, 0.9)
+        picture(ax, noisy, 0.8, 1.0, "$x_t$")
+        arrow(ax, (1.3, 1.0), (2.0, 1.0))
+        arrow(ax, (3.2, 1.0), (3.8, 1.0))
+        ax.text(4.1, 1.0, r"$\hat y$", ha="center", va="center", fontsize=12)
+        if way == ways[1]:
+            picture(ax, hint, 0.8, -0.2, "条件：一张图")
+            ax.plot((1.3, 1.6, 1.6), (-0.2, -0.2, 0.9), color=ORANGE, linewidth=1.2)
+            ax.text(1.65, 0.1, "拼在通道上", fontsize=8, color=ORANGE)
+            continue
+        names = ("类别 7",) if way == ways[0] else ("词", "词", "词")
+        for i, name in enumerate(names):
+            place = 2.6 + 0.62 * (i - (len(names) - 1) / 2)
+            box(ax, place, -0.35, name, ORANGE, 0.36 * len(name), 0.4)
+            arrow(ax, (place, -0.13), (2.6 + 0.5 * (place - 2.6), 0.53), ORANGE)
+        ax.text(3.35, 0.15, "加到时间嵌入上" if way == ways[0] else "每个像素来查", fontsize=8, color=ORANGE)
+    for ax in figure.axes:
+        ax.set(xlim=(0, 5.0), ylim=(-0.9, 1.6), aspect="equal")
+        ax.set_axis_off()
+    return figure
+
+
+def box(ax, x, y, text, color, wide, high):
+    ax.add_patch(Rectangle((x - wide / 2, y - high / 2), wide, high, facecolor="white", edgecolor=color, linewidth=1.5))
+    ax.text(x, y, text, ha="center", va="center", fontsize=9)
+
+
+def picture(ax, image, x, y, name):
+    ax.imshow(np.asarray(image[0]), cmap="gray", vmin=-1, vmax=1, extent=(x - 0.42, x + 0.42, y - 0.42, y + 0.42), zorder=2)
+    ax.text(x, y - 0.55, name, ha="center", va="center", fontsize=8)

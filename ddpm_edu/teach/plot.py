@@ -10,7 +10,7 @@ from ..checks import fail
 from .figures import BLUE, CURVES, INK, ORANGE, empty_figure, plain_axes
 
 # 颜色与线型同静态的图，第一条粗些：它跟着控件变
-STYLES = [(color, style, 2.0 if i == 0 else 1.5) for i, (color, style) in enumerate(CURVES)]
+STYLES = tuple((color, style, 2.0 if i == 0 else 1.5) for i, (color, style) in enumerate(CURVES))
 
 
 def palette():
@@ -41,7 +41,7 @@ def paste(pixels, artist):
 class Axis:
     """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像；equal 时两轴等比
 
-    xticks 只标这几个数
+    xticks 只标这几个数；styles 是各条曲线依次的 (颜色, 线型, 粗细)
     """
 
     xlabel: str = ""
@@ -57,6 +57,7 @@ class Axis:
     legend: str = "upper right"
     equal: bool = False
     xticks: tuple = ()
+    styles: tuple = STYLES
 
 
 class Plot:
@@ -86,13 +87,13 @@ class Plot:
         elif axis.xscale == "linear":
             ax.locator_params("x", nbins=6)
         lines = [name for name in axis.curves if name not in axis.dots]
-        for order, (name, (color, style, width)) in enumerate(zip(lines, STYLES)):
+        for order, (name, (color, style, width)) in enumerate(zip(lines, axis.styles)):
             # 先写的画在上面
             self.artists[name], = ax.plot([], [], color=color, linestyle=style, linewidth=width, label=axis.curves[name],
                                           zorder=9 - order, animated=True)
         for name in axis.dots:
             self.artists[name], = ax.plot([], [], color=INK, linestyle="none", marker="o", markersize=6, zorder=10, clip_on=False,
-                                          animated=True)
+                                          label=axis.curves[name], animated=True)
         if any(axis.curves.values()):
             ax.legend(frameon=False, fontsize=9, loc=axis.legend)
 

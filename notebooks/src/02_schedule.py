@@ -28,7 +28,8 @@ from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
 from ddpm_edu.teach import card, check, check_order, check_raises, grade, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.moons import moons
-from ddpm_edu.teach.panels.beta import beta_panel, endings_figure, ruined_points_figure, schedules_figure
+from ddpm_edu.teach.panels import beta_panel
+from ddpm_edu.teach.schedule_figures import endings_figure, ruined_points_figure, schedules_figure
 
 print("准备好了")
 

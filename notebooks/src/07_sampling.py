@@ -29,7 +29,8 @@ from ddpm_edu.teach import check, check_order, check_raises, grid_figure, show_s
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.laboratory import ddim_chain_variance, ideal_start
 from ddpm_edu.teach.panels import eta_panel, guidance_panel, interpolation_panel
-from ddpm_edu.teach.panels.sampler import conditions_figure, eta_grids, guidance_grids, interpolation_frames, rotate
+from ddpm_edu.teach.diagrams import conditions_figure
+from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids, interpolation_frames, rotate
 from ddpm_edu.teach.points import points_figure
 
 # %%

@@ -3,9 +3,8 @@ import math
 
 import numpy as np
 
-from ..figures import INK
 from ..panel import Panel, choice, slider, toggle
-from ..plot import Axis, Plot
+from ..plot import STYLES, Axis, Plot
 
 STEPS = np.arange(1, 2001)
 NOISE = np.random.default_rng(0).standard_normal(len(STEPS))
@@ -34,14 +33,10 @@ def ema_data(decay, warm_up, noise):
 
 def ema_panel():
     plot = Plot([
-        Axis("步 $n$", "每一步靠近的比例", (1, 2000), (5e-5, 1.5), "log", "log", legend="lower left",
-             curves={"step": "$1-d_n$", "limit": "设定的 $1-d$"}),
+        Axis("步 $n$", "每一步靠近的比例", (1, 2000), (5e-5, 1.5), "log", "log", legend="upper right",
+             curves={"step": "$1-d_n$", "limit": "设定的 $1-d$"}, styles=STYLES[::2]),  # 橙色只给权重
         Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.4), legend="upper right",
              curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$（每 10 步一点）"}),
     ])
-    # 橙色只给权重：设定的 d 画成黑的点线
-    limit = plot.artists["limit"]
-    limit.set(color=INK, linestyle=":")
-    limit.axes.legend(frameon=False, fontsize=9, loc="lower left")
     return Panel(plot, ema_data, decay=choice([0.9, 0.99, 0.999, 0.9999], 0.9999, "ema_decay"),
                  warm_up=toggle(False, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))

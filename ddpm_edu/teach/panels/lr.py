@@ -32,11 +32,9 @@ def lr_data(kind, warm_up, f_start, f_max, f_min, cycles):
 
 def lr_panel():
     plot = Plot([
-        Axis("步 $n$", "乘数 $f(n)$", (0, SPAN + 100), (-0.02, 1.35), dots=("breaks",), curves={"multiplier": "乘数 $f(n)$", "breaks": ""}),
+        Axis("步 $n$", "乘数 $f(n)$", (0, SPAN + 100), (-0.02, 1.35), dots=("breaks",),
+             curves={"multiplier": "乘数 $f(n)$", "breaks": "每个周期的 0、$W$、$L$"}),
     ], width=7.0)
-    dots = plot.artists["breaks"]
-    dots.set_label("每个周期的 0、$W$、$L$")
-    dots.axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=2)
     return Panel(
         plot, lr_data, kind=choice(list(KINDS), "LambdaWarmUpCosineScheduler2", "调度器"), warm_up=int_slider(50, 0, 500, "热身步数", 10),
         f_start=slider(0.0, 0.0, 1.0, 0.05, "起点"), f_max=slider(1.0, 0.1, 1.0, 0.05, "最高"),

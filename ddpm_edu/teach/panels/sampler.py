@@ -1,13 +1,12 @@
-"""采样的三块面板：DDIM 的 eta 与步数、引导的强度、两个起点之间，图事先算好，拖动时不必等；另有一张条件怎样进网络的示意图"""
+"""采样的三块面板：DDIM 的 eta 与步数、引导的强度、两个起点之间，图事先算好，拖动时不必等"""
 import math
 
 import torch
-from matplotlib.patches import Rectangle
 
 from ...generate import generate
 from ...progress import progress_bar
 from ...schedules import make_beta_schedule
-from ..figures import BLUE, INK, ORANGE, empty_figure, framed_grid
+from ..figures import framed_grid
 from ..laboratory import ddim_chain_variance
 from ..panel import Panel, choice, int_slider, slider
 from ..plot import Axis, Plot
@@ -94,45 +93,3 @@ def interpolation_panel(frames):
     last = len(frames) - 1
     return Panel(plot, lambda place: ({"grid": framed_grid(frames[place], 8)[0][0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
                  place=int_slider(0, 0, last, "转到哪里"))
-
-
-def conditions_figure(noisy, hint, width=9.0):
-    """三种条件怎样进网络；noisy 是 x_t，hint 是拼在旁边的图，都是 (1, H, W)，[-1, 1]"""
-    figure = empty_figure(width, 0.2 * width)
-    ways = ("类别嵌入（adm）", "拼通道（concat）", "交叉注意力（crossattn）")
-    for way, ax in zip(ways, figure.subplots(1, 3)):
-        ax.set_title(way, fontsize=10)
-        box(ax, 2.6, 1.0, "U-Net", BLUE, 1.0, 0.9)
-        picture(ax, noisy, 0.8, 1.0, "$x_t$")
-        arrow(ax, (1.3, 1.0), (2.0, 1.0))
-        arrow(ax, (3.2, 1.0), (3.8, 1.0))
-        ax.text(4.1, 1.0, r"$\hat y$", ha="center", va="center", fontsize=12)
-        if way == ways[1]:
-            picture(ax, hint, 0.8, -0.2, "条件：一张图")
-            ax.plot((1.3, 1.6, 1.6), (-0.2, -0.2, 0.9), color=ORANGE, linewidth=1.2)
-            ax.text(1.65, 0.1, "拼在通道上", fontsize=8, color=ORANGE)
-            continue
-        names = ("类别 7",) if way == ways[0] else ("词", "词", "词")
-        for i, name in enumerate(names):
-            place = 2.6 + 0.62 * (i - (len(names) - 1) / 2)
-            box(ax, place, -0.35, name, ORANGE, 0.36 * len(name), 0.4)
-            arrow(ax, (place, -0.13), (2.6 + 0.5 * (place - 2.6), 0.53), ORANGE)
-        ax.text(3.35, 0.15, "加到时间嵌入上" if way == ways[0] else "每个像素来查", fontsize=8, color=ORANGE)
-    for ax in figure.axes:
-        ax.set(xlim=(0, 5.0), ylim=(-0.9, 1.6), aspect="equal")
-        ax.set_axis_off()
-    return figure
-
-
-def box(ax, x, y, text, color, wide, high):
-    ax.add_patch(Rectangle((x - wide / 2, y - high / 2), wide, high, facecolor="white", edgecolor=color, linewidth=1.5))
-    ax.text(x, y, text, ha="center", va="center", fontsize=9)
-
-
-def picture(ax, image, x, y, name):
-    ax.imshow(image[0], cmap="gray", vmin=-1, vmax=1, extent=(x - 0.42, x + 0.42, y - 0.42, y + 0.42), zorder=2)
-    ax.text(x, y - 0.55, name, ha="center", va="center", fontsize=8)
-
-
-def arrow(ax, start, end, color=INK):
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": 1.2})
