@@ -45,7 +45,8 @@ def test_a_warm_kernel_behaves_like_a_cold_one_and_never_outlives_its_launcher(t
             pids.append(int(pid))
         # 第一个打断之后接着用，再好好地关；第二个的启动进程被杀
         manager, client = kernels[0]
-        busy = client.execute("import time\nprint('开始', flush=True)\ntime.sleep(60)")
+        # 出错的一格会让内核丢掉紧跟着送来的；stop_on_error=False 不丢
+        busy = client.execute("import time\nprint('开始', flush=True)\ntime.sleep(60)", stop_on_error=False)
         while client.get_iopub_msg(timeout=60)["content"].get("text") != "开始\n":
             pass
         manager.interrupt_kernel()
