@@ -120,11 +120,18 @@ def test_a_panel_leaves_a_static_picture_and_plain_words(every_panel, shown):
     for name, (frame, bundle, metadata) in shown.items():
         assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle), name
         assert "<b>" not in bundle["text/plain"] and len(bundle["text/plain"]) > 25, name
-        # 一点两像素，拖动时的图与静态图占同样大的地方
-        size = metadata["image/png"]
-        for png in (base64.b64decode(bundle["image/png"]), frame):
-            assert Image.open(io.BytesIO(png)).size == (2 * size["width"], 2 * size["height"]), name
-        assert every_panel[name].image.layout.width == f"{size['width']}px", name
+        # 一点两像素；静态图与拖动时的图一样宽，是几处的图与它们的标题叠成的
+        size, panel = metadata["image/png"], every_panel[name]
+        still, one = (Image.open(io.BytesIO(png)) for png in (base64.b64decode(bundle["image/png"]), frame))
+        assert still.size == (2 * size["width"], 2 * size["height"]) and panel.image.layout.width == f"{size['width']}px", name
+        assert still.size == (one.width, len(panel.sheet) * (one.height + 40)) and len(panel.sheet) >= 2, name
+        # 标题下面就是控件停在那里时的一帧
+        for order, moved in enumerate(panel.sheet):
+            top = order * (one.height + 40)
+            wanted = np.asarray(Image.open(io.BytesIO(panel.frame(**moved)[0])).convert("RGB"))
+            there = np.asarray(still.convert("RGB").crop((0, top, one.width, top + 40 + one.height)))
+            assert (there[40:] == wanted).all() and there[:40].min() < 100, (name, moved)
+        assert bytes(panel.image.value) == frame, name
 
 
 # ---- 画图的底子 ----
@@ -174,7 +181,7 @@ def test_a_panel_redraws_when_a_control_moves():
         drawn.append(v)
         return {"line": ([0, 1], [0, v])}, f"v = {v:.2f}"
 
-    panel = Panel(example_plot(), compute, v=slider(0.0, 0.0, 1.0, 0.25, "v"))
+    panel = Panel(example_plot(), compute, sheet=[{"v": 0.5}], v=slider(0.0, 0.0, 1.0, 0.25, "v"))
     pictures = set()
     for value in (0.25, 0.5, 1.0):
         panel.controls["v"].value = value

@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ticker import LogLocator, NullFormatter
+from PIL import Image, ImageDraw, ImageFont
 
 from ..images import make_grid
 
@@ -50,6 +51,14 @@ def plain_axes(ax):
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(color="#dddddd", linewidth=0.5)
     return ax
+
+
+def caption(words, width):
+    """一行字，宽 width 个像素的图像"""
+    image = Image.new("RGB", (width, 20 * SHARP), "white")
+    font = ImageFont.truetype(findfont(matplotlib.rcParams["font.family"][0]), 13 * SHARP)
+    ImageDraw.Draw(image).text((8 * SHARP, 10 * SHARP), words, INK, font, anchor="lm")
+    return image
 
 
 def size_in_points(figure):

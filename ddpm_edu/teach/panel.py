@@ -1,11 +1,15 @@
-"""面板：控件 + 一张图 + 一句话。拖动时只换图的字节；没有内核时，留下默认状态的静态图"""
+"""面板：控件 + 一张图 + 一句话。拖动时只换图的字节；没有内核时，留下控件停在几处的一叠静态图"""
 import base64
+import io
 import logging
 import re
 from types import SimpleNamespace
 
+from PIL import Image
+
 from ..checks import check_float
-from .figures import size_in_points, to_png
+from .figures import SHARP, caption, size_in_points
+from .plot import PALETTE
 
 log = logging.getLogger("ddpm_edu")
 
@@ -14,32 +18,54 @@ class Panel:
     """compute(**控件的值) → (数据, 一句话)；数据交给 plot.update，一句话用中文写在图的上方
 
     plot     : Plot
+    sheet    : 静态图画哪几处，[{参数名: 值}, ...]，没有提到的控件取此刻的值
     controls : {参数名: 本模块造的控件}
-    没有装 ipywidgets 时，只有默认状态的静态图，并提醒一句
+    没有装 ipywidgets 时，只有静态图，并提醒一句
     """
 
-    def __init__(self, plot, compute, **controls):
-        self.plot, self.compute, self.controls = plot, compute, controls
+    def __init__(self, plot, compute, sheet, **controls):
+        self.plot, self.compute, self.sheet, self.controls = plot, compute, sheet, controls
         # 不许随窗口拉大：放大的位图发糊，字比正文还大；边距会把它挤出一条滚动条
         look = {"width": f"{size_in_points(plot.figure)['width']}px", "align_self": "flex-start", "max_width": "100%", "margin": "0"}
         self.image = _widget("Image", format="png", layout=look)
         self.note = _widget("HTML")
         self.box = _widget("VBox", children=[*controls.values(), self.note, self.image])
         if isinstance(self.box, SimpleNamespace):
-            log.warning("没有 ipywidgets，面板只有默认状态的静态图；要拖动控件，先 pip install ipywidgets，再重启内核")
+            log.warning("没有 ipywidgets，面板只有静态图；要拖动控件，先 pip install ipywidgets，再重启内核")
         for control in controls.values():
             control.observe(self.redraw, names="value")
         self.redraw()
 
     def redraw(self, change=None):
-        data, note = self.compute(**{name: control.value for name, control in self.controls.items()})
-        self.image.value = self.plot.update(**data).png()
-        self.note.value = note
+        self.image.value, self.note.value = self.frame()
+
+    def frame(self, **moved):
+        """→ (PNG 的字节, 一句话)；moved 里的控件当作拖到了那里"""
+        data, note = self.compute(**{name: control.value for name, control in self.controls.items()} | moved)
+        return self.plot.update(**data).png(), note
+
+    def still(self):
+        """sheet 里的几处从上到下排成一张，各写明控件停在哪里 → (PNG 的字节, 在页面上占多大)"""
+        parts = []
+        for moved in self.sheet:
+            frame = Image.open(io.BytesIO(self.frame(**moved)[0]))
+            words = "，".join(f"{self.controls[name].description}：{_spoken(value)}" for name, value in moved.items())
+            parts += [caption(words, frame.width).quantize(palette=PALETTE, dither=Image.Dither.NONE), frame]
+        # 每一份都只用 PALETTE 里的颜色，存的是颜色的编号，照抄就行
+        page, top = Image.new("P", (parts[0].width, sum(part.height for part in parts))), 0
+        page.putpalette(PALETTE.getpalette())
+        for part in parts:
+            page.paste(part, (0, top))
+            top += part.height
+        buffer = io.BytesIO()
+        page.save(buffer, "PNG", optimize=True)
+        return buffer.getvalue(), {"width": page.width // SHARP, "height": page.height // SHARP}
 
     def _repr_mimebundle_(self, include=None, exclude=None):
+        still, size = self.still()
+        self.redraw()
         bundle = dict(self.box._repr_mimebundle_())
-        bundle["text/plain"] = f"（拖动控件，图会跟着变；这里是默认状态）{re.sub('<[^>]+>', '', self.note.value)}"
-        still, size = to_png(self.plot.figure)
+        bundle["text/plain"] = f"（拖动控件，图会跟着变；没有内核时，看到的是控件停在几处的样子）{re.sub('<[^>]+>', '', self.note.value)}"
         bundle["image/png"] = base64.b64encode(still).decode()
         return bundle, {"image/png": size}
 
@@ -68,6 +94,10 @@ def choice(options, value, description):
 def toggle(value, description):
     """勾选框"""
     return _widget("Checkbox", value=value, indent=False, description=description)
+
+
+def _spoken(value):
+    return {True: "是", False: "否"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _widget(kind, **options):

@@ -44,7 +44,7 @@ def beta_panel():
         Axis("$t/T$", "信噪比", ylim=(1e-10, 1e6), yscale="log", curves={"snr": ""}),
     ])
     return Panel(
-        plot, beta_data,
+        plot, beta_data, sheet=[{"schedule": "linear", "T": 1000}, {"schedule": "linear", "T": 100}, {"schedule": "cosine", "T": 100}],
         schedule=choice(list(SCHEDULES), "linear", "噪声表"), T=int_slider(100, 10, 2000, "步数 T", 10),
         linear_start=log_slider(1e-4, -5, -1, "linear_start"), linear_end=log_slider(2e-2, -3, -0.1, "linear_end"),
         cosine_s=slider(0.008, 0.0, 0.1, 0.002, "cosine_s", ".3f"),

@@ -30,5 +30,6 @@ def forward_panel(diffusion, images, noise):
         Axis("像素值", "密度", (-4, 4), (0, 1.2), legend="upper right",
              curves={"histogram": "$x_t$", "normal": r"$\mathcal{N}(0,1)$"}),
     ], width=8.0, ratios=(1, 1.8))
-    return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index),
-                 t=int_slider(0, 0, diffusion.num_timesteps - 1, "步号 t"), index=int_slider(0, 0, 9, "第几张图"))
+    last = diffusion.num_timesteps - 1
+    return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index), sheet=[{"t": k * last // 4} for k in (0, 1, 2, 4)],
+                 t=int_slider(0, 0, last, "步号 t"), index=int_slider(0, 0, 9, "第几张图"))

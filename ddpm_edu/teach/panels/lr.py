@@ -36,7 +36,8 @@ def lr_panel():
              curves={"multiplier": "乘数 $f(n)$", "breaks": "每个周期的 0、$W$、$L$"}),
     ], width=7.0)
     return Panel(
-        plot, lr_data, kind=choice(list(KINDS), "LambdaWarmUpCosineScheduler2", "调度器"), warm_up=int_slider(50, 0, 500, "热身步数", 10),
+        plot, lr_data, sheet=[{"kind": kind} for kind in KINDS],
+        kind=choice(list(KINDS), "LambdaWarmUpCosineScheduler2", "调度器"), warm_up=int_slider(50, 0, 500, "热身步数", 10),
         f_start=slider(0.0, 0.0, 1.0, 0.05, "起点"), f_max=slider(1.0, 0.1, 1.0, 0.05, "最高"),
         f_min=slider(0.1, 0.0, 1.0, 0.05, "最低"), cycles=int_slider(2, 1, 4, "周期数"),
     )

@@ -66,4 +66,5 @@ def parameterization_panel(diffusion, x_start, noise):
         height=6.6,
     )
     return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error),
+                 sheet=[{"t": T // 10}, {"t": T // 2}, {"t": 9 * T // 10}],
                  t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.1, 0.0, 0.5, 0.05, "输出的误差"))

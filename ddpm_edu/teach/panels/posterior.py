@@ -1,60 +1,68 @@
-"""后验方差的三块面板：σ² 的曲线、高斯数据上整条链的方差、训练好的模型在同一份噪声下的样本"""
+"""后验方差的三块面板：σ² 是 β 的几倍、高斯数据上整条链的方差、训练好的模型在同一份噪声下的样本"""
 import numpy as np
 import torch
 
 from ...gaussian import diffusion_tables
 from ...progress import progress_bar
+from ...sampling import ancestral_step
 from ...schedules import make_beta_schedule, rescale_linear_range
 from ..figures import framed_grid
-from ..laboratory import chain_variances
+from ..laboratory import chain_variances, walk
 from ..panel import Panel, choice, slider
-from ..plot import Axis, Plot
+from ..plot import STYLES, Axis, Plot
 
 V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def posterior_data(betas, v):
-    """→ (σ² 与两端、它们与 β 之比, 一句话)；t=0 的 β̃ 为 0，不画"""
+    """→ (σ²、β̃ 与 β 各是 β 的几倍, 一句话)；t=0 的 β̃ 为 0，不画"""
     tilde = diffusion_tables(betas, 0.0)["posterior_variance"][1:]
     t, sigma2 = np.arange(1, len(betas)), diffusion_tables(betas, v)["posterior_variance"][1:]
-    data = {
-        "tilde": (t, tilde), "beta": (t, betas[1:]), "sigma2": (t, sigma2),
-        "ratio": (t, tilde / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]), "ratio_one": (t, np.ones(len(t))),
-    }
+    data = {"sigma2": (t, sigma2), "ratio": (t, tilde / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]), "ratio_one": (t, np.ones(len(t)))}
     return data, f"v = {v:.2f}：t=1 处 β̃/β = {data['ratio'][1][0]:.3f}，σ²/β = {data['ratio_v'][1][0]:.3f}"
 
 
 def posterior_panel(betas):
-    T, low = len(betas), diffusion_tables(betas, 0.0)["posterior_variance"][1]
-    plot = Plot(
-        [Axis("步号 $t$", "方差", (1, T - 1), (low / 2, min(1.0, 10 * betas.max())), "log", "log", legend="upper left",
-              curves={"sigma2": r"$\sigma_t^2$（你选的 $v$）", "beta": r"$\beta_t$（$v=1$）", "tilde": r"$\tilde\beta_t$（$v=0$）"}),
-         Axis("步号 $t$", r"与 $\beta_t$ 之比", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
-              curves={"ratio_v": r"$\sigma_t^2/\beta_t$", "ratio_one": r"$\beta_t/\beta_t$", "ratio": r"$\tilde\beta_t/\beta_t$"})],
-    )
-    return Panel(plot, lambda v: posterior_data(betas, v), v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
+    """σ² 是 β 的几倍；v=1 处处是 1，不画"""
+    T = len(betas)
+    plot = Plot([Axis("步号 $t$（对数）", r"$\sigma_t^2$ 是 $\beta_t$ 的几倍", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
+                      curves={"ratio_v": "你选的 $v$", "ratio": r"$v=0$（$\tilde\beta_t/\beta_t$）"},
+                      xticks=tuple(t for t in (1, 2, 5, 10, 50, 167) if t < T - 1) + (T - 1,), styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.6)
+
+    def shown(v):
+        data, note = posterior_data(betas, v)
+        return {name: data[name] for name in plot.artists}, note
+
+    return Panel(plot, shown, sheet=[{"v": v} for v in (0.5, 1.0)], v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
+
+
+def each_best(std):
+    """每一步各用自己最优的 v = s²/D 的祖先采样，供 walk 用；s 是数据的标准差"""
+    return lambda cumprod_t, cumprod_s: ancestral_step(cumprod_t, cumprod_s, std**2 / (cumprod_t * std**2 + 1 - cumprod_t))
 
 
 def chain_data(v, std, T, schedule):
     """→ (采样链的方差与真实边缘方差之比随 t 的变化，最左端是最终样本, 最终样本的方差之比, 一句话)"""
     betas = make_beta_schedule(schedule, T, *rescale_linear_range(T))
-    u = np.arange(T) / T
-    settings = {"v": v, "zero": 0.0, "one": 1.0}
-    data = {name: (u, chain_variances(betas, std, value)[:-1]) for name, value in settings.items()}
-    ends = [chain_variances(betas, std, value)[0] for value in np.linspace(0, 1, 21)]
-    data |= {"end": (np.linspace(0, 1, 21), ends), "here": ((v,), (chain_variances(betas, std, v)[0],)), "true": (u, np.ones(T))}
-    return data, f"数据 x₀ ~ N(0, {std:.2f}²)，走 {T} 步：v = {v:.2f} 时样本的方差是真值的 {data['here'][1][0]:.2f} 倍"
+    u, cumprod, each_v = np.arange(T) / T, np.cumprod(1 - betas), np.linspace(0, 1, 21)
+    ratios = {name: chain_variances(betas, std, value) for name, value in {"v": v, "zero": 0.0, "one": 1.0}.items()}
+    ratios["best"] = walk(cumprod, each_best(std), std=std)[1] / np.append(std**2, cumprod * std**2 + 1 - cumprod)
+    data = {name: (u, ratio[:-1]) for name, ratio in ratios.items()}
+    data |= {"end": (each_v, [chain_variances(betas, std, value)[0] for value in each_v]), "here": ((v,), (ratios["v"][0],)),
+             "best_end": ((0, 1), (ratios["best"][0],) * 2)}
+    return data, (f"数据 x₀ ~ N(0, {std:.2f}²)，走 {T} 步：v = {v:.2f} 时样本的方差是真值的 {ratios['v'][0]:.2f} 倍，"
+                  f"每步用最优的 v 时 {ratios['best'][0]:.2f} 倍")
 
 
 def chain_panel():
     plot = Plot([
         Axis("$(t+1)/T$（最左端是最终样本）", "途中的方差是真值的几倍", ylim=(0, 3), legend="upper right",
-             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "true": "真值"}),
+             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$"}),
         Axis("$v$", "最终样本的方差是真值的几倍", (-0.03, 1.03), (0, 3), dots=("here",),
-             curves={"here": "", "end": ""}),
-    ], width=8.5)
+             curves={"here": "", "end": "各步同一个 $v$", "best_end": "每步用 $v^*_t$"}, styles=(STYLES[0], STYLES[3])),
+    ], width=9.0, height=2.8)
     return Panel(
-        plot, chain_data,
+        plot, chain_data, sheet=[{"std": std, "T": T} for std, T in ((0.2, 10), (1.0, 10), (0.2, 200))],
         v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.2, 0.02, 1.0, 0.02, "数据的标准差"),
         T=choice([5, 10, 20, 50, 200], 10, "步数 T"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
     )
@@ -77,4 +85,4 @@ def samples_panel(grids):
     steps = sorted({count for count, _ in grids})
     return Panel(plot, lambda v, steps: ({"grid": np.concatenate([grids[steps, 0.0], grids[steps, v]])},
                                          f"走 {steps} 步，上半 v = 0，下半 v = {v:.2f}；噪声是同一份"),
-                 v=slider(1.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))
+                 sheet=[{"steps": count, "v": 1.0} for count in steps], v=slider(1.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))

@@ -44,7 +44,8 @@ def eta_panel(grids, std=0.5):
         Axis("步数", "样本的方差是真值的几倍", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.1), "log", dots=("here",), legend="lower right",
              curves={"here": "", "eta": r"滑块上的 $\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}, xticks=tuple(counts), title="高斯数据与最优的猜测"),
     ], width=9.0, ratios=(1.5, 1))
-    return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps), eta=slider(0.0, 0.0, 1.0, 0.25, "eta"),
+    return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps),
+                 sheet=[{"eta": eta, "steps": count} for count in (counts[0], counts[-1]) for eta in (0.0, 1.0)], eta=slider(0.0, 0.0, 1.0, 0.25, "eta"),
                  steps=choice(counts, counts[len(counts) // 2], "步数"))
 
 
@@ -72,7 +73,7 @@ def guidance_panel(samples, classifier):
         Axis(image="grid"),
         Axis("引导强度 $w$", "类别正确的比例", (-0.2, scales[-1] + 0.2), (0, 1.05), dots=("right",), curves={"right": "", "here": ""}),
     ], width=9.0, ratios=(1.5, 1))
-    return Panel(plot, compute, scale=choice(scales, scales[1], "引导强度 w"))
+    return Panel(plot, compute, sheet=[{"scale": scale} for scale in scales], scale=choice(scales, scales[1], "引导强度 w"))
 
 
 def rotate(a, b, u):
@@ -92,4 +93,4 @@ def interpolation_panel(frames):
     plot = Plot([Axis(image="grid")], width=7.0, height=1.1)
     last = len(frames) - 1
     return Panel(plot, lambda place: ({"grid": framed_grid(frames[place], 8)[0][0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
-                 place=int_slider(0, 0, last, "转到哪里"))
+                 sheet=[{"place": k * last // 4} for k in range(5)], place=int_slider(0, 0, last, "转到哪里"))

@@ -28,7 +28,7 @@ def weights_panel():
         Axis("$t+1$", "总损失里的权重", ylim=(1e-4, 1e5), curves={"mixed": r"$w_s + w_e\,w_t$", "one": "全取 1"}, **wide),
     ])
     return Panel(
-        plot, weights_data, parameterization=choice(["eps", "x0", "v"], "eps", "参数化"),
+        plot, weights_data, sheet=[{"parameterization": name} for name in OBJECTIVES], parameterization=choice(["eps", "x0", "v"], "eps", "参数化"),
         v=slider(0.0, 0.0, 1.0, 0.05, "v_posterior"), schedule=choice(["linear", "cosine"], "linear", "噪声表"),
         l_simple=slider(0.0, 0.0, 2.0, 0.1, "l_simple_weight"), elbo=slider(1.0, 0.0, 1.0, 0.05, "original_elbo_weight"),
     )
