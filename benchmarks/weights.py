@@ -1,12 +1,14 @@
-"""等权与推导出的权重，各练出什么：python -m benchmarks.weights [--seeds 8] [--steps 600] [--out weights.json]
+"""损失的权重与 t 的抽法，各练出什么：python -m benchmarks.weights [moons|digits] [--ways 练法 ...] [--seeds 8] [--out weights.json]
 
-8×8 的数字，预测 ε，论文的噪声表；两种损失只差各个 t 的权重，推导出的权重除以它的平均，总的大小相同
-每个种子各练一遍，量一批 DDIM-50 样本的 Fréchet 距离与测试图的 bits/dim，都用 EMA 权重；差是逐个种子相减
+moons 是第 1 章的月牙与小网络，量造错与漏掉的点、下界；digits 是 8×8 的数字，量一批 DDIM-50 样本的 Fréchet 距离与 bits/dim，都用 EMA 权重
+都预测 ε；同一种数据的各种练法只差 WAYS 里写的，权重都除以平均；差是逐个种子减“等权”
+写进 --out 的每练完一遍就存一次；文件已经在了，就接着练没有练过的
 """
 import argparse
-import json
+import math
 import warnings
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
@@ -15,48 +17,178 @@ from ddpm_edu import DDPM, DigitsDataModule
 from ddpm_edu.authoring.quality import averaged
 from ddpm_edu.configs.recipes import digits_model_config
 from ddpm_edu.evaluation.report import evaluate
+from ddpm_edu.teach.moons import misses, moons
 from ddpm_edu.teach.training import quiet_trainer
 
+from .quality import recorded, store
 from .timing import machine
 
-EQUAL, DERIVED = "等权", "推导出的权重"
-MEASURES = {"frechet": "Fréchet 距离", "bits_per_dim": "bits/dim"}
+EARLY = 100  # 分段的界：t < EARLY 与 t ≥ EARLY
+BATCHES = 200  # 用几批的梯度估计方差
 
 
-def losses(config):
-    """{名字: 换掉的 DDPM 参数}"""
-    mean = float(DDPM(**config).lvlb_weights.mean())
-    return {EQUAL: {}, DERIVED: {"l_simple_weight": 0.0, "original_elbo_weight": 1 / mean}}
+@dataclass(frozen=True)
+class Way:
+    """weights：推导出的权重（平均为 1）→ 用的权重；drawn：按权重抽 t，损失不再乘权重；batch：月牙的批"""
+
+    weights: Callable = torch.clone
+    drawn: bool = False
+    batch: int = 512
+    schedule: str = "sqrt_linear"
 
 
-def train_and_measure(config, seed, steps, samples, images):
+def early(w):
+    """只换前段"""
+    return torch.where(torch.arange(len(w)) < EARLY, w, 1.0)
+
+
+def late(w):
+    """只换后段"""
+    return torch.where(torch.arange(len(w)) < EARLY, 1.0, w)
+
+
+EQUAL = "等权"
+WAYS = {
+    EQUAL: Way(torch.ones_like), "推导出的": Way(), "推导出的，按权重抽": Way(drawn=True),
+    "只换前段": Way(early), "只换前段，按权重抽": Way(early, drawn=True), "只换后段": Way(late),
+    "推导出的，批大八倍": Way(batch=8 * 512), "等权，批大八倍": Way(torch.ones_like, batch=8 * 512), "等权，批 41": Way(torch.ones_like, batch=41),
+    "cosine，等权": Way(torch.ones_like, schedule="cosine"), "cosine，推导出的": Way(schedule="cosine"),
+    "cosine，推导出的，按权重抽": Way(drawn=True, schedule="cosine"),
+}
+
+
+class Drawn(DDPM):
+    """按 lvlb_weights 抽 t；损失取等权，期望就是加权的损失"""
+
+    def draw_t(self, x, generator=None):
+        return torch.multinomial(self.lvlb_weights, len(x), replacement=True, generator=generator)
+
+
+def build(way, config, **options):
+    """照 way 的权重与抽法造一个 DDPM；权重换在 lvlb_weights 里，bits/dim 不用它"""
+    loss = {} if way.drawn else {"l_simple_weight": 0.0, "original_elbo_weight": 1.0}
+    model = (Drawn if way.drawn else DDPM)(**{**config, "beta_schedule": way.schedule, **loss, **options})
+    weights = way.weights(model.lvlb_weights / model.lvlb_weights.mean())
+    model.lvlb_weights.copy_(weights / weights.mean())
+    return model
+
+
+def effective(model):
+    """一批里有几成样本顶用：(Σw)²/(TΣw²)；按权重抽的都顶用"""
+    w = torch.ones_like(model.lvlb_weights) if isinstance(model, Drawn) else model.lvlb_weights
+    return float(w.sum() ** 2 / (len(w) * w.square().sum()))
+
+
+# ---- 月牙 ----
+
+MOONS = {"unet_config": {"target": "ddpm_edu.teach.moons.MoonDenoiser"}, "image_size": 1, "channels": 2, "clip_denoised": False, "use_ema": False}
+
+
+def moons_once(way, seed, steps):
+    torch.manual_seed(seed)
+    points, held_out = moons(4000, seed=0)[0], moons(4000, seed=1)[0]
+    model = build(way, MOONS)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        loss, _ = model(points[torch.randint(len(points), (way.batch,))][..., None, None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    made = model.eval().sample(4000, steps=200, generator=torch.Generator().manual_seed(0), progress=False).flatten(1)
+    wrong, absent = (sum(part) / 8 for part in zip(*(misses(part, held_out) for part in made.chunk(8))))
+    found = {"wrong": wrong, "absent": absent, **moons_errors(way, model, held_out[:2000]), "effective": effective(model)}
+    return {**found, "noise": noise_ratio(way, model, points)} if way == WAYS[EQUAL] else found
+
+
+@torch.no_grad()
+def moons_errors(way, model, points):
+    """留出的点上，eps 的均方误差：各步平均，照推导出的权重平均，照这种练法自己的权重平均；bits 是下界里依赖网络的部分"""
+    generator, errors = torch.Generator().manual_seed(0), []
+    x = points[..., None, None]
+    for t in range(model.num_timesteps):
+        noise = torch.randn(x.shape, generator=generator)
+        steps = torch.full((len(x),), t)
+        errors.append((model.apply_model(model.q_sample(x, steps, noise), steps) - noise).square().mean())
+    errors, derived = torch.stack(errors), DDPM(**MOONS, beta_schedule=way.schedule).lvlb_weights
+    return {"simple": float(errors.mean()), "weighted": float((derived * errors).sum() / derived.sum()),
+            "own": float((model.lvlb_weights * errors).mean()), "bits": float((derived * errors).sum()) / math.log(2)}
+
+
+def noise_ratio(way, model, points):
+    """同一个网络，推导出的权重：均匀抽 t 时梯度的方差，是按权重抽 t 时的几倍"""
+    spread = {}
+    for drawn in (False, True):
+        twin = build(Way(drawn=drawn, schedule=way.schedule), MOONS)
+        twin.model.load_state_dict(model.model.state_dict())
+        rows = []
+        for _ in range(BATCHES):
+            twin.zero_grad()
+            twin(points[torch.randint(len(points), (way.batch,))][..., None, None])[0].backward()
+            rows.append(torch.cat([p.grad.flatten() for p in twin.model.parameters()]))
+        spread[drawn] = float(torch.stack(rows).var(0).sum())
+    return spread[False] / spread[True]
+
+
+# ---- 数字 ----
+
+def digits_once(way, seed, steps, samples=1000, images=64):
     pl.seed_everything(seed, verbose=False)
-    model, data = DDPM(**config, seed=seed), DigitsDataModule(batch_size=64, seed=seed)
+    model = build(way, digits_model_config(steps, parameterization="eps"), seed=seed)
+    data = DigitsDataModule(batch_size=64, seed=seed)
     quiet_trainer(max_steps=steps, gradient_clip_val=1.0).fit(model, data)
     found = evaluate(model.eval(), data, max_images=images, num_samples=samples, seed=seed, progress=False)
-    return {name: found[name] for name in MEASURES}
+    return {name: found[name] for name in ("frechet", "bits_per_dim")}
+
+
+MEASURES = {
+    "wrong": "造错", "absent": "漏掉", "simple": "误差", "weighted": "误差，照推导出的权重平均", "own": "误差，照自己的权重平均",
+    "bits": "下界里依赖网络的部分", "effective": "顶用的样本",
+    "noise": "梯度的方差，均匀抽是按权重抽的几倍", "frechet": "Fréchet 距离", "bits_per_dim": "bits/dim",
+}
+# {数据: (练一遍, 几步, 不写 --ways 时的练法)}
+DATA = {"moons": (moons_once, 1500, list(WAYS)), "digits": (digits_once, 600, list(WAYS)[:3])}
 
 
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.weights", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("data", nargs="?", choices=DATA, default="digits")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, help="练法，默认：月牙练全部，数字练前三种")
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--samples", type=int, default=1000, help="每个种子画几张")
-    parser.add_argument("--images", type=int, default=64, help="bits/dim 用几张测试图")
+    parser.add_argument("--steps", type=int, help="训练几步，默认：月牙 1500，数字 600")
     parser.add_argument("--out", help="另存为 JSON")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    config, rows = digits_model_config(options.steps, parameterization="eps", beta_schedule="sqrt_linear"), []
-    for seed in range(options.seeds):
-        rows.append({name: train_and_measure({**config, **changes}, seed, options.steps, options.samples, options.images)
-                     for name, changes in losses(config).items()})
-        print(f"种子 {seed}：" + "；".join(f"{name} " + "、".join(f"{value:.4f}" for value in row.values()) for name, row in rows[-1].items()), flush=True)
-    report = {measure: {**{name: averaged([row[name][measure] for row in rows]) for name in (EQUAL, DERIVED)},
-                        "差": averaged([row[DERIVED][measure] - row[EQUAL][measure] for row in rows])} for measure in MEASURES}
-    for measure, found in report.items():
-        print(f"{MEASURES[measure]}：" + "，".join(f"{name} {value['mean']:.3f} ± {value['se']:.3f}" for name, value in found.items()))
-    if options.out:
-        Path(options.out).write_text(json.dumps({"machine": machine(torch.device("cpu")), **report}, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    once, steps, ways = DATA[options.data]
+    steps = options.steps or steps
+    record = recorded(options.out) or {"machine": machine(torch.device("cpu")), "data": options.data, "steps": steps, "runs": []}
+    if (record["data"], record["steps"]) != (options.data, steps):
+        parser.error(f"{options.out} 里是 {record['data']}，{record['steps']} 步；换一个 --out")
+    done = {(run["way"], run["seed"]) for run in record["runs"]}
+    for name in options.ways or ways:
+        for seed in range(options.seeds):
+            if (name, seed) not in done:
+                record["runs"].append({"way": name, "seed": seed, **once(WAYS[name], seed, steps)})
+                store(record, options.out)
+                print("，".join(f"{key} {value:.4f}" if isinstance(value, float) else str(value) for key, value in record["runs"][-1].items()), flush=True)
+    report(record)
+
+
+def report(record):
+    """印出各种练法的平均与标准误，另有逐个种子减等权的差"""
+    runs = {}
+    for run in record["runs"]:
+        runs.setdefault(run["way"], {})[run["seed"]] = run
+    for name, seeds in runs.items():
+        for measure, label in MEASURES.items():
+            found = {seed: run[measure] for seed, run in seeds.items() if measure in run}
+            if not found:
+                continue
+            equal = {seed: run[measure] for seed, run in runs.get(EQUAL, {}).items() if seed in found}
+            gap = averaged([found[seed] - value for seed, value in equal.items()]) if name != EQUAL and equal else None
+            mean = averaged(list(found.values()))
+            print(f"{name}，{label}：{mean['mean']:.4f} ± {mean['se']:.4f}" + (f"，减等权 {gap['mean']:+.4f} ± {gap['se']:.4f}" if gap else ""))
 
 
 if __name__ == "__main__":

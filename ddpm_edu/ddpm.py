@@ -36,7 +36,7 @@ class DDPM(Sampling, Persistence):
     """去噪扩散概率模型（Ho 2020），可用 Trainer.fit 训练
 
     前 27 个参数的名字、次序与默认值同参考实现，逐个讲解见第 9 章；之后的只能按关键字给：
-    learning_rate    : AdamW 的基础学习率，> 0；adam_betas 是它的两个动量系数
+    learning_rate    : AdamW 的基础学习率，> 0；adam_betas 是它一阶、二阶矩的衰减系数
     weight_decay     : 只作用于矩阵和卷积核，不作用于偏置、归一化与 logvar
     ema_decay        : [0, 1]；seed：随机数种子，0 以上
     t_sampling       : uniform（逐个独立）或 stratified（一批之内均匀铺开，方差更小）
@@ -89,7 +89,7 @@ class DDPM(Sampling, Persistence):
         given_betas = given_betas.tolist() if isinstance(given_betas, torch.Tensor) else given_betas
         super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
                          parameterization)
-        # save_hyperparameters 记的是这里的局部变量：given_betas 说了算时，记下真正的 T
+        # save_hyperparameters 记的是这里的局部变量：给了 given_betas 时，以它的长度为 T
         timesteps = self.num_timesteps
         self.save_hyperparameters(ignore=["ckpt_path", "ignore_keys", "load_only_unet"])
 

@@ -1,16 +1,17 @@
 """测量的脚本跑得起来，比的确实是同一份工作；快慢不在这里判断"""
+import inspect
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import gpu, quality, quick, rows, step_time, weights
+from benchmarks import gpu, latent, learning_rate, quality, quick, rows, step_time, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
 from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config
-from ddpm_edu.configs.recipes import digits_model_config
 
 from .test_remote_data import serve, small_files  # noqa: F401
 
@@ -89,19 +90,67 @@ def test_a_race_gives_everyone_their_time_and_goes_on_where_it_stopped(tmp_path,
     assert "换一个 --out" in capsys.readouterr().err
 
 
-def test_the_two_losses_differ_in_their_weights_only_and_are_compared_seed_by_seed(tmp_path, monkeypatch, capsys):
-    config = digits_model_config(2, parameterization="eps", beta_schedule="sqrt_linear")
-    equal, derived = ({**config, **changes} for changes in weights.losses(config).values())
-    assert equal == config and derived["l_simple_weight"] == 0
-    assert derived["original_elbo_weight"] * float(DDPM(**derived).lvlb_weights.mean()) == pytest.approx(1)
+def test_each_way_has_its_weights_and_drawing_by_weight_expects_the_weighted_loss():
+    built = {name: weights.build(way, weights.MOONS) for name, way in weights.WAYS.items()}
+    derived = DDPM(**weights.MOONS, beta_schedule="sqrt_linear").lvlb_weights
+    for name, model in built.items():
+        assert float(model.lvlb_weights.mean()) == pytest.approx(1, rel=1e-5) and (model.l_simple_weight == 1) == ("按权重抽" in name)
+    torch.testing.assert_close(built["推导出的"].lvlb_weights, derived / derived.mean())
+    front, back = built["只换前段"].lvlb_weights, built["只换后段"].lvlb_weights
+    assert len(front[weights.EARLY:].unique()) == len(back[:weights.EARLY].unique()) == 1 < len(front[:weights.EARLY].unique())
+    assert weights.effective(built["推导出的"]) == pytest.approx(0.0788, abs=1e-4) and weights.effective(built["推导出的，按权重抽"]) == 1
+    # 抽中的次数与权重成正比
+    torch.manual_seed(0)
+    drawn = built["推导出的，按权重抽"].draw_t(torch.zeros(200_000)).bincount(minlength=1000) / 200
+    assert float(drawn[:30].sum()) == pytest.approx(float(built["推导出的"].lvlb_weights[:30].sum()), abs=5)
 
-    def measured(config, seed, *sizes):
-        return {"frechet": 10.0 * seed + config.get("original_elbo_weight", 0) / derived["original_elbo_weight"], "bits_per_dim": float(seed)}
 
-    monkeypatch.setattr(weights, "train_and_measure", measured)
-    weights.main(["--seeds", "2", "--out", str(tmp_path / "a.json")])
-    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert found["frechet"]["差"] == {"mean": 1.0, "se": 0.0, "each": [1.0, 1.0]} and "±" in capsys.readouterr().out
+def test_ways_are_compared_seed_by_seed_and_go_on_where_they_stopped(tmp_path, monkeypatch, capsys):
+    trained, path = [], tmp_path / "a.json"
+
+    def measured(way, seed, steps):
+        trained.append((way, seed))
+        return {"frechet": 10.0 * seed + way.drawn, "bits_per_dim": float(seed)}
+
+    monkeypatch.setitem(weights.DATA, "digits", (measured, 7, [weights.EQUAL, "推导出的，按权重抽"]))
+    for seeds in ("1", "2"):
+        weights.main(["--seeds", seeds, "--out", str(path)])
+    assert len(trained) == len(set(trained)) == 4 == len(json.loads(path.read_text(encoding="utf-8"))["runs"])
+    assert "推导出的，按权重抽，Fréchet 距离：6.0000 ± 5.0000，减等权 +1.0000 ± 0.0000" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        weights.main(["moons", "--out", str(path)])
+    assert "换一个 --out" in capsys.readouterr().err
+
+
+def test_a_way_is_measured_on_the_moons(monkeypatch):
+    monkeypatch.setattr(weights, "BATCHES", 10)
+    found = weights.moons_once(weights.WAYS[weights.EQUAL], 0, 2)
+    assert set(found) <= set(weights.MEASURES) and found["simple"] == pytest.approx(found["own"]) and found["noise"] > 1
+
+
+def test_the_latent_script_trains_what_the_chapter_trains_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
+    chapter = next((Path(__file__).resolve().parents[1] / "notebooks" / "src").glob("17_*.py")).read_text(encoding="utf-8")
+    assert all(inspect.getsource(part).strip() in chapter for part in (latent.TinyAutoencoder, latent.LatentDDPM))
+    # 换一张噪声表，等于潜变量放大 s 倍
+    kept, shifted = (1 - torch.tensor(latent.betas(s), dtype=torch.float64) for s in (1, 5.5))
+    kept, shifted = kept.cumprod(0), shifted.cumprod(0)
+    torch.testing.assert_close(shifted / (1 - shifted), 5.5**2 * kept / (1 - kept))
+    trained, path, draw, autoencoder = [], tmp_path / "a.json", latent.draw, latent.train_autoencoder
+
+    def short(setting, seed, *rest):
+        trained.append((setting, seed))
+        return draw(replace(setting, steps=1), seed, *rest)
+
+    monkeypatch.setattr(latent, "CLASSES", torch.arange(10))
+    monkeypatch.setattr(latent, "train_autoencoder", lambda train: autoencoder(train, 1))
+    monkeypatch.setattr(latent, "draw", short)
+    chosen = ["5.5", "snr0.18", "pixel"]
+    for seeds in ("1", "2"):
+        latent.main([*chosen, "--seeds", seeds, "--out", str(path)])
+    assert trained == [(latent.SETTINGS[name], seed) for seed in (0, 1) for name in chosen]
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    assert all(len(found[name]) == 2 and row["frechet"] > 0 for name in chosen for row in found[name])
+    assert "std" not in found["pixel"][0] and "| pixel | 2 | — |" in capsys.readouterr().out
 
 
 def test_every_recipe_of_a_race_trains_and_draws():
@@ -140,3 +189,19 @@ def test_the_work_that_is_timed_is_the_work_that_is_named():
         for _ in range(2):
             c.step(task.images())
         assert not torch.equal(before, next(c.network.parameters())) and c.sample(2, "ddim", 3).shape == (2, 1, 8, 8)
+
+
+def test_only_the_learning_rate_differs_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.json"
+    learning_rate.main(["decay", "--seeds", "2", "--steps", "3", "--out", str(path)])
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    assert [(run["plan"], run["seed"]) for run in runs] == [(plan, seed) for seed in (0, 1) for plan in ("不变", "余弦降到 0")]
+    # 热身还没有走完，两种练法走的是同一条路；换了种子才不同
+    assert runs[0]["loss"] == runs[1]["loss"] and runs[0]["path"] == runs[1]["path"] != runs[2]["path"]
+    assert all(len(run["loss"]["训练的权重"]) == 3 and len(run["loss"]["长些的 EMA"]) == 1 for run in runs)
+    monkeypatch.setattr(learning_rate, "once", None)
+    learning_rate.main(["decay", "--seeds", "2", "--steps", "3", "--out", str(path)])
+    assert "末尾，余弦降到 0 减 不变，训练的权重：0.0000 ± 0.0000" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        learning_rate.main(["warm", "--out", str(path)])
+    assert "换一个 --out" in capsys.readouterr().err

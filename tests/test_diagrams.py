@@ -1,6 +1,7 @@
 """示意图与散点图：画的是真的"""
 import math
 
+import numpy as np
 import torch
 
 from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, latent_figure, nested_figure, order_figure, rotation_figure, unet_figure
@@ -17,11 +18,20 @@ def test_points_arrows_and_paths_are_drawn_where_they_are():
     assert [marks.get_offsets().tolist() for marks in busy.collections[2:]] == [[[0, 0]], [[1, 2]]]
 
 
+def test_each_cloud_may_have_its_own_labels():
+    cloud = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    left, right = points_figure({"甲": cloud, "乙": cloud}, {"甲": [False, True]}).axes
+    assert [len(np.unique(ax.collections[0].get_facecolors(), axis=0)) for ax in (left, right)] == [2, 1]
+
+
 def test_the_chain_points_both_ways_between_every_pair():
     ax = chain_figure(torch.zeros(4, 1, 5, 5), ["甲", "乙", "丙", "丁"]).axes[0]
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["甲", "乙", "丙", "丁", "加噪：公式现成　→", "←　去噪：网络来学"]
     moves = [(note.xyann[0], note.xy[0]) for note in ax.texts if note.get_text() == ""]
     assert sum(a < b for a, b in moves) == sum(a > b for a, b in moves) == 3 and len(ax.images) == 4
+    gapped = chain_figure(torch.zeros(3, 1, 5, 5), "甲乙丙", below={0.5: ("箭头下", "red"), 2: ("图下", "gray")}, gaps=(1,)).axes[0]
+    places = {text.get_text(): text.get_position() for text in gapped.texts}
+    assert places["…"] == (1.5, 0) and places["箭头下"][0] == 0.5 and places["图下"][0] == 2 and places["图下"][1] < places["甲"][1]
 
 
 def test_the_drawn_unet_is_the_real_one():
@@ -37,24 +47,33 @@ def test_the_drawn_unet_is_the_real_one():
     assert len(ax.lines) == sum(isinstance(layer, ResBlock) for layer in unet.modules())
 
 
-def test_the_latent_pipeline_goes_through_the_frozen_encoder_and_decoder_once():
+def test_the_latent_pipeline_trains_the_autoencoder_first_and_freezes_it():
     ax = latent_figure("1×8×8", "2×4×4").axes[0]
     words = [text.get_text() for text in ax.texts]
-    order = ["训练", "图 $x$\n1×8×8", "编码器\n（冻结）", "$z$\n2×4×4", "$z_0=az$\n乘系数", "加噪\n$z_t$", "U-Net\n（训练）",
-             "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$", "采样", "噪声 $z_T$\n2×4×4", "U-Net\n（同一个）",
-             "退一步\n$z_{t-1}$", "$z_0$\n2×4×4", "$z=z_0/a$\n除系数", "解码器\n（冻结）", "图\n1×8×8"]
-    assert [word for word in words if word in order] == order
-    faces = {word: patch.get_facecolor() for word, patch in zip([word for word in order if word not in ("训练", "采样")], ax.patches)}
-    assert len(ax.patches) == 14 and faces["编码器\n（冻结）"] == faces["解码器\n（冻结）"] != faces["U-Net\n（训练）"]
+    rows = {"第一阶段": ["图 $x$\n1×8×8", "编码器\n（训练）", "$z$\n2×4×4", "解码器\n（训练）", "还原的图 $\\hat x$\n损失 $|\\hat x-x|^2$"],
+            "第二阶段": ["图 $x$\n1×8×8", "编码器\n（冻结）", "$z$\n2×4×4", "$z_0=az$\n乘系数", "加噪\n$z_t$", "U-Net\n（训练）",
+                         "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$"],
+            "采样": ["噪声 $z_T$\n2×4×4", "U-Net\n（练好的）", "退一步\n$z_{t-1}$", "$z_0$\n2×4×4", "$z=z_0/a$\n除系数", "解码器\n（冻结）", "图\n1×8×8"]}
+    boxes = [text for row in rows.values() for text in row]
+    order = [text for title, row in rows.items() for text in (title, *row)]
+    assert [word for word in words if word in order] == order and len(ax.patches) == len(boxes)
+    # 颜色说的是谁在学：练的都是一种，冻结的都是另一种；步号与类别进每一个 U-Net
+    faces = {text: patch.get_facecolor() for text, patch in zip(boxes, ax.patches)}
+    learning, frozen = ({faces[text] for text in boxes if mark in text} for mark in ("（训练）", "（冻结）"))
+    assert len(learning) == len(frozen) == 1 and learning != frozen and words.count("步号 $t$、类别") == 2
 
 
 def test_a_nested_call_is_drawn_inside_the_box_of_its_caller():
-    ax = nested_figure([(0, "甲"), (1, "乙"), (2, "丙"), (1, "丁"), (0, "戊")], {"乙": "说明"}, ("甲",)).axes[0]
+    calls = [(0, "甲"), (1, "乙"), (2, "丙"), (1, "丁"), (0, "戊")]
+    ax = nested_figure(calls, {"乙": "说明"}, ("甲",), ("丁",)).axes[0]
     first, second, third, fourth, last = (patch.get_bbox() for patch in ax.patches)
     for outer, inner in ((first, second), (second, third), (first, fourth)):
-        assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and outer.y0 < inner.y0 and inner.y1 < outer.y1
+        assert outer.x0 < inner.x0 and inner.x1 < outer.x1 and inner.y1 < outer.y1
+        # 几层的下边错得开：至少差一个名字的五分之一那么高
+        assert inner.y0 - outer.y0 > (third.y1 - third.y0) / 5
     assert second.y0 > fourth.y1 and first.y0 > last.y1 and [text.get_text() for text in ax.texts if text.get_text()].count("说明") == 1
     assert ax.patches[0].get_edgecolor() != ax.patches[1].get_edgecolor()
+    assert [patch.get_linestyle() for patch in ax.patches] == ["-", "-", "-", "--", "-"]
 
 
 def test_the_rotation_has_one_picture_per_angle_and_its_arrows_are_orthogonal():
@@ -72,6 +91,18 @@ def test_what_is_needed_before_it_is_made_is_drawn_dashed():
     assert [patch.get_linestyle() for patch in arrows] == ["--", "-"]
     white, *others, blue = (box.get_facecolor() for box in ax.patches)
     assert white == others[0] == others[1] != blue
+
+
+def test_lines_to_one_box_end_apart_and_a_box_may_be_half_blue():
+    names, needs = list("甲乙丙丁"), [("甲", "乙"), ("乙", "丙"), ("甲", "丙"), ("丁", "丙")]
+    figure = order_figure({"一": names}, needs, dict.fromkeys(names, ""), {"一": "甲"}, {"一": "丙"})
+    ax, legend = figure.axes[0], figure.legends[0]
+    (short, _), (_, near), (long, far), (_, right) = [(note.xyann[0], note.xy[0]) for note in ax.texts if getattr(note, "arrow_patch", None)]
+    # 套着的弧不相碰：接在丙上的，左边近的在最左；从甲出发的，远的在左
+    assert near < far < right and long < short
+    half, whole = ax.patches[2:4]
+    assert len(ax.patches) == 5 and 2 * half.get_width() == whole.get_width() and half.get_facecolor() == ax.patches[0].get_facecolor()
+    assert "要学时才存" in [text.get_text() for text in legend.texts]
 
 
 def test_each_kind_of_condition_has_its_own_picture():

@@ -2,7 +2,7 @@
 import torch
 
 from ddpm_edu import DDPM
-from ddpm_edu.teach.moons import misses, moons
+from ddpm_edu.teach.moons import astray, misses, moons
 
 
 def test_the_moons_are_standard_sized_and_the_seed_decides_them():
@@ -26,4 +26,5 @@ def test_the_network_is_a_unet_of_one_pixel_and_sees_the_step():
 def test_misses_count_wrong_places_and_empty_places():
     real = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
     assert misses(torch.tensor([[0.05, 0.0]]), real) == (0.0, 0.5)
+    assert astray(torch.tensor([[0.0, 0.05], [5.0, 5.0]]), real).tolist() == [False, True]
     assert misses(torch.tensor([[0.0, 0.05], [1.05, 0.0], [5.0, 5.0], [0.0, 0.2]]), real) == (0.5, 0.0)

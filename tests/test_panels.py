@@ -21,7 +21,7 @@ from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.teach import laboratory, panels
 from ddpm_edu.teach.figures import curves_figure, grid_figure, to_png
 from ddpm_edu.teach.panel import Panel, slider
-from ddpm_edu.teach.panels import beta, denoise, ema, forward, lr, parameterization, posterior, sampler, weights
+from ddpm_edu.teach.panels import beta, ema, forward, lr, parameterization, posterior, sampler, weights
 from ddpm_edu.teach.plot import Axis, Plot
 
 BETAS = make_beta_schedule("sqrt_linear", 1000)
@@ -48,7 +48,7 @@ def every_panel(digits, model):
         "parameterization": panels.parameterization_panel(chain, images[:1], noise[:1]),
         "posterior": panels.posterior_panel(BETAS), "chain": panels.chain_panel(),
         "samples": panels.samples_panel(posterior.posterior_grids(model, steps=(2, 3), num_samples=8)),
-        "denoise": panels.denoise_panel(denoise.record(model, num_samples=4, steps=6)), "ema": panels.ema_panel(),
+        "ema": panels.ema_panel(),
         "lr": panels.lr_panel(), "weights": panels.weights_panel(),
         "eta": panels.eta_panel(sampler.eta_grids(model, steps=(2, 3), num_samples=8)),
         "guidance": panels.guidance_panel(guided, load_classifier()),
@@ -298,12 +298,11 @@ def test_sample_grids_use_the_same_noise_and_the_given_v(model):
     np.testing.assert_array_equal(data["grid"][:half], grids[3, 0.0])
 
 
-def test_denoise_panel_walks_the_recorded_trajectory(model):
-    trace = denoise.record(model, num_samples=4, steps=6)
+def test_a_recorded_walk_ends_with_the_sample(model):
+    trace = laboratory.record(model, num_samples=4, steps=6)
     assert [t for t, _, _ in trace] == [999, 799, 599, 400, 200, 0, -1]
-    data, note = denoise.denoise_data(trace, 6)
-    assert data["change"][1][-1] == 0 and "走完了" in note
-    assert denoise.denoise_data(trace, 2)[0]["here"][1][0] == pytest.approx(float((trace[2][2] - trace[-1][1]).pow(2).mean().sqrt()))
+    expected = model.sample(4, steps=6, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(trace[-1][1], expected) and torch.equal(trace[-1][2], expected)
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -373,8 +372,16 @@ def test_weight_panel_draws_the_derived_weights_and_the_mixture(parameterization
     data, note = weights.weights_data(parameterization, v, "linear", 0.5, 0.25)
     for name in ("eps", "x0", "v"):
         np.testing.assert_array_equal(data[name][1], diffusion_tables(betas, v, name)["lvlb_weights"])
-    np.testing.assert_allclose(data["mixed"][1], 0.5 + 0.25 * data[parameterization][1])
+    # 混合之后除以平均，与全取 1 才可比
+    mixed = 0.5 + 0.25 * data[parameterization][1]
+    np.testing.assert_allclose(data["mixed"][1], mixed / mixed.mean())
     assert f"{data[parameterization][1].max() / data[parameterization][1].min():.2g} 倍" in note
+
+
+def test_effective_samples_are_all_of_them_when_equal_and_one_when_one_step_has_all_the_weight():
+    assert weights.effective_share(np.ones(1000)) == 1 and weights.effective_share(np.eye(1000)[0]) == pytest.approx(1e-3)
+    assert weights.effective_share(np.repeat([2.0, 0.0], 500)) == pytest.approx(0.5) and weights.effective_share(np.zeros(4)) == 0
+    assert "拒绝" in weights.weights_data("eps", 0.0, "linear", 0.0, 0.0)[1]
 
 
 def test_a_grid_has_frames_and_its_rows_and_columns_have_names():

@@ -67,13 +67,13 @@ CARDS = {
     "image_size": Card(
         9, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.get_input", "self.image_size")),
-        "参考实现只在 `sample()` 里用它：用 28×28 训练，默认却采 256×256，一声不响。"),
+        "参考实现只在 `sample()` 里用它：用 28×28 训练，默认却采 256×256，也不提醒。"),
     "channels": Card(
         9, "图像的通道数：灰度 1，彩色 3。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.apply_model", "if model_out.shape != (x.shape[0], self.channels")),
         "与 U-Net 的 `in_channels`、`out_channels` 不合时，构造就报错。"),
     "log_every_t": Card(
-        9, "采样途中每隔多少扩散步留一张中间结果。", r"$t \in \{0, k, 2k, \dots\}$",
+        9, "采样途中每隔多少扩散步留一张中间结果，起点 $x_T$ 与走完的第一步总要留。", r"$t \in \{T-1\} \cup \{0, k, 2k, \dots\}$",
         (("sampling.Sampling.p_sample_loop", "keep_every = max(1, self.log_every_t"),),
         "参考实现里 0 会引起除以零；这里在构造时就拒绝。"),
     "clip_denoised": Card(
@@ -91,22 +91,22 @@ CARDS = {
     "cosine_s": Card(
         2, "`cosine` 噪声表的偏移，使最初几步的 $\\beta$ 不至于太小。",
         r"$f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$", ((SCHEDULE, "f = np.cos((u + check_float"),),
-        "其他噪声表不用它。"),
+        "取 0，$\\beta_0$ 只有约 $2.5\\times10^{-6}$（$T=1000$），噪声小得网络难以猜准；调大，开头的 $\\beta$ 也跟着变大，低噪声的步就少。其他噪声表不用它。"),
     "given_betas": Card(
         2, "直接给出整张噪声表，代替 `beta_schedule`。", r"$(\beta_0, \dots, \beta_{T-1})$",
         (("gaussian.GaussianDiffusion.register_schedule", "betas = check_betas(given_betas"),),
         "参考实现只认 NumPy 数组，YAML 给出的列表会 TypeError，并且悄悄忽略 `timesteps`。"),
     "original_elbo_weight": Card(
-        6, "按 VLB 权重加权的均方误差，在总损失里占多大的份。",
+        6, "按 VLB 权重加权的均方误差，在总损失里的系数。",
         r"$\mathcal L = w_s\mathcal L_{\text{simple}} + w_e\,\mathbb E_t[w_t\,\overline{(y-\hat y)^2}]$",
         ((LOSSES, "self.original_elbo_weight * loss_vlb"),),
-        "它加上去的不是完整的 ELBO，只是其中依赖网络的一项。Improved DDPM 的 0.001 乘在以比特计的 $\\sum_t L_t$ 上，尺度上相当于这里的 $0.001\\,T/\\ln2$。"),
+        "它加上去的不是完整的 ELBO，只是依赖网络的那部分；它对 $t$ 求平均，论文的下界求和，差 $T$ 倍。"),
     "v_posterior": Card(
         4, "采样方差在两个极端之间的位置，混合的是方差。", r"$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t$",
         (("gaussian.diffusion_tables", "\"posterior_variance\": (1 - v_posterior) * beta_tilde"),),
         "须在 $[0,1]$ 内；参考实现不检查，$-1$ 会给出负的方差。"),
     "l_simple_weight": Card(
-        6, "简化损失在总损失里占多大的份。", r"$w_s$", ((LOSSES, "self.l_simple_weight * weighted"),),
+        6, "简化损失在总损失里的系数。", r"$w_s$", ((LOSSES, "self.l_simple_weight * weighted"),),
         "与 `original_elbo_weight` 不能同时为 0，否则损失恒为 0。"),
     "conditioning_key": Card(
         8, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
@@ -133,19 +133,19 @@ CARDS = {
         "不为 0 时，损失的数值会变，不要与别人的曲线直接比。"),
     "learning_rate": Card(
         10, "AdamW 的基础学习率。", r"$\eta$", (("optim.make_optimizer", "lr=model.learning_rate"),),
-        "参考实现的构造函数从不设置它，要由外面的训练脚本补上。"),
+        "太大，损失来回跳，甚至变成 NaN；太小，走完同样的步数，损失还很高。"),
     "adam_betas": Card(
-        10, "AdamW 的两个动量系数。与噪声表的 $\\beta$ 无关，只是同名。", r"$(b_1, b_2)$",
+        10, "AdamW 的一阶、二阶矩的衰减系数。与噪声表的 $\\beta$ 无关，只是同名。", r"$(b_1, b_2)$",
         (("optim.make_optimizer", "betas=model.adam_betas"),), "都须在 $[0,1)$ 内。"),
     "weight_decay": Card(
         10, "权重衰减，只作用于矩阵和卷积核。", r"$\theta \leftarrow \theta - \eta\lambda\theta$",
         (("optim.make_optimizer", "\"weight_decay\": model.weight_decay"),),
-        "参考实现对偏置、归一化和 logvar 也衰减。"),
+        "也给一维的参数，归一化的缩放与 logvar 就被拉向 0。"),
     "ema_decay": Card(
         11, "EMA 的衰减上限。", r"$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right)$", ((INIT, "LitEma(self.model, ema_decay)"),),
         "默认的 0.9999 要 89 990 步才完全起作用，短训练里真正管用的是热身公式。"),
     "seed": Card(
-        10, "训练用的随机数种子：$t$、噪声和 dropout 由它、用途、批号与进程的编号决定。", r"$z = g(\text{seed}, \text{train}, n, \text{rank})$",
+        10, "训练、验证、看图用的随机数种子：$t$、噪声和 dropout 由它、用途、批号与进程的编号决定。", r"$z = g(\text{seed}, \text{train}, n, \text{rank})$",
         (("ddpm.DDPM.training_step", "isolated_rng(self.seed, \"train\""),),
         "它不管网络的初值；初值由构造之前的 `torch.manual_seed` 决定。"),
     "t_sampling": Card(
@@ -212,7 +212,8 @@ class CardIndex:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         rows = [f"| `{name}` | {default_of(name)} | {chapter_number(c.chapter)} |" for name, c in CARDS.items()]
-        return {"text/markdown": "\n".join(["| 参数 | 默认值 | 讲解 |", "|:--|:--|:--|", *rows]),
+        table = "\n".join(["| 参数 | 默认值 | 讲解 |", "|:--|:--|:--|", *rows])
+        return {"text/markdown": f"<details><summary>{len(CARDS)} 个构造参数的默认值与讲解的章</summary>\n\n{table}\n\n</details>",
                 "text/plain": f"{len(CARDS)} 个参数"}
 
 

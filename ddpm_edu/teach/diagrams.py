@@ -3,11 +3,13 @@ import math
 
 import numpy as np
 import torch
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
 
+PALE = "#d6e6f2"  # 方框里的淡蓝
 LAYERS = {"Conv2d": "卷积", "ResBlock": "残差块", "AttentionBlock": "注意力", "Downsample": "缩小", "Upsample": "放大", "Sequential": "输出层"}
 
 
@@ -16,10 +18,14 @@ def arrow(ax, start, end, color=INK, width=1.2, **style):
     ax.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": color, "lw": width, **style})
 
 
-def chain_figure(images, names, forward="加噪：公式现成", backward="去噪：网络来学", width=9.0):
-    """一条链：images 是 (N, 1, H, W)，[-1, 1]，从原图到噪声；names 是各个的记号，上面的箭头往右，下面的往左"""
-    count = len(images)
-    figure = empty_figure(width, 1.55 * width / count)
+def chain_figure(images, names, forward="加噪：公式现成", backward="去噪：网络来学", below=None, gaps=(), width=9.0):
+    """一条链：images 是 (N, 1, H, W)，[-1, 1]，从原图到噪声；names 是各个的记号，上面的箭头往右，下面的往左
+
+    below : {横坐标: (两行字, 颜色)}，写在最下面；第 i 张图的横坐标是 i，它与下一张之间的箭头是 i + 0.5，另画一条细线连上去
+    gaps  : 第几个间隔省略了许多步，那里画“…”
+    """
+    count, floor = len(images), -1.06 if below else -0.88
+    figure = empty_figure(width, (0.64 - floor) / 1.52 * 1.55 * width / count)
     ax = figure.subplots()
     for i, (image, name) in enumerate(zip(images, names)):
         ax.imshow(np.asarray(image[0]), cmap="gray", vmin=-1, vmax=1, extent=(i - 0.32, i + 0.32, -0.32, 0.32))
@@ -27,10 +33,17 @@ def chain_figure(images, names, forward="加噪：公式现成", backward="去�
     for i in range(count - 1):
         for y, start, end, color in ((0.16, i + 0.35, i + 0.65, BLUE), (-0.16, i + 0.65, i + 0.35, ORANGE)):
             arrow(ax, (start, y), (end, y), color, 1.5)
-    middle = (count - 1) / 2
-    ax.text(middle, 0.48, f"{forward}　→", ha="center", va="center", fontsize=11, color=BLUE)
-    ax.text(middle, -0.74, f"←　{backward}", ha="center", va="center", fontsize=11, color=ORANGE)
-    ax.set(xlim=(-0.5, count - 0.5), ylim=(-0.88, 0.64), aspect="equal")
+        if i in gaps:
+            ax.text(i + 0.5, 0, "…", ha="center", va="center", fontsize=14, color=INK)
+    # 下面要写别的，往回的说明就挪到上面
+    places = ((0.3 * (count - 1), 0.48), (0.7 * (count - 1), 0.48)) if below else (((count - 1) / 2, 0.48), ((count - 1) / 2, -0.74))
+    for place, words, color in zip(places, (f"{forward}　→", f"←　{backward}"), (BLUE, ORANGE)):
+        ax.text(*place, words, ha="center", va="center", fontsize=11, color=color)
+    for x, (words, color) in (below or {}).items():
+        ax.text(x, -0.82, words, ha="center", va="center", fontsize=11, color=color, linespacing=1.4)
+        if x % 1:
+            ax.plot((x, x), (-0.22, -0.64), color=color, linewidth=0.8)
+    ax.set(xlim=(-0.5, count - 0.5), ylim=(floor, 0.64), aspect="equal")
     ax.set_axis_off()
     return figure
 
@@ -81,30 +94,31 @@ def unet_figure(unet, size, width=9.0):
 
 
 def latent_figure(pixel, latent, width=9.0):
-    """潜空间里的扩散：上排训练，下排采样；灰框冻结，蓝框在学，两个蓝框是同一个网络。pixel、latent 是图与潜变量形状的写法"""
-    figure = empty_figure(width, 0.34 * width)
+    """潜空间里的扩散：上排先练自编码器，中排训练 U-Net，下排采样；蓝框在学，灰框冻结，两个 U-Net 是同一个。pixel、latent 是图与潜变量形状的写法"""
+    figure = empty_figure(width, 0.47 * width)
     ax = figure.subplots()
-    training = [("", f"图 $x$\n{pixel}"), ("冻结", "编码器\n（冻结）"), ("", f"$z$\n{latent}"), ("", "$z_0=az$\n乘系数"), ("", "加噪\n$z_t$"),
-                ("在学", "U-Net\n（训练）"), ("", "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$")]
-    sampling = [("", f"噪声 $z_T$\n{latent}"), ("在学", "U-Net\n（同一个）"), ("", "退一步\n$z_{t-1}$"), ("", f"$z_0$\n{latent}"), ("", "$z=z_0/a$\n除系数"),
-                ("冻结", "解码器\n（冻结）"), ("", f"图\n{pixel}")]
+    first = {0: ("", f"图 $x$\n{pixel}"), 1: ("在学", "编码器\n（训练）"), 2: ("", f"$z$\n{latent}"), 5: ("在学", "解码器\n（训练）"),
+             6: ("", "还原的图 $\\hat x$\n损失 $|\\hat x-x|^2$")}
+    second = {0: ("", f"图 $x$\n{pixel}"), 1: ("冻结", "编码器\n（冻结）"), 2: ("", f"$z$\n{latent}"), 3: ("", "$z_0=az$\n乘系数"), 4: ("", "加噪\n$z_t$"),
+              5: ("在学", "U-Net\n（训练）"), 6: ("", "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$")}
+    sampling = {0: ("", f"噪声 $z_T$\n{latent}"), 1: ("冻结", "U-Net\n（练好的）"), 2: ("", "退一步\n$z_{t-1}$"), 3: ("", f"$z_0$\n{latent}"),
+                4: ("", "$z=z_0/a$\n除系数"), 5: ("冻结", "解码器\n（冻结）"), 6: ("", f"图\n{pixel}")}
     faces = {"冻结": "#dddddd", "在学": "#d6e6f2", "": "#ffffff"}
-    for y, title, row in ((1.0, "训练", training), (-0.1, "采样", sampling)):
+    for y, title, row in ((2.0, "第一阶段", first), (1.0, "第二阶段", second), (-0.1, "采样", sampling)):
         ax.text(-0.95, y, title, ha="center", va="center", fontsize=11, color=INK)
-        for x, (kind, text) in enumerate(row):
+        for before, (x, (kind, text)) in zip([None, *row], row.items()):
             ax.add_patch(Rectangle((x - 0.38, y - 0.22), 0.76, 0.44, facecolor=faces[kind], edgecolor=INK if kind else "none", linewidth=0.8))
             ax.text(x, y, text, ha="center", va="center", fontsize=9)
-            if x:
-                arrow(ax, (x - 0.6, y), (x - 0.4, y), INK, 1.0)
-    # 采样时在网络与退一步之间来回；条件与步号两处都进网络
+            if before is not None:
+                arrow(ax, (before + 0.4, y), (x - 0.4, y), INK, 1.0)
+    ax.text(3.5, 2.12, "不加噪，直接解码", ha="center", va="center", fontsize=9, color=INK)
+    # 进网络的另有步号与类别；采样时在网络与退一步之间来回
+    for x, y, text, color in ((4, 1.0, "噪声 $\\varepsilon$", ORANGE), (5, 1.0, "步号 $t$、类别", BLUE), (1, -0.1, "步号 $t$、类别", BLUE)):
+        ax.text(x, y + 0.44, text, ha="center", va="center", fontsize=9, color=color)
+        arrow(ax, (x, y + 0.38), (x, y + 0.23), color, 1.0)
     arrow(ax, (2, -0.34), (1, -0.34), ORANGE, 1.2, connectionstyle="arc3,rad=-0.35")
-    ax.text(1.5, -0.62, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
-    ax.text(4, 1.42, "噪声 $\\varepsilon$", ha="center", va="center", fontsize=9, color=ORANGE)
-    arrow(ax, (4, 1.36), (4, 1.22), ORANGE, 1.0)
-    ax.text(3, 0.46, "步号 $t$；条件 → 条件编码器", ha="center", va="center", fontsize=9, color=BLUE)
-    for end in ((5, 0.76), (1, 0.14)):
-        arrow(ax, (3 + 0.95 * np.sign(end[0] - 3), 0.46), end, BLUE, 1.0)
-    ax.set(xlim=(-1.3, 6.6), ylim=(-0.75, 1.52))
+    ax.text(1.5, -0.64, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
+    ax.set(xlim=(-1.4, 6.6), ylim=(-0.75, 2.3))
     ax.set_axis_off()
     return figure
 
@@ -133,50 +147,83 @@ def rotation_figure(angles, point=(0.85, 0.5), width=9.0):
     return figure
 
 
-def nested_figure(calls, notes, hooks=(), width=9.0):
+def nested_figure(calls, notes, hooks=(), added=(), width=9.0):
     """一串调用套成的框：calls 是 [(深度, 名字), ...]，按开始的先后；谁里面调用的，就画在谁的框里
 
-    notes : {名字: 一句说明}；hooks 里的名字由 Trainer 来调用，画成蓝的
+    notes : {名字: 一句说明}；hooks 里的名字由 Trainer 来调用，画成蓝的；added 里的名字没有记下，是补画的，画成虚线
     """
-    deepest = max(depth for depth, _ in calls)
-    figure = empty_figure(width, 0.34 * len(calls) + 0.1)
+    line, gap, indent = 0.25, 0.075, 0.55  # 英寸，坐标也是
+    right = width - 0.45 - 0.13 * max((len(note) for note in notes.values()), default=0)
+    rows, opened, y = [], [], 0.0
+    for depth, name in [*calls, (0, None)]:
+        while opened and opened[-1]["depth"] >= depth:
+            box = opened.pop()
+            # 里面有框的，下边再低一点，几层的下边才错得开
+            y += gap if box is not rows[-1] else 0
+            box["bottom"] = y
+        if name is not None:
+            rows.append({"name": name, "depth": depth, "top": y + gap})
+            opened.append(rows[-1])
+            y += gap + line
+    figure = empty_figure(width, y + 0.15)
     ax = figure.subplots()
-    for row, (depth, name) in enumerate(calls):
-        inside = next((i for i, (other, _) in enumerate(calls[row + 1:], row + 1) if other <= depth), len(calls))
-        # 里面有框的，下边多留一点，几层的下边才不重叠
-        bottom = inside - 0.25 + 0.045 * (deepest - depth) * (inside > row + 1)
-        ax.add_patch(Rectangle((0.8 * depth, -bottom), 7.4 - 0.95 * depth, bottom - row - 0.08, facecolor="#eef4f9" if name in hooks else "#f7f7f7",
-                               edgecolor=BLUE if name in hooks else GRAY, linewidth=1.0))
-        ax.text(0.8 * depth + 0.12, -row - 0.42, name, ha="left", va="center", fontsize=10, color=BLUE if name in hooks else INK)
-        ax.text(7.7, -row - 0.42, notes.get(name, ""), ha="left", va="center", fontsize=9, color=INK)
-    ax.set(xlim=(-0.1, 12), ylim=(-len(calls) - 0.15, 0.1))
+    for row in rows:
+        name, left, color = row["name"], indent * row["depth"], BLUE if row["name"] in hooks else GRAY
+        ax.add_patch(Rectangle((left, -row["bottom"]), right - 0.12 * row["depth"] - left, row["bottom"] - row["top"], linewidth=1.0, edgecolor=color,
+                               facecolor="#eef4f9" if name in hooks else "#ffffff" if name in added else "#f7f7f7", linestyle="--" if name in added else "-"))
+        middle = -row["top"] - line / 2
+        ax.text(left + 0.1, middle, name, ha="left", va="center", fontsize=10, color=BLUE if name in hooks else INK)
+        ax.text(right + 0.2, middle, notes.get(name, ""), ha="left", va="center", fontsize=9, color=INK)
+    ax.set(xlim=(-0.05, width - 0.05), ylim=(-y - 0.05, 0))
     ax.set_axis_off()
     return figure
 
 
-def order_figure(rows, needs, places, stored, width=9.0):
+def order_figure(rows, needs, places, stored, partly=None, width=9.0):
     """几种次序：一行一种，从左到右依次造出；需要的东西造在后面的，画成橙色的虚线
 
     rows   : {标题: [名字, ...]}；places：{名字: 写在方框下面的小字}
     needs  : [(先要有的, 要用它的), ...]；stored：{标题: 进检查点的名字}，这些方框是蓝的
+    partly : {标题: 有时才进检查点的名字}，这些方框一半是蓝的
     """
-    figure = empty_figure(width, 0.25 * width * len(rows))
+    figure = empty_figure(width, 0.235 * width * len(rows) + 0.35)
     ax = figure.subplots()
     for row, (title, names) in enumerate(rows.items()):
-        y = -1.72 * row
+        y = -1.62 * row
         ax.text(-0.55, y, title, ha="right", va="center", fontsize=11, color=INK)
         for x, name in enumerate(names):
-            ax.add_patch(Rectangle((x - 0.34, y - 0.17), 0.68, 0.34, facecolor="#d6e6f2" if name in stored[title] else "#ffffff", edgecolor=INK, linewidth=0.8))
+            half = name in (partly or {}).get(title, ())
+            if half:
+                ax.add_patch(Rectangle((x - 0.36, y - 0.17), 0.36, 0.34, facecolor=PALE, edgecolor="none"))
+            face = PALE if name in stored[title] else "none" if half else "#ffffff"
+            ax.add_patch(Rectangle((x - 0.36, y - 0.17), 0.72, 0.34, facecolor=face, edgecolor=INK, linewidth=0.8))
             ax.text(x, y, name, ha="center", va="center", fontsize=11, color=INK)
             ax.text(x, y - 0.22, places[name], ha="center", va="top", fontsize=8, color=INK)
-        for before, after in needs:
-            start, end = names.index(before), names.index(after)
-            color, width, line, bend = (ORANGE, 1.8, "--", 0.42) if start > end else (GRAY, 1.1, "-", -0.42)
-            arrow(ax, (start, y + 0.18), (end, y + 0.18), color, width, linestyle=line, connectionstyle=f"arc3,rad={bend}")
+        for (before, after), (start, end) in zip(needs, spread_ends(names, needs)):
+            color, thick, line, bend = (ORANGE, 1.8, "--", 0.42) if names.index(before) > names.index(after) else (GRAY, 1.1, "-", -0.42)
+            arrow(ax, (start, y + 0.18), (end, y + 0.18), color, thick, linestyle=line, connectionstyle=f"arc3,rad={bend}")
+    blue, white = (Rectangle((0, 0), 1, 1, facecolor=face, edgecolor=INK, linewidth=0.8) for face in (PALE, "#ffffff"))
+    kinds = {"有张量存进检查点": blue, "要学时才存": (blue, white), "没有张量要存": white, "先有的 → 要用它的": Line2D([], [], color=GRAY),
+             "要用时还没有造出来": Line2D([], [], color=ORANGE, linestyle="--", linewidth=1.8)}
+    if not partly:
+        del kinds["要学时才存"]
+    figure.legend(kinds.values(), kinds, handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, loc="outside lower center", ncols=5,
+                  fontsize=9, frameon=False, columnspacing=1.6, handlelength=1.8)
     longest = max(map(len, rows.values()))
-    ax.set(xlim=(-1.15, longest - 0.55), ylim=(-1.72 * (len(rows) - 1) - 0.55, 1.05), aspect="equal")
+    ax.set(xlim=(-1.1, longest - 0.6), ylim=(-1.62 * (len(rows) - 1) - 0.5, 0.95), aspect="equal")
     ax.set_axis_off()
     return figure
+
+
+def spread_ends(names, needs):
+    """每条线两端的横坐标 [(起, 止), ...]：接在同一个方框上的几条左右错开，套着的弧不相碰"""
+    def place(name, other):
+        partners = [b if a == name else a for a, b in needs if name in (a, b)]
+        # 左边的先排近的，右边的先排远的
+        partners.sort(key=lambda partner: 1 / (names.index(partner) - names.index(name)))
+        return names.index(name) + 0.15 * (partners.index(other) - (len(partners) - 1) / 2)
+
+    return [(place(before, after), place(after, before)) for before, after in needs]
 
 
 def conditions_figure(noisy, hint, width=9.0):

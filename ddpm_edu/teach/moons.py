@@ -29,6 +29,11 @@ class MoonDenoiser(nn.Module):
         return self.net(torch.cat([point, angle.sin(), angle.cos()], dim=1)).reshape(x.shape)
 
 
+def astray(made, real, near=0.1):
+    """(N,) 的真假：造出来的点，哪些附近没有真点；点都是 (N, 2)"""
+    return torch.cdist(made, real).min(1).values > near
+
+
 def misses(made, real, near=0.1):
     """(造错的比例，漏掉的比例)：造出来的点附近没有真点，真点附近没有造出来的点；点都是 (N, 2)"""
     gaps = torch.cdist(made, real)

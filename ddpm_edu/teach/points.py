@@ -9,16 +9,17 @@ from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure
 def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, limit=2.6, width=9.0):
     """clouds = {标题: (N, 2) 的点}，一个标题一张图，坐标都从 -limit 到 limit
 
-    labels : (N,) 的 0 与 1，画成两种颜色；不写就是一种
+    labels : (N,) 的 0 与 1，画成蓝与橙；也可以是 {标题: 各图自己的}，不写的就是一种颜色
     arrows : {标题: ((M, 2) 的起点, (M, 2) 的位移)}；给了箭头或轨迹的图，点画成淡的底，没有 labels 时是灰的
     paths  : {标题: (S, M, 2)}，M 条轨迹，从空心的点走到实心的点；处处重合的几条由粗到细叠着画
     shadow : (K, 2)，每张图里都有的灰影
     """
     figure = empty_figure(width, width / len(clouds) + 0.3)
-    arrows, paths = arrows or {}, paths or {}
+    arrows, paths, each = arrows or {}, paths or {}, labels if isinstance(labels, dict) else dict.fromkeys(clouds, labels)
     for ax, (title, points) in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items()):
         x, y = np.asarray(points).T
         below = title in arrows or title in paths
+        labels = each.get(title)
         colors = np.where(np.asarray(labels) == 0, BLUE, ORANGE) if labels is not None else GRAY if below else BLUE
         if shadow is not None:
             ax.scatter(*np.asarray(shadow).T, s=2, c=GRAY, alpha=0.25, linewidths=0)

@@ -29,7 +29,7 @@ BASE = (
     Row("predict_start_from_z_and_v", (GAUSSIAN + "predict_start_from_z_and_v",), "相同", "SD 2"),
     Row("predict_eps_from_z_and_v", (GAUSSIAN + "predict_eps_from_z_and_v",), "相同", "SD 2"),
     Row("get_v", (GAUSSIAN + "get_v",), "相同", "SD 2"),
-    Row("q_posterior", (GAUSSIAN + "q_posterior",), "第 0 步的对数方差不是 -46"),
+    Row("q_posterior", (GAUSSIAN + "q_posterior",), "第 0 步的对数方差取第 1 步的；那里是 ln(1e-20) = -46"),
     Row("p_mean_variance", (SAMPLING + "p_mean_variance", SAMPLING + "predict_start"), "v 也能采样；截断不改网络的输出"),
     Row("p_sample", (SAMPLING + "p_sample",), "相同；这里还能换成 DDIM 的一步"),
     Row("p_sample_loop", (SAMPLING + "p_sample_loop",), "另可换采样器、少走几步、给起点、给条件"),

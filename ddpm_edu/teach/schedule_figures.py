@@ -1,4 +1,4 @@
-"""噪声表的几张图：毁掉的点、β 与信噪比、走到头还剩几成"""
+"""噪声表的几张图：加噪的点、β 与信噪比、最后一步还剩几成、从偏了的起点造出来的点"""
 import numpy as np
 
 from ..schedules import alphas_cumprod
@@ -7,9 +7,14 @@ from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
 STYLES = {"linear": (BLUE, "-"), "sqrt_linear": (ORANGE, "--"), "sqrt": (INK, ":"), "cosine": (GREEN, "-.")}
 
 
-def ruined_points_figure(tables, points, labels, noise, steps, width=7.0):
-    """同一批点按各张表加噪：一行一张表，一列一个步号；points、noise 是 (N, 2)，labels 是 (N,) 的 0 与 1"""
-    figure = empty_figure(width, width * len(tables) / len(steps) + 0.2)
+def percent(ratio):
+    """0.2789 → 27.9%；不到千分之一的写成 < 0.1%"""
+    return f"{ratio:.1%}" if ratio >= 1e-3 else "< 0.1%"
+
+
+def ruined_points_figure(tables, points, labels, noise, steps, width=7.5):
+    """同一批点按各张表加噪：一行一张表，一列一个步号，格子下面是原图的幅度；points、noise 是 (N, 2)，labels 是 (N,) 的 0 与 1"""
+    figure = empty_figure(width, (width / len(steps) + 0.15) * len(tables) + 0.2)
     colors = np.where(np.asarray(labels) == 0, BLUE, ORANGE)
     grid = figure.subplots(len(tables), len(steps), squeeze=False)
     for axes, (name, betas) in zip(grid, tables.items()):
@@ -18,6 +23,7 @@ def ruined_points_figure(tables, points, labels, noise, steps, width=7.0):
             x, y = (bars[t] ** 0.5 * np.asarray(points) + (1 - bars[t]) ** 0.5 * np.asarray(noise)).T
             ax.scatter(x, y, s=1, c=colors, alpha=0.7, linewidths=0)
             ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal", xticks=(), yticks=())
+            ax.set_xlabel(rf"$\sqrt{{\bar\alpha_t}}$：{percent(bars[t] ** 0.5)}", fontsize=9)
         axes[0].set_ylabel(name)
     for ax, t in zip(grid[0], steps):
         ax.set_title(f"$t={t}$", fontsize=10)
@@ -46,18 +52,39 @@ def schedules_figure(tables):
     axes[0].legend(fontsize=8, framealpha=0.85, edgecolor="none", loc="lower right")
     for ax, level in zip(axes[1:], (0.5, 1)):
         ax.axhline(level, color=GRAY, linewidth=0.8)
+        ax.annotate("原图、噪声各半", (1000, level), (0, 3), textcoords="offset points", ha="right", fontsize=8, color="#666666")
     return figure
 
 
 def endings_figure(tables):
-    """{名字: β}，至多三张 → 原图的幅度 √ᾱ 随 t/T 的变化，末端写着还剩几成"""
-    figure = empty_figure(6.0, 3.0)
+    """{名字: β}，三张 linear 与一张 cosine → 原图的幅度 √ᾱ 随 (t+1)/T 的变化，图例里写着最后剩多少"""
+    figure = empty_figure(6.5, 3.2)
     ax = plain_axes(figure.subplots())
-    for (name, betas), color, style, height in zip(tables.items(), (BLUE, ORANGE, INK), ("-", "--", ":"), (7, 0, -7)):
+    # 第一张画成粗的底，重合在它上面的那条才看得见
+    looks = ({"color": BLUE, "linewidth": 5, "alpha": 0.3}, {"color": BLUE, "linestyle": "--"},
+             {"color": BLUE, "linestyle": ":", "linewidth": 2}, {"color": GREEN, "linestyle": "-."})
+    for (name, betas), look in zip(tables.items(), looks):
         left = alphas_cumprod(betas)[0] ** 0.5
-        u = np.arange(len(betas)) / (len(betas) - 1)
-        ax.plot(u, left, color=color, linestyle=style, label=name)
-        ax.annotate(f"{left[-1]:.1%}", (1, left[-1]), (5, height), textcoords="offset points", va="center", fontsize=9, color=color)
-    ax.set(xlabel="走了全程的几成", ylabel=r"原图的幅度 $\sqrt{\bar\alpha_t}$", xlim=(0, 1.1), ylim=(-0.05, 1.05), xticks=np.arange(0, 1.1, 0.2))
+        ax.plot(np.arange(1, len(betas) + 1) / len(betas), left, label=f"{name}：最后剩 {100 * left[-1]:.2g}%", **look)
+    ax.set(xlabel="走了全程的几成，$(t+1)/T$", ylabel=r"原图的幅度 $\sqrt{\bar\alpha_t}$", xlim=(0, 1), ylim=(-0.03, 1.03), xticks=np.arange(0, 1.1, 0.2))
     ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower left")
+    return figure
+
+
+def landed_figure(clouds, real, width=9.0):
+    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，灰线相交于真点的平均，× 是这一张图里的点的平均"""
+    figure = empty_figure(width, width / len(clouds) + 0.5)
+    real = np.asarray(real)
+    middle, half = (real.max(0) + real.min(0)) / 2, np.ptp(real, axis=0).max() / 2 + 0.1
+    for ax, (name, points) in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items()):
+        points = np.asarray(points)
+        mean = points.mean(0)
+        ax.scatter(*real.T, s=3, c=GRAY, alpha=0.35, linewidths=0)
+        ax.scatter(*points.T, s=2, c=BLUE, alpha=0.5, linewidths=0)
+        ax.axvline(real[:, 0].mean(), color=GRAY, linewidth=0.8)
+        ax.axhline(real[:, 1].mean(), color=GRAY, linewidth=0.8)
+        ax.plot(*mean, "x", color=ORANGE, markersize=10, markeredgewidth=3)
+        ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal", xticks=(), yticks=())
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel("平均（" + "，".join(f"{value:.2f}".replace("-", "−") for value in mean) + "）", fontsize=10)
     return figure

@@ -30,7 +30,7 @@ TERMS = (
     Term("去噪过程", "reverse process", 4, "一步步去噪声，从噪声走回图", ("反向过程", "逆向过程", "逆过程")),
     Term("噪声表", "beta schedule", 2, "每一步的 β", ("噪声调度", "噪声计划", "噪音")),
     Term("信噪比", "signal-to-noise ratio", 2, "原图与噪声的方差之比"),
-    Term("缓冲区", "buffer", 9, "跟着模型搬家、保存，但不更新的张量", ("缓存区",)),
+    Term("缓冲区", "buffer", 9, "随模型换设备、存进检查点，但优化器不更新的张量", ("缓存区",)),
     Term("参数化", "parameterization", 5, "网络预测什么：eps、x0 或 v", ("参量化",)),
     Term("条件期望", "conditional expectation", 5, "已知带噪图时原图的平均，均方误差最小的猜测"),
     Term("KL 散度", "Kullback–Leibler divergence", 3, "两个分布差多远：对数密度之差，按前一个分布求平均"),

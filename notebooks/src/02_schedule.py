@@ -1,19 +1,19 @@
 # %% [markdown]
 # # 02 · β 噪声表与 `register_schedule`
 #
-# 第 01 章有一行没有解释：`beta = torch.linspace(1e-4, 0.02, T)`。为什么是这两个数，为什么要走一千步？
-# 同样走一千步，换一种排法，噪声盖过原图的那一步可以早到第 34 步，也可以晚到第 496 步。
-# 若把步数改成 100，这两个数却不改，走到头原图的幅度还剩六成（第 5 节换用程序包默认的 `linear`，是七成），而采样照旧从纯噪声出发。
+# 第 1 章有两行没有解释：`T = 1000` 与 `beta = torch.linspace(1e-4, 0.02, T)`。为什么是这两个数，为什么要走一千步？
+# 这里改动一处，结果就大不一样。步数改成 100，两个数不改，走完以后原图的幅度还剩六成，采样却照旧从纯噪声出发，两边对不上。
+# 步数与两个数都不改，只在外面套一个根号，$\beta$ 的总和就是原来的九倍多，到第 34 步噪声已经盖过原图。
 # 这一章要回答：**每一步掺多少噪声，凭什么定？**
 #
 # **学习目标**
 #
 # - 说清 $\beta_t$、$\alpha_t$、$\bar\alpha_t$、信噪比各是什么，怎样互相推出。
 # - 分辨四种噪声表，不被名字误导：这里的 `linear` 不是论文的 linear。
-# - 步数改了，知道两端的 $\beta$ 该怎样改。
+# - 说出一张噪声表要满足的三条要求；步数改了，知道两端的 $\beta$ 该怎样改。
 # - 明白系数表为什么用 float64 计算，为什么要防着半精度。
 #
-# **预计用时** 35 分钟。运行全部单元约 15 秒。
+# **预计用时** 35 分钟。运行全部单元约半分钟。
 
 # %%
 import warnings
@@ -29,7 +29,7 @@ from ddpm_edu.teach import card, check, check_order, check_raises, grade, grid_f
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.moons import moons
 from ddpm_edu.teach.panels import beta_panel
-from ddpm_edu.teach.schedule_figures import endings_figure, ruined_points_figure, schedules_figure
+from ddpm_edu.teach.schedule_figures import endings_figure, landed_figure, ruined_points_figure, schedules_figure
 
 print("准备好了")
 
@@ -43,21 +43,21 @@ print("准备好了")
 # $\beta_t\in(0,1)$ 是这一步加入的噪声的方差，一串 $\beta_t$ 叫噪声表 (beta schedule)。
 # 本课程的步号照代码，从 0 数起，$t=0,1,\dots,T-1$，比论文的小 1。$t=0$ 时，右边的 $x_{t-1}$ 就是原图。“$x_0$”这个记号始终留给原图，不指第 0 步的带噪图。
 #
-# 为什么要先乘一个小于 1 的数？只加噪声也行（有一类扩散模型就这样做），但要一直加到噪声远大过原图，网络的输入从 1 上下涨到几十上百。
-# 先乘再加，方差始终在 1 附近，终点总是 $\mathcal N(0,I)$，与数据无关。独立的随机变量相加，方差相加：$x_{t-1}$ 的方差若是 1，$x_t$ 的方差就是 $(1-\beta_t)\cdot1+\beta_t=1$，正好不变，而原图所占的那一部分一步比一步小。
-# 原图的方差不是 1 也不要紧，走到头都很接近 1：
+# 为什么要先乘一个小于 1 的数？为了让方差始终在 1 附近，最后总是接近 $\mathcal N(0,I)$，与数据无关。
+# 独立的随机变量相加，方差相加：$x_{t-1}$ 的方差若是 1，$x_t$ 的方差就是 $(1-\beta_t)\cdot1+\beta_t=1$，正好不变，而原图所占的那一部分一步比一步小。
+#
+# 原图的方差不是 1 也不要紧，最后都很接近 1。用程序包默认的 `linear` 算一遍（它不是上面那行 `linspace`，区别见第 2 节）：
 
 # %%
 betas = make_beta_schedule("linear", 1000)
 for start in (0.25, 1.0, 4.0):
-    shrinking = growing = start
+    variance = start
     for beta in betas:
-        shrinking = (1 - beta) * shrinking + beta
-        growing = growing + beta
-    print(f"原图的方差 {start:.2f}：先乘再加，走到头的方差 {shrinking:.4f}；只加不乘，{growing:.2f}")
+        variance = (1 - beta) * variance + beta
+    print(f"原图的方差 {start:.2f}，走完一千步的方差 {variance:.4f}")
 
 # %% [markdown]
-# 一路乘下来，原图还剩多少？记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$（读作 alpha bar）。走到第 $t$ 步，第 01 章用过、第 3 章要推导的公式是
+# 一路乘下来，原图还剩多少？记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$（读作 alpha bar）。走到第 $t$ 步，第 1 章用过、第 3 章要推导的公式是
 #
 # $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon.$$
 #
@@ -73,25 +73,31 @@ show_source(alphas_cumprod,
 # %%
 cumprod, cumprod_prev = alphas_cumprod(betas)
 check("ᾱ 每一步都乘上 1 - β", cumprod, cumprod_prev * (1 - betas), atol=1e-15)
-print(f"linear 走完一千步，原图的方差还剩 {cumprod[-1]:.2%}，幅度还剩 {cumprod[-1] ** 0.5:.1%}")
+left = cumprod[-1]
+print(f"先乘再加：最后一步，原图的方差还剩 {left:.2%}，幅度还剩 {left**0.5:.1%}")
+print(f"只加不乘：同样的 β 加起来，噪声的方差只有 {betas.sum():.1f}；要把原图盖到同样的程度，得加到 {(1 - left) / left:.0f}")
 
 # %% [markdown]
-# ## 2　四张表，四种毁法
+# 最后一行说明了不乘会怎样。只加噪声也能盖住原图（有一类扩散模型就这样做），但方差得加到一千多，标准差约 37，网络的输入就从 1 上下涨到几十。
+
+# %% [markdown]
+# ## 2　四张表，怎样加噪
 #
-# 程序包里有四种噪声表。先不看公式，看它们怎样毁掉第 01 章的月牙：同样的点，同样的噪声，都走一千步。
+# 程序包里有四种噪声表。先不看公式，看它们怎样淹没第 1 章的月牙：同样的点，同样的噪声，都走一千步。
 
 # %%
 tables = {name: make_beta_schedule(name, 1000) for name in ("linear", "sqrt_linear", "sqrt", "cosine")}
 points, label = moons(2000, seed=0)
 noise = torch.randn(2000, 2, generator=torch.Generator().manual_seed(0))
-ruined_points_figure(tables, points, label, noise, steps=(100, 300, 500, 999))
+ruined_points_figure(tables, points, label, noise, steps=(0, 50, 100, 500, 999))
 
 # %% [markdown]
-# 图：一行一张表，一列一个步号，颜色表示每个点加噪之前属于哪一弯。
-# `sqrt` 到 $t=100$ 已经只是一团，后面九百步都在给噪声加噪声；`cosine` 到 $t=500$ 还看得出左上偏蓝、右下偏橙。走到头，四张表都成了同样的一团。
+# 图：一行一张表，一列一个步号，颜色表示每个点加噪之前属于哪一弯，格子下面写着原图的幅度还剩多少。
+# `sqrt` 到 $t=50$ 已经看不出两弯的形状，到 $t=100$ 只是一团，后面九百步都在给噪声加噪声。
+# $t=500$ 时，`linear` 与 `cosine` 都还看得出左上偏蓝、右下偏橙，`cosine` 更清楚；`sqrt_linear` 只隐约可见。最后一步，四张表都成了肉眼分不出的一团。
 
 # %% [markdown]
-# 差别首先在快慢，终点也不同（第 5 节）。它们的公式是：
+# 四张表快慢不同，终点也不同（第 3 节）。它们的公式是：
 #
 # | 名字 | 公式 | Diffusers 里叫 |
 # |:--|:--|:--|
@@ -100,8 +106,10 @@ ruined_points_figure(tables, points, label, noise, steps=(100, 300, 500, 999))
 # | `sqrt` | 在同样的两端之间等距取点，再开平方 | 没有 |
 # | `cosine` | $\beta_t = \min\!\left(1-\dfrac{f((t+1)/T)}{f(t/T)},\ 0.999\right)$，$f(u)=\cos^2\!\left(\dfrac{u+s}{1+s}\cdot\dfrac{\pi}{2}\right)$ | `squaredcos_cap_v2` |
 #
+# `cosine` 里的 $s=0.008$ 是一个小偏移，使最初几步的 $\beta$ 不至于太小：有了它，$\sqrt{\beta_0}\approx0.0064$，与八位图像的一级灰度（$2/255\approx0.0078$）相当。
+#
 # 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这里却叫 `sqrt_linear`。
-# 这些名字沿用 CompVis/latent-diffusion 仓库的 `ddpm.py`，本课程重写的就是它，下文称为“参考实现”。
+# 这些名字来自 CompVis/latent-diffusion 仓库的 `ldm/modules/diffusionmodules/util.py`。本课程重写的，是调用它的 `ddpm.py`，下文称为“参考实现”。
 
 # %%
 show_source(make_beta_schedule,
@@ -111,8 +119,8 @@ show_source(make_beta_schedule,
 # %% [markdown]
 # - ① 名字叫 linear，其实是对 $\sqrt\beta$ 线性。
 # - ② 名字叫 sqrt_linear，其实是对 $\beta$ 线性，也就是论文的 linear。
-# - ③ 先等距再开方，$\beta$ 从第一步起就有 0.01。
-# - ④ $f$ 在 $T+1$ 个点上取值。偏移 `cosine_s` 太大会让余弦失去精度，所以限定上界。
+# - ③ 先等距再开方，$\beta$ 从第一步起就有 0.01，一千步的总和是论文的九倍多。
+# - ④ $f$ 在 $T+1$ 个点上取值，因为每个 $\beta$ 要用相邻的两个。
 # - ⑤ 相邻两点的比就是 $\alpha_t$。$f(1)=0$，最后一个 $\beta$ 恰好是 1，那样原图就一点不剩，后面的公式要除以零，所以截到 0.999。
 
 # %% [markdown]
@@ -128,35 +136,28 @@ show_source(make_beta_schedule,
 for name, table in tables.items():
     bar, _ = alphas_cumprod(table)
     below = int((bar / (1 - bar) < 1).argmax())
-    print(f"{name:>11}：第 {below:3d} 步信噪比降到 1 以下；走到头，原图的幅度还剩 {bar[-1] ** 0.5:.1e}")
+    print(f"{name:>11}：第 {below:3d} 步信噪比降到 1 以下；最后一步，原图的幅度还剩 {bar[-1] ** 0.5:.1e}")
 schedules_figure(tables)
 
 # %% [markdown]
-# 图：左边是 $\beta_t$（对数刻度），中间是 $\bar\alpha_t$，右边是信噪比（对数刻度，`sqrt` 的后段已经低到图外）。圆点是信噪比降到 1 以下的那一步，中间一幅在旁边写着步号。
+# 图：左边是 $\beta_t$（对数刻度），中间是 $\bar\alpha_t$，右边是信噪比（对数刻度；`sqrt` 从第 237 步起、`cosine` 从第 997 步起低到图外）。圆点是信噪比降到 1 以下的那一步，中间一幅在旁边写着步号。
 # 中间一幅里，`cosine` 最接近一条直线；`sqrt` 的 $\bar\alpha_t$ 到第 34 步就降到一半以下，到第 128 步连 1% 也不剩。
 
 # %% [markdown]
-# 快慢的后果可以量。把第 01 章的小网络在四张表上各训练八次，每次换一个种子，其余设置不变，再量“造错”（造出来的点，附近没有真点的比例）与“漏掉”（真点附近没有造出来的点的比例，第 01 章）：
+# 快慢看清了，凭什么说哪一张好？一张噪声表要满足三条要求：
 #
-# | 噪声表，$T=1000$ | 造错 | 漏掉 |
-# |:--|--:|--:|
-# | `linear` | 1.8% ± 0.1% | 12.4% ± 0.2% |
-# | `sqrt_linear` | 2.4% ± 0.1% | 12.8% ± 0.1% |
-# | `sqrt` | 14.3% ± 0.2% | 20.7% ± 0.3% |
-# | `cosine` | 1.8% ± 0.1% | 12.1% ± 0.1% |
+# 1. 步数要花在有用的地方：不能大半的步上几乎全是噪声（第 4 节）。
+# 2. 终点几乎不剩原图，因为采样从 $\mathcal N(0, I)$ 出发（第 5 节）。
+# 3. 每一步都要小，否则退不回来（第 5 节）。
 #
-# 表里是八个种子的平均 ± 标准误，采样走满一千步。`sqrt` 造错的是别的表的六到八倍；`linear` 与 `cosine` 分不出高下，论文的表略差一点。
-# `sqrt` 差在哪里，这张表分不开：它有用的步数少；$\beta_0=0.01$ 又使它没有低噪声的步；训练时还有九成的题目出在纯噪声上。
-
-# %% [markdown]
 # ## 4　`cosine`：先画 $\bar\alpha$，再算 $\beta$
 #
-# 论文的表（`sqrt_linear`）到 $t=500$，$\bar\alpha_t$ 只剩 0.08，后一半的步数几乎都花在看不出原图的地方。
+# 论文的表（`sqrt_linear`）到 $t=500$，$\bar\alpha_t$ 已经降到 0.08；后一半的五百步里，它只从 0.08 降到近 0。
 # `cosine`（Nichol 与 Dhariwal，2021）反过来设计：先画一条两头平、中间近乎直线的 $\bar\alpha_t$，再算出 $\beta_t$。把 $\alpha_t = f((t+1)/T)/f(t/T)$ 连乘，中间的 $f$ 全部消去：
 #
 # $$\bar\alpha_t = \prod_{i=0}^{t}\frac{f((i+1)/T)}{f(i/T)} = \frac{f((t+1)/T)}{f(0)}.$$
 #
-# 只有最后一项被 0.999 截断过，它之前的每一项都应当与右边相同。
+# 只有最后一项被 0.999 截断过，它之前的每一项都应当与右边相同。再数一数，$\bar\alpha_t$ 在 5% 与 95% 之间的步占全程的几成：
 
 # %%
 T, s = 1000, 8e-3
@@ -164,26 +165,51 @@ u = np.arange(T + 1) / T
 f = np.cos((u + s) / (1 + s) * np.pi / 2) ** 2
 cosine, _ = alphas_cumprod(tables["cosine"])
 check("连乘之后只剩首尾两项", cosine[:-1], f[1:-1] / f[0], atol=1e-14)
-for name, table in tables.items():
+tenfold = make_beta_schedule("linear", 100, 1e-3, 0.2)
+for name, table in {**tables, "linear，T=100，两端乘 10": tenfold}.items():
     bar, _ = alphas_cumprod(table)
-    print(f"{name:>11}：ᾱ 在 5% 与 95% 之间的步数 {((bar > 0.05) & (bar < 0.95)).sum()}")
+    middle = (bar > 0.05) & (bar < 0.95)
+    print(f"{name}：{len(bar)} 步里有 {middle.sum()} 步，占 {middle.mean():.0%}")
 
 # %% [markdown]
-# 一千步里，真正在“变”的步数，`cosine` 有 719 步，论文的表有 475 步，`sqrt` 只有 91 步。
+# 这样的步，下面称为“$\bar\alpha$ 明显变化的步”。训练时步号是均匀抽的，它们的占比小，抽到的步号就多半落在几乎全是噪声、或几乎没有噪声的地方。
+#
+# 后果可以量。把第 1 章的小网络在每张表上各训练八次，每次换一个种子，其余设置不变，再量“造错”（造出来的点，附近没有真点的比例）与“漏掉”（真点附近没有造出来的点的比例，第 1 章）：
+#
+# | 噪声表 | $\bar\alpha$ 明显变化的步 | 造错 | 漏掉 |
+# |:--|--:|--:|--:|
+# | `cosine`，$T=1000$ | 719 步，72% | 1.8% ± 0.1% | 12.1% ± 0.1% |
+# | `linear`，$T=1000$ | 593 步，59% | 1.8% ± 0.1% | 12.4% ± 0.2% |
+# | `linear`，$T=100$，两端乘 10（第 5 节） | 58 步，58% | 1.8% ± 0.1% | 12.7% ± 0.2% |
+# | `sqrt_linear`，$T=1000$ | 475 步，48% | 2.4% ± 0.1% | 12.8% ± 0.1% |
+# | `sqrt`，$T=1000$ | 91 步，9% | 14.3% ± 0.2% | 20.7% ± 0.3% |
+#
+# 表里是八个种子的平均 ± 标准误，采样走满全程。看的是占比，不是步数：第三行只有 58 步，比 `sqrt` 的 91 步还少，造错却与一千步的 `linear` 分不出。
+#
+# 这把尺子很粗，5% 与 95% 是人定的，只筛得出 `sqrt` 这样明显坏的表。`linear` 与 `cosine` 占比不同，造错分不出；论文的表（`sqrt_linear`）造错略多，是不是因为占比小，说不准。
+# 就是 `sqrt`，单凭这张表，也分不清是哪个原因：训练时抽到的步号有九成落在几乎全是噪声的地方；$\beta_0=0.01$ 又使它没有低噪声的步。
 
 # %% [markdown]
-# ## 5　两端的数，与步数是一套的
+# ## 5　终点与步子：两端的数，与步数是一套的
 #
 # 这里的 $T$ 是**训练**用的步数。模型已按 $T=1000$ 训练好、只想采样走得快，不要改 $T$，用 `sample(steps=…)`（第 7 章）。
 #
-# 采样从 $\mathcal N(0, I)$ 出发，所以走到头时原图的幅度 $\sqrt{\bar\alpha_{T-1}}$ 必须很小。它由 $\beta$ 的总和决定：$\beta$ 很小时 $\ln(1-\beta)\approx-\beta$，于是
+# **终点**。采样从 $\mathcal N(0, I)$ 出发，所以最后一步原图的幅度 $\sqrt{\bar\alpha_{T-1}}$ 必须很小。它由 $\beta$ 的总和决定：$\beta$ 很小时 $\ln(1-\beta)\approx-\beta$，于是
 #
 # $$\ln\bar\alpha_{T-1} = \sum_t\ln(1-\beta_t)\approx-\sum_t\beta_t.$$
 #
-# `linear` 走一千步，$\sum_t\beta_t\approx7.17$，幅度剩 $e^{-7.17/2}\approx2.8\%$，与上面量到的 2.7% 相合。
-# 论文的两个数，现在看得出用意：起点 $10^{-4}$，第一步的噪声标准差是 0.01，与八位图像的一级灰度（$2/255\approx0.008$）差不多；终点 0.02，每一步至多让幅度缩小 1%；一千步加起来是 10.05，幅度只剩 0.6%。
+# `linear` 走一千步，$\sum_t\beta_t\approx7.17$，幅度剩 $e^{-7.17/2}\approx2.8\%$，与上面量到的 2.7% 相合。论文的表，总和是 10.05，幅度只剩 0.6%。
 #
-# 回到默认的 `linear`：两端不改，只走一百步，每个 $\beta$ 的大小照旧，总和只有 0.72，幅度还剩七成。要让总和不变，每个 $\beta$ 都要乘 $1000/T$。
+# **步子**。$\beta_t$ 小，退回一步的分布才近似高斯，网络才只需猜出它的均值（第 4 章）。论文起点的 $10^{-4}$，使第一步的噪声标准差是 0.01，与八位图像的一级灰度差不多；终点的 0.02，使每一步至多让幅度缩小 1%。
+# （`cosine` 的最后几步 $\beta$ 接近 1，但那时几乎已经没有原图，前后两步都近似 $\mathcal N(0,I)$，退一步仍近似高斯。）
+#
+# **为什么要一千步**，现在可以回答了：步数等于总和除以每步的大小。终点要求总和有 5 到 10；每步可以多大，随数据而定，论文取平均 0.01，于是要五百到一千步。
+# Ho 等（2020，第 4 节）自述的理由也是这两条：$\beta$ 相对于数据要小，使加噪与去噪两个过程的形式相近；同时让终点的信噪比尽量低。恰好取 1000，则是为了让采样时调用网络的次数与先前的工作相同。
+#
+# 步子太大会怎样？`cosine` 只走 10 步，终点的幅度剩 0.5%，$\bar\alpha$ 明显变化的步占七成，前两条都合格，月牙的造错却是 4.3% ± 0.1%；走 100 步是 1.6% ± 0.1%，走一千步是 1.8% ± 0.1%（八个种子）。
+# 所以对月牙，一百步（平均的 $\beta$ 约 0.08）已经够小，十步不行；对图要多少步，这里没有量。
+#
+# **步数改了怎么办**。两端的数要跟着改。默认的 `linear` 若两端不改、只走一百步，每个 $\beta$ 的大小照旧，总和只有 0.72，幅度还剩七成。要让总和不变，每个 $\beta$ 都要乘 $1000/T$：
 
 # %%
 show_source(rescale_linear_range,
@@ -196,27 +222,94 @@ show_source(rescale_linear_range,
 # %%
 short = make_beta_schedule("linear", 100)
 scaled = make_beta_schedule("linear", 100, *rescale_linear_range(100))
-endings = {"$T=1000$": betas, "$T=100$，两端不改": short, "$T=100$，两端乘 10": scaled}
+check("两端乘 10，就是第 4 节的那一张", scaled, tenfold, atol=1e-15)
+endings = {"linear，T=1000": betas, "linear，T=100，两端不改": short,
+           "linear，T=100，两端乘 10": scaled, "cosine，T=100": make_beta_schedule("cosine", 100)}
 for name, table in endings.items():
-    print(f"{name.replace('$', '')}：Σβ = {table.sum():.2f}，走到头原图的幅度还剩 {np.prod(1 - table) ** 0.5:.1%}")
+    print(f"{name}：Σβ = {table.sum():.2f}，最后原图的幅度还剩 {100 * np.prod(1 - table) ** 0.5:.2g}%")
 endings_figure(endings)
 
 # %% [markdown]
-# 图：原图的幅度 $\sqrt{\bar\alpha_t}$，横轴是走了全程的几成，末端写着还剩多少。两端乘 10 之后，一百步的曲线与一千步的几乎重合。
+# 图：原图的幅度 $\sqrt{\bar\alpha_t}$，图例里写着最后剩多少。两端乘 10 之后，一百步的曲线（点线）与一千步的（粗的底）几乎重合。
+# 两者的总和几乎相同，幅度却小一点，是因为 $\beta$ 大了十倍，略去的 $-\beta^2/2$ 也显出来了。`cosine` 的公式里只有 $t/T$，不必改，终点就接近 0（最后一个 $\beta$ 是 0.999，总和的近似对它不成立）。
+#
+# **不改会怎样**。先看最后一步的图：
 
 # %%
-images = handwriting("../data")[0].roll(-3, 0)[:8]
+images = handwriting("../data")[0][:8]
 grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-last = [float(np.prod(1 - table)) for table in endings.values()]
+last = [float(np.prod(1 - table)) for table in (betas, short, scaled)]
 ends = [bar**0.5 * images + (1 - bar) ** 0.5 * grain for bar in last]
-rows = ["原图", "走完 1000 步", "走完 100 步", "100 步，乘 10"]
+rows = ["原图", "一千步", "一百步", "百步，乘 10"]
 grid_figure(torch.cat([images, *(end.clamp(-2, 2) / 2 for end in ends)]), nrow=8, rows=rows)
 
 # %% [markdown]
-# 图：八个手写数字加噪到最后一步的样子，各行用同一份噪声（后三行的值除以 2 再显示，免得太亮太暗的都截掉）。两端不改的那一行，走到头还认得出是几，这样的图与 $\mathcal N(0,I)$ 相差太远。
-# 采样时没有原图，只能拿 $\mathcal N(0,I)$ 当起点，网络训练时却没有见过这样的起点。MNIST 的像素平均约 $-0.74$，照训练时的样子，起点的平均应当是 $0.70\times(-0.74)\approx-0.5$，而不是 0。
+# 图：八个手写数字加噪到最后一步的样子，各行用同一份噪声（后三行的值除以 2 再显示，少截掉些）。两端不改的那一行，到最后还认得出是几，这样的图与 $\mathcal N(0,I)$ 相差太远。
 #
-# 所以建模型的时候，$\sqrt{\bar\alpha_{T-1}}$ 超过 0.1 就会提醒一句：
+# 采样时没有原图，只能拿 $\mathcal N(0,I)$ 当起点，网络训练时却没有见过这样的起点。MNIST 的像素平均约 $-0.74$，照训练时的样子，起点的平均应当是 $0.70\times(-0.74)\approx-0.5$，而不是 0。
+# 起点偏了，造出来的东西会怎样？把月牙也平移到均值 $-0.74$，训练一遍看看：
+
+# %%
+def learn(table, points, seed=0, steps=3000):
+    """用这张表训练第 1 章的小网络，采样走满全程，造四千个点"""
+    torch.manual_seed(seed)
+    network = {"target": "ddpm_edu.teach.moons.MoonDenoiser", "params": {"timesteps": len(table)}}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 两端不改的表会引出一句警告，下面再看
+        model = DDPM(network, given_betas=table, image_size=1, channels=2, clip_denoised=False, use_ema=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        loss, _ = model(points[torch.randint(len(points), (512,))][..., None, None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    return model.eval().sample(4000, generator=torch.Generator().manual_seed(seed), progress=False).flatten(1)
+
+
+# %%
+moved = moons(4000, seed=0)[0] - 0.74
+made = {"一百步，两端不改": learn(short, moved), "一百步，两端乘 10": learn(scaled, moved)}
+landed_figure({"真的点": moved, **made}, moved)
+
+# %% [markdown]
+# 图：灰色的是真的点，两条灰线相交于它们的平均；蓝色的是造出来的点，叉是这一张图里的点的平均。两端不改，造出来的点仍在月牙上，却左下稀、右上密，平均偏向右上，也就是偏向起点所在的 0。
+
+# %% [markdown]
+# 换八个种子，原来的月牙（均值 0）也一起量（平均 ± 标准误；平均的标准误都不到 0.01）：
+#
+# | $T=100$ 的 `linear` | 月牙在哪里 | 造错 | 漏掉 | 造出来的点的平均 |
+# |:--|:--|--:|--:|--:|
+# | 两端不改 | 均值 $-0.74$ | 1.2% ± 0.1% | 15.7% ± 0.2% | $(-0.49, -0.50)$ |
+# | 两端乘 10 | 均值 $-0.74$ | 1.8% ± 0.1% | 12.7% ± 0.2% | $(-0.74, -0.75)$ |
+# | 两端不改 | 均值 0 | 1.2% ± 0.1% | 12.0% ± 0.1% | $(0.00, 0.00)$ |
+# | 两端乘 10 | 均值 0 | 1.8% ± 0.1% | 12.7% ± 0.2% | $(0.00, -0.01)$ |
+#
+# 均值 $-0.74$ 的两行：两端不改，造错没有增多，错在疏密。平均偏了约 0.24，漏掉多了三个百分点；只看造错，就会以为没有问题。两端乘 10，平均就对了。照此推想，图的明暗也会整个偏向起点；这里没有训练图来核对。
+#
+# 均值 0 的两行：两端不改，造错反而少一点。月牙换算过，均值 0、方差 1，照第 1 节的算式，走到哪里，每个坐标的均值与方差都不变，所以从 $\mathcal N(0,I)$ 出发偏得不多：最后一步，只是两个坐标还有约 $-0.21$ 的相关（真的点是 $-0.44$），形状也没有完全盖住。造错为什么反而少，我们猜是一百步都用在噪声不大的一段，分得更细。图的均值不是 0，就没有这样的运气。
+#
+# <details><summary>怎样重量这张表</summary>
+#
+# 在上面那一格之后另开一格运行，每行约一两分钟；“造错”与“漏掉”照第 1 章，每五百个点量一次，所以分成八份。`cosine` 走 10 步、100 步，也这样量，只换 `table`。第 4 节里一千步的四行，是在第 1 章的程序里换 `beta` 量的，设置相同。
+#
+# ```python
+# from ddpm_edu.teach.moons import misses
+#
+# where, table = -0.74, short
+# data, real = moons(4000, seed=0)[0] + where, moons(4000, seed=1)[0] + where
+# rows = []
+# for seed in range(8):
+#     cloud = learn(table, data, seed)
+#     rows.append([*np.mean([misses(part, real) for part in cloud.chunk(8)], axis=0), *cloud.mean(0).tolist()])
+# print(np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1) / 8**0.5)
+# ```
+#
+# </details>
+
+# %% [markdown]
+# 建模型的时候，$\sqrt{\bar\alpha_{T-1}}$ 超过 0.1 就会提醒一句（警告里的 `ᾱ_T` 照论文从 1 数，就是这里的 $\bar\alpha_{T-1}$）：
 
 # %%
 with warnings.catch_warnings(record=True) as caught:
@@ -225,19 +318,19 @@ with warnings.catch_warnings(record=True) as caught:
 print(caught[0].message)
 
 # %% [markdown]
-# `cosine` 的公式里只有 $t/T$，$T$ 改成多少，终点都接近 0。不过步数少了，每一步就大；步子太大的毛病，谁也躲不过（第 4 章）。
+# 照它说的两种办法改，终点就对了；但步数少了，每一步就大，步子太大的问题，四张表都有（练习 02.4 是极端的例子）。
 # 拖动下面的控件试一遍：先看图上方的提醒，再把两端照它说的改，或者换成 `cosine`。
 
 # %%
 beta_panel()
 
 # %% [markdown]
-# 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。开头摆的是 `linear`、$T=100$：中间的曲线走到右端还在一半附近。
+# 面板：左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$。开头摆的是 `linear`、$T=100$、两端不改：中间的曲线走到右端还在一半附近，右边的信噪比也只降到 1 上下。控件与提醒要运行了才有，没有运行时只看得到这一张静态的图。
 
 # %% [markdown]
 # ## 6　从 $\beta$ 到全部系数
 #
-# 后面各章的公式只用到一些固定的组合，训练的每一步都要取，所以先算好，存成缓冲区 (buffer)，也就是跟着模型搬家、但不训练的张量（第 9 章细说）。
+# 后面各章的公式只用到一些固定的组合，训练的每一步都要取，所以先算好，存成缓冲区 (buffer)，也就是随模型换设备、但不参与训练的张量（第 9 章细说）。
 # `diffusion_tables` 由 $\beta$ 算出它们，`register_schedule` 把它们注册到模型上：
 #
 # | 缓冲区 | 式子 | 哪章用 |
@@ -257,10 +350,20 @@ check("加噪用的系数，与自己算的", chain.sqrt_alphas_cumprod, cumprod
 check("float64 的原表另有一份，用 exact_table 取", chain.exact_table("sqrt_alphas_cumprod"), cumprod**0.5)
 
 # %% [markdown]
-# ## 7　精度：为什么不在 float32 里算 $1-\bar\alpha$
+# ## 7　精度：系数表为什么用 float64 算
 #
-# 表存成 float32，计算却全程用 float64，为什么这么讲究？看 $\bar\alpha_0=0.9999$：在它附近，float32 相邻的两个数相差 $6\times10^{-8}$，舍入的误差最多是一半，$3\times10^{-8}$。
-# 这点误差对 0.9999 不算什么，可是接着去算 $1-\bar\alpha_0=10^{-4}$，误差没有变，数小了一万倍，相对误差最多可到万分之三。实际错了多少，量一量：
+# 表存成 float32，计算却全程用 float64，为什么这么讲究？先看精度最低的情形。bfloat16 只有 8 位有效数字（二进制），比 1 小的数里离 1 最近的是 0.996，所以 $\bar\alpha_0=0.9999$ 只能舍入成 1：
+
+# %%
+naive = torch.tensor(cumprod[:5], dtype=torch.float64).bfloat16()
+print(f"直接转换，ᾱ 的前五个：{naive.tolist()}")
+print(f"1 - ᾱ：{(1 - naive).tolist()}，它的对数：{(1 - naive).log().tolist()}")
+
+# %% [markdown]
+# 这样的步有十几个：$1-\bar\alpha_t$ 得 0，加噪时一点噪声也没有，取对数则是 $-\infty$。若不防备，`model.bfloat16()` 会把噪声表一起转换。
+#
+# float32 没有这么糟，毛病却是同一种。在 0.9999 附近，float32 相邻的两个数相差 $6\times10^{-8}$，舍入的误差最多是一半，$3\times10^{-8}$。
+# 这点误差对 0.9999 不算什么，可是接着去算 $1-\bar\alpha_0=10^{-4}$，绝对误差没变，而结果小了一万倍，相对误差最多可到万分之三。实际错了多少，量一量：
 
 # %%
 exact = 1 - cumprod[0]
@@ -268,35 +371,21 @@ for name, value in (("先舍入再相减", 1 - np.float32(cumprod[0])), ("先相
     print(f"{name}：{value:.9f}，相对误差 {abs(value / exact - 1):.1e}")
 
 # %% [markdown]
-# 先舍入再相减，错了万分之 1.7。所以 $1-\bar\alpha_t$ 要先用 float64 算好，最后才舍入一次。
+# 先舍入再相减，错了万分之 1.7。这点误差未必影响画出来的图，但要避免它并不费事：先用 float64 算好 $1-\bar\alpha_t$，最后才舍入一次。
 #
-# 半精度更危险：bfloat16 只有 8 位有效数字（二进制），0.9999 会变成 1，凡是用它现算 $1-\bar\alpha$ 的地方都得 0；其余的表各错千分之几，接近 1 的系数还会把误差沿一千步累积起来。若不防备，`model.bfloat16()` 会把噪声表一起转换。
+# 程序包里，整个模型转换成半精度，噪声表仍是 float32，从 float64 的原表重新舍入（源码在书末那一节）：
 
 # %%
-naive = torch.tensor(cumprod[:5], dtype=torch.float64).bfloat16()
-print(f"直接转换，ᾱ 的前五个：{naive.tolist()}")
 model = DDPM(**toy_model_config()).bfloat16()
 print(f"整个模型转换：网络 {next(model.model.parameters()).dtype}，噪声表 {model.alphas_cumprod.dtype}")
 check("噪声表没有跟着降精度", model.alphas_cumprod, cumprod, atol=1e-7)
 
 # %% [markdown]
-# 噪声表保得住，是因为我们重写了 `_apply`：PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用它。
-
-# %%
-show_source(GaussianDiffusion._apply,
-            "def _apply", "# .half()/.bfloat16()", "return self")
-
-# %% [markdown]
-# - ① `fn` 是“搬到某处、换成某种类型”的函数，先照常搬动参数和缓冲区。
-# - ② 再用 float64 的原表把每张表重填一遍：半精度退回 float32，`.double()` 则得到真正的 float64。
-# - ③ 按 PyTorch 的约定返回自己，所以能连着写 `model.double().to(...)`。
-
-# %% [markdown]
 # ## 小结
 #
 # - **这一章的问题**：每一步掺多少噪声，凭什么定？
-# - **答案**：有两条要求。走到头要几乎不剩原图：`linear` 一千步的 $\sum_t\beta_t\approx7.17$，幅度剩 2.7%；论文从 0.0001 等距走到 0.02，总和是 10.05，幅度剩 0.6%。一路上有用的步数要多：$\bar\alpha$ 在 5% 与 95% 之间的步数，`cosine` 719、`linear` 593、论文的 475、`sqrt` 只有 91。拿不准时，$T=1000$ 用 `linear` 或 `cosine`；$T$ 小，用 `cosine`，或把两端乘 $1000/T$。
-# - 两端的数与步数是一套的：$T$ 不是 1000 时，两端大致要乘 $1000/T$，否则一百步走到头还剩七成。
+# - **答案**：有三条要求。终点几乎不剩原图：$\sum_t\beta_t$ 要有 5 到 10。每一步都要小：论文的 $\beta_t$ 平均 0.01，所以要走一千步；月牙一百步就够，十步不行。步数要花在有用的地方：$\bar\alpha$ 在 5% 与 95% 之间的步，`cosine` 占 72%，`linear` 59%，论文的表 48%，`sqrt` 只有 9%，造错的是别的六到八倍。
+# - 两端的数与步数是一套的：$T$ 不是 1000 时，`linear` 的两端大致要乘 $1000/T$，否则一百步走完还剩七成，造出来的点偏向起点。拿不准时，$T=1000$ 用 `linear` 或 `cosine`；$T$ 小，用 `cosine`，或把两端乘 $1000/T$。
 # - `linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear；`cosine` 先画 $\bar\alpha$，再算 $\beta$。
 # - 系数表用 float64 算，最后舍入一次；不要用 float32 的 $\bar\alpha$ 去算 $1-\bar\alpha$。
 #
@@ -305,12 +394,9 @@ show_source(GaussianDiffusion._apply,
 # 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
 # 编程题要自己写，不要直接调用程序包里现成的函数。
 #
-# <details><summary>小实验（不批改）：给第 01 章换一张表</summary>
+# <details><summary>小实验（不批改）：`cosine` 最少要走几步</summary>
 #
-# 打开第 01 章，把 `beta` 换成 `linear`：`torch.linspace(1e-4**0.5, 0.02**0.5, T) ** 2`，其余不动，从头运行，看“走一千步”造错的比例。再把 `T` 改成 100，两端不改，也看一看。用三句话写下结论。
-#
-# 参考的数字（八个种子，平均 ± 标准误）：论文的表造错 2.4% ± 0.1%，换成 `linear` 是 1.8% ± 0.1%；$T=100$、两端不改，是 1.2% ± 0.1%，反而好一点；两端乘 10，是 1.8% ± 0.1%，与一千步的 `linear` 分不出。
-# 这不与第 5 节矛盾：月牙换算过，均值 0、方差 1，照第 1 节的算式，走到哪里均值与方差都不变，从 $\mathcal N(0,I)$ 出发只差在形状上。图的均值不是 0，就没有这样的运气。
+# 用第 5 节的 `learn` 与折叠里的那一段，把 `table` 换成 `make_beta_schedule("cosine", T)`，$T$ 取 4、10、30、100，看造错从哪里起不再下降。再给每个 $T$ 算出最大的 $\beta_t$（最后一步除外），用两句话写下两者的关系。
 #
 # </details>
 
@@ -367,10 +453,10 @@ grade("02.3", noise_table)
 #
 # 第 5 节把 `linear` 的两端同乘 $1000/T$。$T=10$ 时也照此办理，两端成了 0.01 与 0.999，$\sum_t\beta_t$ 却只有 3.8。哪里出了问题？
 #
-# - A：十个点太少，`np.linspace` 取得不准，总和就偏小。
-# - B：下端 0.01 太大，第一步就毁掉了大半个原图。
-# - C：上端本应是 2，方差的比例到不了 1，只好截断；最后一步乘上 $\sqrt{0.001}\approx0.03$，已经不是一小步。
-# - D：总和只有 3.8，所以走到头原图的幅度还剩 $e^{-1.9}\approx15\%$，掺的噪声不够。
+# - A：十个点太少，`np.linspace` 在两端之间取得不准，加起来的总和就偏小。
+# - B：下端的 0.01 已经太大，第一步就毁掉大半个原图，后面没有什么可毁。
+# - C：上端本应是 2，只好截到 0.999，最后一步把幅度乘上 0.03，不再是小步。
+# - D：总和只有 3.8，终点原图的幅度还剩 $e^{-1.9}\approx15\%$，掺的噪声不够。
 
 # %%
 grade("02.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
@@ -398,7 +484,7 @@ check_raises("不认识的名字", lambda: GaussianDiffusion(beta_schedule="cosi
 # %%
 card("timesteps")
 leftover = GaussianDiffusion(timesteps=100).exact_table("sqrt_alphas_cumprod")[-1]
-check("只走一百步，走到头原图的幅度还剩", leftover, 0.6961, atol=5e-5)
+check("只走一百步，最后原图的幅度还剩", leftover, 0.6961, atol=5e-5)
 
 # %%
 card("linear_start")
@@ -478,6 +564,15 @@ show_source(GaussianDiffusion.register_schedule,
 # - ③ 步数取表的真实长度，再算出全部系数。算的时候不让 NumPy 发出英文的警告，因为紧接着就要自己检查 NaN 与无穷。
 # - ④ 任何一张表里有 NaN 或无穷，就说出是哪些表、$\beta$ 的范围是多少。
 # - ⑤ 留一份 float64 的原表，缓冲区存 float32。`lvlb_weights` 不存进检查点：它由 $\beta$ 与参数化就能重新算出，参考实现也不存它。
+
+# %%
+show_source(GaussianDiffusion._apply,
+            "def _apply", "# .half()/.bfloat16()", "return self")
+
+# %% [markdown]
+# - ① PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用 `_apply`，所以重写它。`fn` 是“搬到某处、换成某种类型”的函数，先照常搬动参数和缓冲区。
+# - ② 再用 float64 的原表把每张表重填一遍：半精度退回 float32，`.double()` 则得到真正的 float64。
+# - ③ 按 PyTorch 的约定返回自己，所以能连着写 `model.double().to(...)`。
 
 # %%
 show_source(DDPM.register_schedule,

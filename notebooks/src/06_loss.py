@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 06 · 损失与权重
 #
-# 前几章训练时，损失只是噪声的均方误差，每个 $t$ 一样重。这一章回答三个问题：这个损失从哪里来？照推导，每个 $t$ 的权重该是多少？为什么实际上不用推导出的权重？
+# 前几章训练时，损失只是噪声的均方误差：以噪声的误差计，每个 $t$ 一样重。这一章回答三个问题：这个损失从哪里来？照推导，每个 $t$ 的权重该是多少？为什么实际上不乘推导出的权重？
 #
-# 先说第三个问题的答案有多意外：同一个小网络学第 1 章的月牙，训练 1500 步、八个种子：权重全取 1，造错的点（附近没有真点的）占 4.5%；换成推导出的权重，占 14.5%。第 4 节会亲手跑一个短的（1000 步、一个种子），数大一些，差距一样明显。
+# 第三个问题的答案出人意料。同一个小网络学第 1 章的月牙，八个种子各训练 1500 步，权重全取 1 时，造错的点（附近没有真点的）占 4.6%；把误差乘上推导出的权重，占 14.6%；同样的权重不去乘误差，而是照它的大小抽 $t$，只占 3.0%。
 #
 # **学习目标**
 #
-# - 从似然出发，完整推出变分下界，拆成 $L_T$、$L_{t-1}$、$L_0$ 三部分。
-# - 推出三种目标、任意 `v_posterior` 的权重，说出实际上为什么全取 1。
+# - 从似然出发，推出变分下界，拆成 $L_T$、$L_{t-1}$、$L_0$ 三部分。
+# - 推出三种目标、任意 `v_posterior` 的权重，说出为什么实际上全取 1。
 # - 读懂 `p_losses` 的每一项，会把下界换算成 bits/dim。
 #
-# **预计用时** 75 分钟。运行全部单元约一分钟。
+# **预计用时** 70 分钟。运行全部单元约一分钟。
 
 # %%
 import math
@@ -20,21 +20,22 @@ import numpy as np
 import torch
 
 from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
+from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.gaussian import diffusion_tables, extract_into_tensor
+from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, prior_kl, vlb_terms
 from ddpm_edu.progress import progress_bar
-from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.diagrams import chain_figure
+from ddpm_edu.teach.figures import GRAY, ORANGE
 from ddpm_edu.teach.laboratory import gaussian_ddpm
-from ddpm_edu.teach.moons import misses, moons
+from ddpm_edu.teach.moons import astray, moons
 from ddpm_edu.teach.panels import weights_panel
 from ddpm_edu.teach.points import points_figure
 
-betas = make_beta_schedule("linear", 1000)
+betas = make_beta_schedule("sqrt_linear", 1000)  # 论文的噪声表
 print("准备好了")
 
 # %% [markdown]
@@ -70,43 +71,41 @@ print("准备好了")
 #
 
 # %%
-image, steps = handwriting("../data")[0][3:4], torch.tensor([0, 250, 400, 999])
+image, steps = handwriting("../data")[0][3:4], torch.tensor([20, 250, 400, 999])
 noise = torch.randn(4, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 noised = GaussianDiffusion().q_sample(image.expand(4, -1, -1, -1), steps, noise)
-chain_figure([image[0], noised[1], noised[2], noised[3]], ["$x_0$", "$x_{t-1}$", "$x_t$", "$x_T$"], forward="加噪 $q$",
-             backward="$L_0$：猜得出 $x_0$ 吗　　　$L_{t-1}$：退一步退得对吗　　　$L_T$：终点是纯噪声吗")
+terms = {0.5: ("$L_0$\n猜得出 $x_0$ 吗", ORANGE), 2.5: ("$L_{t-1}$\n退一步退得对吗", ORANGE), 4: ("$L_T$\n终点是纯噪声吗", GRAY)}
+chain_figure([image[0], *noised], ["$x_0$", "$x_1$", "$x_{t-1}$", "$x_t$", "$x_T$"], "加噪 $q$", r"去噪 $p_\theta$", below=terms, gaps=(1, 3))
 
 # %% [markdown]
-# 图：一条链，中间省略了许多步（画的 $x_{t-1}$ 与 $x_t$ 其实隔了 150 步，好看出差别）。往右是加噪，往左是模型退回来。下界的三种项各管链上的一段：$L_T$ 是终点离标准高斯多远，没有可学的东西；$L_{t-1}$ 比较两个高斯，中间每退一步有一项；$L_0$ 是最后一步猜得准不准，也叫解码项。
-# 单位常用 bits/dim (bits per dimension)：除以维数，再除以 $\ln2$。对离散的数据，它是平均每一维编码长度的上界，越小越好。
+# 图：一条链，“…”处省略了许多步（为了看得出差别，$x_0$ 与 $x_1$、$x_{t-1}$ 与 $x_t$ 画得比实际隔得远）。下界的三种项各管链上的一段：$L_0$ 是最后一步猜得准不准，也叫解码项；$L_{t-1}$ 比较两个高斯，中间每退一步有一项；$L_T$ 是终点离标准高斯多远，没有可学的东西。
 
 # %% [markdown]
 # ## 2　两个高斯之间的 KL
 #
-# 从这里起换回代码的下标：论文的 $L_{t-1}$（$t\ge2$）就是代码第 $t-1$ 步的 $\mathrm{KL}_{t-1}$，第 0 步留给 $L_0$。
+# 从这里起换回代码的下标：论文的 $L_{t-1}$（$t\ge2$）就是代码第 $t-1$ 步的 $\mathrm{KL}_{t-1}$，第 0 步留给 $L_0$。上标 $w^v$ 与 `"v"` 指第 5 章的速度；采样方差的混合系数一律写全名 `v_posterior`。
 #
-# 中间的每一项是 $\mathrm{KL}\big(\mathcal N(\tilde\mu,\tilde\beta)\,\|\,\mathcal N(\mu_\theta,\sigma^2)\big)$。写出两个对数密度之差，对前者求期望，用 $\mathbb E(y-\mu_\theta)^2 = \tilde\beta + (\tilde\mu-\mu_\theta)^2$：
+# 中间的每一项都是两个高斯之间的 KL。各维独立，KL 相加，除以维数就是逐维平均，所以下面只写一维：$\mathrm{KL}\big(\mathcal N(\tilde\mu,\tilde\beta)\,\|\,\mathcal N(\mu_\theta,\sigma^2)\big)$。
+# 写出两个对数密度之差，对前者求期望，用 $\mathbb E(y-\mu_\theta)^2 = \tilde\beta + (\tilde\mu-\mu_\theta)^2$：
 #
 # $$\mathrm{KL} = \underbrace{\tfrac12\left[\ln\frac{\sigma^2}{\tilde\beta} + \frac{\tilde\beta}{\sigma^2} - 1\right]}_{\text{与网络无关的常数}} + \frac{(\tilde\mu-\mu_\theta)^2}{2\sigma^2}.$$
 #
-# 两个均值只差在 $x_0$ 与 $\hat x_0$：$\tilde\mu-\mu_\theta = c_1(x_0-\hat x_0)$。所以
+# 第 4 章的后验均值是 $\tilde\mu=c_1x_0+c_2x_t$，其中 $c_1=\sqrt{\bar\alpha_{t-1}}\,\beta_t/(1-\bar\alpha_t)$；模型把 $x_0$ 换成自己的猜测，所以 $\tilde\mu-\mu_\theta = c_1(x_0-\hat x_0)$。模型的方差 $\sigma_t^2$ 照 `v_posterior` 混合：取 0 是 $\tilde\beta_t$，取 1 是 $\beta_t$，中间按比例。于是
 #
 # $$\mathrm{KL}_t = \text{常数}_t + w_t\,(x_0-\hat x_0)^2,\qquad w_t^{x_0} = \frac{c_1^2}{2\sigma_t^2}.$$
 
 # %%
 tilde, sigma2, gap = 0.3, 0.5, 0.4
 y = np.linspace(-12, 12, 2_000_001)
-p = np.exp(-(y**2) / (2 * tilde)) / math.sqrt(2 * math.pi * tilde)
-q = np.exp(-((y - gap) ** 2) / (2 * sigma2)) / math.sqrt(2 * math.pi * sigma2)
+posterior = np.exp(-(y**2) / (2 * tilde)) / math.sqrt(2 * math.pi * tilde)
+model = np.exp(-((y - gap) ** 2) / (2 * sigma2)) / math.sqrt(2 * math.pi * sigma2)
 # 1e-300 防止对 0 取对数
-numeric = (p * np.log((p + 1e-300) / (q + 1e-300))).sum() * (y[1] - y[0])
+numeric = (posterior * np.log((posterior + 1e-300) / (model + 1e-300))).sum() * (y[1] - y[0])
 formula = 0.5 * (math.log(sigma2 / tilde) + tilde / sigma2 - 1) + gap**2 / (2 * sigma2)
 check("KL 的公式与数值积分一致", numeric, formula, atol=1e-9)
 
 # %% [markdown]
-# 这一章里，上标 $w^v$ 与 `"v"` 指第 5 章的速度；采样方差的混合系数一律写全名 `v_posterior`。
-#
-# 模型的方差取 $\sigma_t^2=\tilde\beta_t$（`v_posterior=0`）时，常数处处是 0；取 $\sigma_t^2=\beta_t$（`v_posterior=1`）时，它是正的，越靠近 $t=0$ 越大。
+# 模型的方差取 $\tilde\beta_t$ 时，常数处处是 0；取 $\beta_t$ 时，它是正的，越靠近 $t=0$ 越大。
 
 # %%
 check("方差取 β_tilde，常数处处为 0", kl_constants(betas, 0.0), np.zeros(1000), atol=1e-15)
@@ -121,27 +120,26 @@ check("越靠近 t=0 越大", bool((np.diff(constants[1:]) < 0).all()), True)
 #
 # $$w^{\varepsilon}_t = \frac{w^{x_0}_t}{\mathrm{SNR}_t} = \frac{\beta_t^2\,\bar\alpha_{t-1}}{2\sigma_t^2(1-\bar\alpha_t)^2}\cdot\frac{1-\bar\alpha_t}{\bar\alpha_t} = \frac{\beta_t^2}{2\sigma_t^2\alpha_t(1-\bar\alpha_t)},\qquad w^{v}_t = (1-\bar\alpha_t)\,w^{x_0}_t.$$
 #
-# $w^\varepsilon_t$ 最右边的式子就是论文的式 (12)。下面三行核对代码与公式；第 7 节还要用 $w^{x_0}$ 算出一个已知的答案。
+# $w^\varepsilon_t$ 最右边的式子，就是论文式 (12) 里平方误差前的系数。
 
 # %%
-def weights(parameterization, v_posterior=0.0):
-    return diffusion_tables(betas, v_posterior, parameterization)["lvlb_weights"]
+def weights(parameterization, v_posterior=0.0, table=betas):
+    return diffusion_tables(table, v_posterior, parameterization)["lvlb_weights"]
 
 
 tables = diffusion_tables(betas)
 bar = tables["alphas_cumprod"]
-ours = weights("eps", 1.0)
-check("方差取 β：w_eps 化简成 β/(2α(1-ᾱ))", ours / (betas / (2 * (1 - betas) * (1 - bar))), np.ones(1000), atol=1e-12)
+check("方差取 β：w_eps 化简成 β/(2α(1-ᾱ))", weights("eps", 1.0) / (betas / (2 * (1 - betas) * (1 - bar))), np.ones(1000), atol=1e-12)
 check("w_eps = w_x0 / SNR", weights("eps") / (weights("x0") * (1 - bar) / bar), np.ones(1000), atol=1e-12)
 check("w_v = (1-ᾱ) w_x0", weights("v") / (weights("x0") * (1 - bar)), np.ones(1000), atol=1e-12)
 
 # %% [markdown]
-# 方差取 $\tilde\beta_t$ 时还有一个漂亮的恒等式。把 $c_1$ 与 $\tilde\beta$ 代入 $c_1^2/(2\tilde\beta)$：
+# 方差取 $\tilde\beta_t$ 时还有一个恒等式。把 $c_1$ 与 $\tilde\beta$ 代入 $c_1^2/(2\tilde\beta)$：
 #
 # $$w^{x_0}_t = \frac{\beta_t\,\bar\alpha_{t-1}}{2(1-\bar\alpha_t)(1-\bar\alpha_{t-1})} = \tfrac12\left(\mathrm{SNR}_{t-1}-\mathrm{SNR}_t\right).$$
 #
 # 后一个等号：$\mathrm{SNR}_{t-1}-\mathrm{SNR}_t = \dfrac{\bar\alpha_{t-1}(1-\bar\alpha_t) - \bar\alpha_t(1-\bar\alpha_{t-1})}{(1-\bar\alpha_{t-1})(1-\bar\alpha_t)} = \dfrac{\bar\alpha_{t-1}-\bar\alpha_t}{(\cdots)}$，而 $\bar\alpha_{t-1}-\bar\alpha_t = \beta_t\bar\alpha_{t-1}$。
-# 意思很好懂：对这一步的误差罚多重，与这一步丢掉的信噪比成正比。把 $t\ge1$ 的权重加起来，前后相消，只剩首尾。
+# 也就是说，对这一步的误差罚多重，与这一步丢掉的信噪比成正比。把 $t\ge1$ 的权重加起来，前后相消，只剩首尾。
 
 # %%
 snr = bar / (1 - bar)
@@ -149,117 +147,133 @@ check("w_x0 = ½(SNR_{t-1} - SNR_t)", weights("x0")[1:] / (0.5 * (snr[:-1] - snr
 check("求和只剩首尾", weights("x0")[1:].sum(), 0.5 * (snr[0] - snr[-1]), atol=1e-6)
 
 # %% [markdown]
-# 第 0 步是解码项，那里 $c_1=1$、$c_2=0$。$\tilde\beta_0=0$ 不能作除数，用 $\tilde\beta_1$ 代替它，再照 `v_posterior` 与 $\beta_0$ 混合成 $\sigma_0^2$。解码器若是高斯密度，权重仍是 $c_1^2/(2\sigma_0^2)$；若是离散的（第 7 节），这一项不再是平方误差。
+# 第 0 步是解码项。那里 $c_1=1$，而 $\tilde\beta_0=0$ 不能作除数，照约定用 $\tilde\beta_1$ 代替它，再照 `v_posterior` 与 $\beta_0$ 混合成 $\sigma_0^2$；解码器若是高斯密度，权重仍是 $c_1^2/(2\sigma_0^2)$。解码器若是离散的（第 6 节），这一项不是平方误差。下面说到推导出的权重，$t=0$ 处都照高斯解码器算。
+#
+# 三种目标的权重都画在下面的面板里。
 
 # %%
 check("t=0：w_x0 = 1/(2β_tilde_1)", weights("x0")[0], 1 / (2 * tables["posterior_variance"][1]), atol=1e-6)
-t = np.arange(1, 1001)
-derived = {name: weights(name) for name in ("eps", "x0", "v")}
-curves_figure((t, derived, "$t+1$", "推导出的权重", "log", "log"),
-              (t, {"eps，推导出的": weights("eps") / weights("eps").mean(), "全取 1": np.ones(1000)}, "$t+1$", "权重除以平均", "log", "log"))
+weights_panel()
 
 # %% [markdown]
-# 图：左边是三种目标推导出的权重，`x0` 横跨九个数量级，`v` 五个，`eps` 两个多，后段还回升了一倍多。右边把 `eps` 的权重除以平均，与全取 1 比：最前面的一步是平均的一百倍，前 30 步只占步数的 3%，却占权重的三分之一；$t=400$ 上下不到平均的一半，末尾又回到平均以上。
+# 图：左边是三种目标推导出的权重，右边是选中的目标（这里是 `eps`）在总损失里的权重 $w_s+w_e\,w_t$，除以平均，好与全取 1 比；$w_s$、$w_e$ 就是第 5 节的 `l_simple_weight` 与 `original_elbo_weight`，这里是 0 与 1。换一张噪声表，看右边的曲线在哪一端变化更大：`sqrt_linear`（论文的那张）尖在开头，`cosine` 尖在末尾。
 
 # %%
-check("eps：前 30 步占全部权重的三分之一", weights("eps")[:30].sum() / weights("eps").sum(), 0.33, atol=0.02)
-spans = [int(math.log10(derived[name].max() / derived[name].min())) for name in ("x0", "v", "eps")]
-check("推导出的权重：x0、v、eps 各跨九、五、两个数量级", spans, [9, 5, 2])
+spans = {name: math.log10(weights(name).max() / weights(name).min()) for name in ("eps", "x0", "v")}
+print("推导出的权重横跨几个数量级：" + "，".join(f"{name} {span:.1f}" for name, span in spans.items()))
+share = weights("eps") / weights("eps").sum()
+print(f"sqrt_linear，eps：第 0 步是平均的 {1000 * share[0]:.0f} 倍，前 30 步占 {share[:30].sum():.0%}")
+cosine_share = weights("eps", table=make_beta_schedule("cosine", 1000))
+cosine_share = cosine_share / cosine_share.sum()
+print(f"cosine，eps：最后一步占 {cosine_share[-1]:.0%}，前 30 步占 {cosine_share[:30].sum():.1%}")
 
 # %% [markdown]
-# 三种权重是否互相一致，有一个检验：同一个错误，不论用哪种目标来表示，加权之后都应一样大。（$w^{x_0}$ 本身对不对，第 7 节用熵来检验。）
-
-# %%
-x_start = load_digits_split()["val"][0][:64].double()
-noise = torch.randn(x_start.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-guess, t = x_start + 0.1 * noise.flip(0), torch.arange(64) * 15
-bounds = {}
-for parameterization in ("x0", "eps", "v"):
-    chain = GaussianDiffusion(parameterization=parameterization).double()
-    x_t = chain.q_sample(x_start, t, noise)
-    eps_hat = chain.predict_noise_from_start(x_t, t, guess)
-    errors = chain.objective.target(chain, x_start, noise, t) - chain.objective.target(chain, guess, eps_hat, t)
-    bounds[parameterization] = (extract_into_tensor(chain.lvlb_weights, t, x_t.shape) * errors**2).mean()
-check("eps 与 x0：同样的加权误差", bounds["eps"], bounds["x0"], atol=1e-10)
-check("v 与 x0：同样的加权误差", bounds["v"], bounds["x0"], atol=1e-10)
+# 尖在哪一头由噪声表和目标决定；很大一份权重落在少数几步上，却是一样的。下一节要说，麻烦就出在这里。
 
 # %% [markdown]
 # ## 4　为什么实际上全取 1
 #
-# 论文的简化损失是把 `eps` 的权重全换成 1。先看结果，再说理由：同一个小网络，同样的数据、步数与随机数，只有权重不同，学第 1 章的月牙。
-# `l_simple_weight` 与 `original_elbo_weight` 是两种权重在总损失里的系数（第 5 节）；推导出的权重除以它的平均，这样两组权重的平均都是 1。
+# 论文的简化损失，是把 `eps` 的权重全换成 1。这个 1 是对噪声的误差说的：换到 $x_0$ 上，是乘 SNR；对 $v$ 取 1，又是另一种损失。
+#
+# 网络若足够强，每个 $t$ 各自取到最优，正的权重怎么取都不改变最优解。权重要紧，只因网络和训练都有限。所以要看实验：同一个小网络，同样的数据、步数与批，学第 1 章的月牙。
+#
+# 推导出的权重有两种用法，损失的期望只差一个常数倍：
+#
+# - **乘**：均匀地抽 $t$，误差乘上 $w_t$；
+# - **抽**：照 $w_t$ 的大小抽 $t$，误差不再乘。这叫重要性采样 (importance sampling)。
+#
+# 乘的时候，$w_t$ 先除以平均，好与全取 1 一样大。
 
 # %%
 moon, held_out = moons(4000, seed=0)[0], moons(4000, seed=1)[0]
 config = {"unet_config": {"target": "ddpm_edu.teach.moons.MoonDenoiser"}, "image_size": 1, "channels": 2,
           "beta_schedule": "sqrt_linear", "clip_denoised": False, "use_ema": False}
-mean_weight = float(DDPM(**config).lvlb_weights.mean())
+derived, even = DDPM(**config).lvlb_weights, torch.ones(1000)
 
 
-def learn_moons(steps=1000, **loss_weights):
+def learn_moons(chances, steps=1500, **loss_weights):
     torch.manual_seed(0)
     model = DDPM(**config, **loss_weights)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        loss, _ = model(moon[torch.randint(len(moon), (512,))][..., None, None])
+        t = torch.multinomial(chances, 512, replacement=True)  # 抽中的机会与 chances 成正比
+        loss, _ = model.p_losses(moon[torch.randint(len(moon), (512,))][..., None, None], t)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         decay.step()
-    return model.eval().sample(4000, steps=100, generator=torch.Generator().manual_seed(0)).flatten(1)
+    return model.eval().sample(4000, steps=200, generator=torch.Generator().manual_seed(0)).flatten(1)
 
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-made = {"全取 1": learn_moons(), "推导出的": learn_moons(l_simple_weight=0.0, original_elbo_weight=1 / mean_weight)}
-for name, cloud in made.items():
-    print(f"{name}：造错 {misses(cloud, held_out)[0]:.1%}")
-points_figure({**made, "真的点": held_out})
+made = {
+    "全取 1": learn_moons(even),
+    "推导出的，乘": learn_moons(even, l_simple_weight=0.0, original_elbo_weight=1 / float(derived.mean())),
+    "推导出的，抽": learn_moons(derived),
+}
+wrong = {name: astray(cloud, held_out) for name, cloud in made.items()}
+titles = {name: f"{name}：造错 {marks.double().mean():.1%}" for name, marks in wrong.items()}
+points_figure({titles[name]: cloud for name, cloud in made.items()}, {titles[name]: marks for name, marks in wrong.items()}, limit=3.0)
 
 # %% [markdown]
-# 图：左边的权重全取 1，中间用推导出的权重，右边是真的点。用推导出的权重，两弯的轮廓更模糊，两弯之间的散点多得多。这里只训练了 1000 步。
-# 训练 1500 步、采样 200 步，换八个种子，造错的是 4.5 ± 0.1% 对 14.5 ± 0.4%（“±”是标准误，种子之间的）。
+# 图：三种练法造出的点，橙色的造错了。同样的权重，乘在误差上，两弯之间散满了点；照它抽 $t$，散点比全取 1 还少。
 #
-# 8×8 的手写数字也一样。八个种子各训练 600 步，除了权重，一切相同（`python -m benchmarks.weights`）：
-#
-# | 权重 | Fréchet 距离（越小越好） | bits/dim（越小越好） |
-# |:--|--:|--:|
-# | 全取 1 | 37.0 ± 2.9 | 3.21 ± 0.01 |
-# | 推导出的 | 191.8 ± 7.3 | 3.51 ± 0.02 |
-# | 差（逐个种子相减） | +154.9 ± 5.2 | +0.30 ± 0.02 |
-#
-# 坏在哪一段？把两段分开换（月牙，八个种子，同样 1500 步，权重的平均都化成 1）：
-#
-# | 权重 | 造错 |
-# |:--|--:|
-# | 全取 1 | 4.5 ± 0.1% |
-# | 只把 $t<100$ 换成推导出的 | 15.1 ± 0.3% |
-# | 只把 $t\ge100$ 换成推导出的 | 3.5 ± 0.1% |
-# | 全换成推导出的 | 14.5 ± 0.4% |
-#
-# 坏就坏在最前面的那个尖，后面的起伏并不碍事，甚至略好。我们的解释是：网络的容量和训练的步数有限，权重决定花在哪里；推导出的权重把三分之一给了 $t<30$，那里点只挪动一点点，对月牙，决定不了它落在哪一弯，对图，眼睛几乎看不见。全取 1，就是把这个尖削平。
-#
-# 论文在 CIFAR-10 上训练了 80 万步，量到的是：用推导出的权重，bits/dim 好一点（3.70 对 3.75），FID 差得多（13.51 对 3.17；Ho 等 2020，表 1、表 2）。我们的小网络训练得短，连 bits/dim 也没有占到便宜，原因没有查。
-#
-# 拖动下面的面板，看混合之后的权重：
+# **原因一：梯度的噪声。** 乘的时候，一批里的少数几个样本占去很大一份，梯度随着抽到谁而大起大落。各步的梯度若差不多大，$N$ 个样本加权平均，只抵得上 $N\left(\sum_t w_t\right)^2/\left(T\sum_t w_t^2\right)$ 个样本直接平均，这叫有效样本数 (effective sample size)：
 
 # %%
-weights_panel()
+def effective(w, batch=512):
+    return batch * w.sum() ** 2 / (len(w) * (w**2).sum())
+
+
+w, front = weights("eps") / weights("eps").mean(), np.arange(1000) < 100
+for name, used in {"推导出的": w, "只把 t < 100 换成推导出的": np.where(front, w, 1), "只把 t ≥ 100 换成推导出的": np.where(front, 1, w)}.items():
+    print(f"512 个样本，{name}：抵 {effective(used):.0f} 个")
+print(f"512 个样本，推导出的，cosine：抵 {effective(weights('eps', table=make_beta_schedule('cosine', 1000))):.1f} 个")
 
 # %% [markdown]
-# 面板：左边是三种目标推导出的权重；右边是选中的目标在总损失里的权重 $w_s + w_e w_t$，虚线是全取 1。$w_s$、$w_e$ 就是 `l_simple_weight` 与 `original_elbo_weight`。换一张噪声表或 `v_posterior`，看左边哪一头变得多。
+# 照 $w_t$ 抽，样本不再加权，512 个都算数。毛病若真是有效样本太少，那么批放大八倍应当治好它；反过来，全取 1 而一批只给 41 个样本，应当同样坏。试下来（`sqrt_linear`，训练 1500 步，采样 200 步，± 后是八个种子的标准误；`python -m benchmarks.weights moons`）：
+#
+# | 权重 | 怎样用 | 一批 | 有效样本 | 造错 | 噪声的误差，照 $w_t$ 平均 |
+# |:--|:--|--:|--:|--:|--:|
+# | 推导出的 | 乘 | 512 | 40 | 14.6 ± 0.3% | 0.513 |
+# | 全取 1 | | 41 | 41 | 17.2 ± 0.5% | 0.520 |
+# | 只把 $t<100$ 换成推导出的 | 乘 | 512 | 70 | 15.3 ± 0.4% | 0.514 |
+# | 推导出的 | 乘 | 4096 | 323 | 3.6 ± 0.1% | 0.500 |
+# | 只把 $t\ge100$ 换成推导出的 | 乘 | 512 | 477 | 3.5 ± 0.1% | 0.506 |
+# | 全取 1 | | 512 | 512 | 4.6 ± 0.1% | 0.507 |
+# | 只把 $t<100$ 换成推导出的 | 抽 | 512 | 512 | 3.8 ± 0.1% | 0.500 |
+# | 推导出的 | 抽 | 512 | 512 | 3.0 ± 0.1% | 0.499 |
+# | 全取 1 | | 4096 | 4096 | 2.7 ± 0.1% | 0.504 |
+#
+# 有效样本不到 100 个，不论哪种权重，造错都在 14% 以上；有 300 个以上，都不到 5%。最后一列更能说明问题：一批 512 个时，推导出的权重乘在误差上，连它自己要压低的误差也不如全取 1 压得低。可见这里的毛病不在目标，而是没有练好。梯度的噪声也可以直接量：在练好的网络（全取 1）上，权重相同，乘的梯度方差是抽的 21.7 ± 0.9 倍。
+#
+# **原因二：步数花在哪里。** 照 $w_t$ 抽，去掉了梯度的噪声，还剩一个问题：下界里权重大的几步，未必决定样本的好坏。换成 `cosine` 就看得出，那里 97% 的样本都给了最后一步（月牙，其余不变）：
+#
+# | 权重（`cosine`） | 怎样用 | 造错 | 噪声的误差，照 $w_t$ 平均 |
+# |:--|:--|--:|--:|
+# | 全取 1 | | 4.7 ± 1.1% | 0.0145 |
+# | 推导出的 | 乘 | 66.0 ± 2.3% | 0.0261 |
+# | 推导出的 | 抽 | 31.2 ± 0.4% | 0.0123 |
+#
+# 抽的那个，误差压得最低，目标确实达到了，样本却坏得多：别的步分不到几个样本，没有学会。
+#
+# 图像上也是两个原因都有。8×8 的手写数字，噪声表 `sqrt_linear`，目标 `eps`，八个种子各训练 600 步，别的都相同。量的是 Fréchet 距离与 bits/dim (bits per dimension)，后者是下界折合成平均每一维的比特数（第 6 节），两个都是越小越好（`python -m benchmarks.weights`）：
+#
+# | 权重 | 怎样用 | Fréchet 距离 | bits/dim |
+# |:--|:--|--:|--:|
+# | 全取 1 | | 37.0 ± 2.9 | 3.21 ± 0.01 |
+# | 推导出的 | 乘 | 191.8 ± 7.3 | 3.51 ± 0.02 |
+#
+# 乘改成抽，量了三个种子：Fréchet 距离 80.9、68.2、68.8（同样的种子，全取 1 是 33.6、41.7、52.3），bits/dim 3.07、3.05、3.01（全取 1 是 3.17、3.19、3.18）。比起乘，两项都好了许多，bits/dim 胜过全取 1，这正是推导出的权重要的；Fréchet 距离却仍是全取 1 好。我们的解释是：推导出的权重有三分之一给了 $t<30$，那里噪声极小，图上的变化肉眼也难分辨。
+#
+# 文献里也是这样。论文在 CIFAR-10 上训练了 80 万步，用推导出的权重，bits/dim 好一点（3.70 对 3.75），FID 差得多（13.51 对 3.17；Ho 等 2020，表 1、表 2）。Improved DDPM（Nichol 与 Dhariwal 2021）发现直接训练下界时梯度的噪声很大，于是改用重要性采样（抽的机会由各步损失的大小决定），bits/dim 好了不少，FID 仍不如简化损失。
+#
+# 所以实际上全取 1：均匀地抽 $t$ 时它的有效样本最多，也不把步数压在少数几步上，不论尖在哪一头。
 
 # %% [markdown]
 # ## 5　`p_losses`：训练的损失
-
-# %%
-show_source(DDPM.get_loss,
-            "def get_loss", "loss = F.l1_loss")
-
-# %% [markdown]
-# - ① 预测与目标的形状须相同。
-# - ② 名字在构造时核对过，这里只有两种。`mean=False` 时逐元素返回。
 
 # %%
 show_source(DDPM.p_losses,
@@ -272,8 +286,8 @@ show_source(DDPM.p_losses,
 # - ③ 网络看着 $x_t$、$t$ 和条件作答。
 # - ④ 目标由参数化决定，没有分支。
 # - ⑤ 每个样本自己的平均误差，形状 $(B,)$，除了第一维都求平均。
-# - ⑥ VLB 一律用平方误差，`l1` 时也是。
-# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见第 6 节；$s_t=0$ 时就是普通的均方误差。
+# - ⑥ VLB 一律用平方误差，`loss_type` 是 `l1` 时也是。
+# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见书末的附；$s_t=0$ 时就是普通的均方误差。
 # - ⑧ 加权的平方误差，对这一批求平均。
 # - ⑨ 两者按权重相加。
 # - ⑩ 训练时记 `train/…`，验证时记 `val/…`；记录的数都与计算图断开。
@@ -281,21 +295,14 @@ show_source(DDPM.p_losses,
 # %%
 torch.manual_seed(0)
 model = DDPM(**toy_model_config())
-x_start, noise, t = x_start.float(), noise.float(), torch.arange(64) * 15
+x_start, t = load_digits_split()["val"][0][:64], torch.arange(64) * 15
+noise = torch.randn(x_start.shape, generator=torch.Generator().manual_seed(0))
 loss, logs = model.p_losses(x_start, t, noise)
 # 未训练的网络输出 0，所以误差就是噪声的平方
 check("loss_simple = 均方误差", logs["train/loss_simple"], (noise**2).mean(), atol=1e-5)
 by_hand = (model.lvlb_weights[t] * (noise**2).flatten(1).mean(1)).mean()
 check("loss_vlb = 加权的均方误差", logs["train/loss_vlb"], by_hand, atol=1e-5)
 check("默认只用简化损失", loss, logs["train/loss_simple"], atol=1e-6)
-
-# %%
-card("loss_type")
-absolute = DDPM(**toy_model_config(loss_type="l1"))
-_, logs_l1 = absolute.p_losses(x_start, t, noise)
-check("l1：loss_simple 是绝对值的平均", logs_l1["train/loss_simple"], noise.abs().mean(), atol=1e-5)
-check("l1：loss_vlb 仍是平方误差", logs_l1["train/loss_vlb"], by_hand, atol=1e-5)
-check_raises("构造时就核对名字", lambda: DDPM(**toy_model_config(loss_type="huber")), "l1 / l2")
 
 # %%
 card("l_simple_weight")
@@ -309,9 +316,7 @@ mixed = DDPM(**toy_model_config(original_elbo_weight=2.0))
 check("加上 2 倍的 loss_vlb", mixed.p_losses(x_start, t, noise)[0], loss + 2.0 * by_hand, atol=1e-5)
 
 # %% [markdown]
-# 尺度要留心。我们对随机的 $t$ 求平均，论文的下界对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
-# Improved DDPM 也有一个 $L_{\text{simple}} + 0.001\,L_{\text{vlb}}$，尺度上相当于这里的 `original_elbo_weight=0.001 * T / ln 2`（它的 $L_{\text{vlb}}$ 以比特计），$T=1000$ 时约 1.44。
-# 但那不是同一个损失：那里的 $L_{\text{vlb}}$ 对均值截断了梯度，只训练一个可学的方差；这里方差是固定的，加上的一项改的是均值的权重。
+# 尺度要留心：我们对随机的 $t$ 求平均，论文的下界对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
 
 # %%
 exact = DDPM(**toy_model_config(timesteps=100, beta_schedule="cosine", clip_denoised=False)).double()
@@ -324,50 +329,9 @@ _, logs_all = exact.p_losses(image.expand(99, -1, -1, -1), torch.arange(1, 100),
 check("loss_vlb 的平均乘上步数，就是各步 KL 之和（v_posterior=0）", 99 * logs_all["train/loss_vlb"], terms[1:100].sum(), rtol=1e-6)
 
 # %% [markdown]
-# ## 6　`learn_logvar`：给每个 $t$ 一个可学的尺度
+# ## 6　把下界算出来：bits/dim
 #
-# 这一节默认关着，主线用不到，第一遍可以跳过。
-#
-# 不同的 $t$，误差的大小不同。不想自己定权重，可以让网络学：把误差看作方差为 $e^{s_t}$ 的高斯，负对数似然乘 2、去掉常数，就是
-#
-# $$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t.$$
-#
-# 每个 $t$ 有一个参数 $s_t$，`learn_logvar=True` 时一起学。对 $s_t$ 求导：$-\mathrm{mse}_t\,e^{-s_t} + 1 = 0$，最优点 $s_t = \ln\mathrm{mse}_t$。二阶导数 $\mathrm{mse}_t\,e^{-s_t} > 0$，所以是最小值。
-# 在最优点，第一项等于 1：每个 $t$ 的误差都除以自己平时的大小，各步的损失就拉到了同一个尺度。
-
-# %%
-s = np.linspace(-6, 2, 200)
-figure = curves_figure((s, {f"mse = {mse}": mse * np.exp(-s) + s for mse in (1.0, 0.1, 0.01)}, "$s$", r"$\mathrm{mse}\cdot e^{-s}+s$"))
-figure.axes[0].set_ylim(-5, 6)
-figure.axes[0].plot([math.log(mse) for mse in (1, 0.1, 0.01)], [1 + math.log(mse) for mse in (1, 0.1, 0.01)], "o", color="#222222")
-figure
-
-# %% [markdown]
-# 图：三种大小的误差，损失随 $s$ 的变化，圆点是最低点 $(\ln\mathrm{mse},\ 1+\ln\mathrm{mse})$：mse 为 1、0.1、0.01 时，最小值是 1、−1.3、−3.6。打开 `learn_logvar` 之后损失变成负数，不是错误。
-
-# %%
-card("learn_logvar")
-learner = DDPM(**toy_model_config(timesteps=4, beta_schedule="cosine", learn_logvar=True))
-optimizer = torch.optim.SGD([learner.logvar], lr=4.0)  # 每个 t 占一批的四分之一，步长取 4，最优点附近就近似于牛顿法
-t4 = torch.arange(64) % 4
-for _ in progress_bar(range(20), title="学 logvar"):
-    optimizer.zero_grad()
-    learner.p_losses(x_start, t4, noise)[0].backward()  # 只更新 logvar，网络的输出一直是 0
-    optimizer.step()
-mse = torch.stack([(noise[t4 == k] ** 2).mean() for k in range(4)])
-check("学到的 s_t 就是 ln mse_t", learner.logvar.detach(), mse.log(), atol=1e-3)
-check("它有梯度", learner.logvar.grad is not None, True)
-
-# %%
-card("logvar_init")
-shifted = DDPM(**toy_model_config(logvar_init=1.0))
-check("损失变成 mse/e + 1", shifted.p_losses(x_start, t, noise)[0], logs["train/loss_simple"] / math.e + 1, atol=1e-5)
-check("不学时它是缓冲区，也会存进检查点", "logvar" in shifted.state_dict(), True)
-
-# %% [markdown]
-# ## 7　把下界算出来：bits/dim
-#
-# 存下一张图，平均每一维至多要多少比特？变分下界除以维数与 $\ln 2$ 就是。程序包里有五个函数，源码在第 8 节：
+# 存下一张图，平均每一维至多要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数，源码在书末：
 #
 # - `prior_kl` 算 $L_T$；`kl_constants` 算第 2 节的常数。
 # - `discretized_gaussian_nll` 算 $L_0$。像素只取有限个值（8 位图是 256 个），概率是高斯落在那一格里的面积；两端的格子开到无穷，总和才是 1。
@@ -384,8 +348,8 @@ x = torch.randn(20_000, 1, 1, 1, dtype=torch.float64, generator=torch.Generator(
 chains = {"linear": make_beta_schedule("linear", 40, *rescale_linear_range(40)), "cosine": make_beta_schedule("cosine", 50)}
 for name, table in chains.items():
     perfect = gaussian_ddpm(table, mean=0.0, std=1.0, v=1.0)
-    bits = bits_per_dim(perfect, x, decoder="gaussian", generator=torch.Generator().manual_seed(1))
-    check(f"{name}，T={len(table)}，两万个样本：下界等于数据的熵", bits.mean(), entropy, atol=0.05)
+    bits = float(bits_per_dim(perfect, x, decoder="gaussian", generator=torch.Generator().manual_seed(1)).mean())
+    check_order(f"{name}，T={len(table)}：两万个样本的下界 {bits:.2f}，熵 {entropy:.2f}，差", abs(bits - entropy), 0.05, digits=1)
 
 # %% [markdown]
 # 还可以精确地证明。$\mathbb E(x_0-\hat x_0)^2 = 1-\bar\alpha_t$（第 5 章），而 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \beta_t$（第 4 章），所以每一步的 KL 只剩对数：
@@ -396,7 +360,7 @@ for name, table in chains.items():
 # 终点一项是 $-\tfrac12\ln(1-\bar\alpha_{T-1})$，解码项是 $\tfrac12(\ln 2\pi + \ln\beta_0 + 1)$，而 $\beta_0 = 1-\bar\alpha_0$。三者相加，$\bar\alpha$ 全部消去，恰好剩 $\tfrac12\ln(2\pi e)$。
 
 # %%
-for name, table in {**chains, "linear，T=1000": betas}.items():
+for name, table in {**chains, "sqrt_linear，T=1000": betas}.items():
     all_tables = diffusion_tables(table, 1.0, "x0")
     remain = 1 - all_tables["alphas_cumprod"]
     steps_kl = (kl_constants(table, 1.0) + all_tables["lvlb_weights"] * remain)[1:].sum()
@@ -404,111 +368,56 @@ for name, table in {**chains, "linear，T=1000": betas}.items():
     check(f"{name}：精确地等于熵", nats / math.log(2), entropy, atol=1e-10)
 
 # %% [markdown]
-# 用随课程发布的模型算 16 张测试图。这套数字的像素有 17 级（0 到 16），所以 `levels=17`。逐像素均匀地猜，要 $\log_2 17 = 4.09$ 比特。
+# 再用随课程发布的模型（目标是 `v`，噪声表是 `cosine`）算 16 张测试图。这套数字的像素有 17 级（0 到 16），所以 `levels=17`。逐像素均匀地猜，要 $\log_2 17 = 4.09$ 比特。
 
 # %%
 pretrained = load_pretrained("digits")
 images = load_digits_split()["test"][0][:16]
 terms = vlb_terms(pretrained, images, levels=17, generator=torch.Generator().manual_seed(0)).mean(0) / math.log(2)
-print(f"共 {float(terms.sum()):.2f} bits/dim")
-check("比均匀地猜省一比特左右", terms.sum(), 3.1, atol=0.3)
-check_order("终点那一项可以忽略", terms[-1], 1e-4)
-check("t ≤ 30 的步（共 1000 步）花去六成", terms[:31].sum() / terms.sum(), 0.6, atol=0.04)
-check("t ≤ 10 的步花去四成", terms[:11].sum() / terms.sum(), 0.4, atol=0.05)
+total, early = float(terms.sum()), float(terms[:11].sum())
+print(f"共 {total:.2f} bits/dim，其中 t ≤ 10 花去 {early:.1f}（{early / total:.0%}），t ≤ 30 花去 {float(terms[:31].sum()) / total:.0%}")
+check_order("终点那一项可以忽略", terms[-1], 1e-4, digits=1)
 check_order("t ≤ 30 时，噪声的标准差不到半级灰度", pretrained.sqrt_one_minus_alphas_cumprod[30], 1 / 16)
-pixel_noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(3))
-for step, least in ((10, 0.97), (30, 0.7)):
-    rounded = (pretrained.q_sample(images, torch.full((16,), step), pixel_noise) * 8).round().clamp(-8, 8) / 8
-    check_order(f"t={step}：四舍五入到最近的一级，猜对 {least:.0%} 以上的像素", least, (rounded == images).double().mean())
+noised = pretrained.q_sample(images, torch.full((16,), 10), torch.randn(images.shape, generator=torch.Generator().manual_seed(3)))
+right = ((noised * 8).round().clamp(-8, 8) / 8 == images).double().mean()
+print(f"t = 10：四舍五入到最近的一级，猜对 {right:.1%} 的像素")
 
 # %%
 spent = terms[:1000].cumsum(0)
 figure = curves_figure((range(1, 1001), {"": spent}, "$t+1$", "累计的 bits/dim", "log", "linear"),
                        (range(1, 1001), {"": terms[:1000].clamp(min=1e-6)}, "$t+1$", "这一步的 bits/dim", "log", "log"))
 for step in (10, 30):
-    figure.axes[0].axvline(step + 1, color="#999999", linewidth=0.8)
+    figure.axes[0].axvline(step + 1, color=GRAY, linewidth=0.8)
     figure.axes[0].text(step + 1, 0.05, f" $t={step}$", fontsize=9)
 figure
 
 # %% [markdown]
 # 图：左边从 $t=0$ 累加，右边是每一步的（双对数，小于 $10^{-6}$ 的都画在 $10^{-6}$）。$L_0$ 几乎为 0：一格很宽，最后一步的方差又极小，落在哪一格早已定了。
-# 走到 $t=10$ 已经花去四成，到 $t=30$ 六成。可是 $t=10$ 时，四舍五入已猜对 98.5% 的像素；说清剩下的 1.5% 错在哪里、错成哪一级，每个像素大约只要 0.13 比特（二元熵 $H_2(0.015)\approx0.11$，再加一点），这里却花了 1.3 比特，多了约十倍。
-# 一个可能的原因：训练用的是简化损失，$t$ 小处的误差没有压得足够小，而下界给它们极大的权重，一点误差就成了一大笔。
+# 走到 $t=10$ 已经花去四成，到 $t=30$ 六成。
 
 # %% [markdown]
-# ## 8　逐行的源码
+# 开头这几步花得太多了。前 11 项之和，是已知加噪到 $t=10$ 的图、补全原图所需比特数的上界，这里是 1.3 比特。可是那时四舍五入已猜对 98.5% 的像素；说清剩下的 1.5% 错在哪里、错成哪一级，每个像素大约只要 0.13 比特（二元熵 $H_2(0.015)\approx0.11$，再加一点）。实际花的约为它的十倍。
 #
-# 公式都见过了，这里只对一对代码。
+# 多花的来自网络的误差。$w_t$ 已知，由这一步的比特数可以倒推出噪声的均方误差：
 
 # %%
-show_source(kl_constants,
-            "def kl_constants", "tables = diffusion_tables", "constants = 0.5")
+per_error = weights("eps", table=pretrained.exact_table("betas").numpy()) / math.log(2)
+for step in (1, 10, 30):
+    print(f"t = {step:<2}：花 {float(terms[step]):.2f} bits/dim，每一份误差 {per_error[step]:.2f}，所以噪声的均方误差是 {float(terms[step]) / per_error[step]:.2f}")
 
 # %% [markdown]
-# - ① 只由噪声表与 $v$ 决定的那部分。
-# - ② 混合后的 $\sigma^2$ 与 $\tilde\beta$ 之比；$t=0$ 处用截断过的值。
-# - ③ 上面公式的方括号；$t=0$ 是解码项，没有这个常数。
-
-# %%
-show_source(prior_kl,
-            "def prior_kl", "cumprod = float")
-
-# %% [markdown]
-# - ① $L_T$：第 2 节的公式，令 $\sigma^2=1$、$\mu_\theta=0$，$\tilde\mu$ 与 $\tilde\beta$ 换成终点的均值与方差。
-# - ② 用 float64 算，`log1p` 在 $\bar\alpha$ 很小时也准。
-
-# %%
-show_source(discretized_gaussian_nll,
-            "def discretized_gaussian_nll", "sigma, half", "# 右尾相减会丢光", "log_upper, log_lower")
-
-# %% [markdown]
-# - ① 像素是 $[-1,1]$ 上等距的 `levels` 个值；返回负对数概率。
-# - ② 每格的半宽是 $1/(\text{levels}-1)$；两端开到无穷。
-# - ③ 两个都接近 1 的数相减会丢光有效数字；翻到左尾，它们都接近 0，就没事了。
-# - ④ 两个对数已知，求差的对数：大的那个提出来，剩下 `1 - exp(小 - 大)`；`clamp` 防止对 0 取对数。
-
-# %%
-show_source(vlb_terms,
-            "@torch.no_grad()", "check_choice(\"decoder\"", "constants = kl_constants", "with evaluating(model):",
-            "x_recon = model.predict_start", "if t == 0:", "else:", "terms.append")
-
-# %% [markdown]
-# - ① 返回每一项，单位 nats/dim；每个 $t$ 抽一份 $x_t$，所以是无偏估计。
-# - ② 解码器有两种：离散的像素，或连续的高斯。
-# - ③ 常数、系数与对数方差都取 float64 的原表。
-# - ④ 逐个 $t$ 造出 $x_t$，途中是 eval 模式。
-# - ⑤ 猜 $\hat x_0$，与采样时完全相同，包括截断。
-# - ⑥ 第 0 步用解码器，均值就是 $\hat x_0$。
-# - ⑦ 其余的用第 2 节的公式。
-# - ⑧ 每张图一个数；最后接上 $L_T$。
-
-# %%
-show_source(bits_per_dim,
-            "def bits_per_dim")
-
-# %% [markdown]
-# - ① 全部加起来，从 nats 换成 bits。
-
-# %% [markdown]
-# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
-#
-# - `eps` 的权重公式是对的，只是把第 1 步的抄到第 0 步：方差取 $\tilde\beta$ 时，那里只有真值的 0.52。
-# - `x0` 的权重写成 $0.5\sqrt{\bar\alpha}/(2-\bar\alpha)$，看不出从哪里来：$t=1$ 处真值是它的 5067 倍，$t=999$ 处只有它的千分之 1.1。流行的“修正”说 $2-\bar\alpha$ 是 $2(1-\bar\alpha)$ 的笔误，改过之后仍然不对：$t=999$ 处是真值的 904 倍（第 16 章）。
-# - `v` 的权重全部写 1，$t=500$ 处是真值的近 700 倍。
-# - `loss_type="l1"` 时，VLB 权重乘在绝对值上，不再是下界。
-# - `p_losses` 写死在第 1、2、3 维上求平均，只能用于图像。
-# - `learn_logvar` 时，`DDPM` 的损失里没有用到 `logvar`，它学不到东西（`LatentDiffusion` 里才用）。
-#
-# </details>
+# 全猜 0 的均方误差是 1；而 $t=1$ 时四舍五入就能还原原图，也就知道了噪声，最好的误差几乎是 0。网络的误差在两者之间。多半是因为训练时均匀地抽 $t$，$t\le30$ 只占 3%，没有学准；下界给它们的权重又大，一点误差就成了许多比特。第 4 节照权重抽 $t$ 练出的网络，bits/dim 就低了一截。
 
 # %% [markdown]
 # ## 小结
 #
 # - **这一章的问题**：均方误差从哪里来，推导出的权重是多少，为什么实际上每个 $t$ 一样重？
-# - **答案**：它来自似然的变分下界：每一步的 KL 是常数加上加权的平方误差。推导出的权重把三分之一压在最前面的 30 步上；全取 1 削平了这个尖，样本好得多：月牙上造错 4.5% 对 14.5%，论文的 FID 3.17 对 13.51。
+# - **答案**：它来自似然的变分下界：每一步的 KL 是常数加上加权的平方误差。推导出的权重压在少数几步上（`eps`：`sqrt_linear` 的前 30 步占三分之一，`cosine` 的最后一步占 97%），有两个害处。
+# - **一是梯度的噪声**：均匀地抽 $t$ 再乘上权重，一批里算数的样本没有几个；月牙（`sqrt_linear`）上造错从 4.6% 升到 14.6%。照权重抽 $t$ 去得掉它，造错只有 3.0%。
+# - **二是步数花在哪里**：照权重抽，下界确实更低，样本却不一定更好；`cosine` 的月牙与数字都是如此，论文的 FID 是 3.17 对 13.51。全取 1 两样都避开了。
 # - $w^{x_0}=c_1^2/(2\sigma^2)$，$w^\varepsilon=w^{x_0}/\mathrm{SNR}$，$w^v=(1-\bar\alpha)w^{x_0}$。方差取 $\tilde\beta$ 时，$w^{x_0}$ 是信噪比降幅的一半。
 # - `original_elbo_weight` 加的是加权的均方误差，不是完整的 ELBO；尺度与论文差 $T$ 倍。
-# - bits/dim 是下界除以维数与 $\ln2$；自带的模型约 3.2，六成花在 $t\le30$。
+# - bits/dim 是下界除以维数与 $\ln2$。随课程发布的模型约为 3.2 bits/dim，其中六成来自 $t\le30$ 的各步。
 #
 # ## 练习
 #
@@ -577,7 +486,7 @@ grade("06.3", pixel_nll)
 # %% [markdown]
 # ### 06.4　像素有几级 ★★
 #
-# 第 7 节用 `levels=17` 算这套数字。改成 `levels=256` 重算，总数从 3.16 比特变成 4.37 比特。哪种说法对？
+# 第 6 节用 `levels=17` 算这套数字。改成 `levels=256` 重算，总数从 3.16 比特变成 4.37 比特。哪种说法对？
 #
 # - A：每一步的 KL 都变大了；8 位图本来就是 256 级，所以 4.37 才对。
 # - B：算错了：级数多，分得细，每一格的概率应当变大，总数应当变小。
@@ -590,8 +499,130 @@ grade("06.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 06.5　方差换成 β̃ ★★★
 #
-# 第 7 节的等式只在方差取 $\beta_t$（`v_posterior=1`）时成立。其余不变（数据 $\mathcal N(0,1)$，完美的去噪器，连续的 $L_0$，第 0 步的方差取 $\tilde\beta_1$），改成 `v_posterior=0`，下界比熵高出多少 bits/dim？
-# 噪声表取 `linear`、$T=1000$，也就是开头的 `betas`。写几行代码算出来，填一个数，留三位有效数字以上。
+# 第 6 节的等式只在方差取 $\beta_t$（`v_posterior=1`）时成立。其余不变（数据 $\mathcal N(0,1)$，完美的去噪器，连续的 $L_0$，第 0 步的方差取 $\tilde\beta_1$），改成 `v_posterior=0`，下界比熵高出多少 bits/dim？
+# 噪声表取 `make_beta_schedule("linear", 1000)`（不是开头的 `betas`）。写几行代码算出来，填一个数，留三位有效数字以上。
 
 # %%
 grade("06.5", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ## 附：其余的参数与源码（第一遍可以不看）
+#
+# **误差怎样算：`loss_type`。**
+
+# %%
+show_source(DDPM.get_loss,
+            "def get_loss", "loss = F.l1_loss")
+
+# %% [markdown]
+# - ① 预测与目标的形状须相同。
+# - ② 名字在构造时核对过，这里只有两种。`mean=False` 时逐元素返回。
+
+# %%
+card("loss_type")
+absolute = DDPM(**toy_model_config(loss_type="l1"))
+_, logs_l1 = absolute.p_losses(x_start, t, noise)
+check("l1：loss_simple 是绝对值的平均", logs_l1["train/loss_simple"], noise.abs().mean(), atol=1e-5)
+check("l1：loss_vlb 仍是平方误差", logs_l1["train/loss_vlb"], by_hand, atol=1e-5)
+check_raises("构造时就核对名字", lambda: DDPM(**toy_model_config(loss_type="huber")), "l1 / l2")
+
+# %% [markdown]
+# **给每个 $t$ 一个可学的尺度：`learn_logvar`。** 默认关着。
+#
+# 不同的 $t$，误差的大小不同。不想自己定权重，可以让网络学：把误差看作方差为 $e^{s_t}$ 的高斯，负对数似然乘 2、去掉常数，就是
+#
+# $$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t.$$
+#
+# 每个 $t$ 有一个参数 $s_t$，`learn_logvar=True` 时一起学。对 $s_t$ 求导：$-\mathrm{mse}_t\,e^{-s_t} + 1 = 0$，最优点 $s_t = \ln\mathrm{mse}_t$。二阶导数 $\mathrm{mse}_t\,e^{-s_t} > 0$，所以是最小值。
+# 在最优点，第一项等于 1：每个 $t$ 的误差都除以自己平时的大小，各步的损失就拉到了同一个尺度。
+
+# %%
+s = np.linspace(-6, 2, 200)
+figure = curves_figure((s, {f"mse = {mse}": mse * np.exp(-s) + s for mse in (1.0, 0.1, 0.01)}, "$s$", r"$\mathrm{mse}\cdot e^{-s}+s$"))
+figure.axes[0].set_ylim(-5, 6)
+figure.axes[0].plot([math.log(mse) for mse in (1, 0.1, 0.01)], [1 + math.log(mse) for mse in (1, 0.1, 0.01)], "o", color="#222222")
+figure
+
+# %% [markdown]
+# 图：三种大小的误差，损失随 $s$ 的变化，圆点是最低点 $(\ln\mathrm{mse},\ 1+\ln\mathrm{mse})$：mse 为 1、0.1、0.01 时，最小值是 1、−1.3、−3.6。打开 `learn_logvar` 之后损失变成负数，不是错误。
+
+# %%
+card("learn_logvar")
+learner = DDPM(**toy_model_config(timesteps=4, beta_schedule="cosine", learn_logvar=True))
+optimizer = torch.optim.SGD([learner.logvar], lr=4.0)  # 每个 t 占一批的四分之一，步长取 4，最优点附近就近似于牛顿法
+t4 = torch.arange(64) % 4
+for _ in progress_bar(range(20), title="学 logvar"):
+    optimizer.zero_grad()
+    learner.p_losses(x_start, t4, noise)[0].backward()  # 只更新 logvar，网络的输出一直是 0
+    optimizer.step()
+mse = torch.stack([(noise[t4 == k] ** 2).mean() for k in range(4)])
+check("学到的 s_t 就是 ln mse_t", learner.logvar.detach(), mse.log(), atol=1e-3)
+check("它有梯度", learner.logvar.grad is not None, True)
+
+# %%
+card("logvar_init")
+shifted = DDPM(**toy_model_config(logvar_init=1.0))
+check("损失变成 mse/e + 1", shifted.p_losses(x_start, t, noise)[0], logs["train/loss_simple"] / math.e + 1, atol=1e-5)
+check("不学时它是缓冲区，也会存进检查点", "logvar" in shifted.state_dict(), True)
+
+# %% [markdown]
+# **算 bits/dim 的五个函数。** 公式都见过了，这里逐行对照代码。
+
+# %%
+show_source(kl_constants,
+            "def kl_constants", "tables = diffusion_tables", "constants = 0.5")
+
+# %% [markdown]
+# - ① 只由噪声表与 `v_posterior` 决定的那部分。
+# - ② 混合后的 $\sigma^2$ 与 $\tilde\beta$ 之比；$t=0$ 处用截断过的值。
+# - ③ 第 2 节公式里的方括号；$t=0$ 是解码项，没有这个常数。
+
+# %%
+show_source(prior_kl,
+            "def prior_kl", "cumprod = float")
+
+# %% [markdown]
+# - ① $L_T$：第 2 节的公式，令 $\sigma^2=1$、$\mu_\theta=0$，$\tilde\mu$ 与 $\tilde\beta$ 换成终点的均值与方差。
+# - ② 用 float64 算，`log1p` 在 $\bar\alpha$ 很小时也准。
+
+# %%
+show_source(discretized_gaussian_nll,
+            "def discretized_gaussian_nll", "sigma, half", "# 右尾相减会丢光", "log_upper, log_lower")
+
+# %% [markdown]
+# - ① 像素是 $[-1,1]$ 上等距的 `levels` 个值；返回负对数概率。
+# - ② 每格的半宽是 $1/(\text{levels}-1)$；两端开到无穷。
+# - ③ 两个都接近 1 的数相减会丢光有效数字；翻到左尾，它们都接近 0，就没事了。
+# - ④ 两个对数已知，求差的对数：大的那个提出来，剩下 `1 - exp(小 - 大)`；`clamp` 防止对 0 取对数。
+
+# %%
+show_source(vlb_terms,
+            "@torch.no_grad()", "check_choice(\"decoder\"", "constants = kl_constants", "with evaluating(model):",
+            "x_recon = model.predict_start", "if t == 0:", "else:", "terms.append")
+
+# %% [markdown]
+# - ① 返回每一项，单位 nats/dim；每个 $t$ 抽一份 $x_t$，所以是无偏估计。
+# - ② 解码器有两种：离散的像素，或连续的高斯。
+# - ③ 常数、系数与对数方差都取 float64 的原表。
+# - ④ 逐个 $t$ 造出 $x_t$，途中是 eval 模式。
+# - ⑤ 猜 $\hat x_0$，与采样时完全相同，包括截断。
+# - ⑥ 第 0 步用解码器，均值就是 $\hat x_0$。
+# - ⑦ 其余的用第 2 节的公式。
+# - ⑧ 每张图一个数；最后接上 $L_T$。
+
+# %%
+show_source(bits_per_dim,
+            "def bits_per_dim")
+
+# %% [markdown]
+# - ① 全部加起来，从 nats 换成 bits。
+
+# %% [markdown]
+# **与参考实现的差别。** 下面的倍数都是默认的 `linear` 噪声表、$T=1000$、`v_posterior=0` 的。
+#
+# - `eps` 的权重公式是对的，只是把第 1 步的抄到第 0 步：方差取 $\tilde\beta$ 时，那里只有真值的 0.52。
+# - `x0` 的权重写成 $0.5\sqrt{\bar\alpha}/(2-\bar\alpha)$，看不出从哪里来：$t=1$ 处真值是它的 5067 倍，$t=999$ 处只有它的千分之 1.1。流行的“修正”说 $2-\bar\alpha$ 是 $2(1-\bar\alpha)$ 的笔误，改过之后仍然不对：$t=999$ 处是真值的 904 倍（第 16 章）。
+# - `v` 的权重全部写 1，$t=500$ 处是真值的近 700 倍。
+# - `loss_type="l1"` 时，VLB 权重乘在绝对值上，不再是下界。
+# - `p_losses` 写死在第 1、2、3 维上求平均，只能用于图像。
+# - `learn_logvar` 时，`DDPM` 的损失里没有用到 `logvar`，它学不到东西（`LatentDiffusion` 里才用）。

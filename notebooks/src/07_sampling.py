@@ -2,8 +2,13 @@
 # # 07 · 采样
 #
 # 祖先采样默认走满 1000 步，一步调用一次网络：用随课程发布的 `mnist` 画十个数字，一个线程要约 25 秒。
-# 少走几步行不行？同一个起点，能不能每次都走到同一张图？想要一个“3”，能不能要到？
-# 这一章不动网络的任何一个参数，三件事都做得到：走 20 步，约半秒就画完十张；$\eta=0$ 时，起点相同，图就相同；网络训练时见过“不给类别”，就能引导，引导 2、走 50 步，3 200 张里有 99.8% 认得出是所要的数字，代价是离真图的分布更远（Fréchet 距离 54 变 85）。
+# 少走几步行不行？同一个起点，能不能每次都走到同一张图？想要一个“3”，能不能要得更准？
+#
+# 三件事都做得到，网络的参数一个也不用改：
+#
+# - 走 20 步，约半秒就画完十张。
+# - 途中不掺噪声（$\eta=0$），起点相同，图就相同。
+# - 训练时见过“不给类别”的网络可以引导：引导强度从 1 升到 2，认得出是所要数字的从 94% 升到 99.8%，代价是离真图的分布更远（Fréchet 距离从 54 升到 85）。
 #
 # **学习目标**
 #
@@ -58,7 +63,7 @@ print("准备好了")
 # %%
 moons, moon = make_moons(2000, noise=0.08, random_state=0)
 moons = (torch.from_numpy(moons).float() - torch.tensor([0.5, 0.25])) / torch.tensor([0.87, 0.5])
-chain = [*bar[spaced_timesteps(1000, 40)].tolist()[::-1], 1.0]
+chain = [*bar[spaced_timesteps(1000, 40)].tolist()[::-1], 1.0]  # 途经的 ᾱ，从几乎全是噪声到干净
 
 
 def travel(x, eta, recon, seed=0):
@@ -80,15 +85,15 @@ points_figure(dict.fromkeys(roads, moons), paths=roads, limit=3.4)
 # %% [markdown]
 # 图：空心的是起点，实心的是终点，灰色的底是数据，都走 40 步。左：$\eta=1$ 途中掺噪声，同一个起点走出四条路、四个终点（有两个碰巧很近）。中：$\eta=0$ 的四条路完全重合，所以画成由粗到细套在一起的四种颜色。右：换四个起点，才有四个终点。
 #
-# $\eta=0$ 时方向处处是定的，起点决定终点。而且左边的路走得曲折，中、右两张的路短而平滑：少走几步，也许就够了。
+# $\eta=0$ 时，此刻的位置完全决定下一步，所以起点决定终点。左边的路来回折，中、右两张的路短得多，拐弯也少：少走几步，也许就够了。
 
 # %% [markdown]
 # ## 2　DDIM：换一种走法，不换网络
 #
-# 第 4 章试过把祖先采样的噪声直接去掉，结果千篇一律。DDIM 不掺噪声却没有这个毛病，因为三个数一起改了。
+# 第 4 章试过把祖先采样的噪声 $\sigma z$ 直接去掉，结果千篇一律：每一步的 $x_s$ 都少了方差 $\sigma^2$，越走越集中。DDIM 也可以不掺噪声，但少掺多少新噪声，就多留多少旧噪声，总量不变。下面看这样做为什么不用重新训练。
 #
-# 训练用的简化损失（第 6 章）里只出现过 $q(x_t\mid x_0)$，也就是给定 $x_0$ 时每个 $x_t$ 单独的分布。
-# 相邻的 $x_t$ 之间怎样相关，训练从来没有用到。所以可以另造一个过程，相关的方式随便定，只要每个 $q(x_t\mid x_0)$ 不变。
+# 训练用的简化损失（第 6 章）里只出现过 $q(x_t\mid x_0)$，也就是给定 $x_0$ 时每个 $x_t$ 单独的分布，叫边缘分布。
+# 相邻的 $x_t$ 之间怎样相关，训练从来没有用到。所以可以另造一个过程，相关的方式随便定，只要每个边缘分布 $q(x_t\mid x_0)$ 不变。
 #
 # 记下一个要到的步为 $s<t$。DDIM 规定
 #
@@ -103,7 +108,9 @@ points_figure(dict.fromkeys(roads, moons), paths=roads, limit=3.4)
 #
 # $$b = \sqrt{\frac{1-\bar\alpha_s-\sigma^2}{1-\bar\alpha_t}},\qquad a = \sqrt{\bar\alpha_s} - b\sqrt{\bar\alpha_t}.$$
 #
-# 换了这一下，上面的证明就只是近似：$\hat x_0$ 是平均，不是那一张 $x_0$。偏多少算得出来：写 $x_0=\hat x_0+e$，猜测最优时 $e$ 与 $x_t$ 不相关，所以走一步，$x_s$ 的方差比应有的恰好少 $a^2\,\mathbb E e^2$。步子越大、$\eta$ 越大，$a$ 越大：`cosine` 表上从 $t=600$ 走到 300，$a^2$ 在 $\eta=0$ 时是 0.31，$\eta=1$ 时是 0.58。所以样本偏集中，$\eta=1$ 更甚，第 3 节就会看到。
+# 换成猜测以后，上面的证明只是近似，因为 $\hat x_0$ 是平均，不是那一张 $x_0$。偏多少算得出来。写 $x_0=\hat x_0+e$，那么走一步得到的 $x_s$ 少了 $a\,e$ 这一份。猜测最优时，$e$ 与 $x_t$ 的任何函数都不相关，所以 $x_s$ 每个像素的方差恰好少 $a^2\,\mathbb E e^2$。
+#
+# 步子越大、$\eta$ 越大，$a$ 越大：`cosine` 表上从 $t=600$ 走到 300，$a^2$ 在 $\eta=0$ 时是 0.31，$\eta=1$ 时是 0.58。所以步数越少，样本越集中，$\eta=1$ 更甚；整条链集中多少，第 3 节来算。
 
 # %%
 show_source(ddim_step,
@@ -126,7 +133,7 @@ check("方差 b²(1-ᾱ_t) + σ² 都是 1-ᾱ_s", b**2 * (1 - bar[600]) + sigma
 # %% [markdown]
 # ## 3　`eta` 与步数怎样选
 #
-# **$\eta=1$ 就是 $v=0$ 的祖先采样。** 记 $\beta'=1-\bar\alpha_t/\bar\alpha_s$，它是从 $s$ 到 $t$ 这一大步的 $\beta$。上面的 $\sigma^2 = \dfrac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta'$ 正是后验方差 $\tilde\beta'$，$x_t$ 的系数也相同，$x_0$ 的系数随之相同。
+# **$\eta=1$ 就是 $v=0$ 的祖先采样**，所以下面比 $\eta=0$ 与 $\eta=1$，就是比两种采样器。记 $\beta'=1-\bar\alpha_t/\bar\alpha_s$，它是从 $s$ 到 $t$ 这一大步的 $\beta$。上面的 $\sigma^2 = \dfrac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta'$ 正是后验方差 $\tilde\beta'$，$x_t$ 的系数也相同，$x_0$ 的系数随之相同。
 #
 # <details><summary>系数为什么相同</summary>
 #
@@ -139,48 +146,23 @@ check("方差 b²(1-ᾱ_t) + σ² 都是 1-ᾱ_s", b**2 * (1 - bar[600]) + sigma
 # </details>
 
 # %%
-a = [1.0, *bar[spaced_timesteps(1000, 20)].tolist()]
-ddim, ancestral = (torch.tensor([step(a[k + 1], a[k], knob) for k in range(20)]) for step, knob in ((ddim_step, 1.0), (ancestral_step, 0.0)))
+stops = [1.0, *bar[spaced_timesteps(1000, 20)].tolist()]  # 途经的 ᾱ，从干净到几乎全是噪声
+ddim, ancestral = (torch.tensor([step(now, after, knob) for after, now in zip(stops, stops[1:])])
+                   for step, knob in ((ddim_step, 1.0), (ancestral_step, 0.0)))
 check("走 20 步，两种采样的三个数都相同", ddim, ancestral, atol=1e-6)
 
 # %% [markdown]
-# **$\eta=0$ 是在解微分方程。** 这时 $x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$，而 $x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon$。
-# 两式各除以 $\hat x_0$ 前面的系数，记 $u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，再相减：
-#
-# $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_s-u_t)\,\hat\varepsilon.$$
-#
-# 这是微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$ 的欧拉法 (Euler method)：沿着此刻的 $\hat\varepsilon$ 走一段直线。要注意，走直线的是 $x/\sqrt{\bar\alpha}$ 随 $u$ 的变化；第 1 节的图画的是 $x$，那里的弯直不等于这里的弯直。
-#
-# 误差有多大？换一种有精确答案的数据：标准差 0.5 的高斯，最优的猜测已知（第 5 章），整条链的方差算得出来。1 是完美。
-
-# %%
-ratio = {(steps, eta): ddim_chain_variance(betas, 0.5, steps, eta) for steps in (5, 10, 20, 50, 200, 400, 1000) for eta in (0.0, 1.0)}
-for steps in (5, 10, 20, 50, 200, 400, 1000):
-    print(f"{steps:4} 步　样本的方差是真值的几倍　η=0：{ratio[steps, 0.0]:.3f}　η=1：{ratio[steps, 1.0]:.3f}")
-check("η=0，200 → 400 步：误差剩几成", (1 - ratio[400, 0.0]) / (1 - ratio[200, 0.0]), 0.5, atol=0.03)
-check_order("走 20 步，方差差了几成：η=0 小于 η=1", 1 - ratio[20, 0.0], 1 - ratio[20, 1.0], digits=2)
-
-# %% [markdown]
-# 欧拉法的误差与步长成正比：步数加倍，误差减半。$\eta=0$ 走 10 步，方差只有真值的 0.71 倍，这就是第 2 节说的“只是近似”；$\eta=1$ 偏得更多。
-#
-# 训练好的网络又怎样？换回 `mnist`，看真的图。同一批起点，十个类别各一张：
+# 换到训练好的网络，先看图。同一批起点，十个类别各一张：
 
 # %%
 drawn = {(steps, eta): generate(model, 10, seed=4, steps=steps, eta=eta, cond=digits, progress=False)[0]
-         for steps in (2, 5, 10, 20) for eta in (0.0, 1.0)}
-grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=[f"{steps} 步　$\\eta={eta:.0f}$" for steps, eta in drawn], columns="0123456789")
+         for eta in (0.0, 1.0) for steps in (2, 5, 10, 20)}
+grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=[f"$\\eta={eta:.0f}$　{steps} 步" for steps, eta in drawn], columns="0123456789")
 
 # %% [markdown]
-# 图：从上到下是 2、5、10、20 步，每种步数先 $\eta=0$ 后 $\eta=1$。2 步只画得出糊的平均，5 步起笔画就清楚了。$\eta=0$ 从 5 步到 20 步，各列的字形大体不变（5 是例外），起点不好的（4、5、8）也一直难看；$\eta=1$ 有的列换了字形（2、6、7），有的没有换。
-单看这十张，$\eta=1$ 倒更好看些；十张说明不了什么，下面会量。
-
-# %%
-eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=digits))
-
-# %% [markdown]
-# 面板：左图与上面的网格是同一个模型、同一批起点，第一行 0 到 4，第二行 5 到 9；右图是另一个例子，即上面算过的高斯数据，$\eta$ 拖到 0 时它的线与 $\eta=0$ 的线重合。
+# 图：上四行 $\eta=0$，下四行 $\eta=1$，都从同一批起点出发。2 步只画得出这一类的平均：第一步站在 $t=999$，看不见图，第二步已经在 $t=0$。5 步起笔画就清楚了。$\eta=0$ 从 5 步到 20 步，各列的字形大体不变（5 是例外），4、5、8 一直难看；$\eta=1$ 有的列换了字形（2、6、7），有的没有换。
 #
-# 眼睛看不准，要量分布。画 8 000 张 `mnist` 太贵，所以换成 8×8 的 `digits`。下表是八个种子、各 1 000 张样本的 Fréchet 距离（第 13 章；越小越像真图），± 后面是八个种子的标准误；“差”是逐个种子相减（$\eta=1$ 很快忘掉起点，配对在这里没有省下多少误差）。
+# 单看这十张，$\eta=1$ 倒更好看些，但十张说明不了什么，要量分布。画 8 000 张 `mnist` 太贵，所以换成 8×8 的 `digits`。下表是八个种子、各 1 000 张样本的 Fréchet 距离（第 13 章；越小越像真图），± 后面是八个种子的标准误，“差”是逐个种子相减。
 
 # %%
 quality = pretrained_card("digits")["quality"]
@@ -194,16 +176,44 @@ floor = quality["frechet_floor"]
 print(f"真图（同样多的训练图） {floor['mean']:.1f} ± {floor['se']:.1f}　纯噪声 {quality['frechet_noise']:.0f}")
 
 # %% [markdown]
-# 5 步时 $\eta=0$ 近得多，差是标准误的四倍多；从 10 步起，差都不到一倍标准误，分不出高下。高斯例子里 $\eta=1$ 一直更差，这里却追上来了：练出来的网络有误差，途中掺的噪声也许能冲淡它，这里没有验证。
+# 5 步时 $\eta=0$ 近得多，差是标准误的四倍多；从 10 步起，差都不到一倍标准误，分不出高下。
 #
-# 时间与步数成正比。一个线程画 1 000 张 `digits`，每步约 0.9 秒（机器正忙）：5 步约 4 秒，10 步约 9 秒，20 步约 18 秒，50 步约 44 秒。走满 1000 步，推算要一刻钟，八个种子就是两小时，所以表里没有它；50 步离真图已经只差 5 到 7。
+# 时间与步数成正比。一个线程画 1 000 张 `digits`，每步约 0.9 秒：5 步约 4 秒，50 步约 44 秒。走满 1000 步推算要一刻钟，八个种子就是两小时，所以表里没有它；50 步离真图已经只差 5 到 7。
 #
-# **怎样选：5 步用 $\eta=0$；10 步以上，两者相当；要复现、要插值时用 $\eta=0$。**
+# **怎样选：5 步用 $\eta=0$；10 步以上，两者相当；要复现、要插值时用 $\eta=0$。** 省时间靠的是少走，两种走法都能少走；$\eta=0$ 另外有两个好处：步数极少时更好，起点决定样本。
+
+# %% [markdown]
+# **为什么步数少就偏：$\eta=0$ 是在解微分方程。** 不掺噪声时 $x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$，而 $x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon$。
+# 两式各除以 $\hat x_0$ 前面的系数，记 $u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，再相减：
+#
+# $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_s-u_t)\,\hat\varepsilon.$$
+#
+# 这是微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$ 的欧拉法 (Euler method)：沿着此刻的 $\hat\varepsilon$ 走一段直线。要注意，走直线的是 $x/\sqrt{\bar\alpha}$ 随 $u$ 的变化；第 1 节的图画的是 $x$，那里的弯直不等于这里的弯直。
+#
+# 步数少，误差就大。大多少？换一种有精确答案的数据：标准差 0.5 的高斯，最优的猜测已知（第 5 章），整条链的方差算得出来。1 是完美。
+
+# %%
+ratio = {(steps, eta): ddim_chain_variance(betas, 0.5, steps, eta) for steps in (5, 10, 20, 50, 200, 400, 1000) for eta in (0.0, 1.0)}
+for steps in (5, 10, 20, 50, 200, 400, 1000):
+    print(f"{steps:4} 步　样本的方差是真值的几倍　η=0：{ratio[steps, 0.0]:.3f}　η=1：{ratio[steps, 1.0]:.3f}")
+check("η=0，200 → 400 步：误差剩几成", (1 - ratio[400, 0.0]) / (1 - ratio[200, 0.0]), 0.5, atol=0.03)
+check_order("走 20 步，方差差了几成：η=0 小于 η=1", 1 - ratio[20, 0.0], 1 - ratio[20, 1.0], digits=2)
+
+# %% [markdown]
+# 欧拉法的误差与步长成正比：步数加倍，误差减半。$\eta=0$ 走 10 步，方差只有真值的 0.71 倍，这就是第 2 节说的“只是近似”；$\eta=1$ 偏得更多。
+
+# %%
+eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=digits))
+
+# %% [markdown]
+# 面板：左图是前面那批起点的样本，第一行 0 到 4，第二行 5 到 9；右图是刚才的高斯数据，圆点是滑块此刻的位置，$\eta$ 拖到 0 或 1 时，蓝线与另两条之一重合。2 步时方差几乎是 0，与上面 2 步的图同理：第一步只猜得出平均。
+#
+# 高斯例子里 $\eta=1$ 一直更差，真的网络走 10 步以上，它却追上来了。一种猜测是：练出来的网络有误差，途中掺的噪声能冲淡它。
 
 # %% [markdown]
 # ## 4　起点：样本的“坐标”
 #
-# $\eta=0$ 时，起点唯一地决定样本，起点就成了样本的坐标。能在两个样本之间走一走吗？
+# $\eta=0$ 时，起点决定样本，所以起点可以当作样本的坐标。在两个起点之间慢慢移动，样本会怎样变？
 #
 # 两个独立的标准高斯 $z_1$、$z_2$ 直接平均，方差是 $\frac14+\frac14=\frac12$，网络没见过这样的起点。
 # 换成转动：$\cos\varphi\,z_1+\sin\varphi\,z_2$，方差是 $\cos^2\varphi+\sin^2\varphi=1$，途中每一点都仍是标准高斯。第 5 章的 $x_t$ 也是这样转的。
@@ -217,7 +227,7 @@ turned = model.sample(len(starts), sampler="ddim", steps=10, cond=torch.full((le
 grid_figure(turned, nrow=10, rows=list(ways), columns=[f"{i}/9" for i in range(10)])
 
 # %% [markdown]
-# 图：每行一对起点，从左到右走完九分之几，转动的走完是 90 度，不给类别，所以有的两端本来就不像数字。图先慢慢变形，再在某处换成另一个字形，例如第 3 对从 8 变到 9，走到九分之六前后换过去。末行是同一对走直线，4/9 与 5/9 之间就是直接平均：笔画略细，变法差不多。
+# 图：每行一对起点，列名是走完了几分之几，转动的走完是 90 度。不给类别，所以有的两端本来就不像数字。样本先慢慢变形，再在某处换成另一个字形，例如第 3 对从 8 变到 9，走到九分之六前后换过去。末行是同一对走直线，直接平均在 4/9 与 5/9 之间，看上去与转动的差不多。
 
 # %%
 interpolation_panel(interpolation_frames(model, num_pairs=8, count=13, steps=10, cond=nobody[:8]))
@@ -225,7 +235,7 @@ interpolation_panel(interpolation_frames(model, num_pairs=8, count=13, steps=10,
 # %% [markdown]
 # 面板：拖动滑块，看八对起点从一个转到另一个。
 #
-# 直接平均差多少？六十对起点，量样本的笔画有多深（一张图里像素的标准差），以及分类器有把握（最大的概率超过 0.9，不问是哪一类）的比例：
+# 直接平均差多少，眼睛看不准。取六十对起点，量两样：笔画有多深（一张图里像素的标准差），分类器有把握的占多少（最大的概率超过 0.9，不问是哪一类）。
 
 # %%
 classifier, contrast = load_classifier("mnist"), {}
@@ -237,9 +247,9 @@ lighter = contrast["转到一半"] - contrast["直接平均"]
 print(f"直接平均比转到一半淡 {lighter.mean():.3f} ± {lighter.std() / 60**0.5:.3f}，是 {lighter.mean() / contrast['转到一半'].mean():.1%}")
 
 # %% [markdown]
-# 起点的方差少了一半，实测损失却不大：笔画只淡 3.6%，有把握的都是 60% 左右，误差各有 6 个百分点，六十对看不出小于十几个百分点的差别。转动更稳妥，又不费事，所以大家都用转动。
+# 起点的方差少了一半，损失却不大：笔画只淡 3.6%，有把握的都是 60%（标准误 6 个百分点，小的差别看不出来）。转动同样省事，起点又始终是网络见过的标准高斯，所以插值用转动。
 #
-# 路也可以倒着走：从一张真的图出发，把 $\eta=0$ 的每一步反过来，走到的就是这张图的起点（近似的，步数越多越准）。这叫 DDIM 反演，改图的工具常用它：先求起点，换了条件再走回来。
+# 路也可以倒着走：从一张真的图出发，把 $\eta=0$ 的每一步反过来，就走到这张图的起点（是近似的，步数越多越准）。这叫 DDIM 反演，可以用来改图：先求起点，换了条件再走回来。
 
 # %% [markdown]
 # ## 5　引导：让条件更管用
@@ -293,8 +303,9 @@ points_figure(clouds, shadow=lower)
 #
 # $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing),$$
 #
-# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。更早的做法要另外训练一个认得带噪图的分类器，求 $\nabla\ln p(c\mid x_t)$；这个式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导（第 8 章读它的源码 `guided_output`）。
-# 原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1：他们的 0 是这里的 1。网络预测 $v$ 或 $x_0$ 时，公式照写。
+# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。每一步要算两次网络，所以引导时时间加倍。网络预测 $v$ 或 $x_0$ 时，公式照写。
+#
+# 更早的做法要另外训练一个认得带噪图的分类器，求 $\nabla\ln p(c\mid x_t)$；这个式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导（第 8 章读它的源码 `guided_output`）。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1：他们的 0 是这里的 1。
 #
 # <details><summary>得分为什么等于 −E[ε | x_t] / √(1−ᾱ_t)</summary>
 #
@@ -317,10 +328,12 @@ grid_figure(torch.cat([images[:20] for images in samples.values()]), nrow=10, co
 
 # %% [markdown]
 # 图：每个 $w$ 两行，一列一个类别，起点是同一批，走 10 步。$w=0$ 时类别不起作用，画的与列名对不上。$w=1$ 每列都是所要的数字，有几张潦草（2、3、5）。$w=3$ 的笔画规矩，也粗了，同一列的两张更像；$w=6$ 与 $w=3$ 差别不大，第一行的 0 洞更小，第二行的 6 从 $w=3$ 起就填实了。
+#
+# 把“更准”与“更单调”各量成一个数。“认得出”在这一章都指：分类器的判断就是所要的类别；“散布”是同一类的四张在分类器的特征里相差多少。
 
 # %%
 right = {scale: recognised(classifier, images, digits.repeat(4))["recognised"] for scale, images in samples.items()}
-# 同一类的四张，在分类器的特征里有多散：每一类一个数
+# 四张之间的标准差，每一类一个数
 varied = {scale: classifier.features(images.clamp(-1, 1)).view(4, 10, -1).std(0).mean(1) for scale, images in samples.items()}
 for scale, each in varied.items():
     print(f"w={scale:g}　认得出 {right[scale] * 40:2.0f} / 40　同一类四张之间的散布 {each.mean():.2f}")
@@ -328,12 +341,12 @@ less = varied[1.0] - varied[3.0]
 print(f"从 w=1 到 w=3，散布小了 {less.mean():.2f} ± {less.std() / 10**0.5:.2f}（± 是十类之间的标准误）")
 
 # %%
-guidance_panel(samples, classifier)
+guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each in varied.items()})
 
 # %% [markdown]
-# 面板：同样的样本，每类四张，拖动 $w$ 看它们怎样变；右图的四个点是认得出的比例，竖线标出此刻的 $w$。“认得出”在这一章都指：分类器的判断就是所要的类别。
+# 面板：同样的样本，每类四张，拖动 $w$ 看它们怎样变。右图的黑点是认得出的比例，橙线是散布（以 $w=1$ 时为 1），竖线标出此刻的 $w$：从 1 起，认得出的已经到顶，散布还在变小。
 #
-# 四十张太少，卡片里量得更准：八个种子、各 400 张，DDIM 50 步。这里的 Fréchet 距离用 MNIST 的分类器量，与第 3 节的不是同一把尺子，只能与最后一行的真图比。
+# 四十张太少。随模型发布的卡片里有更准的：八个种子、各 400 张，DDIM 50 步。这里的 Fréchet 距离用 MNIST 的分类器量，与第 3 节的不是同一把尺子，只能与最后一行的真图比。
 
 # %%
 measured = pretrained_card("mnist")["quality"]
@@ -345,6 +358,8 @@ print(f"从 w=1 到 w=2，Fréchet 距离大了 {more.mean():.1f} ± {more.std()
 
 # %% [markdown]
 # $w=2$ 的样本比真图还好认，离真图的分布却远了近六成。比真图“准”不是好事：真图里有写得潦草的，$w=2$ 多半只画最典型的。
+#
+# **怎样选：要样本代表真的分布，用 $w=1$；要张张认得出、不求多样，用 $w=2$ 左右。** 再大，认得出的比例没有多少可升，样本只会更单调。
 
 # %% [markdown]
 # ## 6　条件怎样进网络
@@ -368,9 +383,9 @@ conditions_figure(noisy.clamp(-1, 1), hint)
 # %% [markdown]
 # ## 7　补全：不必另外训练
 #
-# 图缺了一半，想补上。不必另外训练，手里的模型就能做到：去噪的每一步，把已知的部分换成“原图加噪到这一步”的样子，未知的部分照常去噪（这里用祖先采样）。网络每一步都看整张图，所以未知的部分会去配合已知的部分。
+# 图缺了一半，手里的模型就能补上：去噪的每一步，把已知的部分换成“原图加噪到这一步”的样子，未知的部分照常去噪（这里用祖先采样）。网络每一步都看整张图，所以未知的部分会去配合已知的部分。
 #
-# 已知的部分每一步都是直接换上去的，接缝处不免错位。RePaint（Lugmayr 等 2022）的办法是：每走一步，退回去（重新加噪）再走，一步一共走 `repeats` 遍，让两边有机会协调。
+# 但是已知的部分换上去时，不管未知的部分已经画成了什么，接缝处就会错位。RePaint（Lugmayr 等 2022）的办法是：每走一步，退回去（重新加噪）再走，一步一共走 `repeats` 遍，未知的部分就有机会照着换上去的那一半改。源码在书末。
 
 # %%
 known = handwriting("../data")[0][:50]
@@ -383,7 +398,8 @@ check("已知的像素分毫不差", filled["10 步 4 遍"][..., :14], known[...
 grid_figure(torch.cat([images[:10] for images in (known, known * mask, *filled.values())]), nrow=10, rows=["原图", "遮住", *filled])
 
 # %% [markdown]
-# 图：第一行是原图，第二行把右半遮住（灰色），下面三行是补全，不告诉模型是几。补出来的不一定是原来的数字。
+# 图：第一行是原图，第二行把右半遮住（灰色），下面三行是补全，不告诉模型是几。补出来的不一定是原来的数字，例如 2 与 5。
+#
 # 10 步 4 遍一共调用 37 次网络（最后一步贴的就是原图，只走一遍），所以另放一行 37 步 1 遍，花的工夫相同。把接缝量出来：接缝两边的两列像素平均差多少，五十张图逐张相减。
 
 # %%
@@ -395,20 +411,7 @@ for name in ("10 步 1 遍", "37 步 1 遍"):
     print(f"{name}比 10 步 4 遍大 {gap.mean():.2f} ± {gap.std() / 50**0.5:.2f}")
 
 # %% [markdown]
-# 在 MNIST 的测试图上，同样调用 37 次网络，退回去重走比多分几步管用，差 0.10 ± 0.02。
-
-# %%
-show_source(inpaint,
-            "@torch.no_grad()", "check_int(\"repeats\", repeats, 1)", "def noised", "def paste", "for _ in range(repeats - 1",
-            "return model.p_sample_loop(known.shape")
-
-# %% [markdown]
-# - ① `mask` 为 1 处已知，为 0 处要补。
-# - ② 检查输入；未知的像素先换成 0，那里原来写着什么都不看。
-# - ③ 加噪：对已知的图，是加到某一步；对 $x_s$，是退回更早的一步。
-# - ④ 循环照常走一步，交来 $x_s$，把已知的部分贴回去。走到头时 $\bar\alpha_s=1$，贴的就是原图。
-# - ⑤ 一步一共走 `repeats` 遍，所以退回 `repeats - 1` 次；`advance` 是再走一次这一步。
-# - ⑥ 循环还是第 4 章的那个循环，只多了一个 `edit`。
+# 在 MNIST 的测试图上，同样调用 37 次网络，退回去重走比多分几步管用，接缝处的差小 0.10 ± 0.02。
 
 # %% [markdown]
 # ## 8　成批地生成
@@ -427,10 +430,11 @@ check("一批 10 张与一批 4 张，画出同样的图", whole, parts, atol=1e
 # %% [markdown]
 # ## 小结
 #
-# - 能少走，也能确定：训练只用到 $q(x_t\mid x_0)$，同一个网络可以配不同的走法。DDIM 走 20 步，8×8 数字的 Fréchet 距离是 21，走 50 步是 18，同样多的真图是 11。
-# - $\eta=1$ 是 $v=0$ 的祖先采样；$\eta=0$ 是用欧拉法解微分方程，在高斯例子里步数加倍，方差的误差减半。5 步时 $\eta=0$ 好（61 对 75），10 步以上分不出高下。
+# - 训练只用到 $q(x_t\mid x_0)$，同一个网络可以配不同的走法，步子也可以大。$\eta=0$ 走 20 步，8×8 数字的 Fréchet 距离是 21，走 50 步是 18，同样多的真图是 11。
+# - $\eta=1$ 是 $v=0$ 的祖先采样。5 步时 $\eta=0$ 好（61 对 75），10 步以上分不出高下。
+# - $\eta=0$ 是用欧拉法解微分方程，在高斯例子里步数加倍，方差的误差减半。
 # - $\eta=0$ 时起点就是样本的坐标，插值用转动。
-# - 引导把给类别与不给类别之差放大 $w$ 倍。`mnist` 从 $w=1$ 到 $w=2$，认得出的从 94% 升到 99.8%，离真图的分布却更远（54 变成 85）。
+# - 引导把给类别与不给类别之差放大 $w$ 倍。`mnist` 从 $w=1$ 到 $w=2$，认得出的从 94% 升到 99.8%，离真图的分布却更远（Fréchet 距离从 54 升到 85，用 MNIST 的分类器量，不能与上面的 21 比）。
 # - 条件可以加在时间嵌入上、拼在通道上，或由交叉注意力来查。补全不必另外训练，每一步把已知的部分贴回去就行。
 #
 # ## 练习
@@ -580,3 +584,18 @@ show_source(generate,
 # - ③ 走几步、留哪几步、怎样分批，都在循环之前算好。
 # - ④ 采一批：起点与条件各取这一段，回调拨动进度条，留下该留的 $x_t$。
 # - ⑤ 用 EMA 权重（第 11 章），逐批采完再拼起来，末帧就是样本。
+#
+# **补全。**
+
+# %%
+show_source(inpaint,
+            "@torch.no_grad()", "check_int(\"repeats\", repeats, 1)", "def noised", "def paste", "for _ in range(repeats - 1",
+            "return model.p_sample_loop(known.shape")
+
+# %% [markdown]
+# - ① `mask` 为 1 处已知，为 0 处要补。
+# - ② 检查输入；未知的像素先换成 0，那里原来写着什么都不看。
+# - ③ 加噪：对已知的图，是加到某一步；对 $x_s$，是退回更早的一步。
+# - ④ 循环照常走一步，交来 $x_s$，把已知的部分贴回去。走到头时 $\bar\alpha_s=1$，贴的就是原图。
+# - ⑤ 一步一共走 `repeats` 遍，所以退回 `repeats - 1` 次；`advance` 是再走一次这一步。
+# - ⑥ 循环还是第 4 章的那个循环，只多了一个 `edit`。

@@ -1,21 +1,20 @@
 # %% [markdown]
 # # 09 · `__init__` 逐行
 #
-# 带着 latent-diffusion 的 `ddpm.py` 来学的人，翻开 `class DDPM`，先要过的就是 `__init__`：一条接一条地存参数、造东西，看上去谁先谁后都无妨。
-# 下面两排数字是个反例。两排用的是**同一份**练好的权重、同一份起始噪声，没有一个权重装错；第二排只是在构造时写成了 `timesteps=500`，而权重是在 1000 步的噪声表上练的。
-# 会认 MNIST 的分类器看第一排这样的图，认得出 99.4% ± 0.6%；看第二排这样的，只认得出 22.5% ± 2.7%（八个种子，每个二十张，± 后面是标准误）。
+# 打开 latent-diffusion 的 `ddpm.py`，`class DDPM` 里最先读到的就是 `__init__`：一条接一条地存设定、造东西，看上去谁先谁后都无妨。
+# 下面两排数字是个反例。两排用的是**同一份**练好的权重、同一份起始噪声，权重一个也没有载错；第二排只是在构造时写成了 `timesteps=500`，而权重是在 1000 步的噪声表上练的。
+# 第一排这样的图，会认 MNIST 的分类器认得出 99.4% ± 0.6%；第二排这样的，只认得出 22.5% ± 2.7%（八个种子，每个二十张，± 后面是标准误）。
 #
-# 文件里明明存着噪声表，照原文件的写法却照样装得上，不报错。这一章要回答的问题是：**`__init__` 的每一条语句做什么，谁必须在谁之前？**
+# 文件里明明存着噪声表，原文件却照样载入，不报错。课程版的 `DDPM` 会拦住；为了画出第二排，下面改用只取网络权重的 `load_pretrained`，绕开了核对。
+# 这一章要回答的问题是：**`__init__` 的每一条语句做什么，谁必须在谁之前？**
 #
 # **学习目标**
 #
 # - 手里拿着原文件，能说出它的 `__init__` 里每一条语句做什么、归哪一章、有没有毛病。
 # - 分清参数 (parameter)、缓冲区 (buffer) 与普通属性，知道哪些会存进检查点 (checkpoint)。
-# - 读懂这里的 `DDPM.__init__` 的每一行，知道 35 个参数各管什么。
+# - 读懂课程版的 `DDPM.__init__` 的每一行，知道 35 个构造参数各管什么。
 #
-# **预计用时** 50 分钟。运行全部单元约 20 秒，不需要 GPU，不需要联网。
-#
-# 展示的源码都从程序包里当场取出，①②③ 在下面逐个解释，标号 ① 管到 ② 之前的那些行。鼠标停在解释前面的标号上，看得到它管的那几行；点它，回到那段源码。
+# **预计用时** 正文 50 分钟，练习另计。运行全部单元约 20 秒，不需要 GPU，不需要联网。
 
 # %%
 import inspect
@@ -27,6 +26,7 @@ import torch
 from ddpm_edu import DDPM, count_params, load_pretrained
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.files.checkpoint import save_checkpoint
+from ddpm_edu.gaussian import GaussianDiffusion
 from ddpm_edu.generate import generate
 from ddpm_edu.teach import card, card_index, check, check_order, check_raises, grid_figure, show_source
 from ddpm_edu.teach.diagrams import order_figure
@@ -35,81 +35,111 @@ os.chdir(tempfile.mkdtemp())  # 在临时目录里存文件，不弄脏课程的
 print("准备好了")
 
 # %%
-models = {T: load_pretrained("mnist", timesteps=T) for T in (1000, 500)}
+changes = {"1000 步的表": {}, "500 步的表": {"timesteps": 500}}
+models = {name: load_pretrained("mnist", **change) for name, change in changes.items()}
 digits = torch.arange(10)
 drawn = [generate(model, 10, cond=digits, guidance_scale=2.0, steps=25, seed=0, progress=False)[0] for model in models.values()]
-grid_figure(torch.cat(drawn), nrow=10, rows=[f"{T} 步" for T in models], columns="0123456789")
+grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 
 # %% [markdown]
-# 图：上排的噪声表是训练时的那一张，下排的换成了 500 步。网络只认步号：在 1000 步的表上，第 499 步的图还有七成的幅度；到了 500 步的表上，同一个步号已经是纯噪声。
-# 网络以为图还在，就把噪声里的疙瘩当成笔画来修。
+# 图：上排用的是训练时的表，下排换成了 500 步的。两排都只走 25 步，下排的第一步就是第 499 步。
+# 网络只认步号。训练时，第 499 步的图还有七成的幅度 $\sqrt{\bar\alpha_t}$；到了 500 步的表上，同一个步号已经是纯噪声。网络以为图还在，就把噪声里的疙瘩当成笔画来修。往后的每一步，步号与噪声的多少也都对不上。
 
 # %%
-share = {T: model.sqrt_alphas_cumprod[499] for T, model in models.items()}
-check_order("第 499 步，图的份额：500 步的表 < 1000 步的表", share[500], share[1000])
+amplitude = {name: model.sqrt_alphas_cumprod[499] for name, model in models.items()}
+check_order("第 499 步，图的幅度：500 步的表 < 1000 步的表", amplitude["500 步的表"], amplitude["1000 步的表"])
 
 # %% [markdown]
 # ## 1　一张地图
 #
-# `__init__` 里的语句虽多，真正造东西的只有五条：造网络，造 EMA，造噪声表，造 `logvar`，从检查点 (checkpoint) 取权重。其余都是把参数存成属性。
-# 把五条的次序画出来，再画上谁需要谁：EMA 要复制网络的权重，`logvar` 的长度是噪声表的步数，载入时则要往前面四样里填数。
-# “这里”的次序，由程序在源码里找出来。
+# 下面把 latent-diffusion 与 Stable Diffusion 2 的 `ddpm.py` 都叫“原文件”，两份不同的地方会点明；本课程的叫“课程版”。
+#
+# 原文件的 `__init__` 里，次序要紧的有五条：四条造东西（网络、EMA、噪声表、`logvar`），一条从检查点 (checkpoint) 往里填。其余是存设定、核对和打印，只有建表要读的设定必须先存。EMA 是网络权重的滑动平均，第 11 章细讲。按先后写出来，是这样的骨架：
+#
+# ```text
+# self.parameterization = ……
+# self.model            = 网络
+# self.model_ema        = 网络权重的影子
+# self.v_posterior      = ……
+# 从检查点载入权重          # 给了 ckpt_path 才做
+# 建噪声表                  # 要读 parameterization 与 v_posterior
+# self.logvar           = 长度为 T 的一串数
+# ```
+#
+# 把它画成图，再画上谁需要谁：EMA 要复制网络的权重，`logvar` 的长度是噪声表的步数，载入时则要往四样东西里填数。课程版的次序，由程序在源码里找出来。
 
 # %%
-source = inspect.getsource(DDPM.__init__)
-found = {"噪声表": "super().__init__(timesteps", "logvar": "logvar = torch.full", "网络": "self.model = Diff", "EMA": "self.model_ema =",
-         "载入": "self.init_from_ckpt"}
-ours = ["参数", *sorted(found, key=lambda name: source.index(found[name]))]
-theirs = ["参数", "网络", "EMA", "载入", "噪声表", "logvar"]
-places = {"参数": "v_posterior 等\n存成属性", "噪声表": "register_schedule\n13 张系数表", "logvar": "logvar\n长度为 T", "网络": "model\nU-Net",
-          "EMA": "model_ema\n网络权重的影子", "载入": "init_from_ckpt\n从文件取权重"}
-needs = [("参数", "噪声表"), ("噪声表", "logvar"), ("网络", "EMA"), *((name, "载入") for name in ("网络", "EMA", "噪声表", "logvar"))]
-stored = {"原文件": {"网络", "EMA", "噪声表"}, "这里": {"网络", "EMA", "噪声表", "logvar"}}
-order_figure({"原文件": theirs, "这里": ours}, needs, places, stored)
+parent = inspect.getsource(GaussianDiffusion.__init__)
+source = inspect.getsource(DDPM.__init__).replace("super().__init__(", parent)  # 父类的构造函数在这里运行
+found = {"设定": "self.v_posterior =", "噪声表": "self.register_schedule(", "logvar": "logvar = torch.full",
+         "网络": "self.model = Diff", "EMA": "self.model_ema =", "载入": "self.init_from_ckpt"}
+orders = {"原文件": ["网络", "EMA", "设定", "载入", "噪声表", "logvar"],
+          "课程版": sorted(found, key=lambda name: source.index(found[name]))}
+needs = [("设定", "噪声表"), ("噪声表", "logvar"), ("网络", "EMA"), *((name, "载入") for name in ("网络", "EMA", "噪声表", "logvar"))]
+places = {"设定": "v_posterior\n存成属性", "噪声表": "register_schedule\n13 张表，存 12 张", "logvar": "logvar\n长度为 T", "网络": "model\nU-Net",
+          "EMA": "model_ema\n网络权重的影子", "载入": "init_from_ckpt\n从文件载入权重"}
+stored = {"原文件": {"网络", "EMA", "噪声表"}, "课程版": {"网络", "EMA", "噪声表", "logvar"}}
+order_figure(orders, needs, places, stored, partly={"原文件": {"logvar"}})
 
 # %% [markdown]
-# 图：从左到右是语句的先后。蓝框里的东西存进检查点，白框的不存；方框下面是在源码里找得到它的名字。灰线从先要有的指向要用它的；橙色虚线是指反了的，要用的时候还没有造出来。
-# 原文件有两条橙线：载入的时候，噪声表与 `logvar` 都还没有。它的 `logvar` 还是个白框，本来就没有存进文件。我们把噪声表放到最前，载入放到最后，线就全都朝右了。
+# 图：从左到右是语句的先后，方框下面的第一行是在源码里找得到的名字。灰线从先要有的指向要用它的；橙色虚线是指反了的，要用的时候还没有造出来。
+# 原文件有两条橙线：载入的时候，噪声表与 `logvar` 都还没有。它的 `logvar` 只有一半是蓝的：`learn_logvar` 为真时它存进检查点，载入时却还没有它，文件里的值就丢了；不学时根本不存。
+# “设定”画在存下 `v_posterior` 的地方，`parameterization` 存得更早。课程版的头两个方框，都在父类 `GaussianDiffusion` 的构造函数里。
 #
-# 最左边的“参数”也不能挪：`register_schedule` 要读 `self.v_posterior` 与 `self.parameterization`，原文件里这两样必须先存好。
+# 哪些次序是必须的，哪些只是碰巧？数一数指反了的线，再试试原文件只把载入挪到最后：
+
+# %%
+def too_early(order):
+    return [f"{after}要用{before}" for before, after in needs if order.index(before) > order.index(after)]
+
+
+orders["原文件，载入挪到最后"] = ["网络", "EMA", "设定", "噪声表", "logvar", "载入"]
+for name, order in orders.items():
+    print(f"{name}：指反了 {len(too_early(order))} 条", *too_early(order))
+
+# %% [markdown]
+# 必须改的只有一处：把载入挪到最后，橙线就没有了。课程版还把噪声表提到最前，只因为公式都写在父类里，而父类的构造函数先运行；噪声表留在后面也不算错。
+#
+# 七条线连起来，就是谁必须在谁之前：设定、噪声表、`logvar` 依次是一串，网络、EMA 依次是另一串，两串之间谁先谁后都行；载入要等两串都造完。
 
 # %% [markdown]
 # ## 2　原文件的每一条语句
 #
 # 打开你的那一份，从上往下对着看。下表的次序与原文件相同，以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”。
-# 第二列是在那一条语句里找得到的名字；最后一列是这里的 `DDPM` 有什么不同，空着就是一样。粗体的三处是真的毛病，后面三节逐个重现。
+# 第二列是在那一条语句里找得到的名字；“细讲”是章号，本章的写成第几节；最后一列是课程版有什么不同，空着就是一样。粗体的四处是真的毛病，后面几节逐个重现。
 #
-# | | 找这个名字 | 做什么 | 细讲 | 这里 |
+# | | 找这个名字 | 做什么 | 细讲 | 课程版 |
 # |--:|:--|:--|:--|:--|
-# | 1 | `super().__init__` | 让 `LightningModule` 准备好 | 10 | 顺便建噪声表 |
+# | 1 | `super().__init__` | 让 `LightningModule` 准备好 | 10 | |
 # | 2 | `assert parameterization` | 只许 `eps`、`x0`（SD 2 另有 `v`） | 05 | 报错，不用断言 |
 # | 3 | `print` | 印出正在用哪一种预测 | 05 | 不印 |
 # | 4 | `cond_stage_model` | 留个空位，子类才填条件编码器 | 17 | 没有 |
 # | 5 | `clip_denoised`、`log_every_t` | 采样的两个设定 | 04、09 | |
 # | 6 | `first_stage_key`、`image_size`、`channels` | 图在 batch 里的键、边长、通道数 | 09 | 训练时也核对 |
 # | 7 | `use_positional_encodings` | 存下来，基类并不使用 | 08 | 真的拼上坐标 |
-# | 8 | `DiffusionWrapper` | 造网络，决定条件怎样接进去 | 08 | **不改动传入的字典** |
+# | 8 | `DiffusionWrapper` | 造网络，决定条件怎样接进去；SD 2 会改动传入的字典 | 08，第 5 节 | **不改动字典** |
 # | 9 | `count_params` | 数参数的个数并印出来 | 08 | 要数时自己调用 |
 # | 10 | `LitEma` | 造权重的影子，印出份数 | 11 | 不印 |
 # | 11 | `scheduler_config` | 存下学习率的配方 | 12 | 真的造出调度器 |
 # | 12 | `v_posterior` | 存下采样方差的混合比 | 04 | |
-# | 13 | `original_elbo_weight`、`l_simple_weight` | 存下总损失的两个权重 | 06 | 不许都是 0 |
+# | 13 | `original_elbo_weight`、`l_simple_weight` | 存下总损失的两个权重 | 06 | 核对 |
 # | 14 | `monitor` | 按哪个指标挑最好的检查点 | 10 | |
-# | 15 | `make_it_fit`（SD 2） | 形状对不上的权重也想办法塞进去 | — | 没有，对不上就报错 |
+# | 15 | `make_it_fit`（SD 2） | 形状对不上的权重也想办法载入 | — | 没有，对不上就报错 |
 # | 16 | `assert exists(ckpt_path)`（SD 2） | 要重置 EMA，必须给了检查点 | — | 没有 |
-# | 17 | `init_from_ckpt` | 从检查点取权重 | 10 | **放到最后** |
-# | 18 | `reset_ema`、`reset_num_ema_updates`（SD 2） | 按取到的权重重建影子，或把更新次数归零 | 11 | 文件里没有影子时自动做 |
-# | 19 | `register_schedule` | 建噪声表与全部系数表 | 02 | 放到最前 |
-# | 20 | `loss_type` | 存下损失的名字 | 06 | 当场核对 |
-# | 21 | `logvar`、`learn_logvar` | 造每个 $t$ 的对数方差，要学就变成参数 | 06 | **不学时是缓冲区 (buffer)** |
-# | 22 | `ucg_training`（SD 2） | 训练时按概率丢掉条件 | 08 | `cond_drop_prob` |
+# | 17 | `init_from_ckpt` | 从检查点载入权重 | 10，第 3 节 | **放到最后** |
+# | 18 | `only_model=load_only_unet` | 同一条语句里：只取网络的权重 | 第 5 节 | **认得键的前缀** |
+# | 19 | `reset_ema`、`reset_num_ema_updates`（SD 2） | 按载入的权重重建影子，或把更新次数归零 | 11 | 文件里没有影子时自动做 |
+# | 20 | `register_schedule` | 建噪声表与全部系数表 | 02 | 放到最前，在父类里 |
+# | 21 | `loss_type` | 存下损失的名字 | 06 | 当场核对 |
+# | 22 | `logvar`、`learn_logvar` | 造每个 $t$ 的对数方差，要学就变成参数 | 06，第 4 节 | **不学时是缓冲区 (buffer)** |
+# | 23 | `ucg_training`（SD 2） | 训练时按概率丢掉条件 | 08 | `cond_drop_prob` |
 #
 # <details><summary>表里有四处要多说一句</summary>
 #
-# - 第 2 条：`python -O` 会把断言去掉，所以参数要用真正的报错来核对。
+# - 第 2 条：`python -O` 会把断言去掉，所以构造参数要用真正的报错来核对。
 # - 第 10 条：印出的份数比参与平均的张量多 2。它数的是 `LitEma` 存着的全部缓冲区，另两个是衰减率与更新的次数。
 # - 第 11 条：基类的 `configure_optimizers` 没有用到这份配方，只有子类 `LatentDiffusion` 用到了。
-# - 第 13 条：两个权重都是 0 时，损失恒为 0，训练什么也不做，原文件不会提醒。
+# - 第 17 条：方法 `init_from_ckpt` 在第 10 章逐行读；给它路径的构造参数 `ckpt_path`，卡片在本章末尾。
 #
 # </details>
 
@@ -133,11 +163,11 @@ class Loading(torch.nn.Module):
 
 state = {"model.weight": torch.ones(2, 2), "model.bias": torch.ones(2), "betas": torch.full((100,), 0.02)}
 early = Loading(50, state, table_first=False)
-print(f"先载入：多余的键 {early.left}，装好之后有 {len(early.betas)} 步，文件里是 {len(state['betas'])} 步")
-check("先载入：权重取到了", early.model.weight, state["model.weight"])
+print(f"先载入：多余的键 {early.left}，造好之后有 {len(early.betas)} 步，文件里是 {len(state['betas'])} 步")
+check("先载入：权重载入了", early.model.weight, state["model.weight"])
 
 # %% [markdown]
-# 100 步的文件装进了 50 步的模型，这就是开头的第二排数字。把两步对调，别的一个字不改：
+# 100 步的文件载入了 50 步的模型，没有报错。开头的第二排就是这样载入的后果。把两步对调，别的一个字不改：
 
 # %%
 check_raises("先建表：步数不同，PyTorch 自己就报错", lambda: Loading(50, state, table_first=True), "size mismatch")
@@ -145,29 +175,29 @@ late = Loading(100, state, table_first=True)
 check("先建表：步数相同，用的就是文件里的表", late.betas, state["betas"])
 
 # %% [markdown]
-# `strict=False` 放过多余的键与缺少的键，却不放过形状不同的键。所以只要表先建好，步数不同的文件就装不进来；步数相同时，文件里的表会盖住构造时的那一张。
+# `strict=False` 放过多余的键与缺少的键，却不放过形状不同的键。所以只要表先建好，步数不同的文件就载入不了；步数相同时，文件里的表会盖住构造时的那一张。
 #
-# 中招的只是基类 `DDPM`。子类 `LatentDiffusion` 先把 `ckpt_path` 从参数里取走，等父类造完、自编码器也造好，才自己载入，次序是对的。
+# 受影响的只有基类 `DDPM`。子类 `LatentDiffusion` 先把 `ckpt_path` 从构造参数里拿走，等父类造完、自编码器也造好，才自己载入，次序是对的。
 #
-# 这里的 `DDPM` 先看文件里记的步数、噪声表的名字和参数化，再看每个键。（开头的两排用的 `load_pretrained` 只取网络的权重，不看噪声表，所以摆得出那个结果。）
+# 课程版先看文件里记的步数、噪声表的名字和参数化，再看每个键：
 
 # %%
 model = DDPM(**toy_model_config())
 save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, "toy.ckpt")
-other = toy_model_config(timesteps=500, linear_end=0.04, ckpt_path="toy.ckpt")
-check_raises("步数不同的文件装不进来", lambda: DDPM(**other), "timesteps")
+check_raises("步数不同的文件载入不了", lambda: DDPM(**toy_model_config(timesteps=2000, ckpt_path="toy.ckpt")), "timesteps")
 
 # %% [markdown]
 # ## 4　毛病二：`logvar` 没有登记
 #
-# 训练 latent-diffusion 的人常遇到一句报错：`indices should be either on cpu or on the same device as the indexed tensor (cpu)`，出错的那一行是 `self.logvar[t]`（latent-diffusion 仓库的 issue 228 与 instruct-pix2pix 的 issue 151 问的都是它）。$t$ 在 GPU 上，`logvar` 却留在 CPU 上，因为它只是一个普通的张量。
+# 训练 latent-diffusion 的人常遇到一句报错：`indices should be either on cpu or on the same device as the indexed tensor (cpu)`。出错的那一行在 `LatentDiffusion.p_losses` 里，是 `self.logvar[t].to(self.device)`（instruct-pix2pix 的 issue 151 问的就是它，stable-diffusion 的 PR 851 改的也是它）。
+# $t$ 在 GPU 上，`logvar` 却留在 CPU 上，因为它只是一个普通的张量。PyTorch 1.12 还会自动把下标搬过去，1.13 起才报错。基类的损失不用 `logvar`，所以在基类里看不到。
 #
 # PyTorch 的模块里，张量有三种放法：
 #
 # | 放法 | 怎样写 | 优化器更新它 | 存进检查点 | 跟着 `.to(device)` 搬家 |
 # |:--|:--|:-:|:-:|:-:|
 # | 参数 | `nn.Parameter(x)` | 是 | 是 | 是 |
-# | 缓冲区 | `register_buffer("x", x)` | 否 | 是 | 是 |
+# | 缓冲区 | `register_buffer("x", x)` | 否 | 是（`persistent=False` 时否） | 是 |
 # | 普通属性 | `self.x = x` | 否 | 否 | 否 |
 #
 # 噪声表不该被训练，又要存、要搬家，所以登记成缓冲区。不学的 `logvar` 也一样。没有 GPU 也看得出搬不搬家：换数值类型与换设备，走的是同一条路。
@@ -183,20 +213,20 @@ class Naive(torch.nn.Module):
 naive = Naive().to(torch.float64)
 print(f"换成 float64 之后：普通属性是 {naive.logvar.dtype}，缓冲区是 {naive.betas.dtype}")
 print("检查点里的键：", list(naive.state_dict()))
-check("我们的 logvar 在检查点里", "logvar" in model.state_dict(), True)
+check("课程版的 logvar 在检查点里", "logvar" in model.state_dict(), True)
 
 # %% [markdown]
 # <details><summary>后来改过的版本又错在哪里</summary>
 #
-# 有些从它改出来的仓库也换成了缓冲区，可是 `learn_logvar` 为真的那一支写成了 `nn.Parameter(self.logvar)`，这时 `self.logvar` 还没有，一用就 AttributeError。
+# 有些从它改出来的仓库也换成了缓冲区，可是 `learn_logvar` 为真的那一支写成了 `nn.Parameter(self.logvar)`，这时 `self.logvar` 还没有，一构造就报 AttributeError。
 #
 # </details>
 
 # %% [markdown]
-# ## 5　毛病三：两处不声不响
+# ## 5　毛病三、四：改了字典，漏了前缀
 #
 # **传入的字典少了一项。** Stable Diffusion 2 的 `DiffusionWrapper` 从 `unet_config` 里弹出 `sequential_crossattn`：第二次用同一份配置造模型，这个设置就没有了。
-# 这里的构造函数先复制一份，再动手。
+# 课程版先复制一份，再动手。
 
 # %%
 def build_naive(unet_config):
@@ -204,29 +234,31 @@ def build_naive(unet_config):
 
 
 shared = {"target": "ddpm_edu.UNet", "sequential_crossattn": True}
-print("同一份配置造两次，取到的是", build_naive(shared), "和", build_naive(shared))
+print("同一份配置造两次，得到的是", build_naive(shared), "和", build_naive(shared))
 config = toy_model_config()
 DDPM(**config)
-check("我们的构造函数没有改动配置", config == toy_model_config(), True)
+check("课程版没有改动配置", config == toy_model_config(), True)
 
 # %% [markdown]
-# **“只取网络”什么也没有取到。** `load_only_unet` 为真时，原文件把整个权重字典交给 `self.model`。文件里的键以 `model.` 开头，而 `self.model` 自己的键没有这个前缀，又是 `strict=False`，于是一个也对不上。
+# **“只取网络”什么也没有载入。** `load_only_unet` 为真时，原文件把整个权重字典交给 `self.model`。文件里的键以 `model.` 开头，而 `self.model` 自己的键没有这个前缀，又是 `strict=False`，于是一个也对不上。
 
 # %%
 torch.manual_seed(1)
 fresh = DDPM(**toy_model_config())
 before = [p.clone() for p in fresh.model.parameters()]
 missing = fresh.model.load_state_dict(model.state_dict(), strict=False).missing_keys
-print(f"网络有 {len(fresh.model.state_dict())} 个键，其中 {len(missing)} 个没有取到")
+print(f"网络有 {len(fresh.model.state_dict())} 个键，其中 {len(missing)} 个没有载入")
 check("权重还是随机的初值", all(torch.equal(p, q) for p, q in zip(fresh.model.parameters(), before)), True)
 
 # %% [markdown]
-# 第 3 节与这一节的毛病都不报错，比报错的更难找。所以这里的构造函数宁可多报错：参数在门口核对，检查点里的每个键都要对得上，除非你点名略过。
+# 这一节的两处与第 3 节的都不报错，比报错的更难找。所以课程版宁可多报错：构造参数一传进来就核对，检查点里的每个键都要对得上，除非写进 `ignore_keys`。
 
 # %% [markdown]
-# ## 6　逐行读我们的构造函数
+# ## 6　逐行读课程版的构造函数
 #
-# 先看签名。一共 35 个参数，必填的只有第一个。前 27 个的名字、次序、默认值照原来的（只有 `ignore_keys` 的空列表换成了空元组），所以同一件事的参数不都挨着；下面分成 12 组读。
+# 展示的源码都从程序包里当场取出，①②③ 在下面逐个解释，标号 ① 管到 ② 之前的那些行。鼠标停在解释前面的标号上，看得到它管的那几行；点它，回到那段源码。
+#
+# 先看签名。一共 35 个构造参数，必填的只有第一个。前 27 个的名字、次序、默认值照 latent-diffusion 的（只有 `ignore_keys` 的空列表换成了空元组；Stable Diffusion 2 又添的四个没有收），所以同一件事的不都挨着；下面分成 12 组读。
 
 # %%
 show_source(DDPM.__init__,
@@ -236,9 +268,9 @@ show_source(DDPM.__init__,
             stop="):")
 
 # %% [markdown]
-# - ① 装饰器 `suggest_keywords` 在参数名拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
+# - ① 装饰器 `suggest_keywords` 在名字拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
 # - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
-# - ③ 损失的形式；从哪个检查点取权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点。
+# - ③ 损失的形式；从哪个检查点载入权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点。
 # - ④ 要不要指数滑动平均 (EMA)：另存一份平滑过的权重，采样时用它。第 11 章。
 # - ⑤ 数据：图像在 batch 里的键、边长、通道数。
 # - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
@@ -246,61 +278,45 @@ show_source(DDPM.__init__,
 # - ⑧ 总损失的两个权重，中间夹着 `v_posterior`：采样的每一步掺回多少噪声，就是 00 里拖过的那个滑块。第 4 章与第 6 章。
 # - ⑨ 条件怎样进网络，网络预测什么，学习率怎样变。第 8、5、12 章。
 # - ⑩ 坐标通道（把像素的位置也告诉网络，第 8 章）与可学的对数方差（让损失自己学每个 $t$ 该占多重，第 6 章），然后是一个星号：它后面的参数只能按名字给。
-# - ⑪ 优化器、EMA 衰减、随机数种子、$t$ 的抽法。原文件没有这几个，或者写死在别处。
+# - ⑪ 优化器、EMA 衰减、随机数种子、$t$ 的抽法。原文件的 `__init__` 没有这几个。
 # - ⑫ 条件在 batch 里的键，以及训练时丢掉条件的概率。
 
 # %% [markdown]
-# <details><summary>原来的配置能不能搬过来</summary>
+# <details><summary>原文件的配置能不能搬过来</summary>
 #
-# 写给 `DDPM` 的关键字参数可以照搬，要换的是配方里写的类名：`unet_config` 换成这里的网络，例如 `ddpm_edu.UNet`；`scheduler_config` 换成这里同名的调度器。
-# 原来的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。
+# 写给 `DDPM` 的关键字参数可以照搬，要换的是配方里写的类名：`unet_config` 换成课程版的网络，例如 `ddpm_edu.UNet`；`scheduler_config` 换成课程版同名的调度器。
+# 原文件的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。
 #
 # </details>
 #
-# ### 最前：整理参数，建噪声表
+# ### 最前：整理构造参数，建噪声表
 
 # %%
 show_source(DDPM.__init__,
-            "# 存进检查点的超参数", "super().__init__(timesteps", "timesteps = self.num_timesteps",
+            "# 存进检查点的超参数", "super().__init__(timesteps", "# save_hyperparameters 记的是",
             stop="self.save_hyperparameters")
 
 # %% [markdown]
-# - ① 参数进门时，装饰器 `plain_arguments` 已把 NumPy 标量、枚举、路径、配置库（如 OmegaConf）的字典都换成 Python 自带的类型，顺便复制一份；张量不换，所以 `given_betas` 在这里另换。安全读取检查点时，只认这些类型。
+# - ① 构造参数一传进来，装饰器 `plain_arguments` 就把它们换成 Python 自带的类型，顺便复制一份：安全地读检查点时，只认这些类型。张量不换，所以 `given_betas` 在这里另换。
 # - ② 父类 `GaussianDiffusion` 建好噪声表与全部系数表，登记成缓冲区。第 2 章逐行读它。
-# - ③ `given_betas` 可能改变步数，所以从父类取回真正的 $T$；再把超参数存进 `hparams`，检查点里就带着它们。从哪里取权重不算超参数，所以略过。
+# - ③ 给了 `given_betas` 时，以它的长度为 $T$，所以从父类取回真正的步数。再把构造参数存进 `hparams`，检查点里就带着它们；从哪里载入不算模型的超参数，所以略过。
 
 # %% [markdown]
-# ### 然后：存下参数，一边存一边核对
+# ### 然后：存设定，一边存一边核对
 #
-# 下面两段没有造新东西。每一行都是“核对，然后存下”，第一遍可以快些读。
+# 这一段没有造新东西，每一行都是“核对，然后存下”，第一遍可以快些读。
 
 # %%
 show_source(DDPM.__init__,
-            "self.loss_type =", "self.monitor =", "self.use_ema =", "self.first_stage_key =",
-            "self.log_every_t =", "self.clip_denoised =", stop="self.clip_denoised =")
+            "self.loss_type =", "self.first_stage_key =", "self.original_elbo_weight = check_float",
+            "self.use_positional_encodings =", "self.batches_seen", stop="self.cond_drop_prob =")
 
 # %% [markdown]
-# - ① 损失的名字当场核对；原文件要到训练的第一步才核对。
-# - ② `monitor` 可以是 None，表示不挑选检查点。
-# - ③ 记下要不要 EMA；没有 EMA 却要看带 `_ema` 的指标，当场拒绝。
-# - ④ 图像的键、边长、通道数，`check_int` 连 `True` 和 `2.5` 也拦得住。
-# - ⑤ 单位写在注释里：扩散步，不是训练步。
-# - ⑥ 采样时要不要截断 $\hat x_0$，第 4 章细讲。
-
-# %%
-show_source(DDPM.__init__,
-            "self.original_elbo_weight = check_float", "if self.original_elbo_weight ==",
-            "self.use_positional_encodings =", "self.learning_rate =", "self.weight_decay =", "self.batches_seen",
-            "self.t_sampling =", stop="self.cond_drop_prob =")
-
-# %% [markdown]
-# - ① 两个权重都不能是负数：负的权重会鼓励网络犯错。
-# - ② 两个都是 0 时损失恒为 0，训练什么也不做，所以拒绝。
-# - ③ 坐标通道的开关。
-# - ④ AdamW 的学习率与两个动量系数。这里的 betas 与噪声表的 $\beta$ 只是同名。
-# - ⑤ 权重衰减与随机数种子。
-# - ⑥ 见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它存在检查点里，所以中断后接着训练，结果逐位相同。
-# - ⑦ $t$ 的抽法，以及丢条件的概率。
+# - ① 损失的名字当场核对；原文件要到训练的第一步才核对。`monitor` 是 None 时不挑选检查点；没有 EMA 却要看带 `_ema` 的指标，当场拒绝。
+# - ② 图的键、边长、通道数，与采样的两个设定。`check_int` 连 `True` 和 `2.5` 也拦得住。
+# - ③ 总损失的两个权重。两个都是 0 时损失恒为 0，训练什么也不做，原文件不会提醒。
+# - ④ 坐标通道的开关、优化器的设定、随机数种子。`adam_betas` 是 AdamW 一阶、二阶矩的衰减系数，与噪声表的 $\beta$ 只是同名。
+# - ⑤ `batches_seen` 是见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它存在检查点里，所以中断后接着训练，结果逐位相同。后面两行是 $t$ 的抽法与丢条件的概率。
 
 # %% [markdown]
 # ### 再造 `logvar`
@@ -314,7 +330,7 @@ show_source(DDPM.__init__,
 # - ② 要学就登记成参数，不学就登记成缓冲区，没有第三条路。
 
 # %% [markdown]
-# ### 最后：网络，EMA，取权重
+# ### 最后：网络，EMA，载入
 
 # %%
 show_source(DDPM.__init__,
@@ -329,7 +345,7 @@ show_source(DDPM.__init__,
 # - ④ 核对通道数与下采样倍数；噪声表不合适时给出警告。
 # - ⑤ 核对 `ema_decay`。EMA 另存一份平滑过的权重，叫影子，初值就是此刻网络的权重。
 # - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表，写成一个字符串会被逐字拆开，所以拒绝。
-# - ⑦ 到这里才取权重：噪声表、logvar、EMA 都已经在了，每个键都能核对。文件里没有 EMA，取完就让影子从取到的权重重新开始。
+# - ⑦ 到这里才载入：网络、EMA、噪声表、`logvar` 都已经造好，每个键都能核对。文件里没有 EMA，载入之后就让影子从网络此刻的权重重新开始。
 # - ⑧ 要求“只取网络”或“略过哪些键”却没给文件，多半是忘了写路径，所以报错。
 
 # %% [markdown]
@@ -340,11 +356,17 @@ show_source(DDPM.__init__,
 # %%
 tables = [name for name, buffer in model.named_buffers() if buffer.shape == (model.num_timesteps,)]
 print(f"{len(tables)} 张长度为 T 的表：{'、'.join(tables)}")
-print(f"网络有 {count_params(model.model):,} 个参数，检查点里有 {len(model.state_dict())} 个键")
-check("lvlb_weights 不存进检查点，它能重新算出", "lvlb_weights" in model.state_dict(), False)
+keys = list(model.state_dict())
+counts = {name: sum(key.startswith(start) for key in keys) for name, start in (("网络", "model."), ("EMA", "model_ema."), ("logvar", "logvar"))}
+counts["系数表"] = sum(key in tables for key in keys) - counts["logvar"]
+print(f"网络有 {count_params(model.model):,} 个参数；检查点里有 {len(keys)} 个键，其中", "，".join(f"{name} {n}" for name, n in counts.items()))
+check("四样加起来，一个不多，一个不少", sum(counts.values()), len(keys))
+check("lvlb_weights 不存进检查点，它能重新算出", "lvlb_weights" in keys, False)
 
 # %% [markdown]
-# 噪声表展开成十三张系数表，再加上 `logvar`。它们的名字与原文件相同，公式在第 2、4、6 章。
+# 噪声表展开成十三张系数表，再加上 `logvar`，是十四张。它们的名字与原文件相同，公式在第 2、4、6 章。
+# 十三张里只存十二张：`lvlb_weights` 登记时写了 `persistent=False`（第 4 节的表）。EMA 比网络多一个键，是更新的次数。
+#
 # 检查点里还存着超参数，凭一个文件就能重建出同样的模型，不必记得当初的配置：
 
 # %%
@@ -356,13 +378,13 @@ check("读回来的每个张量都相同", first.keys() == second.keys() and all
 # ## 小结
 #
 # - **这一章的问题**：`__init__` 的每一条语句做什么，谁必须在谁之前？
-# - **答案**：对照表有二十二行，多数只是存参数。造东西的有五条，次序要紧：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在它们四个之后。原文件的基类把载入放在噪声表之前，1000 步的权重能装进 500 步的模型，数字的认出率从 99.4% 掉到 22.5%，却不报错。
-# - 要存、要搬家、优化器不去更新的张量，应当登记成缓冲区。`logvar` 没有登记，上了 GPU 就报错。
-# - `strict=False` 放过多余与缺少的键。键的前缀错了，它也一声不响。
+# - **答案**：对照表有二十三行，多数是存设定、核对和打印。次序要紧的有五条，四条造东西，一条从文件往里填：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在它们四个之后；建表要读的设定也要先存。原文件的基类把载入放在噪声表之前，1000 步的权重能载入 500 步的模型，数字的认出率从 99.4% 掉到 22.5%，却不报错。
+# - 要存、要搬家、优化器不更新的张量，应当登记成缓冲区。`logvar` 没有登记，`LatentDiffusion` 在 GPU 上训练，PyTorch 1.13 起就报错。
+# - `strict=False` 放过多余与缺少的键；键的前缀错了，就一个也没有载入。
 #
-# ## 参数速查
+# ## 构造参数速查
 #
-# 每个参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错。下面是全部卡片的索引，“讲解”一列是章号；归这一章的八张卡片跟在后面，用到时再看。
+# 每个构造参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错。归这一章的八张跟在索引后面，用到时再看。
 
 # %%
 card_index()
@@ -407,23 +429,23 @@ def same_weights(one, other):
 
 
 card("ckpt_path")
-check("网络的每个权重都取到了", same_weights(DDPM(**toy_model_config(ckpt_path="toy.ckpt")), model), True)
+check("网络的每个权重都载入了", same_weights(DDPM(**toy_model_config(ckpt_path="toy.ckpt")), model), True)
 
 # %%
 card("load_only_unet")
 unet_only = DDPM(**toy_model_config(ckpt_path="toy.ckpt", load_only_unet=True))
-check("网络的权重真的取到了", same_weights(unet_only, model), True)
+check("网络的权重真的载入了", same_weights(unet_only, model), True)
 shadow = unet_only.model_ema.shadow["diffusion_model/time_embed/0/weight"]
-check("EMA 从取到的权重开始，不是随机数", shadow, model.model.diffusion_model.time_embed[0].weight)
+check("EMA 从载入的权重开始，不是随机数", shadow, model.model.diffusion_model.time_embed[0].weight)
 
 # %%
 card("ignore_keys")
 torch.manual_seed(1)
 keep_out = DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["model.diffusion_model.time_embed", "model_ema."]))
 loaded = keep_out.model.diffusion_model
-check("其余的取到了", loaded.input_blocks[0][0].weight, model.model.diffusion_model.input_blocks[0][0].weight)
+check("其余的载入了", loaded.input_blocks[0][0].weight, model.model.diffusion_model.input_blocks[0][0].weight)
 difference = (loaded.time_embed[0].weight - model.model.diffusion_model.time_embed[0].weight).abs().max()
-check("略过的没有取，还是随机的初值", difference > 0, True)
+check("略过的没有载入，还是随机的初值", difference > 0, True)
 check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
 
 # %% [markdown]
@@ -434,10 +456,24 @@ check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt
 #
 # <details><summary>小实验（不批改）：换错的是步数，还是形状</summary>
 #
-# 开头的第二格，把 `timesteps=T` 换成 `beta_schedule="linear"`（步数仍是 1000，权重是在 `cosine` 上练的），看画出来的数字；再换成 `timesteps=800`。先猜哪一个坏得厉害，再用三句话写下结论。
+# 把开头画两排数字那一格的第一行换成下面这行，重新运行那一格；它后面的单元不用重跑。`linear` 的步数没有错，错的是形状。先猜哪一个坏得厉害，再用三句话写下结论。
 #
-# 参考的数字（八个种子，每个二十张，认出率的平均 ± 标准误）：`cosine`、1000 步是 99.4% ± 0.6%；换成 `linear` 是 95.6% ± 1.8%；换成 800 步是 89.4% ± 3.3%，换成 500 步是 22.5% ± 2.7%。
-# 步数错了两成，已经比形状错了坏得多：步号与噪声的多少对不上，从头错到尾。
+# ```python
+# changes = {"训练时的表": {}, "linear": {"beta_schedule": "linear"}, "800 步": {"timesteps": 800}}
+# ```
+#
+# 参考的数字（每个种子二十张，± 后面是标准误；“差多少”是走过的 25 步里，网络以为的幅度与真的幅度平均差多少）：
+#
+# | 换成的表 | 差多少 | 认出率 | 种子 |
+# |:--|--:|--:|--:|
+# | 不换：`cosine`，1000 步 | 0 | 99.4% ± 0.6% | 8 |
+# | `linear`，1000 步 | 0.08 | 97.5% ± 0.6% | 32 |
+# | `cosine`，800 步 | 0.12 | 91.9% ± 1.1% | 32 |
+# | `cosine`，500 步 | 0.27 | 22.5% ± 2.7% | 8 |
+#
+# 步数错得更坏：同样的种子相减，800 步比 `linear` 低 5.6 ± 0.9 个百分点。四行排下来，差得越多，认出得越少。
+#
+# 步数错了，坏处是不是都在起点？再试一下 500 步的表：网络拿到的步号，换成幅度最接近的那个。只换头三步，认出率是 40.6% ± 2.7%；头三步照错，其余的都换对，是 90.6% ± 2.4%（八个种子）。所以起点只占一部分，主要是后面一路都错。
 #
 # </details>
 
@@ -476,7 +512,7 @@ grade("09.2", to_batch)
 # %% [markdown]
 # ### 09.3　只取网络的权重 ★★★
 #
-# `state_dict` 是整个 DDPM 的权重字典。只取以 `model.` 开头的键，去掉这个前缀，返回新的字典，让 `model.model.load_state_dict(...)` 不用 `strict=False` 就能装下。
+# `state_dict` 是整个 DDPM 的权重字典。只取以 `model.` 开头的键，去掉这个前缀，返回新的字典，让 `model.model.load_state_dict(...)` 不用 `strict=False` 就能载入。
 # 第 5 节说过原文件在这里错在哪里。
 
 # %%
@@ -504,7 +540,7 @@ grade("09.4", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 09.5　影子从哪里来 ★★★
 #
-# 我们先建 EMA、再取权重；文件里没有 EMA 的键时，取完还有一步：让影子从取到的权重重新开始（第 6 节最后一段源码的 ⑦）。
+# 课程版先建 EMA、再载入；文件里没有 EMA 的键时，载入之后还有一步：让影子从网络此刻的权重重新开始（第 6 节最后一段源码的 ⑦）。
 # 假如漏了这一步，检查点文件里只有网络的权重，载入时又用 `strict=False`。载入之后不训练，立刻在 `ema_scope()` 里采样（这个范围里暂时换上 EMA 的影子，它的初值见同一段源码的 ⑤），会怎样？
 #
 # - A：用的是文件里的权重，因为 EMA 的影子跟着网络一起变。

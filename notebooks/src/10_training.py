@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 10 · Lightning 的钩子与训练的一步
+# # 10 · 训练的一步：可复现、可续、可比
 #
 # 前九章有了损失、网络和构造函数，可以训练了。真正训练时，麻烦往往不在公式里：
 #
@@ -7,13 +7,19 @@
 # - 损失变成 NaN，几小时之后才发现，检查点里的权重也全是 NaN；
 # - 同一个模型、同一批验证图，`val/loss_vlb` 算十次，最大的是最小的 2.3 倍：下次它降了一半，是模型变好了，还是运气好？
 #
-# 这一章要回答的问题是：**怎样训练，两次得到的数才能比？** 第 1–4 节拆开一步训练，看随机数从哪里来；第 5 节拦住 NaN，第 7 节续训，第 8 节验证。文中的 EMA 是权重的滑动平均，每更新一次权重跟一次，采样用它，下一章细讲。
+# 这一章要回答的问题是：**怎样训练，得到的数才信得过，两次才能比？**
+#
+# 前四节拆开训练的一步：Lightning 怎样安排它（第 1、2 节），损失怎样算出（第 3 节），优化器管哪些参数（第 4 节）。
+# 后五节逐一回答：随机数怎样定住（第 5 节），NaN 怎样拦住（第 6 节），断了怎样续（第 7 节），验证的数怎样比（第 8 节），曲线与样本怎样看（第 9 节）。
+#
+# 文中的 EMA 是权重的滑动平均：权重每更新一次，它也跟着更新一次；采样时用的是它。下一章细讲。
 #
 # **学习目标**
 #
-# - 手写一个没有 Lightning 的训练循环，得到逐位相同的权重。
+# - 手写一个没有 Lightning 的训练循环，得到与 `Trainer` 逐位相同的权重。
 # - 说出一步训练里 Lightning 依次调用了哪些方法，谁在谁里面。
-# - 明白可复现、续训、验证各要注意什么：随机数、EMA、NaN。
+# - 会续训，说得出除了权重还要取回什么。
+# - 会判断两个验证损失能不能比，差多少才算数。
 #
 # **预计用时** 40 分钟。运行全部单元约 50 秒。
 
@@ -33,7 +39,7 @@ from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.diagrams import nested_figure
-from ddpm_edu.teach.figures import BLUE, ORANGE, empty_figure, plain_axes
+from ddpm_edu.teach.figures import BLUE, GREEN, ORANGE, empty_figure, plain_axes
 from ddpm_edu.teach.training import quiet_trainer
 from ddpm_edu.training.stopping import StopOnBadGradient
 
@@ -46,7 +52,7 @@ print("准备好了")
 # %% [markdown]
 # ## 1　先写一个没有 Lightning 的循环
 #
-# 这是你熟悉的训练循环，走 5 步。每行后面的注释是它在 Lightning 里对应的方法。
+# 这是你熟悉的训练循环，走 5 步。后面的注释，是下一节的图里与这一行对应的方法。
 
 # %%
 torch.manual_seed(0)
@@ -56,12 +62,12 @@ optimizer = make_optimizer(by_hand)  # configure_optimizers
 batches = iter(data.train_dataloader())
 for step in range(5):
     batch = next(batches)
-    with isolated_rng(by_hand.seed, "train", step, 0):  # training_step；随机数由批号决定，见第 4 节
-        loss, _ = by_hand.shared_step(batch)
+    with isolated_rng(by_hand.seed, "train", step, 0):  # 随机数由第几批决定，第 5 节讲
+        loss, _ = by_hand.shared_step(batch)  # training_step
     optimizer.zero_grad()  # optimizer_zero_grad
     loss.backward()  # backward
     optimizer.step()  # optimizer_step
-    by_hand.model_ema(by_hand.model)  # _tick_ema：更新 EMA
+    by_hand.model_ema(by_hand.model)  # _tick_ema（课程自己的方法）：更新 EMA
 
 # %% [markdown]
 # `backward` 把梯度**加**到每个参数的 `.grad` 上，所以每一步先要清零。
@@ -76,7 +82,9 @@ pairs = list(zip(by_hand.state_dict().values(), by_trainer.state_dict().values()
 check("手写的循环与 Trainer：权重与 EMA 逐位相同", all(torch.equal(a, b) for a, b in pairs), True)
 
 # %% [markdown]
-# 逐位相同，是在 CPU、单精度上；这里也没有裁剪梯度与学习率调度，要的话各补一行。手写的循环少了 NaN 检查、日志、验证和检查点，这些正是 `Trainer` 替我们做的事。
+# 逐位相同，是在 CPU、单精度上；GPU 上有的算子本身不确定，两次运行未必逐位相同。这里也没有裁剪梯度与学习率调度，要的话各补一行。
+#
+# 手写的循环少了 NaN 检查、日志、验证和检查点，用 `Trainer` 就是为了这些。
 #
 # ## 2　一步训练，谁在谁里面
 #
@@ -105,20 +113,25 @@ quiet_trainer(max_steps=1).fit(Recorded(**toy_model_config()), data)
 
 # %%
 notes = {"setup": "整个训练一次", "configure_optimizers": "整个训练一次：造优化器", "optimizer_step": "每步一次：里面才算损失",
-         "training_step": "算损失", "shared_step": "训练与验证共用", "forward": "就是训练损失", "get_input": "从字典里取图", "draw_t": "抽一批 t", "p_losses": "加噪、预测、比较", "apply_model": "网络的前向",
-         "optimizer_zero_grad": "梯度清零", "backward": "求梯度", "on_before_optimizer_step": "更新权重之前：回调检查 NaN",
-         "_tick_ema": "AdamW 更新权重之后：更新 EMA"}
+         "training_step": "算损失", "shared_step": "训练与验证共用", "get_input": "从字典里取图", "forward": "就是训练损失",
+         "draw_t": "抽一批 t", "p_losses": "加噪、预测、比较", "apply_model": "网络的前向", "optimizer_zero_grad": "梯度清零",
+         "backward": "求梯度", "on_before_optimizer_step": "回调在这里检查 NaN",
+         "AdamW": "更新权重", "_tick_ema": "更新 EMA"}
 names = [name for _, name in calls]
 inside = [names.index(name) for name in ("training_step", "optimizer_zero_grad", "backward", "_tick_ema")]
 check("算损失、清零、求梯度、更新之后的 EMA，依次发生", inside == sorted(inside), True)
-nested_figure(calls, notes, HOOKS)
+update = names.index("_tick_ema")
+nested_figure([*calls[:update], (1, "AdamW"), *calls[update:]], notes, HOOKS, added=("AdamW",), width=7.0)
 
 # %% [markdown]
-# 图：训练一步时的调用，从上往下是先后，框套着框是“在它里面被调用”。蓝的是钩子，由 `Trainer` 来调用；灰的由我们自己的代码调用。
+# 图：训练一步时的调用，从上往下是先后，框套着框是“在它里面被调用”。蓝的是钩子，由 `Trainer` 来调用；灰的也是我们的方法，但不由 `Trainer` 直接调用；虚线框是 PyTorch 的优化器，没有记它，是补画的。
 # 最外面的三个框里，前两个整个训练只来一次，之后每步重复的是 `optimizer_step` 这一个。
 #
-# `training_step` 为什么在 `optimizer_step` 里面？Lightning 把“算损失、清零、求梯度”包成一个函数交给优化器，优化器先调用它，再更新权重。
-# 更新一结束，优化器又来调用 `_tick_ema`：权重真的更新了，EMA 才更新。梯度累积到一半的那几批，Lightning 直接算损失、求梯度，不进 `optimizer_step`；混合精度也可能跳过一步。这两种时候，EMA 都不动。
+# `training_step` 为什么在 `optimizer_step` 里面？Lightning 把“算损失、清零、求梯度”包成一个函数交给优化器，优化器先调用这个函数，再更新权重。
+# fp16 混合精度时，先由 Lightning 调用这个函数，把放大过的梯度还原；梯度里有 NaN 或无穷，就跳过这一次更新。
+#
+# `_tick_ema` 由谁来调用？`optimizer_step` 每次都把它登记在优化器上，优化器更新完权重就调用它，所以权重真的更新了，EMA 才更新。
+# 权重没有更新的有两种：梯度累积到一半的那几批，Lightning 只算损失、求梯度，不进 `optimizer_step`；fp16 跳过的那一次。这两种时候，EMA 都不动。
 #
 # ## 3　从 batch 到损失
 #
@@ -143,17 +156,23 @@ show_source(DDPM.forward,
 # $t$ 有两种抽法。`uniform` 是各抽各的，一批里难免这里挤、那里空。`stratified` 是分层抽样 (stratified sampling)：一批有 $B$ 个样本，就把 $[0,1)$ 切成 $B$ 段，每段抽一个。
 
 # %%
-draws, figure = {}, empty_figure(9.0, 1.6)
+figure, counts = empty_figure(9.0, 1.6), {}
 ax = plain_axes(figure.subplots())
+ax.grid(False)
+ax.vlines(torch.arange(17) * 1000 / 16, -0.6, 1.6, color="#cccccc", linewidth=0.8)
 for row, (t_sampling, color) in enumerate({"stratified": ORANGE, "uniform": BLUE}.items()):
     drawer = DDPM(**toy_model_config(t_sampling=t_sampling))
-    draws[t_sampling] = drawer.draw_t(torch.zeros(64, 1), torch.Generator().manual_seed(0))
-    ax.plot(draws[t_sampling], [row] * 64, "|", color=color, markersize=20)
-ax.set(xlabel="步号 $t$", yticks=[0, 1], yticklabels=["stratified", "uniform"], ylim=(-0.6, 1.6), xlim=(0, 1000))
+    drawn = drawer.draw_t(torch.zeros(16, 1), torch.Generator().manual_seed(286))
+    counts[t_sampling] = torch.histc(drawn.float(), 16, 0, 1000)
+    ax.plot(drawn, [row] * 16, "|", color=color, markersize=20, markeredgewidth=2)
+ax.set(xlabel="步号 $t$", yticks=[0, 1], yticklabels=["stratified", "uniform"], ylim=(-0.6, 1.6), xlim=(-2, 1002))
+check("stratified：16 段里各有一个", counts["stratified"], torch.ones(16))
+print("uniform：各段的个数", counts["uniform"].int().tolist())
 figure
 
 # %% [markdown]
-# 图：一批 64 个 $t$，一条竖线是一个。上排各抽各的，有几处挤成一团，也有大段空白；下排分层抽样，每段恰好一个。
+# 图：一批 16 个 $t$，一条竖线是一个；浅灰的线把步号等分成 16 段。上排各抽各的，有的段挤着两三个，有的段空着；下排分层抽样，每段恰好一个。180 与 195 两条橙线靠得近，是因为它们在段界 187.5 的两边。
+#
 # 噪声大小不同的 $t$ 损失相差很大，所以一批里的 $t$ 越匀，这一批的损失受运气的影响越小。
 
 # %%
@@ -178,9 +197,27 @@ for t_sampling in ("uniform", "stratified"):
 check("抽 2000 批：分层抽样时，一批的平均 t 稳定 20 倍以上", errors["uniform"] > 20 * errors["stratified"], True)
 
 # %% [markdown]
-# ## 4　`training_step`：随机数由批号决定
+# ## 4　优化器管哪些参数
 #
-# 训练的每一步要抽 $t$、噪声，有时还有 dropout。若从全局的随机数里接着抽，中途多画一张图，后面的数就全变了。
+# `configure_optimizers` 造的是 AdamW，参数分成两组：矩阵与卷积核有权重衰减 (weight decay)，每一步往 0 拉一点；一维的参数不衰减，也就是偏置、归一化的缩放与 logvar（源码在章末）。
+# 为什么一维的不衰减？归一化的缩放初值是 1，logvar 的最优点是 $\ln\mathrm{mse}_t$（第 6 章），一般也不是 0，不该把它们拉向 0。
+#
+# 每个参数，AdamW 另外记着两个数：梯度的滑动平均，叫一阶矩 (first moment)；梯度平方的滑动平均，叫二阶矩 (second moment)。`adam_betas` 是这两个平均的衰减系数。两个矩不在权重里，续训时却少不了（第 7 节）。
+
+# %%
+card("weight_decay")
+card("learning_rate")
+card("adam_betas")
+model = DDPM(**toy_model_config(weight_decay=0.05, learning_rate=3e-4, adam_betas=(0.9, 0.99), learn_logvar=True))
+matrices, vectors = make_optimizer(model).param_groups
+check("weight_decay 只给矩阵与卷积核", [matrices["weight_decay"], vectors["weight_decay"]], [0.05, 0])
+check("logvar 在不衰减的一组", any(p is model.logvar for p in vectors["params"]), True)
+check("学习率与两个衰减系数交给了 AdamW", [matrices["lr"], *matrices["betas"]], [3e-4, 0.9, 0.99])
+
+# %% [markdown]
+# ## 5　随机数由批号决定
+#
+# 训练的每一步要抽 $t$ 和噪声，有 dropout 时还要抽丢掉哪些单元。若从全局发生器接着抽，中途多画一张图，后面的数就全变了。
 # 我们换一种办法：第 $n$ 批用哪些随机数，只由 $n$ 和种子决定，与之前抽过几次无关。
 
 # %%
@@ -214,7 +251,7 @@ with isolated_rng(1, "train", 7):
     check("同一个键，同样的数", torch.randn(3), first)
 
 # %% [markdown]
-# `seed` 只管训练途中的随机数，不管网络的初值，初值由构造之前的 `torch.manual_seed` 决定。两样都定住，第一步的损失才相同。
+# `seed` 管训练、验证、看图用的随机数，不管网络的初值；初值由构造之前的 `torch.manual_seed` 决定。两样都定住，第一步的损失才相同。
 # 网络最后一层的初值本来是零，不管怎样播种都一样；下面把它填上随机数，才看得出初值的作用。
 
 # %%
@@ -234,19 +271,41 @@ check("初值相同，seed 不同：损失不同", first_loss(0, seed=0) != firs
 check("初值不同，seed 相同：损失不同", first_loss(0, seed=0) != first_loss(1, seed=0), True)
 
 # %% [markdown]
-# ## 5　遇到 NaN，当场停下
+# 还剩一样：数据的次序。每一轮把训练图打乱一次，次序由数据模块自己的 `seed` 与第几轮决定，也不用全局发生器。
+
+# %%
+def two_epochs(seed):
+    loader = DigitsDataModule(batch_size=16, seed=seed).train_dataloader()
+    return [torch.cat([batch["image"] for batch in loader]) for _ in range(2)]
+
+
+first, second = two_epochs(seed=0)
+check("种子与轮次都相同：次序相同", all(map(torch.equal, two_epochs(seed=0), [first, second])), True)
+check("下一轮：次序不同", not torch.equal(first, second), True)
+check("种子不同：次序不同", not torch.equal(first, two_epochs(seed=1)[0]), True)
+
+# %% [markdown]
+# ## 6　遇到 NaN，当场停下
 #
-# 若继续训练，一次 NaN 的梯度，很快就把全部权重变成 NaN，再存进检查点，几小时白费。所以每一步在更新权重之前检查一次，由下面这个回调来做，`DDPM` 会自动带上它。
+# 梯度出现一次 NaN，若不停下，全部权重很快都会变成 NaN，再存进检查点，几小时白费。所以每一步在更新权重之前检查一次。
+# 检查由一个回调 (callback) 来做。回调是挂在 `Trainer` 上的对象，也有同名的钩子；下面这个，`DDPM` 会自动带上。
 
 # %%
 show_source(StopOnBadGradient.on_before_optimizer_step,
             "def on_before_optimizer_step", "parameters = [", "norm = torch", "if not norm")
 
 # %% [markdown]
-# - ① 时机是梯度已经算好、权重还没更新的时候。fp16 混合精度会自己跳过溢出的步，所以不在这里管。
-# - ② 取出优化器管的全部参数。损失坏了，梯度就坏（`l1` 也一样，理由见注释），所以看梯度就够了；范数坏了再回头看损失，损失也坏就报“损失是 nan”，损失正常才报梯度。
+# - ① 时机是梯度已经算好、权重还没更新的时候。fp16 混合精度不在这里查：梯度溢出的那一步，缩放器 (GradScaler) 会跳过，训练继续；损失本身是 NaN，才停下（在另一个钩子 `on_before_backward` 里）。
+# - ② 取出优化器管的全部参数。损失坏了，梯度就坏（`l1` 也一样，理由见注释），所以看梯度就够了。
 # - ③ 把所有梯度合成一个范数：只要有一个数是 NaN 或无穷，范数就不是有限的数。
-# - ④ 在 GPU 上，读一个数要等显卡把排着的计算做完，所以每步只读这一个数。范数坏了就报错停下，写明是哪些参数。
+# - ④ 在 GPU 上，读一个数要等显卡把排着的计算做完，所以每步只读这一个数。范数坏了就停下；报哪一种错，由 `_stop` 决定：
+
+# %%
+show_source(StopOnBadGradient._stop,
+            "def _stop", stop="what = gradient")
+
+# %% [markdown]
+# - ① 回头看损失：损失也坏了，就报“损失是 nan”；损失正常，才报梯度，写明是哪些参数。
 #
 # 下面把最后一层的偏置改成 NaN，再训练；`loss_type` 是 `l2` 与 `l1` 时各试一次。
 
@@ -260,89 +319,79 @@ for loss_type in ("l2", "l1"):
     check_raises(f"{loss_type}：损失不是有限的数", lambda: trainer.fit(poisoned, data), "第 0 个优化步")
     after = poisoned.state_dict()
     check("权重与 EMA 都没有动", all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before), True)
-    check("优化器一步也没有走，没有累积的动量", len(trainer.optimizers[0].state), 0)
+    check("优化器一步也没有走，还没有矩", len(trainer.optimizers[0].state), 0)
 
 # %% [markdown]
-# ## 6　优化器
-
-# %%
-show_source(make_optimizer,
-            "def make_optimizer", "plain = [", "groups = [", "# fp16 要缩放梯度", "# bf16 不缩放")
+# 停下之后，先查数据，再从上一个检查点续训，把学习率除以 3。损失没有变成 NaN，只是来回跳、降不下去，也可以先这样试。
 
 # %% [markdown]
-# - ① 只取要求梯度的参数。
-# - ② 一维的参数：偏置、归一化的缩放，再加上 logvar。
-# - ③ 分两组，权重衰减 (weight decay) 只给第一组，一维的不衰减。
-# - ④ AdamW，学习率与两个动量系数来自构造参数。融合版 (fused) 把整个更新合成一次计算；fp16 混合精度下，融合版不能裁剪梯度，那时不用它。
-# - ⑤ Lightning 看这个标记决定融合版能不能裁剪梯度，它不区分 fp16 与 bf16。bf16 不缩放梯度，可以裁剪，所以把标记关掉。
-
-# %%
-card("weight_decay")
-model = DDPM(**toy_model_config(weight_decay=0.05, learn_logvar=True))
-decayed, plain = make_optimizer(model).param_groups
-check("衰减的都是矩阵和卷积核", all(p.ndim >= 2 for p in decayed["params"]), True)
-check("logvar 不衰减", any(p is model.logvar for p in plain["params"]) and plain["weight_decay"] == 0, True)
-check("weight_decay=0.05 只给第一组", decayed["weight_decay"], 0.05)
-
-# %% [markdown]
-# 为什么 logvar 不能衰减？衰减把它拉向 0，而第 6 章证明了最优点是 $\ln\mathrm{mse}_t$，一般不是 0。归一化的缩放初值是 1，也不该拉向 0。
-
-# %%
-card("learning_rate")
-card("adam_betas")
-adam = make_optimizer(DDPM(**toy_model_config(learning_rate=3e-4, adam_betas=(0.9, 0.99)))).param_groups[0]
-check("学习率与两个动量系数交给了优化器", [adam["lr"], *adam["betas"]], [3e-4, 0.9, 0.99])
-
-# %% [markdown]
-# 损失变成 NaN，或者来回跳、降不下去，先把学习率除以 3 再试。
-#
 # ## 7　停下再继续
 #
-# 训练 60 步，与“训练 30 步、停下、再走 30 步”，能不能一模一样？先准备一个会记下每步损失的模型。
+# 训练 100 步，与“训练 60 步、停下、再走 40 步”，能不能一模一样？每批 16 张，一轮是 81 批，所以是在半轮处停下，接上之后又跨进下一轮。
+#
+# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重与 EMA，其余从头开始。为了分清原因，另试一种：取回整个检查点，再清空 AdamW 的两个矩。
 
 # %%
 class Remembering(DDPM):
+    forget = False  # 为真时，开始训练前清空 AdamW 的矩
+
+    def on_train_start(self):
+        if self.forget:
+            self.trainer.optimizers[0].state.clear()
+
     def training_step(self, batch, batch_idx):
         loss = super().training_step(batch, batch_idx)
         self.history.append(loss.item())
         return loss
 
 
-def train(max_steps, resume=None, weights=None):
+def train(max_steps, resume=None, weights=None, forget=False):
     torch.manual_seed(0)
     model = Remembering(**toy_model_config(learning_rate=2e-3, ckpt_path=weights))
-    model.history = []
+    model.history, model.forget = [], forget
     trainer = quiet_trainer(max_steps=max_steps)
     trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=resume)
     return model, trainer
 
-# %% [markdown]
-# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重与 EMA，优化器、学习率、见过几批、数据的位置都从头开始。
-
 # %%
-whole, _ = train(60)
-half, interrupted = train(30)
+whole, _ = train(100)
+_, interrupted = train(60)
 interrupted.save_checkpoint("stopped.ckpt")
-resumed, _ = train(60, resume="stopped.ckpt")
-only_weights, _ = train(30, weights="stopped.ckpt")
+resumed, _ = train(100, resume="stopped.ckpt")
+forgetful, _ = train(100, resume="stopped.ckpt", forget=True)
+only_weights, _ = train(40, weights="stopped.ckpt")
 same = [torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values())]
-check("取回整个检查点：与一口气走 60 步的权重、EMA 逐位相同", all(same), True)
-check("后 30 步的损失也一步不差", resumed.history == whole.history[30:], True)
-check("只取权重：损失不同", only_weights.history != whole.history[30:], True)
+check("取回整个检查点：与一口气走 100 步的权重、EMA 逐位相同", all(same), True)
 
 # %%
-figure = curve_figure(range(31, 61), {"一口气走 60 步": whole.history[30:], "取回整个检查点": resumed.history, "只取权重": only_weights.history},
-                      "步", "训练损失")
-line = figure.axes[0].lines[0]
-line.set(linewidth=5, alpha=0.35)
-figure.axes[0].legend(fontsize=9)
+rest = torch.tensor(whole.history[60:])
+kinds = {"取回整个检查点": resumed, "只取权重": only_weights, "取回，再清空两个矩": forgetful}
+gaps = {name: torch.tensor(model.history) - rest for name, model in kinds.items()}
+check("取回整个检查点：后 40 步的损失都相同", gaps["取回整个检查点"].abs().max(), 0)
+check("只取权重：第一步就不同", float(gaps["只取权重"][0]) != 0, True)
+check("清空两个矩：第一步相同，第二步起不同", float(gaps["取回，再清空两个矩"][0]) == 0 and float(gaps["取回，再清空两个矩"][1]) != 0, True)
+panels = [(range(61, 101), {"取回整个检查点": gaps["取回整个检查点"], name: gaps[name]}, "步", "训练损失，减去一口气走完的")
+          for name in ("只取权重", "取回，再清空两个矩")]
+figure = curves_figure(*panels)
+for ax, color in zip(figure.axes, (ORANGE, GREEN)):
+    low, high = ax.get_ylim()
+    ax.set_ylim(low - 0.1 * (high - low), high + 0.35 * (high - low))
+    ax.lines[1].set_color(color)
+    ax.legend(fontsize=9, loc="upper right", framealpha=0.85, edgecolor="none")
+figure.axes[0].axvline(81.5, color="#999999", linewidth=0.8)
+figure.axes[0].text(82, figure.axes[0].get_ylim()[0], "第 2 轮从这里起\n", fontsize=9, va="bottom", linespacing=0.5)
 figure
 
 # %% [markdown]
-# 图：第 30 步之后的训练损失。橙的虚线压在蓝的粗线上，处处重合；只取权重的点线从第一步起就岔开了。
+# 图：接上之后每一步的训练损失，减去一口气走 100 步的；两张图的纵轴不同。蓝线处处是 0，跨进第 2 轮也是。左边，只取权重的从第一步就岔开；右边，清空矩的第一步还是 0，从第二步起岔开。
 #
-# 为什么第一步就岔开？此刻两边的权重相同，差别只在输入：只取权重时，见过的批数从 0 数起，抽到的 $t$ 与噪声不同，数据也从头取起（点线就是一段新训练的头 30 步）。从下一步起，又多一个原因：AdamW 的动量清零了。
-# `fit(ckpt_path=...)` 把这些都取回来；若有学习率调度，它走到哪里也取回来。EMA 不影响训练损失，但影子与更新的次数也要接上，否则采样用的权重不同。
+# 只取权重，为什么第一步就岔开？此刻权重相同，差别只在输入：见过的批数从 0 数起，抽到的 $t$ 与噪声不同，数据也从头取起。清空矩，为什么第二步才岔开？第一步的输入相同，损失就相同；但两个矩是空的，这一步更新出的权重已经不同。
+#
+# 岔开不等于更差。左边的差有正有负，主要是换了数据与噪声；右边数据与噪声都相同，这一次头二十步略高，至多高 0.03，后来也有正有负。
+#
+# 所以续训要取回整个检查点，里面除了权重，还有优化器的两个矩、学习率调度走到哪里、见过几批、数据取到第几批。EMA 不影响训练损失，但 EMA 的权重与更新次数也要接上，否则采样用的权重不同。
+#
+# 数据的位置由数据模块存取：它在自己的 `state_dict` 里记下取到第几批，续训时从那一批取起。换成普通的 `DataLoader`，没有谁记这个位置，续训会从这一轮的头取起；自己写数据模块，就要照样写 `state_dict` 与 `load_state_dict`。
 #
 # 只取权重也有用处，例如换一批数据微调：那本来就是另起一段训练。
 #
@@ -362,7 +411,7 @@ check_order("val/loss：最大是最小的几倍", 1.05, ratio["val/loss"])
 check_order("val/loss_vlb：最大是最小的几倍", 2, ratio["val/loss_vlb"], digits=2)
 
 # %% [markdown]
-# `val/loss` 差 9%，`val/loss_vlb` 差到两倍多：它给很小的 $t$ 极大的权重，抽到几个小 $t$ 全看运气。所以每次验证要用同一份随机数。
+# `val/loss` 差 9%，`val/loss_vlb` 差到两倍多：它给很小的 $t$ 极大的权重（第 6 章），而最小的几个 $t$ 是多少、落在哪张图上，全看运气。所以每次验证要用同一份随机数，`DDPM` 就是这样验证的：
 
 # %%
 show_source(DDPM._evaluate,
@@ -374,22 +423,27 @@ show_source(DDPM._evaluate,
 # - ③ 再用 EMA 的权重算，键相同，所以 $t$ 与噪声也相同。
 # - ④ 换成 `val/` 或 `test/` 开头的名字，交给 Lightning 记录。
 #
-# 它有没有用？训练 200 步，从第 80 步起，每 10 步用两种办法各验证一次：各抽各的；固定随机数。
+# 固定随机数有没有用？训练 200 步，从第 80 步起，每 10 步用两种办法各验证一次：各抽各的；固定随机数。
 
 # %%
-def probe(model, raw_key, ema_key):
+def val_losses(model, *key):
+    """用 key 定住随机数，算一次验证损失"""
     model.eval()
-    with torch.no_grad(), isolated_rng(*raw_key):
-        raw = model.shared_step(validation)[0].item()
-    with torch.no_grad(), model.ema_scope(), isolated_rng(*ema_key):
-        return raw, model.shared_step(validation)[0].item()
+    with torch.no_grad(), isolated_rng(*key):
+        return {name: value.item() for name, value in model.shared_step(validation)[1].items()}
+
+
+def raw_and_ema(model, raw_key, ema_key):
+    raw = val_losses(model, *raw_key)["val/loss"]
+    with model.ema_scope():
+        return raw, val_losses(model, *ema_key)["val/loss"]
 
 
 class Probed(Remembering):
     def on_train_batch_end(self, outputs, batch, batch_idx):
         if self.global_step >= 80 and self.global_step % 10 == 0:
-            loose_runs.append(probe(self, ("原权重", self.global_step), ("EMA", self.global_step)))
-            fixed_runs.append(probe(self, ("固定",), ("固定",)))
+            loose_runs.append(raw_and_ema(self, ("原权重", self.global_step), ("EMA", self.global_step)))
+            fixed_runs.append(raw_and_ema(self, ("固定",), ("固定",)))
 
 # %%
 torch.manual_seed(0)
@@ -405,78 +459,119 @@ for ax in figure.axes:
 figure
 
 # %% [markdown]
-# 图：同一个模型的验证损失，左边每次各抽各的随机数，右边固定随机数。左边两条线缠在一起，看不出谁好；右边的抖动小得多，看得清 EMA 先落后，第 170 步以后一直更低。
+# 图：同一次训练的验证损失，左边每次各抽各的随机数，右边固定随机数。左边两条线缠在一起，看不出谁好；右边的抖动小得多，看得清 EMA 在 80 到 90 步落后，100 到 160 步不相上下，170 步起一直更低。
 #
 # 换成数：用训练到最后的权重，换 10 份随机数；每一份都让原权重与 EMA 共用，得到 10 对验证损失。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-paired = torch.tensor([probe(learner, ("比", k), ("比", k)) for k in range(10)], dtype=torch.float64)
+paired = torch.tensor([raw_and_ema(learner, ("比", k), ("比", k)) for k in range(10)], dtype=torch.float64)
 raw, gain = paired[:, 0], paired[:, 0] - paired[:, 1]
 print(f"原权重的 val/loss：平均 {raw.mean():.4f}，抽十次的标准差 {raw.std():.4f}")
-print(f"EMA 低了：{gain.mean():.4f} ± {gain.std() / 10**0.5:.4f}；同一份随机数时，这个差的标准差 {gain.std():.4f}")
+print(f"EMA 低了：{gain.mean():.4f} ±（标准误）{gain.std() / 10**0.5:.4f}；同一份随机数时，这个差的标准差 {gain.std():.4f}")
 check("同一份随机数：EMA 十次都更低", bool((gain > 0).all()), True)
 check("只看一次，抖动比 EMA 的好处还大", bool(raw.std() > gain.mean()), True)
 
 # %% [markdown]
-# EMA 的好处约 0.004，而 `val/loss` 抽一次的抖动约 0.008：若各抽各的，两个数之差的标准差约为 $\sqrt2\times0.008\approx0.012$，是好处的三倍，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩 0.002，十次都是 EMA 更低。
+# EMA 的好处约 0.004，而 `val/loss` 抽一次的抖动约 0.0083：若各抽各的，两个数之差的标准差约为 $\sqrt2\times0.0083\approx0.012$，是好处的三倍，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩 0.002，十次都是 EMA 更低。
 #
-# 有验证集时，`DDPM` 还会自动带上一个检查点回调：它按 `monitor` 挑最好的一份，另存最后一份。
+# 现在回到开头的问题：`val/loss_vlb` 降了一半，算不算数？拿刚才走了 200 步的小模型，与随包的 `digits`（网络更大，走了 4000 步）比。两者预测的都是 v，噪声表与权重也相同，算的是同一个量。
+
+# %%
+check("两个模型的 loss_vlb 是同一个量", torch.equal(learner.lvlb_weights, pretrained.lvlb_weights), True)
+vlb = {name: torch.tensor([val_losses(model, key, k)["val/loss_vlb"] for k in range(10)])
+       for name, model, key in (("小模型", learner, "比"), ("同一份", pretrained, "比"), ("另一份", pretrained, "另"))}
+panels = [(range(1, 11), {"走了 200 步的小模型": vlb["小模型"], "随包的 digits": vlb[name]}, "第几份随机数", f"val/loss_vlb（{title}）")
+          for name, title in (("另一份", "各抽各的"), ("同一份", "同一份随机数"))]
+figure = curves_figure(*panels)
+for ax in figure.axes:
+    ax.set(ylim=(0, 1.3 * max(map(max, vlb.values()))), xticks=range(1, 11))
+    for line, marker in zip(ax.lines, "os"):
+        line.set(marker=marker, markersize=5)
+    ax.lines[1].set_color(GREEN)
+    ax.legend(fontsize=9, loc="upper left", framealpha=0.85, edgecolor="none")
+figure
+
+# %% [markdown]
+# 图：两个模型的 `val/loss_vlb`，换 10 份随机数。左边各抽各的，随包的模型有时反而更高；右边每一份两个模型共用，两条线一起高、一起低，随包的模型次次更低。
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+for name, title in (("另一份", "各抽各的"), ("同一份", "同一份随机数")):
+    ratio = vlb[name] / vlb["小模型"]
+    print(f"{title}：随包的模型是小模型的 {ratio.min():.2f} 到 {ratio.max():.2f} 倍")
+check("同一份随机数：随包的模型十次都低了三成以上", bool((vlb["同一份"] < 0.7 * vlb["小模型"]).all()), True)
+
+# %% [markdown]
+# 各抽各的，这个比在 0.3 到 1.3 之间，看一次“降了一半”，不算数。用同一份随机数，比在 0.5 到 0.7 之间，十次都更低，看一次就分得出谁好。
+# 比仍有出入：两个模型出错的地方不完全一样，抖动抵消不净。要说准降了几成，就多用几份随机数取平均。
+#
+# 所以，拿两个验证损失来比，要满足三个条件：
+#
+# - **同一个量**：验证集、预测目标、噪声表、`loss_type` 与损失各项的权重都相同。第 7 节的模型预测噪声，这一节的预测 v，噪声表也换了，它们的 `val/loss` 不能比。
+# - **同一份随机数**：模型的 `seed`、`t_sampling`、验证的批大小、卡数都相同，也都在 CPU 或都在 GPU 上。
+# - **差得够多**：固定的这一份也只是抽了一次，差本身还有抖动，EMA 的例子里是 0.002，要明显大过它才算数。绝对值更不准，那里的 `val/loss` 仍可能偏 0.008；要报告绝对值，换几份随机数取平均。
+#
+# 这样比出来的，是这两份权重谁好。训练本身也靠运气，换一个种子重新训练，权重就不同；要比两种设置，还得各换几个种子。
+#
+# 最后一处用到验证损失的，是挑检查点。有验证集时，`DDPM` 会自动带上一个检查点回调：它按 `monitor` 留下最好的一份，另存最后一份。下面故意用太大的学习率，让损失后来变坏。
 
 # %%
 card("monitor")
+scores = []
+
+
+class Scored(DDPM):
+    def on_validation_end(self):
+        if not self.trainer.sanity_checking:
+            scores.append(float(self.trainer.callback_metrics["val/loss_ema"]))
+
+
 torch.manual_seed(0)
-watched = DDPM(**toy_model_config(monitor="val/loss_ema"))
-trainer = quiet_trainer(max_steps=4, limit_val_batches=2, val_check_interval=2, enable_checkpointing=True)
-trainer.fit(watched, data)
-check("检查点按 monitor 挑选", trainer.checkpoint_callback.monitor == "val/loss_ema", True)
-check("最好的一份真的存下了", os.path.exists(trainer.checkpoint_callback.best_model_path), True)
+trainer = quiet_trainer(max_steps=6, limit_val_batches=2, val_check_interval=2, enable_checkpointing=True)
+trainer.fit(Scored(**toy_model_config(monitor="val/loss_ema", learning_rate=0.05)), data)
+kept = trainer.checkpoint_callback
+check("留下的是三次验证里 val/loss_ema 最低的一份", float(kept.best_model_score) == min(scores), True)
+check("后来变坏了，最低的不是最后一次", min(scores) < scores[-1], True)
+check("文件真的存下了", os.path.exists(kept.best_model_path), True)
 check_raises("没有 EMA，却要看 EMA 的指标", lambda: DDPM(**toy_model_config(use_ema=False, monitor="val/loss_ema")), "monitor")
 
 # %% [markdown]
 # ## 9　看曲线，看样本
 #
-# 训练损失本身能看出什么？下面是刚才那 200 步的（v 目标、cosine 噪声表、分层抽样、学习率 0.002、每批 64 张），叠上前后 20 步的平均。
+# 训练损失本身能看出什么？下面是刚才那 200 步的（v 目标、cosine 噪声表、分层抽样、学习率 0.002、每批 64 张），叠上连续 20 步的平均。
 
 # %%
 history = torch.tensor(learner.history)
 smooth = history.unfold(0, 20, 1).mean(1)
 check("最后 20 步的平均损失不到最初 20 步的六成", bool(smooth[-1] < 0.6 * smooth[0]), True)
-figure = curve_figure(range(1, 201), {"每一步": history, "20 步的平均": torch.cat([torch.full((10,), torch.nan), smooth, torch.full((9,), torch.nan)])},
+figure = curve_figure(range(1, 201), {"每一步": history, "连续 20 步的平均": torch.cat([torch.full((10,), torch.nan), smooth, torch.full((9,), torch.nan)])},
                       "步", "训练损失")
 figure.axes[0].lines[0].set(alpha=0.4)
+figure.axes[0].legend(fontsize=9, edgecolor="none")
 figure
 
 # %% [markdown]
 # 图：训练损失先陡后缓，一路带着抖动。每一批的图像、$t$ 与噪声都不同，抖动不等于出错。
-# 判断好坏，要看固定随机数的验证损失，或者直接看样本。看样本用 `log_images`：
-
-# %%
-show_source(log_images,
-            "def log_images", "x = model.get_input", "with isolated_rng", "kwargs.setdefault", "columns =", "return {key")
-
-# %% [markdown]
-# - ① 先核对要哪些键。
-# - ② 要的张数多于这一批，就有几张算几张。
-# - ③ 随机数固定，前后两次的图才可比，也不扰动训练；有条件就从 batch 里取。
-# - ④ 默认只走 50 步，用 EMA 权重；样本截到 $[-1,1]$。
-# - ⑤ 加噪的过程与去噪的过程，画同样多的帧。
-# - ⑥ 只返回要的那几项，没有指定就全给。
+#
+# 判断好坏，要看固定随机数的验证损失，或者直接看样本。样本由 `log_images` 来画，它的随机数也是固定的：前后两次的图从同一份噪声出发，才能比；画图也不扰动训练（源码在章末）。
 
 # %%
 painter = load_pretrained("mnist").eval()
 logged = painter.log_images({"image": pictures, "label": labels}, N=8, n_row=2, steps=9, progress=False)
 print({name: tuple(value.shape) for name, value in logged.items()})
-check("值都在 [-1, 1]", all(value.abs().max() <= 1 for value in logged.values()), True)
+again = painter.log_images({"image": pictures, "label": labels}, N=8, n_row=2, steps=9, progress=False)
+check("再画一次，样本逐位相同", torch.equal(again["samples"], logged["samples"]), True)
 grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=1, width=9.0, rows=["加噪", "去噪"])
 
 # %% [markdown]
 # 图：`log_images` 给出的两个过程，一行一个数字。“加噪”最左是原图，从左往右 $t$ 增大；“去噪”最左是纯噪声，从左往右 $t$ 减小，最右是样本。
-# 两者方向相反，也不是同一批图；看样本像不像数字，只看最右一列。
+# 模型按类别生成，用的是同样的标签 0 与 1，所以两排的数字相同，字迹不同。首尾相邻的两列噪声很小，看不出差别。看样本像不像数字，只看“去噪”的最右一列。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别（第一遍可以不看）</summary>
 #
+# - 参考实现的构造函数从不设置学习率，要由外面的训练脚本补上；权重衰减对偏置、归一化和 logvar 也生效。
 # - 参考实现遇到 NaN 继续训练，坏权重会存进检查点。
 # - 参考实现载入没有 EMA 的文件时，EMA 停在随机的初值，用它采样只有噪声。
 # - 参考实现验证时，原权重与 EMA 各抽各的随机数，两条损失没法比。
@@ -487,10 +582,13 @@ grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=
 # %% [markdown]
 # ## 小结
 #
-# - **怎样训练，两次得到的数才能比？** 可复现：初值由 `torch.manual_seed` 定，$t$、噪声与 dropout 由种子、用途、批号、进程的编号定，数据的次序由数据的种子与轮次定；GPU 上有的算子本身不确定，未必逐位相同。可比：验证的键里有 `seed`、批号与进程的编号，所以两次训练的 `seed`、验证的批大小与卡数都要相同。一个种子只能说明这一次；要比两种设置，还得换几个种子。
-# - 续训要取回整个检查点：权重之外，还有优化器、学习率、EMA 的计数、轮次、见过几批。这样走 30 步、停下、再走 30 步，与一口气走 60 步逐位相同。
-# - 验证用同一份随机数。不然 `val/loss_vlb` 能差 2.3 倍；`val/loss` 的抖动约 0.008，盖得住 EMA 约 0.004 的好处。
-# - NaN 在更新权重之前拦住：权重、EMA、优化器都不动。
+# **怎样训练，得到的数才信得过，两次才能比？**
+#
+# - 可复现：初值由 `torch.manual_seed` 定；$t$、噪声与 dropout 由种子、用途、批号、进程的编号定；数据的次序由数据模块的种子与轮次定。在 CPU、单精度上逐位相同；GPU 上未必。
+# - 遇到 NaN：单精度与 bf16 时，在更新权重之前停下，权重、EMA、优化器都不动；fp16 时，梯度溢出的步由缩放器跳过，损失是 NaN 才停下。
+# - 可续：取回整个检查点，除了权重，还有优化器的两个矩、EMA、见过几批、数据取到第几批。这样走 60 步、停下、再走 40 步，与一口气走 100 步逐位相同。
+# - 可比：先要是同一个量（验证集、预测目标、噪声表、`loss_type`、各项的权重），再要用同一份随机数（`seed`、`t_sampling`、验证的批大小、卡数、设备）。不然 `val/loss_vlb` 能差 2.3 倍；`val/loss` 的抖动约 0.008，大过 EMA 约 0.004 的好处，会把它盖住。
+# - 这样比的是两份权重；要比两种设置，还得各换几个种子重新训练。
 #
 # ## 练习
 #
@@ -610,6 +708,17 @@ show_source(DDPM.validation_step,
 # - ① 验证与测试只差名字，都交给 `_evaluate`（第 8 节）。
 
 # %%
+show_source(make_optimizer,
+            "def make_optimizer", "plain = [", "groups = [", "# fp16 要缩放梯度", "# bf16 不缩放")
+
+# %% [markdown]
+# - ① 只取要求梯度的参数。
+# - ② 一维的参数：偏置、归一化的缩放，再加上 logvar。
+# - ③ 分两组，权重衰减只给第一组，一维的不衰减（第 4 节）。
+# - ④ AdamW，学习率与两个矩的衰减系数来自构造参数。融合版 (fused) 把整个更新合成一次计算；fp16 混合精度下，融合版不能裁剪梯度，那时不用它。
+# - ⑤ Lightning 看这个标记决定融合版能不能裁剪梯度，它不区分 fp16 与 bf16。bf16 不缩放梯度，可以裁剪，所以把标记关掉。
+
+# %%
 show_source(DDPM.configure_callbacks,
             "def configure_callbacks")
 
@@ -621,7 +730,19 @@ show_source(DDPM.log_images,
             "@torch.no_grad()")
 
 # %% [markdown]
-# - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程。具体的事交给第 9 节的函数。
+# - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程。具体的事交给下面的函数。
+
+# %%
+show_source(log_images,
+            "def log_images", "x = model.get_input", "with isolated_rng", "kwargs.setdefault", "columns =", "return {key")
+
+# %% [markdown]
+# - ① 先核对要哪些键。
+# - ② 要的张数多于这一批，就有几张算几张。
+# - ③ 随机数固定，前后两次的图才可比，也不扰动训练；有条件就从 batch 里取。
+# - ④ 默认只走 50 步，用 EMA 权重；样本截到 $[-1,1]$。
+# - ⑤ 加噪的过程与去噪的过程，画同样多的帧。
+# - ⑥ 只返回要的那几项，没有指定就全给。
 #
 # 只想取权重、另起一段训练，用构造参数 `ckpt_path`（第 9 章），它调用的是：
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 12 · 学习率调度器与 `scheduler_config`
 #
-# 同一个小网络，同一批数据，学习率都是 0.03。一个从第一步就用 0.03，另一个先花 20 步慢慢升上去。
-# 200 步之后，前者的验证损失是 0.62，后者是 0.39。只差开头 20 步，为什么相差这么多？（0.03 是这个网络常用的学习率的七倍多，故意取大，好看清楚。）到了训练的末尾，学习率又该不该降下来？先看末尾（第 1 节），再回来看这 20 步（第 2 节）。
+# 同一个小网络，同一批数据，学习率都是 0.03，各训练 200 步。一组从第一步就用 0.03，另一组先花 20 步慢慢升到 0.03。
+# 八个种子平均，前一组的验证损失是 0.62，后一组是 0.39。只差开头 20 步，为什么相差这么多？到了训练的末尾，学习率又该不该降下来？
 #
 # **这一章的问题**：学习率为什么要变，该怎样变？
 #
@@ -25,56 +25,17 @@ from ddpm_edu.configs import load
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.optim import make_scheduler
 from ddpm_edu.teach import card, check, check_raises, curve_figure, show_source
+from ddpm_edu.teach.figures import BLUE, GRAY, ORANGE, empty_figure, plain_axes
 from ddpm_edu.teach.panels import lr_panel
 from ddpm_edu.teach.training import quiet_trainer
 
 print("准备好了")
 
 # %% [markdown]
-# ## 1　末尾为什么要小：压住抖动
+# ## 1　开头为什么要小：热身
 #
-# 接着用第 11 章的例子：从 $\theta=3$ 出发，用带噪声的梯度求 $\tfrac12\theta^2$ 的最小值。
-# 学习率一直是 0.1 时，权重很快走到最小值附近，然后一直抖。第 11 章的办法是另留一份 EMA 影子，权重本身照抖。
-# 另一个办法是让学习率沿半个余弦降到 0，权重自己停下来。下面的四种走法用同一串噪声，各做 4000 次试验。
-
-# %%
-generator = torch.Generator().manual_seed(2)
-cosine = constant = shadow = small = torch.full((4000,), 3.0)
-errors = []
-for n in range(1000):
-    noise = torch.randn(4000, generator=generator)
-    cosine = cosine - 0.1 * 0.5 * (1 + math.cos(math.pi * n / 1000)) * (cosine + noise)
-    constant = constant - 0.1 * (constant + noise)
-    small = small - 0.003 * (small + noise)
-    shadow = shadow + (1 - min(0.99, (2 + n) / (11 + n))) * (constant - shadow)
-    errors.append([w.square().mean().sqrt() for w in (cosine, constant, shadow, small)])
-names = ["从 0.1 余弦降到 0", "恒定 0.1", "恒定 0.1，加 EMA", "恒定 0.003"]
-for name, curve, want in zip(names, zip(*errors), (0.0603, 0.2294, 0.0691, 0.1536)):
-    check(f"{name}，第 1000 步的误差", curve[-1], want, atol=0.005)
-curve_figure(range(1, 1001), dict(zip(names, zip(*errors))), "步 $n$", "均方根误差", yscale="log")
-
-# %% [markdown]
-# 图：离最小值有多远（均方根误差，对数刻度）。恒定的 0.1 四十步上下就走到 0.23，再也不降；余弦在后半程越降越低，最后停在 0.060；EMA 停在 0.069；从 50 步到 850 步，EMA 一直明显低于余弦，随时停下都不吃亏。两种办法都把误差压到了恒定学习率的三成上下。
-#
-# 那么从头就用一个小的，行不行？点划线是恒定的 0.003：走了 1000 步还在 0.15，光是起点的 3 就剩 $3\times0.997^{1000}\approx0.149$ 没有走完。
-# 学习率 $\eta$ 恒定时，抖动的标准差是 $\sqrt{\eta/(2-\eta)}$，约与 $\sqrt\eta$ 成正比；走近最小值要的步数却与 $1/\eta$ 成正比。太大抖，太小走不到，要恰好。下面把第 1000 步的误差对学习率画出来；这个例子的均值与方差可以逐步算出，不必抽样。
-
-# %%
-rates = torch.logspace(-2.6, -0.5, 40, dtype=torch.float64)
-bias, variance = torch.full((2, 40), 3.0, dtype=torch.float64), torch.zeros(2, 40, dtype=torch.float64)
-for n in range(1000):
-    now = torch.stack([rates, rates * 0.5 * (1 + math.cos(math.pi * n / 1000))])
-    bias, variance = bias * (1 - now), variance * (1 - now) ** 2 + now**2
-final = (bias**2 + variance).sqrt()
-curve_figure(rates, {"恒定": final[0], "余弦降到 0": final[1]}, "（起初的）学习率", "第 1000 步的误差", "log", "log")
-
-# %% [markdown]
-# 图：第 1000 步的误差随学习率的变化，两轴都是对数。恒定的（实线）只在 0.005 附近低到 0.05，往哪边偏一倍都明显变坏，而恰好是多少，取决于起点有多远、总共走几步，事先不知道。余弦（虚线）把大大小小的学习率都走了一遍，从 0.02 到 0.3，末尾都在 0.05 到 0.08 之间，不必猜得那么准。
-
-# %% [markdown]
-# ## 2　开头为什么要小：热身
-#
-# 开头要小，是另一个道理。AdamW 把每个权重的梯度除以它自己的大小，第一次更新时，不管梯度多大，每个权重都走满一个学习率：
+# AdamW 不直接照梯度走。它替每个权重记两个平均：梯度的平均，梯度平方的平均。一步走的是学习率乘以前者，再除以后者的平方根，也就是把梯度除以它近来的大小。
+# 第一次更新时，两个平均里都只有眼前这一个梯度，相除得 $\pm1$。所以不管梯度多大，每个权重都走满一个学习率：
 
 # %%
 weights = torch.nn.Parameter(torch.zeros(2))
@@ -84,8 +45,33 @@ optimizer.step()
 check("两个权重走得一样远，都是 0.03", weights, [-0.03, -0.03], atol=1e-6)
 
 # %% [markdown]
-# 训练刚开始，网络还是随机的，方向只由一小批数据决定，步子却已经这么大。先从很小的学习率升上去，叫热身 (warm-up)。
-# 下面训练一个真的去噪网络（第 8 章的 U-Net，最小的一号），数据是 8×8 的数字，学习率 0.03。两次训练的初值、数据、噪声都相同，只差前 20 步的学习率。
+# 往后就不是这样。各批的梯度方向不一，在 AdamW 的平均里互相抵消，每步通常只走学习率的几分之一；开头没有平均可言，才走满。
+# 看一个极端的例子：梯度全是噪声，量一步平均走多远。
+
+# %%
+generator = torch.Generator().manual_seed(0)
+weights = torch.nn.Parameter(torch.zeros(10000))
+optimizer = torch.optim.AdamW([weights], lr=1.0, betas=(0.9, 0.99), weight_decay=0.0)
+lengths = []
+for n in range(60):
+    before = weights.detach().clone()
+    weights.grad = torch.randn(10000, generator=generator)
+    optimizer.step()
+    lengths.append((weights.detach() - before).abs().mean())
+check("第一步，走满一个学习率", lengths[0], 1.0, atol=1e-6)
+check("第 60 步，只走不到五分之一", lengths[-1], 0.185, atol=0.005)
+warm = [length * min(1, 0.02 + 0.98 * n / 20) for n, length in enumerate(lengths)]  # 前 20 步，学习率从 0.02 倍升到一倍
+figure = curve_figure(range(1, 61), {"热身 20 步": warm, "没有热身": lengths}, "步 $n$", "一步走多远（学习率的倍数）")
+figure.axes[0].set_xticks([1, 10, 20, 30, 40, 50, 60])
+figure
+
+# %% [markdown]
+# 图：梯度全是噪声时，一步走多远，一万个权重平均。没有热身时（虚线），第一步走满，第 20 步只走两成，此后停在 0.19 上下。热身时（实线），学习率用 20 步从 0.02 倍直线升到一倍，开头几步就不再比往后的大。
+#
+# 真的网络，梯度不全是噪声，也是开头的步子最大：下面要训练的小网络，没有热身时，第 3 步平均走 0.61 个学习率，第 40 步只走 0.04 个（八个种子平均；第 1 步只有输出层在动，因为它的初值是 0，别的层还收不到梯度）。
+# 偏偏这时网络还是随机的，方向只由一小批数据决定。先用很小的学习率，再逐步升上去，这叫热身 (warm-up)。
+#
+# 下面训练一个真的去噪网络（第 8 章的 U-Net，最小的一号），数据是 8×8 的数字。学习率取 0.03，是这个网络常用的 0.004 的七倍多，好让热身的作用看得清楚。两次训练的初值、数据、噪声都相同，只差前 20 步的学习率。
 
 # %%
 class LossLog(pl.Callback):
@@ -110,25 +96,136 @@ def train(warm_up, lr, steps=120):
 # %%
 # NBVAL_IGNORE_OUTPUT
 curves = {"热身 20 步": train(20, 0.03), "没有热身": train(0, 0.03)}
-curve_figure(range(3, 120, 5), curves, "步 $n$", "训练损失")
+figure = curve_figure(range(3, 120, 5), curves, "步 $n$", "训练损失（一个种子）")
+figure.axes[0].axvline(20, color=GRAY, linewidth=0.8, zorder=0)
+figure.axes[0].annotate("热身结束，$n=20$", (21, 0.86), color="#666666")
+figure.axes[0].set_yticks([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+figure
 
 # %% [markdown]
-# 图：训练损失，五步一平均。没有热身的（虚线）降到 0.7 附近就几乎不动了；热身的（实线）从头到尾都在它下面，一直降到 0.4 上下。这一次用的是种子 1，换一台机器，数会略有不同。
+# 图：种子 1 的训练损失，五步一平均。没有热身的（虚线）降到 0.7 附近就几乎不动了；热身的（实线）一直降到 0.4 上下。换一台机器，数会略有不同。
 #
-# 一次不足为凭。换八个种子，各训练 200 步，热身之后学习率不变，看 250 张验证图上的损失，用的是训练的权重，不是 EMA 的（平均 ± 标准误）：
+# 只看一次靠不住。用八个种子、三个学习率各训练 200 步，热身之后学习率不变，量 250 张验证图上的损失，用的是训练的权重，不是 EMA 的。下面这些数是事先量好的（`python -m benchmarks.learning_rate warm`）：
+
+# %%
+plain = {0.004: [0.3873, 0.3871, 0.3695, 0.3670, 0.3968, 0.3897, 0.3689, 0.3862],
+         0.012: [0.3899, 0.4008, 0.3794, 0.3911, 0.3978, 0.3968, 0.3845, 0.3919],
+         0.03: [0.4224, 0.6671, 0.6612, 0.6285, 0.6437, 0.6713, 0.5897, 0.6608]}
+warmed = {0.004: [0.3944, 0.3958, 0.3795, 0.3778, 0.3926, 0.4031, 0.3840, 0.3891],
+          0.012: [0.3829, 0.3840, 0.3706, 0.3810, 0.3929, 0.3998, 0.3787, 0.3826],
+          0.03: [0.3917, 0.3993, 0.3849, 0.3748, 0.4031, 0.3912, 0.3837, 0.3851]}
+figure, ticks = empty_figure(height=3.4), []
+ax = plain_axes(figure.subplots())
+for i, lr in enumerate(plain):
+    ax.plot([2 * i, 2 * i + 1], [plain[lr], warmed[lr]], color=GRAY, linewidth=0.7, zorder=1)
+    for x, name, found, color in ((2 * i, "没有热身", plain[lr], ORANGE), (2 * i + 1, "热身 20 步", warmed[lr], BLUE)):
+        ax.scatter([x] * 8, found, s=22, color=color, alpha=0.8, zorder=2)
+        ticks.append((x, f"{name}\n平均 {sum(found) / 8:.3f}"))
+    ax.text(2 * i + 0.5, 0.71, f"学习率 {lr}", ha="center")
+ax.set(xlim=(-0.5, 5.5), ylim=(0.35, 0.74), ylabel="第 200 步的验证损失")
+ax.set_xticks(*zip(*ticks))
+figure
+
+# %% [markdown]
+# 图：一个点是一个种子，灰线连着同一个种子的两次训练。八个平均数的标准误，学习率 0.03 没有热身的是 0.030，其余的是 0.003 或 0.004。
 #
-# | 学习率 | 没有热身 | 热身 20 步 | 同一个种子，前者减后者 |
-# |:--|--:|--:|--:|
-# | 0.004 | 0.382 ± 0.004 | 0.390 ± 0.003 | −0.008 ± 0.002 |
-# | 0.012 | 0.392 ± 0.003 | 0.384 ± 0.003 | 0.007 ± 0.002 |
-# | 0.03 | 0.618 ± 0.030 | 0.389 ± 0.003 | 0.229 ± 0.030 |
+# - 学习率 0.03：有没有热身，决定训练成不成。没有热身的八次里，七次停在 0.59 到 0.67，另一次到第 200 步才降到 0.42；热身的八次，最差的一次也降到 0.40。
+# - 学习率 0.012：热身只低 0.007 ± 0.002（逐个种子相减，平均 ± 标准误；差按未舍入的数算，下同）。
+# - 学习率 0.004：热身反而高 0.008 ± 0.002。总共只有 200 步，步子本来就稳，慢慢升的那 20 步可能只是少走了路。
 #
-# 学习率 0.03 时，热身是成与不成的分别。没有热身的八次里，七次停在 0.59 以上，另一次走了 200 步才爬回 0.42；热身的八次，最差的一次也降到 0.40。
-# 原因可能是：这个网络的权重起初只有 0.1 上下，头几步每步走 0.03，初值很快就被冲散；这时 Adam 对梯度平方的估计也只来自几批数据，很不准。哪个原因占得多，我们没有单独量过。
+# 0.03 为什么不成？可能是权重几步之内就远离了初值。没有热身时，走 10 步，离初值的距离已是初值长度的 0.85 倍，走 20 步是 1.26 倍；热身时只有 0.19 倍与 0.52 倍（八个种子平均）。
 #
-# 学习率 0.012 时，热身只低 0.007。到了 0.004，热身反而高 0.008：总共只有 200 步，步子本来就稳，慢慢升的那 20 步可能只是少走了路。
-# 再跨行比：0.03 加热身，并不比不热身的 0.004 更好。所以对这么小的网络，把学习率调低就行，热身可有可无。
-# 学习率越大，热身越要紧。批大时，学习率常跟着调大；网络深，起步也容易不稳。长的训练里，几百步热身不算什么，所以配方里一般都写上。
+# 再比不同的学习率：0.03 加热身（0.389），并不比不热身的 0.004（0.382）好。所以对这么小的网络，把学习率调低就行，热身可有可无。
+# 学习率越大，热身越要紧。批大时学习率常跟着调大，网络深时起步也容易不稳，这时热身就要紧。训练若有几万步，几百步热身花不了什么，所以一般都写上。
+
+# %% [markdown]
+# ## 2　末尾为什么要小：压住抖动
+#
+# 接着用第 11 章的例子：从 $\theta=3$ 出发，用带噪声的梯度求 $\tfrac12\theta^2$ 的最小值，噪声是标准正态。
+# 学习率一直是 0.1 时，权重很快走到最小值附近，然后一直抖。第 11 章的办法是另留一份 EMA 影子，权重本身照抖。
+# 另一个办法是让学习率沿半个余弦降到 0，权重自己停下来。下面的四种走法用同一串噪声，各做 4000 次试验。
+
+# %%
+generator = torch.Generator().manual_seed(2)
+cosine = constant = shadow = small = torch.full((4000,), 3.0)
+errors = []
+for n in range(1000):
+    noise = torch.randn(4000, generator=generator)
+    cosine = cosine - 0.1 * 0.5 * (1 + math.cos(math.pi * n / 1000)) * (cosine + noise)
+    constant = constant - 0.1 * (constant + noise)
+    small = small - 0.003 * (small + noise)
+    shadow = shadow + (1 - min(0.99, (2 + n) / (11 + n))) * (constant - shadow)  # 第 11 章的 EMA，带热身
+    errors.append([w.square().mean().sqrt() for w in (cosine, constant, shadow, small)])
+curves = dict(zip(["从 0.1 余弦降到 0", "恒定 0.1", "恒定 0.1，加 EMA", "恒定 0.003"], zip(*errors)))
+for (name, curve), want in zip(curves.items(), (0.0603, 0.2294, 0.0691, 0.1536)):
+    check(f"{name}，第 1000 步的误差", curve[-1], want, atol=0.005)
+ends = [(0.1, errors[-1][0], BLUE), (0.1, errors[-1][1], ORANGE), (0.003, errors[-1][3], GRAY)]  # 学习率，终点的误差
+figure = curve_figure(range(1, 1001), curves, "步 $n$", "均方根误差", yscale="log")
+for _, error, color in ends:
+    figure.axes[0].plot(1000, error, "o", color=color, markersize=7)
+figure
+
+# %% [markdown]
+# 图：离最小值有多远（均方根误差，对数刻度）。恒定的 0.1（橙色虚线）四十步上下就走到 0.23，再也不降；余弦（蓝色实线）在后半程越降越低，最后停在 0.060；加上 EMA（黑色点线），最后到 0.07 上下。从三十几步到八百步出头，EMA 一直低于余弦，到 850 步上下才被余弦赶上。两种办法都把误差压到了恒定学习率的三成上下。
+#
+# 那么从头就用一个小的学习率，行不行？灰色点划线是恒定的 0.003：走了 1000 步还在 0.15，光是起点的 3 就剩 $3\times0.997^{1000}\approx0.149$ 没有走完。
+#
+# 恒定的学习率 $\eta$ 取多大最好？可以算出来。每走一步，$\theta$ 的均值与方差变成
+#
+# $$\mu\leftarrow(1-\eta)\,\mu,\qquad V\leftarrow(1-\eta)^2\,V+\eta^2.$$
+#
+# 均值每步乘 $1-\eta$，所以走近最小值要的步数约与 $1/\eta$ 成正比。方差最后停在 $\eta/(2-\eta)$，所以抖动约与 $\sqrt\eta$ 成正比。学习率太大会抖，太小走不到，要取得恰好。
+# 学习率会变的余弦，也照这两个式子逐步算。把第 1000 步的误差 $\sqrt{\mu^2+V}$ 对学习率画出来：
+
+# %%
+rates = torch.logspace(-2.6, -0.5, 200, dtype=torch.float64)
+mean, variance = torch.full((2, 200), 3.0, dtype=torch.float64), torch.zeros(2, 200, dtype=torch.float64)
+for n in range(1000):
+    now = torch.stack([rates * 0.5 * (1 + math.cos(math.pi * n / 1000)), rates])
+    mean, variance = mean * (1 - now), variance * (1 - now) ** 2 + now**2
+final = (mean**2 + variance).sqrt()
+figure = curve_figure(rates, {"余弦降到 0": final[0], "恒定": final[1]}, "起初的学习率", "第 1000 步的误差", "log", "log")
+ax = figure.axes[0]
+for rate, error, color in ends:
+    ax.plot(rate, error, "o", color=color, markersize=7)
+ax.minorticks_off()
+ax.set_xticks([0.003, 0.005, 0.008, 0.02, 0.1, 0.3], ["0.003", "0.005", "0.008", "0.02", "0.1", "0.3"])
+figure
+
+# %% [markdown]
+# 图：第 1000 步的误差随学习率的变化，两轴都是对数；三个圆点就是上一张图的三个终点。
+# 恒定的（虚线）只在 0.005 附近低到 0.054，大一倍或小一半都明显变坏。最好的是多少，取决于起点有多远、总共走几步，事先不知道。
+# 余弦（实线）把大大小小的学习率都走了一遍，起初从 0.02 到 0.3，误差都在 0.045 到 0.073 之间，不必猜得那么准。但比 0.008 还小时，余弦更差：它的学习率平均只有起初的一半，走不到。
+
+# %% [markdown]
+# 真的网络也是这样吗？用第 1 节的网络与数据，学习率 0.012，热身 20 步，之后一种不变，一种沿余弦降到 0，各训练 3000 步。八个种子，每隔 250 步量一次验证损失（`python -m benchmarks.learning_rate decay`）：
+
+# %%
+measured = {"余弦降到 0": [0.3748, 0.3482, 0.3397, 0.3310, 0.3236, 0.3156, 0.3093, 0.3046, 0.2994, 0.2968, 0.2950, 0.2944],
+            "不变": [0.3749, 0.3495, 0.3418, 0.3372, 0.3293, 0.3246, 0.3220, 0.3191, 0.3168, 0.3190, 0.3154, 0.3145],
+            "不变，加 EMA": [0.3616, 0.3341, 0.3236, 0.3175, 0.3121, 0.3088, 0.3061, 0.3041, 0.3019, 0.3008, 0.2993, 0.2989],
+            "余弦降到 0，加 EMA": [0.3615, 0.3339, 0.3227, 0.3160, 0.3103, 0.3058, 0.3018, 0.2991, 0.2966, 0.2954, 0.2947, 0.2944]}
+figure = curve_figure(range(250, 3001, 250), measured, "步 $n$", "验证损失")
+figure.axes[0].set_xticks(range(0, 3001, 500))
+figure
+
+# %% [markdown]
+# 图：八个种子平均的验证损失；蓝、橙、黑三条与上面的例子走势相同。学习率不变的（橙色虚线）最高；给它加上 EMA（黑色点线），前三分之二低于余弦（蓝色实线），到 2000 步上下被余弦赶上。余弦再加 EMA（灰色点划线），开头与黑线几乎重合，之后一直最低，末尾与蓝线重合。
+#
+# 只走 500 步的训练也量过，余弦在第 500 步就降到 0。末尾的验证损失（平均 ± 标准误，EMA 的衰减是 0.99）：
+#
+# | 步数 | 热身之后 | 训练的权重 | EMA 的权重 |
+# |--:|:--|--:|--:|
+# | 500 | 不变 | 0.349 ± 0.002 | 0.334 ± 0.003 |
+# | 500 | 余弦降到 0 | 0.338 ± 0.003 | 0.338 ± 0.003 |
+# | 3000 | 不变 | 0.315 ± 0.003 | 0.299 ± 0.003 |
+# | 3000 | 余弦降到 0 | 0.294 ± 0.003 | 0.294 ± 0.003 |
+#
+# - 训练的权重：余弦低 0.012 ± 0.002（500 步）与 0.020 ± 0.001（3000 步），抖动压下去了。
+# - EMA 的权重，500 步：余弦反而高 0.0043 ± 0.0005，八个种子都是如此。可能是因为还没有训练够，学习率降得早，少走了路。
+# - EMA 的权重，3000 步：余弦低 0.0045 ± 0.0006，八个种子都是如此。不变的那一种换成更长的 EMA（0.997），仍高 0.0039 ± 0.0005。
+#
+# 差都是逐个种子相减的平均，按未舍入的数算。所以步数够多、又事先定了，就用余弦加 EMA；步数很少，或者没有定（余弦的终点无从写起），就不变，靠 EMA 压抖动。既不衰减、也不用 EMA 的，两种步数里都最差。
 
 # %% [markdown]
 # ## 3　热身加余弦
@@ -141,34 +238,36 @@ curve_figure(range(3, 120, 5), curves, "步 $n$", "训练损失")
 shape = {"warm_up_steps": 100, "lr_start": 0.01, "lr_max": 1.0, "lr_min": 0.1, "max_decay_steps": 1000}
 multiplier = LambdaWarmUpCosineScheduler(**shape)
 n = range(1201)
-straight = [multiplier(i) if i < 100 else max(0.1, 1 - 0.9 * (i - 100) / 900) for i in n]
-figure = curve_figure(n, {"余弦": [multiplier(i) for i in n], "直线，作比较": straight}, "步 $n$", "乘数 $f(n)$")
-ticks = [0.01, 0.1, 1.0], [r"$f_\text{start}$ = 0.01", r"$f_\min$ = 0.1", r"$f_\max$ = 1"]
-figure.axes[0].set_xticks([0, 100, 1000], ["0", "$W$ = 100", "$L$ = 1000"])
-figure.axes[0].set_yticks(*ticks)
+figure = curve_figure(n, {"余弦": [multiplier(i) for i in n]}, "步 $n$", "乘数 $f(n)$")
+ax = figure.axes[0]
+ax.plot([100, 1000], [1.0, 0.1], color=GRAY, linestyle="-.", label="直线，作比较", zorder=1)
+ax.legend(frameon=False)
+ax.set_xticks([0, 100, 550, 1000], ["0", "$W$ = 100", "550", "$L$ = 1000"])
+ax.set_yticks([0.01, 0.1, 0.55, 1.0], [r"$f_\text{start}$ = 0.01", r"$f_\min$ = 0.1", "0.55", r"$f_\max$ = 1"])
 figure
 
 # %% [markdown]
 # 图：前 $W$ 步从 $f_{\text{start}}$ 直线升到 $f_{\max}$，到第 $L$ 步沿余弦降到 $f_{\min}$，此后不变。$L$ 从第 0 步数起，包含热身。
-# 与直线相比，余弦的两头平：开头多留一会儿在高处，走得远；末尾多留一会儿在低处，压得住抖动。
+# 余弦两头平、中间陡，在正中的第 550 步与直线相交：前半程比直线高，走得快些；后半程比直线低；学习率的总和与直线相同。
+# 哪个更好，要看学习率。第 2 节的例子里，起初是 0.1 时，余弦停在 0.060，直线停在 0.067；起初是 0.01 时，余弦 0.044，直线 0.042。
 #
 # 写成公式：
 #
 # $$f(n) = \begin{cases} f_{\text{start}} + (f_{\max}-f_{\text{start}})\,\dfrac nW & n < W\\[1ex] f_{\min} + \tfrac12(f_{\max}-f_{\min})\left(1+\cos\pi\dfrac{n-W}{L-W}\right) & W\le n<L\\[1ex] f_{\min} & n\ge L \end{cases}$$
+#
+# 第一次更新用 $f(0)$；训练恰好 $L$ 步时，最后一次更新用 $f(L-1)$，更新之后乘数正好到 $f(L)=f_{\min}$。
 
 # %%
 show_source(LambdaWarmUpCosineScheduler,
-            "class LambdaWarmUpCosineScheduler", "def __init__", "self.verbosity_interval =",
-            "def schedule", "elif n >= L:", "cosine =", "log_multiplier")
+            "class LambdaWarmUpCosineScheduler", "def __init__",
+            "def schedule", "elif n >= L:", "cosine =")
 
 # %% [markdown]
 # - ① `warm_up_steps` 与 `max_decay_steps` 数的是优化步，后者包含前者。
-# - ② `lr_min`、`lr_max`、`lr_start` 都是乘数，就是公式里的三个 $f$。名字和次序与参考实现一致。衰减的终点若早于热身的终点，当场拒绝。
-# - ③ 隔多少步记一行日志，0 表示不记；`last_lr` 记下最近一次的乘数。
-# - ④ 热身段，直线上升。
-# - ⑤ 第 $L$ 步起停在 $f_{\min}$。
-# - ⑥ 余弦段，照公式的第二行写。
-# - ⑦ 该记日志时记一行，然后返回乘数。
+# - ② `lr_min`、`lr_max`、`lr_start` 都是乘数，就是公式里的三个 $f$。名字和次序与参考实现一致。衰减的终点若早于热身的终点，当场拒绝。`verbosity_interval` 是隔多少步记一行日志，0 表示不记。
+# - ③ 热身段，直线上升。
+# - ④ 第 $L$ 步起停在 $f_{\min}$。
+# - ⑤ 余弦段，照公式的第二行写；最后返回乘数。
 
 # %%
 check("第 0 步", multiplier(0), 0.01)
@@ -185,19 +284,7 @@ check("乘上 2e-4，第 550 步的学习率", 2e-4 * multiplier(550), 1.1e-4, a
 # %% [markdown]
 # ## 4　该怎么选
 #
-# 热身之后，学习率降不降？在同一个网络上量一量：学习率 0.012，热身 20 步，共训练 500 步，八个种子，验证损失（平均 ± 标准误）：
-#
-# | 热身之后 | 训练的权重 | EMA 的权重（0.99） |
-# |:--|--:|--:|
-# | 学习率不变 | 0.349 ± 0.002 | 0.334 ± 0.003 |
-# | 余弦降到 0 | 0.338 ± 0.003 | 0.338 ± 0.003 |
-#
-# 先看训练的权重：逐个种子相减，余弦低 0.012 ± 0.002，与第 1 节的玩具例子一样，抖动压下去了。
-# 再看 EMA：学习率不变时，它把损失压低 0.015 ± 0.001；学习率已经降到 0 时，它没有什么可压的了。
-# 用 EMA 的权重来比，不变的反而低 0.004 ± 0.001，八个种子都是如此：500 步还没有训练够，余弦可能降得太早，少走了路。训练得久了会怎样，这里没有量。
-# 结论：两样都没有最差（0.349）。有 EMA 时，500 步的训练里衰减没有好处，还差 0.004。本课程的配方仍写余弦，是因为训练的权重也跟着变好；训练得久了会不会更好，这里没有证据。
-#
-# 第 11 章的热身与衰减说的是影子，这一章说的是学习率，两者不是一回事，却常一起用。看看本课程的配置：
+# 先看本课程的配置。第 11 章的“热身”与“衰减”说的是 EMA 的系数，这一章说的是学习率，两者不是一回事，却常一起用：
 
 # %%
 for name in ("mnist-quick", "digits", "mnist-class", "mnist", "cifar10"):
@@ -207,18 +294,26 @@ for name in ("mnist-quick", "digits", "mnist-class", "mnist", "cifar10"):
     print(f"{name:12} 学习率 {model['learning_rate']:<6} 热身 {W:4} 步，占 {W / L:.1%}；共 {L:6} 步，末尾的乘数 {p['lr_min']}，EMA {model['ema_decay']}")
 
 # %% [markdown]
-# 第 13 章用 `mnist-quick`。`cifar10` 照 DDPM 论文：热身 5000 步，之后不变，末尾的抖动全靠 0.9999 的 EMA 来压。其余几份都是先热身，再沿余弦降到百分之一二，同时留着 EMA。
+# 第 13 章用 `mnist-quick`。`cifar10` 照 DDPM 论文作者公开的代码：热身 5000 步，之后不变，末尾的抖动全靠 0.9999 的 EMA 来压。其余几份都是先热身，再沿余弦降到百分之一二，同时留着 EMA。
 #
-# 拿不准时，可以这样选：
+# 自己配的时候，有两个问题要分开问。
 #
-# | 情形 | 学习率 | EMA |
+# **末尾降不降**，看总步数定没定：
+#
+# | 总步数 | 热身之后的学习率 | EMA |
 # |:--|:--|:--|
-# | 总步数没有定，随时可能停 | 热身之后不变 | 一定要用，抖动全靠它 |
-# | 总步数定了 | 先热身，再沿余弦降到接近 0 | 也用；训练中途看样本，靠的是它 |
-# | 网络小，学习率也小 | 热身可有可无 | 照上面两行 |
-# | 网络大、批大，或者想用更大的学习率 | 热身要有；损失若在开头跳起来，就加长热身或调低学习率 | 照上面两行 |
+# | 没有定，随时可能停 | 不变 | 一定要用，抖动全靠它 |
+# | 定了 | 沿余弦降到接近 0；只有几百步时，不变也可以 | 也用；训练中途看样本，靠的是它 |
 #
-# 热身几步？看的是步数，不是百分比：几百步以内的训练给 20 到 50 步，几千到几万步给 200 到 500 步，DDPM 给 5000 步；这是经验，不是定理。`mnist-quick` 与 `digits` 的学习率是 0.004，照第 2 节本可不要热身；写上，是为了你把学习率调大时不出事。
+# **开头热不热身**，看网络、批与学习率：
+#
+# | 情形 | 热身 |
+# |:--|:--|
+# | 网络小，学习率也小 | 可有可无 |
+# | 网络大、批大，或者想用更大的学习率 | 要有；损失若在开头跳起来，就加长热身或调低学习率 |
+#
+# 热身几步？总步数越多，热身也越长，但长得慢得多，所以占比越来越小：上面从 375 步的 8%，到 80 万步的 0.6%。这是经验，不是定理。
+# `mnist-quick` 与 `digits` 的学习率是 0.004，照第 1 节本可不要热身；写上，是为了你把学习率调大时不出事。
 
 # %% [markdown]
 # ## 5　接到训练里：`scheduler_config`
@@ -236,7 +331,7 @@ check("6 步之后的学习率 = 1e-3 × f(6)", trainer.optimizers[0].param_grou
 check_raises("配方里没有 target", lambda: DDPM(**toy_model_config(scheduler_config={"params": {}})), "LambdaLinearScheduler")
 
 # %% [markdown]
-# 第一次更新用的是 $f(0)$。起点若写 0，这一步权重不动（Adam 的两个平均照常更新），所以起点常取 0.01、0.02 这样小的正数。
+# 起点若写 0，第一次更新时权重不动（AdamW 的两个平均照常更新），所以起点常取 0.01、0.02 这样小的正数。
 #
 # PyTorch 自带的调度器也能写进 `target`，同样按优化步更新。搬别人的配置时要当心：`StepLR(step_size=30)` 在别处多半指 30 轮，在这里是 30 步。
 # 只有 `ReduceLROnPlateau` 例外，它要看指标有没有变好，所以每轮更新一次。
@@ -255,28 +350,33 @@ show_source(DDPM.configure_optimizers,
 # ## 6　降下来再升回去：重启
 #
 # 学习率降到底，权重就停在一个地方，那里未必最好。有人让学习率升回高处，走到别处再降一次，这叫重启 (restart)；每一段叫一个周期。
-# `LambdaWarmUpCosineScheduler2` 与 `LambdaLinearScheduler` 可以有好几个周期：每个参数给一个列表，一个周期一个值。每次重启都重新热身，逐步升上去。
+# `LambdaWarmUpCosineScheduler2` 与 `LambdaLinearScheduler` 可以有好几个周期，每次重启都重新热身。它们的参数换了名字，每个给一个列表，一个周期一个值：
+#
+# | 量 | 单周期的类 | 多周期的两个类 |
+# |:--|:--|:--|
+# | 起点 $f_{\text{start}}$ | `lr_start` | `f_start` |
+# | 最高 $f_{\max}$ | `lr_max` | `f_max` |
+# | 最低 $f_{\min}$ | `lr_min` | `f_min` |
+# | 热身 $W$ | `warm_up_steps` | `warm_up_steps` |
+# | 总长 $L$ | `max_decay_steps` | `cycle_lengths`，每个周期的长度 |
 
 # %%
 lr_panel()
 
 # %% [markdown]
-# 面板：实线是乘数，圆点标出每个周期的 0、$W$，以及最后一个周期的 $L$。第 500 步是周期的边界，算新周期的第 0 步，所以乘数落到新的起点，再用 50 步升回去。
-# 把周期数拉到 4，或者把调度器换成 `LambdaLinearScheduler`，看转折点怎样移动。
+# 面板：蓝线是乘数，圆点标出各周期的第 0 步与第 $W$ 步，最后一个圆点是末一个周期的第 $L$ 步。没有拖动时，从上到下是三个调度器。前两个各有两个周期，第 500 步是边界，算新周期的第 0 步，所以乘数落到新的起点，再用 50 步升回去。
+# 把周期数拉到 4，看转折点怎样移动。
 #
 # 重启是否划算，要看问题。本课程的训练都不用它：总步数定了，一个周期降到底就够。
 
 # %%
 two = LambdaWarmUpCosineScheduler2(
-    warm_up_steps=[10, 10], f_min=[0.1, 0.1], f_max=[1.0, 0.5], f_start=[0.0, 0.0], cycle_lengths=[100, 200])
+    warm_up_steps=[10, 10], f_min=[0.1, 0.1], f_max=[1.0, 0.5], f_start=[0.01, 0.01], cycle_lengths=[100, 200])
 print("各个周期的起点，末尾加上总长：", two.cum_cycles)
 check("第 0、99、100、299 步与很久以后，各属于第几个周期", [two.find_in_interval(n) for n in (0, 99, 100, 299, 10**6)], [0, 0, 1, 1, 1])
 check("走完之后停在最后一个周期的 f_min", two(300), 0.1, atol=1e-12)
-linear = LambdaLinearScheduler([100], [0.1], [1.0], [0.01], [1000])
+linear = LambdaLinearScheduler(warm_up_steps=[100], f_min=[0.1], f_max=[1.0], f_start=[0.01], cycle_lengths=[1000])
 check("线性衰减的中点", linear(550), 0.55, atol=1e-12)
-
-# %% [markdown]
-# 一个容易忽略的极端：热身占满整个周期（$L=W$）时没有衰减段，第 $L$ 步起，单周期的类停在 $f_{\min}$，多周期的两个类停在 $f_{\max}$。
 
 # %% [markdown]
 # ## 7　源码速查
@@ -324,7 +424,7 @@ show_source(make_scheduler,
 # <details><summary>逐段解释</summary>
 #
 # - ① `optimizer` 为 None 时只做检查，`DDPM` 的构造函数用它来提前发现错误。
-# - ② 只认两类：本章的乘数函数，与 PyTorch 自带的调度器。`make` 是写好了这几个参数的 `instantiate_from_config`。
+# - ② 只认两类：本章的乘数函数，与 PyTorch 自带的调度器。`make` 是预先填好这几个参数的 `instantiate_from_config`。
 # - ③ 是不是乘数函数，看它继承自谁，不看名字；是，就包一层 `LambdaLR`。
 # - ④ 自带的调度器要有优化器才造得出来，检查时借一个假的。
 # - ⑤ 训练开始时，用真正的优化器来造。
@@ -335,9 +435,9 @@ show_source(make_scheduler,
 # <details><summary>与参考实现的差别，以及几处细节（第一遍可以不看）</summary>
 #
 # - 它的线性衰减从周期的第 0 步算起，热身结束时会跌 $(f_{\max}-f_{\min})\frac WL$：$f_{\max}=1$、$f_{\min}=0.1$、$f_{\text{start}}=0$、$W=100$、$L=1000$ 时，第 99 步是 0.99，第 100 步跌到 0.91；我们的是 1.00。
-# - 衰减的终点早于热身的终点时，它不报错，余弦一直来回摆；恰好相等时除以零或得到 NaN。
+# - 衰减的终点早于热身的终点时，它不报错，余弦一直来回摆。
 # - 它把边界那一步算在旧周期里；最后一个周期过后返回 None，接着 TypeError，所以人们在配置里写一个天文数字的周期长度。
-# - 它的基类 `DDPM` 存下了 `scheduler_config`，`configure_optimizers` 却没有用它，学习率从不改变（`LatentDiffusion` 里才用）。
+# - 热身占满整个周期（$L=W$）时没有衰减段：第 $L$ 步起，我们的单周期类停在 $f_{\min}$，多周期的两个类停在 $f_{\max}$；它除以零或得到 NaN。
 # - 我们的乘数是 Python 的浮点数，不是 NumPy 标量，所以存进检查点之后，`torch.load(weights_only=True)` 仍能读。
 #
 # </details>
@@ -345,11 +445,12 @@ show_source(make_scheduler,
 # %% [markdown]
 # ## 小结
 #
-# - **学习率为什么要变**：末尾降下来，是为了压住抖动。第 1 节的例子里，恒定的 0.1 停在 0.229，余弦降到 0 停在 0.060。开头升上去，是为了稳住头几步。小网络用学习率 0.03 时，没有热身的验证损失是 0.62，热身 20 步是 0.39；用 0.004 时，热身反而高 0.008。
-# - **该怎样变**：步数定了，先热身，再沿余弦降到接近 0；步数没定，热身之后不变，靠 EMA 压抖动。
+# - **开头为什么升上去**：AdamW 的第一步走满学习率，往后通常只走几分之一，而开头的方向只由一小批数据决定。小网络用学习率 0.03 时，没有热身的验证损失是 0.62，热身 20 步是 0.39；用 0.004 时，热身反而高 0.008。
+# - **末尾为什么降下来**：压住抖动。算得清的例子里，恒定的 0.1 停在 0.229，余弦降到 0 停在 0.060，加 EMA 是 0.07。真的网络走 3000 步，依次是 0.315、0.294、0.299；只走 500 步时，有 EMA 就不必降，余弦的损失反而高 0.004。
+# - **该怎样变**：步数定了，先热身，再沿余弦降到接近 0，同时留着 EMA；步数没定，热身之后不变，靠 EMA 压抖动。
 # - 真正的学习率是 `learning_rate` 乘以 $f(n)$。`lr_max`、`f_max` 都是乘数，本课程取 1.0。
 # - 热身直线上升，衰减走余弦或直线，转折点在 $0$、$W$、$L$；多周期时，边界那一步算新周期的第 0 步。
-# - `configure_optimizers` 按 `scheduler_config` 造出调度器。并写明 `interval="step"`，所以每个优化步更新一次；不写，Lightning 默认每轮一次。`ReduceLROnPlateau` 也是每轮一次。
+# - `configure_optimizers` 按 `scheduler_config` 造出调度器，并写明 `interval="step"`，所以每个优化步更新一次；不写，Lightning 默认每轮一次。`ReduceLROnPlateau` 也是每轮一次。
 #
 # ## 练习
 #

@@ -1,4 +1,4 @@
-"""第 0 章的习题：像素、损失、距离"""
+"""第 0 章的习题：像素、损失、采样的循环"""
 import torch
 
 from ...images import to_uint8
@@ -22,13 +22,27 @@ def sample_loss(pred, target):
     return (pred - target).square().flatten(1).mean(1)
 
 
-def distance_cases():
-    generator = torch.Generator().manual_seed(1)
-    return [(torch.randn(40, generator=generator), 2 * torch.randn(30, generator=generator) + 1), (torch.arange(5.0), torch.arange(5.0) + 3)]
+def two_values(x, bar):
+    """代替网络：像素只有 ±1 两种时，最好的猜测"""
+    return torch.tanh(bar**0.5 * x / (1 - bar))
 
 
-def distance(a, b):
-    return float((a.mean() - b.mean()) ** 2 + (a.std() - b.std()) ** 2)
+def sampling_cases():
+    x = torch.randn(2, 1, 2, 3, generator=torch.Generator().manual_seed(1))
+    return [(x, two_values, [0.05, 0.2, 0.5, 0.9]), (x, two_values, [0.1, 0.6]), (x, two_values, [0.3])]
+
+
+def sampling(mix=lambda x_recon, noise, after: after**0.5 * x_recon + (1 - after) ** 0.5 * noise,
+             split=lambda x, x_recon, bar, first: (x - bar**0.5 * x_recon) / (1 - bar) ** 0.5, last=lambda x, x_recon: x_recon):
+    """改动循环的一处，得到一种错的写法"""
+    def function(x, guess, bars):
+        first = x
+        for bar, after in zip(bars, bars[1:]):
+            x_recon = guess(x, bar)
+            x = mix(x_recon, split(x, x_recon, bar, first), after)
+        return last(x, guess(x, bars[-1]))
+
+    return function
 
 
 EXERCISES = (
@@ -46,23 +60,22 @@ EXERCISES = (
         Mistake("多开了一次方：均方误差不开方。", lambda pred, target: (pred - target).square().flatten(1).mean(1).sqrt()),
         Mistake("你把维数写死成了四维；输入可以是二维，平均除第一维外的所有维。", lambda pred, target: (pred - target).square().mean((1, 2, 3))),
     ), "留着第一维，才能看清哪些 t 难、哪些 t 容易（第 6 章）。", "先逐元素求差的平方，再把第一维以外的都平均掉。"),
-    Code("00.3", 3, "一维的 Fréchet 距离", distance, distance_cases, (
-        Mistake("第二项是标准差之差的平方，你用了方差。", lambda a, b: float((a.mean() - b.mean()) ** 2 + (a.var() - b.var()) ** 2)),
-        Mistake("两个差都要平方，你用了绝对值。", lambda a, b: float((a.mean() - b.mean()).abs() + (a.std() - b.std()).abs())),
-        Mistake("只比均值不够：一堆一模一样的图，均值也可以恰好对。", lambda a, b: float((a.mean() - b.mean()) ** 2)),
-        Mistake("不必再开方：Fréchet 距离习惯上报告平方的值。", lambda a, b: distance(a, b) ** 0.5),
-        Mistake("标准差要用样本的估计（除以 n-1），和 torch.std 的默认一样。",
-                lambda a, b: float((a.mean() - b.mean()) ** 2 + (a.std(unbiased=False) - b.std(unbiased=False)) ** 2)),
-    ), "均值管“像不像”，标准差管“够不够多样”。许多维时，标准差换成协方差矩阵的平方根（第 15 章）。", "两项相加：均值之差的平方，标准差之差的平方。"),
+    Code("00.3", 3, "从噪声走到图", sampling(), sampling_cases, (
+        Mistake("你只在开头猜了一次；每退一步，都要看着新的 x 重新猜。", lambda x, guess, bars: guess(x, bars[0])),
+        Mistake("混进去的噪声是起点的那一份；要的是此刻猜到的，由此刻的 x 与猜测反解出来。", sampling(split=lambda x, x_recon, bar, first: first)),
+        Mistake("反解噪声时忘了除以它的系数。", sampling(split=lambda x, x_recon, bar, first: x - bar**0.5 * x_recon)),
+        Mistake("系数要开平方：图的是 √ᾱ，噪声的是 √(1-ᾱ)。", sampling(mix=lambda x_recon, noise, after: after * x_recon + (1 - after) * noise)),
+        Mistake("你少走了最后一步：在最后一个 ᾱ 处还要猜一次，返回那次的猜测。", sampling(last=lambda x, x_recon: x)),
+    ), "这就是 DDIM。祖先采样只多一样：混合时少放些猜到的噪声，补一份新抽的（第 7 章）。", "每一步三件事：猜原图，反解噪声，用下一个系数重新混合。"),
     Choice("00.4", 1, "损失不动了", "B", {
         "A": "图还在变好，说明网络还在学，梯度没有消失；损失不动，是因为能再降的本来就只有一点点。",
         "C": "数据没有用完一说：每张图每一轮都配上新的 t 与新的噪声。",
         "D": "EMA 只是把权重平滑，它不改变训练的损失。",
     }, "损失里大部分是 x_t 里没有的信息：同一张 x_t 对得上许多张原图，谁也猜不出。样本的好坏藏在剩下的一点点里，所以要另用 Fréchet 距离来量（第 15 章）。"),
-    Number("00.5", 2, "省了几倍", 20, {
-        1000: "这是祖先采样调用网络的次数；题目问的是比值。",
-        50: "这是 DDIM 调用网络的次数；题目问的是比值。",
-        15.625: "不用再乘张数：两种采样的每一步都是一批 64 张一起算。",
-        0.05: "反了：问的是祖先采样是 DDIM 的几倍。",
-    }, "采样的时间几乎全花在网络上，步数少几倍，就快几倍。", "每走一步调用一次网络。"),
+    Number("00.5", 2, "省了几倍", 10, {
+        20: "引导时每一步调用两次：告诉网络画几，猜一遍；不告诉，再猜一遍。",
+        1000: "这是甲调用网络的次数；题目问的是比值。",
+        100: "这是乙调用网络的次数；题目问的是比值。",
+        0.1: "反了：问的是甲是乙的几倍。",
+    }, "采样的时间几乎全花在网络上：步数少几倍，就快几倍；引导要猜两遍，又慢一倍。", "先数每走一步调用几次网络，再乘步数。不必乘张数：一批是一起算的。"),
 )

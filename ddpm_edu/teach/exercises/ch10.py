@@ -1,4 +1,4 @@
-"""第 10 章的习题：Lightning 的钩子与训练的一步"""
+"""第 10 章的习题：训练的一步，可复现、可续、可比"""
 import torch
 from torch import nn
 

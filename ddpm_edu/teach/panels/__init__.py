@@ -1,6 +1,5 @@
 """面板，每块一个主意：*_data 是纯函数（数值进，曲线与一句话出），*_panel 把它接上控件"""
 from .beta import beta_panel
-from .denoise import denoise_panel
 from .ema import ema_panel
 from .forward import forward_panel
 from .lr import lr_panel
@@ -10,6 +9,6 @@ from .sampler import eta_panel, guidance_panel, interpolation_panel
 from .weights import weights_panel
 
 __all__ = [
-    "beta_panel", "chain_panel", "denoise_panel", "ema_panel", "eta_panel", "forward_panel", "guidance_panel",
+    "beta_panel", "chain_panel", "ema_panel", "eta_panel", "forward_panel", "guidance_panel",
     "interpolation_panel", "lr_panel", "parameterization_panel", "posterior_panel", "samples_panel", "weights_panel",
 ]

@@ -42,10 +42,11 @@ def eta_panel(grids, std=0.5):
     plot = Plot([
         Axis(image="grid", title="训练好的网络：样本"),
         Axis("步数", "样本的方差是真值的几倍", (counts[0] / 1.2, counts[-1] * 1.2), (0, 1.1), "log", dots=("here",), legend="lower right",
-             curves={"here": "", "eta": r"滑块上的 $\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}, xticks=tuple(counts), title="高斯数据与最优的猜测"),
+             curves={"here": "", "eta": r"滑块上的 $\eta$", "zero": r"$\eta=0$", "one": r"$\eta=1$"}, xticks=tuple(counts),
+             title="高斯数据与最优的猜测（1 是完美）"),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps),
-                 sheet=[{"eta": eta, "steps": count} for count in (counts[0], counts[-1]) for eta in (0.0, 1.0)], eta=slider(0.0, 0.0, 1.0, 0.25, "eta"),
+                 sheet=[{"eta": eta, "steps": count} for count in (counts[0], counts[-1]) for eta in (0.0, 1.0)], eta=slider(0.5, 0.0, 1.0, 0.25, "eta"),
                  steps=choice(counts, counts[len(counts) // 2], "步数"))
 
 
@@ -58,8 +59,8 @@ def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
     }
 
 
-def guidance_panel(samples, classifier):
-    """samples 由 guidance_grids 算好；右图是分类器认为类别正确的比例"""
+def guidance_panel(samples, classifier, spread=None):
+    """samples 由 guidance_grids 算好；右图是分类器认为类别正确的比例，给了 spread（{强度: 散布}）就再画散布"""
     scales = sorted(samples)
     labels = torch.arange(len(samples[scales[0]])) % 10
     right = [float((classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean()) for scale in scales]
@@ -67,11 +68,15 @@ def guidance_panel(samples, classifier):
     def compute(scale):
         share = right[scales.index(scale)]
         data = {"grid": framed_grid(samples[scale], 10)[0][0].numpy(), "right": (scales, right), "here": ((scale, scale), (0, share))}
+        if spread:
+            data["spread"] = (scales, [spread[s] / spread[1.0] for s in scales])
         return data, f"引导强度 w = {scale:g}：分类器认为类别正确的有 {share:.0%}"
 
     plot = Plot([
         Axis(image="grid"),
-        Axis("引导强度 $w$", "类别正确的比例", (-0.2, scales[-1] + 0.2), (0, 1.05), dots=("right",), curves={"right": "", "here": ""}),
+        Axis("引导强度 $w$", "" if spread else "认得出的比例", (-0.2, scales[-1] + 0.2), (0, 1.9 if spread else 1.05), dots=("right",),
+             curves={"right": "认得出的比例", "here": "", "spread": "散布，是 $w=1$ 时的几倍"} if spread else {"right": "", "here": ""},
+             xticks=tuple(int(s) if s == int(s) else s for s in scales)),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, compute, sheet=[{"scale": scale} for scale in scales], scale=choice(scales, scales[1], "引导强度 w"))
 

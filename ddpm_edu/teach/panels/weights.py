@@ -11,24 +11,32 @@ T = 1000
 
 
 def weights_data(parameterization, v, schedule, l_simple, elbo):
-    """→ ({eps, x0, v: 推导出的权重, mixed: 混合之后的, one: 全取 1}, 一句话)"""
+    """→ ({eps, x0, v: 推导出的权重, mixed: 混合之后除以平均, one: 全取 1}, 一句话)"""
     betas, t = make_beta_schedule(schedule, T), np.arange(1, T + 1)
     derived = {name: diffusion_tables(betas, v, name)["lvlb_weights"] for name in OBJECTIVES}
     chosen = derived[parameterization]
-    data = {**{name: (t, weights) for name, weights in derived.items()}, "mixed": (t, l_simple + elbo * chosen), "one": (t, np.ones(T))}
-    zero = "，处处为 0，构造函数会拒绝" if l_simple == elbo == 0 else ""
+    mixed = l_simple + elbo * chosen
+    mean, share = mixed.mean() or 1.0, effective_share(mixed)
+    data = {**{name: (t, weights) for name, weights in derived.items()}, "mixed": (t, mixed / mean), "one": (t, np.ones(T))}
+    said = "处处为 0，构造函数会拒绝" if l_simple == elbo == 0 else f"平均 {mean:.3g}，有效样本 {share:.1%}"
     return data, (f"{parameterization}，v_posterior = {v:.2f}：推导出的权重，最大的是最小的 {chosen.max() / chosen.min():.2g} 倍；"
-                  f"总损失里的权重是 {l_simple:g} + {elbo:g}·w_t{zero}")
+                  f"总损失里的权重是 {l_simple:g} + {elbo:g}·w_t，{said}")
+
+
+def effective_share(weights):
+    """一批里有几成样本顶用：(Σw)²/(TΣw²)；全相等时是 1，全压在一步上时是 1/T，全为 0 时记 0"""
+    return float(weights.sum() ** 2 / (len(weights) * (weights**2).sum())) if weights.any() else 0.0
 
 
 def weights_panel():
-    wide = {"xlim": (1, T), "xscale": "log", "yscale": "log", "legend": "lower left"}
+    wide = {"xlim": (1, T), "xscale": "log", "yscale": "log", "xticks": (1, 10, 30, 100, 1000)}
     plot = Plot([
-        Axis("$t+1$", "推导出的权重 $w_t$", ylim=(1e-4, 1e5), curves={"eps": "eps", "x0": "x0", "v": "v"}, **wide),
-        Axis("$t+1$", "总损失里的权重", ylim=(1e-4, 1e5), curves={"mixed": r"$w_s + w_e\,w_t$", "one": "全取 1"}, **wide),
+        Axis("$t+1$", "推导出的权重 $w_t$", ylim=(1e-7, 1e5), curves={"eps": "eps", "x0": "x0", "v": "v"}, legend="lower left", **wide),
+        Axis("$t+1$", "$w_s+w_e\\,w_t$，除以平均", ylim=(1e-8, 1e4), curves={"mixed": "总损失里的权重", "one": "全取 1"}, legend="lower left", **wide),
     ])
     return Panel(
-        plot, weights_data, sheet=[{"parameterization": name} for name in OBJECTIVES], parameterization=choice(["eps", "x0", "v"], "eps", "参数化"),
-        v=slider(0.0, 0.0, 1.0, 0.05, "v_posterior"), schedule=choice(["linear", "cosine"], "linear", "噪声表"),
+        plot, weights_data, sheet=[{"schedule": name} for name in ("sqrt_linear", "cosine")],
+        parameterization=choice(["eps", "x0", "v"], "eps", "参数化"), v=slider(0.0, 0.0, 1.0, 0.05, "v_posterior"),
+        schedule=choice(["sqrt_linear", "linear", "cosine"], "sqrt_linear", "噪声表"),
         l_simple=slider(0.0, 0.0, 2.0, 0.1, "l_simple_weight"), elbo=slider(1.0, 0.0, 1.0, 0.05, "original_elbo_weight"),
     )
