@@ -211,7 +211,7 @@ torch.cuda.is_available = is_available
 """
 # 说明 → (文件夹的名字, 启动时运行的代码, 环境变量, 标准错误里该有的那一行)
 ROOMS = {
-    "没有 ipywidgets": ("course", "import sys; sys.modules['ipywidgets'] = None", {}, "没有 ipywidgets，面板只有默认状态的静态图.*pip install"),
+    "没有 ipywidgets": ("course", "import sys; sys.modules['ipywidgets'] = None", {}, "没有 ipywidgets，面板只有静态图.*pip install"),
     "没有网络": ("course", NO_NETWORK, {}, None),
     "LC_ALL=C，也不许 Python 改用 UTF-8": ("course", "", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, None),
     "文件夹的名字里有中文和空格": ("课 程", "", {}, None),
