@@ -128,9 +128,11 @@ def test_a_panel_leaves_a_static_picture_and_plain_words(every_panel, shown):
         # 标题下面就是控件停在那里时的一帧
         for order, moved in enumerate(panel.sheet):
             top = order * (one.height + 40)
-            wanted = np.asarray(Image.open(io.BytesIO(panel.frame(**moved)[0])).convert("RGB"))
+            data, _ = panel.compute(**{control: widget.value for control, widget in panel.controls.items()} | moved)
+            wanted = np.asarray(Image.open(io.BytesIO(panel.plot.update(**data).png())).convert("RGB"))
             there = np.asarray(still.convert("RGB").crop((0, top, one.width, top + 40 + one.height)))
             assert (there[40:] == wanted).all() and there[:40].min() < 100, (name, moved)
+        panel.redraw()
         assert bytes(panel.image.value) == frame, name
 
 
