@@ -93,11 +93,3 @@ def ideal_start(x_t, data, bar):
     x_t : (B, D)；data : (N, D)；bar : 这一步的 ᾱ，(0, 1) 内的数
     """
     return (-torch.cdist(x_t, bar**0.5 * data).square() / (2 * (1 - bar))).softmax(1) @ data
-
-
-def record(model, num_samples=8, steps=50, seed=1, **kwargs):
-    """走一遍采样，记下每一步：[(t, x_t, x̂0), ...]，末项的 x_t 是最终样本"""
-    trace = []
-    samples = model.sample(num_samples, steps=steps, generator=torch.Generator().manual_seed(seed),
-                           callback=lambda t, x_t, x_recon: trace.append((t, x_t, x_recon)), **kwargs)
-    return [*trace, (-1, samples, samples)]

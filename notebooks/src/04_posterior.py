@@ -27,7 +27,7 @@ from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.sampling import Sampling, ancestral_step, spaced_timesteps
 from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
-from ddpm_edu.teach.laboratory import ancestral, chain_moments, chain_variances, gaussian_ddpm, record, walk
+from ddpm_edu.teach.laboratory import ancestral, chain_moments, chain_variances, gaussian_ddpm, walk
 from ddpm_edu.teach.panels import chain_panel, posterior_panel
 from ddpm_edu.teach.panels.posterior import each_best
 
@@ -200,7 +200,9 @@ curve_figure(np.arange(1, 1001), {"$a$": a, "$b$": b, r"$\sigma$": sigma}, "$t+1
 # 再看真实的轨迹，走 24 步。这里不告诉它画几（类别给 $-1$），看画哪个数字是怎样逐渐确定的。一共走 80 条，画其中两条。
 
 # %%
-trace = record(pretrained, num_samples=80, steps=24, cond=torch.full((80,), -1))
+trace = []
+samples = pretrained.sample(80, steps=24, cond=torch.full((80,), -1), generator=torch.Generator().manual_seed(1),
+                            callback=lambda t, x_t, x0_hat: trace.append((t, x_t, x0_hat)))
 shown = [trace[step] for step in (0, 3, 6, 9, 12, 15, 18, 23)]
 pictures = [torch.stack([entry[part][which] for entry in shown]) for which in (20, 23) for part in (1, 2)]
 grid_figure(torch.cat(pictures), nrow=8, rows=["$x_t$", "猜测"] * 2, columns=[f"$t={t}$" for t, _, _ in shown])
@@ -211,7 +213,7 @@ grid_figure(torch.cat(pictures), nrow=8, rows=["$x_t$", "猜测"] * 2, columns=[
 # 用分类器量一量：途中的猜测与最终样本，是同一个数字的占多少？
 
 # %%
-final = classifier(trace[-1][1]).argmax(1)
+final = classifier(samples).argmax(1)
 agree = [float((classifier(x0_hat).argmax(1) == final).double().mean()) for _, _, x0_hat in trace]
 check_order("是同一个数字的比例：起点、走了四分之一、走到一半", agree[0], agree[6], agree[12], digits=2)
 

@@ -15,10 +15,9 @@ V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def posterior_data(betas, v):
-    """→ (σ²、β̃ 与 β 各是 β 的几倍, 一句话)；t=0 的 β̃ 为 0，不画"""
-    tilde = diffusion_tables(betas, 0.0)["posterior_variance"][1:]
-    t, sigma2 = np.arange(1, len(betas)), diffusion_tables(betas, v)["posterior_variance"][1:]
-    data = {"sigma2": (t, sigma2), "ratio": (t, tilde / betas[1:]), "ratio_v": (t, sigma2 / betas[1:]), "ratio_one": (t, np.ones(len(t)))}
+    """→ (σ² 与 β̃ 各是 β 的几倍, 一句话)；t=0 的 β̃ 为 0，不画"""
+    data = {name: (np.arange(1, len(betas)), diffusion_tables(betas, value)["posterior_variance"][1:] / betas[1:])
+            for name, value in (("ratio_v", v), ("ratio", 0.0))}
     return data, f"v = {v:.2f}：t=1 处 β̃/β = {data['ratio'][1][0]:.3f}，σ²/β = {data['ratio_v'][1][0]:.3f}"
 
 
@@ -28,12 +27,7 @@ def posterior_panel(betas):
     plot = Plot([Axis("步号 $t$（对数）", r"$\sigma_t^2$ 是 $\beta_t$ 的几倍", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
                       curves={"ratio_v": "你选的 $v$", "ratio": r"$v=0$（$\tilde\beta_t/\beta_t$）"},
                       xticks=tuple(t for t in (1, 2, 5, 10, 50, 167) if t < T - 1) + (T - 1,), styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.6)
-
-    def shown(v):
-        data, note = posterior_data(betas, v)
-        return {name: data[name] for name in plot.artists}, note
-
-    return Panel(plot, shown, sheet=[{"v": v} for v in (0.5, 1.0)], v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
+    return Panel(plot, lambda v: posterior_data(betas, v), sheet=[{"v": v} for v in (0.5, 1.0)], v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
 
 
 def each_best(std):
