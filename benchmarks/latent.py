@@ -4,10 +4,8 @@
 --out 里已有的不再练，中断了接着来
 """
 import argparse
-import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -22,7 +20,7 @@ from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach.training import quiet_trainer
 
-from .timing import machine
+from .runs import by_name, train_all
 
 CLASSES = torch.arange(10).repeat(50)
 MEASURES = {"std": "样本标准差/σ_z", "overflow": "有 |z| > 4σ_z 的样本", "frechet": "Fréchet 距离", "recognised": "认得出"}
@@ -136,29 +134,22 @@ def table(rows):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.latent", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("settings", nargs="*", help=f"只练这几个：{'、'.join(SETTINGS)}")
+    parser.add_argument("settings", nargs="*", metavar="设定", help=f"只练这几个：{'、'.join(SETTINGS)}")
     parser.add_argument("--seeds", type=int, default=8)
     parser.add_argument("--out", help="另存为 JSON，接着练也靠它")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    chosen, path = options.settings or list(SETTINGS), Path(options.out) if options.out else None
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"] if path and path.exists() else {}
     (train, labels), score = load_digits_split()["train"], DigitsFrechet()
     autoencoder = train_autoencoder(train)
     z = autoencoder.encoder(train)
     data_std, decoded = float(z.std()), autoencoder.decoder(z[:500])
     print(f"潜变量的标准差 {data_std:.3f}，有 |z| > 4σ 的训练图 {share_beyond(z, data_std):.1%}；500 张训练图 Fréchet {score(train[:500]):.1f}，"
           f"解码之后 {score(decoded):.1f}，认得出 {recognised(score.classifier, decoded, labels[:500])['recognised']:.1%}", flush=True)
-    for seed in range(options.seeds):
-        for name in chosen:
-            if len(rows.setdefault(name, [])) > seed:
-                continue
-            setting = SETTINGS[name]
-            rows[name].append(measure(setting, *draw(setting, seed, autoencoder, data_std), score))
-            print(f"种子 {seed}，{name}：" + "，".join(f"{key} {value:.3f}" for key, value in rows[name][-1].items()), flush=True)
-            if path:
-                path.write_text(json.dumps({"machine": machine(torch.device("cpu")), "rows": rows}, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-    print(table({name: rows[name] for name in chosen}))
+
+    def once(name, seed):
+        return measure(SETTINGS[name], *draw(SETTINGS[name], seed, autoencoder, data_std), score)
+
+    print(table(by_name(train_all(parser, options.out, {"measure": "latent"}, options.settings or SETTINGS, options.seeds, once))))
 
 
 if __name__ == "__main__":

@@ -17,8 +17,7 @@ from ddpm_edu.authoring.quality import averaged
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach.training import quiet_trainer
 
-from .quality import recorded, store
-from .timing import machine
+from .runs import by_name, train_all
 
 # {问题: (默认走几步, 量几次验证损失, {名字: (学习率, 热身几步, 末尾的乘数)})}
 QUESTIONS = {
@@ -78,24 +77,15 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     steps, times, plans = QUESTIONS[options.question]
-    about = {"question": options.question, "steps": options.steps or steps}
-    record = recorded(options.out) or {"machine": machine(torch.device("cpu")), **about, "runs": []}
-    if about != {name: record[name] for name in about}:
-        parser.error(f"{options.out} 里是 {record['question']}，{record['steps']} 步；换一个 --out")
-    done = {(run["plan"], run["seed"]) for run in record["runs"]}
-    for seed in range(options.seeds):
-        for plan, settings in plans.items():
-            if (plan, seed) not in done:
-                record["runs"].append({"plan": plan, "seed": seed, **once(*settings, seed, about["steps"], times)})
-                store(record, options.out)
-                print(f"种子 {seed}，{plan}：" + "，".join(f"{name} {values[-1]:.4f}" for name, values in record["runs"][-1]["loss"].items()), flush=True)
-    report(record["runs"], list(plans))
+    steps = options.steps or steps
+    report(by_name(train_all(parser, options.out, {"question": options.question, "steps": steps}, plans, options.seeds,
+                             lambda plan, seed: once(*plans[plan], seed, steps, times))), list(plans))
 
 
 def report(runs, plans):
-    """印出各种练法的平均与标准误；差是相邻的两种逐个种子相减"""
+    """runs : {练法: [各个种子]}；印出各种练法的平均与标准误，差是相邻的两种逐个种子相减"""
     def gather(plan, kind, name):
-        return torch.tensor([run[kind][name] for run in runs if run["plan"] == plan])
+        return torch.tensor([run[kind][name] for run in runs[plan]])
 
     def line(values):
         return "，".join("{mean:.4f} ± {se:.4f}".format(**averaged(column.tolist())) for column in values.T)

@@ -6,12 +6,9 @@
 写进 --out 的每练完一遍就存一次；文件已经在了，就接着练没有练过的
 """
 import argparse
-import json
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -24,7 +21,8 @@ from ddpm_edu.generate import generate
 from ddpm_edu.teach.training import quiet_trainer
 
 from .peers import Diffusers, Task
-from .timing import interleaved, machine
+from .runs import by_name, recorded, train_all
+from .timing import interleaved
 
 OURS, PLAIN, TUNED = "ddpm_edu 的配方", "diffusers 的默认值", "diffusers，批 64、学习率 1e-3"
 # diffusers 脚本的默认值，与好心替它调过的；warmup(总步数) 是热身的步数
@@ -132,40 +130,23 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     race, root = RACES[options.race], options.data
-    record = recorded(options.out) or {"machine": machine(torch.device("cpu")), "race": options.race, "runs": [],
-                                       "seconds_per_step": seconds_per_step(race, root)}
-    if record["race"] != options.race:
-        parser.error(f"{options.out} 里是 {record['race']}，不是 {options.race}；换一个 --out")
-    speed, done = record["seconds_per_step"], {(run["recipe"], run["steps"], run["seed"]) for run in record["runs"]}
-    store(record, options.out)
+    # 接着练的，各家的步数照第一次量的快慢
+    speed = (recorded(options.out) or {}).get("seconds_per_step") or seconds_per_step(race, root)
     print("每步毫秒：" + "，".join(f"{name} {1e3 * s:.1f}" for name, s in speed.items()), flush=True)
+    runs = {f"{name}，{steps} 步": (name, steps) for name, steps in race.runs(speed)}
     score = frechet_for(race.data(root, 64, 0)) if options.seeds else None
-    # 种子在外面：停在哪里，各家的种子都一样多
-    for seed, (name, steps) in product(range(options.seeds), race.runs(speed)):
-        if (name, steps, seed) not in done:
-            record["runs"].append({"recipe": name, "steps": steps, "seed": seed, "frechet": score(once(race, root, name, steps, seed))})
-            store(record, options.out)
-            print(f"{name}，{steps} 步，种子 {seed}：{record['runs'][-1]['frechet']:.1f}", flush=True)
-    report(record)
+    record = train_all(parser, options.out, {"race": options.race, "seconds_per_step": speed}, runs, options.seeds,
+                       lambda run, seed: {"frechet": score(once(race, root, *runs[run], seed))})
+    report(by_name(record), runs, speed)
 
 
-def recorded(path):
-    """上一次存下的；没有是 None"""
-    return json.loads(Path(path).read_text(encoding="utf-8")) if path and Path(path).exists() else None
-
-
-def store(record, path):
-    if path:
-        Path(path).write_text(json.dumps(record, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def report(record):
+def report(rows, runs, speed):
     """印出每种练法：步数、秒数、距离的平均与标准误、各个种子"""
     print("\n| 练法 | 步数 | 训练秒数 | Fréchet 距离 | 各个种子 |\n|:--|--:|--:|--:|:--|")
-    for name, steps in dict.fromkeys((run["recipe"], run["steps"]) for run in record["runs"]):
-        found = averaged([run["frechet"] for run in record["runs"] if (run["recipe"], run["steps"]) == (name, steps)])
-        each = "、".join(f"{distance:.1f}" for distance in found["each"])
-        print(f"| {name} | {steps} | {steps * record['seconds_per_step'][name]:.0f} | {found['mean']:.1f} ± {found['se']:.1f} | {each} |")
+    for run, each in rows.items():
+        (name, steps), found = runs[run], averaged([row["frechet"] for row in each])
+        distances = "、".join(f"{distance:.1f}" for distance in found["each"])
+        print(f"| {name} | {steps} | {steps * speed[name]:.0f} | {found['mean']:.1f} ± {found['se']:.1f} | {distances} |")
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from ddpm_edu.authoring.quality import averaged
 from ddpm_edu.configs.recipes import digits_model_config
 from ddpm_edu.evaluation.report import evaluate
 from ddpm_edu.teach.moons import misses, moons
+from ddpm_edu.teach.panels.weights import effective_share
 from ddpm_edu.teach.training import quiet_trainer
 
-from .quality import recorded, store
-from .timing import machine
+from .runs import by_name, train_all
 
 EARLY = 100  # 分段的界：t < EARLY 与 t ≥ EARLY
 BATCHES = 200  # 用几批的梯度估计方差
@@ -74,9 +74,8 @@ def build(way, config, **options):
 
 
 def effective(model):
-    """一批里有几成样本顶用：(Σw)²/(TΣw²)；按权重抽的都顶用"""
-    w = torch.ones_like(model.lvlb_weights) if isinstance(model, Drawn) else model.lvlb_weights
-    return float(w.sum() ** 2 / (len(w) * w.square().sum()))
+    """一批里有几成样本顶用；按权重抽的都顶用"""
+    return 1.0 if isinstance(model, Drawn) else effective_share(model.lvlb_weights.double().numpy())
 
 
 # ---- 月牙 ----
@@ -162,33 +161,19 @@ def main(arguments=None):
     warnings.simplefilter("ignore")
     once, steps, ways = DATA[options.data]
     steps = options.steps or steps
-    record = recorded(options.out) or {"machine": machine(torch.device("cpu")), "data": options.data, "steps": steps, "runs": []}
-    if (record["data"], record["steps"]) != (options.data, steps):
-        parser.error(f"{options.out} 里是 {record['data']}，{record['steps']} 步；换一个 --out")
-    done = {(run["way"], run["seed"]) for run in record["runs"]}
-    for name in options.ways or ways:
-        for seed in range(options.seeds):
-            if (name, seed) not in done:
-                record["runs"].append({"way": name, "seed": seed, **once(WAYS[name], seed, steps)})
-                store(record, options.out)
-                print("，".join(f"{key} {value:.4f}" if isinstance(value, float) else str(value) for key, value in record["runs"][-1].items()), flush=True)
-    report(record)
+    report(by_name(train_all(parser, options.out, {"data": options.data, "steps": steps}, options.ways or ways, options.seeds,
+                             lambda name, seed: once(WAYS[name], seed, steps))))
 
 
-def report(record):
-    """印出各种练法的平均与标准误，另有逐个种子减等权的差"""
-    runs = {}
-    for run in record["runs"]:
-        runs.setdefault(run["way"], {})[run["seed"]] = run
-    for name, seeds in runs.items():
-        for measure, label in MEASURES.items():
-            found = {seed: run[measure] for seed, run in seeds.items() if measure in run}
-            if not found:
-                continue
-            equal = {seed: run[measure] for seed, run in runs.get(EQUAL, {}).items() if seed in found}
-            gap = averaged([found[seed] - value for seed, value in equal.items()]) if name != EQUAL and equal else None
-            mean = averaged(list(found.values()))
-            print(f"{name}，{label}：{mean['mean']:.4f} ± {mean['se']:.4f}" + (f"，减等权 {gap['mean']:+.4f} ± {gap['se']:.4f}" if gap else ""))
+def report(rows):
+    """rows : {练法: [各个种子]}；印出平均与标准误，另有逐个种子减等权的差"""
+    for name, each in rows.items():
+        for measure in (measure for measure in MEASURES if measure in each[0]):
+            mean, said = averaged([row[measure] for row in each]), ""
+            if name != EQUAL and EQUAL in rows:
+                gap = averaged([row[measure] - equal[measure] for row, equal in zip(each, rows[EQUAL])])
+                said = f"，减等权 {gap['mean']:+.4f} ± {gap['se']:.4f}"
+            print(f"{name}，{MEASURES[measure]}：{mean['mean']:.4f} ± {mean['se']:.4f}{said}")
 
 
 if __name__ == "__main__":

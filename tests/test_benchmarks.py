@@ -148,9 +148,10 @@ def test_the_latent_script_trains_what_the_chapter_trains_and_goes_on_where_it_s
     for seeds in ("1", "2"):
         latent.main([*chosen, "--seeds", seeds, "--out", str(path)])
     assert trained == [(latent.SETTINGS[name], seed) for seed in (0, 1) for name in chosen]
-    found = json.loads(path.read_text(encoding="utf-8"))["rows"]
-    assert all(len(found[name]) == 2 and row["frechet"] > 0 for name in chosen for row in found[name])
-    assert "std" not in found["pixel"][0] and "| pixel | 2 | — |" in capsys.readouterr().out
+    found = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    assert [(run["name"], run["seed"]) for run in found] == [(name, seed) for seed in (0, 1) for name in chosen]
+    assert all(run["frechet"] > 0 and ("std" in run) == (run["name"] != "pixel") for run in found)
+    assert "| pixel | 2 | — |" in capsys.readouterr().out
 
 
 def test_every_recipe_of_a_race_trains_and_draws():
@@ -195,7 +196,7 @@ def test_only_the_learning_rate_differs_and_a_finished_run_is_not_repeated(tmp_p
     path = tmp_path / "a.json"
     learning_rate.main(["decay", "--seeds", "2", "--steps", "3", "--out", str(path)])
     runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
-    assert [(run["plan"], run["seed"]) for run in runs] == [(plan, seed) for seed in (0, 1) for plan in ("不变", "余弦降到 0")]
+    assert [(run["name"], run["seed"]) for run in runs] == [(plan, seed) for seed in (0, 1) for plan in ("不变", "余弦降到 0")]
     # 热身还没有走完，两种练法走的是同一条路；换了种子才不同
     assert runs[0]["loss"] == runs[1]["loss"] and runs[0]["path"] == runs[1]["path"] != runs[2]["path"]
     assert all(len(run["loss"]["训练的权重"]) == 3 and len(run["loss"]["长些的 EMA"]) == 1 for run in runs)
