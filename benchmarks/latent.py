@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import pytorch_lightning as pl
 import torch
-import torch.nn.functional as F
-from torch import nn
 
 from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
 from ddpm_edu.authoring.quality import averaged
@@ -18,6 +16,7 @@ from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
 from ddpm_edu.schedules import alphas_cumprod
+from ddpm_edu.teach.latents import LatentDDPM, train_autoencoder
 from ddpm_edu.teach.training import quiet_trainer
 
 from .runs import by_name, train_all
@@ -42,46 +41,6 @@ SETTINGS = {
     "wide": Setting(width=32), "pixel": Setting(None), "pixel-narrow": Setting(None, width=8), "pixel-short": Setting(None, steps=75),
     "long": Setting(steps=1500), "pixel-long": Setting(None, steps=1500), "5.5-long": Setting(5.5, steps=1500), "0.18-long": Setting(0.18, steps=1500),
 }
-
-
-class TinyAutoencoder(nn.Module):
-    """8×8 的图 ↔ (2, 4, 4) 的潜变量"""
-
-    def __init__(self, width=32, latent_channels=2):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, 2, 1), nn.SiLU(),
-                                     nn.Conv2d(width, latent_channels, 3, padding=1))
-        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1), nn.SiLU(), nn.Upsample(scale_factor=2),
-                                     nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 1, 3, padding=1))
-
-
-class LatentDDPM(DDPM):
-    """在潜变量上工作的 DDPM；自编码器冻结，不参加训练"""
-
-    def attach(self, autoencoder, scale_factor):
-        self.first_stage_model, self.scale_factor = autoencoder, scale_factor
-        return self
-
-    def encode_first_stage(self, x):
-        return self.first_stage_model.encoder(x)
-
-    def get_input(self, batch, k):
-        return self.scale_factor * self.encode_first_stage(batch[k])
-
-    def decode_first_stage(self, z):
-        return self.first_stage_model.decoder(z / self.scale_factor)
-
-
-def train_autoencoder(train, steps=600):
-    torch.manual_seed(0)
-    autoencoder, index = TinyAutoencoder(), torch.Generator().manual_seed(0)
-    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
-    for _ in range(steps):
-        x = train[torch.randint(len(train), (64,), generator=index)]
-        optimizer.zero_grad()
-        F.mse_loss(autoencoder.decoder(autoencoder.encoder(x)), x).backward()
-        optimizer.step()
-    return autoencoder.eval().requires_grad_(False)
 
 
 def betas(snr):

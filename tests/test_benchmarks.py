@@ -1,8 +1,6 @@
 """测量的脚本跑得起来，比的确实是同一份工作；快慢不在这里判断"""
-import inspect
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -128,9 +126,7 @@ def test_a_way_is_measured_on_the_moons(monkeypatch):
     assert set(found) <= set(weights.MEASURES) and found["simple"] == pytest.approx(found["own"]) and found["noise"] > 1
 
 
-def test_the_latent_script_trains_what_the_chapter_trains_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
-    chapter = next((Path(__file__).resolve().parents[1] / "notebooks" / "src").glob("17_*.py")).read_text(encoding="utf-8")
-    assert all(inspect.getsource(part).strip() in chapter for part in (latent.TinyAutoencoder, latent.LatentDDPM))
+def test_the_latent_script_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
     # 换一张噪声表，等于潜变量放大 s 倍
     kept, shifted = (1 - torch.tensor(latent.betas(s), dtype=torch.float64) for s in (1, 5.5))
     kept, shifted = kept.cumprod(0), shifted.cumprod(0)

@@ -13,7 +13,7 @@ from .coverage import CoverageTable
 from .editions import solutions_edition, student_edition
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
-# 源文件里写在单元的末尾，生成时换成课程的覆盖表：写成文字，停下、重启都还在
+# 源文件里写在哪里，生成时就在那里换成课程的覆盖表：写成文字，停下、重启都还在
 COURSE_MAP = "{课程地图}"
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
@@ -40,8 +40,8 @@ def read_source(path, edition=student_edition):
             shown, blocks = cell.id, [[line for _, line in block] for _, block in views[index].blocks()]
         if cell.cell_type == "markdown":
             cell.source = tie(resolve(path, join_sentences(cell.source)), shown, blocks)
-        if cell.source.endswith(COURSE_MAP):
-            cell.source = cell.source.removesuffix(COURSE_MAP) + CoverageTable().markdown()
+        if COURSE_MAP in cell.source:
+            cell.source = cell.source.replace(COURSE_MAP, CoverageTable().markdown())
     top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
     notebook.cells = [top, *notebook.cells, bottom]
     return notebook

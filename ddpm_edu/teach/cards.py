@@ -28,7 +28,7 @@ CARDS = {
     "unet_config": Card(
         9, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
         r"$\hat y_\theta(x_t, t)$", (("conditioning.DiffusionWrapper.__init__", "self.diffusion_model = instantiate_from_config("),),
-        "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现会改动你传入的字典。"),
+        "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现（Stable Diffusion 2）会改动你传入的字典。"),
     "timesteps": Card(
         2, "扩散链的步数 $T$。代码里 $t$ 从 0 数到 $T-1$。", r"$t = 0, 1, \dots, T-1$",
         ((SCHEDULE, "T = check_int(\"timesteps\", n_timestep, 1)"),),

@@ -29,7 +29,7 @@ TERMS = (
     Term("加噪过程", "forward process", 2, "一步步掺噪声，从图走到噪声", ("前向过程", "正向过程", "扩散过程")),
     Term("去噪过程", "reverse process", 4, "一步步去噪声，从噪声走回图", ("反向过程", "逆向过程", "逆过程")),
     Term("噪声表", "beta schedule", 2, "每一步的 β", ("噪声调度", "噪声计划", "噪音")),
-    Term("信噪比", "signal-to-noise ratio", 2, "原图与噪声的方差之比"),
+    Term("信噪比", "signal-to-noise ratio", 2, "原图与噪声的系数的平方之比"),
     Term("缓冲区", "buffer", 9, "随模型换设备、存进检查点，但优化器不更新的张量", ("缓存区",)),
     Term("参数化", "parameterization", 5, "网络预测什么：eps、x0 或 v", ("参量化",)),
     Term("条件期望", "conditional expectation", 5, "已知带噪图时原图的平均，均方误差最小的猜测"),

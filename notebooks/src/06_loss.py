@@ -33,6 +33,7 @@ from ddpm_edu.teach.figures import GRAY, ORANGE
 from ddpm_edu.teach.laboratory import gaussian_ddpm
 from ddpm_edu.teach.moons import astray, moons
 from ddpm_edu.teach.panels import weights_panel
+from ddpm_edu.teach.panels.weights import effective_share
 from ddpm_edu.teach.points import points_figure
 
 betas = make_beta_schedule("sqrt_linear", 1000)  # 论文的噪声表
@@ -83,7 +84,7 @@ chain_figure([image[0], *noised], ["$x_0$", "$x_1$", "$x_{t-1}$", "$x_t$", "$x_T
 # %% [markdown]
 # ## 2　两个高斯之间的 KL
 #
-# 从这里起换回代码的下标：论文的 $L_{t-1}$（$t\ge2$）就是代码第 $t-1$ 步的 $\mathrm{KL}_{t-1}$，第 0 步留给 $L_0$。上标 $w^v$ 与 `"v"` 指第 5 章的速度；采样方差的混合系数一律写全名 `v_posterior`。
+# 从这里起换回代码的下标：论文的 $L_{t-1}$（$t\ge2$）就是代码第 $t-1$ 步的 $\mathrm{KL}_{t-1}$，第 0 步留给 $L_0$。$w^v$ 的上标与 `"v"` 都指第 5 章的速度；采样方差的混合系数一律写全名 `v_posterior`。
 #
 # 中间的每一项都是两个高斯之间的 KL。各维独立，KL 相加，除以维数就是逐维平均，所以下面只写一维：$\mathrm{KL}\big(\mathcal N(\tilde\mu,\tilde\beta)\,\|\,\mathcal N(\mu_\theta,\sigma^2)\big)$。
 # 写出两个对数密度之差，对前者求期望，用 $\mathbb E(y-\mu_\theta)^2 = \tilde\beta + (\tilde\mu-\mu_\theta)^2$：
@@ -156,7 +157,7 @@ check("t=0：w_x0 = 1/(2β_tilde_1)", weights("x0")[0], 1 / (2 * tables["posteri
 weights_panel()
 
 # %% [markdown]
-# 图：左边是三种目标推导出的权重，右边是选中的目标（这里是 `eps`）在总损失里的权重 $w_s+w_e\,w_t$，除以平均，好与全取 1 比；$w_s$、$w_e$ 就是第 5 节的 `l_simple_weight` 与 `original_elbo_weight`，这里是 0 与 1。换一张噪声表，看右边的曲线在哪一端变化更大：`sqrt_linear`（论文的那张）尖在开头，`cosine` 尖在末尾。
+# 图：左边是三种目标推导出的权重，右边是选中的目标（这里是 `eps`）在总损失里的权重 $w_s+w_e\,w_t$，除以平均，好与全取 1 比；$w_s$、$w_e$ 就是第 5 节的 `l_simple_weight` 与 `original_elbo_weight`，这里是 0 与 1。上面一行与下面一行的噪声表不同，看右边的曲线在哪一端变化更大：`sqrt_linear`（论文的那张）尖在开头，`cosine` 尖在末尾。
 
 # %%
 spans = {name: math.log10(weights(name).max() / weights(name).min()) for name in ("eps", "x0", "v")}
@@ -218,19 +219,15 @@ titles = {name: f"{name}：造错 {marks.double().mean():.1%}" for name, marks i
 points_figure({titles[name]: cloud for name, cloud in made.items()}, {titles[name]: marks for name, marks in wrong.items()}, limit=3.0)
 
 # %% [markdown]
-# 图：三种练法造出的点，橙色的造错了。同样的权重，乘在误差上，两弯之间散满了点；照它抽 $t$，散点比全取 1 还少。
+# 图：三种练法造出的点，橙色的造错了（方圆 0.1 之内没有真点）。这里只是一个种子，八个种子的平均见下表。同样的权重，乘在误差上，两弯之间散满了点；照它抽 $t$，散点比全取 1 还少。
 #
 # **原因一：梯度的噪声。** 乘的时候，一批里的少数几个样本占去很大一份，梯度随着抽到谁而大起大落。各步的梯度若差不多大，$N$ 个样本加权平均，只抵得上 $N\left(\sum_t w_t\right)^2/\left(T\sum_t w_t^2\right)$ 个样本直接平均，这叫有效样本数 (effective sample size)：
 
 # %%
-def effective(w, batch=512):
-    return batch * w.sum() ** 2 / (len(w) * (w**2).sum())
-
-
 w, front = weights("eps") / weights("eps").mean(), np.arange(1000) < 100
 for name, used in {"推导出的": w, "只把 t < 100 换成推导出的": np.where(front, w, 1), "只把 t ≥ 100 换成推导出的": np.where(front, 1, w)}.items():
-    print(f"512 个样本，{name}：抵 {effective(used):.0f} 个")
-print(f"512 个样本，推导出的，cosine：抵 {effective(weights('eps', table=make_beta_schedule('cosine', 1000))):.1f} 个")
+    print(f"512 个样本，{name}：抵 {512 * effective_share(used):.0f} 个")
+print(f"512 个样本，推导出的，cosine：抵 {512 * effective_share(weights('eps', table=make_beta_schedule('cosine', 1000))):.1f} 个")
 
 # %% [markdown]
 # 照 $w_t$ 抽，样本不再加权，512 个都算数。毛病若真是有效样本太少，那么批放大八倍应当治好它；反过来，全取 1 而一批只给 41 个样本，应当同样坏。试下来（`sqrt_linear`，训练 1500 步，采样 200 步，± 后是八个种子的标准误；`python -m benchmarks.weights moons`）：
@@ -266,7 +263,7 @@ print(f"512 个样本，推导出的，cosine：抵 {effective(weights('eps', ta
 # | 全取 1 | | 37.0 ± 2.9 | 3.21 ± 0.01 |
 # | 推导出的 | 乘 | 191.8 ± 7.3 | 3.51 ± 0.02 |
 #
-# 乘改成抽，量了三个种子：Fréchet 距离 80.9、68.2、68.8（同样的种子，全取 1 是 33.6、41.7、52.3），bits/dim 3.07、3.05、3.01（全取 1 是 3.17、3.19、3.18）。比起乘，两项都好了许多，bits/dim 胜过全取 1，这正是推导出的权重要的；Fréchet 距离却仍是全取 1 好。我们的解释是：推导出的权重有三分之一给了 $t<30$，那里噪声极小，图上的变化肉眼也难分辨。
+# 乘改成抽，量了三个种子：Fréchet 距离 80.9、68.2、68.8（同样的种子，全取 1 是 33.6、41.7、52.3），bits/dim 3.07、3.05、3.01（全取 1 是 3.17、3.19、3.18）。比起乘，两项都好了许多，bits/dim 胜过全取 1，这正是推导出的权重要压低的；Fréchet 距离却仍是全取 1 好。我们的解释是：推导出的权重有三分之一给了 $t<30$，那里噪声小（$t=29$ 处标准差 0.11，不到一级灰度 0.125），图上的变化肉眼难分辨。
 #
 # 文献里也是这样。论文在 CIFAR-10 上训练了 80 万步，用推导出的权重，bits/dim 好一点（3.70 对 3.75），FID 差得多（13.51 对 3.17；Ho 等 2020，表 1、表 2）。Improved DDPM（Nichol 与 Dhariwal 2021）发现直接训练下界时梯度的噪声很大，于是改用重要性采样（抽的机会由各步损失的大小决定），bits/dim 好了不少，FID 仍不如简化损失。
 #
@@ -287,7 +284,7 @@ show_source(DDPM.p_losses,
 # - ④ 目标由参数化决定，没有分支。
 # - ⑤ 每个样本自己的平均误差，形状 $(B,)$，除了第一维都求平均。
 # - ⑥ VLB 一律用平方误差，`loss_type` 是 `l1` 时也是。
-# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见书末的附；$s_t=0$ 时就是普通的均方误差。
+# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见章末的附；$s_t=0$ 时就是普通的均方误差。
 # - ⑧ 加权的平方误差，对这一批求平均。
 # - ⑨ 两者按权重相加。
 # - ⑩ 训练时记 `train/…`，验证时记 `val/…`；记录的数都与计算图断开。
@@ -331,7 +328,7 @@ check("loss_vlb 的平均乘上步数，就是各步 KL 之和（v_posterior=0�
 # %% [markdown]
 # ## 6　把下界算出来：bits/dim
 #
-# 存下一张图，平均每一维至多要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数，源码在书末：
+# 存下一张图，平均每一维至多要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数，源码在章末：
 #
 # - `prior_kl` 算 $L_T$；`kl_constants` 算第 2 节的常数。
 # - `discretized_gaussian_nll` 算 $L_0$。像素只取有限个值（8 位图是 256 个），概率是高斯落在那一格里的面积；两端的格子开到无穷，总和才是 1。
@@ -413,8 +410,8 @@ for step in (1, 10, 30):
 #
 # - **这一章的问题**：均方误差从哪里来，推导出的权重是多少，为什么实际上每个 $t$ 一样重？
 # - **答案**：它来自似然的变分下界：每一步的 KL 是常数加上加权的平方误差。推导出的权重压在少数几步上（`eps`：`sqrt_linear` 的前 30 步占三分之一，`cosine` 的最后一步占 97%），有两个害处。
-# - **一是梯度的噪声**：均匀地抽 $t$ 再乘上权重，一批里算数的样本没有几个；月牙（`sqrt_linear`）上造错从 4.6% 升到 14.6%。照权重抽 $t$ 去得掉它，造错只有 3.0%。
-# - **二是步数花在哪里**：照权重抽，下界确实更低，样本却不一定更好；`cosine` 的月牙与数字都是如此，论文的 FID 是 3.17 对 13.51。全取 1 两样都避开了。
+# - **一是梯度的噪声**：均匀地抽 $t$ 再乘上权重，一批 512 个样本只抵得上 40 个；月牙（`sqrt_linear`）上造错从 4.6% 升到 14.6%。照权重抽 $t$ 去得掉它，造错只有 3.0%。
+# - **二是步数花在哪里**：照权重抽，下界确实更低，样本却不一定更好；`cosine` 的月牙与 `sqrt_linear` 的数字都是如此。论文是均匀抽再乘，FID 13.51 对全取 1 的 3.17，两个原因都在内。全取 1 两样都避开了。
 # - $w^{x_0}=c_1^2/(2\sigma^2)$，$w^\varepsilon=w^{x_0}/\mathrm{SNR}$，$w^v=(1-\bar\alpha)w^{x_0}$。方差取 $\tilde\beta$ 时，$w^{x_0}$ 是信噪比降幅的一半。
 # - `original_elbo_weight` 加的是加权的均方误差，不是完整的 ELBO；尺度与论文差 $T$ 倍。
 # - bits/dim 是下界除以维数与 $\ln2$。随课程发布的模型约为 3.2 bits/dim，其中六成来自 $t\le30$ 的各步。
@@ -601,7 +598,7 @@ show_source(vlb_terms,
             "x_recon = model.predict_start", "if t == 0:", "else:", "terms.append")
 
 # %% [markdown]
-# - ① 返回每一项，单位 nats/dim；每个 $t$ 抽一份 $x_t$，所以是无偏估计。
+# - ① 返回每一项，单位 nats/dim；$x_t$ 抽自 $q(x_t\mid x_0)$，所以是无偏估计；每个 $t$ 只抽一份，所以有方差。
 # - ② 解码器有两种：离散的像素，或连续的高斯。
 # - ③ 常数、系数与对数方差都取 float64 的原表。
 # - ④ 逐个 $t$ 造出 $x_t$，途中是 eval 模式。

@@ -3,12 +3,12 @@
 #
 # 512×512 的彩色图有约 79 万个数，直接在上面跑 DDPM，每一步都要算这么多。Stable Diffusion 先把图压成 64×64×4，约 1.6 万个数，只有原来的 1/48，再在上面扩散。
 # 少了这么多，图还在吗？训练和采样的代码要改多少？
-# 这一章用二十行造一个小的潜空间扩散模型，看压缩省下多少。另有一个系数，乘错了不会报错，样本却会变差。然后带着它去读 latent-diffusion 的源码。
+# 这一章用二十行造一个小的潜空间扩散模型，看压缩省下多少。另有一个系数，乘错了不会报错，样本却会变差。最后对照这个小模型，去读 latent-diffusion 的源码。
 #
 # **学习目标**
 #
 # - 说清“先压缩，再扩散”的两个阶段：谁在学，谁冻结，损失算在哪里。
-# - 自己写一个 `LatentDDPM`，让它按类别画数字，并解释 `scale_factor` 为什么要紧。
+# - 读懂二十行的 `LatentDDPM`，让它按类别画数字，并解释 `scale_factor` 为什么要紧。
 # - 打开 latent-diffusion 的原文件，顺着主线读下去，知道哪里容易读错。
 #
 # **预计用时** 50 分钟。运行全部单元约 1 分钟。
@@ -26,10 +26,10 @@ from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
 from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import DigitsFrechet
-from ddpm_edu.progress import progress_bar
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach import check, check_order, curve_figure, grid_figure
+from ddpm_edu.teach import check, check_order, curve_figure, grid_figure, show_source
 from ddpm_edu.teach.diagrams import latent_figure
+from ddpm_edu.teach.latents import LatentDDPM, TinyAutoencoder, train_autoencoder
 from ddpm_edu.teach.reference_map import reference_map
 from ddpm_edu.teach.training import quiet_trainer
 
@@ -55,27 +55,13 @@ latent_figure("1×8×8", "2×4×4")
 # 第一阶段：训练自编码器。
 
 # %%
-class TinyAutoencoder(nn.Module):
-    """8×8 的图 ↔ (2, 4, 4) 的潜变量"""
-
-    def __init__(self, width=32, latent_channels=2):
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, 2, 1), nn.SiLU(),
-                                     nn.Conv2d(width, latent_channels, 3, padding=1))
-        self.decoder = nn.Sequential(nn.Conv2d(latent_channels, width, 3, padding=1), nn.SiLU(), nn.Upsample(scale_factor=2),
-                                     nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, 1, 3, padding=1))
-
+show_source(TinyAutoencoder)
 
 # %%
-torch.manual_seed(0)
-autoencoder, index = TinyAutoencoder(), torch.Generator().manual_seed(0)
-optimizer = torch.optim.Adam(autoencoder.parameters(), lr=3e-3)
-for _ in progress_bar(range(600), title="训练自编码器"):
-    x = train[torch.randint(len(train), (64,), generator=index)]
-    optimizer.zero_grad()
-    F.mse_loss(autoencoder.decoder(autoencoder.encoder(x)), x).backward()
-    optimizer.step()
-autoencoder = autoencoder.eval().requires_grad_(False)  # 从此冻结：第二阶段不再更新它
+show_source(train_autoencoder)
+
+# %%
+autoencoder = train_autoencoder(train)  # 从此冻结：第二阶段不再更新它
 
 # %%
 restored = autoencoder.decoder(autoencoder.encoder(test))
@@ -104,29 +90,14 @@ print(f"在像素上走一步 {pixel / 1e6:.2f} 百万次，在潜变量上走�
 print(f"窄一半的网络，在像素上走一步 {multiplications(8, 1, width=8) / 1e6:.2f} 百万次")
 
 # %% [markdown]
-# 边长只少一半，每一步的乘法就少到四分之一左右。Stable Diffusion 的边长少到 1/8：同样的层，卷积的乘法少到 1/64，自注意力里两两比较的那部分少到 1/4096。采样只在末了解码一次，几十上百步全在潜变量上。
+# 边长只少一半，每一步的乘法就少到四分之一左右。Stable Diffusion 的边长缩到 1/8：同样的层，卷积的乘法少到 1/64，自注意力里两两比较的那部分少到 1/4096。采样只在末了解码一次，几十上百步全在潜变量上。
 #
 # ## 2　在潜变量上训练：程序改两处
 #
 # 程序改两处：`get_input` 多编码一次，采样之后多解码一次。配置跟着改：输入输出的形状换成潜变量的，再关掉截断。训练、采样、EMA 照旧；条件也照旧，类别仍走第 8 章的 `c_adm`。
 
 # %%
-class LatentDDPM(DDPM):
-    """在潜变量上工作的 DDPM；自编码器冻结，不参加训练"""
-
-    def attach(self, autoencoder, scale_factor):
-        self.first_stage_model, self.scale_factor = autoencoder, scale_factor
-        return self
-
-    def encode_first_stage(self, x):
-        return self.first_stage_model.encoder(x)
-
-    def get_input(self, batch, k):
-        return self.scale_factor * self.encode_first_stage(batch[k])
-
-    def decode_first_stage(self, z):
-        return self.first_stage_model.decoder(z / self.scale_factor)
-
+show_source(LatentDDPM)
 
 # %% [markdown]
 # 后三个方法的名字与原文件相同。下面的 `latent_config` 改配置，`fit_latent` 训练一个。`target_std` 是潜变量乘上系数之后的标准差，先取 1。
@@ -171,11 +142,11 @@ grid_figure(by_class, nrow=10, width=5.0, rows=[f"“{digit}”" for digit in ra
 # | 像素 | 8 | 300 | 1.0 | 95 ± 8 | 62 ± 1% |
 # | 像素 | 16 | 300 | 3.9 | 48 ± 4 | 76 ± 1% |
 #
-# 同样多的乘法（前三行），潜变量的距离最小。像素模型若少练几步，差得最远；若把网络改窄，距离多出 22 ± 7，认得出的一样多。像素模型若每步多花近四倍（第四行），又比潜变量好。
+# 同样多的乘法（前三行），潜变量的距离最小。像素模型若少练几步，差得最远；若把网络改窄，距离多出 22 ± 7，认得出的一样多。像素模型若每步花近四倍的乘法（第四行），又比潜变量好。
 #
-# 省下的乘法可以用来多练。潜变量练 1500 步，乘法是第一行的 5 倍，三个种子的距离是 37、37、32，认得出九成；用来把网络加宽一倍，只到 67、68、62。
-# 像素模型也练 1500 步，是 18、21（两个种子）。潜变量练得再久，大致也越不过解码的训练图，那是 17；训练图自己是 12.5。
-# 所以压缩换来的是便宜：预算紧时划算，预算宽时受解码器所限。大图的每一步贵得多，更容易是前一种。
+# 省下的乘法可以用来多练。潜变量练 1500 步，乘法是第一行的 5 倍（比像素的 300 步还多三成），三个种子的距离是 37、37、32，认得出九成；用来把网络加宽一倍，只到 67、68、62。
+# 像素模型也练 1500 步，是 18、21（两个种子）。潜变量练得再久，样本大致也好不过“压缩又解码的训练图”：那是 17。没有压缩过的训练图是 12.5。
+# 所以压缩换来的是便宜：预算紧时划算，预算宽时受解码器所限。大图的每一步贵得多，预算往往偏紧，压缩就划算。
 #
 # 网络这样小，秒数不与乘法成正比，所以这里只比乘法。第一阶段的 600 步没有算在内；各行的学习率相同，没有各自调过。
 #
@@ -207,7 +178,7 @@ for s in (1, 5.5, 0.18):
 grid_figure(torch.cat(pictures), nrow=10, width=8.0, rows=["取 1", "取 5.5", "取 0.18"], columns=[f"t={t}" for t in steps])
 
 # %% [markdown]
-# 图：一行是 $\sigma_z$ 的一种取值，一列是一个步号，每一格是带噪的潜变量解码的样子（解码之前先把标准差拉回去）。取 1，$t=300$ 还看得出“3”，到 $t=500$ 就只剩噪声的样子。取 5.5，一直到 $t=600$ 都看得清。取 0.18，$t=100$ 已经认不出。最右一列三行几乎相同：那里只剩同一份噪声。
+# 图：一行是 $\sigma_z$ 的一种取值，一列是一个步号，每一格是带噪的潜变量解码的样子（解码之前先把标准差拉回去）。取 1，$t=300$ 还看得出“3”，到 $t=500$ 就只剩噪声的样子。取 5.5，一直到 $t=600$ 都看得清。取 0.18，$t=100$ 已经认不出。最右一列，取 1 与 0.18 的几乎相同，只剩同一份噪声；取 5.5 的还略有信号（信噪比约 0.14）。
 #
 # 第 $t$ 步的信噪比，标准差是 1 时为 $\bar\alpha_t/(1-\bar\alpha_t)$（第 2 章），现在要乘 $\sigma_z^2$：
 #
@@ -278,7 +249,7 @@ figure
 #
 # 再看原因。末两行只改信噪比，与前面的各行相减，两样就分开了：
 #
-# - $\sigma_z=5.5$ 主要坏在信噪比：只改信噪比，Fréchet 就从 73 升到 114；再加上幅度，才升到 127。认得出的只跟信噪比走，都是 45%。
+# - $\sigma_z=5.5$ 主要坏在信噪比：只改信噪比，Fréchet 就从 73 升到 114；再加上幅度，才升到 127。认得出的比例两行都是 45%，看来只受信噪比影响。
 # - $\sigma_z=0.18$，标准差的失控几乎全来自幅度：1.28，只改信噪比是 1.59，再加上幅度是 4.89；有数超出的样本依次是 9%、8%、32%。Fréchet 两者各占一部分（先升 9 ± 2，再升 15 ± 5），这几个种子分不出谁大。
 #
 # 5.5 的信噪比为什么坏事，可以猜一猜。训练时 $t$ 均匀地抽，采样的 20 步也均匀地分，取 5.5 时只有两成多的步信噪比小于 1；从噪声里定出“画的是什么”，可能主要靠这些步，它们太少了。
@@ -289,7 +260,7 @@ figure
 #
 # ## 4　真的第一阶段
 #
-# Stable Diffusion 的自编码器与我们的有三处不同。
+# Stable Diffusion 的第一阶段，与我们的有三处不同。
 #
 # **编码是抽样。** 编码器给出的不是一个 $z$，而是均值与对数方差，编码是抽一个样本：$z=\mu+\sigma\varepsilon$（KL 型）。`get_first_stage_encoding` 就管这件事，顺手乘上 `scale_factor`。
 # 训练时另加一项把它拉向 $\mathcal N(0,I)$ 的 KL 散度，权重只有 $10^{-6}$：能防潜变量无限放大，却拉不到标准差为 1，所以才需要那个系数。
@@ -400,10 +371,10 @@ print("采样：", " → ".join(name for name in drawn if name in MAIN))
 # ## 小结
 #
 # - 图还在吗？在：这一章的图压到一半，均方根误差约 0.11，主要笔画都在；Stable Diffusion 压到 1/48，另加了感知损失与对抗损失。
-# - 省下多少，代价多少？边长减半，每步的乘法少到四分之一；边长少到 1/8，同样的层，卷积少到 1/64，自注意力里两两比较的那部分少到 1/4096。同样多的乘法，潜变量的 Fréchet 距离是 73，窄一半的像素网络是 95；像素模型多花近四倍，是 48。
+# - 省下多少，代价多少？边长减半，每步的乘法少到四分之一；边长缩到 1/8，同样的层，卷积少到 1/64，自注意力里两两比较的那部分少到 1/4096。同样多的乘法，潜变量的 Fréchet 距离是 73，窄一半的像素网络是 95；像素模型花近四倍的乘法，是 48。
 # - 代码要改多少？程序改两处：`get_input` 里多编码一次，采样之后多解码一次；配置改形状、关截断。自编码器冻结，损失算在潜变量上。
 # - 系数要紧吗？同样的训练，潜变量的标准差取 1，距离是 73；5.5 而不乘系数，是 127；本来是 1 却照抄 0.18，是 97。编码之后乘，解码之前除，乘完的标准差量级要是 1：取 1.6 与取 1 分不出。
-# - 读 `ddpm.py` 先认主线 `shared_step → get_input → forward → p_losses`，再查书末的对照表；Stable Diffusion 2 的基类 26 个方法，这里有 24 个同名，另两个改由 `optimizer_step` 与 `make_grid` 来做。
+# - 读 `ddpm.py` 先认主线 `shared_step → get_input → forward → p_losses`，再查附三的对照表；Stable Diffusion 2 的基类 26 个方法，这里有 24 个同名，另两个改由 `optimizer_step` 与 `make_grid` 来做。
 #
 # ## 练习
 #
