@@ -32,8 +32,7 @@ from ddpm_edu.teach.diagrams import chain_figure
 from ddpm_edu.teach.figures import GRAY, ORANGE
 from ddpm_edu.teach.laboratory import gaussian_ddpm
 from ddpm_edu.teach.moons import astray, moons
-from ddpm_edu.teach.panels import weights_panel
-from ddpm_edu.teach.panels.weights import effective_share
+from ddpm_edu.teach.panels.weights import effective_share, weights_panel
 from ddpm_edu.teach.points import points_figure
 
 betas = make_beta_schedule("sqrt_linear", 1000)  # 论文的噪声表
