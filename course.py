@@ -23,7 +23,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-VENV = Path(os.environ.get("DDPM_EDU_VENV", ROOT / ".venv"))
+# 设成空的等于没有设
+VENV = Path(os.environ.get("DDPM_EDU_VENV") or ROOT / ".venv")
 LOCK = ROOT / "requirements.lock"
 RANGES = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
 # torch 最后单独装，不核对摘要：同一个版本有 CPU、CUDA 几种文件，已经装了其中一种就用它；CUDA 库的版本由它自己定死
@@ -70,6 +71,8 @@ def make_environment(folder, *installs):
     """建好 folder 里的虚拟环境，逐次 pip install，再让它认得本课程；返回它的 python"""
     python = python_of(folder)
     if not python.exists() or run(python, "-c", "import pip", stderr=subprocess.DEVNULL):
+        if folder.exists() and any(folder.iterdir()) and not (folder / "pyvenv.cfg").exists():
+            sys.exit(f"{folder} 里已有别的东西，又不是虚拟环境，不会动它；把环境变量 DDPM_EDU_VENV 改成一个空的或还没有的目录")
         print(f"正在建立虚拟环境 {folder} ……", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, with_pip=True)

@@ -21,13 +21,31 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
-    monkeypatch.setenv("DDPM_EDU_VENV", str(tmp_path / "环境 一"))
-    spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_course(monkeypatch, tmp_path / "环境 一")
     # 装 pip 要好几秒，这里都用不着
     monkeypatch.setattr(module.venv, "create", lambda folder, with_pip: venv.EnvBuilder().create(folder))
     return module
+
+
+def load_course(monkeypatch, folder):
+    monkeypatch.setenv("DDPM_EDU_VENV", str(folder))
+    spec = importlib.util.spec_from_file_location("course_under_test", ROOT / "course.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_environment_never_takes_the_place_of_other_files(course, monkeypatch, tmp_path):
+    (course.VENV / "照片").mkdir(parents=True)
+    with pytest.raises(SystemExit, match="DDPM_EDU_VENV"):
+        course.make_environment(course.VENV)
+    assert (course.VENV / "照片").is_dir()
+    # 建到一半的环境照样重建；设成空的等于没有设，不是当前目录
+    broken = tmp_path / "环境 二"
+    broken.mkdir()
+    (broken / "pyvenv.cfg").touch()
+    assert course.make_environment(broken).exists()
+    assert load_course(monkeypatch, "").VENV == ROOT / ".venv"
 
 
 def test_first_call_installs_what_was_tested_second_call_starts_at_once(course, monkeypatch):

@@ -51,7 +51,7 @@ def every_panel(digits, model):
         "ema": panels.ema_panel(),
         "lr": panels.lr_panel(), "weights": panels.weights_panel(),
         "eta": panels.eta_panel(sampler.eta_grids(model, steps=(2, 3), num_samples=8)),
-        "guidance": panels.guidance_panel(guided, load_classifier()),
+        "guidance": panels.guidance_panel(guided, load_classifier(), dict.fromkeys(guided, 1.0)),
         "interpolation": panels.interpolation_panel(sampler.interpolation_frames(model, num_pairs=2, count=5, steps=3)),
     }
 
@@ -317,8 +317,9 @@ def test_guidance_panel_shows_the_share_of_right_classes():
         right = torch.eye(10)[torch.arange(20) % 10]
         return right if images.mean() > 0.5 else torch.eye(10)[torch.zeros(20, dtype=torch.long)]
 
-    panel = panels.guidance_panel(samples, classifier)
-    assert panel.compute(scale=1.0)[0]["right"] == ([0.0, 1.0], [0.1, 1.0])
+    panel = panels.guidance_panel(samples, classifier, {0.0: 0.6, 1.0: 0.4})
+    data = panel.compute(scale=1.0)[0]
+    assert data["right"] == ([0.0, 1.0], [0.1, 1.0]) and data["spread"] == ([0.0, 1.0], [pytest.approx(1.5), 1.0])
     assert "10%" in panel.compute(scale=0.0)[1] and "100%" in panel.compute(scale=1.0)[1]
 
 

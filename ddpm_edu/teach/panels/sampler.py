@@ -59,24 +59,22 @@ def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
     }
 
 
-def guidance_panel(samples, classifier, spread=None):
-    """samples 由 guidance_grids 算好；右图是分类器认为类别正确的比例，给了 spread（{强度: 散布}）就再画散布"""
+def guidance_panel(samples, classifier, spread):
+    """samples 由 guidance_grids 算好；右图是分类器认出的比例，与 spread（{强度: 散布}）是 w=1 时的几倍"""
     scales = sorted(samples)
     labels = torch.arange(len(samples[scales[0]])) % 10
     right = [float((classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean()) for scale in scales]
 
     def compute(scale):
         share = right[scales.index(scale)]
-        data = {"grid": framed_grid(samples[scale], 10)[0][0].numpy(), "right": (scales, right), "here": ((scale, scale), (0, share))}
-        if spread:
-            data["spread"] = (scales, [spread[s] / spread[1.0] for s in scales])
+        data = {"grid": framed_grid(samples[scale], 10)[0][0].numpy(), "right": (scales, right), "here": ((scale, scale), (0, share)),
+                "spread": (scales, [spread[s] / spread[1.0] for s in scales])}
         return data, f"引导强度 w = {scale:g}：分类器认为类别正确的有 {share:.0%}"
 
     plot = Plot([
         Axis(image="grid"),
-        Axis("引导强度 $w$", "" if spread else "认得出的比例", (-0.2, scales[-1] + 0.2), (0, 1.9 if spread else 1.05), dots=("right",),
-             curves={"right": "认得出的比例", "here": "", "spread": "散布，是 $w=1$ 时的几倍"} if spread else {"right": "", "here": ""},
-             xticks=tuple(int(s) if s == int(s) else s for s in scales)),
+        Axis("引导强度 $w$", "", (-0.2, scales[-1] + 0.2), (0, 1.9), dots=("right",), xticks=tuple(map(int, scales)),
+             curves={"right": "认得出的比例", "here": "", "spread": "散布，是 $w=1$ 时的几倍"}),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, compute, sheet=[{"scale": scale} for scale in scales], scale=choice(scales, scales[1], "引导强度 w"))
 
