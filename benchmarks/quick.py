@@ -1,13 +1,11 @@
 """一分钟的小样画得多好：python -m benchmarks.quick [--data data] [--seeds 8] [--out quick.json]
 
 照 mnist-quick 各练一遍，画 200 张（每类 20 张，DDIM 25 步），数一数随包的分类器认作所要的数字的比例
-秒数只算 Trainer.fit
+秒数只算 Trainer.fit；写进 --out 的每练完一遍就存一次，文件已经在了就接着练
 """
 import argparse
-import json
 import time
 import warnings
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -20,7 +18,7 @@ from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.teach.training import quiet_trainer
 
-from .timing import machine
+from .runs import train_all
 
 
 def train(data, seed, config):
@@ -48,18 +46,17 @@ def main(arguments=None):
     parser.add_argument("--out", help="另存为 JSON")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    config, classifier, rows = load("mnist-quick"), load_classifier("mnist"), []
-    for seed in range(options.seeds):
+    config, classifier = load("mnist-quick"), load_classifier("mnist")
+
+    def once(name, seed):
         data = MNISTDataModule(options.data, batch_size=config["data"]["init_args"]["batch_size"], seed=seed)
         model, seconds = train(data, seed, config)
-        rows.append({"seconds": seconds, **{f"guidance_{scale:g}": share(classifier, model, options.images, scale, seed) for scale in (1.0, 2.0)}})
-        print(f"种子 {seed}：" + "，".join(f"{name} {value:.3f}" for name, value in rows[-1].items()), flush=True)
-    summary = {name: averaged([row[name] for row in rows]) for name in rows[0]}
-    for name, found in summary.items():
-        print(f"{name}：{found['mean']:.3f} ± {found['se']:.3f}")
-    if options.out:
-        content = {"machine": machine(torch.device("cpu")), **summary}
-        Path(options.out).write_text(json.dumps(content, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        return {"seconds": seconds, **{f"guidance_{scale:g}": share(classifier, model, options.images, scale, seed) for scale in (1.0, 2.0)}}
+
+    runs = train_all(parser, options.out, {"images": options.images}, ["mnist-quick"], options.seeds, once)["runs"]
+    for measure in ("seconds", "guidance_1", "guidance_2"):
+        found = averaged([run[measure] for run in runs])
+        print(f"{measure}：{found['mean']:.3f} ± {found['se']:.3f}")
 
 
 if __name__ == "__main__":

@@ -55,8 +55,8 @@ def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, t
     monkeypatch.setattr(quick, "load", lambda name: {"mnist-quick": config}[name])
     quick.main(["--data", str(tmp_path), "--seeds", "2", "--images", "10", "--out", str(tmp_path / "a.json")])
     found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
-    assert all(len(found[name]["each"]) == 2 and 0 <= found[name]["mean"] <= 1 for name in ("guidance_1", "guidance_2"))
-    assert found["seconds"]["mean"] > 0 and "种子 1" in capsys.readouterr().out
+    assert [run["seed"] for run in found["runs"]] == [0, 1] and all(0 <= run["guidance_1"] <= 1 and run["seconds"] > 0 for run in found["runs"])
+    assert "种子 1" in (said := capsys.readouterr().out) and "guidance_2：" in said
 
 
 def test_a_race_gives_everyone_their_time_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
