@@ -21,7 +21,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 def read_source(path, edition=student_edition):
     """percent 格式的 .py → 未执行的 notebook，首尾加上导航
 
-    edition : 改写每个代码单元的函数，见 editions.py
+    edition : 改写每个单元的函数，见 editions.py
     """
     import jupytext
     import nbformat
@@ -31,8 +31,7 @@ def read_source(path, edition=student_edition):
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     views, shown, blocks = {index: view for view, _, index in displays(path)}, "", []
     for index, (cell, cell.id) in enumerate(zip(notebook.cells, cell_ids(path), strict=True)):
-        if cell.cell_type == "code":
-            cell.source = edition(cell.source)
+        cell.source = edition(cell.source)
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})

@@ -453,29 +453,6 @@ check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt
 #
 # 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
 # 编程题要自己写，不要直接调用程序包里现成的函数。
-#
-# <details><summary>小实验（不批改）：换错的是步数，还是形状</summary>
-#
-# 把开头画两排数字那一格的第一行换成下面这行，重新运行那一格；它后面的单元不用重跑。`linear` 的步数没有错，错的是形状。先猜哪一个坏得厉害，再用三句话写下结论。
-#
-# ```python
-# changes = {"训练时的表": {}, "linear": {"beta_schedule": "linear"}, "800 步": {"timesteps": 800}}
-# ```
-#
-# 参考的数字（每个种子二十张，± 后面是标准误；“差多少”是走过的 25 步里，网络以为的幅度与真的幅度平均差多少）：
-#
-# | 换成的表 | 差多少 | 认出率 | 种子 |
-# |:--|--:|--:|--:|
-# | 不换：`cosine`，1000 步 | 0 | 99.4% ± 0.6% | 8 |
-# | `linear`，1000 步 | 0.08 | 97.5% ± 0.6% | 32 |
-# | `cosine`，800 步 | 0.12 | 91.9% ± 1.1% | 32 |
-# | `cosine`，500 步 | 0.27 | 22.5% ± 2.7% | 8 |
-#
-# 步数错得更坏：按种子配对相减，800 步的认出率比 `linear` 低 5.6 ± 0.9 个百分点。四行排下来，差得越多，认出得越少。
-#
-# 步数错了，坏处是不是都在起点？再用 500 步的表试一次：把传给网络的步号，换成训练时的表上幅度最接近的那一步。只换头三步，认出率是 40.6% ± 2.7%；头三步照错，其余的都换对，是 90.6% ± 2.4%（八个种子）。所以起点只占一部分，主要是后面一路都错。
-#
-# </details>
 
 # %%
 from ddpm_edu.teach import grade
@@ -550,3 +527,41 @@ grade("09.4", None)  # 把 None 换成一个数
 
 # %%
 grade("09.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 小实验　换错的是步数，还是形状
+#
+# 改一处，量一量，写三句话。把第 1 节画两排数字那一格的第一行换成下面这行，重新运行那一格；它后面的单元不用重跑。`linear` 的步数没有错，错的是形状。先猜哪一个坏得厉害。
+#
+# ```python
+# changes = {"训练时的表": {}, "linear": {"beta_schedule": "linear"}, "800 步": {"timesteps": 800}}
+# ```
+#
+# <!-- 参考答案 -->
+# **参考答案**　每个种子二十张，± 后面是标准误；“差多少”是走过的 25 步里，网络以为的幅度与真的幅度平均差多少：
+#
+# | 换成的表 | 差多少 | 认出率 | 种子 |
+# |:--|--:|--:|--:|
+# | 不换：`cosine`，1000 步 | 0 | 99.4% ± 0.6% | 8 |
+# | `linear`，1000 步 | 0.08 | 97.5% ± 0.6% | 32 |
+# | `cosine`，800 步 | 0.12 | 91.9% ± 1.1% | 32 |
+# | `cosine`，500 步 | 0.27 | 22.5% ± 2.7% | 8 |
+#
+# 步数错得更坏：按种子配对相减，800 步的认出率比 `linear` 低 5.6 ± 0.9 个百分点。四行排下来，差得越多，认出得越少。网络只认步号，所以步号的含义一变，每一步都用错了噪声的多少。
+#
+# 坏处是不是都在起点？再用 500 步的表试一次：把传给网络的步号，换成训练时的表上幅度最接近的那一步。只换头三步，认出率是 40.6% ± 2.7%；头三步照错，其余的都换对，是 90.6% ± 2.4%（八个种子）。所以起点只占一部分，主要是后面一路都错。
+#
+# ```python
+# from ddpm_edu.evaluation.classifier import load_classifier
+# from ddpm_edu.evaluation.metrics import recognised
+#
+# judge, twenty = load_classifier("mnist"), torch.arange(20) % 10
+# for change in ({}, {"beta_schedule": "linear"}, {"timesteps": 800}, {"timesteps": 500}):
+#     model, shares = load_pretrained("mnist", **change), []
+#     for seed in range(8):
+#         images, _ = generate(model, 20, cond=twenty, guidance_scale=2.0, steps=25, seed=seed, progress=False)
+#         shares.append(recognised(judge, images, twenty)["recognised"])
+#     print(change, torch.tensor(shares).mean(), torch.tensor(shares).std() / 8**0.5)
+# ```
+#
+# <!-- 参考答案完 -->
