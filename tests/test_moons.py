@@ -2,7 +2,7 @@
 import torch
 
 from ddpm_edu import DDPM
-from ddpm_edu.teach.moons import astray, misses, moons
+from ddpm_edu.teach.moons import astray, exact_denoiser, misses, moons
 
 
 def test_the_moons_are_standard_sized_and_the_seed_decides_them():
@@ -28,3 +28,17 @@ def test_misses_count_wrong_places_and_empty_places():
     assert misses(torch.tensor([[0.05, 0.0]]), real) == (0.0, 0.5)
     assert astray(torch.tensor([[0.0, 0.05], [5.0, 5.0]]), real).tolist() == [False, True]
     assert misses(torch.tensor([[0.0, 0.05], [1.05, 0.0], [5.0, 5.0], [0.0, 0.2]]), real) == (0.5, 0.0)
+
+
+def test_the_exact_denoiser_is_the_mean_of_the_noises_that_may_have_led_here():
+    """四十万个点各加一份噪声，落在同一小块里的噪声的平均，就是那里的猜测"""
+    alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000), 0)
+    generator, t = torch.Generator().manual_seed(0), 150
+    noise = torch.randn(400_000, 2, generator=generator)
+    x_t = alpha_bar[t].sqrt() * moons(400_000, seed=3)[0] + (1 - alpha_bar[t]).sqrt() * noise
+    guess = exact_denoiser(alpha_bar)
+    for place in ([0.0, 0.0], [1.0, -0.8], [-1.0, 0.5], [0.6, 1.2]):
+        near = (x_t - torch.tensor(place)).abs().amax(1) < 0.1
+        difference = (noise - guess(x_t[near], torch.full((int(near.sum()),), t))).double()
+        assert near.sum() > 1000
+        assert (difference.mean(0).abs() < 4 * difference.std(0) / near.sum() ** 0.5).all()

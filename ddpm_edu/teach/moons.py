@@ -1,16 +1,39 @@
-"""第 1 章的月牙，与猜它的小网络：后面的章拿它做试验，不必再抄一遍"""
+"""第 1 章的月牙、猜它的小网络与最好的猜测：后面的章拿它做试验，不必再抄一遍"""
 import math
 
 import torch
 from torch import nn
+
+# make_moons 的坐标减去 MIDDLE、除以 SCALE，均值约 0、标准差约 1；NOISE 是换算之前的标准差
+MIDDLE, SCALE, NOISE = torch.tensor([0.5, 0.25]), torch.tensor([0.87, 0.5]), 0.1
 
 
 def moons(n, seed):
     """两弯月牙上的点：((n, 2) 的坐标，横竖都是均值约 0、标准差约 1；(n,) 的标签，0 是上弯，1 是下弯)"""
     from sklearn.datasets import make_moons
 
-    x, label = make_moons(n, noise=0.1, random_state=seed)
-    return (torch.from_numpy(x).float() - torch.tensor([0.5, 0.25])) / torch.tensor([0.87, 0.5]), torch.from_numpy(label)
+    x, label = make_moons(n, noise=NOISE, random_state=seed)
+    return (torch.from_numpy(x).float() - MIDDLE) / SCALE, torch.from_numpy(label)
+
+
+def exact_denoiser(alpha_bar, count=200):
+    """最好的猜测，不用训练：返回 (x_t, t) → E[ε | x_t]；x_t 是 (N, 2)，t 是 (N,) 的步号，alpha_bar 是 (T,)
+
+    月牙是两段半圆上均匀的点 c，再加高斯噪声；给定 c，x_t 与 ε 都是高斯，猜测是一次式，再照 c 的可能性加权平均
+    count : 每段半圆用几个点代表
+    """
+    arc = (torch.arange(count) + 0.5) / count * math.pi
+    upper, lower = torch.stack([arc.cos(), arc.sin()], 1), torch.stack([1 - arc.cos(), 0.5 - arc.sin()], 1)
+    centers, spread = (torch.cat([upper, lower]) - MIDDLE) / SCALE, (NOISE / SCALE) ** 2
+
+    def guess_noise(x, t):
+        a = alpha_bar[t][:, None]
+        variance = a * spread + 1 - a
+        # c 的对数可能性，略去与 c 无关的项
+        score = (a.sqrt() / variance * x) @ centers.T - (a / variance / 2) @ centers.square().T
+        return (1 - a).sqrt() * (x - a.sqrt() * (score.softmax(1) @ centers)) / variance
+
+    return guess_noise
 
 
 class MoonDenoiser(nn.Module):
