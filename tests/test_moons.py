@@ -39,6 +39,6 @@ def test_the_exact_denoiser_is_the_mean_of_the_noises_that_may_have_led_here():
     guess = exact_denoiser(alpha_bar)
     for place in ([0.0, 0.0], [1.0, -0.8], [-1.0, 0.5], [0.6, 1.2]):
         near = (x_t - torch.tensor(place)).abs().amax(1) < 0.1
-        difference = (noise - guess(x_t[near], torch.full((int(near.sum()),), t))).double()
-        assert near.sum() > 1000
+        difference = (noise[near] - guess(x_t[near], torch.full((int(near.sum()),), t))).double()
+        assert near.sum() > 500
         assert (difference.mean(0).abs() < 4 * difference.std(0) / near.sum() ** 0.5).all()
