@@ -1,15 +1,16 @@
 # %% [markdown]
 # # 03 · 加噪过程：`q_sample` 与 `q_mean_variance`
 #
-# 训练时，每个样本都要抽一个随机的 $t$，造出那一步的带噪图 $x_t$。照第 2 章的规则一步步走，平均要走五百步，才得到一个训练样本。
-# 实际的代码只用一行，一步就到任意的 $t$。还有一个问题：采样是从纯噪声出发的，而加噪走完一千步，原图并没有全消失，`linear` 表的系数 $\sqrt{\bar\alpha_{T-1}}$ 还有 2.7%（方差只占 0.07%）。
+# 训练时，每个样本都要抽一个随机的 $t$，造出那一步的带噪图 $x_t$。照第 2 章的规则一步步走，平均要走五百步。
+# 第 1 章直接用了一个公式，一步就到，快近五百倍（64 张 28×28 的图，一个 CPU 核，0.11 秒变成 0.0002 秒）；这一章还它一个证明。
+# 还有一个问题：采样是从纯噪声出发的，而加噪走完一千步，原图并没有全消失，`linear` 表的系数 $\sqrt{\bar\alpha_{T-1}}$ 还有 2.7%。
 # 这一章要回答：**为什么一步就能到？走到头，离纯噪声还差多少，要不要紧？**
 #
 # **学习目标**
 #
 # - 推出 $q(x_t\mid x_0)$ 的闭式，明白为什么一步就能到任意的 $t$。
 # - 一批样本各有各的 $t$，会把系数与样本对上号。
-# - 看见数据分布怎样一步步变成 $\mathcal N(0, I)$，会量终点差多少。
+# - 看见数据分布怎样一步步变成 $\mathcal N(0, I)$；会算终点差多少，会判断要不要紧。
 #
 # **预计用时** 25 分钟。运行全部单元约 15 秒。
 
@@ -21,21 +22,19 @@ import torch
 
 from ddpm_edu import GaussianDiffusion
 from ddpm_edu.gaussian import extract_into_tensor
-from ddpm_edu.teach import check, check_order, check_raises, curve_figure, curves_figure, grid_figure, show_source
+from ddpm_edu.teach import check, curve_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
+from ddpm_edu.teach.forward_figures import brightness_figure, sources_figure
+from ddpm_edu.teach.laboratory import chain_moments
 from ddpm_edu.teach.panels import forward_panel
-from ddpm_edu.teach.panels.forward import forward_data
 
 diffusion = GaussianDiffusion()  # T=1000，linear，没有网络
-print("T =", diffusion.num_timesteps)
 
 # %% [markdown]
 # ## 1　一步就到
-#
-# 先看要造的东西。
 
 # %%
-images, _ = handwriting("../data")
+images, _ = handwriting("../data")  # 磁盘上有 MNIST 时是测试集里的一百张，没有时是随课程发布的模型画的
 images = images.roll(-3, 0)  # 从 3 开始
 noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
 steps = [0, 100, 200, 300, 400, 500, 700, 999]
@@ -43,8 +42,8 @@ rows = [diffusion.q_sample(images[:3], torch.full((3,), step), noise[:3]) for st
 grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps), width=9.0, columns=[f"$t={step}$" for step in steps])
 
 # %% [markdown]
-# 图：每行一个 28×28 的手写数字，一列一个 $t$，同一行用同一份噪声。每一格都是一步算出来的，没有经过左边的那些格。
-# $t=418$ 处信噪比降到 1（第 2 章），就在 $t = 400$ 那一列附近，那里仍一眼认得出是几：信噪比是逐像素的，眼睛看的是整笔，到 $t=700$ 才依稀。磁盘上有 MNIST 时，它们是测试集里的图；没有时，是随课程发布的模型画的。
+# 图：每行一个 28×28 的手写数字，一列一个 $t$，显示时截到 $[-1,1]$。每一格都是从原图一步算出来的，没有经过左边的那些格；同一行用了同一份噪声，只是为了好比较。
+# 这些图的像素，方差只有 0.36，所以噪声的方差在 $t=300$ 那一列就追上了原图；可是 $t=400$ 仍一眼认得出是几，到 $t=700$ 才依稀。眼睛看的是整笔：许多像素合起来看，噪声互相抵消，笔画却不会。这个道理第 5 节还要用。
 #
 # 凭什么可以一步到？一步的规则是（第 2 章）
 #
@@ -58,12 +57,15 @@ grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps), width=9.0, colu
 #
 # $$\alpha_t(1-\alpha_{t-1}) + (1-\alpha_t) = 1-\alpha_t\alpha_{t-1}.$$
 #
-# 于是两步合起来与一步的形状相同，只是 $\alpha_t$ 换成了乘积 $\alpha_t\alpha_{t-1}$。
+# 于是两步合起来与一步的形式相同，只是 $\alpha_t$ 换成了乘积 $\alpha_t\alpha_{t-1}$。
 # 代码从 0 数步，$t=0$ 的图已经加过一步噪声；没有加噪的原图，照论文的习惯始终写 $x_0$。所以一直代到 $t=0$ 那一步，再往前就是原图，乘积正好是 $\alpha_0\cdots\alpha_t=\bar\alpha_t$。于是得到闭式，$q$ 表示加噪过程的分布：
 #
 # $$q(x_t\mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\ (1-\bar\alpha_t)I\right),\qquad x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon.$$
 #
-# 推导的关键只有一句：独立的高斯噪声相加，还是高斯噪声，方差也相加。下面走一遍来核对：二十万个点都从 $x_0 = 0.7$ 出发，一步一步走 20 步，与闭式的曲线比较。
+# 式中的 $\varepsilon$ 没有下标：它是一路上的 $\varepsilon_0,\dots,\varepsilon_t$ 加权合成的一份标准高斯噪声，第 5 章的网络要猜的就是它。
+# 闭式只保证每一个 $t$ 的分布都对。真走一遍，$t=400$ 与 $t=999$ 两处的噪声几乎无关，相关系数只有 0.025（由习题 03.3 算得出）；上面那张图同一行用同一份噪声，相关系数是 1，所以一行不是一条真的链。训练时一个样本只用一个 $t$，闭式就够了。
+#
+# 推导里哪里用到了高斯？均值与方差的算法，对任何独立的噪声都成立；“合起来还是同一种噪声”才要靠高斯（章末的小实验换一种噪声试试）。下面走一遍来核对：二十万个点都从 $x_0 = 0.7$ 出发，一步一步走 20 步。
 
 # %%
 short = GaussianDiffusion(timesteps=50, linear_start=1e-3, linear_end=0.25)
@@ -71,77 +73,56 @@ generator = torch.Generator().manual_seed(0)
 walkers = torch.full((200_000,), 0.7)
 for beta in short.betas[:20]:
     walkers = (1 - beta).sqrt() * walkers + beta.sqrt() * torch.randn(walkers.shape, generator=generator)
-bar = float(short.alphas_cumprod[19])
-print(f"走 20 步之后 ᾱ = {bar:.2f}，均值应为 {math.sqrt(bar) * 0.7:.3f}，方差应为 {1 - bar:.3f}")
-check("均值 = √ᾱ·x₀", walkers.mean(), math.sqrt(bar) * 0.7, atol=0.01)
-check("方差 = 1 - ᾱ", walkers.var(), 1 - bar, atol=0.008)
-edges = np.linspace(-3, 4, 71)
-counted, _ = np.histogram(walkers.numpy(), edges, density=True)
+bar = float(short.exact_table("alphas_cumprod")[19])
+for name, got, want, error in (("均值", walkers.mean(), bar**0.5 * 0.7, ((1 - bar) / 200_000) ** 0.5),
+                               ("方差", walkers.var(), 1 - bar, (1 - bar) * (2 / 200_000) ** 0.5)):
+    print(f"{name}：走出来 {got:.4f}，闭式 {want:.4f}，标准误 {error:.4f}")
+    check("两者相差不到三个标准误", abs(got - want) < 3 * error, True)
+counted, edges = np.histogram(walkers.numpy(), 70, (-3, 4), density=True)
 middle = (edges[1:] + edges[:-1]) / 2
-closed = np.exp(-(middle - math.sqrt(bar) * 0.7) ** 2 / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
+closed = np.exp(-((middle - bar**0.5 * 0.7) ** 2) / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
 curve_figure(middle, {"一步一步走 20 步": counted, "一步就到的公式": closed}, "$x_{19}$", "密度")
 
 # %% [markdown]
 # 图：实线是二十万个点走完 20 步之后的分布，虚线是闭式，两条线重合。步号从 0 数起，所以第 20 步是 $t=19$。
-# 二十万个样本，均值的标准误不超过 $1/\sqrt N\approx 0.0022$，方差的不超过 $\sqrt{2/N}\approx 0.0032$，上面的容差是它们的几倍。
 
 # %% [markdown]
 # ## 2　每个样本有自己的 $t$
 #
 # 训练时，一批里的每个样本随机挑自己的 $t$。系数表有 $T$ 个数，图像是 $(B, C, H, W)$ 的，要让第 $i$ 个样本乘上第 $t_i$ 个系数：先按下标取出 $B$ 个数，再变形成 $(B, 1, 1, 1)$，就能与图像相乘。
+# 忘了变形也不一定报错：$B$ 个数恰好等于图的宽度时，它会悄悄乘到横轴上去（习题 03.1 会查）。
 
 # %%
 t = torch.tensor([0, 400, 999])
-bars = diffusion.alphas_cumprod[t].reshape(-1, 1, 1, 1)
-by_hand = bars.sqrt() * images[:3] + (1 - bars).sqrt() * noise[:3]
-check("q_sample 就是这两行", diffusion.q_sample(images[:3], t, noise[:3]), by_hand, atol=1e-5)
-
-# %% [markdown]
-# 忘了变形也不一定报错：$B$ 个数恰好等于图的宽度时，它会悄悄乘到横轴上去（习题 03.1 会查）。
+keep = diffusion.sqrt_alphas_cumprod[t].reshape(-1, 1, 1, 1)
+add = diffusion.sqrt_one_minus_alphas_cumprod[t].reshape(-1, 1, 1, 1)
+check("q_sample 就是这一行", diffusion.q_sample(images[:3], t, noise[:3]), keep * images[:3] + add * noise[:3])
 
 # %% [markdown]
 # ## 3　像素的分布怎样变
 #
 # 上面看的是一张张图。换一个角度，把一百张图的全部像素放在一起，看它们的值怎样分布。
-
-# %%
-plots = []
-for step in (0, 200, 400, 999):
-    data, _ = forward_data(diffusion, images, noise, step)
-    variance = diffusion.q_sample(images, torch.full((len(images),), step), noise).var()
-    plots.append((data["histogram"][0], {"$x_t$": data["histogram"][1], r"$\mathcal{N}(0,1)$": data["normal"][1]}, f"$t={step}$，方差 {variance:.2f}", ""))
-figure = curves_figure(*plots, width=10.0)
-for ax in figure.axes:
-    ax.set_ylim(0, 1.2)
-figure
-
-# %% [markdown]
-# 图：从左到右四个 $t$，横轴是像素值。$t=0$ 时有两个峰，背景的黑（八成的像素都是它，高得出了图）与笔画的白；两峰变宽、靠拢、并成一个，$t=999$ 与标准高斯（虚线）重合。横轴下面写着方差，从 0.4 左右走到 1 附近。
-#
-# 噪声与原图独立，方差直接相加：
-#
-# $$\mathrm{Var}(x_t) = \bar\alpha_t\,\mathrm{Var}(x_0) + (1-\bar\alpha_t).$$
-#
-# 手写数字的方差约 0.4，所以 $x_t$ 的方差从 0.4 升到 1；只有数据的方差恰好是 1，它才一路不变。
+# 拖动 $t$，找两样东西：黑白两个峰约在第几步并成一个？拖到 $t=999$，蓝线还偏在虚线的哪一侧？
 
 # %%
 forward_panel(diffusion, images, noise)
 
 # %% [markdown]
-# 面板：拖动 $t$，左边是 $x_t$，右边是全部像素的分布。
-
-# %%
-for step in (0, 400, 999):
-    x_t = diffusion.q_sample(images, torch.full((len(images),), step), noise)
-    bar = float(diffusion.alphas_cumprod[step])
-    check(f"t={step}：方差与 ᾱ·Var(x₀) + 1 - ᾱ 相差不到 0.02", abs(x_t.var() - bar * images.var() - 1 + bar) < 0.02, True)
+# 面板：左边是 $x_t$，右边是一百张图全部像素的直方图（蓝）与标准高斯（橙，虚线）。$t=0$ 时，背景的黑占八成像素，窄而高，高得出了图，笔画的白是右边的小峰；两峰变宽、靠拢，约在 $t=270$ 并成一个。
+# $t=999$ 与标准高斯几乎重合，仍略偏左：像素原来平均是 $-0.75$，剩下 2.7%，就是 $-0.02$。
+#
+# 方差照第 2 章的式子走，$\mathrm{Var}(x_t) = \bar\alpha_t\,\mathrm{Var}(x_0) + (1-\bar\alpha_t)$：这一百张 MNIST 从 0.36 升到 1，只有数据的方差恰好是 1，它才一路不变。
+# 每个像素都像高斯，还不等于整张图像 $\mathcal N(0,I)$，像素之间的相关也要消失。噪声与原图独立，协方差矩阵也相加：原图的若是 $\Sigma$，$x_t$ 的就是 $\bar\alpha_t\Sigma+(1-\bar\alpha_t)I$。MNIST 的像素相关最强的那个方向上，原图的方差是 21.2（量自一万张测试图），走到 $t=999$，$x_t$ 的方差只剩 1.015，与 1 差 1.5%。
 
 # %% [markdown]
 # ## 4　最简单的数据：$x_0=\pm1$
 #
-# 真的图写不出密度。取一个最简单的数据分布：$x_0$ 以各一半的概率等于 $-1$ 或 $1$，可以想成只有一个像素、非黑即白的图。这时 $x_t$ 的密度写得出来，是两个高斯的平均：
+# 真的图写不出密度。取一个最简单的数据分布：$x_0$ 以各一半的概率等于 $-1$ 或 $1$，可以想成只有一个像素、非黑即白的图。
+# 先分清两个记号：$q(x_t\mid x_0)$ 只从一张图出发；$q(x_t)$ 把所有的图加噪之后混在一起，是前者按 $x_0$ 的概率平均。所以这里是两个高斯各占一半（$\mathcal N(x;\,\mu,\,\sigma^2)$ 是均值 $\mu$、方差 $\sigma^2$ 的高斯在 $x$ 处的密度）：
 #
 # $$q(x_t) = \tfrac12\,\mathcal N(x_t;\,\sqrt{\bar\alpha_t},\,1-\bar\alpha_t) + \tfrac12\,\mathcal N(x_t;\,-\sqrt{\bar\alpha_t},\,1-\bar\alpha_t).$$
+#
+# **先猜一猜**：两个峰在第几步并成一个？到了那时，看一眼 $x_t$，还有几成把握猜对它来自哪一个 $x_0$？
 
 # %%
 x = np.linspace(-5, 5, 1001)
@@ -150,71 +131,106 @@ x = np.linspace(-5, 5, 1001)
 def bump(step, sign):
     """从 x₀ = sign 出发，x_t 的密度"""
     bar = float(diffusion.exact_table("alphas_cumprod")[step])
-    return np.exp(-(x - sign * bar**0.5) ** 2 / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
+    return np.exp(-((x - sign * bar**0.5) ** 2) / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
 
 
-curves = {f"$t={step}$": (bump(step, 1) + bump(step, -1)) / 2 for step in (100, 300, 500, 999)}
-curve_figure(x, curves, "$x_t$", "密度 $q(x_t)$")
+sources_figure(x, {f"$t={step}$": (bump(step, 1) / 2, bump(step, -1) / 2) for step in (100, 300, 418, 999)}, place=0.2)
 
 # %% [markdown]
-# 图：两个尖峰逐渐变宽、靠拢，最后合成一个标准高斯。
-# 去噪就是把这部电影倒着放：从最后一条曲线回到第一条。难处在于，$x_t$ 是从哪个 $x_0$ 来的，越往后越说不清。例如站在 $x_t=0.2$，它来自 $x_0=1$ 的可能性有多大？比一比两个高斯在那里的高低（贝叶斯公式，两种 $x_0$ 原来各占一半）：
+# 图：绿的一半来自 $x_0=+1$，灰的一半来自 $x_0=-1$，蓝线是合起来的 $q(x_t)$，橙色虚线是标准高斯；绿与灰叠在一起的地方颜色深。
+# $t=418$，信噪比刚降到 1 以下（第 2 章），两个峰也恰好在这时并成一个。两个一样宽的高斯各占一半，中心的距离超过两个标准差，中间才凹得下去；这里距离是 $2\sqrt{\bar\alpha_t}$，标准差是 $\sqrt{1-\bar\alpha_t}$，不再凹下去，就是 $\sqrt{\bar\alpha_t}\le\sqrt{1-\bar\alpha_t}$，正是信噪比不超过 1。
+#
+# 去噪就是把这部电影倒着放，难处在于 $x_t$ 是从哪个 $x_0$ 来的，越往后越说不清。
+# 由贝叶斯公式，来自 $+1$ 的概率是绿的高度占总高的几成；猜高的那一个，对所有的 $x_t$ 平均，能猜对几成也算得出来：
 
 # %%
 here = int(abs(x - 0.2).argmin())
-for step in (100, 300, 500, 999):
-    share = bump(step, 1)[here] / (bump(step, 1)[here] + bump(step, -1)[here])
-    print(f"t={step:3}：x_t = 0.2 来自 x₀ = 1 的概率 {share:.1%}")
+for step in (100, 300, 418, 500, 999):
+    plus, minus = bump(step, 1), bump(step, -1)
+    right = np.maximum(plus, minus).sum() / (plus + minus).sum()
+    print(f"t={step:3}：x_t = 0.2 来自 x₀ = 1 的概率 {plus[here] / (plus + minus)[here]:.1%}；对所有的 x_t 平均，猜对 {right:.1%}")
 
 # %% [markdown]
-# $t=100$ 时几乎没有样本会落在 0.2，真落在这里，也必定来自 $+1$；$t=300$ 时还有近八成，走到头就是一半对一半：$x_t$ 里几乎不剩 $x_0$ 的信息。
+# $t=100$ 的 100.0% 是舍入，在 0.2 处，来自 $-1$ 的可能还有百万分之一。0.2 离正中近，是难猜的位置，所以第一列到 $t=300$ 已经降到八成以下，平均却还猜得对 95%。并成一个峰的时候，仍猜得对 84%：两个峰看不见了，信息还在。走到头是 51%，与抛硬币差不多。
 # 既然说不准从哪里来，往回走一步该走到哪里？第 4 章就用这个例子，从这里接着问。
 
 # %% [markdown]
-# ## 5　走到头，离 $\mathcal N(0, I)$ 有多远
+# ## 5　走到头，还差多少，要不要紧
 #
-# 采样从 $\mathcal N(0, I)$ 出发，而一张图加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0, 1-\bar\alpha)$。（对所有的图平均之后，终点的分布只会离 $\mathcal N(0,I)$ 更近，所以下面算的是上界。）
-# 两个分布差多远，用 KL 散度 (Kullback–Leibler divergence) 衡量：对数密度之差，按前一个分布求平均，单位叫 nats，相同则为 0。两个高斯之间的公式在第 6 章第 2 节推导，这里的每一维是
+# 采样从 $\mathcal N(0, I)$ 出发，而一张图加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0,\,(1-\bar\alpha)I)$（这一节的 $\bar\alpha$ 都指 $\bar\alpha_{T-1}$）。一个像素上，2.7% 的原图淹没在噪声里。
 #
-# $$\tfrac12\left(\bar\alpha\,x_0^2 + (1-\bar\alpha) - 1 - \ln(1-\bar\alpha)\right).$$
+# **先猜一猜**：一张全黑的图（$x_0=-1$）走到头，还看得出它原来偏黑吗？28×28 的与 512×512 的彩色图，有没有分别？
+#
+# 最看得出来的是平均亮度。$N$ 个数平均之后，噪声的标准差缩小到 $\sqrt{(1-\bar\alpha)/N}$，亮度却仍是 $-\sqrt{\bar\alpha}$，没有变小。两者相除，亮度偏离 0 的，是 $\sqrt{\bar\alpha N/(1-\bar\alpha)}$ 个标准差：
 
 # %%
-bar, x0 = 0.3, 0.8  # 先用数值积分核对公式
-p = np.exp(-(x - bar**0.5 * x0) ** 2 / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
-q = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
-check("公式与数值积分一致", (p * np.log(p / q)).sum() * 0.01, 0.5 * (bar * x0**2 - bar - math.log(1 - bar)), atol=1e-5)
 paper = GaussianDiffusion(beta_schedule="sqrt_linear", linear_start=1e-4, linear_end=0.02)
-ends = {"linear": diffusion, "论文的 sqrt_linear": paper}
-for name, process in ends.items():
-    last = float(process.exact_table("alphas_cumprod")[-1])
-    largest = 0.5 * (last * 1.0**2 - last - math.log1p(-last))  # 像素在 [-1, 1] 内，x₀² 至多是 1
-    print(f"{name}：留下原图的 {last**0.5:.2%}，每维至多 {largest:.1e} nats，CIFAR-10 的 3 072 维合起来至多 {3072 * largest:.2f} nats")
-
-# %% [markdown]
-# `linear` 的终点，每一维至多差 0.0004 nats，微不足道。可是 KL 散度按维数相加，图越大，差得越多。
-# 差在哪里？最看得出来的是平均亮度：一个像素上，2.7% 的原图淹没在噪声里；$N$ 个数平均之后，噪声缩小到 $1/\sqrt N$，亮度却没有变小。拿一张全黑的图（$x_0=-1$）走到头，看平均亮度偏离 0 有几个标准差：
-
-# %%
-for name, process in ends.items():
+for name, process in {"linear": diffusion, "论文的 sqrt_linear": paper}.items():
     last = float(process.exact_table("alphas_cumprod")[-1])
     away = {size: (last * count / (1 - last)) ** 0.5 for size, count in (("28×28", 784), ("32×32×3", 3072), ("512×512×3", 786_432))}
-    print(f"{name}：" + "，".join(f"{size} 偏 {gap:.1f} 个标准差" for size, gap in away.items()))
+    print(f"{name}，留下原图的 {last**0.5:.2%}：" + "，".join(f"{size} 偏 {gap:.1f} 个标准差" for size, gap in away.items()))
 
 # %% [markdown]
-# 28×28 的图偏不到一个标准差，单张图很难判断；512×512 的彩色图偏 24 个，算一下平均就知道原来是黑的，而采样的起点总是“中等亮度”。
-# Stable Diffusion 1 的表形状相同，端点不同，终点的系数还有 6.8%（它在 64×64×4 的潜变量上扩散，维数少得多，上面的 24 套不过去）；Lin 等（2024）指出，它因此画不出全黑或全白的图。要让原图彻底消失，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
-
-# %% [markdown]
-# ## 6　逐行的源码
+# 28×28 的偏不到一个标准差，看一张图很难判断；512×512 的彩色图偏 24 个，算一下平均就知道原来是黑的。采样的起点却总是“中等亮度”。
+# 分得出，不等于要紧：起点偏了，一路上还可能纠正。设想去噪器是完美的，每一步都照真的 $q(x_{t-1}\mid x_t)$ 抽，那么一路走到底，就等于照 $q(x_0\mid x_{T-1})$ 抽一张图。要问的就是：$x_{T-1}$ 的亮度，说了算几成？
 #
-# 公式都见过了，这里只对一对代码。先是第 2 节的取系数：
+# 只看亮度这一个方向，把一批图的亮度当成高斯，平均是 $m$，标准差是 $s$，并且与别的方向无关。$N$ 个数加起来除以 $\sqrt N$，噪声的方差仍是 $1-\bar\alpha$，图的方差是 $Ns^2$，所以终点的方差里，原图占的比例是
+#
+# $$\frac{\bar\alpha Ns^2}{\bar\alpha Ns^2+1-\bar\alpha}.$$
+#
+# 对高斯来说，看见终点之后，原图亮度的条件平均由两份拼成：占这个比例的一份照终点推断（终点的亮度除以 $\sqrt{\bar\alpha}$），其余的一份就取这批图的平均 $m$。真的终点，亮度平均是 $\sqrt{\bar\alpha}\,m$；采样的起点，亮度平均却是 0，造出来的亮度就从 $m$ 往 0 挪，挪的正好是这个比例。
+#
+# 三个例子用 `linear`：MNIST 与 CIFAR-10 的 $m$、$s$ 各量自一万张测试图；一张照片缩小或放大，亮度不变，所以同样的照片放大到 512×512，$m$、$s$ 照旧，只有 $N$ 变了。下面与采样的公式（第 4 章）走满一千步的结果核对：
+
+# %%
+betas, last = diffusion.exact_table("betas").numpy(), float(diffusion.exact_table("alphas_cumprod")[-1])
+cases = {"MNIST，28×28": (784, -0.735, 0.0875), "CIFAR-10，32×32×3": (3072, -0.047, 0.249), "同样的照片，512×512×3": (786_432, -0.047, 0.249)}
+for name, (count, mean, std) in cases.items():
+    share = last * count * std**2 / (last * count * std**2 + 1 - last)
+    walked, _ = chain_moments(betas, count**0.5 * mean, count**0.5 * std, 0.0)
+    check(f"{name}：从 m 往 0 挪了几成", 1 - walked / (count**0.5 * mean), share, atol=1e-9)
+brightness_figure(cases, last)
+
+# %% [markdown]
+# 图：一格一批图，横轴是平均亮度（三格的纵轴不同）；灰的是真的图，蓝线是完美的采样器从 $\mathcal N(0,I)$ 出发造出来的图，下面写着平均 ± 标准差。前两格几乎重合。右格里，造出来的图几乎全是中等亮度，很亮的、很暗的都没有了。
+#
+# 所以**要不要紧，看终点的方差里原图占几成**，也就是 $\bar\alpha Ns^2/(1-\bar\alpha)$ 与 1 比：MNIST 占 0.4%，CIFAR-10 占 12%，起点的亮度说了几乎不算，偏了不要紧；512×512 的占 97%，起点是中等亮度，造出来就是中等亮度。MNIST 的别的方向也不要紧：相关最强的那个方向，照第 3 节的数，原图只占 1.5%。
+# 上面假设亮度是高斯，又与别的方向无关，所以只是估计。小图可以不作这些假设，拿一万张测试图直接算（折叠里）：MNIST 挪了 $0.25\%\pm0.01\%$，CIFAR-10 挪了 $6\%\pm1\%$，造出来的标准差与真的都相差不到 0.002。挪得只有公式的一半上下，因为亮度与别的方向并非真的无关：把 784 维的协方差全算进去，高斯给 MNIST 的也是 0.25%。要不要紧，结论不变。512×512 的没有图来核对。
+#
+# Stable Diffusion 1 的表与 `linear` 形式相同，端点不同，终点的系数还有 6.8%。它在 64×64×4 的潜变量上扩散，维数少到 1/48，系数却大到 2.5 倍，照上面的公式，全取 $-1$ 的潜变量偏 8.8 个标准差。Lin 等（2024）指出，它因此只画得出中等亮度，很亮、很暗的都画不出；它的 $s$ 这里没有量。
+# 要让原图彻底消失，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
+#
+# 第 6 章量两个分布差多远，用 KL 散度 (Kullback–Leibler divergence)：对数密度之差，按前一个分布求平均，单位叫 nats，相同则为 0。换成它，一张图的终点与 $\mathcal N(0,I)$，每一维差 $\tfrac12\left(\bar\alpha\,x_0^2-\bar\alpha-\ln(1-\bar\alpha)\right)\approx\tfrac12\bar\alpha\,x_0^2$；
+# 各维相加，全黑的图约是标准差个数的平方的一半：32×32×3 是 $1.5^2/2\approx1.1$，512×512×3 是 $24^2/2=288$。
+#
+# <details><summary>怎样不作高斯的假设</summary>
+#
+# 数据就是这一万张图，$q(x_0\mid x_{T-1})$ 给每张图一个概率，照它取平均。在上面那一格之后运行，要有 MNIST；CIFAR-10 只换 `x` 与 784。
+#
+# ```python
+# from ddpm_edu import MNISTDataModule
+# x = MNISTDataModule("../data").dataset("test")[torch.arange(10_000)]["image"].flatten(1)
+# light, made = x.mean(1), []
+# for _ in range(20):
+#     weight = ((last**0.5 * torch.randn(1000, 784) @ x.T - last * x.square().sum(1) / 2) / (1 - last)).softmax(1)
+#     made.append(weight @ torch.stack([light, light**2], 1))
+# (mean, second), error = torch.cat(made).mean(0), torch.cat(made).std(0)[0] / 20_000**0.5
+# print(1 - mean / light.mean(), error / light.mean().abs(), (second - mean**2).sqrt(), light.std())
+# ```
+#
+# </details>
+
+# %% [markdown]
+# ## 6　逐行读源码（第一遍可以不看）
+#
+# 公式都见过了，这里只与代码对一对。先是第 2 节的取系数：
 
 # %%
 show_source(extract_into_tensor,
             "def extract_into_tensor", "T = len(table)", "return table[t]")
 
 # %% [markdown]
-# - ① 名字与原文件相同。后面的公式都写成 `extract_into_tensor(self.table, t, x.shape) * x`，一项一行，读起来与数学式同形。
+# - ① 名字与参考实现相同。后面的公式都写成 `extract_into_tensor(self.table, t, x.shape) * x`，一项一行，读起来与数学式同形。
 # - ② 步号须是 $(B,)$ 的整数，值在 $0..T-1$。每个公式都从这里取系数，所以只在这里查。
 # - ③ `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$。只看维数，所以图像、音频、单个数都能用。
 
@@ -224,17 +240,11 @@ show_source(GaussianDiffusion.q_sample,
 
 # %% [markdown]
 # - ① 说明里写清形状、范围和出处。全课程的公开方法，名字与参数次序都同参考实现，以后不再重复。
-# - ② 须是浮点数；给了噪声就核对形状，免得悄悄广播。
+# - ② 输入须是浮点数。给了噪声，还要核对形状，因为形状不同的噪声会悄悄广播；参考实现不查这一条。
 # - ③ 没给噪声就抽一份同形状的。
 # - ④ 公式有两项，代码也是两行，次序相同。
 # - ⑤ 系数是 float32，输入可能是半精度，结果换回输入的类型。
-
-# %%
-check_raises("步号越界", lambda: diffusion.q_sample(images[:2], torch.tensor([0, 1000])), "0..999")
-check_raises("噪声的形状不对", lambda: diffusion.q_sample(images[:2], t[:2], noise[:1]), "形状")
-check_raises("整数图像", lambda: diffusion.q_sample((images[:2] * 127).int(), t[:2]), "x / 127.5 - 1")
-
-# %% [markdown]
+#
 # 有时要的不是一个样本，而是分布本身：均值、方差、对数方差。
 
 # %%
@@ -245,31 +255,19 @@ show_source(GaussianDiffusion.q_mean_variance,
 # - ① 返回三样，方差与 $x_0$ 无关，形状是 $(B, 1, \dots, 1)$。
 # - ② 类型的检查，与 `q_sample` 一样。
 # - ③ 均值 $\sqrt{\bar\alpha_t}\,x_0$，只有它与 $x_0$ 有关。
-# - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方，不写 $1-\bar\alpha_t$：$\bar\alpha_0$ 紧挨着 1，用 float32 相减，剩下的位数不多。下面比一比。对数方差直接取表。
+# - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方，理由在第 2 章第 7 节：float32 的 $1-\bar\alpha_0$ 错了万分之 1.7，参考实现正是这样写的。对数方差直接取表。
 
 # %%
-_, variance, log_variance = diffusion.q_mean_variance(torch.zeros(1, 1), torch.tensor([0]))
-exact = 1 - diffusion.exact_table("alphas_cumprod")[0]
-check("我们的方差", variance, exact, rtol=1e-6)
-check_order("直接相减的写法，相对误差超过十万分之五", 5e-5, abs((1.0 - diffusion.alphas_cumprod[0]) / exact - 1))
-check("对数方差与方差一致", log_variance, variance.log(), atol=1e-6)
-
-# %% [markdown]
-# <details><summary>与参考实现的差别（第一遍可以不看）</summary>
-#
-# - `q_mean_variance` 的方差写成 $1-\bar\alpha_t$，用 float32 的表相减，$t=0$ 时相对误差有万分之 1.7。
-# - `q_sample` 不核对形状：形状不同的噪声会悄悄广播。
-#
-# </details>
+_, variance, _ = diffusion.q_mean_variance(torch.zeros(1, 1), torch.tensor([0]))
+check("方差，与 float64 的比", variance, 1 - diffusion.exact_table("alphas_cumprod")[0], rtol=1e-6)
 
 # %% [markdown]
 # ## 小结
 #
-# - **这一章的问题**：为什么一步就能到任意的 $t$？走到头离纯噪声还差多少？
-# - **答案**：独立的高斯噪声相加还是高斯噪声，方差相加，所以平均五百步可以合成一步，$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$。走到头，`linear` 的系数还有 2.7%：全黑的图，28×28 时平均亮度偏不到一个标准差，对生成有没有影响没有量；512×512 的彩色图偏 24 个，就要紧了。
+# - **这一章的问题**：为什么一步就能到任意的 $t$？走到头离纯噪声还差多少，要不要紧？
+# - **答案**：每一步都是缩小再加一份独立的高斯噪声，缩小的倍数连乘，噪声合成一份、方差相加，所以一步就到：$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$。走到头，`linear` 的系数还有 2.7%：全黑的图，平均亮度在 28×28 时偏 0.8 个标准差，在 512×512×3 时偏 24 个。要不要紧，看终点的方差里原图占几成：亮度这个方向上，MNIST 占 0.4%，CIFAR-10 占 12%，不要紧；同样的照片放大到 512×512，占 97%，照高斯的估计，造出来的就几乎全是中等亮度。
 # - 一批样本各有各的 $t$：按下标取系数，变形成 $(B,1,1,1)$ 再乘。
-# - 数据是 $\pm1$ 时，$x_t=0.2$ 来自 $+1$ 的概率从 $t=100$ 的几乎 100% 降到走到头的 50%。往回走为什么难，难在这里。
-# - 方差用存好的 $\sqrt{1-\bar\alpha_t}$ 平方得到，不写 $1-\bar\alpha_t$。
+# - 数据是 $\pm1$ 时，看着 $x_t$ 猜 $x_0$，平均猜对的从 $t=100$ 的几乎 100%，到信噪比为 1 时的 84%，再到走到头的 51%。往回走为什么难，难在这里。
 #
 # ## 练习
 #
@@ -301,7 +299,7 @@ grade("03.1", add_noise)
 # ### 03.2　从中途再走一段 ★★
 #
 # 手里已经有 $x_s$，继续走到 $x_t$（$s<t$）。照第 1 节的推导，$x_t$ 是 $x_s$ 的若干倍，再加上一份新的高斯噪声。
-# 返回两个数：$x_s$ 前面的系数，以及新噪声的方差。`betas` 是一维张量，`s`、`t` 是整数。
+# 返回两个数：$x_s$ 前面的系数，以及新噪声的方差。`betas` 是一维张量，`s`、`t` 是代码的步号，$x_s$ 已经加过 $s+1$ 步噪声。
 
 # %%
 def jump(betas, s, t):
@@ -317,7 +315,7 @@ grade("03.2", jump)
 # ### 03.3　同一条链上的两点 ★★★
 #
 # 固定 $x_0$，$x_s$ 与 $x_t$（$s<t$）在同一条链上，所以相关。求它们的协方差 $\mathrm{Cov}(x_s, x_t)$，返回一个数。
-# 提示：用上一题的结果把 $x_t$ 写成 $x_s$ 的倍数加新噪声，新噪声与 $x_s$ 独立。写好之后，可以改一改第 1 节的模拟来核对。
+# 提示：用上一题的结果把 $x_t$ 写成 $x_s$ 的倍数加新噪声，新噪声与 $x_s$ 独立。写好之后，算一算 `covariance(diffusion.betas, 400, 999)`，除以 $x_s$ 与 $x_t$ 的标准差，看是不是第 1 节的 0.025。
 
 # %%
 def covariance(betas, s, t):
@@ -330,14 +328,14 @@ def covariance(betas, s, t):
 grade("03.3", covariance)
 
 # %% [markdown]
-# ### 03.4　换一个起点 ★
+# ### 03.4　图的边长加倍 ★
 #
-# 第 1 节的点都从 $x_0 = 0.7$ 出发，走 20 步。换成都从 $x_0 = -2$ 出发，均值和方差变成什么？先写出来，再改那一格运行。
+# 第 5 节里，512×512×3 的全黑图走到头，平均亮度偏 24 个标准差。换成 1024×1024×3，要让它仍旧只偏 24 个，$\sqrt{\bar\alpha_{T-1}}$ 该怎样改？
 #
-# - A：均值变成 $-2$，方差不变。
-# - B：均值变成 $-2\sqrt{\bar\alpha}$，方差变成原来的 $(2/0.7)^2$ 倍。
-# - C：均值变成 $-2\sqrt{\bar\alpha}$，方差不变。
-# - D：都不变：从哪里出发，走 20 步之后都一样。
+# - A：不用改，系数与边长无关。
+# - B：降到原来的四分之一，因为像素多到四倍。
+# - C：降到原来的一半。
+# - D：升到原来的两倍，因为噪声平均得更干净。
 
 # %%
 grade("03.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
@@ -345,12 +343,55 @@ grade("03.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 03.5　像素换成 [0, 1] ★★★
 #
-# 第 5 节量的是加噪的终点与 $\mathcal N(0, I)$ 的差距。假如第 1 节的 `images` 换算到 $[0,1]$，也就是用 $(x_0+1)/2$ 代替 $x_0$，$\bar\alpha$ 不变，这个差距对所有像素平均之后会怎样？
+# 假如第 1 节的 `images` 换算到 $[0,1]$，也就是用 $(x_0+1)/2$ 代替 $x_0$，噪声表不变。加噪的终点与 $\mathcal N(0, I)$ 的差距（第 5 节末尾的 KL 散度，对所有像素平均）会怎样？
 #
-# - A：变小。
+# - A：变小，别的都不受影响，所以图都该换算到 $[0,1]$。
 # - B：变大，因为数据不再以 0 为中心。
 # - C：不变，差距只与噪声表有关。
-# - D：没有具体的数字，断定不了。
+# - D：变小；可是每一步里，图与噪声的方差之比也都变小了。
 
 # %%
 grade("03.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 小实验　把高斯换成硬币
+#
+# 改一处，量一量，写三句话。第 1 节那一格，每一步掺的是高斯噪声。把循环抄到新的一格，`torch.randn(...)` 换成抛硬币：`torch.randint(2, walkers.shape) * 2.0 - 1`，一半是 $+1$，一半是 $-1$，均值 0、方差 1，与标准高斯相同。
+# 各走 1、5、20、50 步，每次量均值、方差，再量像不像高斯：减去均值、除以标准差之后，四次方的平均，高斯是 3，一枚硬币是 1。最后换成 `diffusion.betas`，走一千步。
+# 动手之前先猜：均值与方差还合不合闭式？走得越久，是不是越像高斯？
+#
+# <!-- 参考答案 -->
+# **参考答案**　每个种子二十万个点，八个种子的平均 ± 标准误：
+#
+# | 走法 | 四次方的平均 | 闭式 | 最大的一枚硬币占总方差 |
+# |:--|--:|--:|--:|
+# | `short`，1 步 | 1.000 | 1 | 100% |
+# | `short`，5 步 | 2.499 ± 0.002 | 2.498 | 36% |
+# | `short`，20 步 | 2.829 ± 0.003 | 2.825 | 15% |
+# | `short`，30 步 | 2.847 ± 0.005 | 2.847 | 14% |
+# | `short`，50 步 | 2.727 ± 0.003 | 2.727 | 25% |
+# | `linear`，1000 步 | 2.981 ± 0.003 | 2.981 | 2% |
+#
+# 均值与方差都合闭式，十二个数里最多差 2.4 个标准误：这两样不靠高斯。四次方的平均，闭式是 $3-2\sum(\text{各枚硬币占总方差的份额})^2$。
+# 走得久不等于更像高斯：30 步是 2.847，50 步反而退到 2.727，因为 $\beta$ 一路变大，最后一枚硬币就占了 25%，谁也稀释不了它。
+# `linear` 走一千步，最大的一枚只占 2%，离 3 只差 0.6%。所以步子小，每步掺什么噪声都差不多；步子大，闭式里“还是高斯”这一半，就只有掺的是高斯才成立。
+#
+# ```python
+# def toss(betas, seed):
+#     generator = torch.Generator().manual_seed(seed)
+#     x = torch.full((200_000,), 0.7)
+#     for beta in betas:
+#         x = (1 - beta).sqrt() * x + beta.sqrt() * (torch.randint(2, x.shape, generator=generator) * 2.0 - 1)
+#     return [float(x.mean()), float(x.var()), float(((x - x.mean()) / x.std()).pow(4).mean())]
+#
+#
+# runs = {f"short，{count} 步": short.betas[:count] for count in (1, 5, 20, 30, 50)}
+# runs["linear，1000 步"] = diffusion.betas
+# for name, betas in runs.items():
+#     bar = float((1 - betas.double()).prod())
+#     share = betas.double() / (1 - bar) * bar / (1 - betas.double()).cumprod(0)  # 每枚硬币在总方差里占的份额
+#     rows = torch.tensor([toss(betas, seed) for seed in range(8)])
+#     print(name, rows.mean(0), rows.std(0) / 8**0.5, "闭式", 0.7 * bar**0.5, 1 - bar, float(3 - 2 * share.square().sum()), float(share.max()))
+# ```
+#
+# <!-- 参考答案完 -->

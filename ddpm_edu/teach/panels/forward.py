@@ -7,7 +7,8 @@ import torch
 from ..panel import Panel, int_slider
 from ..plot import Axis, Plot
 
-EDGES = np.linspace(-4, 4, 33)
+# -1 与 1 各在一格的正中：背景的黑不被劈成两格
+EDGES = np.linspace(-4.05, 4.05, 82)
 CENTERS = (EDGES[1:] + EDGES[:-1]) / 2
 NORMAL = np.exp(-CENTERS**2 / 2) / math.sqrt(2 * math.pi)
 
@@ -30,6 +31,8 @@ def forward_panel(diffusion, images, noise):
         Axis("像素值", "密度", (-4, 4), (0, 1.2), legend="upper right",
              curves={"histogram": "$x_t$", "normal": r"$\mathcal{N}(0,1)$"}),
     ], width=8.0, ratios=(1, 1.8))
+    # 直方图画成台阶，不把格心连成斜线：窄的峰照样窄
+    plot.artists["histogram"].set_drawstyle("steps-mid")
     last = diffusion.num_timesteps - 1
     return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index), sheet=[{"t": k * last // 4} for k in (0, 1, 2, 4)],
                  t=int_slider(0, 0, last, "步号 t"), index=int_slider(0, 0, 9, "第几张图"))
