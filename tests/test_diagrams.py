@@ -3,8 +3,10 @@ import math
 
 import numpy as np
 import torch
+from matplotlib.colors import to_hex
 
 from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, latent_figure, nested_figure, order_figure, rotation_figure, unet_figure
+from ddpm_edu.teach.figures import BLUE
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.unet import ResBlock, UNet
 
@@ -38,13 +40,18 @@ def test_the_drawn_unet_is_the_real_one():
     unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
     ax = unet_figure(unet, 8).axes[0]
     words = [text.get_text() for text in ax.texts]
-    assert len(ax.patches) == 10 and words.count("32×4×4") == 3 and "残差块\n注意力\n放大" in words and words.count("1×8×8") == 1
-    # 先存的后取；时间嵌入进每一个残差块所在的段
-    skips = [note for note in ax.texts if getattr(note, "arrow_patch", None) is not None and note.arrow_patch.get_linestyle() == "--"]
-    assert [(note.xyann[0], note.xy[0]) for note in skips] == [(0, 7.5), (1, 6.5), (2, 5.5), (3, 4.5)]
-    # 拼接的两边一样大：取的那张与前一段的输出在同一层
-    assert all(note.xyann[1] == note.xy[1] for note in skips)
-    assert len(ax.lines) == sum(isinstance(layer, ResBlock) for layer in unet.modules())
+    boxes = [(patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2) for patch in ax.patches]
+    assert [round(y) for _, y in boxes] == [0, 0, -1, -1, -1, -1, -1, 0, 0, 0, 0] and "残差块\n注意力\n残差块\n32×4×4" in words
+    assert words.count("放大\n32×8×8") == words.count("输出层\n1×8×8") == 1
+    # 先存的后取，从方框的中间出发，到接它的方框前面的 ⊕；拼接的两边一样大；通道数是真的
+    skips = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "--"]
+    assert [(round(line[0, 0]), math.ceil(line[-1, 0])) for line in skips] == [(0, 9), (1, 8), (2, 6), (3, 5)]
+    assert all(line[-1, 1] == round(line[0, 1]) for line in skips)
+    joined = {math.ceil(text.get_position()[0]): text.get_text() for text in ax.texts if text.get_text()[:1].isdigit()}
+    assert [sum(map(int, joined[i].split("+"))) for i in sorted(joined)] == [stage[0].in_layers[0].num_channels for stage in unet.output_blocks]
+    # 时间嵌入进每一个残差块
+    blue = [note for note in ax.texts if getattr(note, "arrow_patch", None) and to_hex(note.arrow_patch.get_edgecolor()) == BLUE.lower()]
+    assert len(blue) == sum(isinstance(layer, ResBlock) for layer in unet.modules())
 
 
 def test_the_latent_pipeline_trains_the_autoencoder_first_and_freezes_it():

@@ -65,30 +65,41 @@ def stage_shapes(unet, size):
 
 
 def unet_figure(unet, size, width=9.0):
-    """U-Net 的样子：一段一个方框，从左到右，越往下边长越小；虚线是跳跃连接，接在上行各段的入口；一个残差块一个蓝点。形状取自真的前向"""
-    stages = stage_shapes(unet, size)
-    top = max(shape[1] for _, shape in stages)
-    levels = [round(math.log2(top / shape[1])) for _, shape in stages]
-    figure = empty_figure(width, 1.3 * max(levels) + 2.15)
+    """U-Net 的样子：从左到右依次算，越往下边长越小；橙色虚线是跳跃连接，到 ⊕ 处拼接；蓝线是时间嵌入，一个残差块一条。形状取自真的前向"""
+    boxes, entries = [], []  # 方框 [(各层的名字, 形状), ...]；上行各段的第一个方框排第几
+    for i, (layers, shape) in enumerate(stage_shapes(unet, size)):
+        if len(unet.input_blocks) < i <= len(unet.input_blocks) + len(unet.output_blocks):
+            entries.append(len(boxes))
+        if layers[-1] == "Upsample":
+            boxes.append((layers[:-1], (shape[0], shape[1] // 2, shape[2] // 2)))
+            layers = layers[-1:]
+        boxes.append((layers, shape))
+    levels = [-round(math.log2(boxes[0][1][1] / shape[1])) for _, shape in boxes]
+    floor, half = min(levels), 0.3
+    figure = empty_figure(width, 1.25 * (1.5 - floor))
     ax = figure.subplots()
-    places = list(enumerate(-level for level in levels))
-    for (x, y), (layers, shape) in zip(places, stages):
-        ax.add_patch(Rectangle((x - 0.42, y - 0.23), 0.84, 0.46, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
-        ax.text(x, y - 0.01, "\n".join(LAYERS[name] for name in layers), ha="center", va="center", fontsize=8.5, linespacing=1.0)
-        ax.text(x, y - 0.33, "×".join(map(str, shape)), ha="center", va="center", fontsize=9, color=INK)
-        for k in range(layers.count("ResBlock")):
-            ax.plot(x - 0.34 + 0.14 * k, y + 0.23, "o", color=BLUE, markersize=5)
-    for (x, y), (after, below) in zip(places, places[1:]):
-        arrow(ax, (x + 0.43, y), (after - 0.43, below), INK, 0.8)
-    for i in range(len(unet.input_blocks)):
-        # 最后存的最先取，拼在前一段的输出旁边
-        (x, y), (before, level) = places[i], places[len(stages) - 3 - i]
-        arrow(ax, (x, y + 0.25), (before + 0.5, level + 0.25), ORANGE, 1.2, linestyle="--", connectionstyle="arc3,rad=-0.18")
-        width_in = stages[before][1][0] + stages[i][1][0]
-        ax.text(before + 1, places[before + 1][1] - 0.49, f"入口 {width_in} 通道", ha="center", va="center", fontsize=8, color=ORANGE)
-    kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接"), Line2D([], [], color=BLUE, marker="o", linestyle="", label="时间嵌入")]
-    ax.legend(handles=kinds, loc="lower left", fontsize=9, frameon=False)
-    ax.set(xlim=(-0.6, len(stages) - 0.4), ylim=(-max(levels) - 0.6, 0.95))
+    ax.plot((0, len(boxes) - 2), (floor - 0.68,) * 2, color=BLUE, linewidth=1.2)
+    for x, (y, (layers, shape)) in enumerate(zip(levels, boxes)):
+        ax.add_patch(Rectangle((x - 0.36, y - half), 0.72, 2 * half, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
+        words = [*(LAYERS[name] for name in layers), "×".join(map(str, shape))]
+        ax.text(x, y - 0.01, "\n".join(words), ha="center", va="center", fontsize=8.5, linespacing=1.15)
+        count = layers.count("ResBlock")
+        for k in range(count):
+            arrow(ax, (x + 0.3 * k - 0.15 * (count - 1), floor - 0.68), (x + 0.3 * k - 0.15 * (count - 1), y - half), BLUE, 1.2)
+        if x + 1 < len(boxes):
+            arrow(ax, (x + 0.36, y), (x + 0.64, levels[x + 1]), INK, 0.8)
+    for i, entry in enumerate(reversed(entries)):
+        # 最先存的最后取，拼在前一个方框的输出旁边
+        y, lift = levels[i], 0.12 * (sum(level == levels[i] for level in levels[i:len(unet.input_blocks)]))
+        join = entry - 0.55
+        ax.plot((i, i, join, join), (y + half, y + half + lift, y + half + lift, y), color=ORANGE, linestyle="--", linewidth=1.2)
+        ax.plot(join, y, "o", color=ORANGE, markerfacecolor="white", markersize=10, zorder=5)
+        ax.plot(join, y, "+", color=ORANGE, markersize=7, zorder=6)
+        ax.text(join, y - half - 0.1, f"{boxes[entry - 1][1][0]}+{boxes[i][1][0]}", ha="center", va="center", fontsize=8.5, color=ORANGE)
+    ax.text(-0.36, floor - 0.68, "步号 $t$ → 正弦\n→ 两层全连接", ha="left", va="center", fontsize=8.5, bbox={"facecolor": "white", "edgecolor": BLUE})
+    kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接，到 ⊕ 处沿通道拼接"), Line2D([], [], color=BLUE, label="时间嵌入")]
+    ax.legend(handles=kinds, loc="center", bbox_to_anchor=((len(boxes) - 2) / 2 - 0.5, 0.05), bbox_transform=ax.transData, fontsize=9, frameon=False)
+    ax.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(floor - 0.85, 0.65))
     ax.set_axis_off()
     return figure
 
@@ -124,25 +135,29 @@ def latent_figure(pixel, latent, width=9.0):
 
 
 def rotation_figure(angles, point=(0.85, 0.5), width=9.0):
-    """(x_0, ε) 平面里的旋转：点不动，坐标轴转。angles = {标题: 弧度}，一个角一张图；蓝是 x_t 轴，橙是 v 轴，虚线是点到两轴的垂线"""
-    figure = empty_figure(width, width / len(angles))
+    """(x_0, ε) 平面里的旋转：点不动，坐标轴转。angles = {标题: 弧度}，一个角一张图；灰是 x_t 轴，黑是 v 轴，浅色的粗带是点在轴上的坐标"""
+    figure = empty_figure(width, 0.9 * width / len(angles))
     for ax, (title, angle) in zip(figure.subplots(1, len(angles)), angles.items()):
         cos, sin = math.cos(angle), math.sin(angle)
-        for (x, y), name, color in (((cos, sin), "$x_t$", BLUE), ((-sin, cos), "$v$", ORANGE)):
-            arrow(ax, (0, 0), (x, y), color, 2)
-            ax.text(1.14 * x, 1.14 * y, name, color=color, ha="center", va="center", fontsize=12)
+        ax.axhline(0, color=ORANGE, linewidth=0.8)
+        ax.axvline(0, color=BLUE, linewidth=0.8)
+        for (x, y), name, color, side, place in (((cos, sin), "x_t", GRAY, "left", -0.45), ((-sin, cos), "v", INK, "right", 0.75)):
             along = point[0] * x + point[1] * y
+            ax.plot([0, along * x], [0, along * y], color=color, linewidth=6, alpha=0.35, solid_capstyle="butt")
             ax.plot([along * x, point[0]], [along * y, point[1]], color=color, linestyle=":", linewidth=1.2)
-            ax.plot([0, along * x], [0, along * y], color=color, linewidth=4, alpha=0.35, solid_capstyle="butt")
+            arrow(ax, (0, 0), (x, y), color, 1.6)
+            ax.text(1.1 * x + (0.04 if side == "left" else -0.04), 1.1 * y, f"${name}$", color=color, ha=side, va="center", fontsize=12)
+            ax.text(place, -0.62, f"${name}={along:.2f}$", color=color, ha="center", va="center", fontsize=11)
         ax.plot(*point, "o", color=INK, markersize=6, zorder=5)
+        ax.annotate(f"({point[0]:.2f}, {point[1]:.2f})", point, (7, -11), textcoords="offset points", fontsize=8)
         arc = np.linspace(0, angle, 40)
         ax.plot(0.25 * np.cos(arc), 0.25 * np.sin(arc), color=INK, linewidth=1)
-        ax.text(0.38 * math.cos(angle / 2), 0.38 * math.sin(angle / 2), r"$\varphi_t$", ha="center", va="center", fontsize=10)
-        ax.axhline(0, color=INK, linewidth=0.8)
-        ax.axvline(0, color=INK, linewidth=0.8)
-        ax.set(title=f"{title}，$\\varphi_t={math.degrees(angle):.0f}$°", xlim=(-1.3, 1.3), ylim=(-0.5, 1.35), aspect="equal")
-        ax.text(1.28, -0.12, "$x_0$", ha="right", va="center")
-        ax.text(0.05, 1.27, r"$\varepsilon$", ha="left", va="center")
+        # 角太小时写不进去，写到横轴下面
+        low = angle < 0.4
+        ax.text(0.36 if low else 0.38 * math.cos(angle / 1.6), -0.13 if low else 0.38 * math.sin(angle / 1.6), r"$\varphi_t$", ha="center", va="center", fontsize=10)
+        ax.set(title=f"{title}，$\\varphi_t={math.degrees(angle):.0f}$°", xlim=(-1.3, 1.5), ylim=(-0.75, 1.35), aspect="equal")
+        ax.text(1.48, -0.12, "$x_0$", ha="right", va="center", color=ORANGE)
+        ax.text(-0.06, 1.27, r"$\varepsilon$", ha="right", va="center", color=BLUE)
         ax.set_axis_off()
     return figure
 

@@ -1,7 +1,7 @@
 """第 8 章的习题：U-Net 与条件"""
 import torch
 
-from ...unet import attend, timestep_embedding
+from ...unet import UNet, attend, timestep_embedding
 from . import Choice, Code, Mistake, Number
 
 
@@ -23,27 +23,31 @@ def embedding(frequency=lambda i, half: 10000.0 ** (-i / half), join=lambda cos,
     return function
 
 
-class Network:
-    """一个会回答“有条件”与“无条件”的假网络"""
-
-    def __call__(self, x, t, label):
-        return torch.sin(x + 0.01 * t.reshape(-1, 1, 1, 1)) * (label.reshape(-1, 1, 1, 1) + 3)
-
-    def __repr__(self):
-        return "一个网络"
+def entries(width, mult, blocks):
+    """真的造一个 U-Net（不占内存），看上行各段第一层的入口"""
+    with torch.device("meta"):
+        network = UNet(1, width, 1, num_res_blocks=blocks, channel_mult=mult, attention_resolutions=())
+    return [stage[0].in_layers[0].num_channels for stage in network.output_blocks]
 
 
-def guide(network, x, t, label, w):
-    return guiding(lambda c, u, w: u + w * (c - u))(network, x, t, label, w)
+def stacking(take=lambda stored: stored.pop(), previous=lambda channels, own: channels, order=reversed, extra=1):
+    """改动存取的一处，得到一种错的写法"""
+    def function(width, mult, blocks):
+        channels, stored, found = width, [width], []
+        for level, m in enumerate(mult):
+            channels = width * m
+            stored += [channels] * (blocks + (level < len(mult) - 1))
+        for m in order(mult):
+            for _ in range(blocks + extra):
+                found.append(previous(channels, width * m) + take(stored))
+                channels = width * m
+        return found
+
+    return function
 
 
-def guiding(formula, nothing=lambda label: torch.full_like(label, -1)):
-    return lambda network, x, t, label, w: formula(network(x, t, label), network(x, t, nothing(label)), w)
-
-
-def guidance_cases():
-    x = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    return [(Network(), x, torch.tensor([900, 500, 10]), torch.tensor([7, 0, 2]), w) for w in (3.0, 0.5)]
+def entry_cases():
+    return [(16, (1, 2), 1), (32, (1, 2, 4), 2), (8, (1, 3, 2), 1)]
 
 
 def split(qkv):
@@ -92,15 +96,13 @@ EXERCISES = (
         Mistake("频率要等比排列，指数是 -i/(d/2)；你把它们等差排了。", embedding(lambda i, half: 1 - i / half)),
         Mistake("指数里少除了 d/2，后面的频率小得等于 0，嵌入几乎不随 t 变。", embedding(lambda i, half: 10000.0 ** -i)),
     ), "第 0 对分量每步转 1 弧度，最后一对转一圈要几万步。", "先看形状 (B, dim)，再看 t=0：余弦全是 1，正弦全是 0。", rtol=1e-3),
-    Code("08.2", 2, "沿着差外推", guide, guidance_cases, (
-        Mistake("起点反了：从无条件的 ŷ_∅ 出发，朝有条件的走 w 倍；你从有条件的出发，往回走了。", guiding(lambda c, u, w: c + w * (u - c))),
-        Mistake("这是论文的记法 (1+w)ŷ_c - w·ŷ_∅，它的 w 比这里的小 1。这里 w=1 才是普通的有条件。", guiding(lambda c, u, w: (1 + w) * c - w * u)),
-        Mistake("“无条件”是标签 -1，不是 0：0 是一个真的类别，你在朝离开它的方向外推。",
-                guiding(lambda c, u, w: u + w * (c - u), torch.zeros_like)),
-        Mistake("加的是两者之差的 w 倍；你加了整个 ŷ_c 的 w 倍，两份答案叠在一起，幅度就错了。", guiding(lambda c, u, w: u + w * c)),
-        Mistake("少了起点 ŷ_∅：w·(ŷ_c-ŷ_∅) 只是位移。", guiding(lambda c, u, w: w * (c - u))),
-        Mistake("没有用到无条件的答案；w 放大的是两者之差，不是 ŷ_c 自己。", guiding(lambda c, u, w: w * c)),
-    ), "w=0 与 w=1 时它退回无条件与有条件，你的函数也应如此。", "先试 w=0，应当等于无条件的答案；再试 w=1。给网络的标签总是 (B,) 的张量。"),
+    Code("08.2", 2, "上行的入口有几个通道", entries, entry_cases, (
+        Mistake("取的次序反了：最后存的最先取，边长才对得上。", stacking(lambda stored: stored.pop(0))),
+        Mistake("漏了前一段的输出：入口是它与跳跃连接两边之和。", stacking(previous=lambda channels, own: 0)),
+        Mistake("每层的第一个残差块，前一段还是下面一层的通道数；放大不改通道数。", stacking(previous=lambda channels, own: own)),
+        Mistake("上行从最下面一层往上走，channel_mult 要倒着用。", stacking(order=iter)),
+        Mistake("上行每层有 num_res_blocks + 1 个残差块：缩小的输出（最上层是最前面的卷积）也要有人接。", stacking(extra=0)),
+    ), "存下几份，上行就有几个残差块：后存的先取，两边的边长总是相同。", "先列出下行存了哪几份、各有几个通道，再从后往前一份一份地取。"),
     Code("08.3", 3, "像素之间的注意力", self_attention, qkv_cases, (
         Mistake("忘了除以 √C：通道越多，内积越大，softmax 就只看一个像素。", attending(scale=lambda q: 1.0)),
         Mistake("除以的是 √C，不是 C：C 个独立的乘积相加，标准差是 √C。", attending(scale=lambda q: q.shape[-1])),
@@ -119,9 +121,9 @@ EXERCISES = (
         12000: "第二个卷积的输入已经是 32 个通道，不是 16 个。",
     }, "两个 3×3 的卷积占了大半；通道数加倍，它们的参数变成四倍。",
            "逐层写：GroupNorm 2C，3×3 卷积 9·进·出＋出，全连接 进·出＋出，1×1 卷积 进·出＋出。", rtol=1e-6),
-    Choice("08.5", 3, "不告诉它 t", "C", {
-        "A": "输出不依赖 t，但依赖 x_t；x_t 里的噪声有多强，看得出来。",
-        "B": "t 不是 x_t 的函数：同一张 x_t 可以来自相邻的许多个 t，只是像素多了，猜得很准。",
-        "D": "采样的系数取自噪声表，不从网络里来；网络只管给出答案。",
-    }, "d 个像素估计噪声的强弱，相对误差约 1/√(2d)。图越大，t 越是多余；8×8 的小图就吃亏得多。"),
+    Choice("08.5", 3, "图大了，还用不用告诉它 t", "C", {
+        "A": "要猜的像素多了，可用的像素也多了：噪声的强弱只是一个数，由全部像素一起估。",
+        "B": "t 是一个数，估它的却是全部像素：像素越多，估得越准。",
+        "D": "像素是 48 倍，误差却按平方根走。",
+    }, "d 个像素估计噪声的强弱，相对误差约 1/√(2d)：d=64 时是 9%，d=3072 时是 1.3%，小到 1/√48。单从这一项看，图越大，t 越是多余。"),
 )
