@@ -1,6 +1,6 @@
 """随包配置训练一步要多久、全程要多久：python -m benchmarks.step_time [配置名 ...] [--batch 16] [--rounds 5]
 
-数的是完整的一步：前向、反向、裁剪、AdamW、EMA；数据是随机数
+数的是完整的一步：前向、反向、裁剪、AdamW、EMA；数据与类别是随机数
 """
 import argparse
 import json
@@ -23,10 +23,12 @@ def stepper(config, batch):
         model = DDPM(**config["model"])
     optimizer = make_optimizer(model)
     x = torch.rand(batch, model.channels, model.image_size, model.image_size) * 2 - 1
+    classes = getattr(model.model.diffusion_model, "num_classes", None) or 1
+    images = {model.first_stage_key: x, "label": torch.randint(classes, (batch,))}
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        model(x)[0].backward()
+        model.shared_step(images)[0].backward()
         torch.nn.utils.clip_grad_norm_(model.model.parameters(), 1.0)
         optimizer.step()
         model.model_ema(model.model)
@@ -47,7 +49,7 @@ def measure(name, batch, rounds):
 
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.step_time", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("names", nargs="*", default=["digits", "mnist-laptop", "mnist", "cifar10-laptop"], help="默认四份，都能在几分钟内量完")
+    parser.add_argument("names", nargs="*", default=["digits", "mnist-class", "mnist-laptop", "mnist", "cifar10-laptop"], help="默认五份，都能在几分钟内量完")
     parser.add_argument("--batch", type=int, help="实际用的批大小，结果按比例换算到配置里的批大小；默认就用配置里的")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", help="另存为 JSON")

@@ -1,20 +1,24 @@
 """第 13 章的习题：训练 MNIST"""
 import torch
 
-from ...images import to_uint8
 from ...schedules import make_beta_schedule
 from ...training.timestep_loss import quarters
 from . import Choice, Code, Mistake
 
 
-def pixel_cases():
-    levels = torch.arange(0, 256, 5, dtype=torch.float32) / 127.5 - 1
-    return [(torch.tensor([-1.3, -0.999, 0.0, 0.3, 1.2]),), (levels.reshape(1, 1, 4, 13),)]
+def pair_of(gap=lambda a, b: a - b, spread=lambda a, b: (a - b).std(), divide=lambda count: count**0.5):
+    """平均的差与它的标准误；改动一处，得到一种错的写法"""
+    def function(a, b):
+        return torch.stack([gap(a, b).mean(), spread(a, b) / divide(len(a))])
+
+    return function
 
 
-def wrapped(x):
-    # 浮点直接换成 uint8 时，出界怎么办随机器而定；整数总是绕回去
-    return x.int().to(torch.uint8)
+def pair_cases():
+    generator = torch.Generator().manual_seed(0)
+    # 图有难有易，两种去噪器一起高一起低，差得不多，有正有负
+    hard = 0.2 + 0.1 * torch.rand(40, generator=generator)
+    return [(hard[:count] + 0.01 + 0.02 * torch.randn(count, generator=generator), hard[:count]) for count in (5, 40)]
 
 
 def means(losses, t, num_timesteps):
@@ -73,16 +77,17 @@ def lonely_cases():
 
 
 EXERCISES = (
-    Code("13.1", 1, "变回像素", to_uint8, pixel_cases, (
-        Mistake("没有四舍五入：换成整数时直接丢掉小数部分，k/127.5-1 舍入之后略小一点，就变成了 k-1。",
-                lambda x: ((x.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)),
-        Mistake("没有截断：网络的输出会略微出界，换成 uint8 时绕到另一头，白点成了黑点。", lambda x: wrapped(((x + 1) * 127.5).round())),
-        Mistake("没有截断，也没有四舍五入。", lambda x: wrapped((x + 1) * 127.5)),
-        Mistake("一格是 2/255，所以乘 127.5；你乘了 128，就对不上原来的整数了。", lambda x: ((x + 1) * 128).round().clamp(0, 255).to(torch.uint8)),
-        Mistake("你把输入当成了 [0, 1]；这里是 [-1, 1]，先加 1。", lambda x: (x * 255).round().clamp(0, 255).to(torch.uint8)),
-        Mistake("你截到了 [0, 1]，暗的一半全成了中灰；应当截到 [-1, 1]。", lambda x: ((x.clamp(0, 1) + 1) * 127.5).round().to(torch.uint8)),
-        Mistake("数对了，但还是浮点；最后换成 torch.uint8。", lambda x: ((x.clamp(-1, 1) + 1) * 127.5).round()),
-    ), "256 个值来回换算一遍，分毫不差；images.py 存图时就这样做。", "截断、平移、放大、四舍五入、换类型，一样也不能少。"),
+    Code("13.1", 1, "逐张相减", pair_of(), pair_cases, (
+        Mistake("标准误要由逐张的差来算。你把两边的方差加了起来，那是两批不同的图才用的；同一张图，两边一起高一起低，这份起伏本可以减掉。",
+                pair_of(spread=lambda a, b: (a.var() + b.var()) ** 0.5)),
+        Mistake("这是差的标准差，说的是一张图；平均数的标准误还要除以 √N。", pair_of(divide=lambda count: 1)),
+        Mistake("你除以了 N；独立的起伏平均之后，只小到 1/√N。", pair_of(divide=lambda count: count)),
+        Mistake("反了：题目要 a 减 b。", pair_of(gap=lambda a, b: b - a)),
+        Mistake("符号丢了：差要保留正负，才知道谁高。", pair_of(gap=lambda a, b: (a - b).abs())),
+        Mistake("样本标准差除以 N-1 再开方，torch 默认就是；你除以了 N。", pair_of(spread=lambda a, b: (a - b).std(correction=0))),
+        Mistake("那是方差；标准误要用标准差，先开平方。", pair_of(spread=lambda a, b: (a - b).var())),
+    ), "第 5 节的 q₄，逐张相减的标准误约 0.002，各算各的约 0.006：图与图之间难易不同，这份起伏两边都有，一减就没有了。",
+         "先得到 (N,) 的差，再求它的平均与标准差。"),
     Code("13.2", 2, "分四段看损失", means, quarter_cases, (
         Mistake("你按样本在批里的次序切成四段；要按它的 t 来分。", by_order),
         Mistake("你按 t 排序之后平均切成四份；要按 T 的四等分来切，各段的样本数可以不同。", by_sorted_order),
@@ -106,11 +111,11 @@ EXERCISES = (
         Mistake("你用了单步的 α_t，这里要的是连乘 ᾱ_t。", lonely_of(table=lambda betas: 1 - betas)),
     ), "网络看得见邻居，所以能比它低。在 8×8 的数字上，随课程的模型把 q₁ 从 0.69 降到 0.31，q₄ 只从 0.30 降到 0.29：噪声小的时候，邻居最管用。",
          "先算每个像素的 s²，形状 (像素数,)；再与 ᾱ 拼成 (T, 像素数) 的表。"),
-    Choice("13.4", 2, "换成 eps", "C", {
-        "A": "t 大时 x_t 几乎就是 ε，照抄都能猜对，q₄ 不难。",
-        "B": "正好反过来：t 小时噪声只有一点点，混在笔画里，最难分。",
-        "D": "差得很远：同一个网络，ε 的误差是 v 的误差乘上 ᾱ_t，而 ᾱ 从 1 一路降到 0。",
-    }, "同一个猜测，ε 的平方误差恰好是 v 的 ᾱ_t 倍，所以 q₁ 几乎不变，越往后压得越低。损失低不等于猜得好：x₀ 的误差没有变。"),
+    Choice("13.4", 2, "三份记录", "B", {
+        "A": "及格不等于练够：甲重练之后，前三段又降了两三成。乙的学习率还没有降下来，此时不及格不说明什么。",
+        "C": "乙的学习率还是峰值的六成，损失平了、不及格都不作数：本章的小样在第 75 步也四段都不及格。",
+        "D": "甲只有 q₄ 到头了，前三段还在降。丙的 q₂ 加了一倍的步数一点没有降，别的段都在降，再加步数也没有用。",
+    }, "先看学习率，再看及格线，再看加了步数还降不降。丙的 q₂ 不如一个公式，加了步数又不降，多半是那一段的 t 上有错，例如时间嵌入或噪声表。"),
     Choice("13.5", 1, "换了种子再续训", "C", {
         "A": "检查点不核对种子：它不影响模型的形状。",
         "B": "权重、动量、学习率确实都接上了，但第 4 步抽的 t 与噪声要用种子来定。",
