@@ -2,15 +2,14 @@
 # # 15 · 评估
 #
 # 同学交来一个模型，我们叫它“甲”，样本张张像真的。甲的训练损失是 0.15，随课程发布的 `digits` 是 0.26；Fréchet 距离（越小越像真图）甲是 20，`digits` 是 28。
-# 可是让它给没见过的图打分，每个像素平均要用三千多个比特才记得下来，而什么都不学、均匀地猜，只要 4.09 个比特。
+# 可是拿没见过的图去考它，记下一张图平均每个像素至多要几个比特，它答三千多；什么都不学、均匀地猜，也只要 4.09。
 # 三个数，两个说好，一个说坏，该信哪一个？这一章先看这些数怎么来，最后揭晓甲是什么。
 #
 # **学习目标**
 #
-# - 会用 `evaluate`，说得出报告里每个数的意思和误差。
-# - 说清损失能说明什么，不能说明什么。
+# - 会用 `evaluate`，说得出报告里每个数的意思和误差；说清损失能说明什么，不能说明什么。
 # - 把 bits/dim 拆开，看出比特花在哪一步；拿直方图当基线，知道什么时候不该夸口。
-# - 从头搭起 Fréchet 距离，知道它随样本数的偏差，会用参照线。
+# - 从头搭起 Fréchet 距离，知道它随样本数的偏差，会用参照线；查得出一个模型是不是背了训练集。
 #
 # **预计用时** 60 分钟。运行全部单元约 1 分钟。
 
@@ -40,7 +39,7 @@ train, test = (load_digits_split()[name][0] for name in ("train", "test"))
 print(f"训练图 {len(train)} 张，测试图 {len(test)} 张")
 
 # %% [markdown]
-# ## 1　一条命令，三把尺子
+# ## 1　一次调用，三把尺子
 #
 # 模型练好了，好不好？有三种量法，问的是三个不同的问题。
 #
@@ -50,68 +49,72 @@ print(f"训练图 {len(train)} 张，测试图 {len(test)} 张")
 # | bits/dim | 没见过的真图，模型给的概率有多高 | 样本好不好看 |
 # | Fréchet 距离 | 一批样本像不像一批真图 | 样本是不是从训练集里抄来的 |
 #
-# 损失在训练时就看得到，后两个数用一条命令算：
+# 损失在训练时就看得到，后两个数由 `evaluate` 来算。先用 16 张测试图、1000 张样本试一次：
+
+# %%
+report = evaluate(model, DigitsDataModule(), max_images=16, num_samples=1000, steps=10, progress=False)
+for name, value in report.items():
+    print(f"{name:16}{value:.2f}" if value < 10 else f"{name:16}{value:.0f}")
+
+# %% [markdown]
+# 接下来就是弄懂这份报告：
 #
-# ```
-# python -m ddpm_edu evaluate --ckpt digits --data digits --num 64 --samples 1000 --steps 10
-# ```
+# | 字段 | 意思 |
+# |:--|:--|
+# | `bits_per_dim` | 记下一张没见过的图，平均每个像素至多要几个比特，越小越好 |
+# | `bits_per_dim_se` | 它的标准误 (standard error)，来自各图难易不同，也来自每一步只抽一份噪声 |
+# | `L_T`、`L_kl`、`L_0` | 它的三个部分：起点、中间各步、最后一步 |
+# | `frechet` | 样本与留出的真图之间的距离，越小越像；只有一个种子，换种子的标准差约 6 |
+# | `frechet_floor` | 参照线：同样多的训练图，与那些真图之间的距离；也只抽一次，第 4 节的 11 是多次的平均 |
+# | `frechet_ceiling` | 参照线：纯噪声的距离 |
+# | `images`、`levels`、`samples`、`steps` | 测试图几张，像素几级灰度，样本几张，采样走几步；后两个数变了，距离就不能比 |
 #
-# 它（也就是函数 `evaluate`）给出下面这些数。这一章接下来就是弄懂这张表。
-#
-# | 字段 | 得到 | 意思 |
-# |:--|--:|:--|
-# | `bits_per_dim` | 3.10 | 记下一张没见过的图，平均每个像素至多要几个比特，越小越好 |
-# | `bits_per_dim_se` | 0.06 | 它的标准误 (standard error)：各图之间的差别带来的误差 |
-# | `L_0`、`L_kl`、`L_T` | 约 0、3.10、约 0 | 上面那个数的三个部分：最后一步、中间各步、起点 |
-# | `levels`、`images` | 17、64 | 像素有几级灰度；用了几张图 |
-# | `frechet` | 24.1 | 样本与留出的真图之间的距离，越小越像；只一个种子，换种子的标准差约 6 |
-# | `frechet_floor` | 12.4 | 参照线：同样多的训练图，与那些真图之间的距离 |
-# | `frechet_ceiling` | 866 | 参照线：纯噪声的距离 |
-# | `samples`、`steps` | 1000、10 | 样本的张数，采样走几步；换了这两个数，距离就不能比 |
+# 在终端里，`python -m ddpm_edu evaluate --ckpt digits --data digits --num 64 --samples 1000 --steps 10` 做同样的事，图用 64 张，一个 CPU 核要半分钟到一分钟。留心它不查抄袭：样本离训练图多远，要另外量，第 6 节会做。
 #
 # ## 2　损失：能说明什么，不能说明什么
 #
-# 先说能的。噪声表、参数化（网络的预测目标）、图、$t$ 与噪声都相同时，两套权重的损失可以直接比：低的猜得更准。
-# 同一套权重，在训练图上与在留出的图上各量一次，也可以比：两边差得远，就是在死记训练集。甲的破绽就在这里，第 5 节会看到。
+# 先说能的。噪声表、参数化（网络的预测目标）、图、$t$ 与噪声都相同时，两套权重的损失可以直接比：低的猜得更准。同一套权重，在训练图上与在留出的图上各量一次，也可以比：两边差得远，就是在死记训练集。甲的破绽就在这里，第 6 节会看到。
 #
-# 不能的有三条。**第一，一次的损失抖得厉害。** 每批抽到的 $t$ 与噪声不同，权重一动不动，损失也上下跳。
+# 有三件事它不能说明。**第一，一次的损失高低不算数，因为它抖得厉害。** 每批抽到的 $t$ 与噪声不同，权重一动不动，损失也上下跳。
 
 # %%
 def repeated(t_sampling, repeats=60):
     """同一批 64 张图、同一套权重，只有 t 与噪声不同：各次的损失"""
-    model.t_sampling = t_sampling
-    draws = torch.Generator().manual_seed(5)
+    model.t_sampling, draws = t_sampling, torch.Generator().manual_seed(5)
     with torch.no_grad():
         return [float(model(test[:64], generator=draws)[0]) for _ in range(repeats)]
 
 
-def held_loss(model, x):
-    """固定的 t 与噪声，四段 t 的平均；每次调用结果相同"""
+def by_quarter(model, x):
+    """四段 t 上的损失；t 与噪声固定，每次调用结果相同"""
     with torch.no_grad():
-        return float(sum(quarter_losses(model, x).values()) / 4)
+        return torch.stack(list(quarter_losses(model, x).values()))
 
 
-each = {"均匀地抽 $t$": repeated("uniform"), "铺匀了抽 $t$": repeated("stratified"), "固定 $t$ 与噪声": [held_loss(model, test[:64])] * 60}
-figure = curves_figure((range(60), each, "第几次", "损失"))
-check("固定 t 与噪声：再量一次，一丝不动", held_loss(model, test[:64]) == each["固定 $t$ 与噪声"][0], True)
+held = by_quarter(model, test[:64])
+check("固定 t 与噪声：再量一次，一丝不动", by_quarter(model, test[:64]), held)
+each = {"均匀地抽 $t$": repeated("uniform"), "铺匀了抽 $t$": repeated("stratified"), "固定 $t$ 与噪声": [float(held.mean())] * 60}
+figure = empty_figure(7.0, 2.2)
+ax = plain_axes(figure.subplots())
+for row, (losses, color) in enumerate(zip(each.values(), (BLUE, ORANGE, INK))):
+    ax.plot(losses, row + np.linspace(-0.3, 0.3, 60), "o", color=color, alpha=0.6, markersize=4)
+ax.set_yticks(range(3), list(each))
+ax.set(xlabel="损失", ylim=(2.5, -0.5))
 figure
 
 # %% [markdown]
-# 图：权重从头到尾没有动过，每一点是同一批 64 张图的损失。均匀地抽 $t$（实线）与把 $t$ 铺匀（虚线）都在抖。
-# 离线各量 800 次，标准差是 0.0152 ± 0.0004 与 0.0123 ± 0.0003，前者是后者的 1.23 ± 0.04 倍。再拆开看：固定噪声、只换 $t$，标准差 0.012；固定 $t$、只换噪声，0.011。两样抖得差不多，铺匀只管得住前一样。
+# 图：权重从头到尾没有动过，每一点是同一批 64 张图的一次损失，每行 60 次，从上到下是先后的顺序。均匀地抽 $t$（蓝）与把 $t$ 铺匀（橙）都在抖，固定 $t$ 与噪声（黑）才纹丝不动。另外各量 800 次，前两种的标准差是 0.0157 ± 0.0004 与 0.0121 ± 0.0003。再拆开看：固定噪声、只换 $t$，标准差 0.0130 ± 0.0005；固定 $t$、只换噪声，0.0103 ± 0.0004。两样都不小，铺匀只管得住前一样。
 #
-# 所以相邻两批的损失谁高谁低，说明不了什么；要比较，就固定 $t$ 与噪声（点线），`quarter_losses` 正是这样做的。
+# 所以相邻两批的损失谁高谁低，说明不了什么；要比较，就固定 $t$ 与噪声，`quarter_losses` 正是这样做的。
 #
-# **第二，它的高低由目标定。** 同一个猜测，误差写成 $\varepsilon$、$x_0$ 还是 $v$，差着信噪比的倍数（第 6 章）。换了参数化或噪声表，损失就不能比。
-# 高斯数据 $\mathcal N(0,s^2)$ 上可以算个明白。记 $D_t=\bar\alpha_ts^2+1-\bar\alpha_t$，即 $x_t$ 的方差。完美的去噪器，目标是 $\varepsilon$、$x_0$、$v$ 时，均方误差是 $\bar\alpha_ts^2/D_t$、$s^2(1-\bar\alpha_t)/D_t$ 和 $s^2/D_t$（第 5 章）。取 $s=0.5$，对 `cosine` 的各个 $t$ 求平均，分别是 0.33、0.17 和 0.50。
-# 同一个已经不能再好的模型，三个数相差几倍，而且没有一个是 0：$x_t$ 里没有的信息，谁也猜不出来。
+# **第二，它的高低由目标定。** 同一个猜测，误差写成 $\varepsilon$、$x_0$ 还是速度 $v$，差着信噪比的倍数（第 6 章）。换了参数化或噪声表，损失就不能比。
+# 高斯数据 $\mathcal N(0,s^2)$ 上可以算个明白。记 $D_t=\bar\alpha_ts^2+1-\bar\alpha_t$，即 $x_t$ 的方差。完美的去噪器，目标是 $\varepsilon$、$x_0$、$v$ 时，均方误差是 $\bar\alpha_ts^2/D_t$、$s^2(1-\bar\alpha_t)/D_t$ 和 $s^2/D_t$（第 5 章）。取 $s=0.5$，对 `cosine` 的各个 $t$ 求平均，分别是 0.33、0.17 和 0.50。同一个已经不能再好的模型，三个数相差几倍，而且没有一个是 0：$x_t$ 里没有的信息，谁也猜不出来。
 #
-# **第三，它不管误差落在哪一步。** 假定网络的输出在四分之一的 $t$ 上偏了 0.2，别处不变，偏差与原来的误差无关。总损失总是多 $0.2^2/4=0.01$，不论偏在哪一段。
-# bits/dim 里，这点误差要乘上第 6 章的权重 $w_t$，多付的比特却相差悬殊：
+# **第三，它不管误差落在哪一步。** 假定网络的输出在四分之一的 $t$ 上偏了 0.2，别处不变，偏差与原来的误差无关。总损失总是多 $0.2^2/4=0.01$，不论偏在哪一段。bits/dim 里，这点误差要乘上第 6 章的权重 $w_t$，多付的比特却相差悬殊：
 
 # %%
 betas = model.exact_table("betas").numpy()
-weights_v = diffusion_tables(betas, 0.0, "v")["lvlb_weights"]
+weights_v = diffusion_tables(betas, 0.0, "v")["lvlb_weights"]  # 目标是速度 v 时的权重
 more_bits = [weights_v[max(start, 1):stop].sum() * 0.2**2 / math.log(2) for start, stop in quarters(1000)]
 for (start, stop), bits in zip(quarters(1000), more_bits):
     print(f"偏在 t = {start:3} 到 {stop - 1:3}：损失 +0.01，bits/dim +{bits:.2g}")
@@ -121,43 +124,30 @@ for (start, stop), bits in zip(quarters(1000), more_bits):
 #
 # ## 3　bits/dim：比特花在哪里
 #
-# 第 6 章的变分下界 $L$ 已经取过负号，它是编码长度的上界。本章的 bits/dim 就是 $L$ 除以维数、换成比特：越小越好。
-# 它有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。这里的 $t$ 从 0 数起，论文的第 1 步就是这里的第 0 步。
+# 第 6 章的变分下界 $L$ 已经取过负号，它是编码长度的上界。本章的 bits/dim 就是 $L$ 除以维数、换成比特，越小越好。它有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。这里的 $t$ 从 0 数起，论文的第 1 步就是这里的第 0 步。
 #
-# 取 `evaluate` 也会选中的 16 张测试图，把 `digits` 的每一项都算出来。像素有 17 级灰度，均匀地猜要 $\log_2 17=4.09$ 个比特。
+# 还是 `evaluate` 选中的那 16 张测试图，把每一项都算出来。
 
 # %%
 images = random_images(DigitsDataModule().dataset("test"), 16)["image"]
 terms = vlb_terms(model, images, levels=17, generator=torch.Generator().manual_seed(0)) / math.log(2)
-total = terms.sum(1)
-check("一项一列：L_0、999 项 KL、L_T", terms.shape[1], 1001)
-for name, values in {"L_0": terms[:, 0], "各步的 KL": terms[:, 1:-1].sum(1), "L_T": terms[:, -1], "合计": total}.items():
-    print(f"{name}：{float(values.mean()):.1e}" if values.mean() < 0.01 else f"{name}：{float(values.mean()):.1f}")
-print(f"16 张图，各图的标准差 {float(total.std()):.1f}，平均的标准误 {float(total.std() / 16**0.5):.1f}")
-
-# %%
+total = terms.sum(1)  # 一项一列：L_0、999 项 KL、L_T
+check("合计就是 evaluate 报的 bits_per_dim", total.mean(), report["bits_per_dim"], atol=1e-4)
+print(f"16 张图，各图的标准差 {float(total.std()):.2f}，平均的标准误 {float(total.std() / 4):.2f}")
 per_step = terms.mean(0)[1:-1]
 share = per_step.cumsum(0) / per_step.sum()
-check("前 30 步花去六成", share[29], 0.6, atol=0.05)
-check_order("前 300 步花去九成以上", 0.9, share[299], digits=2)
-figure = curves_figure((range(1, 1000), {"": per_step}, "步号 $t$", "这一步的 bits/dim", "log", "log"),
-                       (range(1, 1000), {"": share}, "步号 $t$", "累计的份额", "log", "linear"))
-figure.axes[1].set_ylim(0, 1)
-figure
+print(f"前 30 步花去 {share[29]:.0%}，前 300 步花去 {share[299]:.0%}")
 
 # %% [markdown]
-# 图：左边是每一步花的比特，右边是从 $t=1$ 起累计的份额，横轴都是对数。六成花在前 30 步，九成以上花在前 300 步。
-# 那几十步改动的是肉眼看不见的细节；决定“是几”的大 $t$，每一步只花万分之几比特。所以 bits/dim 差 0.1，样本可能毫无分别。
+# 各步花多少，第 6 章画过；这 16 张也一样，六成花在前 30 步，九成以上花在前 300 步。那几十步改动的是肉眼看不见的细节；决定“是几”的大 $t$，每一步花的不到千分之一比特。所以 bits/dim 差 0.1，样本可能毫无分别。
 #
-# $L_T$ 小，是因为 `cosine` 走到头时 $\bar\alpha_{T-1}$ 只有十亿分之二。$L_0$ 小有两个原因：半级灰度（1/16）比最后一步的标准差宽得多，而且网络猜的 $\hat x_0$ 离真值远不到半级。
+# $L_T$ 小，是因为 `cosine` 走到头时 $\bar\alpha_{T-1}$ 只有十亿分之二。$L_0$ 小，是因为半级灰度（1/16）比最后一步的标准差宽得多，网络猜的 $\hat x_0$ 离真值又远不到半级。
 #
 # ### 这个数准到几位
 #
-# 各图的难易不同，bits/dim 的标准差约 0.45。用 $N$ 张图，平均数的标准误是 $0.45/\sqrt N$：16 张 ±0.11；测试图全用上（250 张）±0.03，小数第二位已不可信。
-# 要分辨更小的差别，靠**配对**：两个模型用同一批图、同一份噪声，逐图相减，再求标准误。图的难易两边相同，一减就没了。
+# 各图的难易不同。用 64 张图量，各图的标准差约 0.45，于是 $N$ 张图的平均，标准误是 $0.45/\sqrt N$：16 张 ±0.11，测试图全用上（250 张）±0.03，小数第二位已不可信。要分辨更小的差别，靠**配对**：两个模型用同一批图、同一份噪声，逐图相减，再求标准误。图的难易两边相同，一减就没了。
 #
-# 拿 `v_posterior` 来试：同一个网络，采样方差 $\sigma_t^2=(1-v)\tilde\beta_t+v\beta_t$ 取 $v=0$ 还是 $v=0.5$ 好？
-# 网络的误差与 $v$ 无关，不必重跑。第 6 章给出 $\mathrm{KL}_t=\text{常数}_t+w_t\cdot$ 均方误差；$v=0$ 时常数是 0，把刚才的 KL 除以 $w_t$ 就是均方误差，再代入任意的 $v$。
+# 拿 `v_posterior` 来试。同一个网络，采样方差 $\sigma_t^2=(1-v)\tilde\beta_t+v\beta_t$ 取 $v=0$ 还是 $v=0.5$ 好？（从这里起，$v$ 都指这个混合比，与上一节的速度无关。）网络的误差与 $v$ 无关，不必重跑。第 6 章给出 $\mathrm{KL}_t=\text{常数}_t+w_t\cdot$ 均方误差；$v=0$ 时常数是 0，把刚才的 KL 除以 $w_t$ 就是均方误差，再代入任意的 $v$。
 
 # %%
 weights = diffusion_tables(betas, 0.0, "x0")["lvlb_weights"][1:]
@@ -169,17 +159,21 @@ def kl_bits(v, mse=each_mse):
     return (kl_constants(betas, v)[1:] + diffusion_tables(betas, v, "x0")["lvlb_weights"][1:] * mse).sum(-1) / math.log(2)
 
 
-saved = kl_bits(0.0) - kl_bits(0.5)
-print(f"单独看：v=0 是 {kl_bits(0.0).mean():.1f} ± {kl_bits(0.0).std(ddof=1) / 4:.1f}，v=0.5 是 {kl_bits(0.5).mean():.1f} ± {kl_bits(0.5).std(ddof=1) / 4:.1f}")
-print(f"逐图相减：省 {saved.mean():.2f} ± {saved.std(ddof=1) / 4:.2f}")
+def mean_se(values):
+    """平均 ± 标准误，写成字"""
+    values = np.asarray(values)
+    return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values)**0.5:.2f}"
+
+
+print(f"单独看：v=0 是 {mean_se(kl_bits(0.0))}，v=0.5 是 {mean_se(kl_bits(0.5))}")
+print(f"逐图相减：省 {mean_se(kl_bits(0.0) - kl_bits(0.5))}")
 
 # %% [markdown]
-# 单独看，两个数的误差有 0.1，差别淹没在里面；配对之后，差别是标准误的十几倍，一清二楚。
+# 单独看，两个数的误差都有 0.1，差别淹没在里面；配对之后，差别是标准误的十几倍，一清二楚。
 #
 # ### 先与直方图比
 #
-# 3.1 比均匀地猜省了一个比特，听上去不错。可是均匀地猜太弱了。两个同样简单、不用网络的基线：
-# 数一数训练集里各级灰度出现的次数，64 个像素共用一张直方图；或者每个像素各用一张。它们给测试图的编码长度，是直方图里那一级的 $-\log_2$ 概率。
+# 3.1 比均匀地猜省了一个比特（像素有 17 级，均匀地猜要 $\log_2 17=4.09$），听上去不错。可是均匀地猜太弱了。两个同样简单、不用网络的基线：数一数训练集里各级灰度出现的次数，64 个像素共用一张直方图；或者每个像素各用一张。它们给测试图的编码长度，是直方图里那一级的 $-\log_2$ 概率。先猜一猜：网络能赢几个？
 
 # %%
 def levels_of(x):
@@ -190,69 +184,99 @@ def levels_of(x):
 def histogram_bits(counts, x):
     """按直方图编码，一张图一个数；每一级先加 1，免得没见过的级概率为 0"""
     p = (counts + 1.0) / (counts + 1.0).sum(1, keepdim=True)
-    return -p[torch.arange(64), levels_of(x)].log2().mean(1)
+    return -p[torch.arange(64), levels_of(x)].log2().mean(1).numpy()
 
 
 counts = nn.functional.one_hot(levels_of(train), 17).sum(0)  # (64, 17)：每个像素一张直方图
 shared, own = histogram_bits(counts.sum(0).expand(64, -1), images), histogram_bits(counts, images)
-gap = total - own
-print(f"模型比逐像素的直方图多花 {float(gap.mean()):.1f} ± {float(gap.std() / 4):.1f} bits/dim（16 张图，配对）")
+print(f"逐像素的直方图 {mean_se(own)}，模型比它多花 {mean_se(total.numpy() - own)} bits/dim（16 张图，配对）")
 
 # %% [markdown]
-# 能画出数字的网络，输给了最笨的直方图，输了 0.7 个比特。难道它连“四角总是黑的”都不知道？
-#
-# 毛病出在细处。像素只有 17 级，相邻两级差 0.125。走到 $t=10$，$x_t$ 里的噪声（折合到 $x_0$ 上）只有 0.03，哪一级已经一目了然，网络的均方根误差是 0.02，不到半级的三分之一。
-# 可是网络把像素当成连续的数，还在往下猜小数，$t$ 每减一步，都要为没有意义的小数位付比特。
-# 如果真是这样，让它在最后十步把猜测舍入到最近的一级，比特数就该大降。
+# 一个也没有赢。能画出数字的网络，比逐像素的直方图多花 0.68 个比特。难道它连“四角总是黑的”都不知道？
+# 把像素分开看：黑的（$-1$）、灰的（不黑也不白），各自的均方误差除以噪声的方差 $1-\bar\alpha_t$。再请一个不用网络的对手，它只会把 $x_t/\sqrt{\bar\alpha_t}$ 舍入到最近的一级。
 
 # %%
-generator, rounded_mse = torch.Generator().manual_seed(0), each_mse.copy()
-for t in range(11):
-    noise, steps = torch.randn(images.shape, generator=generator), torch.full((16,), t)
+def to_level(x):
+    """舍入到最近的一级"""
+    return ((x.clamp(-1, 1) + 1) * 8).round() / 8 - 1
+
+
+bar, generator = model.exact_table("alphas_cumprod").numpy(), torch.Generator().manual_seed(0)
+black, gray = test == -1, (test > -1) & (test < 1)
+picked, ratios = [1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 80, 120, 200, 300, 500, 700, 990], []
+for t in picked:
+    x_t = model.q_sample(test, torch.full((250,), t), torch.randn(test.shape, generator=generator))
     with torch.no_grad():
-        guess = model.predict_start(model.q_sample(images, steps, noise), steps, clip_denoised=True)
-    if t > 0:
-        rounded_mse[:, t - 1] = (((guess + 1) * 8).round() / 8 - 1 - images).square().flatten(1).mean(1)
-bars = {"均匀地猜": np.full(16, math.log2(17)), "digits，$v=0$": total, "digits，$v=0.5$": kl_bits(0.5), "共用一张直方图": shared,
-        "逐像素的直方图": own, "digits，最后十步舍入": kl_bits(0.0, rounded_mse)}
-heights = [float(np.mean(np.asarray(each))) for each in bars.values()]
-figure = empty_figure(7.0, 2.6)
-ax = plain_axes(figure.subplots())
-colors = [BLUE if "digits" in name else GRAY for name in bars]
-ax.barh(list(bars), heights, xerr=[np.std(np.asarray(each), ddof=1) / 4 for each in bars.values()], color=colors)
-ax.invert_yaxis()
-ax.set_axisbelow(True)
-ax.set_xlabel("bits/dim（越短越好）")
+        guess = model.predict_start(x_t, torch.full((250,), t), clip_denoised=True)
+    errors = [((other - test) ** 2 / (1 - bar[t])) for other in (guess, to_level(x_t / bar[t] ** 0.5))]
+    ratios.append([float(errors[0][gray].mean()), float(errors[0][black].mean()), float(errors[1][gray].mean())])
+print(f"黑像素占 {float(black.double().mean()):.0%}，灰像素占 {float(gray.double().mean()):.0%}")
+figure = curves_figure((picked, {}, "步号 $t$", r"均方误差 / $(1-\bar\alpha_t)$", "log", "linear"))
+for values, name, color, style in zip(zip(*ratios), ("网络，灰像素", "网络，黑像素", "不用网络，舍入 $x_t$，灰像素"), (BLUE, BLUE, GRAY), ("o-", "o:", "s--")):
+    figure.axes[0].plot(picked, values, style, color=color, label=name, markersize=4)
+figure.axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none")
 figure
 
 # %% [markdown]
-# 图：同样的 16 张测试图，横线是标准误；蓝的是模型，灰的不用网络，原样的模型连共用一张的直方图也没有赢。“最后十步”是 $t=1$ 到 10。只把这十步的猜测舍入，3.1 就降到 1.9，反超逐像素的直方图半个比特。网络知道的其实不少，只是没学会“像素只有 17 级”，训练的损失也不在乎这件事。
+# 图：横轴是步号，纵轴是均方误差与噪声的方差之比，250 张测试图，每步一份噪声；蓝的是网络（实线灰像素，点线黑像素），灰虚线不用网络。$t$ 小时，纵轴的 1 就是“直接报 $x_t$”的误差。
 #
-# 教训有两条。bits/dim 要先与最简单的基线比，再说好坏；它对眼睛看不见的一点小数极其敏感，与画得好不好是两回事。
-# （256 级的图没有这么大的便宜可捡：一级是 $2/255\approx0.008$，与最后一步的噪声差不多宽。）
+# 黑像素网络早就会了，误差不到噪声的一成。毛病在灰像素：$t\le20$ 时在 1.0 上下，等于没有去噪。可是相邻两级差 0.125，$t\le3$ 时噪声只有 0.01 上下，舍入一下几乎个个都对。
+#
+# 网络把灰像素当成连续的数，不知道它只有 17 级；$t$ 每减一步，都要为没有意义的小数位付比特。第 6 章说 $t\le30$ 的各步只占训练的 3%，没有学准，没学准的正是这件事。
+# 如果真是这样，让它在最后十步（$t=1$ 到 10）把猜测舍入到最近的一级，比特数就该大降。再做一个对照：那十步完全不用网络，只舍入 $x_t/\sqrt{\bar\alpha_t}$。
+
+# %%
+generator, rounded, blind = torch.Generator().manual_seed(0), each_mse.copy(), each_mse.copy()
+for t in range(11):
+    x_t = model.q_sample(images, torch.full((16,), t), torch.randn(images.shape, generator=generator))
+    with torch.no_grad():
+        guess = model.predict_start(x_t, torch.full((16,), t), clip_denoised=True)
+    for mse, other in ((rounded, guess), (blind, x_t / bar[t] ** 0.5)):
+        if t > 0:
+            mse[:, t - 1] = (to_level(other) - images).square().flatten(1).mean(1)
+bars = {"均匀地猜": np.full(16, math.log2(17)), "digits，$v=0$": total, "digits，$v=0.5$": kl_bits(0.5), "共用一张直方图": shared, "逐像素的直方图": own,
+        "digits，最后十步舍入猜测": kl_bits(0.0, rounded), "digits，最后十步只舍入 $x_t$": kl_bits(0.0, blind)}
+print(f"最后十步舍入之后，比逐像素的直方图少 {mean_se(own - kl_bits(0.0, rounded))}（配对）")
+print(f"t > 10 的 989 步，网络一共花 {mean_se((each_mse * weights)[:, 10:].sum(1) / math.log(2))}")
+
+# %%
+figure = empty_figure(7.0, 2.8)
+ax = plain_axes(figure.subplots())
+heights = [float(np.mean(np.asarray(values))) for values in bars.values()]
+errors = [float(np.std(np.asarray(values), ddof=1) / 4) for values in bars.values()]
+ax.barh(list(bars), heights, xerr=errors, color=[BLUE if "digits" in name else GRAY for name in bars])
+for row, (height, error) in enumerate(zip(heights, errors)):
+    ax.text(height + error + 0.04, row, f"{height:.2f}", va="center", fontsize=9)
+ax.invert_yaxis()
+ax.set_axisbelow(True)
+ax.set(xlabel="bits/dim（越短越好）", xlim=(0, 4.5))
+figure
+
+# %% [markdown]
+# 图：同样的 16 张测试图，条末是平均数，横线是标准误；蓝的是模型，灰的不用网络。原样的模型连共用一张的直方图也没有赢，最后十步一舍入，就低过逐像素的直方图，低了 0.53。
+#
+# 对照说明了功劳归谁。这十步换成谁都行：不用网络，只舍入 $x_t$，也有 1.95。降下来的 1.2 个比特，几乎全靠知道“像素只有 17 级”。网络的本事在前面的 989 步，那里一共只花 1.85。
+#
+# 教训有两条。bits/dim 要先与最简单的基线比，再说好坏；它对眼睛看不见的一点小数极其敏感，与画得好不好是两回事。（256 级的图没有这么大的便宜可捡：一级是 $2/255\approx0.008$，与最后一步的噪声差不多宽。）
 #
 # <details><summary>选读：连续的 bits/dim 不能与离散的比</summary>
 #
-# 离散的像素，$L_0$ 用格子里的面积（第 6 章）；连续的数据，用高斯密度的负对数（`gaussian_nll`）。格宽记作 $\delta$，标准差远大于格宽时，面积约等于密度乘格宽，所以离散的比特数约等于连续的减去 $\log_2\delta$。$[-1,1]$ 上分 256 级，$\delta=2/255$，相差将近 7 比特。
-# 连续的还会随单位变：数据除以 2，它就少 1。它也可以是负的：$\sigma=0.1$ 的高斯，均值处是 $\tfrac12\log_2(2\pi\cdot0.01)=-2.00$ 比特。报告时要说清是几级像素，还是连续。
+# 离散的像素，$L_0$ 用格子里的面积（第 6 章）；连续的数据，用高斯密度的负对数（`gaussian_nll`）。格宽 $\delta$ 远小于标准差时，面积约等于密度乘格宽，所以离散的比特数约等于连续的减去 $\log_2\delta$。$[-1,1]$ 上分 256 级，$\delta=2/255$，相差将近 7 比特。
+# 连续的还会随单位变：数据除以 2，它就少 1；它也可以是负的。报告时要说清是几级像素，还是连续。
 #
 # </details>
 
 # %% [markdown]
 # ## 4　Fréchet 距离：像不像一批真图
 #
-# bits/dim 看不见样本。要看样本，就拿一批样本与一批真图比。先看一维：两堆土，把第一堆搬成第二堆，最少要搬多远？
+# bits/dim 看不见样本。要看样本，就拿一批样本与一批真图比。第 13 章给过公式，这里说它从哪里来。先看一维：两堆土，把第一堆搬成第二堆，最少要搬多远？
 
 # %%
-def bell(x, mean, std):
-    return np.exp(-(((x - mean) / std) ** 2) / 2) / (std * math.sqrt(2 * math.pi))
-
-
-x = np.linspace(-6, 7, 400)
+x, bell = np.linspace(-6, 7, 400), lambda z: np.exp(-z**2 / 2) / math.sqrt(2 * math.pi)
 figure = empty_figure(7.0, 2.8)
 ax = plain_axes(figure.subplots())
-ax.fill_between(x, 0.1, 0.1 + bell(x, 0, 1), color=BLUE, alpha=0.4, label="第一堆：均值 0，标准差 1")
-ax.fill_between(x, -0.1, -0.1 - bell(x, 1, 2), color=ORANGE, alpha=0.4, label="第二堆：均值 1，标准差 2")
+ax.fill_between(x, 0.1, 0.1 + bell(x), color=BLUE, alpha=0.4, label="第一堆：均值 0，标准差 1")
+ax.fill_between(x, -0.1, -0.1 - bell((x - 1) / 2) / 2, color=ORANGE, alpha=0.4, label="第二堆：均值 1，标准差 2")
 for start in (-2, -1, 0, 1, 2):
     ax.annotate("", (1 + 2 * start, -0.1), (start, 0.1), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
 ax.set(xlabel="位置", yticks=())
@@ -260,32 +284,29 @@ ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")
 figure
 
 # %% [markdown]
-# 图：上面的土搬到下面，箭头是最省的搬法：最左的送到最左，最右的送到最右，箭头不交叉。
+# 图：横轴是位置，上面的土（蓝）搬到下面（橙）。箭头是最省的搬法：最左的送到最左，最右的送到最右，箭头不交叉。
 #
 # 设搬运把 $x$ 送到 $y$，搬动距离的平方平均是
 #
 # $$\mathbb E(x-y)^2 = (\mu_1-\mu_2)^2+\sigma_1^2+\sigma_2^2-2\,\mathrm{Cov}(x,y)\;\ge\;(\mu_1-\mu_2)^2+(\sigma_1-\sigma_2)^2,$$
 #
-# 因为协方差不超过 $\sigma_1\sigma_2$。线性的搬法 $y=\mu_2+\tfrac{\sigma_2}{\sigma_1}(x-\mu_1)$ 取到等号。图里是 $(0-1)^2+(1-2)^2=2$。注意它是平方：两堆土隔 3 远，它是 9。
+# 因为协方差不超过 $\sigma_1\sigma_2$。两堆的形状相同（例如都是高斯）时，线性的搬法 $y=\mu_2+\tfrac{\sigma_2}{\sigma_1}(x-\mu_1)$ 恰好凑成第二堆，取到等号；形状不同，就凑不成，只能更远。图里是 $(0-1)^2+(1-2)^2=2$。注意它是平方：两堆一样的土隔 3 远，它是 9。
 #
-# 多维时道理相同，只是 $\sigma_1\sigma_2$ 换成 $\mathrm{tr}\,\mathrm{Cov}(x,y)$ 能达到的最大值 $\mathrm{tr}\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}$（证明见 Dowson 与 Landau 1982）。于是
+# 多维的高斯道理相同，只是 $\sigma_1\sigma_2$ 换成 $\mathrm{tr}\,\mathrm{Cov}(x,y)$ 能达到的最大值 $\mathrm{tr}\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}$（证明见 Dowson 与 Landau 1982）。于是
 #
 # $$\|\mu_1-\mu_2\|^2+\mathrm{tr}\Big(\Sigma_1+\Sigma_2-2\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}\Big).$$
 #
 # 两批图的特征各拟合一个高斯，两个高斯之间最省的搬运代价（2-Wasserstein 距离的平方）就叫 Fréchet 距离。
+# 特征从哪里来？不用像素，因为数字挪一格，像素的距离就很大；`FrechetDistance` 用一个小分类器倒数第二层的 32 个数。
 
 # %%
-show_source(frechet_distance,
-            "def frechet_distance", "x, y = x.double()", "cov_x, cov_y =", "# tr (Σ1 Σ2)^½", "return float")
+show_source(frechet_distance, "def frechet_distance", "cov_x, cov_y =", "# tr (Σ1 Σ2)^½", "return float")
 
 # %% [markdown]
-# - ① 输入是两组特征，一行一个样本；形状不对就报错。
-# - ② 换成 float64，算均值之差的平方。
-# - ③ 算两个协方差；只有一维时 `torch.cov` 给出标量，要变回矩阵。
-# - ④ 求 $\Sigma_1$ 的平方根，左右各乘在 $\Sigma_2$ 上，得到对称矩阵，再把它的特征值开方求和。舍入会给出极小的负数，截到 0。
-# - ⑤ 照公式相加；同一组数据会得到 $-10^{-13}$ 之类的数，也截到 0。
-#
-# 特征从哪里来？不用像素：数字挪一格，像素的距离就很大。`FrechetDistance` 用一个小分类器倒数第二层的 32 个数。
+# - ① 输入是两组特征，一行一个样本；换成 float64，先算均值之差的平方。
+# - ② 算两个协方差；只有一维时 `torch.cov` 给出标量，要变回矩阵。
+# - ③ 求 $\Sigma_1$ 的平方根，左右各乘在 $\Sigma_2$ 上，得到对称矩阵，再把它的特征值开方求和。舍入会给出极小的负数，截到 0。
+# - ④ 照公式相加；同一组数据会得到 $-10^{-13}$ 之类的数，也截到 0。
 #
 # 它只比较均值与协方差，所以有一个盲点：两批点的形状完全不同，只要这两样相同，距离就是 0。
 
@@ -293,67 +314,78 @@ show_source(frechet_distance,
 generator = torch.Generator().manual_seed(0)
 coin = torch.randint(0, 2, (100_000, 1), generator=generator).double() * 2 - 1
 gauss = torch.randn(100_000, 1, generator=generator, dtype=torch.float64)
-check("只取 ±1 的硬币与标准高斯，距离几乎是 0", frechet_distance(coin, gauss), 0.0, atol=1e-3)
-check("与自己放大三倍、再挪开 1 的结果：1² + (1-3)²", frechet_distance(coin, 1.0 + 3.0 * coin), 5.0, atol=0.05)
+check_order("只取 ±1 的硬币与标准高斯，距离不到千分之一", frechet_distance(coin, gauss), 1e-3, digits=1)
 
 # %% [markdown]
+# 它还把两种毛病混成一个数。第 1 章的“造错”与“漏掉”，在图像上也能分开量：**精确率** (precision) 是有几成样本落在真图附近，**召回率** (recall) 是有几成真图附近有样本；“附近”是指不超过那个点到同批里第三个近邻的距离（Kynkäänniemi 等 2019，练习 15.2）。
+# 用同样的特征，样本与真图各 500 张，八个种子。`digits` 走 50 步，精确率 0.885 ± 0.006，召回率 0.885 ± 0.008；只走 5 步，是 0.899 ± 0.007 与 0.781 ± 0.007（训练图是 0.914 ± 0.004 与 0.901 ± 0.006）。少走几步，精确率没有降，丢的是召回率：每张都还像数字，花样少了。
+#
 # ### 样本少，距离就偏大
 #
-# 两批各 $N$ 个点来自同一个分布，真正的距离是 0，算出来却总大于 0，因为均值和协方差都有估计误差。
+# 两批点来自同一个分布，真正的距离是 0，算出来却总大于 0，因为均值和协方差都有估计误差。
 
 # %%
-d, sizes, generator = 32, (100, 200, 400, 800, 1600, 3200), torch.Generator().manual_seed(0)
-bias = [np.mean([frechet_distance(*torch.randn(2, N, d, generator=generator, dtype=torch.float64)) for _ in range(8)]) for N in sizes]
-formula = (2 * d + d * (d + 1) / 2) / np.array(sizes)
-check("800 个以上：公式准到 5%", np.array(bias[3:]) / formula[3:], np.ones(3), atol=0.05)
+d, sizes, generator = 32, np.array([100, 200, 400, 800, 1600, 3200]), torch.Generator().manual_seed(0)
+
+
+def two_batches(N, M):
+    """两批标准高斯的点，各 N 与 M 个：八次距离的平均"""
+    return np.mean([frechet_distance(*(torch.randn(k, d, generator=generator, dtype=torch.float64) for k in (N, M))) for _ in range(8)])
+
+
+both, one_fixed, half = [two_batches(N, N) for N in sizes], [two_batches(N, 500) for N in sizes], d + d * (d + 1) / 4
+check("两批同为 N，800 个以上：公式准到 5%", np.array(both[3:]) / (2 * half / sizes[3:]), np.ones(3), atol=0.05)
 score, real_sizes = DigitsFrechet(), (20, 60, 200, 600, 1200)
-real = np.array([[score(train[torch.randperm(len(train), generator=generator)[:N]]) for N in real_sizes] for _ in range(8)])
+known, reference = score.features(train), score.features(score.real)
+real = np.array([[frechet_distance(known[torch.randperm(len(known), generator=generator)[:N]], reference) for N in real_sizes] for _ in range(100)])
+
+# %%
 quality = pretrained_card("digits")["quality"]
 ours = quality["ddim_10"]["frechet"]
-figure = curves_figure((sizes, {"量到的": bias, "公式": formula}, "点数 $N$", "Fréchet 距离", "log", "log"),
-                       (real_sizes, {}, "张数 $N$", "Fréchet 距离", "log", "log"))
-ax = figure.axes[1]
-ax.errorbar(real_sizes, real.mean(0), yerr=real.std(0, ddof=1) / 8**0.5, color=INK, capsize=3, label="$N$ 张真的训练图")
-ax.errorbar([1000], [ours["mean"]], yerr=[ours["se"]], color=BLUE, marker="o", capsize=3, label="digits 的 1000 张样本")
-few_ticks(ax.xaxis)
-few_ticks(ax.yaxis)
-ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
+figure = curves_figure((sizes, {}, "点数 $N$", "Fréchet 距离", "log", "log"), (real_sizes, {}, "张数 $N$", "Fréchet 距离", "log", "log"))
+left, right = figure.axes
+for values, law, mark, color, name in ((both, 2 * half / sizes, "o", INK, "两批同为 $N$ 个"), (one_fixed, half / sizes + half / 500, "s", ORANGE, "另一批固定 500 个")):
+    left.plot(sizes, values, mark, color=color, label=name)
+    left.plot(sizes, law, color=GRAY, zorder=1)
+right.errorbar(real_sizes, real.mean(0), yerr=real.std(0, ddof=1) / 10, color=INK, capsize=3, label="$N$ 张真的训练图")
+right.errorbar([1000], [ours["mean"]], yerr=[ours["se"]], color=BLUE, marker="o", capsize=3, label="digits 的 1000 张样本")
+for ax in (left, right):
+    few_ticks(ax.xaxis)
+    few_ticks(ax.yaxis)
+    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
 figure
 
 # %% [markdown]
-# 图：左边是同一个 32 维标准高斯的两批点，距离与公式（虚线）相合；右边是真的训练图对留出的 500 张真图，误差棒是八次的标准误，蓝点是 `digits` 的一千张样本（DDIM 走 10 步，八个种子）。
-# 60 张真图的得分有 80 上下，比一千张样本的 28 还“差”；一千张真图只有 11。所以**张数不同的距离不能比**；要说一个距离好不好，就拿同样多的真图来比。
+# 图：左边是同一个 32 维标准高斯的两批点。两批都增加时（圆点），距离按 $1/N$ 下降；另一批固定 500 个时（方块），降到一定程度就停下。灰线是公式。右边是真的训练图对留出的 500 张真图，误差棒是一百次的标准误；蓝点是 `digits` 的一千张样本（DDIM 走 10 步，八个种子）。
+# 60 张真图的得分是七十多，比一千张样本的 28 还“差”；一千张真图是 11，1297 张全用上也还有 10，因为参照的那 500 张自己有误差。所以**张数不同的距离不能比**；要说一个距离好不好，就拿同样多的真图来比。
 #
 # <details><summary>选读：公式从哪里来，FID 为什么要五万张</summary>
 #
-# 数据取 $\mathcal N(0,I)$，$d$ 维，两批各 $N$ 个。均值之差的平方平均是 $2d/N$。
-# 协方差的误差很小时，$(\sqrt{1+a}-\sqrt{1+b})^2\approx\tfrac14(a-b)^2$；矩阵在单位阵附近开方也是这样，每个元素的误差减半。
+# 数据取 $\mathcal N(0,I)$，$d$ 维，两批各 $N$ 个。均值之差的平方平均是 $2d/N$。协方差的误差很小时，$(\sqrt{1+a}-\sqrt{1+b})^2\approx\tfrac14(a-b)^2$；矩阵在单位阵附近开方也是这样，每个元素的误差减半。
 # $d$ 个对角元的误差方差各是 $2/N$，$d(d-1)$ 个非对角元各是 $1/N$，两批之差再加倍，乘上 $\tfrac14$，合起来是 $d(d+1)/(2N)$。所以
 #
 # $$\text{偏差}\approx\frac{2d+d(d+1)/2}{N}.$$
 #
-# 它与 $1/N$ 成正比，维数大时大致随 $d^2$ 涨。不要把 FID 的 $d=2048$、$N=50\,000$ 直接代进去：公式假设协方差是单位阵，而 Inception 的特征方差小，又挤在少数几个方向上，偏差远没有这么大。
-# “随 $1/N$ 降、随维数涨”这一点不变，所以论文都用五万张。
-#
+# 两批的误差各占一半，所以另一批固定 500 个时，$1/N$ 换成 $\tfrac12(1/N+1/500)$，$N$ 再大也降不到 0。
+# 不要把 FID 的 $d=2048$、$N=50\,000$ 直接代进去：公式假设协方差是单位阵，而 Inception 的特征方差小，又挤在少数几个方向上，偏差远没有这么大。“随张数降、随维数涨”这一点不变，所以论文里的 FID 多用五万张样本。
 # 两个 FID 要能比，须用同一份 Inception 网络、同一批参照的真图、同样的张数、同样的缩放与预处理。`ddpm_edu.evaluation.fid.inception_fid` 备好了算法，网络的权重要自己提供。
 #
 # </details>
 #
-# 参照线不是硬的界：两批真图之间有抽样误差，样本也有，谁大谁小看运气。样本的距离低于 `frechet_floor`，不说明“比真图还真”，只说明这把尺子量到头了。
+# 参照线不是硬的界：两批真图之间有抽样误差，样本也有，谁大谁小看运气。样本的距离低于 `frechet_floor`，不说明“比真图还真”，只说明这把尺子量到头了。真图要不放回地抽，这样平均起来与新取一千张真图一样。有放回地抽会抽到重复的，一千张就成了 14.3 ± 0.2（200 次；不放回是 11.0 ± 0.1）。
 #
 # ### 换一个方差，换几步
 #
-# 按 bits/dim，$v=0.5$ 比 $v=0$ 低 0.16，$v=1$ 也比 $v=0$ 低约 0.06（第 6 节的图）。样本也是这样吗？**先猜一猜**。看 `digits` 的卡片里存的结果，祖先采样，每点八个种子，各 1000 张。
+# 按 bits/dim，$v=0.5$ 比 $v=0$ 低 0.16，$v=1$ 也比 $v=0$ 低 0.06 ± 0.02（下一节的图）。样本也是这样吗？**先猜一猜**。看 `digits` 的卡片里存的结果，祖先采样，每点八个种子，各 1000 张。
 
 # %%
 steps = (5, 10, 20, 50)
 low, high = ([quality[f"ancestral_{n}{mark}"]["frechet"] for n in steps] for mark in ("", "_v1"))
-figure = empty_figure(7.0, 3.0)
-ax = plain_axes(figure.subplots())
+figure = curves_figure((steps, {}, "采样的步数", "Fréchet 距离", "log", "log"))
+ax = figure.axes[0]
 for name, scores, color, style in (("$v=0$", low, BLUE, "-"), ("$v=1$", high, ORANGE, "--")):
     ax.errorbar(steps, [one["mean"] for one in scores], yerr=[one["se"] for one in scores], color=color, linestyle=style, capsize=3, label=name)
 ax.axhline(quality["frechet_floor"]["mean"], color=INK, linestyle=":", label="1000 张真图")
-ax.set(xlabel="采样的步数", ylabel="Fréchet 距离", xscale="log", yscale="log", xticks=steps)
 few_ticks(ax.xaxis)
 few_ticks(ax.yaxis)
 ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
@@ -363,24 +395,44 @@ for n, a, b in zip(steps, low, high):
 figure
 
 # %% [markdown]
-# 图：误差棒是标准误。步数越少，$v=1$ 越吃亏；20 步时的差约是标准误的六倍，50 步就分不出了。
+# 图：横轴是步数，纵轴是 Fréchet 距离，都是对数；误差棒是标准误，点线是 1000 张真图。步数越少，$v=1$ 越吃亏；20 步时的差约是标准误的六倍，50 步就分不出了。
 #
 # 这与 bits/dim 并不矛盾，两处量的不是同一条链：bits/dim 算的是走满一千步、主要由最小的 $t$ 决定的编码长度，这里是只走 5 到 50 步的样本。要压缩数据，看前者；要几步画好图，看后者。
 #
-# ## 5　揭晓：一个死记硬背的模型
+# ## 5　选读：方差取多少最好
 #
-# 甲没有网络，只有训练集。它把训练图 $x_i$ 加权平均，作为 $\hat x_0$，权重正比于 $\exp\big(-\|x_t-\sqrt{\bar\alpha_t}\,x_i\|^2/2(1-\bar\alpha_t)\big)$，即 $x_i$ 加噪成 $x_t$ 的可能性。
-# 这是“训练集就是全部数据”时的最优解，训练损失的全局最低点。死记硬背 (memorization) 的模型，走到头就是它。
+# 第 3 节把 $v$ 从 0 换成 0.5，bits/dim 就降了 0.16。最好的是多少？第 4 章证过，第 $t$ 步最好的是 $v^*_t=\mathbb E(x_0-\hat x_0)^2/(1-\bar\alpha_t)$，$\hat x_0$ 是完美的去噪器的。换成这个网络的误差，就是对这个网络最好的。它随 $t$ 变，`v_posterior` 却是一个常数，只能折中。折中要多付多少？
+
+# %%
+mixes, mse = np.linspace(0, 1, 101), each_mse.mean(0)
+curve, best_v = [kl_bits(v, mse) for v in mixes], mse / (1 - bar[1:])
+lowest, tilde = int(np.argmin(curve)), diffusion_tables(betas)["posterior_variance"][1:]
+each_best = 0.5 * np.log(((1 - best_v) * tilde + best_v * betas[1:]) / tilde).sum() / math.log(2)
+check("每一步各用自己的 v*，比最好的常数 v 只再省不到 0.01", 0 < curve[lowest] - each_best < 0.01, True)
+figure = curves_figure((mixes, {"": curve}, "$v$", "各步的 KL 之和，bits/dim"))
+figure.axes[0].plot(mixes[lowest], curve[lowest], "o", color=INK)
+figure
+
+# %% [markdown]
+# 图：`digits` 各步的 KL 之和随 $v$ 的变化，圆点是最低处，$v$ 是 0.48 ± 0.02（对 16 张图重抽样）。折中几乎不要钱，因为比特大半花在 $t$ 小处，那里 $v^*_t$ 一直在 0.5 附近。第 3 节那张图的纵轴，正是这个比值，按像素分开了：灰像素约 1，与高斯数据一样，黑像素不到 0.1，平均约 0.5。这是这个网络的数，不是定律。完美的去噪器只会更准（第 4 章），$t\le3$ 时它会把像素归到正确的一级，$v^*_t$ 接近 0。
+#
+# 方差步步都取最好的，总共要付多少？取高斯数据，配完美的去噪器。这时 $p_\theta(x_{t-1}\mid x_t)$ 处处等于 $q(x_{t-1}\mid x_t)$，把 $L$ 里的 $\prod p_\theta$ 换成 $\prod q$，再用 $q(x_{0:T})=q(x_T)\prod q(x_{t-1}\mid x_t)$：
+#
+# $$L = \mathbb E_q\Big[-\ln\frac{p(x_T)}{q(x_T)} - \ln q(x_{0:T}) + \ln q(x_{1:T}\mid x_0)\Big] = \mathbb E[-\ln q(x_0)] + \mathrm{KL}\big(q(x_T)\,\|\,p(x_T)\big).$$
+#
+# 第一项是数据的熵，谁也省不掉；第二项是起点抽错了分布的代价。与噪声表有关的只有第二项，$L_0$ 与各步的 KL 却随噪声表此消彼长，所以跨噪声表比较其中一部分没有意义。
+#
+# ## 6　揭晓：一个死记硬背的模型
+#
+# 甲没有网络，只有训练集。它把训练图 $x_i$ 加权平均，作为 $\hat x_0$，权重正比于 $\exp\big(-\|x_t-\sqrt{\bar\alpha_t}\,x_i\|^2/2(1-\bar\alpha_t)\big)$，即 $x_i$ 加噪成 $x_t$ 的可能性。练习 01.3 写的就是它。这是“训练集就是全部数据”时的最优解，训练损失的全局最低点。死记硬背 (memorization) 的模型，走到头就是它。
 
 # %%
 class Memorizer(nn.Module):
-    """有限个训练图上的最优去噪器，换算成速度 v"""
+    """有限个训练图上的最优去噪器，换算成速度"""
 
     def __init__(self, images, alphas_cumprod):
         super().__init__()
-        self.register_buffer("images", images.flatten(1))
-        self.register_buffer("alphas_cumprod", alphas_cumprod.float())
-        self.scale = nn.Parameter(torch.ones(()))
+        self.images, self.alphas_cumprod = images.flatten(1), alphas_cumprod
 
     def forward(self, x, t):
         out = torch.empty_like(x)
@@ -388,111 +440,70 @@ class Memorizer(nn.Module):
             bar, flat = float(self.alphas_cumprod[step]), x[t == step].flatten(1)
             guess = ideal_start(flat, self.images, bar)
             out[t == step] = ((bar**0.5 * flat - guess) / (1 - bar) ** 0.5).view(-1, *x.shape[1:])
-        return self.scale * out
+        return out
 
 
-jia = load_pretrained("digits")
+memory, jia = train, load_pretrained("digits").eval()
 jia.use_ema = False  # EMA 的那份权重是原来的网络的
-jia.model.diffusion_model = Memorizer(train, model.exact_table("alphas_cumprod"))
-jia.eval()
-print("甲：没有网络，只存了", len(train), "张训练图")
+jia.model.diffusion_model = Memorizer(memory, model.exact_table("alphas_cumprod"))
+print("甲：没有网络，只存了", len(memory), "张训练图")
 
 # %%
 copies, fresh = (generate(one, 10, batch_size=10, steps=10, use_ema=False, progress=False)[0] for one in (jia, model))
 closest = [train[torch.cdist(drawn.flatten(1), train.flatten(1)).argmin(1)] for drawn in (copies, fresh)]
 rows = nn.functional.interpolate(torch.cat([copies, closest[0], fresh, closest[1]]), size=28, mode="bilinear")
-grid_figure(rows, nrow=10, rows=["甲的样本", "最近的图", "网络的样本", "最近的图"])
+check("甲的十张，离最近的训练图都不到 0.01", nearest_distances(copies, train).max() < 0.01, True)
+grid_figure(rows, nrow=10, rows=["甲的样本", "最近的图", "网络的样本", "最近的图"],
+            columns=[f"{distance:.1f}" for distance in nearest_distances(fresh, train)])
 
 # %% [markdown]
-# 图：第一、三行是甲与 `digits` 从同样的噪声画出的样本，第二、四行是训练集里离它们最近的图（原图 8×8，放大到 28×28 显示）。
-# 甲的每一张都与训练图一模一样；网络的样本有几张很像训练图，但不是同一张。只看第一行，谁也挑不出毛病。
+# 图：第一、三行是甲与 `digits` 从同样的噪声画出的样本，第二、四行是训练集里离它们最近的图（原图 8×8，放大到 28×28 显示）。列上的数是网络的样本离最近的训练图多远（64 个像素之差的平方和再开方）。
+# 甲的每一张都与训练图一模一样。网络的样本有几张很像训练图，但不是同一张，最近的也有 1.5。只看第一行，谁也挑不出毛病。
 #
-# 现在三把尺子一起上，再加一条：1000 张样本离最近的训练图有多远。
+# 现在三把尺子一起上。先看损失，固定 $t$ 与噪声，四段分开，训练图与留出的图各 64 张：
+
+# %%
+for name, one in (("digits", model), ("甲", jia)):
+    for where, x in (("训练图", train[:64]), ("留出的图", test[:64])):
+        losses = by_quarter(one, x)
+        print(f"{name}，{where}：四段 " + "、".join(f"{loss:.2f}" for loss in losses) + f"，平均 {losses.mean():.2f}")
+
+# %% [markdown]
+# 训练损失甲赢，低四成，因为它见过答案。到了留出的图上，甲的平均变成 7.9，几乎全部来自第一段（$t<250$）：那里 $x_t$ 几乎就是原图，它却只会答最近的那张训练图。第三、四段反倒与 `digits` 差不多，因为噪声大时谁都只能猜个大概。只报一个总数，看不出这些；第 2 节的第三条说的就是它。
+#
+# 再看另外两把，加上 1000 张样本离最近的训练图有多远。“近得可疑”是指比测试图里离训练图最近的 1% 还近。
 
 # %%
 recited = evaluate(jia, DigitsDataModule(), max_images=16, num_samples=0, progress=False)
 drawn = [generate(jia, 1000, batch_size=1000, seed=seed, steps=10, use_ema=False, progress=False)[0] for seed in range(8)]
 theirs = np.array([score(images) for images in drawn])
-near = quality["neighbours"]  # digits 的样本与测试图，离训练图的距离的中位数
-table = {
-    "训练损失": (held_loss(model, train[:64]), held_loss(jia, train[:64])),
-    "留出损失": (held_loss(model, test[:64]), held_loss(jia, test[:64])),
-    "bits/dim": (float(total.mean()), recited["bits_per_dim"]),
-    "Fréchet 距离": (ours["mean"], theirs.mean()),
-    "离最近的训练图": (near["median"], float(nearest_distances(drawn[0], train).median())),
-}
-for name, (network, other) in table.items():
-    print(f"{name}：digits {network:.2g}，甲 {other:.2g}" if other < 100 else f"{name}：digits {network:.2g}，甲 {round(other, -2):.0f}")
+near, apart = quality["neighbours"], nearest_distances(torch.cat(drawn), train)
+suspicious = apart < nearest_distances(test, train).quantile(0.01)
+print(f"bits/dim：digits {report['bits_per_dim']:.1f}，甲 {round(recited['bits_per_dim'], -2):.0f}，其中 L_0 占 {recited['L_0'] / recited['bits_per_dim']:.0%}")
+print(f"Fréchet 距离：digits {ours['mean']:.0f}，甲 {theirs.mean():.0f}")
+print(f"离最近的训练图（中位数）：digits {near['median']:.1f}，测试图 {near['median_of_test']:.1f}，甲 {apart.median():.1f}")
+print(f"近得可疑：digits {near['closer_than_1_percent_of_test']:.1%}，测试图 1%，甲 {float(suspicious.double().mean()):.0%}")
 gap = ours["each"] - theirs  # 种子相同，起点就相同
-check("Fréchet 距离，逐个种子相减：digits 比甲大", gap.mean(), 8.5, atol=0.5)
-check("相差是标准误的三倍以上", gap.mean() > 3 * gap.std(ddof=1) / 8**0.5, True)
+check("Fréchet 距离逐个种子相减，是标准误的三倍以上", gap.mean() > 3 * gap.std(ddof=1) / 8**0.5, True)
 
 # %% [markdown]
-# 训练损失与 Fréchet 距离都判甲胜。前者低四成，因为它见过答案；后者是 20 对 28（相差 8.5 ± 1.5），因为它的样本本来就是真图。
-# （它仍比同样多的真图的 11 大：只走 10 步，抽中各张训练图的机会不均匀，可能是原因。）
+# Fréchet 距离也判甲胜，20 对 28（相差 8.5 ± 1.5），因为它的样本本来就是真图。bits/dim 则一眼看穿它：没见过的图，$L_0$ 一项就要每个像素近两千比特，占六成，因为许多像素猜错了级，方差又小得不容人错。
+# 最直接的是量距离的两行：甲的样本张张近得可疑，`digits` 只有千分之一（卡片里量的是走 50 步的八千张）。中位数会藏住少量的抄袭，所以可疑的比例要一起报。
 #
-# 留出损失和 bits/dim 一眼看穿它：没见过的图，它给的概率几乎是零，连最后一步的 $L_0$ 也猜错好几级灰度。
-# 最直接的是最后一行：甲的样本离训练集的距离是 0，`digits` 的样本是 2.1，与测试图的一样远。
-
-# %% [markdown]
-# ## 6　选读：下界的账，方差该取多少
+# 甲抄的是真图，为什么还比同样多的真图的 11 大？它是有放回地抽，这就有 14.3（第 4 节）；只走 10 步，抽得又不均匀：八千张里，各训练图被抽中的次数，方差是平均的 1.27 ± 0.04 倍，均匀地抽应当是 1。走 50 步，这个倍数降到 1.03 ± 0.04，距离降到 15.4 ± 1.1，与 14.3 分不出了。
 #
-# 第 3 节把 $v$ 从 0 换成 0.5，bits/dim 就降了 0.16。最好的方差是多少？
+# ## 小结
 #
-# 真实的 $q(x_{t-1}\mid x_t)$ 的平均方差记作 $a_t$，它是后验的方差加上猜 $x_0$ 的误差：$a_t=\tilde\beta_t+c_1^2\,\mathbb E(x_0-\hat x_0)^2$，$c_1$ 是后验均值里 $x_0$ 的系数（第 4 章）。
-# 那一章还算过 $\beta_t-\tilde\beta_t=c_1^2(1-\bar\alpha_t)$。令
+# - 该信哪个数？哪一个也不能单独信。甲是死记硬背的模型：训练损失低四成，Fréchet 距离 20 对 28，两项都赢；没见过的图却要 3200 bits/dim，比均匀地猜还差七百多倍。要查抄袭，就看留出的损失（小 $t$ 那一段最灵），再量样本离训练图多远。
+# - 一次的损失会抖，高低由目标定，也不管误差落在哪一步；要比较，就固定 $t$ 与噪声，分段量，训练图与留出的图分开量。
+# - bits/dim 六成花在前 30 步，九成以上花在前 300 步。250 张图的误差约 0.03，更小的差别要靠配对。它要先与直方图比：我们的模型 3.12，输给逐像素直方图的 2.43；最后十步舍入之后是 1.91，省下的几乎全靠知道“像素只有 17 级”。
+# - Fréchet 距离是两个拟合高斯之间的搬运代价。张数少就偏大；参照只有 500 张，所以一千张真图自己也有 11，再多也到不了 0。只与同样多的真图比。它看不出抄袭，也分不开造错与漏掉。
+# - 按 bits/dim，最好的采样方差在 $\tilde\beta_t$ 与 $\beta_t$ 之间，对这个模型 $v$ 在 0.5 附近，不必重跑就能算。几步画图则不然：20 步以内 $v=0$ 比 $v=1$ 好，50 步分不出。
 #
-# $$v^*_t=\frac{\mathbb E(x_0-\hat x_0)^2}{1-\bar\alpha_t},\qquad\text{则}\quad a_t=(1-v^*_t)\,\tilde\beta_t+v^*_t\,\beta_t:$$
-#
-# 真实的方差，恰好是 `v_posterior` 取 $v^*_t$ 时的方差。高斯数据 $\mathcal N(0,s^2)$ 上 $v^*_t=s^2/D_t$（第 2 节）。
-#
-# **它在 0 与 1 之间**，只要 $\mathbb E x_0^2\le1$。完美的 $\hat x_0$ 的误差不超过任何别的猜法，取 $\sqrt{\bar\alpha_t}\,x_t$ 来猜：
-#
-# $$\mathbb E(x_0-\hat x_0)^2\le\mathbb E\big(x_0-\sqrt{\bar\alpha_t}\,x_t\big)^2=(1-\bar\alpha_t)^2\,\mathbb E x_0^2+\bar\alpha_t(1-\bar\alpha_t)\le1-\bar\alpha_t.$$
-#
-# **它是最好的。** 第 $t$ 步的 KL 平均是 $\tfrac12\big[\ln(\sigma_t^2/\tilde\beta_t)+a_t/\sigma_t^2-1\big]$。减去它在 $\sigma_t^2=a_t$ 处的值，记 $x=a_t/\sigma_t^2$，多付的是 $\tfrac12(x-1-\ln x)\ge0$，等号只在 $x=1$ 时成立。
-#
-# **最好的时候付多少？** 高斯数据配完美的去噪器，每一步都用 $a_t$ 时，$p_\theta(x_{t-1}\mid x_t)$ 处处等于 $q(x_{t-1}\mid x_t)$。把 $L$ 里的 $\prod p_\theta$ 换成 $\prod q$，再用 $q(x_{0:T})=q(x_T)\prod q(x_{t-1}\mid x_t)$：
-#
-# $$L = \mathbb E_q\Big[-\ln\frac{p(x_T)}{q(x_T)} - \ln q(x_{0:T}) + \ln q(x_{1:T}\mid x_0)\Big] = \mathbb E[-\ln q(x_0)] + \mathrm{KL}\big(q(x_T)\,\|\,p(x_T)\big).$$
-#
-# 第一项是数据的熵，谁也省不掉；第二项是起点抽错了分布的代价，这里是 $\tfrac12(D-1-\ln D)$，$D$ 取最后一步的 $D_t$。例如 $\mathcal N(0,1)$ 的数据，不论噪声表，合计都是 2.0471（第 6 章），$L_0$ 与各步的 KL 却此消彼长，所以跨噪声表比较其中一部分没有意义。
-#
-# $v^*_t$ 随 $t$ 变，`v_posterior` 却是一个常数，处处都对是做不到的。`digits` 上量出来是什么样？均方误差第 3 节已经有了。
+# ## 附：源码速查（第一遍可以跳过）
 
 # %%
-bar, mixes, mse = model.exact_table("alphas_cumprod").numpy(), np.linspace(0, 1, 101), each_mse.mean(0)
-curve, best_v = [kl_bits(v, mse) for v in mixes], mse / (1 - bar[1:])
-edges = np.unique(np.geomspace(1, 999, 25).round().astype(int))  # 一步一步看抖得厉害，按 t 的对数分段取平均
-middle, smooth = (np.array([values[i - 1:k - 1].mean() for i, k in zip(edges, edges[1:])]) for values in (np.arange(1, 1000), best_v))
-s = float(train.std())
-figure = curves_figure((mixes, {"": curve}, "$v$", "各步的 KL 之和，bits/dim"),
-                       (middle, {"digits 上量到的": smooth}, "步号 $t$", "$v^*_t$", "log", "linear"))
-lowest = int(np.argmin(curve))
-figure.axes[0].plot(mixes[lowest], curve[lowest], "o", color=INK)
-figure.axes[1].plot(range(1, 1000), s**2 / (bar[1:] * s**2 + 1 - bar[1:]), color=ORANGE, linestyle="--", label="同样标准差的高斯")
-for edge in (0, 1):
-    figure.axes[1].axhline(edge, color=GRAY, linewidth=0.8)
-figure.axes[1].legend(fontsize=9, framealpha=0.85, edgecolor="none")
-check("最低处的 v", mixes[lowest], 0.5, atol=0.1)
-a = (1 - best_v) * diffusion_tables(betas)["posterior_variance"][1:] + best_v * betas[1:]
-each_best = 0.5 * np.log(a / diffusion_tables(betas)["posterior_variance"][1:]).sum() / math.log(2)
-check("每一步各用自己的 v*，比最好的常数 v 只再省不到 0.01", 0 < curve[lowest] - each_best < 0.01, True)
-figure
-
-# %% [markdown]
-# 图：左边是 `digits` 各步的 KL 之和随 $v$ 的变化，圆点是最低处；右边是量到的 $v^*_t$（横轴按对数分段取了平均），灰线是两端的 0 与 1，虚线是标准差相同、像素互相独立的高斯数据的理论值。
-# 量到的处处比虚线低。$t$ 小处可能主要因为许多像素恰好是黑的，一猜就准；$t$ 大时像素还能互相印证。
-#
-# 对这个模型，最好的常数 $v$ 在 0.5 附近。这是这个网络的数，不是定律：完美的去噪器在极小的 $t$ 会把像素归到最近的一级，那里 $v^*_t$ 趋于 0。
-#
-# ## 7　源码速查
-#
-# 前面用到的几个函数，第一遍可以跳过。
-
-# %%
-show_source(evaluate,
-            "def evaluate", "check_same_size(model, data_module)", "with model.ema_scope()", "if num_samples and frechet is None:",
+show_source(evaluate, "def evaluate", "check_same_size(model, data_module)", "with model.ema_scope()", "if num_samples and frechet is None:",
             "if num_samples and frechet is not None:")
 
 # %% [markdown]
@@ -503,32 +514,31 @@ show_source(evaluate,
 # - ⑤ 采样、打分，连两条参照线和样本数一起写进报告；真图的参照线也取同样多张。
 
 # %%
-show_source(bits_report, "def bits_report", "count = sum(", "bar = progress_bar", "hook = model.model.register_forward_hook(tick)", "total = terms.sum(1)")
+show_source(bits_report, "def bits_report", "bar = progress_bar", "hook = model.model.register_forward_hook(tick)", "total = terms.sum(1)")
 
 # %% [markdown]
-# - ① 输入是若干批（图，条件）；返回总数、标准误和三个部分，单位都是 bits/dim。
-# - ② 至少要两张图，否则谈不上标准误。
-# - ③ 进度条按“网络被调用几次”来数。
-# - ④ 用一个前向钩子推动进度条，算完无论成败都摘掉；各批的结果首尾相接。
-# - ⑤ 每张图先把各项加起来（`terms.sum(1)`），再对图求平均；标准误是各图的标准差除以 $\sqrt N$。
+# - ① 输入是若干批（图，条件）；返回总数、标准误和三个部分，单位都是 bits/dim。至少要两张图，否则谈不上标准误。
+# - ② 进度条按“网络被调用几次”来数。
+# - ③ 用一个前向钩子推动进度条，算完无论成败都摘掉；各批的结果首尾相接。
+# - ④ 每张图先把各项加起来（`terms.sum(1)`），再对图求平均；标准误是各图的标准差除以 $\sqrt N$。
 
 # %%
-show_source(gaussian_nll, "def gaussian_nll", "return 0.5")
-
-# %% [markdown]
-# - ① 连续数据没有格子，所以没有 `levels`。
-# - ② 高斯密度的负对数：$\tfrac12[\ln 2\pi+\ln\sigma^2+(x-\mu)^2/\sigma^2]$。
-
-# %%
-show_source(FrechetDistance, "class FrechetDistance:", "def __init__", "@torch.no_grad()", "def __call__", "def floor", "def ceiling")
+show_source(FrechetDistance, "class FrechetDistance:", "def __init__", "@torch.no_grad()", "def __call__", "def floor")
 
 # %% [markdown]
 # - ① 距离在小分类器的特征上算，不在像素上算。
 # - ② 真图的特征只算一次，记下来。
 # - ③ 取倒数第二层的 32 个数；样本先截到 $[-1,1]$，分块过网络。
 # - ④ 求样本的特征与真图的特征之间的距离。
-# - ⑤ 训练用的真图对留出的真图。不给 `train` 就用全部训练图；要与 $N$ 张样本比，就给它 $N$ 张。
-# - ⑥ 纯噪声的得分，用来看数值的尺度。
+# - ⑤ 两条参照线：训练用的真图（不给 `train` 就用全部，要与 $N$ 张样本比就给它 $N$ 张），与纯噪声的得分。
+
+# %%
+show_source(quarter_losses, "def quarter_losses", "noise = torch.randn", "for number, (start, stop)")
+
+# %% [markdown]
+# - ① 用名字固定的随机数发生器：每次调用，噪声都相同，也不动全局的随机数。
+# - ② 噪声在 CPU 上抽，搬到数据所在的设备，换了机器也一样。
+# - ③ 四段各铺开一批 $t$，用训练的损失 `p_losses` 去量；空的那段跳过。
 
 # %%
 show_source(quarters, "def quarters")
@@ -543,20 +553,10 @@ show_source(spread, "def spread")
 # - ① 在一段里均匀地铺开 `count` 个步号，每次都是同样的几个。
 
 # %%
-show_source(quarter_losses, "def quarter_losses", "noise = torch.randn", "for number, (start, stop)")
+show_source(gaussian_nll, "def gaussian_nll")
 
 # %% [markdown]
-# - ① 用名字固定的随机数发生器：每次调用，噪声都相同，也不动全局的随机数。
-# - ② 噪声在 CPU 上抽，搬到数据所在的设备，换了机器也一样。
-# - ③ 四段各铺开一批 $t$，用训练的损失 `p_losses` 去量；空的那段跳过。
-#
-# ## 小结
-#
-# - 该信哪个数？哪一个也不能单独信。甲是死记硬背的模型：训练损失低四成，Fréchet 距离 20 对 28，两项都赢；没见过的图却要 3200 bits/dim，比均匀地猜还差七百多倍。
-# - 一次的损失会抖，高低由目标定，也不管误差落在哪一步；要比较，就固定 $t$ 与噪声，训练图与留出的图分开量。
-# - bits/dim 六成花在前 30 步，九成以上花在前 300 步。250 张图的误差约 0.03，更小的差别要靠配对。它要先与直方图比：我们的模型 3.1，输给逐像素直方图的 2.4；最后十步舍入之后是 1.9。
-# - Fréchet 距离是两个拟合高斯之间的搬运代价，张数少就偏大，大致与 $1/N$ 成正比，一千张真图自己也有 11，所以只与同样多的真图比；它看不出抄袭，还要量样本离训练集多远。
-# - 按 bits/dim，最好的采样方差在 $\tilde\beta_t$ 与 $\beta_t$ 之间，对这个模型 $v$ 在 0.5 附近，不必重跑就能算；几步画图则不然，$v=0$ 比 $v=1$ 好。
+# - ① 连续数据没有格子，所以没有 `levels`；返回高斯密度的负对数 $\tfrac12[\ln 2\pi+\ln\sigma^2+(x-\mu)^2/\sigma^2]$。
 #
 # ## 练习
 #
@@ -567,38 +567,37 @@ show_source(quarter_losses, "def quarter_losses", "noise = torch.randn", "for nu
 from ddpm_edu.teach import grade
 
 # %% [markdown]
-# ### 15.1　起点的代价 ★
+# ### 15.1　配对 ★
 #
-# 写出 $L_T$，单位 bits/dim：$q(x_T\mid x_0)=\mathcal N(\sqrt{\bar\alpha}\,x_0,\,1-\bar\alpha)$ 与 $\mathcal N(0,1)$ 的 KL，$\bar\alpha$ 取最后一步的。
-# `betas` 是一维张量，`x_start` 的第一维是 $B$；返回 $(B,)$，每张图一个数。
+# `a`、`b` 是两个模型在同样的图上的 bits/dim，等长的 NumPy 数组，一张图一个数。返回三个数：$a-b$ 的平均，它的（配对的）标准误，假如不配对（两个模型各用一批不同的图，张数不变）的标准误。样本标准差除以 $N-1$。
 
 # %%
-def prior_bits(betas, x_start):
+def compare(a, b):
     # 答案
-    bar = torch.prod(1 - betas)
-    nats = 0.5 * (bar * x_start**2 - bar - torch.log(1 - bar))
-    return nats.flatten(1).mean(1) / math.log(2)
+    n, gap = len(a), a - b
+    return gap.mean(), gap.std(ddof=1) / n**0.5, ((a.var(ddof=1) + b.var(ddof=1)) / n) ** 0.5
     # 答案完
 
 
-grade("15.1", prior_bits)
+grade("15.1", compare)
 
 # %% [markdown]
-# ### 15.2　换一个 v，不必重跑 ★★
+# ### 15.2　精确率与召回率 ★★
 #
-# 手里有 $v=0$ 时测得的各步 KL（nats，$t\ge1$），求换成别的 $v$ 之后的各步 KL。
-# `tilde`、`betas`、`kl` 是等长的 NumPy 数组，`tilde` 是 $\tilde\beta_t$，`v` 是 $[0,1]$ 里的数；返回同样长的数组。第 3 节用过这个办法。
+# `samples`、`real` 是 float64 的特征，形状 $(N, d)$，张数可以不同。一个点的半径，是它到同批里第 $k$ 个近邻的距离，不算自己。
+# 返回两个数：精确率，离某一张真图不超过那张真图的半径的样本，占几成；召回率，离某一个样本不超过那个样本的半径的真图，占几成。距离表用 `torch.cdist`。
 
 # %%
-def change_v(tilde, betas, kl, v):
+def precision_recall(samples, real, k):
     # 答案
-    sigma2 = (1 - v) * tilde + v * betas
-    constant = 0.5 * (np.log(sigma2 / tilde) + tilde / sigma2 - 1)
-    return constant + kl * tilde / sigma2
+    gap = torch.cdist(samples, real)
+    radius_real = torch.cdist(real, real).sort(1).values[:, k]
+    radius_samples = torch.cdist(samples, samples).sort(1).values[:, k]
+    return (gap <= radius_real).any(1).double().mean(), (gap <= radius_samples[:, None]).any(0).double().mean()
     # 答案完
 
 
-grade("15.2", change_v)
+grade("15.2", precision_recall)
 
 # %% [markdown]
 # ### 15.3　自己的 Fréchet 距离 ★★★
@@ -619,22 +618,64 @@ def frechet(x, y):
 grade("15.3", frechet)
 
 # %% [markdown]
-# ### 15.4　收到一个模型 ★
+# ### 15.4　掺了几张抄来的 ★
 #
-# 收到一个 8×8 数字的模型：训练损失 0.25，留出损失 0.26；Fréchet 距离 28，同样多的真图是 11；bits/dim 3.1，逐像素直方图 2.4；样本离训练图 2.1，测试图离训练图也是 2.1。哪句话有依据？
+# 有人在 `digits` 的一千张样本里换掉五十张，换成照抄的训练图。哪个数最先露馅？
 #
-# - A：它背了训练集。
-# - B：它画不出数字。
-# - C：没有抄训练集的迹象；bits/dim 输给直方图，样本离真图还有差距。
-# - D：它连直方图都不如，样本一定比从直方图里逐个像素抽出来的还糟。
+# - A：样本离最近的训练图多远，取中位数。
+# - B：Fréchet 距离。
+# - C：近得可疑的样本占几成。
+# - D：精确率。
 
 # %%
 grade("15.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 15.5　不能再少的比特 ★★
+# ### 15.5　不配对要几张图 ★★
 #
-# 连续的数据 $\mathcal N(0, 0.5^2)$，`linear`，$T=1000$，完美的去噪器，每一步用最好的方差。它是多少 bits/dim？填到小数点后四位。
+# 两个模型的 bits/dim 真的差 0.02。逐图的标准差各是 0.45，逐图之差的标准差是 0.048。要让这个差是它的标准误的三倍，配对要 52 张图。不配对，两个模型各用一批不同的图，每批要几张？填到整数。
 
 # %%
 grade("15.5", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 小实验　背几张，就与网络打平
+#
+# 改一处，量一量，写三句话。甲背下了全部 1297 张训练图。把第 6 节造甲那一格里以 `memory, jia` 开头的一行换成下面的第一行，让它只背随便挑的三百张；再运行那一格与后面量 Fréchet 距离的那一格，最后用第二行数一数，一千张样本里有几张不同的。多试几个张数。
+# 先猜：至少要背几张，Fréchet 距离才与 `digits` 的 28 打平？
+#
+# ```python
+# memory, jia = train[torch.randperm(len(train))[:300]], load_pretrained("digits").eval()
+# print(torch.cdist(drawn[0].flatten(1), train.flatten(1)).argmin(1).unique().numel())
+# ```
+#
+# <!-- 参考答案 -->
+# **参考答案**　每行八个种子，每个种子另挑一批图来背，走 10 步画 1000 张；± 后面是标准误。“第一段”是 64 张留出的图上 $t<250$ 的损失，背全部时只有一批图可背，没有误差：
+#
+# | 背几张 | Fréchet 距离 | 逐个种子减去 `digits` 的 | 一千张里不同的 | 第一段 |
+# |--:|--:|--:|--:|--:|
+# | 50 | 88 ± 10 | 59 ± 10 | 50 | 78 ± 6 |
+# | 100 | 49 ± 5 | 21 ± 4 | 100 | 67 ± 6 |
+# | 200 | 36.3 ± 3.5 | 7.9 ± 2.9 | 199 | 51 ± 5 |
+# | 300 | 28.3 ± 2.1 | −0.1 ± 1.9 | 289 ± 1 | 44 ± 3 |
+# | 600 | 25.5 ± 1.8 | −2.9 ± 2.3 | 484 ± 2 | 37 ± 3 |
+# | 1297 | 19.9 ± 1.4 | −8.5 ± 1.5 | 687 ± 5 | 31 |
+#
+# 背三百张、反复念，就与网络打平，虽然一千张样本里只有 289 张不同的。Fréchet 距离只比均值与协方差，三百张已经把这两样定得差不多，重复它看不见。留出的损失骗不过：第一段 `digits` 是 0.33，背几张都是它的九十倍以上，背得越少越高。
+#
+# ```python
+# def memorized(n, seed):
+#     chosen = train[torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[:n]]
+#     jia = load_pretrained("digits").eval()
+#     jia.use_ema, jia.model.diffusion_model = False, Memorizer(chosen, model.exact_table("alphas_cumprod"))
+#     drawn, _ = generate(jia, 1000, batch_size=1000, seed=seed, steps=10, use_ema=False, progress=False)
+#     kinds = torch.cdist(drawn.flatten(1), train.flatten(1)).argmin(1).unique()
+#     return score(drawn), score(drawn) - ours["each"][seed], len(kinds), float(by_quarter(jia, test[:64])[0])
+#
+#
+# for n in (50, 100, 200, 300, 600, 1297):
+#     each = np.array([memorized(n, seed) for seed in range(8)])
+#     print(n, each.mean(0).round(1), (each.std(0, ddof=1) / 8**0.5).round(1))
+# ```
+#
+# <!-- 参考答案完 -->

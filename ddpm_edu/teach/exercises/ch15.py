@@ -1,53 +1,63 @@
 """第 15 章的习题：评估"""
-import math
-
 import numpy as np
 import torch
 
 from ...evaluation.metrics import frechet_distance
-from ...gaussian import GaussianDiffusion, diffusion_tables
-from ...likelihood import prior_kl
 from . import Choice, Code, Mistake, Number
 
-BETAS = [0.05, 0.1, 0.15, 0.2, 0.3, 0.4]
+
+def compare(a, b):
+    """平均差、配对的标准误、不配对的标准误"""
+    return comparing()(a, b)
 
 
-def prior_bits(betas, x_start):
-    return prior_kl(GaussianDiffusion(given_betas=betas), x_start) / math.log(2)
-
-
-def prior_cases():
-    generator = torch.Generator().manual_seed(0)
-    return [(torch.tensor(BETAS).double(), torch.randn(shape, generator=generator, dtype=torch.float64)) for shape in ((3, 1, 2, 4), (2, 5))]
-
-
-def prior(formula=lambda a, x: 0.5 * (a * x**2 - a - torch.log(1 - a)), reduce=lambda kl: kl.flatten(1).mean(1),
-          table=lambda betas: torch.prod(1 - betas), bits=True):
-    """改动公式的一处，得到一种错的写法"""
-    return lambda betas, x_start: reduce(formula(table(betas), x_start)) / (math.log(2) if bits else 1)
-
-
-def variances(tilde, betas, v):
-    return (1 - v) * tilde + v * betas
-
-
-def change_v(tilde, betas, kl, v):
-    ratio = variances(tilde, betas, v) / tilde
-    return 0.5 * (np.log(ratio) + 1 / ratio - 1) + kl / ratio
-
-
-def kl_cases():
-    betas = np.array(BETAS)
-    tilde = diffusion_tables(betas)["posterior_variance"]
-    return [(tilde[1:], betas[1:], np.linspace(0.3, 0.1, 5), v) for v in (0.3, 1.0)]
-
-
-def changing(constant=lambda ratio: 0.5 * (np.log(ratio) + 1 / ratio - 1), scale=lambda ratio: 1 / ratio, mix=variances):
-    def function(tilde, betas, kl, v):
-        ratio = mix(tilde, betas, v) / tilde
-        return constant(ratio) + kl * scale(ratio)
+def comparing(sign=1, ddof=1, paired=lambda gap, a, b, n, ddof: gap.std(ddof=ddof) / n**0.5,
+              apart=lambda gap, a, b, n, ddof: ((a.var(ddof=ddof) + b.var(ddof=ddof)) / n) ** 0.5):
+    """改动一处，得到一种错的写法"""
+    def function(a, b):
+        gap = a - b
+        return sign * gap.mean(), paired(gap, a, b, len(a), ddof), apart(gap, a, b, len(a), ddof)
 
     return function
+
+
+def bits_cases():
+    rng = np.random.default_rng(0)
+
+    def case(n):
+        hard = 3 + 0.4 * rng.standard_normal(n)
+        return hard + 0.05 * rng.standard_normal(n), 0.9 * hard + 0.1 * rng.standard_normal(n)
+
+    return [case(5), case(12)]
+
+
+def radius(points, k):
+    return torch.cdist(points, points).kthvalue(k + 1, dim=1).values
+
+
+def precision_recall(samples, real, k):
+    return covering()(samples, real, k)
+
+
+def covering(skip=lambda k: k, inside_real=lambda gap, own, other: (gap <= other).any(1), inside_samples=lambda gap, own, other: (gap <= own[:, None]).any(0),
+             swap=False):
+    """改动一处，得到一种错的写法；gap 是 (样本, 真图)，own 是样本的半径，other 是真图的"""
+    def function(samples, real, k):
+        gap, own, other = torch.cdist(samples, real), radius(samples, skip(k)), radius(real, skip(k))
+        found = inside_real(gap, own, other).double().mean(), inside_samples(gap, own, other).double().mean()
+        return found[::-1] if swap else found
+
+    return function
+
+
+def cloud_cases():
+    generator = torch.Generator().manual_seed(2)
+
+    def case(n, m, d, k):
+        samples, real = (torch.randn(size, d, generator=generator, dtype=torch.float64) for size in (n, m))
+        return 0.8 * samples + 0.6, real, k
+
+    return [case(12, 9, 2, 1), case(8, 14, 3, 2)]
 
 
 def feature_cases():
@@ -85,32 +95,31 @@ def without_reshape(x, y):
 
 
 EXERCISES = (
-    Code("15.1", 1, "起点的代价", prior_bits, prior_cases, (
-        Mistake("这是 nats；要换成比特，除以 ln 2。", prior(bits=False)),
-        Mistake("乘反了：1 nat 是 1/ln 2 个比特，要除以 ln 2。", prior(lambda a, x: 0.5 * (a * x**2 - a - torch.log(1 - a)) * math.log(2) ** 2)),
-        Mistake("每一维要求平均，你求了和；bits/dim 里的 dim 就是这个意思。", prior(reduce=lambda kl: kl.flatten(1).sum(1))),
-        Mistake("每张图自己一个数，不要对整批求平均：只在第 0 维以后的各维上平均。", prior(reduce=lambda kl: kl.mean())),
-        Mistake("均值是 √ᾱ·x₀，它的平方是 ᾱ·x₀²；你多平方了一次 ᾱ，或者少开了一次方。",
-                prior(lambda a, x: 0.5 * (a**2 * x**2 - a - torch.log(1 - a)))),
-        Mistake("少了二分之一：高斯的 KL 整个要乘 ½。", prior(lambda a, x: a * x**2 - a - torch.log(1 - a))),
-        Mistake("ln(1-ᾱ) 前面是负号：KL 不会是负数。", prior(lambda a, x: 0.5 * (a * x**2 - a + torch.log(1 - a)))),
-        Mistake("方差的那部分丢了：还有 -ᾱ - ln(1-ᾱ)，起点的方差不是 1。", prior(lambda a, x: 0.5 * a * x**2)),
-        Mistake("KL 的方向反了：对 q(x_T|x_0) 求期望，标准高斯在后面。",
-                prior(lambda a, x: 0.5 * ((1 + a * x**2) / (1 - a) - 1 + torch.log(1 - a)))),
-        Mistake("你用了最后一步自己的 α；终点要看从头连乘的 ᾱ。", prior(table=lambda betas: 1 - betas[-1])),
-    ), "链走到头时 ᾱ 接近 0，它就接近 0：起点抽自标准高斯，几乎没有代价。", "先写两个高斯之间的 KL，再代入均值 √ᾱ·x₀、方差 1-ᾱ。"),
-    Code("15.2", 2, "换一个 v，不必重跑", change_v, kl_cases, (
-        Mistake("只换了权重，还差只与方差有关的常数：½[ln(σ²/β̃) + β̃/σ² - 1]。", changing(constant=lambda ratio: 0.0)),
-        Mistake("加上了常数，误差那部分却没有改：权重与 1/σ² 成正比，kl 要乘 β̃/σ²。", changing(scale=lambda ratio: 1.0)),
-        Mistake("比例反了：σ² 变大，同样的误差罚得更轻，kl 要乘 β̃/σ²。", changing(scale=lambda ratio: ratio)),
-        Mistake("v 线性混合的是方差，你混合了标准差。",
-                changing(mix=lambda tilde, betas, v: ((1 - v) * tilde**0.5 + v * betas**0.5) ** 2)),
-        Mistake("v 线性混合的是方差，你混合了对数方差（那是 Improved DDPM 的做法）。",
-                changing(mix=lambda tilde, betas, v: tilde ** (1 - v) * betas**v)),
-        Mistake("v 的两端放反了：v=0 是 β̃，v=1 是 β。", changing(mix=lambda tilde, betas, v: v * tilde + (1 - v) * betas)),
-        Mistake("常数也有二分之一：½[ln(σ²/β̃) + β̃/σ² - 1]。", changing(constant=lambda ratio: np.log(ratio) + 1 / ratio - 1)),
-        Mistake("常数里漏了 -1：σ² = β̃ 时它应当是 0。", changing(constant=lambda ratio: 0.5 * (np.log(ratio) + 1 / ratio))),
-    ), "误差与 v 无关，所以一次测量就能画出整条曲线。", "v=0 时 kl = 均值之差的平方/(2β̃)；先把它求出来，再代入新的 σ²。"),
+    Code("15.1", 1, "配对", compare, bits_cases, (
+        Mistake("平均差的符号反了：要 a - b。", comparing(sign=-1)),
+        Mistake("样本标准差要除以 N-1；NumPy 默认除以 N，写 ddof=1。", comparing(ddof=0)),
+        Mistake("配对的那个还是标准差；平均数的标准误要再除以 √N。", comparing(paired=lambda gap, a, b, n, ddof: gap.std(ddof=ddof))),
+        Mistake("配对的标准误除以了 N；要除以 √N。", comparing(paired=lambda gap, a, b, n, ddof: gap.std(ddof=ddof) / n)),
+        Mistake("配对的标准误没有配对：先逐图相减，再求差的标准差。",
+                comparing(paired=lambda gap, a, b, n, ddof: ((a.var(ddof=ddof) + b.var(ddof=ddof)) / n) ** 0.5)),
+        Mistake("不配对时，两个标准误不能直接相加；方差相加，再开方。",
+                comparing(apart=lambda gap, a, b, n, ddof: (a.std(ddof=ddof) + b.std(ddof=ddof)) / n**0.5)),
+        Mistake("不配对时，两个模型各有各的误差，你只算了 a 的。", comparing(apart=lambda gap, a, b, n, ddof: a.std(ddof=ddof) / n**0.5)),
+        Mistake("不配对的标准误少开了一次方：那是方差。", comparing(apart=lambda gap, a, b, n, ddof: (a.var(ddof=ddof) + b.var(ddof=ddof)) / n)),
+    ), "图的难易两边相同，一减就没了，所以配对的标准误小得多。", "先求 gap = a - b；配对看 gap 的标准差，不配对看 a 与 b 各自的方差。"),
+    Code("15.2", 2, "精确率与召回率", precision_recall, cloud_cases, (
+        Mistake("近邻里算上了自己：离自己最近的总是自己，距离 0，所以要取第 k+1 小的。", covering(skip=lambda k: k - 1)),
+        Mistake("两个数放反了：先精确率（样本落在真图附近），后召回率。", covering(swap=True)),
+        Mistake("精确率里的半径是真图的，你用了样本自己的。", covering(inside_real=lambda gap, own, other: (gap <= own[:, None]).any(1))),
+        Mistake("召回率里的半径是样本的，你用了真图的（那是另一个指标，叫覆盖率）。",
+                covering(inside_samples=lambda gap, own, other: (gap <= other).any(0))),
+        Mistake("只看了最近的那张真图；别的真图离得远些，半径却可能更大，要看有没有任何一张盖得住。",
+                covering(inside_real=lambda gap, own, other: gap.amin(1) <= other[gap.argmin(1)])),
+        Mistake("要问的是“有没有”盖得住，用 any；你对全部的点对求了平均。",
+                covering(inside_real=lambda gap, own, other: gap <= other, inside_samples=lambda gap, own, other: gap <= own[:, None])),
+        Mistake("要被任何一张真图盖住就算，用 any；你要求被全部的盖住，用了 all。", covering(inside_real=lambda gap, own, other: (gap <= other).all(1))),
+    ), "造错看精确率，漏掉看召回率；只背一张图、反复念，精确率可以是 1。",
+         "先求三张距离表：样本到真图、真图到真图、样本到样本；后两张的第 k+1 小的数就是半径。"),
     Code("15.3", 3, "自己的 Fréchet 距离", frechet_distance, feature_cases, (
         Mistake("交叉项前面有 2，你写了 1。", frechet(shared=cross)),
         Mistake("开方要开整个矩阵的方，不能逐个元素开；Σ₁Σ₂ 的特征值开方求和就是它的迹。",
@@ -127,19 +136,17 @@ EXERCISES = (
         Mistake("均值之差要对各维求和，你求了平均。", frechet(gap=lambda difference: difference.square().mean())),
     ), "FID 就是它，只是特征来自 Inception 网络。",
          "三部分分开算：均值之差的平方，两个迹，交叉项；一维时应退回 (σ₁-σ₂)²。eigvals 给出复数，取实部，截到 0，再开方。"),
-    Choice("15.4", 1, "收到一个模型", "C", {
-        "A": "背了训练集，训练损失会远低于留出损失，样本离训练图也会比测试图近得多。",
-        "B": "Fréchet 距离离纯噪声（866）很远，样本离训练图也与真的测试图一样近。",
-        "D": "bits/dim 与样本的好坏是两回事：直方图逐个像素独立地抽，画出来只是一片杂点。",
-    }, "几把尺子要合着读：训练与留出差不多、离训练图不近，说明没有背；bits/dim 多半输在它不知道像素只有 17 级（第 3 节）。"),
-    Number("15.5", 2, "不能再少的比特", 1.0471, {
-        2.0471: "这是 s = 1 的熵；数据窄了一半，熵也要少。",
-        0.0471: "熵里是 log₂ s，不是 log₂ s²：s = 0.5 只少 1 比特。",
-        1.5471: "少了 ½ 比特？熵是 ½log₂(2πe·s²)，s² = 0.25，少的是 ½·log₂ 4 = 1。",
-        0.7258: "这是 nats；题目要 bits，除以 ln 2。",
-        1.0482: "这是 v=1 时的下界；σ² 还要取得再好一点，才到底。",
-        1.7256: "这是 v=0 时的下界；σ² 取得太小了。",
-        3.0471: "方向反了：数据越窄，需要的比特越少。",
-    }, "完美的模型付的是数据的熵加起点的代价，后者只有 10⁻⁷；与噪声表几乎无关。",
-           "第 6 节：L 等于数据的熵加上 KL(q(x_T)‖p(x_T))。", rtol=1e-4),
+    Choice("15.4", 1, "掺了几张抄来的", "C", {
+        "A": "中位数只看中间的那张，少量的抄袭动不了它：量过八个种子，只从 2.06 变到 2.03。",
+        "B": "掺进真图，Fréchet 距离不会露馅，反倒变好：八个种子，从 28.4 降到 26.8（相差 1.6 ± 0.6）。",
+        "D": "抄来的图就是真图，精确率看不出：八个种子，换掉前后都是 0.89，相差 0.001 ± 0.001。",
+    }, "八个种子，近得可疑的从 0.1% 变成 5.1%，正是换掉的那五十张。查抄袭要看最近的那一端，不看中间。"),
+    Number("15.5", 2, "不配对要几张图", 9112.5, {
+        52: "这是配对时要的张数；不配对，图的难易不会相减掉。",
+        4556.25: "两个模型各有各的误差，差的方差是两份之和；你只算了一份。",
+        1012.5: "这样只有一倍标准误；要三倍，张数是它的九倍。",
+        18225: "题目问每批几张，不是两批合计。",
+        95.46: "还差一步平方：N 才是 (3 × 0.45√2 / 0.02) 的平方。",
+    }, "五十二张对九千张，差了一百七十多倍；而且 digits 的测试图一共只有 250 张。",
+           "不配对时，差的标准误是 √(2 × 0.45² / N)；令 0.02 等于它的三倍。"),
 )
