@@ -20,6 +20,9 @@ def test_the_tables_are_printed_and_written(tmp_path, capsys):
     (row,) = json.loads(path.read_text(encoding="utf-8"))
     assert row["config"] == "digits" and row["batch"] == 64 and row["measured_batch"] == 2 and row["seconds_per_step"] > 0
     assert "| `digits` | 0.40 M | 64 |" in capsys.readouterr().out
+    # 按类别生成的配置也量得了
+    step_time.main(["digits-class", "--batch", "2", "--rounds", "1"])
+    assert "| `digits-class` |" in capsys.readouterr().out
     side_by_side.main(["ema-small", "schedule", "--quick", "--out", str(path)])
     shown = capsys.readouterr().out
     for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
