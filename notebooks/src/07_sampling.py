@@ -599,3 +599,54 @@ show_source(inpaint,
 # - ④ 循环照常走一步，交来 $x_s$，把已知的部分贴回去。走到头时 $\bar\alpha_s=1$，贴的就是原图。
 # - ⑤ 一步一共走 `repeats` 遍，所以退回 `repeats - 1` 次；`advance` 是再走一次这一步。
 # - ⑥ 循环还是第 4 章的那个循环，只多了一个 `edit`。
+
+# %% [markdown]
+# ### 小实验　引导只用三分之一的路
+#
+# 改一处，量一量，写三句话。$w=3$ 的引导，一路上每一步都用了。现在只用三分之一的路，其余照 $w=1$ 走：头一段 $t>666$，中间 $333<t\le666$，末一段 $t\le333$，各六步。在新的一格运行下面的程序，两个数是认得出的比例与散布（算法同第 5 节，每类四张）；再把条件换成另外两段，每次几秒。多换几个 `seed`。
+# 动手之前先猜：哪一段最能提高认得出的比例？哪一段最伤多样？是不是同一段？
+#
+# ```python
+# road, wanted = spaced_timesteps(1000, 18)[::-1].tolist(), digits.repeat(4)
+#
+#
+# @torch.no_grad()
+# def paint(strength, seed=0):
+#     x = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
+#     for t, s in zip(road, [*road[1:], None]):
+#         a, b, _ = ddim_step(float(bar[t]), 1.0 if s is None else float(bar[s]))
+#         x = a * model.predict_start(x, torch.full((40,), t), cond=wanted, guidance_scale=strength(t)) + b * x
+#     varied = classifier.features(x.clamp(-1, 1)).view(4, 10, -1).std(0).mean()
+#     return recognised(classifier, x, wanted)["recognised"], float(varied)
+#
+#
+# print(paint(lambda t: 3.0 if t > 666 else 1.0))  # 改这一处
+# ```
+#
+# <!-- 参考答案 -->
+# **参考答案**　八个种子，每个种子四十张，$\eta=0$，走 18 步；± 后面是标准误，后两列是逐个种子减去“不引导”的：
+#
+# | 引导用在哪里 | 调用网络 | 认得出 | 散布 | 认得出多了（百分点） | 散布少了 |
+# |:--|--:|--:|--:|--:|--:|
+# | 不引导，$w=1$ | 18 次 | 95.3% ± 1.5% | 4.48 ± 0.09 | | |
+# | 头一段，$w=3$ | 24 次 | 99.7% ± 0.3% | 3.54 ± 0.04 | 4.4 ± 1.5 | 0.94 ± 0.06 |
+# | 中间，$w=3$ | 24 次 | 98.8% ± 0.7% | 4.12 ± 0.08 | 3.4 ± 1.3 | 0.36 ± 0.03 |
+# | 末一段，$w=3$ | 24 次 | 95.6% ± 1.4% | 4.43 ± 0.09 | 0.3 ± 0.3 | 0.05 ± 0.01 |
+# | 全程，$w=3$ | 36 次 | 100% | 3.39 ± 0.04 | 4.7 ± 1.5 | 1.09 ± 0.08 |
+# | 全程，$w=1.4$ | 36 次 | 99.4% ± 0.4% | 4.02 ± 0.06 | 4.1 ± 1.2 | 0.46 ± 0.04 |
+#
+# 1. 末一段的引导几乎没有用，两样都几乎不动，那时是几多半已经定了。头一段差不多就是全程，好处与代价都有九成上下。
+# 2. 中间一段最划算：认得出的好处约有全程的七成，散布的代价只有三分之一。
+# 3. 可是不能只与 $w=3$ 比。全程都用、把 $w$ 减到 1.4，与它相差无几：认得出高 0.6 ± 0.6 个百分点，分不出；散布低 0.10 ± 0.03，另外多调用 12 次网络。所以嫌引导太伤多样，先把 $w$ 调小，挑一段来用，好处只再多一点。
+#
+# ```python
+# parts = {"不引导": lambda t: 1.0, "头三分之一": lambda t: 3.0 if t > 666 else 1.0, "中间": lambda t: 3.0 if 333 < t <= 666 else 1.0,
+#          "末三分之一": lambda t: 3.0 if t <= 333 else 1.0, "全程": lambda t: 3.0, "全程 1.4": lambda t: 1.4}
+# rows = {name: torch.tensor([paint(strength, seed) for seed in range(8)]) for name, strength in parts.items()}
+# for name, each in rows.items():
+#     print(name, each.mean(0), each.std(0) / 8**0.5)
+#     for base in ("不引导", "全程 1.4"):
+#         print("　减去", base, (each - rows[base]).mean(0), (each - rows[base]).std(0) / 8**0.5)
+# ```
+#
+# <!-- 参考答案完 -->
