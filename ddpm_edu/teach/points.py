@@ -2,8 +2,9 @@
 import itertools
 
 import numpy as np
+import torch
 
-from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure
+from .figures import BLUE, GRAY, GREEN, INK, ORANGE, curves_figure, empty_figure
 
 
 def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, limit=2.6, width=9.0):
@@ -38,4 +39,40 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
                 ax.scatter(*walk[-1, i], s=(30**0.5 + extra) ** 2, color=color, zorder=4)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
         ax.set_title(title, fontsize=10)
+    return figure
+
+
+@torch.no_grad()
+def fields_figure(views, count=15, longest=1.5):
+    """模型在各处指的方向：views = {标题: ((N, 2) 的点, 步号, 画到多远, [模型])}，模型是 (x, t) → 噪声，至多两个，叠着画成蓝与橙
+
+    箭头朝着噪声的反面，长短照噪声的大小，超过 longest 的截到 longest
+    """
+    figure = points_figure({title: view[0] for title, view in views.items()})
+    for ax, (_, step, limit, models) in zip(figure.axes, views.values()):
+        ax.collections[0].set(color=GRAY, alpha=0.35)
+        axis = torch.linspace(-0.85 * limit, 0.85 * limit, count)
+        at = torch.cartesian_prod(axis, axis)
+        for order, (model, color) in enumerate(zip(models, (BLUE, ORANGE))):
+            move = -model(at, torch.full((len(at),), step))
+            move = move / move.norm(dim=1, keepdim=True).clamp(min=longest) * 0.13 * limit
+            ax.quiver(*at.T, *move.T, color=color, angles="xy", scale_units="xy", scale=1, width=0.006, headwidth=4, headlength=4, headaxislength=4,
+                      minlength=0.5, zorder=3 - order)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    return figure
+
+
+def scores_figure(counts, rows, real):
+    """左格造错、右格漏掉，横轴是步数：rows = {名字: (len(counts), 2, 2)}，依次是步数、数与标准误、造错与漏掉；real 是真的点的 (2, 2)"""
+    plots = [(counts, {**{name: row[:, 0, i] for name, row in rows.items()}, "真的点": [real[0, i]] * len(counts)}, "步数", what, "log", "log")
+             for i, what in enumerate(("造错", "漏掉"))]
+    figure, ticks = curves_figure(*plots), (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+    for i, ax in enumerate(figure.axes):
+        low = ax.get_ylim()[0]
+        for row, color in zip(rows.values(), (BLUE, ORANGE)):
+            ax.errorbar(counts, row[:, 0, i], row[:, 1, i], fmt="none", color=color, capsize=2)
+        ax.set_xticks(counts, counts)
+        ax.set_yticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
+        ax.minorticks_off()
+        ax.set_ylim(0.9 * low, 1.2)
     return figure

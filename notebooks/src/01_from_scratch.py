@@ -7,7 +7,7 @@
 # - 说得出为什么不能让网络“一步到位”，为什么要先把数据毁掉，再一小步一小步地走回来。
 # - 看得见网络学到了什么：平面上每一处都有一个箭头，指着数据变密的方向。
 #
-# **预计用时** 40 分钟。运行全部单元约半分钟，不需要 GPU。
+# **预计用时** 40 分钟。运行全部单元不到一分钟，不需要 GPU。
 #
 # 第 0 章里，现成的程序包画出了手写的数字，可是一切都藏在里面。这一章把它拆到最小：数据只是平面上的点，训练与采样都摆在眼前。
 # 把图换成平面上的点，原理完全不变，省去的只是处理图像的网络；第 2 至 8 章，各讲这里某一行的“为什么”。
@@ -21,9 +21,9 @@ from torch import nn
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.schedules import make_beta_schedule
 from ddpm_edu.teach import check, curve_figure, grade
-from ddpm_edu.teach.figures import BLUE, ORANGE
-from ddpm_edu.teach.moons import exact_denoiser, moons
-from ddpm_edu.teach.points import points_figure
+from ddpm_edu.teach.figures import curves_figure
+from ddpm_edu.teach.moons import astray, exact_denoiser, moons
+from ddpm_edu.teach.points import fields_figure, points_figure, scores_figure
 
 # %% [markdown]
 # ## 1　问题：造出新的点
@@ -80,7 +80,7 @@ points_figure({"要造的": data[:1000], "直接造出来的": straight}, shadow
 #
 # $\bar\alpha_t$ 从 1 降到接近 0，所以走到头只剩下噪声，而噪声随手就能抽。（代码从 0 数起，$t=0$ 时已经加过一次很小的噪声。）
 #
-# 第二，**退回一小步也容易**。从一团噪声直接变出月牙，很难，因为可能的来处到处都是；只退一小步，可能的来处就只有附近的一小团，不会一边一弯，平均也就落在那一团里。一个难题拆成了一千个容易的题。训练用的题目也要多少有多少：噪声是自己加的，答案自己知道。
+# 第二，**退回一小步也容易**。从一团噪声直接变出月牙，很难，因为可能的来处到处都是；只退一小步，可能的来处就只有附近的一小团，不会一边一弯，平均也就落在那一团里。一个难题拆成了一千个容易的题。训练的题目也取之不尽：噪声是我们加的，答案当然知道。
 
 # %%
 T = 1000
@@ -93,7 +93,6 @@ def add_noise(x0, t, noise):
     return a.sqrt() * x0 + (1 - a).sqrt() * noise
 
 
-# %%
 one_noise = torch.randn(len(data), 2, generator=torch.Generator().manual_seed(0))
 
 
@@ -113,10 +112,10 @@ points_figure({f"$t={t}$": noised(t) for t in (0, 60, 150, 300, 999)}, label)
 #
 # $$\hat x_0 = \frac{x_t-\sqrt{1-\bar\alpha_t}\,\hat\varepsilon}{\sqrt{\bar\alpha_t}}.$$
 #
-# 等一等：猜出**全部**的噪声，不就等于一口气猜到 $x_0$ 吗？是的，所以网络只能答一个平均。采样时不拿它当终点，只朝它走一小步，再重新问；为什么这样就够，第 7 节看图，第 4 章证明。
+# 等一等：猜出**全部**的噪声，不就等于一口气猜到 $x_0$ 吗？是的，所以网络只能答一个平均，$t$ 大时它落在两弯之间的空处。采样时不拿它当终点，只朝它走一小步，再重新问。
+# 退一步要的是 $x_{t-1}$ 的平均，它恰好是 $x_0$ 的平均与 $x_t$ 的加权和，前者的份量很小（第 5 节给出，第 4 章证明）。所以 $x_0$ 的平均尽管不在月牙上，照它退的一小步仍然是对的。
 #
-# 网络还要知道 $t$：同一个位置，$t$ 小，说明原来的点就在附近；$t$ 大，就几乎说明不了什么。
-# 除了坐标本身，再送进坐标与 $t$ 的几个频率不同的正弦、余弦。频率高的那几个，相差一点点的两处就差得很多，帮网络分清它们；少了它们会怎样，第 5 节末尾量。
+# 网络还要知道 $t$：同一个位置，$t$ 小，说明原来的点就在附近；$t$ 大，就几乎说明不了什么。除了坐标本身，再送进坐标与 $t$ 的几个频率不同的正弦、余弦。坐标只差一点点的两处，高频的正弦值已经差得很多，网络就容易给它们不同的回答；少了它们会怎样，第 5 节末尾量。
 # 训练的循环只有几行：抽一批点、步号和噪声，造出 $x_t$，让网络猜噪声，算误差，再更新参数。
 
 # %%
@@ -156,38 +155,32 @@ for _ in range(n_steps):
 exact = exact_denoiser(alpha_bar)
 t, noise = torch.arange(T).repeat(40), torch.randn(40 * T, 2, generator=torch.Generator().manual_seed(0))
 x_t = add_noise(moons(40 * T, seed=9)[0], t, noise)  # 每个 t 四十个没有见过的点
-ours, floor = ((guess_noise(x_t, t) - noise).square().mean().item() for guess_noise in (network, exact))
+ours, floor = ((model(x_t, t) - noise).square().mean().item() for model in (network, exact))
 print(f"训练完：网络 {ours:.2f}，最好的猜测 {floor:.2f}")
-smooth = torch.tensor(history).reshape(-1, 50).mean(1)
-figure = curve_figure(range(50, n_steps + 1, 50), {"网络": smooth, "最好的猜测": [floor] * len(smooth)}, "步", "损失（每 50 步平均）")
+lines = {"网络": torch.tensor(history).reshape(-1, 50).mean(1), "最好的猜测": [floor] * 60, "一律猜 0": [1] * 60}
+figure = curve_figure(range(50, n_steps + 1, 50), lines, "步", "损失（每 50 步平均）")
 figure.axes[0].set_ylim(0, 1.05)
-figure.axes[0].axhline(1, color="#999999", linewidth=0.8)
 figure
 
 # %% [markdown]
-# 图：训练的损失（蓝），与最好的猜测的损失（橙，虚线）；灰线是一律猜 0 的损失，等于 1。几百步就降到 0.25 上下，之后贴着虚线，离 0 还远。
+# 图：训练的损失（蓝），与最好的猜测的损失（橙，虚线）；黑点线是一律猜 0 的损失，等于 1。几百步就降到 0.25 上下，之后贴着虚线，离 0 还远。
 #
-# 多训练几步、换大的网络，都不会再降多少：训练完，网络只比最好的猜测高 0.002，约 1%，其余的谁也猜不出。所以损失的大小说不出模型好不好，要看它高出最低处多少；真实的图没有式子，最低处算不出来，只好去看样本。
-# 网络答的是平均，又是第 2 节那句话；不过这一次平均是**我们要的**：它说的是“照目前看，噪声大概朝哪边”，而我们只打算照着它走一小步。
+# 多训练几步、换大的网络，都不会再降多少：训练完，网络只比最好的猜测高 0.002，约 1%，其余的谁也猜不出。所以看损失要用一把尺子：它高出最低处多少。真实的图没有式子，最低处算不出来，只好去看样本。
 #
-# 各个 $t$ 的难易差得很远。噪声的误差换算成 $\hat x_0$ 的误差，要乘上 $(1-\bar\alpha_t)/\bar\alpha_t$，两种都看一看。
+# 各个 $t$ 的难易差得很远。噪声的均方误差换算成 $\hat x_0$ 的，要乘上 $(1-\bar\alpha_t)/\bar\alpha_t$，两种都看一看；再看网络离最好的猜测有多远。
 
 # %%
-shown = torch.tensor([10, 30, 60, 150, 300, 500, 700, 800, 900, 980])
-scale = (1 - alpha_bar[shown]) / alpha_bar[shown]
-ours, best = (torch.tensor([(guess_noise(noised(t), t.repeat(len(data))) - one_noise).square().mean().item() for t in shown])
-              for guess_noise in (network, exact))
-figure = curve_figure(shown, {"噪声的误差": ours, r"换成 $\hat x_0$ 的误差": scale * ours}, "步号 $t$", "均方误差", yscale="log")
-for error, color in ((best, BLUE), (scale * best, ORANGE)):
-    figure.axes[0].plot(shown, error, ":", color=color, linewidth=2.2)
-figure.axes[0].axhline(1, color="#999999", linewidth=0.8)
-figure
+shown = torch.tensor([5, 10, 20, 30, 45, 60, 80, 100, 150, 200, 300, 500, 700, 800, 900, 980])
+ours, best = (torch.stack([model(noised(t), t.repeat(len(data))).detach() for t in shown]) for model in (network, exact))
+error, scale = (ours - one_noise).square().mean((1, 2)), (1 - alpha_bar[shown]) / alpha_bar[shown]
+curves_figure((shown, {"噪声的误差": error, r"换成 $\hat x_0$ 的误差": scale * error, "一律猜 0": [1] * 16}, "步号 $t$", "均方误差", "linear", "log"),
+              (shown, {"": (ours - best).square().mean((1, 2))}, "步号 $t$", "离最好的猜测多远（均方）"))
 
 # %% [markdown]
-# 图：四千个点，按 $t$ 量两种误差（纵轴对数）。蓝的实线与橙的虚线是网络，同色的点线是最好的猜测，灰线是一律猜 0：猜 $\hat\varepsilon=0$ 或 $\hat x_0=0$，误差都约为 1。
+# 图：四千个点，按 $t$ 量网络。左边是它的两种误差（纵轴对数），蓝实线是噪声的，橙虚线换成了 $\hat x_0$ 的；黑点线是一律猜 0，猜 $\hat\varepsilon=0$ 或 $\hat x_0=0$，误差都约为 1。右边是它的 $\hat\varepsilon$ 与最好的猜测之差（纵轴线性），对 $t$ 平均，就是损失高出最低处的那一点。
 #
-# 两种误差正好相反。$t$ 小时，噪声只有一点点，要从点的位置里把它分出来很难，可是 $\hat x_0$ 已经很准。$t$ 大时，点里几乎全是噪声，最好的猜测差不多就是把 $x_t$ 原样交回，$t=900$ 时误差只有 0.0003，对应的 $\hat x_0$ 则几乎是 0。
-# 网络在 $t=900$ 的误差是 0.0005，只多了一点，换成 $\hat x_0$ 却要放大三千多倍，所以它的 $\hat x_0$ 比一律猜 0 还差，$t=980$ 时误差到了 12。采样恰恰要从那里出发，怎么走得成？第 5 节回答。
+# 左边的两种误差正好相反。$t$ 小时，噪声只有一点点，要从点的位置里把它分出来很难，可是 $\hat x_0$ 已经很准。$t$ 大时，点里几乎全是噪声，最好的猜测差不多就是把 $x_t$ 原样交回，$t=900$ 时误差只有 0.0003，对应的 $\hat x_0$ 则几乎是 0。
+# 网络在 $t=900$ 的误差是 0.0005，数虽小，却几乎多了一倍；换成 $\hat x_0$ 的误差要放大三千多倍，所以比一律猜 0 还差，$t=980$ 时到了 12。采样恰恰要从那里出发，怎么走得成？右边的高峰却在 $t$ 小的一头。换八个种子，用没有见过的点量，$t=30$ 差 0.018，是 $t=980$ 的二十五倍；高出最低处的那一点，有 61.8 ± 0.3% 来自 20 到 149 这一百三十步。这两头的错，哪一头要紧？第 5 节说理，第 7 节量。
 
 # %% [markdown]
 # ## 5　采样：一小步一小步走回来
@@ -202,11 +195,11 @@ figure
 
 # %%
 @torch.no_grad()
-def denoise(guess_noise, x, times, generator):
+def denoise(model, x, times, generator):
     walk = [x]
     for t, s in zip(times, [*times[1:], None]):
         now, after = alpha_bar[t], torch.tensor(1.0) if s is None else alpha_bar[s]
-        noise_hat = guess_noise(x, torch.full((len(x),), t))
+        noise_hat = model(x, torch.full((len(x),), t))
         x0_hat = (x - (1 - now).sqrt() * noise_hat) / now.sqrt()
         var = (1 - now / after) * (1 - after) / (1 - now)
         mean = after.sqrt() * x0_hat + (1 - after - var).sqrt() * noise_hat
@@ -215,26 +208,29 @@ def denoise(guess_noise, x, times, generator):
     return torch.stack(walk)
 
 
-def sample(guess_noise, n, count=T, seed=0):
+def sample(model, n, count=T, seed=0):
     generator = torch.Generator().manual_seed(seed)
     times = torch.linspace(T - 1, 0, count).round().int().tolist()
-    return denoise(guess_noise, torch.randn(n, 2, generator=generator), times, generator)
+    return denoise(model, torch.randn(n, 2, generator=generator), times, generator)
 
 
-# %%
 walk = sample(network, 4000)
 points_figure({"出发：纯噪声": walk[0], "走了 800 步（$t=199$）": walk[800], "走完一千步": walk[-1], "真的点": data})
 
 # %% [markdown]
 # 图：按采样的次序从左到右，四千个随机的点走成了两弯月牙；还有些点落在月牙之外，多半在两弯之间。换一个种子，走出来的就是另一批点。
 #
-# 刚出发时 $\hat x_0$ 猜得比 0 还差，为什么不碍事？上面的式子里，$\hat\varepsilon$ 也是由 $x_t$ 与 $\hat x_0$ 算出的；代掉它，一步就成了 $x_s=a\,\hat x_0+b\,x_t+\sigma z$，第 4 章用的是这种写法，其中 $a=\sqrt{\bar\alpha_s}\,(1-\bar\alpha_t/\bar\alpha_s)/(1-\bar\alpha_t)$，$b=\sqrt{\bar\alpha_t/\bar\alpha_s}\,(1-\bar\alpha_s)/(1-\bar\alpha_t)$。
-# 一步步走时，$a$ 在 $t=900$ 只有 0.0003，$\hat x_0$ 猜得再差也推不动多少；$t=300$ 是 0.006；到了 $t=10$ 是 0.14，$t=1$ 是 0.55，而那时 $\hat x_0$ 已经很准。猜不准的时候走得慢，猜准了才走得快。
+# 刚出发时 $\hat x_0$ 猜得比 0 还差，为什么不碍事？$x_t$、$\hat x_0$、$\hat\varepsilon$ 之间有第 4 节的等式，用它消去 $\hat\varepsilon$，一步就成了第 4 章用的写法：
+#
+# $$x_s=a\,\hat x_0+b\,x_t+\sigma z,\qquad a=\frac{\sqrt{\bar\alpha_s}\,(1-\bar\alpha_t/\bar\alpha_s)}{1-\bar\alpha_t},\qquad b=\frac{\sqrt{\bar\alpha_t/\bar\alpha_s}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}.$$
+#
+# 一步步走时，$\hat x_0$ 的份量 $a$ 在 $t=900$ 只有 0.0003，猜得再差也推不动多少；$t=300$ 是 0.006，$t=10$ 是 0.14，$t=1$ 是 0.55，而那时 $\hat x_0$ 已经很准。猜不准的时候走得慢，猜准了才走得快。
 #
 # 像不像，要量一量。“附近”是指 0.1 以内，量两件事：**造错**是造出来的点，附近没有真点的比例；**漏掉**是真的点，附近没有造出来的点的比例。
 # 两个都要看：如果造出来的点全落在同一个真点旁边，造错是 0，漏掉却接近 100%。（它们与第 15 章的精确率、召回率是同一个想法。）对照的四千个真点是另外抽的，训练时没有见过；造出来的点分成八批，每批五百个，各量一次，± 后面是各批的标准误。
 
 # %%
+# NBVAL_IGNORE_OUTPUT
 held_out, _ = moons(4000, seed=1)
 
 
@@ -246,19 +242,16 @@ def report(name, cloud):
     return torch.stack([mean, error])
 
 
-# %%
-# NBVAL_IGNORE_OUTPUT
-mine = report("走一千步", walk[-1])
+report("走一千步", walk[-1])
 report("直接造", guess(walk[0]).detach())
 report("纯噪声", walk[0])
 real = report("真的点", moons(4000, seed=2)[0])
 
 # %% [markdown]
-# “真的点”一行是参照：它也漏掉一成多，五百个点盖不住四千个真点的每个角落。我们的模型漏掉的只略多一点，造错的却约是真点的三倍。
-# 纯噪声造错的只有四成，是因为月牙占的地方本来就大，胡乱撒点，也有六成碰巧落在附近；所以要拿 2.5% 与 38% 比，不与 100% 比。
+# “真的点”一行是参照：它也漏掉一成多，五百个点盖不住四千个真点的每个角落。我们的模型漏掉的只略多一点，造错的却约是真点的三倍。纯噪声造错的只有四成，是因为月牙占的地方本来就大，胡乱撒点，也有六成碰巧落在附近；所以要拿 2.5% 与 38% 比，不与 100% 比。
 #
-# 换八个种子从头训练，走一百步，造错平均 2.6 ± 0.1%，最少 2.2%，最多 2.9%。网络里不用那几个正弦、余弦，只送坐标与 $t$，八个种子平均 8.8 ± 0.2%。
-# 训练的损失却只从 0.240 升到 0.245：造错的多了两倍多，损失只高 2%，这正是第 4 节说的，损失的大小说不出好坏。
+# 换八个种子从头训练（训练那一格的 `manual_seed` 依次填 0 到 7），走一百步，造错平均 2.6 ± 0.1%，最少 2.2%，最多 2.9%。网络里不用那几个正弦、余弦，只送坐标与 $t/T$，平均 8.8 ± 0.2%。
+# 损失呢？用第 4 节的办法，在没有见过的点上量，它只从 0.242 升到 0.247，高 2%，看不出什么；**高出最低处的那一点，却从 0.0025 ± 0.0001 升到 0.0075 ± 0.0001，约三倍，与造错的三倍多相近。** 样本的好坏，藏在高出的那一点里。
 
 # %% [markdown]
 # ## 6　网络学到了什么
@@ -266,19 +259,13 @@ real = report("真的点", moons(4000, seed=2)[0])
 # 网络给每一处指了一个方向。在平面各处问一遍，把回答画成箭头。箭头朝着 $-\hat\varepsilon$，也就是朝着 $\sqrt{\bar\alpha_t}\,\hat x_0$：猜到的原来的点，缩小到这一步应有的大小。
 
 # %%
-axis = torch.linspace(-2.1, 2.1, 17)
-at = torch.cartesian_prod(axis, axis)
-clouds, arrows = {}, {}
-for step in (600, 100, 30):
-    title = f"$t={step}$"
-    toward = -network(at, torch.full((len(at),), step)).detach()
-    clouds[title], arrows[title] = noised(step), (at, 0.2 * nn.functional.normalize(toward))
-points_figure(clouds, arrows=arrows)
+views = {f"$t={step}$": (noised(step), step, 2.6, [network]) for step in (600, 100)}
+fields_figure({**views, "$t=30$，放大": (noised(30), 30, 1.5, [network, exact])})
 
 # %% [markdown]
-# 图：灰色的是加噪到这一步的数据，箭头是网络学到的方向（都画成一样长）。
-# 三张图按采样的次序排。$t=600$ 时数据缩到了六分之一，又盖满了噪声，箭头就都朝着中央。$t=100$ 时，箭头已经指着两弯的大致形状。$t=30$ 时，箭头指向最近的一段月牙，两弯之间有一道分水岭，两侧各指各的。
-# 远处的角落训练时几乎没有到过，那里的箭头不可靠。
+# 图：灰色的是加噪到这一步的数据，蓝箭头是网络指的方向，长短照 $\hat\varepsilon$ 的大小，太长的截短。三格按采样的次序排；最右一格只画横竖从 $-1.5$ 到 1.5 的中间，并垫上最好的猜测（橙）。
+#
+# $t=600$ 时数据缩到了六分之一，又盖满了噪声，箭头就都朝着中央。$t=100$ 时，箭头已经指着两弯的大致形状。$t=30$ 时，箭头指向最近的一段月牙，两弯之间有一道分水岭，两侧各指各的。最好的猜测在分水岭两侧突然反向，网络学成了平滑的过渡，那里的箭头就太短，有的还指反了。左边分水岭上的 $(-1.05, 0)$，最好的猜测长 1.55；八个种子的网络平均只有 0.42，而且个个与它相差 90° 以上。第 5 节那些落在两弯之间的点，是不是从这里来的？第 7 节量。
 #
 # 网络学到的就是这一族箭头，一个 $t$ 一张。记加噪到第 $t$ 步的数据的密度为 $p(x_t)$，箭头除以 $\sqrt{1-\bar\alpha_t}$，有一个名字叫**得分** (score)，$\nabla\ln p(x_t)\approx-\hat\varepsilon/\sqrt{1-\bar\alpha_t}$：往哪边走，密度升得最快。第 7 章推引导时会用到它。
 
@@ -297,34 +284,49 @@ for step, title in ((300, "从 $t=300$ 跳"), (200, "走到 $t=200$ 再跳"), (1
 points_figure({**shots, "走完三十一步": back[-1]}, label[:2000], shadow=data)
 
 # %% [markdown]
-# 图：同一批点，颜色表示加噪之前属于哪一弯，灰影是数据。从 $t=300$ 跳，点缩成一条斜带：网络拿不准是哪一弯、弯上的哪一段，就取中间。走一段再跳，斜带就长出两弯的样子，越往后越像；走完三十一步，大多落在月牙上。
+# 图：同一批点，颜色表示加噪之前属于哪一弯，灰影是数据。从 $t=300$ 跳，点缩成一条斜带：网络拿不准是哪一弯、弯上的哪一段，就取中间。走一段再跳，斜带就长出两弯的样子；走到 $t=100$ 再跳，弯已经对了，却太细，取平均把月牙的厚度也抹掉了。走完三十一步，大多落在月牙上。
 #
-# 颜色混了，因为走回去的不一定是出发的那一弯。另抽一万二千个点量过，有 32.8 ± 0.4% 换了弯：走回去是挑一个说得过去的来处，不是复原。造错的，从 $t=300$ 跳是 26.4 ± 0.5%，走到 200、100 再跳，是 13.6 ± 0.4% 与 5.5 ± 0.2%，走完是 2.7 ± 0.1%。
+# 颜色混了，因为走回去的不一定是出发的那一弯。把这一格的 `data[:2000]` 换成另抽的一万二千个点，有 32.8 ± 0.4% 换了弯（看最近的真点属于哪一弯）：走回去是挑一个说得过去的来处，没有复原。造错的，从 $t=300$ 跳是 26.4 ± 0.5%，走到 200、100 再跳，是 13.6 ± 0.4% 与 5.5 ± 0.2%，走完是 2.7 ± 0.1%。点到弧线的距离，中位数在走到 100 再跳时是 0.069 ± 0.001，走完是 0.092 ± 0.001，真的点是 0.100 ± 0.001。
 #
 # 差别在哪里？跳的时候，只问了一次，得到的是平均。走的时候，每走一小步就再问一次；走着走着，点已经偏向某一弯，下一次的回答就不再含糊。
 # **平均不够做终点，却够做方向：只照着它走一小步，再重新问。** 步子要小到什么程度，第 4 章给出道理，这里先量。从纯噪声出发，同样的步数，网络与最好的猜测各走一遍：
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-counts, rows = (1, 4, 10, 20, 100), {}
-for name, guess_noise in (("网络", network), ("最好的猜测", exact)):
-    rows[name] = [report(f"{name}，{count} 步", sample(guess_noise, 4000, count, seed=1)[-1]) for count in counts]
-
-# %%
-walked, best = torch.stack([*rows["网络"], mine]), torch.stack(rows["最好的猜测"])  # mine 是第 5 节的一千步
-figure = curve_figure([*counts, T], {"造错": walked[:, 0, 0], "漏掉": walked[:, 0, 1]}, "步数", "比例", xscale="log", yscale="log")
-for i, color in enumerate((BLUE, ORANGE)):
-    figure.axes[0].errorbar([*counts, T], walked[:, 0, i], walked[:, 1, i], fmt="none", color=color, capsize=2)
-    figure.axes[0].errorbar(counts, best[:, 0, i], best[:, 1, i], color=color, linewidth=0.8, marker="o", markersize=3, capsize=2)
-    figure.axes[0].axhline(real[0, i], color=color, linestyle=":", linewidth=1)
-figure
+counts, rows, shots = (1, 4, 10, 20, 100), {}, {}
+for name, model in (("网络", network), ("最好的猜测", exact)):
+    made = {f"{count} 步": sample(model, 4000, count, seed=1)[-1] for count in counts}
+    rows[name] = torch.stack([report(f"{name}，{title}", cloud) for title, cloud in made.items()])
+    shots = shots or made
+points_figure(shots, shadow=data)
 
 # %% [markdown]
-# 图：步数与造错、漏掉的比例，两轴都是对数。粗线是网络，带圆点的细线是最好的猜测，点线是真的点自己的数；短竖线是标准误。
+# 图：网络从同一份纯噪声出发，步数从左到右越来越多，灰影是数据。一步时八成多的点落在画框外；四步又挤成一条斜带，步子再密才长成两弯。
+
+# %%
+scores_figure(counts, rows, real)
+
+# %% [markdown]
+# 图：左边是造错，右边是漏掉，横竖两轴都是对数。蓝实线是网络，橙虚线是最好的猜测，黑点线是真的点自己的数；短竖线是标准误。
 #
-# 一步：最好的猜测只能答全体的平均，四千个点全缩在正中的一点，与第 2 节直接造的一样，两个数都是 100%。网络散得到处都是，因为在 $t=999$，它猜噪声的误差要放大 157 倍。
-# 四步：最后从 $t=333$ 几乎一跳到底，点又挤成一条斜带。网络造错 28.0%，漏掉却有 77.5%，比纯噪声的 41.0% 还多；只看造错，会以为四步已经胜过纯噪声。
-# 四步、十步时，网络与最好的猜测一样差，错全在步子太大。从二十步起就分开了：最好的猜测走一百步，造错 0.5 ± 0.1%，不比真的点多；网络停在 2.5%，再走到一千步也不动。所以一百步以后剩下的错，在网络猜得不准，不在步数。怎样用更少的步数走得一样好，是第 7 章的题目。
+# - **一步，只有平均。** 最好的猜测只能答全体的平均，四千个点全缩在正中，与第 2 节直接造的一样，两个数都是 100%。网络散得到处都是：在 $t=999$，噪声差一点，$\hat x_0$ 就要差 157 倍那么远（均方误差是两万多倍）。
+# - **四步与十步，错在步子。** 两条线几乎重合：步子太大，猜得再准也没有用。四步时，最后一步从 $t=333$ 几乎一跳到底。网络造错 28.0%，漏掉却有 77.5%，比纯噪声的 41.0% 还多；只看造错，会以为四步已经胜过纯噪声。
+# - **二十步以后，错在网络。** 最好的猜测走一百步，造错降到 0.5 ± 0.1%，网络却停在 2.5%，走到一千步也不动。（0.5% 比真的点还少，是因为步子还不够小，月牙偏细：各量一万二千个点，到弧线的距离，中位数是 0.086 ± 0.001，真的点是 0.100 ± 0.001；走一千步，造错 0.8 ± 0.1%，漏掉 11.5 ± 0.2%，真的点是 0.9 ± 0.1% 与 11.4 ± 0.2%，两样都分不开了。）怎样用更少的步数走得一样好，是第 7 章的题目。
+#
+# 网络错在哪些 $t$？让它只管一段，其余交给最好的猜测，再走一百步。**先猜一猜**：哪一段交给网络，错会回来？是 $\hat x_0$ 比一律猜 0 还差的那一段吗？
+
+# %%
+shots = {}
+for low, high in ((300, T), (150, 300), (0, 150)):
+    cloud = sample(lambda x, t: (network if low <= t[0] < high else exact)(x, t), 4000, 100, seed=1)[-1]
+    shots[f"网络管 {low}–{high - 1}：造错 {astray(cloud, held_out).double().mean():.1%}"] = cloud
+points_figure(shots, shadow=data)
+
+# %% [markdown]
+# 图：各四千个点，只有标题里的那一段 $t$ 由网络来猜，灰影是数据。前两格很干净；第三格里，两弯之间的点全回来了。
+#
+# 换八个种子的网络，各造一千五百个点：全用最好的猜测，造错 0.35 ± 0.03%；网络只管 300–999 是 0.25 ± 0.04%，只管 150–299 是 0.28 ± 0.04%，只管 0–149 是 2.57 ± 0.12%，全管 2.43 ± 0.11%。光是 20–59 这四十步，就有 1.57 ± 0.05%。
+# 所以 $t\ge300$ 时 $\hat x_0$ 猜得再差，也不碍事；要紧的是第 4 节右图的那座高峰，它就堆在第 6 节的分水岭上：$t=30$ 时，落在两弯之间一带（到两弯的距离相差不到 0.6）的点只有 15%，网络离最好的猜测的差，却有 70 ± 1% 在那里。让网络在 $t<150$ 时只管这一带，造错就有 2.24 ± 0.07%；只管这一带以外，只有 0.46 ± 0.03%。分水岭被抹平了，走到那里的点推不出去，就成了造错的点。
 
 # %% [markdown]
 # ## 8　与程序包对一对
@@ -349,7 +351,6 @@ tables = {name: torch.from_numpy(table)[1:] for name, table in diffusion_tables(
 now, after = torch.cumprod(1 - betas, dim=0)[1:], torch.cumprod(1 - betas, dim=0)[:-1]
 var = (1 - now / after) * (1 - after) / (1 - now)
 stay = (1 - after - var).sqrt() / (1 - now).sqrt()  # x_t 乘多少
-check("噪声表：论文的表在程序包里叫 sqrt_linear", beta, betas, atol=1e-8)
 check("朝猜测走多远", after.sqrt() - stay * now.sqrt(), tables["posterior_mean_coef1"], rtol=1e-9)
 check("留在原地多少", stay, tables["posterior_mean_coef2"], rtol=1e-9)
 check("掺多少新噪声", var, tables["posterior_variance"], rtol=1e-9)
@@ -358,10 +359,9 @@ check("掺多少新噪声", var, tables["posterior_variance"], rtol=1e-9)
 # ## 小结
 #
 # - **这一章的问题**：只有样本，不知道分布，怎样造出新的样本？
-# - **答案**：先照公式把数据一步步毁成噪声，训练网络从毁掉的点猜噪声；再从纯噪声出发，反复猜、退一小步。同一个网络，走一步造错 95.7%，走一百步造错 2.5%，漏掉 14.0%（真的点 0.8%、11.5%；八个种子的网络，造错平均 2.6 ± 0.1%）。
-# - 均方误差逼出来的是平均。平均不够做终点，却够做方向；所以不能一步到位，要一小步一小步地走，走一步问一次。
-# - 损失离 0 还远，却已贴着最低处。高出的只有约 1%，样本的好坏就藏在里面，所以要直接量样本，并与真的点、纯噪声对照。
-# - 网络学到的是一族箭头，一个 $t$ 一张图，指着加噪到这一步的数据变密的方向。
+# - **答案**：先照公式把数据一步步毁成噪声，训练网络从毁掉的点猜噪声；再从纯噪声出发，反复猜、退一小步。网络走一百步造错 2.5%，漏掉 14.0%（真的点 0.8%、11.5%；八个种子的网络，造错平均 2.6 ± 0.1%）。
+# - 均方误差逼出来的是平均。平均不够做终点，却够做方向：猜得最准的去噪器，一步造错 100%，走一百步只有 0.5 ± 0.1%。所以要一小步一小步地走，走一步问一次。
+# - 损失离 0 还远，却已贴着最低处，要看的是高出多少：从 0.0025 到 0.0075，造错就从 2.6% 到 8.8%。高在哪里也要紧，造错几乎全来自 $t<150$ 时两弯之间的那一带。
 #
 # ## 练习
 #
@@ -439,14 +439,21 @@ grade("01.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 小实验　头几百步可以不走吗
 #
-# 改一处，量一量，写三句话。照样从纯噪声出发，每步跨过十个 $t$，只把出发的步号从 990 提前到 `begin`：网络以为这团纯噪声就是加噪到 `begin` 的数据。另开一格运行下面几行，`begin` 依次取 990、500、300、200、100、50，每行几秒。
-# 量三样：造错，漏掉，横竖两个坐标的相关系数（真的点约为 $-0.44$）。先猜：`begin` 小到多少才看得出坏，哪一个数最先看得出？
+# 改一处，量一量，写三句话。照样从纯噪声出发，每步跨过十个 $t$，只是省掉头几百步，直接从 `begin` 走起：网络以为这团纯噪声就是加噪到 `begin` 的数据。另开一格运行下面几行，`begin` 依次取 990、500、300、200、100、50，每次几秒。
+# 量三样：造错，漏掉，横竖两个坐标的相关系数，各带标准误。先猜：`begin` 小到多少才看得出坏，哪一个数最先看得出？
 #
 # ```python
+# def measure(cloud):
+#     rows = []
+#     for part in cloud.chunk(24):
+#         gap = torch.cdist(part, held_out)
+#         rows.append([*((gap.min(i).values > 0.1).double().mean() for i in (1, 0)), torch.corrcoef(part.T)[0, 1]])
+#     rows = torch.tensor(rows)
+#     return rows.mean(0), rows.std(0) / 24**0.5
+#
+#
 # begin, generator = 990, torch.Generator().manual_seed(0)
-# cloud = denoise(network, torch.randn(4000, 2, generator=generator), list(range(begin, -1, -10)), generator)[-1]
-# report(f"从 {begin} 出发", cloud)
-# print(torch.corrcoef(cloud.T)[0, 1])
+# print(*measure(denoise(network, torch.randn(12000, 2, generator=generator), list(range(begin, -1, -10)), generator)[-1]))
 # ```
 #
 # <!-- 参考答案 -->
@@ -460,22 +467,13 @@ grade("01.5", None)  # 把 None 换成一个数
 # | $t=200$ | 21 | 3.0% ± 0.1% | 13.7% ± 0.2% | -0.344 ± 0.005 |
 # | $t=100$ | 11 | 6.2% ± 0.2% | 15.9% ± 0.3% | -0.199 ± 0.006 |
 # | $t=50$ | 6 | 15.8% ± 0.4% | 21.8% ± 0.3% | -0.104 ± 0.007 |
-# | 真的点 | | 0.9% ± 0.1% | 11.4% ± 0.2% | -0.437 ± 0.006 |
+# | 真的点 | | 0.9% ± 0.1% | 11.4% ± 0.2% | -0.436 ± 0.006 |
 #
 # 从 $t=500$ 出发，省去一半的步数，三个数都与从头走分不开：月牙换算过，均值 0、方差 1，加噪到哪一步都还是均值 0、方差 1，所以加噪到 $t=500$ 的数据与纯噪声只差形状，而那时的形状已经所剩无几。
 # 最先看得出的是相关系数：与从头走相比，从 $t=300$ 出发差了 0.04，从 $t=200$ 出发差了 0.11，而造错与漏掉最多差 0.4 个百分点（差的标准误约 0.2）；要到 $t=100$，这两样才明显变坏。
 # 造错与漏掉只问附近有没有点，不问疏密；点都落在月牙上，疏密却可以是错的。图的均值不是 0，没有这样的运气（第 2 章）。
 #
 # ```python
-# def measure(cloud):
-#     rows = []
-#     for part in cloud.chunk(24):
-#         gap = torch.cdist(part, held_out)
-#         rows.append([*((gap.min(i).values > 0.1).double().mean() for i in (1, 0)), torch.corrcoef(part.T)[0, 1]])
-#     rows = torch.tensor(rows)
-#     return rows.mean(0), rows.std(0) / 24**0.5
-#
-#
 # print("真的点", *measure(moons(12000, seed=3)[0]))
 # for begin in (990, 500, 300, 200, 100, 50):
 #     generator = torch.Generator().manual_seed(0)
