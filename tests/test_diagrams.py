@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 
 from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, latent_figure, nested_figure, order_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.figures import BLUE
-from ddpm_edu.teach.points import points_figure
+from ddpm_edu.teach.points import fields_figure, points_figure, scores_figure
 from ddpm_edu.unet import ResBlock, UNet
 
 
@@ -116,3 +116,25 @@ def test_each_kind_of_condition_has_its_own_picture():
     left, middle, right = conditions_figure(torch.zeros(1, 8, 8), torch.ones(1, 8, 8)).axes
     assert [len(ax.images) for ax in (left, middle, right)] == [1, 2, 1]
     assert [sum(text.get_text() == "词" for text in ax.texts) for ax in (left, middle, right)] == [0, 0, 3]
+
+
+def test_the_arrows_go_against_the_noise_and_are_cut_at_the_longest():
+    def outward(x, t):
+        assert (t == 7).all()
+        return 3 * x
+
+    figure = fields_figure({"甲": (torch.zeros(1, 2), 7, 2.0, [outward, lambda x, t: -x])}, count=5)
+    against, along = (part for part in figure.axes[0].collections if hasattr(part, "U"))
+    places, moves = against.get_offsets(), np.stack([against.U, against.V], 1)
+    lengths = np.linalg.norm(moves, axis=1)
+    far = np.linalg.norm(places, axis=1) > 0.5
+    assert far.sum() == 24 and np.allclose(lengths[far], 0.26) and np.allclose(moves[far], -0.26 * places[far] / np.linalg.norm(places[far], axis=1, keepdims=True))
+    assert np.allclose(np.stack([along.U, along.V], 1)[far] @ [1, 0] > 0, places[far][:, 0] > 0.01)
+
+
+def test_wrong_and_missed_are_drawn_apart_with_what_real_points_score():
+    rows = {"甲": torch.tensor([[[0.4, 0.9], [0.01, 0.02]], [[0.1, 0.3], [0.01, 0.02]]])}
+    wrong, missed = scores_figure([1, 10], rows, torch.tensor([[0.008, 0.115], [0.002, 0.003]])).axes
+    for ax, drawn, real in ((wrong, [0.4, 0.1], 0.008), (missed, [0.9, 0.3], 0.115)):
+        assert np.allclose(ax.lines[0].get_ydata(), drawn) and np.allclose(ax.lines[1].get_ydata(), [real, real])
+        assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "10"]
