@@ -8,8 +8,8 @@
 #
 # - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
 # - 看出这些换算是一次旋转，并用它记住所有公式。
-# - 算出输出的误差进到下一步里要乘几倍：预测 eps 与预测 x0 各在什么时候吃亏。
-# - 说清三种目标的差别全部来自一个假设：误差在哪一把尺子上处处一样大。
+# - 算出输出的误差进到下一步里要乘几倍：预测 eps 与预测 x0 各在哪几步被放大。
+# - 说清三种目标的差别靠什么前提：误差在哪一把尺子上均匀，各步的误差是否独立。
 #
 # **预计用时** 45 分钟。运行全部单元约半分钟。
 
@@ -18,11 +18,10 @@ import math
 
 import torch
 
-from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
-from ddpm_edu.objectives import OBJECTIVES, EpsObjective, VObjective, X0Objective, make_objective
+from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
+from ddpm_edu.objectives import EpsObjective, VObjective, X0Objective, make_objective
 from ddpm_edu.sampling import ddim_step, spaced_timesteps
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import card, check, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.diagrams import rotation_figure
@@ -64,25 +63,25 @@ grid_figure(torch.cat(rows).reshape(5, 4, 1, 28, 28).transpose(0, 1).flatten(0, 
 # 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。把它的输出先换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每一步、每个像素各抽各的，标准差 0.2），再接着采样，走 50 步。
 # 网络是同一个，起点是同一份噪声，只有“误差加在谁身上”不同。先猜一猜：哪一种画得最糟？
 #
-# 代码里的 `predict_start` 给出 $\hat x_0$（截到 $[-1,1]$，误差是之后才加的）；`goal` 把它当作真的原图，换算成要加误差的输出，加完再换回来；最后两行是不掺噪声的一步，系数 $a$ 与 $b$ 第 4 节推导。
+# 函数 `draw` 每走一步做三件事：网络猜出 $\hat x_0$（截到 $[-1,1]$）；换算成 `target` 那种输出，加上误差，再换回 $\hat x_0$；然后不掺噪声地走一步，系数 $a$ 与 $b$ 第 4 节推导。
 
 # %%
-mnist, labels = load_pretrained("mnist").eval(), {"c_adm": torch.arange(10)}  # c_adm：要画的类别，0 到 9
+mnist, cond = load_pretrained("mnist").eval(), {"c_adm": torch.arange(10)}  # c_adm：要画的类别，0 到 9
 even = spaced_timesteps(1000, 50)[::-1].tolist()  # 50 个步号，从 999 到 0
 
 
 @torch.no_grad()
 def draw(target, sizes, clip=False, times=even):
-    """sizes：每一步的误差有多大（标准差），一步一个数"""
-    goal, generator = make_objective(target), torch.Generator().manual_seed(0)
+    """sizes：每一步的误差有多大（标准差），一步一个数；clip：加完误差再截一次"""
+    objective, generator = make_objective(target), torch.Generator().manual_seed(0)
     x = torch.randn(10, 1, 28, 28, generator=generator)
-    bars = [*mnist.alphas_cumprod[times].tolist(), 1.0]
+    alpha_bars = [*mnist.alphas_cumprod[times].tolist(), 1.0]
     for i, step in enumerate(times):
         t = torch.full((10,), step)
-        guess = mnist.predict_start(x, t, cond=labels)
-        output = goal.target(mnist, guess, mnist.predict_noise_from_start(x, t, guess), t)
-        guess = goal.to_x_start(mnist, x, t, output + sizes[i] * torch.randn(x.shape, generator=generator))
-        a, b, _ = ddim_step(bars[i], bars[i + 1])
+        guess = mnist.predict_start(x, t, cond=cond)
+        output = objective.target(mnist, guess, mnist.predict_noise_from_start(x, t, guess), t)
+        guess = objective.to_x_start(mnist, x, t, output + sizes[i] * torch.randn(x.shape, generator=generator))
+        a, b, _ = ddim_step(alpha_bars[i], alpha_bars[i + 1])
         x = a * (guess.clamp(-1, 1) if clip else guess) + b * x
     return x.clamp(-1, 1)
 
@@ -93,9 +92,9 @@ samples = [draw("v", none), draw("eps", same), draw("eps", same, clip=True), dra
 grid_figure(torch.cat(samples), nrow=10, rows=["不加误差", "错在 eps", "eps，截断", "错在 x0", "错在 v"])
 
 # %% [markdown]
-# 图：每列是同一个起点、同一个类别。误差加在 $\hat\varepsilon$ 上，什么也没有画出来；把 $\hat x_0$ 截到 $[-1,1]$ 就有了笔画，可是 4、6、7、9 已经不是那个字。加在 $\hat x_0$ 上，形状都对，背景却是脏的。加在 $\hat v$ 上，与第一行几乎一样。
+# 图：每列是同一个起点、同一个类别。误差加在 $\hat\varepsilon$ 上，什么也没有画出来；加完误差再把 $\hat x_0$ 截到 $[-1,1]$，就有了笔画，可是肉眼看去，0 里多了一道，4、6、7、9 已经不像那个字。加在 $\hat x_0$ 上，形状都对，背景却是脏的。加在 $\hat v$ 上，与第一行几乎一样。
 #
-# 十张太少。离线换八个种子，共 80 张，量两个数：与同一个种子不加误差的图差多少（均方根，像素值在 $-1$ 到 1 之间），课程的分类器认得出几成。± 是八个种子的标准误。
+# 十张太少。离线把 `draw` 里的种子依次换成 0 到 7，共 80 张，量两个数：与同一个种子不加误差的图差多少（均方根，像素值在 $-1$ 到 1 之间），课程的分类器认得出几成。± 是八个种子的标准误。
 #
 # | 误差加在 | 差多少 | 认得出 |
 # |:--|--:|--:|
@@ -105,7 +104,7 @@ grid_figure(torch.cat(samples), nrow=10, rows=["不加误差", "错在 eps", "ep
 # | $\hat x_0$ | 0.213 ± 0.001 | 90.0% ± 3.3% |
 # | $\hat v$ | 0.024 ± 0.002 | 92.5% ± 2.5% |
 #
-# 十个类别，乱猜也能中 10%。同样大的误差，为什么差这么多？先要知道三种输出怎样换算。
+# 10% 没有 ±：每个种子的十张都被认成 8，恰好中一张。同样大的误差，为什么差这么多？先要知道三种输出怎样换算。
 
 # %% [markdown]
 # ## 3　换算是一次旋转
@@ -125,16 +124,7 @@ grid_figure(torch.cat(samples), nrow=10, rows=["不加误差", "错在 eps", "ep
 rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 400, 900)})
 
 # %% [markdown]
-# 图：一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的一个点（黑点），它不动；动的是坐标轴。把橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$，写在下面。箭头是新轴的正方向，浅色的粗带是坐标的长短，落在箭头的反方向就是负数。$x_t$ 是一个坐标，再给出 $x_0$、$\varepsilon$、$v$ 中的任何一个，点就定了。
-
-# %%
-t = torch.arange(64) * 15
-x_t, v = diffusion.q_sample(x_start, t, noise), diffusion.get_v(x_start, noise, t)
-bar = diffusion.alphas_cumprod[t].reshape(-1, 1, 1, 1)
-cos, sin = bar.sqrt(), (1 - bar).sqrt()
-check("逐像素的长度不变", x_t**2 + v**2, x_start**2 + noise**2, atol=1e-12)
-check("反着转回 x₀", cos * x_t - sin * v, x_start, atol=1e-12)
-check("反着转回 ε", sin * x_t + cos * v, noise, atol=1e-12)
+# 图：一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的一个点（黑点），它不动；动的是坐标轴。把橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$，写在下面。箭头是新轴的正方向，粗带（浅灰与中灰）是坐标的长短，落在箭头的反方向就是负数。$x_t$ 是一个坐标，再给出 $x_0$、$\varepsilon$、$v$ 中的任何一个，点就定了。
 
 # %% [markdown]
 # “速度”这个名字也由此而来：角度每增加一点，$x_t$ 的变化率就是 $v$。
@@ -151,20 +141,13 @@ check("反着转回 ε", sin * x_t + cos * v, noise, atol=1e-12)
 # | `get_v` | $(x_0,\varepsilon)\to v$ | $\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ | 没有 |
 
 # %%
+t = torch.arange(64) * 15
+x_t, v = diffusion.q_sample(x_start, t, noise), diffusion.get_v(x_start, noise, t)
+check("逐像素的长度不变", x_t**2 + v**2, x_start**2 + noise**2, atol=1e-12)
 check("ε → x₀", diffusion.predict_start_from_noise(x_t, t, noise), x_start, atol=1e-12)
 check("x₀ → ε", diffusion.predict_noise_from_start(x_t, t, x_start), noise, atol=1e-10)
 check("v → x₀", diffusion.predict_start_from_z_and_v(x_t, t, v), x_start, atol=1e-12)
 check("v → ε", diffusion.predict_eps_from_z_and_v(x_t, t, v), noise, atol=1e-12)
-around = diffusion.get_v(diffusion.predict_start_from_noise(x_t, t, noise), diffusion.predict_eps_from_z_and_v(x_t, t, v), t)
-check("绕一圈回到 v", around, v, atol=1e-12)
-
-# %%
-parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float())
-
-# %% [markdown]
-# 面板：这里看的是换算出来的 $\hat x_0$，还不是下一步的 $x_s$；$\hat x_0$ 坏了，$x_s$ 未必坏，下一节再说。
-# 上排是三种目标 $\varepsilon$、$x_0$、$v$ 与 $x_t$。三种输出加上同一份误差，中排左三张是各自换成的 $\hat x_0$；右三张是换成的 $\hat\varepsilon$ 减去真的 $\varepsilon$，越灰越准。
-# 把 $t$ 拖到右端，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 先坏；拖到左端，由 $\hat x_0$ 换来的 $\hat\varepsilon$ 先坏。左下是转过 $\varphi_t$ 的两根轴，右下是换成 $\hat x_0$ 时误差乘上几倍，圆点是当前的 $t$。
 
 # %% [markdown]
 # ## 4　误差怎样进到下一步里
@@ -178,8 +161,16 @@ parameterization_panel(GaussianDiffusion(), x_start[:1].float(), noise[:1].float
 #
 # $$\hat\varepsilon:\ \frac{\sin\delta}{\cos\varphi_t},\qquad \hat x_0:\ \frac{\sin\delta}{\sin\varphi_t},\qquad \hat v:\ \sin\delta.$$
 #
-# `v` 的倍数不超过另外两种，也不超过 1。`eps` 在 $\varphi_t\to90°$ 时吃亏，`x0` 在 $\varphi_t\to0$ 时吃亏。
+# `v` 的倍数不超过另外两种，也不超过 1。`eps` 的分母在 $\varphi_t\to90°$ 时趋于 0，`x0` 的分母在 $\varphi_t\to0$ 时趋于 0。
 # 第 2 节的代码把同一步写成 $x_s=a\,\hat x_0+b\,x_t$，所以 $a$ 就是 $\hat x_0$ 的倍数 $\sin\delta/\sin\varphi_t$；$b=\sin\varphi_s/\sin\varphi_t$。
+
+# %%
+parameterization_panel(GaussianDiffusion(beta_schedule="cosine"), x_start[:1].float(), noise[:1].float())
+
+# %% [markdown]
+# 面板：噪声表是 `cosine`。三种输出加上同一份误差（标准差 0.2），上排左三张是各自换成的 $\hat x_0$，右三张是再走一步（50 步里的一步）以后，$x_s$ 减去没有误差时的 $x_s$，越灰越准。
+# $t=900$ 时，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 已经认不出，$x_s$ 却几乎没有错；$t=999$ 时两样都坏。$t=20$ 时，三张 $\hat x_0$ 都还好，只有错在 $\hat x_0$ 上的，误差大半进了 $x_s$（乘 0.85）。
+# 左下是转过 $\varphi_t$ 的两根轴，右下是输出错 1 时 $\hat x_0$ 错几（对数刻度），圆点是当前的 $t$，两条线重合时点也重合。
 
 # %%
 def gains(bars):
@@ -199,7 +190,7 @@ check("x0 的倍数就是代码里的 a", gains(bars)["x0"], [ddim_step(*pair)[0
 gains_figure({name: (even, gains(levels(betas, even))) for name, betas in (("linear", linear), ("cosine", cosine))})
 
 # %% [markdown]
-# 图：各走 50 步，一步一个点；横轴是步号，纵轴是输出的误差传到 $x_s$ 乘上几倍（对数刻度，两幅相同），灰线是 1 倍。`linear`（左）从不放大。`cosine`（右）配 `eps` 只有第一步出格，别的步都在 1 上下或更小。`x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1；最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少。`v` 是一条平线：`cosine` 的 $\sqrt{\bar\alpha}$ 本来就是一个余弦，$\varphi_t$ 几乎与 $t$ 成正比，50 步每步都转约 1.8°，$\sin\delta\approx0.03$。
+# 图：各走 50 步，一步一个点；横轴是步号，纵轴是输出的误差传到 $x_s$ 乘上几倍（对数刻度，两幅相同），灰线是 1 倍。走 50 步，`linear`（左）没有一步放大。`cosine`（右）配 `eps`，第一步是 631 倍，第二步 1.05 倍，别的步都小于 1。`x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1；最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少。`cosine` 上的 `v` 除最后一步外是平的：`cosine` 的 $\sqrt{\bar\alpha}$ 本来就是一个余弦，$\varphi_t$ 几乎与 $t$ 成正比，每步都转约 2°，$\sin\delta\approx0.03$；最后一步只转 0.4°。
 #
 # 毛病真的出在这几步吗？让这几步不错，别的步照样错 0.2，再画一遍。也让同一个模型走 `linear` 的 50 个 $\bar\alpha$（在 `cosine` 的表里找最接近的步号），看 `eps` 是不是真的不要紧。
 
@@ -215,11 +206,18 @@ grid_figure(torch.cat(spared), nrow=10, rows=["eps，首步不错", "x0，末三
 # |:--|:--|--:|--:|
 # | $\hat\varepsilon$ | 只有第一步 | 1.377 ± 0.003 | 10% |
 # | $\hat\varepsilon$ | 第一步以外 | 0.196 ± 0.012 | 91.3% ± 3.0% |
+# | $\hat\varepsilon$ | 头两步以外 | 0.126 ± 0.009 | 93.8% ± 1.8% |
 # | $\hat x_0$ | 最后一步以外 | 0.138 ± 0.001 | 92.5% ± 3.1% |
 # | $\hat x_0$ | 末三步以外 | 0.044 ± 0.003 | 92.5% ± 3.1% |
 # | $\hat\varepsilon$，走 `linear` 的 $\bar\alpha$ | 每一步 | 0.128 ± 0.007 | 92.5% ± 1.6% |
+# | $\hat\varepsilon$ | 第一步以外，各步同一份 | 0.415 ± 0.009 | 88.8% ± 3.0% |
+# | $\hat x_0$ | 每一步，各步同一份 | 0.470 ± 0.002 | 50.0% ± 4.2% |
+# | $\hat v$ | 每一步，各步同一份 | 0.127 ± 0.007 | 91.3% ± 3.5% |
 #
-# 最后一行是与同样走 `linear`、不加误差的图比。换别的表、别的步数，看最坏的一步。`sqrt_linear` 是 DDPM 论文的噪声表；`linear` 是 $\sqrt\beta$ 等距（第 2 章）；`SD 1` 是 Stable Diffusion 1 的，也是 `linear`，端点换成 0.00085 与 0.012。
+# `linear` 的一行是与同样走 `linear`、不加误差的图比。`eps` 免去第一步还差 0.196，与 $\hat x_0$ 每步都错的 0.213 差不多大，意思却不同：早期的错改变画成什么样，字仍然干净；收尾的错原样留在图上。
+# 末三行把 50 步各抽各的误差换成同一份。公式给的是一步的倍数；各步独立，误差有正有负，会抵消一部分，同一份就一路累加。$\hat v$ 的差从 0.024 变成 0.127，是五倍；免去首步的 `eps` 也算上，名次没有变。
+#
+# 换别的表、别的步数，看最坏的一步。`sqrt_linear` 是 DDPM 论文的噪声表；`linear` 是 $\sqrt\beta$ 等距（第 2 章）；`SD 1` 是 Stable Diffusion 1 的，也是 `linear`，端点换成 0.00085 与 0.012。
 
 # %%
 schedules = {"linear": linear, "sqrt_linear": make_beta_schedule("sqrt_linear", 1000),
@@ -232,39 +230,32 @@ for name, betas in schedules.items():
 # %% [markdown]
 # `x0` 不必列：最坏总是 1 倍，出在最后一步。`v` 在四张表、三种步数里都不到 0.4 倍。
 #
-# `eps` 的倍数，$\varphi_t$ 接近 $90°$ 时约等于 $\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。`linear` 走 50 步，第一步抬高 1.5 倍，得 0.22。`cosine` 的末项几乎把原图抹净，走 50 步的第一步抬高 40 万倍，得 631。
-# DDPM 论文与 SD 1 都猜 $\varepsilon$，它们的表走 1000 步、50 步都不放大误差，没有这个毛病。`cosine` 配 `eps`，要么把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），要么换成 `v`；截断保得住笔画，第 2 节的表里认得出的却仍少了两成（92.5% 降到 72.5%）。
+# `eps` 的倍数展开是 $\tan\varphi_t\cos\varphi_s-\sin\varphi_s$；两个角都接近 $90°$ 时正弦约是 1，剩下 $\cos\varphi_s/\cos\varphi_t-1=\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。`linear` 走 50 步，第一步抬高 1.5 倍，得 0.22。`cosine` 的末项几乎把原图抹净，走 50 步的第一步抬高 40 万倍，得 631。
+# DDPM 论文与 SD 1 都猜 $\varepsilon$，它们的表走 1000 步、50 步都不放大误差，没有这个毛病。第 1、4 章掺噪声的一步也一样：$\hat\varepsilon$ 的系数是 $\beta_t/(\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t})$，论文的表最大 0.02，`cosine` 是 32。`cosine` 配 `eps`，要么把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），要么换成 `v`；截断保得住笔画，第 2 节的表里认得出的却仍少了两成（92.5% 降到 72.5%）。
 
 # %% [markdown]
 # ## 5　同样大的误差，公平吗
 #
-# 以上都假设误差“同样大”。可是 `cosine` 的第一步，$x_t$ 几乎就是噪声，猜 $\varepsilon$ 照抄就行，网络怎么会错 0.2？0.2 算大还是算小，要与完美的网络比：它也消不掉的那一份，叫剩余误差。
+# 以上都假设误差“同样大”。可是 `cosine` 的第一步，$x_t$ 几乎就是噪声，照抄 $x_t$ 当作 $\hat\varepsilon$，只差 $\sqrt{\bar\alpha_t}\,x_0$，是像素值的两万分之一，网络怎么会错 0.2？0.2 算大还是算小，要与完美的网络比：它也消不掉的那一份均方误差，叫剩余误差；开了方，叫剩余标准差。
 #
 # 使均方误差最小的预测是条件期望 (conditional expectation) $\mathbb E[x_0\mid x_t]$，也就是已知 $x_t$ 时 $x_0$ 的平均；因为对任何只由 $x_t$ 算出的 $\hat x_0$，
 # $\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2$，后一项至少是 0，前一项谁也消不掉。
 #
-# 设数据是 $x_0\sim\mathcal N(m, s^2)$，$x_t = \sqrt{\bar\alpha}\,x_0+\sqrt{1-\bar\alpha}\,\varepsilon$ 里的两项独立，所以
+# 数据是 $x_0\sim\mathcal N(m, s^2)$ 时算得出来。记 $D=\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha$，那么
 #
-# $$\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha =: D,\qquad \mathrm{Cov}(x_0, x_t) = \sqrt{\bar\alpha}\,\mathrm{Var}(x_0) = \sqrt{\bar\alpha}\,s^2.$$
+# $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m),\quad k=\frac{\sqrt{\bar\alpha}\,s^2}{D},$$
 #
-# 联合高斯的条件期望是线性的，系数 $k$ 是协方差比方差（理由在折叠里）：
+# $$\mathbb E(x_0-\hat x_0)^2 = \frac{s^2(1-\bar\alpha)}{D},\quad \mathbb E(\varepsilon-\hat\varepsilon)^2 = \frac{\bar\alpha s^2}{D},\quad \mathbb E(v-\hat v)^2 = \frac{s^2}{D}.$$
 #
-# $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m),\qquad k=\frac{\sqrt{\bar\alpha}\,s^2}{D}.$$
+# <details><summary>推导（第一遍可以不看）</summary>
 #
-# 剩余 $x_0-\hat x_0$ 与 $\hat x_0$ 不相关，所以它的方差是 $\mathrm{Var}(x_0)-k\,\mathrm{Cov}(x_0,x_t)$：
+# $x_t$ 的两项独立，所以 $\mathrm{Cov}(x_0, x_t) = \sqrt{\bar\alpha}\,s^2$，$k$ 是协方差比方差。这样剩余 $x_0-\hat x_0$ 与 $x_t$ 的协方差是 $\sqrt{\bar\alpha}\,s^2 - kD = 0$；联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都等于 $\mathbb E[x_0]-\mathbb E[\hat x_0] = 0$，$\hat x_0$ 正是条件期望。$\hat x_0$ 只由 $x_t$ 算出，与剩余也不相关，于是
 #
-# $$\mathbb E(x_0-\hat x_0)^2 = s^2-k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
+# $$\mathbb E(x_0-\hat x_0)^2 = \mathrm{Cov}(x_0-\hat x_0,\,x_0) = s^2-k\sqrt{\bar\alpha}\,s^2 = \frac{s^2(D-\bar\alpha s^2)}{D} = \frac{s^2(1-\bar\alpha)}{D}.$$
 #
-# <details><summary>为什么是线性的（第一遍可以不看）</summary>
-#
-# 剩余与 $x_t$ 的协方差是 $\mathrm{Cov}(x_0, x_t) - k\,\mathrm{Var}(x_t) = \sqrt{\bar\alpha}\,s^2 - kD = 0$。联合高斯，不相关就独立，所以无论 $x_t$ 是多少，剩余的平均都一样，等于 $\mathbb E[x_0]-\mathbb E[\hat x_0] = m-m = 0$。也就是 $\mathbb E[x_0-\hat x_0\mid x_t]=0$，$\hat x_0$ 正是条件期望。$\hat x_0$ 只由 $x_t$ 算出，所以也与剩余不相关，$\mathrm{Var}(x_0-\hat x_0) = \mathrm{Cov}(x_0-\hat x_0,\,x_0)$，就是上面的式子。
+# 由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差是 $x_0$ 的乘以 $\bar\alpha/(1-\bar\alpha)$；由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差是 $x_0$ 的除以 $1-\bar\alpha$。
 #
 # </details>
-#
-# 再换算到另外两种目标。由 $\varepsilon = (x_t-\sqrt{\bar\alpha}\,x_0)/\sqrt{1-\bar\alpha}$，$\varepsilon$ 的均方误差等于 $x_0$ 的均方误差乘以 $\bar\alpha/(1-\bar\alpha)$；
-# 由 $x_0 = \sqrt{\bar\alpha}\,x_t-\sqrt{1-\bar\alpha}\,v$，$v$ 的均方误差等于 $x_0$ 的均方误差除以 $1-\bar\alpha$：
-#
-# $$\mathbb E(x_0-\hat x_0)^2 = \frac{s^2(1-\bar\alpha)}{D},\qquad \mathbb E(\varepsilon-\hat\varepsilon)^2 = \frac{\bar\alpha s^2}{D},\qquad \mathbb E(v-\hat v)^2 = \frac{s^2}{D}.$$
 
 # %%
 def remaining(bar, s=0.5):
@@ -278,37 +269,45 @@ x0, eps = torch.randn(2, 400_000, dtype=torch.float64, generator=torch.Generator
 x0, bar = m + s * x0, diffusion.alphas_cumprod[400]
 z = diffusion.q_sample(x0, step, eps)
 guess = m + bar.sqrt() * s**2 / (bar * s**2 + 1 - bar) * (z - bar.sqrt() * m)
-eps_hat = diffusion.predict_noise_from_start(z, step, guess)
-gaps = {"eps": eps - eps_hat, "x0": x0 - guess, "v": diffusion.get_v(x0, eps, step) - diffusion.get_v(guess, eps_hat, step)}
-for name, gap in gaps.items():
-    found, error = gap.square().mean(), gap.square().std() / len(gap) ** 0.5
-    check(f"{name} 的剩余误差，量到 {found:.4f}（标准误 {error:.4f}），公式", found, remaining(bar)[name], atol=3e-3)
+found, error = (x0 - guess).square().mean(), (x0 - guess).square().std() / 400_000**0.5
+check(f"x0 的剩余误差，量到 {found:.4f}（标准误 {error:.4f}），公式", found, remaining(bar)["x0"], atol=3e-3)
 
 # %%
-bar = diffusion.alphas_cumprod
-curves_figure((range(1000), remaining(bar) | {"v，$s=0.1$": remaining(bar, 0.1)["v"]}, "步号 $t$", "均方误差"))
-
-# %% [markdown]
-# 图：三种目标的剩余误差随 $t$ 的变化；数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `linear`，点划线是 $s=0.1$ 的 `v`。
-# `eps` 在 $t$ 大时趋于 0：那时 $x_t$ 几乎就是噪声，照抄即可；损失小，不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。
-# `v` 的两头相差 $1/s^2$ 倍。$s=0.5$ 时只有 4 倍，没有哪一段 $t$ 的损失小到可以忽略；$s=0.1$ 时是 100 倍，它在 $t$ 大的一头也几乎白送。
-#
-# 现在可以问公平了。第 2 节的 0.2，是各自剩余误差的几倍？
-
-# %%
-for step in (999, 0):
-    left = remaining(mnist.alphas_cumprod[step].double())
-    print(f"cosine，t={step:3}　" + "　".join(f"{name}：{told(0.2 / value.sqrt())} 倍" for name, value in left.items()))
 bar = mnist.alphas_cumprod.double()
-left = {name: value * make_objective(name).weight_over_x0(bar) for name, value in remaining(bar).items()}
-check("换到 x₀ 上，三种剩余误差处处相等", torch.stack([left["eps"], left["v"]]), left["x0"].expand(2, -1), rtol=1e-6)
+left = remaining(bar)
+on_x0 = {name: value * make_objective(name).weight_over_x0(bar) for name, value in left.items()}
+check("换到 x₀ 上，三种剩余误差处处相等", torch.stack([on_x0["eps"], on_x0["v"]]), on_x0["x0"].expand(2, -1), rtol=1e-6)
+for step in (999, 0):
+    print(f"cosine，t={step:3}　0.2 是剩余标准差的几倍　" + "　".join(f"{name}：{told(0.2 / value[step].sqrt())}" for name, value in left.items()))
+curves_figure((range(1000), {name: value.sqrt() for name, value in left.items()} | {"加的误差 0.2": [0.2] * 1000},
+               "步号 $t$", "剩余标准差", "linear", "log"))
 
 # %% [markdown]
-# 很不公平：加给 `eps` 的误差，在第一步是剩余误差的八千倍；加给 `x0` 的，在最后一步是 31 倍，吃亏的正是第 4 节找出的两处；加给 `v` 的始终只有两到四成。
-# 假如误差与各自的剩余误差成比例，比如都是剩余标准差的 0.4 倍，那么换到 $x_0$ 上处处相等（上面的核对），三种就是同一件事。照这样加误差，量法同前，`eps`、`x0`、`v` 与不加误差的图差 0.029 ± 0.002、0.030 ± 0.003、0.029 ± 0.002，分不出高下。
+# 图：三种目标的剩余标准差随 $t$ 的变化（对数刻度）；数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `cosine`，灰色点划线是第 2 节加的 0.2。
+# `eps` 在 $t$ 大时趋于 0，因为那里照抄即可；损失小，不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。在这两头，0.2 远在线的上方。`v` 两头只差 $1/s=2$ 倍，始终在 0.2 上方；$s$ 若是 0.1，就差 10 倍。
 #
-# 可见第 2 节的差别全部来自“处处一样大”这个假设。**选参数化，选的是误差在哪一把尺子上均匀**：均匀地错在 $\varepsilon$ 上，`cosine` 的第一步受不了；均匀地错在 $x_0$ 上，收尾受不了；均匀地错在 $v$ 上，哪一步都受得了。
-# 真的网络更接近哪一种假设，要训练了才知道，章末的小实验就量这个。`cosine` 配 `eps` 也并非不能用，Improved DDPM 就这样用，只是第一步要靠截断，或者要求网络在那里错得极小。三种网络若都完美，画出来的样本完全一样。
+# 高斯只是手写数字的粗略代替，真图的像素彼此有关，剩余更小。量 `mnist` 模型在 1024 张测试图上的误差（分八批，误差的相对标准误都不到 1%），看 0.2 是它的几倍；完美的网络误差只会更小，所以这些是下界：
+#
+# | | $t=0$ | $t=300$ | $t=500$ | $t=700$ | $t=999$ |
+# |:--|--:|--:|--:|--:|--:|
+# | `eps` | 0.34 | 0.91 | 1.1 | 1.4 | 8700 |
+# | `x0` | 53 | 1.7 | 1.1 | 0.72 | 0.43 |
+# | `v` | 0.34 | 0.81 | 0.79 | 0.64 | 0.43 |
+#
+# 很不公平：`eps` 与 `x0` 的极端，正是第 4 节找出的两处；`v` 没有哪一步极端。
+# 假如误差与各自的剩余标准差成比例，换到 $x_0$ 上就处处相等（上面的核对），各步独立的高斯误差换过去是同一个分布，三种目标画出来的东西没有任何区别。
+# 可见第 2 节的差别要有“处处一样大”这个前提。**选参数化，选的是误差在哪一把尺子上均匀**：均匀地错在 $\varepsilon$ 上，坏在 `cosine` 的第一步；均匀地错在 $x_0$ 上，坏在收尾；均匀地错在 $v$ 上，没有一步被放大。
+#
+# 真的网络更像哪一种？先猜一猜：在 $t=999$，照抄就能做到 $5\times10^{-5}$，`eps` 的网络错多少？在第 1 章的月牙上每种目标训练八个网络（`cosine`，走 50 步，不截断；程序在章末的小实验里）。月牙只有四千个训练点，最好的输出算得出来，量网络的输出与它差多少（均方根）；造错与漏掉的意思同第 1 章，另抽四千个真点，造错是 0.8% ± 0.1%，漏掉是 0.6% ± 0.1%。
+#
+# | 目标 | $t=100$ | $t=500$ | $t=900$ | $t=999$ | 造错 | 漏掉 |
+# |:--|--:|--:|--:|--:|--:|--:|
+# | `eps` | 0.215 ± 0.001 | 0.055 ± 0.001 | 0.042 ± 0.001 | 0.064 ± 0.001 | 99.6% ± 0.1% | 94.6% ± 0.7% |
+# | `x0` | 0.056 ± 0.001 | 0.039 ± 0.001 | 0.025 ± 0.001 | 0.070 ± 0.003 | 3.7% ± 0.2% | 20.1% ± 0.8% |
+# | `v` | 0.208 ± 0.003 | 0.071 ± 0.002 | 0.026 ± 0.001 | 0.068 ± 0.003 | 4.2% ± 0.1% | 1.1% ± 0.1% |
+#
+# 没有一种真的处处一样大，四个步号上最大与最小差 3 到 8 倍；可是剩余标准差缩小时，网络的误差没有跟着缩小，所以更像“处处一样大”。$t=999$ 处 `eps` 的网络仍错 0.064，是剩余标准差的一千三百倍：损失只看 $0.064^2\approx0.004$，不看它在采样时要乘 631。$0.064\times631\approx41$，月牙的标准差才是 1，所以它什么也没有造出来；`x0` 收尾的错几乎原样留在样本里，漏掉两成；只有 `v`，造错与漏掉都小。各步的误差是否独立，这里没有量。
+# `cosine` 配 `eps` 也并非不能用，Improved DDPM 就这样用，只是第一步要靠截断。
 
 # %% [markdown]
 # ## 6　代码里的三种目标
@@ -321,21 +320,18 @@ check("换到 x₀ 上，三种剩余误差处处相等", torch.stack([left["eps
 # | `X0Objective` | 原图 $x_0$ | 输出本身 | 1 |
 # | `VObjective` | $v$，由 `get_v` 造出 | `predict_start_from_z_and_v` | $1-\bar\alpha_t$ |
 #
-# 误差的平方乘上最后一列，就换到了 $x_0$ 上。例如 $\bar\alpha_t=0.1$ 时，$\varepsilon$ 错 0.033、$v$ 错 0.105、$x_0$ 错 0.1，说的是同样大的错。
+# 误差的平方乘上最后一列，就换到了 $x_0$ 上。例如 $\bar\alpha_t=0.1$ 时，下面三个数说的是同样大的错。
 
 # %%
 card("parameterization")
-for parameterization in ("eps", "x0", "v"):
-    model = DDPM(**toy_model_config(parameterization=parameterization))
-    sample = model.sample(2, sampler="ddim", steps=3, generator=torch.Generator().manual_seed(0))
-    model(torch.rand(8, 1, 8, 8) * 2 - 1)[0].backward()
-    trained = any(p.grad.abs().max() > 0 for p in model.model.parameters())
-    check(f"{parameterization}：能训练，也能采样", bool(sample.isfinite().all()) and trained, True)
+for target, size in {"eps": 0.1 / 3, "x0": 0.1, "v": 0.1 / 0.9**0.5}.items():
+    objective = GaussianDiffusion(parameterization=target).objective
+    check(f"ᾱ = 0.1，{target} 错 {size:.3f}，x₀ 就错", size * objective.weight_over_x0(0.1) ** 0.5, 0.1, atol=1e-9)
 
 # %% [markdown]
 # ## 7　逐行的源码
 #
-# 公式都见过了，这里只对一对代码。五个换算函数：
+# 公式都见过了，这里只对一对代码，第一遍可以跳到小结。五个换算函数：
 
 # %%
 show_source(GaussianDiffusion.predict_start_from_noise,
@@ -415,10 +411,10 @@ show_source(VObjective,
 # ## 小结
 #
 # - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
-# - **答案**：三者可以互相换算，网络完美时没有分别；误差若与各自的剩余误差成比例，也没有分别。差别来自误差在哪一把尺子上均匀：同样大的误差，传到下一步要乘的倍数不同。走 50 步，`linear` 与论文的表配 `eps`，最坏 0.22 与 0.23 倍，照论文做就好（少到 10 步就要放大）；`cosine` 配 `eps`，第一步是 631 倍，要截断，或者改猜 `v`（最坏 0.037 倍）。随课程的模型都是 `cosine` 加 `v`。
-# - 一步转过 $\delta$，`eps`、`x0`、`v` 的误差依次乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕 $t$ 大的一头，`x0` 怕收尾的几步。
+# - **答案**：三者可以互相换算，网络完美时没有分别。网络错一点，走一步转过 $\delta$，`eps`、`x0`、`v` 的错各乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕噪声最大的一步，`x0` 怕最后几步。论文的表走 50 步，`eps` 最坏 0.23 倍，照用就好；`cosine` 的第一步是 631 倍，要截断，或者改猜 `v`（最坏 0.037 倍）。随课程的模型都是 `cosine` 加 `v`。
+# - 倍数不同就有好坏之分，这要有一个前提：网络的误差在它所猜的量上大致均匀。误差若与各自的剩余标准差成比例，三种就没有分别。月牙上量到的网络更像前一种。
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角，全部换算都是这次旋转或它的逆。
-# - 三种目标的剩余误差随 $t$ 变的样子不同，相当于各个 $t$ 的损失权重不同，这是下一章的事。
+# - 同一个 $\hat x_0$ 的错，在三种损失里的权重不同，这是下一章的事。
 #
 # ## 练习
 #
@@ -481,9 +477,9 @@ def unit_target(x_start, noise, bar, s):
 grade("05.3", unit_target)
 
 # %% [markdown]
-# ### 05.4　最少走几步 ★
+# ### 05.4　第一步要猜得多准 ★
 #
-# `linear` 配 `eps`，走 50 步没有放大，走 10 步放大 1.7 倍。步数从 2 往上加，走几步起，最坏的一步也不超过 1 倍？用第 4 节的 `gains`、`levels` 与 `spaced_timesteps`。
+# `cosine` 走 50 步，第一步从 $t=999$ 起。`v` 的网络在这一步错 0.2，$x_s$ 错得很少。`eps` 的网络在这一步至多错多少，$x_s$ 才错得一样少？$\bar\alpha_{999}$ 是 `levels(cosine, even)[0]`。
 
 # %%
 grade("05.4", None)  # 把 None 换成一个数
@@ -503,23 +499,23 @@ grade("05.4", None)  # 把 None 换成一个数
 grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
-# ### 小实验　真的网络错得均匀吗
+# ### 小实验　换掉几步才够
 #
-# 改一处，量一量，写三句话。第 5 节留下一个问题：真的网络，误差更像处处一样大，还是与剩余误差成比例？下面的程序在第 1 章的月牙上训练一个小网络，噪声表是 `cosine`，再走 50 步造 4000 个点。新建一个单元，先原样运行，再把 `"v"` 换成 `"eps"` 与 `"x0"`，每种十秒左右。
+# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，那么只换掉这几步，别的步照旧，应当就好了。下面的程序训练三个网络（每个十秒左右），一路上每一步用哪个网络由 `pick` 定，走 50 步，打印造错与漏掉的比例。
 #
-# 量三个数。头两个是造错与漏掉：造出来的点有几成附近没有真点，真点有几成附近没有造出来的点。第三个是输出在 $t=999$ 处的误差：那里 $x_t$ 几乎就是噪声，最好的输出看得出来，`eps` 是照抄 $x_t$，`x0` 与 `v` 是 0（月牙的平均）。月牙的 $s=1$，照第 5 节的公式，`eps` 在这里的剩余标准差只有 $5\times10^{-5}$。
-# 先猜两件事：哪一种造不出月牙；`eps` 的网络在这里错多少。
+# 先猜两件事。跳过第一步，直接把噪声当作 $x_{979}$ 起步，`eps` 的网络造错几成？前面用 `x0`，最后 `count` 步换成 `v`，`count` 要到几，漏掉才降到 `v` 全程的 1%？再把两个网络对调：前面用 `v`，最后几步换成 `x0`，会怎样？
 #
 # ```python
+# from ddpm_edu import DDPM
 # from ddpm_edu.teach.moons import misses, moons
 #
 # data, real = moons(4000, seed=0)[0], moons(4000, seed=1)[0]
 #
 #
-# def learn(target, table="cosine", seed=0, steps=1000):
+# def learn(target, seed=0, steps=1000):
 #     torch.manual_seed(seed)
 #     model = DDPM({"target": "ddpm_edu.teach.moons.MoonDenoiser"}, image_size=1, channels=2, use_ema=False,
-#                  parameterization=target, beta_schedule=table)
+#                  parameterization=target, beta_schedule="cosine")
 #     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
 #     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 #     for _ in range(steps):
@@ -533,44 +529,51 @@ grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 #
 #
 # @torch.no_grad()
-# def travel(model, times=even, seed=0):
+# def travel(pick, times=even, seed=0):
+#     """pick(步号) → 这一步用哪个网络；造出 4000 个点，返回造错与漏掉的比例"""
 #     x = torch.randn(4000, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
-#     bars = [*model.alphas_cumprod[times].tolist(), 1.0]
+#     bars = [*pick(0).alphas_cumprod[times].tolist(), 1.0]
 #     for i, step in enumerate(times):
 #         a, b, _ = ddim_step(bars[i], bars[i + 1])
-#         x = a * model.predict_start(x, torch.full((4000,), step), clip_denoised=False) + b * x
-#     return x.flatten(1)
+#         x = a * pick(step).predict_start(x, torch.full((4000,), step), clip_denoised=False) + b * x
+#     return misses(x.flatten(1), real)
 #
 #
-# target = "v"  # 改这一处
-# model, x = learn(target), torch.randn(4000, 2, 1, 1)
-# print("造错、漏掉", misses(travel(model), real))
-# print("t=999 处的误差", (model.apply_model(x, torch.full((4000,), 999)) - (x if target == "eps" else 0)).square().mean().sqrt().item())
+# nets = {target: learn(target) for target in ("eps", "x0", "v")}
+# count = 1  # 改这一处：最后几步换网络
+# print("eps，从头走、跳过第一步", travel(lambda step: nets["eps"]), travel(lambda step: nets["eps"], even[1:]))
+# print("x0，最后换成 v", travel(lambda step: nets["v" if step in even[50 - count:] else "x0"]))
+# print("v，最后换成 x0", travel(lambda step: nets["x0" if step in even[50 - count:] else "v"]))
 # ```
 #
 # <!-- 参考答案 -->
-# **参考答案**　± 是八个种子的标准误。误差是输出与最好的输出（训练点的条件期望）之差的均方根，各在自己的尺子上。另一批 4000 个真点，造错是 0.8% ± 0.1%，漏掉是 0.6% ± 0.1%。
+# **参考答案**　± 是八个种子的标准误。
 #
-# | 目标 | $t=100$ | $t=500$ | $t=900$ | $t=999$ | 造错 | 漏掉 |
-# |:--|--:|--:|--:|--:|--:|--:|
-# | `eps` | 0.215 ± 0.001 | 0.055 ± 0.001 | 0.042 ± 0.001 | 0.064 ± 0.001 | 99.6% ± 0.1% | 94.6% ± 0.7% |
-# | `x0` | 0.056 ± 0.001 | 0.039 ± 0.001 | 0.025 ± 0.001 | 0.070 ± 0.003 | 3.7% ± 0.2% | 20.1% ± 0.8% |
-# | `v` | 0.208 ± 0.003 | 0.071 ± 0.002 | 0.026 ± 0.001 | 0.068 ± 0.003 | 4.2% ± 0.1% | 1.1% ± 0.1% |
-# | `eps`，从 $t=979$ 起步 | 同第一行 | | | | 4.7% ± 0.2% | 2.4% ± 0.1% |
-# | 末五步用 `v`，之前用 `x0` | | | | | 6.7% ± 0.1% | 0.92% ± 0.03% |
-# | 末五步用 `x0`，之前用 `v` | | | | | 2.4% ± 0.1% | 19.9% ± 0.9% |
-# | `eps`，噪声表换成 `linear` | 0.212 ± 0.001 | 0.044 ± 0.001 | 0.039 ± 0.001 | 0.063 ± 0.001 | 5.0% ± 0.2% | 2.0% ± 0.1% |
+# | 一路上用的网络 | 造错 | 漏掉 |
+# |:--|--:|--:|
+# | `eps`，从头走 | 99.6% ± 0.1% | 94.6% ± 0.7% |
+# | `eps`，跳过第一步 | 4.7% ± 0.2% | 2.4% ± 0.1% |
+# | `x0`，不换 | 3.7% ± 0.2% | 20.1% ± 0.8% |
+# | `x0`，末一步换成 `v` | 4.8% ± 0.1% | 7.0% ± 0.2% |
+# | `x0`，末两步换成 `v` | 5.8% ± 0.1% | 2.5% ± 0.1% |
+# | `x0`，末三步换成 `v` | 6.5% ± 0.1% | 1.50% ± 0.04% |
+# | `x0`，末五步换成 `v` | 6.7% ± 0.1% | 0.92% ± 0.03% |
+# | `x0`，末十步换成 `v` | 5.4% ± 0.1% | 0.90% ± 0.05% |
+# | `v`，不换 | 4.2% ± 0.1% | 1.1% ± 0.1% |
+# | `v`，末一步换成 `x0` | 2.9% ± 0.1% | 11.5% ± 0.6% |
+# | `v`，末两步换成 `x0` | 2.5% ± 0.1% | 17.5% ± 0.8% |
+# | `v`，末三步换成 `x0` | 2.3% ± 0.1% | 19.0% ± 0.8% |
+# | `v`，末五步换成 `x0` | 2.4% ± 0.1% | 19.9% ± 0.9% |
+# | `v`，末十步换成 `x0` | 3.0% ± 0.1% | 20.1% ± 0.8% |
 #
-# 1. 网络的误差更像处处一样大：三种目标在四个步号上，最大与最小只差 3 到 8 倍，`eps` 的剩余标准差却差了一万多倍。$t=999$ 处只要照抄，`eps` 的网络仍错 0.064，是剩余标准差的一千三百倍；损失里这一点误差与别处的一样轻，网络没有理由在这里格外准。
-# 2. `cosine` 配 `eps` 什么也没有造出来，病只在第一步：$0.064\times631\approx41$。跳过这一步，从 $t=979$ 起步，造错就降到 4.7%；换成 `linear`，网络在 $t=999$ 错得一样多，造错是 5.0%，因为那里不放大。
-# 3. `x0` 造出了月牙，却漏掉两成，病在收尾：走到末五步（$t<100$）换成 `v` 的网络，漏掉降到 0.9%；反过来，只有末五步用 `x0`，漏掉 19.9%。它在 $t=100$ 处的误差不比 $t=999$ 处大，可是末五步的倍数从 0.23 升到 1，第一步只有 0.03。
+# 1. `eps` 的病几乎全在第一步：跳过它，造错从 99.6% 降到 4.7%，与 `v` 的 4.2% 差不多，网络一点也没有重练。
+# 2. `x0` 的漏掉出在收尾：只换最后一步，就从 20.1% 降到 7.0%，换三步剩 1.5%，换五步与 `v` 全程一样。第 4 节算出的倍数从最后一步往前是 1、0.85、0.44，也是最后两三步最大。
+# 3. 好网络也会被一步连累：`v` 走完 49 步，只把最后一步交给 `x0`，漏掉就从 1.1% 升到 11.5%。造错却从 4.2% 降到 2.9%：收尾用 `x0`，造错少一些，漏得多得多，所以两个数要一起看。
 #
 # ```python
-# from types import SimpleNamespace
-#
-#
 # @torch.no_grad()
 # def error(model, step):
+#     """输出与最好的输出（训练点的条件期望）差多少，均方根"""
 #     t, bar, generator = torch.full((1000,), step), model.alphas_cumprod[step], torch.Generator().manual_seed(0)
 #     x = model.q_sample(real[:1000, :, None, None], t, torch.randn(1000, 2, 1, 1, generator=generator))
 #     closeness = -torch.cdist(x.flatten(1), bar.sqrt() * data).square() / (2 * (1 - bar))
@@ -579,25 +582,20 @@ grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 #     return float((model.apply_model(x, t) - output).square().mean().sqrt())
 #
 #
-# def relay(early, late):
-#     """t ≥ 100 用前一个网络，之后用后一个"""
-#     return SimpleNamespace(alphas_cumprod=early.alphas_cumprod,
-#                            predict_start=lambda x, t, **rest: (early if t[0] >= 100 else late).predict_start(x, t, **rest))
-#
-#
-# for target, table in (("eps", "cosine"), ("x0", "cosine"), ("v", "cosine"), ("eps", "linear")):
-#     rows = []
-#     for seed in range(8):
-#         model = learn(target, table, seed)
-#         clouds = [travel(model, times, seed) for times in (even, even[1:])]
-#         rows.append([*(error(model, step) for step in (100, 500, 900, 999)), *(share for cloud in clouds for share in misses(cloud, real))])
-#     rows = torch.tensor(rows)
-#     print(target, table, rows.mean(0), rows.std(0) / 8**0.5)
 # rows = []
 # for seed in range(8):
-#     x0_net, v_net = learn("x0", seed=seed), learn("v", seed=seed)
-#     rows.append([share for pair in ((x0_net, v_net), (v_net, x0_net)) for share in misses(travel(relay(*pair), seed=seed), real)])
-# print("x0 接 v，v 接 x0", torch.tensor(rows).mean(0), torch.tensor(rows).std(0) / 8**0.5)
+#     nets = {target: learn(target, seed) for target in ("eps", "x0", "v")}
+#     row = [error(net, step) for net in nets.values() for step in (100, 500, 900, 999)]
+#     for net in nets.values():
+#         row += travel(lambda step: net, seed=seed)
+#     row += travel(lambda step: nets["eps"], even[1:], seed)
+#     for count in (1, 2, 3, 5, 10):
+#         for early, late in (("x0", "v"), ("v", "x0")):
+#             row += travel(lambda step: nets[late if step in even[50 - count:] else early], seed=seed)
+#     rows.append(row)
+# rows = torch.tensor(rows)
+# for mean, spread in zip(rows.mean(0), rows.std(0) / 8**0.5):
+#     print(f"{mean:.4f} ± {spread:.4f}")
 # ```
 #
 # <!-- 参考答案完 -->

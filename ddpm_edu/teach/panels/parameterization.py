@@ -1,8 +1,9 @@
-"""参数化面板：一张图、一个 t，三种目标各是什么样，怎样互相换算，输出的一点误差怎样放大"""
+"""参数化面板：一张图、一个 t，三种目标各是什么样，怎样互相换算，输出的一点误差换成 x̂0、再走一步各错多少"""
 import numpy as np
 import torch
 
 from ...objectives import OBJECTIVES, make_objective
+from ...sampling import ddim_step
 from ..figures import GRAY, INK
 from ..panel import Panel, int_slider, slider
 from ..plot import Axis, Plot
@@ -52,25 +53,31 @@ def parameterization_data(diffusion, x_start, noise, t, error=0.0):
     return data, note
 
 
+def next_step_errors(diffusion, images, x_start, t, steps=50):
+    """用 steps 步里的一步走到 x_s，比没有误差时错多少：{"step_from_eps": 图像, ...}"""
+    bars, length = diffusion.exact_table("alphas_cumprod").tolist(), diffusion.num_timesteps // steps
+    a, _, _ = ddim_step(bars[t], bars[t - length] if t >= length else 1.0)
+    return {f"step_from_{name}": a * (images[f"x0_from_{name}"] - x_start[0, 0].numpy()) for name in TARGETS}
+
+
 def parameterization_panel(diffusion, x_start, noise):
-    T, truth = diffusion.num_timesteps, noise[0, 0].numpy()
+    T = diffusion.num_timesteps
 
     def compute(t, error):
         data, note = parameterization_data(diffusion, x_start, noise, t, error)
-        # 噪声图里再错一点，肉眼看不出；画差
-        return data | {f"eps_from_{name}": data[f"eps_from_{name}"] - truth for name in TARGETS}, note
+        shown = {name: value for name, value in data.items() if not name.startswith(("image_", "eps_from_"))}
+        return shown | next_step_errors(diffusion, data, x_start, t), note
 
-    recovered = [(f"{kind}_from_{name}", rf"{title}，由 $\hat {letter}$")
-                 for kind, title in (("x0", r"$\hat x_0$"), ("eps", r"$\hat\varepsilon-\varepsilon$")) for name, letter in TARGETS.items()]
+    pictures = [(f"{kind}_from_{name}", rf"{title}，由 $\hat {letter}$")
+                for kind, title in (("x0", r"$\hat x_0$"), ("step", "$x_s$ 的错")) for name, letter in TARGETS.items()]
     plot = Plot(
-        [Axis(image=f"image_{name}", title=f"${letter}$") for name, letter in {**TARGETS, "x_t": "x_t"}.items()],
-        [Axis(image=name, title=title) for name, title in recovered],
+        [Axis(image=name, title=title) for name, title in pictures],
         [Axis("$x_0$", r"$\varepsilon$", (-1.1, 1.9), (-0.1, 1.1), curves={"arrow_x_t": "$x_t$ 轴", "arrow_v": "$v$ 轴"}, equal=True,
               styles=((GRAY, "-", 2.0), (INK, ":", 2.0))),
-         Axis("步号 $t$", r"$\hat x_0$ 的误差乘上几倍", (0, T - 1), (1e-3, 1e3), yscale="log", dots=("here",),
-              legend="lower right",
+         Axis("步号 $t$", r"输出错 1，$\hat x_0$ 错几", (0, T - 1), (1e-3, 1e5), yscale="log", dots=("here",),
+              legend="upper left",
               curves={"error_eps": "eps", "error_x0": "x0", "error_v": "v", "here": ""})],
-        height=6.0,
+        height=3.8,
     )
-    return Panel(plot, compute, sheet=[{"t": T // 10}, {"t": 9 * T // 10}],
-                 t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.1, 0.0, 0.5, 0.05, "输出的误差"))
+    return Panel(plot, compute, sheet=[{"t": T // 50}, {"t": 9 * T // 10}, {"t": T - 1}],
+                 t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.2, 0.0, 0.5, 0.05, "输出的误差"))
