@@ -128,7 +128,8 @@ def test_the_arrows_go_against_the_noise_and_are_cut_at_the_longest():
     places, moves = against.get_offsets(), np.stack([against.U, against.V], 1)
     lengths = np.linalg.norm(moves, axis=1)
     far = np.linalg.norm(places, axis=1) > 0.5
-    assert far.sum() == 24 and np.allclose(lengths[far], 0.26) and np.allclose(moves[far], -0.26 * places[far] / np.linalg.norm(places[far], axis=1, keepdims=True))
+    assert far.sum() == 24 and np.allclose(lengths[far], 0.26)
+    assert np.allclose(moves[far], -0.26 * places[far] / np.linalg.norm(places[far], axis=1, keepdims=True))
     assert np.allclose(np.stack([along.U, along.V], 1)[far] @ [1, 0] > 0, places[far][:, 0] > 0.01)
 
 

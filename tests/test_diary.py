@@ -19,40 +19,40 @@ def journal(tmp_path, monkeypatch):
 
 
 def test_gradings_are_recorded_until_the_first_success(journal, capsys):
-    grade("03.4", None)
+    grade("02.4", None)
     assert not journal.exists()
     for answer in ("A", "B", "C", "A", None):
-        grade("03.4", answer)
-    grade("03.5", "B")
+        grade("02.4", answer)
+    grade("02.5", "B")
     saved = diary.read_record(journal)
-    assert {n: (e["mark"], e["tries"]) for n, e in saved.items()} == {"03.4": ("✓", 3), "03.5": ("✗", 1)}
-    assert "第 03 章 ☐☐☐✓✗ 1/5" in repr(progress()) and str(journal) in repr(progress())
+    assert {n: (e["mark"], e["tries"]) for n, e in saved.items()} == {"02.4": ("✓", 3), "02.5": ("✗", 1)}
+    assert "第 02 章 ☐☐☐✓✗ 1/5" in repr(progress()) and str(journal) in repr(progress())
 
 
 @pytest.mark.parametrize("name", diary.OFF)
 def test_nothing_is_recorded_or_read_while_building_or_testing(journal, monkeypatch, name):
     assert not diary.is_off()
-    diary.record("03.4", "✓")
+    diary.record("02.4", "✓")
     monkeypatch.setattr(diary, "OFF", (name,))
     monkeypatch.setenv(name, "1")
-    diary.record("03.5", "✓")
-    assert list(diary.read_record(journal)) == ["03.4"]
+    diary.record("02.5", "✓")
+    assert list(diary.read_record(journal)) == ["02.4"]
     assert "✓" not in repr(progress()) and str(journal) not in repr(progress())
 
 
 def test_a_place_that_cannot_be_written_is_not_the_students_problem(tmp_path, journal, monkeypatch, capsys):
     (tmp_path / "文件").write_text("")
     monkeypatch.setenv("DDPM_EDU_PROGRESS", str(tmp_path / "文件" / "里面.json"))
-    grade("03.4", "C")
-    assert capsys.readouterr().out.startswith("✓ 03.4")
+    grade("02.4", "C")
+    assert capsys.readouterr().out.startswith("✓ 02.4")
 
 
 def test_a_broken_record_is_started_anew(journal):
     journal.parent.mkdir()
-    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"03.4": 1}}', '{"exercises": {"03.4": {"mark": "!"}}}'):
+    for text in ("", "{", "[]", '{"exercises": 3}', '{"exercises": {"02.4": 1}}', '{"exercises": {"02.4": {"mark": "!"}}}'):
         journal.write_text(text, encoding="utf-8")
-        diary.record("03.4", "✓")
-        assert diary.read_record(journal)["03.4"]["tries"] == 1, text
+        diary.record("02.4", "✓")
+        assert diary.read_record(journal)["02.4"]["tries"] == 1, text
 
 
 @pytest.mark.parametrize(("platform", "variable", "inside"), [
@@ -66,12 +66,12 @@ def test_the_record_lives_in_the_users_data_folder(journal, monkeypatch, tmp_pat
 
 def test_a_teacher_gets_one_table_from_many_records(journal, tmp_path, capsys):
     for answer in ("A", "C"):
-        grade("03.4", answer)
+        grade("02.4", answer)
     (tmp_path / "=乙.json").write_text(journal.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "坏.json").write_text("{", encoding="utf-8")
     rows = {row[0]: row for row in collect.collect(tmp_path)}
     assert set(rows) == {"学生", "学生 甲", "'=乙", "坏"}
-    cell = rows["学生"].index("03.4")
+    cell = rows["学生"].index("02.4")
     assert rows["学生 甲"][1:3] == rows["'=乙"][1:3] == [1, 2] and rows["学生 甲"][cell] == "✓"
     assert rows["坏"][1:4] == [0, 0, "没有记录，或文件读不懂"]
     collect.main([str(tmp_path)])
@@ -85,8 +85,8 @@ def test_collecting_from_nowhere_explains_itself():
 
 
 def test_the_record_is_plain_json(journal):
-    diary.record("03.4", "✓")
-    assert json.loads(journal.read_text(encoding="utf-8"))["exercises"]["03.4"]["mark"] == "✓"
+    diary.record("02.4", "✓")
+    assert json.loads(journal.read_text(encoding="utf-8"))["exercises"]["02.4"]["mark"] == "✓"
 
 
 def test_a_record_from_before_the_chapters_were_reordered_keeps_its_marks(journal):

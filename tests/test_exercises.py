@@ -160,7 +160,7 @@ def question_cells(exercise):
 
 def test_a_choice_forgives_case_and_width_but_nothing_else():
     for answer, mark in (("c", "✓"), (" Ｃ ", "✓"), ("E", "✗"), (3, "✗"), (np.zeros(2), "✗"), (None, "☐"), (..., "☐")):
-        assert judge("03.4", answer).mark == mark, answer
+        assert judge("02.4", answer).mark == mark, answer
 
 
 def test_a_number_may_come_from_any_library():
@@ -235,7 +235,7 @@ def test_no_exercise_trips_over_a_strange_function(chapter, known, amount):
 
 
 def test_a_strange_answer_or_number_is_not_an_error():
-    for number in ("03.4", "02.5", "99.9", None, 3.4):
+    for number in ("02.4", "02.5", "99.9", None, 3.4):
         for answer in (Hostile(), Hostile, forever, [], "", b"A", 10**400):
             verdict = judge(number, answer)
             assert verdict.mark in "✗☐" and verdict.text, (number, type(answer))
@@ -389,8 +389,8 @@ CELL = 'def f(x):\n    if x:\n        # 答案\n        y = 1\n\n        return 
 def test_the_two_editions_keep_indentation_and_lose_the_markers():
     assert student_edition(CELL) == f'def f(x):\n    if x:\n        {BLANK}\n\n\ngrade("03.1", f)'
     assert solutions_edition(CELL) == 'def f(x):\n    if x:\n        y = 1\n\n        return y\n\n\ngrade("03.1", f)'
-    assert solutions_edition('grade("03.4", None)  # 把 None 换成 "A"') == 'grade("03.4", "C")'
-    assert student_edition('grade("03.4", None)') == 'grade("03.4", None)'
+    assert solutions_edition('grade("02.4", None)  # 把 None 换成 "A"') == 'grade("02.4", "C")'
+    assert student_edition('grade("02.4", None)') == 'grade("02.4", None)'
 
 
 def test_no_answer_leaks_into_the_student_edition():
@@ -408,7 +408,7 @@ def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_pa
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "03_small.py").write_text(
         '# %% [markdown]\n# # 课程地图\n\n# %%\nfrom ddpm_edu.teach import grade, progress\n\n'
-        '# %%\ngrade("03.4", None)\n\n# %%\nprogress()\n', encoding="utf-8")
+        '# %%\ngrade("02.4", None)\n\n# %%\nprogress()\n', encoding="utf-8")
     for name, heading in (("90_small", "术语表"), ("91_small", "第一格就报 No module named")):
         (tmp_path / "src" / f"{name}.py").write_text(f"# %% [markdown]\n# # {heading}\n", encoding="utf-8")
     for module in (build, books):
@@ -420,7 +420,7 @@ def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_pa
     build.main(["--solutions", "03"])
     cells = nbformat.read(tmp_path / "solutions" / "03_small.ipynb", as_version=4).cells
     cells = [cell for cell in cells if cell.cell_type == "code"]
-    assert cells[1].source == 'grade("03.4", "C")' and cells[1].outputs[0]["data"]["text/plain"].startswith("✓")
+    assert cells[1].source == 'grade("02.4", "C")' and cells[1].outputs[0]["data"]["text/plain"].startswith("✓")
     assert "还没有记录" in cells[2].outputs[0]["data"]["text/plain"]
     assert not (tmp_path / "记录.json").exists() and not (tmp_path / "03_small.ipynb").exists()
 

@@ -154,7 +154,8 @@ def rotation_figure(angles, point=(0.85, 0.5), width=9.0):
         ax.plot(0.25 * np.cos(arc), 0.25 * np.sin(arc), color=INK, linewidth=1)
         # 角太小时写不进去，写到横轴下面
         low = angle < 0.4
-        ax.text(0.36 if low else 0.38 * math.cos(angle / 1.6), -0.13 if low else 0.38 * math.sin(angle / 1.6), r"$\varphi_t$", ha="center", va="center", fontsize=10)
+        place = (0.36, -0.13) if low else (0.38 * math.cos(angle / 1.6), 0.38 * math.sin(angle / 1.6))
+        ax.text(*place, r"$\varphi_t$", ha="center", va="center", fontsize=10)
         ax.set(title=f"{title}，$\\varphi_t={math.degrees(angle):.0f}$°", xlim=(-1.3, 1.5), ylim=(-0.75, 1.35), aspect="equal")
         ax.text(1.48, -0.12, "$x_0$", ha="right", va="center", color=ORANGE)
         ax.text(-0.06, 1.27, r"$\varepsilon$", ha="right", va="center", color=BLUE)

@@ -83,7 +83,8 @@ EXERCISES = (
         Mistake("这是 v：它的剩余误差是 s²/D，仍随 t 变。照题目的式子，先拿掉 k·x_t。",
                 lambda x_start, noise, bar, s: bar.sqrt() * noise - (1 - bar).sqrt() * x_start),
         Mistake("k 忘了除以 D：k = √ᾱ·s²/D。", targeting(skip=lambda a, s: a.sqrt() * s**2)),
-    ), "x_t 已知，y 与 -v·√D/s 只差 x_t 的一个倍数；s = 1 时 k = √ᾱ、D = 1，y 就是 -v。EDM（Karras 等 2022）的网络预测的就是它。", "依次写出 x_t、D、k，再写目标。"),
+    ), "x_t 已知，y 与 -v·√D/s 只差 x_t 的一个倍数；s = 1 时 k = √ᾱ、D = 1，y 就是 -v。"
+        "EDM（Karras 等 2022）的网络预测的就是它。", "依次写出 x_t、D、k，再写目标。"),
     Number("05.4", 1, "第一步要猜得多准", 9.8565e-6, {
         0.2: "这是 v 的误差。eps 的倍数比 v 的大，多除了一个 cos φ_t，所以允许的误差要小。",
         3.168e-4: "你用 0.2 除以 631，这样 x_s 错 0.2；可是 v 错 0.2 时，x_s 只错 0.2·sin δ。",

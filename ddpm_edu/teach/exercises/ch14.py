@@ -36,8 +36,7 @@ def combining(weigh=lambda n: n, total=sum):
 
 def card_cases():
     generator = torch.Generator().manual_seed(0)
-    draw = lambda count: [torch.randn(2, 3, generator=generator) for _ in range(count)]
-    return [(draw(2), [32, 8]), (draw(3), [4, 4, 1]), (draw(4), [5, 5, 5, 5])]
+    return [([torch.randn(2, 3, generator=generator) for _ in counts], counts) for counts in ([32, 8], [4, 4, 1], [5, 5, 5, 5])]
 
 
 def to_bfloat16(x):
@@ -109,7 +108,8 @@ EXERCISES = (
         "A": "float16 最大约 65504，损失在 1 上下，离得很远。",
         "C": "有效数字多，只对大小适中的数有好处；float16 最小到 6×10⁻⁸，比它小的成了 0。数一数梯度里 0 的比例。",
         "D": "位数一样，分法不同：bf16 是 8 位指数、8 位有效数字，float16 是 5 位指数、11 位有效数字。",
-    }, "换八批图来量：11 ± 1% 的数成了 0，方向只偏 0.5 度，bf16 偏 15 ± 2 度。发布的权重本来就存成 float16，舍入它们没有损失；把低位填上再量，是 4.3 ± 0.6 度对 12.7 ± 2.4 度。"
+    }, "换八批图来量：11 ± 1% 的数成了 0，方向只偏 0.5 度，bf16 偏 15 ± 2 度。"
+       "发布的权重本来就存成 float16，舍入它们没有损失；把低位填上再量，是 4.3 ± 0.6 度对 12.7 ± 2.4 度。"
        "成了 0 的那些本来就小，对方向影响不大；网络更大、梯度更小时就不一定了。先把损失乘大，求出梯度再除回去，它们就不会成 0，"
        "precision=\"16-mixed\" 里的 GradScaler 做的就是这件事。"),
 )
