@@ -28,7 +28,8 @@ def quarters_figure(steps, quarters, lines):
     for ax, values, line, name in zip(axes, quarters, lines, ("$q_1$，近原图", "$q_2$", "$q_3$", "$q_4$，近噪声")):
         ax.axhline(line, color=GRAY, linestyle="--", label="线性滤波")
         ax.plot(steps, values, color=ORANGE, marker="^", label="本次训练")
-        ax.set(xlabel="步", xticks=steps[::2], ylim=(0, None))
+        ax.set(xlabel="步", xticks=steps, ylim=(0, None))
+        ax.tick_params(axis="x", labelsize=8)
         ax.set_title(name, fontsize=10)
     axes[0].set_ylabel("$v$ 的损失")
     axes[-1].legend(fontsize=9, loc="upper right")
@@ -36,16 +37,24 @@ def quarters_figure(steps, quarters, lines):
 
 
 def four_kinds_figure(kinds):
-    """{名字: 四段的误差}，依次是不知类别、知道类别的线性滤波，本次训练，练得久的；最后一种旁边写着比本次低几成"""
-    figure = empty_figure(7.0, 3.4)
-    ax = plain_axes(figure.subplots())
-    places = np.arange(4) + 0.14 * (np.arange(4)[:, None] - 1.5)
-    for (label, errors), where, (color, marker) in zip(kinds.items(), places, ((GRAY, "s"), (INK, "s"), (ORANGE, "^"), (BLUE, "o"))):
-        ax.plot(where, np.asarray(errors), color=color, marker=marker, linestyle="none", label=label)
-    *_, before, after = kinds.values()
-    for where, old, new in zip(places[-1], before, after):
-        ax.annotate(f"{float(new / old) - 1:+.0%}".replace("-", "−"), (where, new), (0, -14), textcoords="offset points", ha="center", color=BLUE, fontsize=9)
-    ax.set_xticks(range(4), labels=["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"])
-    ax.set(ylabel="$v$ 的损失", ylim=(0, None))
-    ax.legend(fontsize=9)
+    """{名字: 各张图在四段里的误差 (N, 4)}，依次是不知类别、知道类别的线性滤波，本次训练，练得久的；右边是后两种在后两段里减知道类别的，误差条是两个标准误"""
+    figure = empty_figure(9.0, 3.4)
+    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.7, 1]))
+    names = ["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"]
+    where, line = np.arange(4), list(kinds.values())[1]
+    for shift, (label, errors), color, marker in zip((0, 0, -0.13, 0.13), kinds.items(), (GRAY, INK, ORANGE, BLUE), "__^o"):
+        size = {"markersize": 26, "markeredgewidth": 2.5} if marker == "_" else {}
+        left.plot(where + shift, np.asarray(errors.mean(0)), color=color, marker=marker, linestyle="none", label=label, **size)
+        if marker != "_":
+            gap = np.asarray(errors - line)[:, 2:]
+            bars = 2 * gap.std(0, ddof=1) / len(gap) ** 0.5
+            right.errorbar(where[2:] + shift, gap.mean(0), bars, color=color, marker=marker, linestyle="none", capsize=3)
+    right.axhline(0, color=INK, linewidth=2.5)
+    left.set_xticks(where, labels=names)
+    right.set_xticks(where[2:], labels=names[2:])
+    left.set(ylabel="$v$ 的损失", ylim=(0, None), xlim=(-0.5, 3.5))
+    right.set(ylabel="减去知道类别的线性滤波", xlim=(1.5, 3.5))
+    legend = left.legend(fontsize=9)
+    for handle in legend.legend_handles:
+        handle.set_markersize(min(handle.get_markersize(), 12))
     return figure

@@ -2,7 +2,6 @@
 import torch
 
 from ...schedules import make_beta_schedule
-from ...training.timestep_loss import quarters
 from . import Choice, Code, Mistake
 
 
@@ -21,43 +20,17 @@ def pair_cases():
     return [(hard[:count] + 0.01 + 0.02 * torch.randn(count, generator=generator), hard[:count]) for count in (5, 40)]
 
 
-def means(losses, t, num_timesteps):
-    return torch.stack([losses[(t >= start) & (t < stop)].mean() for start, stop in quarters(num_timesteps)])
-
-
-def quarter_cases():
-    generator = torch.Generator().manual_seed(0)
-
-    def case(t, num_timesteps):
-        return torch.rand(len(t), generator=generator), torch.tensor(t), num_timesteps
-
-    return [case([9, 2, 5, 0, 6, 3, 7, 8, 1, 4, 4, 2], 10), case([700, 3, 250, 999, 499, 500, 749, 750, 249, 12], 1000)]
-
-
-def cutting(edges, closed=False, average=torch.mean):
-    """edges(T) 给出各段的（起, 止）；closed 时两端都含"""
-    def function(losses, t, num_timesteps):
-        parts = [losses[(t >= start) & ((t <= stop) if closed else (t < stop))] for start, stop in edges(num_timesteps)]
-        return torch.stack([average(part) for part in parts])
+def trusting_of(lost=lambda w, bar: (1 - w * bar**0.5) ** 2, leaked=lambda w, bar: w**2 * (1 - bar), scale=lambda bar: 1 - bar, size=lambda power: power):
+    """丢掉的信号与漏进来的噪声，两份误差；改动一处，得到一种错的写法"""
+    def function(weight, power, bar):
+        return (lost(weight, bar) * size(power) + leaked(weight, bar)) / scale(bar)
 
     return function
 
 
-def by_order(losses, t, num_timesteps):
-    return torch.stack([part.mean() for part in losses.tensor_split(4)])
-
-
-def by_sorted_order(losses, t, num_timesteps):
-    return by_order(losses[t.argsort(stable=True)], t, num_timesteps)
-
-
-def by_all(losses, t, num_timesteps):
-    return cutting(quarters, average=torch.sum)(losses, t, num_timesteps) / len(losses)
-
-
-def by_ratio(losses, t, num_timesteps):
-    number = t * 4 // num_timesteps
-    return torch.stack([losses[number == k].mean() for k in range(4)])
+def trusting_cases():
+    generator = torch.Generator().manual_seed(0)
+    return [(*torch.rand(2, 6, generator=generator), bar) for bar in (0.9, 0.5, 0.04)]
 
 
 def lonely_of(formula=lambda bar, s2: s2 / (bar * s2 + 1 - bar), variance=lambda x: x.var(0, correction=0), table=lambda betas: torch.cumprod(1 - betas, 0)):
@@ -88,16 +61,18 @@ EXERCISES = (
         Mistake("那是方差；标准误要用标准差，先开平方。", pair_of(spread=lambda a, b: (a - b).var())),
     ), "第 5 节的 q₄，逐张相减的标准误约 0.002，各算各的约 0.006：图与图之间难易不同，这份起伏两边都有，一减就没有了。",
          "先得到 (N,) 的差，再求它的平均与标准差。"),
-    Code("13.2", 2, "分四段看损失", means, quarter_cases, (
-        Mistake("你按样本在批里的次序切成四段；要按它的 t 来分。", by_order),
-        Mistake("你按 t 排序之后平均切成四份；要按 T 的四等分来切，各段的样本数可以不同。", by_sorted_order),
-        Mistake("T 不能被 4 整除时，T//4*k 会把余数全丢掉，最后几步哪一段也不算；先乘再除：T*k//4。",
-                cutting(lambda T: [(T // 4 * k, T // 4 * (k + 1)) for k in range(4)])),
-        Mistake("t*4//T 与题目的边界差一点：T=10 时，第 0 段应止于 ⌊10/4⌋ = 2，不含 2。", by_ratio),
-        Mistake("止的那一端不含，否则边界上的样本算了两次。", cutting(quarters, closed=True)),
-        Mistake("要除以这一段自己的样本数，你除以了全体的。", by_all),
-        Mistake("你求了和；样本多的一段就显得难。要求平均。", cutting(quarters, average=torch.sum)),
-    ), "TimestepLoss 更进一步：每一段都铺满样本，而且 t 与噪声固定。", "用布尔的掩码挑出一段，再求平均。"),
+    Code("13.2", 2, "信几分", trusting_of(), trusting_cases, (
+        Mistake("这是 x̂₀ 的误差；换算到 v 上，还要除以 1-ᾱ。", trusting_of(scale=lambda bar: 1)),
+        Mistake("误差的平方要除以 1-ᾱ；你除以了它的平方根。", trusting_of(scale=lambda bar: (1 - bar) ** 0.5)),
+        Mistake("x_t 里的信号是 √ᾱ x₀，乘了权重之后是 weight·√ᾱ；你少了 √ᾱ。", trusting_of(lost=lambda w, bar: (1 - w) ** 2)),
+        Mistake("信号的系数是 √ᾱ，你乘成了 ᾱ。", trusting_of(lost=lambda w, bar: (1 - w * bar) ** 2)),
+        Mistake("丢掉的那一份也要平方：(1 - weight·√ᾱ)²。", trusting_of(lost=lambda w, bar: 1 - w * bar**0.5)),
+        Mistake("漏进来的噪声是 weight·√(1-ᾱ)·ε，平方之后是 weight²(1-ᾱ)；你的权重没有平方。", trusting_of(leaked=lambda w, bar: w * (1 - bar))),
+        Mistake("漏进来的噪声是 weight·√(1-ᾱ)·ε，平方之后是 weight²(1-ᾱ)；你的 1-ᾱ 多了一个根号。", trusting_of(leaked=lambda w, bar: w**2 * (1 - bar) ** 0.5)),
+        Mistake("你忘了漏进来的噪声。", trusting_of(leaked=lambda w, bar: 0)),
+        Mistake("power 已经是 x₀ 的平方，不用再平方。", trusting_of(size=lambda power: power**2)),
+    ), "权重大，丢的少而漏的多；权重小，正好相反。两份之和最小的那个权重，就是线性滤波用的。",
+         "写出 x̂₀ - x₀：一项乘 x₀，一项乘 ε；ε 与 x₀ 无关，各自平方再相加。"),
     Code("13.3", 3, "不看邻居的线性滤波的误差", lonely_of(), lonely_cases, (
         Mistake("每个像素有自己的方差：中间的笔画变化大，角上几乎不变。你把所有像素混在一起算了一个。",
                 lonely_of(variance=lambda x: x.var(correction=0).expand(1))),
@@ -114,11 +89,11 @@ EXERCISES = (
     Choice("13.4", 2, "三份记录", "B", {
         "A": "及格不等于练够：甲重练之后，前三段又降了两三成。乙的学习率还没有降下来，此时不及格不说明什么。",
         "C": "乙的学习率还是峰值的六成，损失平了、不及格都不作数：本章的小样在第 75 步也四段都不及格。",
-        "D": "甲只有 q₄ 到头了，前三段还在降。丙的 q₂ 加了一倍的步数一点没有降，别的段都在降，再加步数也没有用。",
+        "D": "甲的前三段还在降，q₄ 也降了三个标准误以上。丙的 q₂ 加了一倍的步数一点没有降，别的段都在降，再加步数也没有用。",
     }, "先看学习率，再看及格线，再看加了步数还降不降。丙的 q₂ 不如一个公式，加了步数又不降，多半是那一段的 t 上有错，例如时间嵌入或噪声表。"),
-    Choice("13.5", 1, "换了种子再续训", "C", {
-        "A": "检查点不核对种子：它不影响模型的形状。",
-        "B": "权重、动量、学习率确实都接上了，但第 4 步抽的 t 与噪声要用种子来定。",
-        "D": "起点是检查点里的权重，不是从头来；换的只是之后的随机数。",
-    }, "随机数由种子、用途、批号、进程号定，种子不在检查点里。要逐位接上，构造参数就得原样写。"),
+    Choice("13.5", 1, "高了三个标准误", "C", {
+        "A": "这个标准误只算了采样的运气。同一份小样的配置从头练八遍，强度 2 时认得出的从 53% 到 87%：训练的运气可以大得多。",
+        "B": "采样种子再多，± 再小，量的还是同一个模型；训练只有一遍，训练的运气还是没有算进去。",
+        "D": "换了指标，训练还是只有一遍；何况 Fréchet 距离量一次，连采样的运气也没有算。",
+    }, "± 旁边要写清楚，是谁与谁之间的：采样种子之间、训练之间、图与图之间，各答各的问题。本章的小样，八次训练之间的标准差约 11 个百分点。"),
 )
