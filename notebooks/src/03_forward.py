@@ -2,7 +2,7 @@
 # # 03 · 加噪过程：`q_sample` 与 `q_mean_variance`
 #
 # 训练时，每个样本都要抽一个随机的 $t$，造出那一步的带噪图 $x_t$。照第 2 章的规则一步步走，平均要走五百步。
-# 第 1 章直接用了一个公式，一步就到，快近五百倍（64 张 28×28 的图，一个 CPU 核，0.11 秒变成 0.0002 秒）；这一章还它一个证明。
+# 第 1 章直接用了一个公式，一步就到，快四五百倍（一个 CPU 核，64 张 28×28 的图，走五百步与一步就到相比，两边都连抽噪声一起算）；这一章还它一个证明。
 # 还有一个问题：采样是从纯噪声出发的，而加噪走完一千步，原图并没有全消失，`linear` 表的系数 $\sqrt{\bar\alpha_{T-1}}$ 还有 2.7%。
 # 这一章要回答：**为什么一步就能到？走到头，离纯噪声还差多少，要不要紧？**
 #
@@ -22,9 +22,9 @@ import torch
 
 from ddpm_edu import GaussianDiffusion
 from ddpm_edu.gaussian import extract_into_tensor
-from ddpm_edu.teach import check, curve_figure, grid_figure, show_source
+from ddpm_edu.teach import check, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
-from ddpm_edu.teach.forward_figures import brightness_figure, sources_figure
+from ddpm_edu.teach.forward_figures import brightness_figure, sources_figure, walk_figure
 from ddpm_edu.teach.laboratory import chain_moments
 from ddpm_edu.teach.panels import forward_panel
 
@@ -53,66 +53,67 @@ grid_figure(torch.stack(rows, 1).flatten(0, 1), nrow=len(steps), width=9.0, colu
 #
 # $$x_t = \sqrt{\alpha_t\alpha_{t-1}}\,x_{t-2} + \sqrt{\alpha_t(1-\alpha_{t-1})}\,\varepsilon_{t-1} + \sqrt{1-\alpha_t}\,\varepsilon_t.$$
 #
-# 后两项是两个独立的高斯噪声之和，所以还是高斯噪声，方差相加：
-#
-# $$\alpha_t(1-\alpha_{t-1}) + (1-\alpha_t) = 1-\alpha_t\alpha_{t-1}.$$
-#
+# 后两项是两个独立的高斯噪声之和，所以还是高斯噪声；方差相加，得 $\alpha_t(1-\alpha_{t-1}) + (1-\alpha_t) = 1-\alpha_t\alpha_{t-1}$。
 # 于是两步合起来与一步的形式相同，只是 $\alpha_t$ 换成了乘积 $\alpha_t\alpha_{t-1}$。
 # 代码从 0 数步，$t=0$ 的图已经加过一步噪声；没有加噪的原图，照论文的习惯始终写 $x_0$。所以一直代到 $t=0$ 那一步，再往前就是原图，乘积正好是 $\alpha_0\cdots\alpha_t=\bar\alpha_t$。于是得到闭式，$q$ 表示加噪过程的分布：
 #
 # $$q(x_t\mid x_0) = \mathcal N\!\left(\sqrt{\bar\alpha_t}\,x_0,\ (1-\bar\alpha_t)I\right),\qquad x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon.$$
 #
-# 式中的 $\varepsilon$ 没有下标：它是一路上的 $\varepsilon_0,\dots,\varepsilon_t$ 加权合成的一份标准高斯噪声，第 5 章的网络要猜的就是它。
+# 式中的 $\varepsilon$ 没有下标：它是一路上的 $\varepsilon_0,\dots,\varepsilon_t$ 加权合成的一份标准高斯噪声，网络要猜的就是它（第 1 章猜过，第 5 章细说）。
 # 闭式只保证每一个 $t$ 的分布都对。真走一遍，$t=400$ 与 $t=999$ 两处的噪声几乎无关，相关系数只有 0.025（由习题 03.3 算得出）；上面那张图同一行用同一份噪声，相关系数是 1，所以一行不是一条真的链。训练时一个样本只用一个 $t$，闭式就够了。
 #
-# 推导里哪里用到了高斯？均值与方差的算法，对任何独立的噪声都成立；“合起来还是同一种噪声”才要靠高斯（章末的小实验换一种噪声试试）。下面走一遍来核对：二十万个点都从 $x_0 = 0.7$ 出发，一步一步走 20 步。
+# 推导里哪里用到了高斯？均值与方差的算法，对任何独立的、均值 0、方差 1 的噪声都成立；“合起来还是同一种噪声”才要靠高斯（章末的小实验换一种噪声试试）。下面走一遍来核对：二十万个点都从 $x_0 = 0.7$ 出发，用一张只有 50 步的表（步子大，错了才显得出来），一步一步走。
 
 # %%
 short = GaussianDiffusion(timesteps=50, linear_start=1e-3, linear_end=0.25)
 generator = torch.Generator().manual_seed(0)
-walkers = torch.full((200_000,), 0.7)
-for beta in short.betas[:20]:
+walkers, seen = torch.full((200_000,), 0.7), {}
+for count, beta in enumerate(short.betas, 1):
     walkers = (1 - beta).sqrt() * walkers + beta.sqrt() * torch.randn(walkers.shape, generator=generator)
-bar = float(short.exact_table("alphas_cumprod")[19])
-for name, got, want, error in (("均值", walkers.mean(), bar**0.5 * 0.7, ((1 - bar) / 200_000) ** 0.5),
-                               ("方差", walkers.var(), 1 - bar, (1 - bar) * (2 / 200_000) ** 0.5)):
-    print(f"{name}：走出来 {got:.4f}，闭式 {want:.4f}，标准误 {error:.4f}")
-    check("两者相差不到三个标准误", abs(got - want) < 3 * error, True)
-counted, edges = np.histogram(walkers.numpy(), 70, (-3, 4), density=True)
-middle = (edges[1:] + edges[:-1]) / 2
-closed = np.exp(-((middle - bar**0.5 * 0.7) ** 2) / (2 * (1 - bar))) / math.sqrt(2 * math.pi * (1 - bar))
-curve_figure(middle, {"一步一步走 20 步": counted, "一步就到的公式": closed}, "$x_{19}$", "密度")
+    if count in (5, 10, 20, 50):
+        bar = float(short.exact_table("alphas_cumprod")[count - 1])  # 步号从 0 数起，第 5 步是 t=4
+        mean, variance = bar**0.5 * 0.7, 1 - bar
+        seen[count] = walkers, mean, variance**0.5
+        print(f"走 {count} 步：均值 {walkers.mean():.3f}，闭式 {mean:.3f}；方差 {walkers.var():.3f}，闭式 {variance:.3f}")
+        errors = abs(walkers.mean() - mean) / (variance / 200_000) ** 0.5, abs(walkers.var() / variance - 1) / (2 / 200_000) ** 0.5
+        check("均值与方差，相差都不到三个标准误", bool(max(errors) < 3), True)
+walk_figure(seen)
 
 # %% [markdown]
-# 图：实线是二十万个点走完 20 步之后的分布，虚线是闭式，两条线重合。步号从 0 数起，所以第 20 步是 $t=19$。
+# 图：蓝色的台阶是二十万个点走了 5、10、20、50 步之后的直方图，橙色虚线是闭式，四处都重合。尖峰一边往 0 挪，一边变宽，走到 50 步，几乎看不出是从 0.7 出发的。
 
 # %% [markdown]
 # ## 2　每个样本有自己的 $t$
 #
 # 训练时，一批里的每个样本随机挑自己的 $t$。系数表有 $T$ 个数，图像是 $(B, C, H, W)$ 的，要让第 $i$ 个样本乘上第 $t_i$ 个系数：先按下标取出 $B$ 个数，再变形成 $(B, 1, 1, 1)$，就能与图像相乘。
-# 忘了变形也不一定报错：$B$ 个数恰好等于图的宽度时，它会悄悄乘到横轴上去（习题 03.1 会查）。
+# 忘了变形会怎样？多半报错；可是 $B$ 恰好等于图的宽度时，它照样算得出来，形状也对。拿 28 张 28 像素宽的图试试：
 
 # %%
-t = torch.tensor([0, 400, 999])
-keep = diffusion.sqrt_alphas_cumprod[t].reshape(-1, 1, 1, 1)
-add = diffusion.sqrt_one_minus_alphas_cumprod[t].reshape(-1, 1, 1, 1)
-check("q_sample 就是这一行", diffusion.q_sample(images[:3], t, noise[:3]), keep * images[:3] + add * noise[:3])
+t, x_start, eps = torch.arange(28) * 37, images[:28], noise[:28]  # t 从 0 均匀地取到 999
+keep, add = diffusion.sqrt_alphas_cumprod[t], diffusion.sqrt_one_minus_alphas_cumprod[t]
+right = keep.reshape(-1, 1, 1, 1) * x_start + add.reshape(-1, 1, 1, 1) * eps
+check("q_sample 就是上面这一行", bool((diffusion.q_sample(x_start, t, eps) == right).all()), True)
+forgot = keep * x_start + add * eps
+grid_figure(torch.cat([right[::9], forgot[::9]]), nrow=4, width=5.0, rows=["变形", "忘了变形"], columns=[f"$t={step}$" for step in t[::9]])
+
+# %% [markdown]
+# 图：四个样本，列名是各自的 $t$。上排是对的；下排忘了变形，系数乘到了横轴上，每张图都是左边清楚、右边全是噪声，与它自己的 $t$ 无关：$t=999$ 的那张该是纯噪声，左半却还看得清。训练时的 $t$ 没有次序，左右不这样分明，更不容易发现（习题 03.1 会查）。
 
 # %% [markdown]
 # ## 3　像素的分布怎样变
 #
-# 上面看的是一张张图。换一个角度，把一百张图的全部像素放在一起，看它们的值怎样分布。
-# 拖动 $t$，找两样东西：黑白两个峰约在第几步并成一个？拖到 $t=999$，蓝线还偏在虚线的哪一侧？
+# 换一个角度，把一百张图的全部像素放在一起，看它们的值怎样分布。**先猜一猜**：黑与白两个峰，到第几步就只剩一个？先拖到 $t=150$，再拖到 270，看右边的小峰还在不在。
 
 # %%
 forward_panel(diffusion, images, noise)
 
 # %% [markdown]
-# 面板：左边是 $x_t$，右边是一百张图全部像素的直方图（蓝）与标准高斯（橙，虚线）。$t=0$ 时，背景的黑占八成像素，窄而高，高得出了图，笔画的白是右边的小峰；两峰变宽、靠拢，约在 $t=270$ 并成一个。
-# $t=999$ 与标准高斯几乎重合，仍略偏左：像素原来平均是 $-0.75$，剩下 2.7%，就是 $-0.02$。
+# 面板：左边是 $x_t$，右边是一百张图全部像素的直方图（蓝）与标准高斯（橙，虚线）。没有运行时，从上到下是 $t=0$、150、270、999。起先，背景的黑占八成像素，窄而高，高得出了图，笔画的白是右边的小峰；$t=150$ 时小峰还在，到 $t=270$ 就没有了，只剩大峰的一段缓坡。
+# $t=999$ 与标准高斯重合。像素原来平均是 $-0.75$，剩下 2.7%，只偏左 0.02，图上看不出。
 #
 # 方差照第 2 章的式子走，$\mathrm{Var}(x_t) = \bar\alpha_t\,\mathrm{Var}(x_0) + (1-\bar\alpha_t)$：这一百张 MNIST 从 0.36 升到 1，只有数据的方差恰好是 1，它才一路不变。
-# 每个像素都像高斯，还不等于整张图像 $\mathcal N(0,I)$，像素之间的相关也要消失。噪声与原图独立，协方差矩阵也相加：原图的若是 $\Sigma$，$x_t$ 的就是 $\bar\alpha_t\Sigma+(1-\bar\alpha_t)I$。MNIST 的像素相关最强的那个方向上，原图的方差是 21.2（量自一万张测试图），走到 $t=999$，$x_t$ 的方差只剩 1.015，与 1 差 1.5%。
+# 每个像素都像高斯，还不等于整张图像 $\mathcal N(0,I)$，像素之间的相关也要消失。噪声与原图独立，协方差矩阵也相加：原图的若是 $\Sigma$，$x_t$ 的就是 $\bar\alpha_t\Sigma+(1-\bar\alpha_t)I$。
+# 最难盖住的，是原图方差最大的方向，也叫第一主成分：许多像素一起变亮变暗，加在一起，这个方向上 MNIST 的方差不再是 0.36，而有 21.2（量自一万张测试图）。走到 $t=999$，连这个方向的方差也降到了 1.015，其中原图只占 1.5%。
 
 # %% [markdown]
 # ## 4　最简单的数据：$x_0=\pm1$
@@ -139,6 +140,7 @@ sources_figure(x, {f"$t={step}$": (bump(step, 1) / 2, bump(step, -1) / 2) for st
 # %% [markdown]
 # 图：绿的一半来自 $x_0=+1$，灰的一半来自 $x_0=-1$，蓝线是合起来的 $q(x_t)$，橙色虚线是标准高斯；绿与灰叠在一起的地方颜色深。
 # $t=418$，信噪比刚降到 1 以下（第 2 章），两个峰也恰好在这时并成一个。两个一样宽的高斯各占一半，中心的距离超过两个标准差，中间才凹得下去；这里距离是 $2\sqrt{\bar\alpha_t}$，标准差是 $\sqrt{1-\bar\alpha_t}$，不再凹下去，就是 $\sqrt{\bar\alpha_t}\le\sqrt{1-\bar\alpha_t}$，正是信噪比不超过 1。
+# MNIST 为什么 $t=270$ 就只剩一个峰？它的两个峰不一样高：若只有黑白两色、黑占八成，小峰到 $t=326$ 就被大峰的坡淹没。再加上一成灰的像素填在中间，就更早了。
 #
 # 去噪就是把这部电影倒着放，难处在于 $x_t$ 是从哪个 $x_0$ 来的，越往后越说不清。
 # 由贝叶斯公式，来自 $+1$ 的概率是绿的高度占总高的几成；猜高的那一个，对所有的 $x_t$ 平均，能猜对几成也算得出来：
@@ -151,71 +153,78 @@ for step in (100, 300, 418, 500, 999):
     print(f"t={step:3}：x_t = 0.2 来自 x₀ = 1 的概率 {plus[here] / (plus + minus)[here]:.1%}；对所有的 x_t 平均，猜对 {right:.1%}")
 
 # %% [markdown]
-# $t=100$ 的 100.0% 是舍入，在 0.2 处，来自 $-1$ 的可能还有百万分之一。0.2 离正中近，是难猜的位置，所以第一列到 $t=300$ 已经降到八成以下，平均却还猜得对 95%。并成一个峰的时候，仍猜得对 84%：两个峰看不见了，信息还在。走到头是 51%，与抛硬币差不多。
-# 既然说不准从哪里来，往回走一步该走到哪里？第 4 章就用这个例子，从这里接着问。
+# $t=100$ 的 100.0% 是舍入，在 0.2 处，来自 $-1$ 的可能还有百万分之一。0.2 离正中近，是难猜的位置，所以第一列到 $t=300$ 已经降到八成以下，平均却还猜得对 95%。并成一个峰的时候，仍猜得对 84%：两个峰看不见了，信息还在。走到头是 51%，与抛硬币差不多。既然说不准从哪里来，往回走一步该走到哪里？第 4 章从这里接着问。
 
 # %% [markdown]
 # ## 5　走到头，还差多少，要不要紧
 #
 # 采样从 $\mathcal N(0, I)$ 出发，而一张图加噪的终点是 $\mathcal N(\sqrt{\bar\alpha}\,x_0,\,(1-\bar\alpha)I)$（这一节的 $\bar\alpha$ 都指 $\bar\alpha_{T-1}$）。一个像素上，2.7% 的原图淹没在噪声里。
-#
 # **先猜一猜**：一张全黑的图（$x_0=-1$）走到头，还看得出它原来偏黑吗？28×28 的与 512×512 的彩色图，有没有分别？
 #
 # 最看得出来的是平均亮度。$N$ 个数平均之后，噪声的标准差缩小到 $\sqrt{(1-\bar\alpha)/N}$，亮度却仍是 $-\sqrt{\bar\alpha}$，没有变小。两者相除，亮度偏离 0 的，是 $\sqrt{\bar\alpha N/(1-\bar\alpha)}$ 个标准差：
 
 # %%
-paper = GaussianDiffusion(beta_schedule="sqrt_linear", linear_start=1e-4, linear_end=0.02)
-for name, process in {"linear": diffusion, "论文的 sqrt_linear": paper}.items():
-    last = float(process.exact_table("alphas_cumprod")[-1])
-    away = {size: (last * count / (1 - last)) ** 0.5 for size, count in (("28×28", 784), ("32×32×3", 3072), ("512×512×3", 786_432))}
-    print(f"{name}，留下原图的 {last**0.5:.2%}：" + "，".join(f"{size} 偏 {gap:.1f} 个标准差" for size, gap in away.items()))
+last = float(diffusion.exact_table("alphas_cumprod")[-1])
+for size, count in (("28×28", 784), ("32×32×3", 3072), ("512×512×3", 786_432)):
+    print(f"{size}：偏 {(last * count / (1 - last)) ** 0.5:.1f} 个标准差")
 
 # %% [markdown]
-# 28×28 的偏不到一个标准差，看一张图很难判断；512×512 的彩色图偏 24 个，算一下平均就知道原来是黑的。采样的起点却总是“中等亮度”。
-# 分得出，不等于要紧：起点偏了，一路上还可能纠正。设想去噪器是完美的，每一步都照真的 $q(x_{t-1}\mid x_t)$ 抽，那么一路走到底，就等于照 $q(x_0\mid x_{T-1})$ 抽一张图。要问的就是：$x_{T-1}$ 的亮度，说了算几成？
+# 28×28 的偏不到一个标准差，看一张图很难判断；512×512 的彩色图偏 24 个标准差，算一下平均就知道原来是黑的。采样的起点却总是“中等亮度”。
+# 可是分得出，不等于要紧：起点偏了，一路上还可能纠正。设想去噪器是完美的，每一步都照真的 $q(x_{t-1}\mid x_t)$ 抽，一路走到底，就等于照 $q(x_0\mid x_{T-1})$ 抽一张图。**再猜一猜**：造出来的亮度，起点说了算几成？
 #
 # 只看亮度这一个方向，把一批图的亮度当成高斯，平均是 $m$，标准差是 $s$，并且与别的方向无关。$N$ 个数加起来除以 $\sqrt N$，噪声的方差仍是 $1-\bar\alpha$，图的方差是 $Ns^2$，所以终点的方差里，原图占的比例是
 #
-# $$\frac{\bar\alpha Ns^2}{\bar\alpha Ns^2+1-\bar\alpha}.$$
+# $$f=\frac{\bar\alpha Ns^2}{\bar\alpha Ns^2+1-\bar\alpha}.$$
 #
-# 对高斯来说，看见终点之后，原图亮度的条件平均由两份拼成：占这个比例的一份照终点推断（终点的亮度除以 $\sqrt{\bar\alpha}$），其余的一份就取这批图的平均 $m$。真的终点，亮度平均是 $\sqrt{\bar\alpha}\,m$；采样的起点，亮度平均却是 0，造出来的亮度就从 $m$ 往 0 挪，挪的正好是这个比例。
+# 两个问题的算式很像，差别只在拿什么与噪声比：
 #
-# 三个例子用 `linear`：MNIST 与 CIFAR-10 的 $m$、$s$ 各量自一万张测试图；一张照片缩小或放大，亮度不变，所以同样的照片放大到 512×512，$m$、$s$ 照旧，只有 $N$ 变了。下面与采样的公式（第 4 章）走满一千步的结果核对：
+# | 问的是 | 与噪声的方差 $1-\bar\alpha$ 相比的 | 得到 |
+# |:--|:--|:--|
+# | 认得出这张图是黑的吗？ | $\bar\alpha N\cdot1^2$，1 是全黑到中等亮度的距离 | 比值开平方，偏几个标准差 |
+# | 起点不对，会害到结果吗？ | $\bar\alpha N\cdot s^2$，$s$ 是这批图亮度的散布 | 占两者之和的几成，就是 $f$ |
+#
+# 看见终点之后，原图亮度的平均由两份拼成：占 $f$ 的一份照终点推断（终点的亮度除以 $\sqrt{\bar\alpha}$），其余的一份取这批图的平均 $m$。真的终点，亮度平均是 $\sqrt{\bar\alpha}\,m$，采样的起点却是 0，所以造出来的平均从 $m$ 往 0 挪，挪的比例正好是 $f$。
+# 散布也由 $f$ 决定。看见终点之后，亮度还有 $s^2(1-f)$ 的方差；起点的随机传过来，再添约 $s^2f(1-f)$（用了 $1-\bar\alpha\approx1$）。加起来，造出来的标准差约是 $s\sqrt{1-f^2}$。
+#
+# 三个例子用 `linear`。MNIST 与 CIFAR-10 的 $m$、$s$ 各量自一万张测试图；同样的照片放大到 512×512，亮度不变，$m$、$s$ 照旧，只有 $N$ 变了。下面与第 4 章的采样公式走满一千步的结果核对；那里每一步的方差取得略小，所以标准差只核到千分之五：
 
 # %%
-betas, last = diffusion.exact_table("betas").numpy(), float(diffusion.exact_table("alphas_cumprod")[-1])
 cases = {"MNIST，28×28": (784, -0.735, 0.0875), "CIFAR-10，32×32×3": (3072, -0.047, 0.249), "同样的照片，512×512×3": (786_432, -0.047, 0.249)}
 for name, (count, mean, std) in cases.items():
     share = last * count * std**2 / (last * count * std**2 + 1 - last)
-    walked, _ = chain_moments(betas, count**0.5 * mean, count**0.5 * std, 0.0)
+    walked, variance = chain_moments(diffusion.exact_table("betas").numpy(), count**0.5 * mean, count**0.5 * std, 0.0)
     check(f"{name}：从 m 往 0 挪了几成", 1 - walked / (count**0.5 * mean), share, atol=1e-9)
+    check(f"{name}：造出来的标准差", (variance / count) ** 0.5, std * (1 - share**2) ** 0.5, rtol=0.005)
 brightness_figure(cases, last)
 
 # %% [markdown]
-# 图：一格一批图，横轴是平均亮度（三格的纵轴不同）；灰的是真的图，蓝线是完美的采样器从 $\mathcal N(0,I)$ 出发造出来的图，下面写着平均 ± 标准差。前两格几乎重合。右格里，造出来的图几乎全是中等亮度，很亮的、很暗的都没有了。
+# 图：一格一批图，标题里是 $f$；横轴是平均亮度，纵轴是密度，三格同一把尺。灰的是真的图，蓝线是完美的采样器从 $\mathcal N(0,I)$ 出发造出来的图，下面写着平均 ± 标准差。前两格看上去重合，$f=12\%$ 时标准差也只窄了 0.8%；右格窄到 23%，造出来的几乎全是中等亮度，很亮的、很暗的都没有了。
 #
-# 所以**要不要紧，看终点的方差里原图占几成**，也就是 $\bar\alpha Ns^2/(1-\bar\alpha)$ 与 1 比：MNIST 占 0.4%，CIFAR-10 占 12%，起点的亮度说了几乎不算，偏了不要紧；512×512 的占 97%，起点是中等亮度，造出来就是中等亮度。MNIST 的别的方向也不要紧：相关最强的那个方向，照第 3 节的数，原图只占 1.5%。
-# 上面假设亮度是高斯，又与别的方向无关，所以只是估计。小图可以不作这些假设，拿一万张测试图直接算（折叠里）：MNIST 挪了 $0.25\%\pm0.01\%$，CIFAR-10 挪了 $6\%\pm1\%$，造出来的标准差与真的都相差不到 0.002。挪得只有公式的一半上下，因为亮度与别的方向并非真的无关：把 784 维的协方差全算进去，高斯给 MNIST 的也是 0.25%。要不要紧，结论不变。512×512 的没有图来核对。
+# 所以**要不要紧，看 $f$ 离 1 还有多远**：MNIST 是 0.4%，CIFAR-10 是 12%，起点至多占一成出头，偏了不要紧；512×512 是 97%，起点是中等亮度，造出来就是中等亮度。别的方向也不必担心：方差最大的方向上，原图在 MNIST 占 1.5%，在 CIFAR-10 占 14%。
 #
-# Stable Diffusion 1 的表与 `linear` 形式相同，端点不同，终点的系数还有 6.8%。它在 64×64×4 的潜变量上扩散，维数少到 1/48，系数却大到 2.5 倍，照上面的公式，全取 $-1$ 的潜变量偏 8.8 个标准差。Lin 等（2024）指出，它因此只画得出中等亮度，很亮、很暗的都画不出；它的 $s$ 这里没有量。
+# 这套算法经得起真的训练。第 2 章有一次，表只有一百步、两端不改，$\bar\alpha=0.485$，月牙平移到 $-0.74$，造出来的点偏向 0。各个坐标单独算，平均该在 $(-0.38,-0.38)$；把两个坐标的相关（$-0.44$）也算进去，该在 $(-0.48,-0.48)$；连高斯也不假设，该在 $(-0.50,-0.50)$。八个种子训练出来的是 $(-0.49,-0.50)$。可见“与别的方向无关”这个假设差了一大截，“高斯”差得少。
+#
+# 图上也可以这样细算。把全部协方差算进去，亮度挪的比例，MNIST 从 0.44% 降到 0.25%，CIFAR-10 从 12% 降到 9.4%，512×512 从 97% 降到 96%。小图还可以连高斯也不假设（折叠里），MNIST 挪了 0.254% ± 0.001%，CIFAR-10 挪了 8.1% ± 0.1%，± 是抽起点的标准误。可见 $f$ 说得重了一些，主要因为亮度与别的方向并非无关，CIFAR-10 还有一点因为不是高斯；要不要紧，结论不变。
+#
+# Stable Diffusion 1 先由另一个网络把 512×512 的图压成 64×64×4 个数，叫潜变量（第 17 章），再在这些数上扩散。它的表终点的系数还有 6.8%：维数少到 1/48，系数却大到 `linear` 的 2.5 倍，所以全取 $-1$ 的潜变量仍偏 8.8 个标准差。Lin 等（2024）指出，它因此只画得出中等亮度，很亮、很暗的都画不出；它的 $s$ 这里没有量。
 # 要让原图彻底消失，得让 $\bar\alpha_{T-1}=0$，那时就不能再预测 $\varepsilon$ 了（习题 05.5）。
 #
-# 第 6 章量两个分布差多远，用 KL 散度 (Kullback–Leibler divergence)：对数密度之差，按前一个分布求平均，单位叫 nats，相同则为 0。换成它，一张图的终点与 $\mathcal N(0,I)$，每一维差 $\tfrac12\left(\bar\alpha\,x_0^2-\bar\alpha-\ln(1-\bar\alpha)\right)\approx\tfrac12\bar\alpha\,x_0^2$；
-# 各维相加，全黑的图约是标准差个数的平方的一半：32×32×3 是 $1.5^2/2\approx1.1$，512×512×3 是 $24^2/2=288$。
+# <details><summary>怎样不作假设</summary>
 #
-# <details><summary>怎样不作高斯的假设</summary>
-#
-# 数据就是这一万张图，$q(x_0\mid x_{T-1})$ 给每张图一个概率，照它取平均。在上面那一格之后运行，要有 MNIST；CIFAR-10 只换 `x` 与 784。
+# 数据就是这一万张图，$q(x_0\mid x_{T-1})$ 给每张图一个概率，照它取平均。起点成对地取，$z$ 与 $-z$ 各算一次，噪声的影响大半抵消。要有 MNIST；别的数据只换 `x` 与 `last`。
 #
 # ```python
 # from ddpm_edu import MNISTDataModule
 # x = MNISTDataModule("../data").dataset("test")[torch.arange(10_000)]["image"].flatten(1)
-# light, made = x.mean(1), []
+# light, bias, made = x.mean(1), last * x.square().sum(1) / 2, []
 # for _ in range(20):
-#     weight = ((last**0.5 * torch.randn(1000, 784) @ x.T - last * x.square().sum(1) / 2) / (1 - last)).softmax(1)
+#     s = last**0.5 * torch.randn(500, x.shape[1]) @ x.T
+#     weight = sum(((sign * s - bias) / (1 - last)).softmax(1) for sign in (1, -1)) / 2
 #     made.append(weight @ torch.stack([light, light**2], 1))
-# (mean, second), error = torch.cat(made).mean(0), torch.cat(made).std(0)[0] / 20_000**0.5
-# print(1 - mean / light.mean(), error / light.mean().abs(), (second - mean**2).sqrt(), light.std())
+# (mean, second), error = torch.cat(made).mean(0), torch.cat(made).std(0)[0] / 10_000**0.5
+# sigma, m = torch.cov(x.T.double()), x.double().mean(0)  # 仍当成高斯，把协方差全算进去
+# moved = last * sigma @ torch.linalg.solve(last * sigma + (1 - last) * torch.eye(len(m)), m)
+# print(1 - mean / light.mean(), error / light.mean().abs(), (second - mean**2).sqrt(), light.std(), moved.mean() / m.mean())
 # ```
 #
 # </details>
@@ -231,7 +240,7 @@ show_source(extract_into_tensor,
 
 # %% [markdown]
 # - ① 名字与参考实现相同。后面的公式都写成 `extract_into_tensor(self.table, t, x.shape) * x`，一项一行，读起来与数学式同形。
-# - ② 步号须是 $(B,)$ 的整数，值在 $0..T-1$。每个公式都从这里取系数，所以只在这里查。
+# - ② 步号须是 $(B,)$ 的整数（报错里写的是常用的 int64，int32 也收），值在 $0..T-1$。每个公式都从这里取系数，所以只在这里查。
 # - ③ `table[t]` 按下标取出 $B$ 个系数，再变形成 $(B, 1, \dots, 1)$。只看维数，所以图像、音频、单个数都能用。
 
 # %%
@@ -248,6 +257,7 @@ show_source(GaussianDiffusion.q_sample,
 # 有时要的不是一个样本，而是分布本身：均值、方差、对数方差。
 
 # %%
+check("t=0 的方差", diffusion.q_mean_variance(torch.zeros(1, 1), torch.tensor([0]))[1], 1 - diffusion.exact_table("alphas_cumprod")[0], rtol=1e-6)
 show_source(GaussianDiffusion.q_mean_variance,
             "def q_mean_variance", "check_like(", "mean = extract", "# 不能写 1 - ᾱ")
 
@@ -257,16 +267,12 @@ show_source(GaussianDiffusion.q_mean_variance,
 # - ③ 均值 $\sqrt{\bar\alpha_t}\,x_0$，只有它与 $x_0$ 有关。
 # - ④ 方差取存好的 $\sqrt{1-\bar\alpha_t}$ 再平方，理由在第 2 章第 7 节：float32 的 $1-\bar\alpha_0$ 错了万分之 1.7，参考实现正是这样写的。对数方差直接取表。
 
-# %%
-_, variance, _ = diffusion.q_mean_variance(torch.zeros(1, 1), torch.tensor([0]))
-check("方差，与 float64 的比", variance, 1 - diffusion.exact_table("alphas_cumprod")[0], rtol=1e-6)
-
 # %% [markdown]
 # ## 小结
 #
 # - **这一章的问题**：为什么一步就能到任意的 $t$？走到头离纯噪声还差多少，要不要紧？
-# - **答案**：每一步都是缩小再加一份独立的高斯噪声，缩小的倍数连乘，噪声合成一份、方差相加，所以一步就到：$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$。走到头，`linear` 的系数还有 2.7%：全黑的图，平均亮度在 28×28 时偏 0.8 个标准差，在 512×512×3 时偏 24 个。要不要紧，看终点的方差里原图占几成：亮度这个方向上，MNIST 占 0.4%，CIFAR-10 占 12%，不要紧；同样的照片放大到 512×512，占 97%，照高斯的估计，造出来的就几乎全是中等亮度。
-# - 一批样本各有各的 $t$：按下标取系数，变形成 $(B,1,1,1)$ 再乘。
+# - **答案**：每一步缩小的倍数连乘，掺进的高斯噪声合成一份、方差相加，所以一步就到：$x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$。走到头，`linear` 的系数还有 2.7%：全黑的图，平均亮度在 28×28 时偏 0.8 个标准差，在 512×512×3 时偏 24 个标准差。要不要紧，看终点的方差里原图占的比例 $f$：平均往 0 挪 $f$，标准差缩到 $\sqrt{1-f^2}$ 倍。亮度这个方向上，MNIST 是 0.4%，CIFAR-10 是 12%，不要紧；同样的照片放大到 512×512，是 97%，造出来的就几乎全是中等亮度。
+# - 一批样本各有各的 $t$：按下标取系数，变形成 $(B,1,1,1)$ 再乘；忘了变形，$B$ 等于宽度时不报错。
 # - 数据是 $\pm1$ 时，看着 $x_t$ 猜 $x_0$，平均猜对的从 $t=100$ 的几乎 100%，到信噪比为 1 时的 84%，再到走到头的 51%。往回走为什么难，难在这里。
 #
 # ## 练习
@@ -280,9 +286,7 @@ from ddpm_edu.teach import grade
 # %% [markdown]
 # ### 03.1　一步加噪 ★
 #
-# 只用 PyTorch 写出 `q_sample`：`betas` 是 $(T,)$ 的张量，`x_start` 与 `noise` 形状相同，第一维是 $B$；`t` 是 $(B,)$ 的步号，每个样本各有各的 $t$。
-#
-# $$x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1-\bar\alpha_t}\,\varepsilon$$
+# 只用 PyTorch 写出 `q_sample`：`betas` 是 $(T,)$ 的张量，`x_start` 与 `noise` 形状相同，第一维是 $B$；`t` 是 $(B,)$ 的步号，每个样本各有各的 $t$。维数不一定是四，批量也可能等于宽度。
 
 # %%
 def add_noise(betas, x_start, t, noise):
@@ -298,8 +302,7 @@ grade("03.1", add_noise)
 # %% [markdown]
 # ### 03.2　从中途再走一段 ★★
 #
-# 手里已经有 $x_s$，继续走到 $x_t$（$s<t$）。照第 1 节的推导，$x_t$ 是 $x_s$ 的若干倍，再加上一份新的高斯噪声。
-# 返回两个数：$x_s$ 前面的系数，以及新噪声的方差。`betas` 是一维张量，`s`、`t` 是代码的步号，$x_s$ 已经加过 $s+1$ 步噪声。
+# 手里已经有 $x_s$，继续走到 $x_t$（$s<t$）。照第 1 节的推导，$x_t$ 是 $x_s$ 的若干倍，再加上一份新的高斯噪声。返回两个数：$x_s$ 前面的系数，以及新噪声的方差。`betas` 是一维张量，`s`、`t` 是代码的步号，$x_s$ 已经加过 $s+1$ 步噪声。
 
 # %%
 def jump(betas, s, t):
@@ -315,7 +318,7 @@ grade("03.2", jump)
 # ### 03.3　同一条链上的两点 ★★★
 #
 # 固定 $x_0$，$x_s$ 与 $x_t$（$s<t$）在同一条链上，所以相关。求它们的协方差 $\mathrm{Cov}(x_s, x_t)$，返回一个数。
-# 提示：用上一题的结果把 $x_t$ 写成 $x_s$ 的倍数加新噪声，新噪声与 $x_s$ 独立。写好之后，算一算 `covariance(diffusion.betas, 400, 999)`，除以 $x_s$ 与 $x_t$ 的标准差，看是不是第 1 节的 0.025。
+# 提示：用上一题的结果把 $x_t$ 写成 $x_s$ 的倍数加新噪声，新噪声与 $x_s$ 独立。写好之后，算 `covariance(diffusion.betas, 400, 999)`，除以两者的标准差，看是不是第 1 节的 0.025。
 
 # %%
 def covariance(betas, s, t):
@@ -328,22 +331,19 @@ def covariance(betas, s, t):
 grade("03.3", covariance)
 
 # %% [markdown]
-# ### 03.4　图的边长加倍 ★
+# ### 03.4　放大到多大才要紧 ★
 #
-# 第 5 节里，512×512×3 的全黑图走到头，平均亮度偏 24 个标准差。换成 1024×1024×3，要让它仍旧只偏 24 个，$\sqrt{\bar\alpha_{T-1}}$ 该怎样改？
-#
-# - A：不用改，系数与边长无关。
-# - B：降到原来的四分之一，因为像素多到四倍。
-# - C：降到原来的一半。
-# - D：升到原来的两倍，因为噪声平均得更干净。
+# 第 5 节里，CIFAR-10 的照片是 32×32×3，$f$ 约 12%；放大到 512×512×3，是 97%。$m$、$s$ 不变，仍用 `linear` 的 $\bar\alpha_{T-1}$（那一节的 `last`）与 $s=0.249$。
+# 从小往大数，边长到多少像素，$f$ 第一次过一半？填一个整数。
 
 # %%
-grade("03.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("03.4", None)  # 把 None 换成一个数
 
 # %% [markdown]
 # ### 03.5　像素换成 [0, 1] ★★★
 #
-# 假如第 1 节的 `images` 换算到 $[0,1]$，也就是用 $(x_0+1)/2$ 代替 $x_0$，噪声表不变。加噪的终点与 $\mathcal N(0, I)$ 的差距（第 5 节末尾的 KL 散度，对所有像素平均）会怎样？
+# 假如第 1 节的 `images` 换算到 $[0,1]$，也就是用 $(x_0+1)/2$ 代替 $x_0$，噪声表不变。加噪的终点与 $\mathcal N(0, I)$ 的差距会怎样？
+# 差距用 KL 散度 (Kullback–Leibler divergence) 量，第 6 章还要用：两个对数密度之差，按前一个分布求平均，相同则为 0。一张图的终点与 $\mathcal N(0,I)$，每个像素差 $\tfrac12\left(\bar\alpha\,x_0^2-\bar\alpha-\ln(1-\bar\alpha)\right)\approx\tfrac12\bar\alpha\,x_0^2$，再对所有像素平均。
 #
 # - A：变小，别的都不受影响，所以图都该换算到 $[0,1]$。
 # - B：变大，因为数据不再以 0 为中心。

@@ -34,5 +34,5 @@ def forward_panel(diffusion, images, noise):
     # 直方图画成台阶，不把格心连成斜线：窄的峰照样窄
     plot.artists["histogram"].set_drawstyle("steps-mid")
     last = diffusion.num_timesteps - 1
-    return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index), sheet=[{"t": k * last // 4} for k in (0, 1, 2, 4)],
+    return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index), sheet=[{"t": round(k * last)} for k in (0, 0.15, 0.27, 1)],
                  t=int_slider(0, 0, last, "步号 t"), index=int_slider(0, 0, 9, "第几张图"))
