@@ -7,6 +7,7 @@ from ..panel import Panel, choice, slider, toggle
 from ..plot import STYLES, Axis, Plot
 
 STEPS = np.arange(1, 2001)
+DRAWN = np.r_[:100, 100:2000:10]  # 权重只画这些步：开头每步都画，影子跟着它跳；之后每 10 步一点，免得糊成一片
 NOISE = np.random.default_rng(0).standard_normal(len(STEPS))
 
 
@@ -14,12 +15,9 @@ def ema_data(decay, warm_up, noise):
     """→ (每一步靠近的比例、轨迹与它的 EMA, 一句话)；轨迹从 1 走到 0，再加上抖动"""
     decays = np.minimum(decay, (1 + STEPS) / (10 + STEPS)) if warm_up else np.full(len(STEPS), decay)
     weight = np.exp(-STEPS / 300) + noise * NOISE
-    shadow, current = np.empty(len(STEPS)), 1.0
-    for i, (value, d) in enumerate(zip(weight, decays)):
-        current += (1 - d) * (value - current)
-        shadow[i] = current
-    data = {"step": (STEPS, 1 - decays), "limit": (STEPS, np.full(len(STEPS), 1 - decay)), "shadow": (STEPS, shadow),
-            "weight": (STEPS[::10], weight[::10])}
+    constant = np.full(len(STEPS), decay)
+    data = {"step": (STEPS, 1 - decays), "limit": (STEPS, 1 - constant), "shadow": (STEPS, follow(weight, decays)),
+            "fixed": (STEPS, follow(weight, constant)), "weight": (STEPS[DRAWN], weight[DRAWN])}
     half_life = math.log(0.5) / math.log(decay)
     reached = int((decays >= decay).argmax()) + 1 if (decays >= decay).any() else None
     if not warm_up:
@@ -31,13 +29,21 @@ def ema_data(decay, warm_up, noise):
     return data, f"decay = {decay}：半衰期 {half_life:.0f} 步；{acting}"
 
 
+def follow(weight, decays):
+    shadow, current = np.empty(len(STEPS)), 1.0
+    for i, (value, d) in enumerate(zip(weight, decays)):
+        current += (1 - d) * (value - current)
+        shadow[i] = current
+    return shadow
+
+
 def ema_panel():
     plot = Plot([
         Axis("步 $n$", "每一步靠近的比例", (1, 2000), (5e-5, 1.5), "log", "log", legend="upper right",
-             curves={"step": "$1-d_n$", "limit": "设定的 $1-d$"}, styles=STYLES[::2]),  # 橙色只给权重
-        Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.4), legend="upper right",
-             curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$（每 10 步一点）"}),
+             curves={"step": "$1-d_n$", "limit": "不热身，$1-d$"}, styles=STYLES[::2]),  # 橙色只给权重
+        Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.7), legend="upper right",
+             curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$", "fixed": "影子，不热身"}),
     ])
-    return Panel(plot, ema_data, sheet=[{"decay": 0.9999, "warm_up": False}, {"decay": 0.9999, "warm_up": True}],
+    return Panel(plot, ema_data, sheet=[{"decay": 0.9999, "warm_up": True}],
                  decay=choice([0.9, 0.99, 0.999, 0.9999], 0.9999, "ema_decay"),
-                 warm_up=toggle(False, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))
+                 warm_up=toggle(True, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))
