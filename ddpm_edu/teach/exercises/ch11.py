@@ -140,7 +140,8 @@ EXERCISES = (
         Mistake("初值的占比不是 0：它是全部 d 的乘积。", sharing(first=0.0)),
         Mistake("衰减每次不同，不能拿最后一个 d 当常数用。", lambda decays: shares(torch.full_like(decays, float(decays[-1])))),
         Mistake("权重进来时占的是 1-d_k，不是 d_k。", sharing(new=lambda d: d)),
-    ), "占比加起来是 1，所以影子总在从前的权重之间。d_n=(1+n)/(2+n) 时，每个权重各占一份，初值占两份，一份是 1/(N+2)。", "占比加起来应是 1；先试只更新一次，应是 d 与 1-d。",
+    ), "占比加起来是 1，所以影子总在从前的权重之间。"
+       "d_n=(1+n)/(2+n) 时，每个权重各占一份，初值占两份，一份是 1/(N+2)。", "占比加起来应是 1；先试只更新一次，应是 d 与 1-d。",
          observe=lambda value: torch.as_tensor(value).double()),
     Code("11.3", 3, "对调", swap, swap_cases, (
         Mistake("两边都成了影子：网络原来的权重没有留住。state_dict 给的张量与网络共用存储，抄之前先 clone 一份。",

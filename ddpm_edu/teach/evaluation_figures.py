@@ -1,0 +1,116 @@
+"""第 15 章的几张图：损失的抖动、两种像素的误差、几种编码的比特数、最省的搬法、距离随张数的变化、方差与步数、揭晓甲"""
+import numpy as np
+
+from .figures import BLUE, GRAY, INK, ORANGE, curves_figure, empty_figure, few_ticks, plain_axes
+
+
+def small_legend(ax, **where):
+    """半透明白底的图例"""
+    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", **where)
+
+
+def jitter_figure(each):
+    """{名字: 各次的损失}，一行一种，每行之内从上到下是先后的顺序"""
+    figure = empty_figure(7.0, 2.2)
+    ax = plain_axes(figure.subplots())
+    for row, (losses, color) in enumerate(zip(each.values(), (BLUE, ORANGE, INK))):
+        ax.plot(losses, row + np.linspace(-0.3, 0.3, len(losses)), "o", color=color, alpha=0.6, markersize=4)
+    ax.set_yticks(range(len(each)), list(each))
+    ax.set(xlabel="损失", ylim=(len(each) - 0.5, -0.5))
+    return figure
+
+
+def pixel_errors_figure(steps, ratios, rounding_until):
+    """ratios 一步一行：网络在灰像素、黑像素上的误差，舍入 x_t 在灰像素上的误差；最后一条只画到 rounding_until"""
+    figure = curves_figure((steps, {}, "步号 $t$", r"均方误差 / $(1-\bar\alpha_t)$", "log", "linear"))
+    names = ("网络，灰像素", "网络，黑像素", "不用网络，舍入 $x_t$，灰像素")
+    for values, name, color, style in zip(zip(*ratios), names, (BLUE, BLUE, GRAY), ("o-", "o:", "s--")):
+        shown = [(t, value) for t, value in zip(steps, values) if color == BLUE or t <= rounding_until]
+        figure.axes[0].plot(*zip(*shown), style, color=color, label=name, markersize=4)
+    few_ticks(figure.axes[0].xaxis)
+    small_legend(figure.axes[0])
+    return figure
+
+
+def bars_figure(bars):
+    """{名字: 一张图一个数}：平均与标准误，名字里有 digits 的是模型"""
+    figure = empty_figure(7.0, 2.8)
+    ax = plain_axes(figure.subplots())
+    values = [np.asarray(one) for one in bars.values()]
+    heights, errors = [one.mean() for one in values], [one.std(ddof=1) / len(one) ** 0.5 for one in values]
+    ax.barh(list(bars), heights, xerr=errors, color=[BLUE if "digits" in name else GRAY for name in bars])
+    for row, (height, error) in enumerate(zip(heights, errors)):
+        ax.text(height + error + 0.04, row, f"{height:.2f}", va="center", fontsize=9)
+    ax.invert_yaxis()
+    ax.set_axisbelow(True)
+    ax.set(xlabel="bits/dim（越短越好）", xlim=(0, 4.5))
+    return figure
+
+
+def transport_figure():
+    """一堆标准高斯的土搬成均值 1、标准差 2 的一堆，箭头是最省的搬法"""
+    figure, x = empty_figure(7.0, 2.8), np.linspace(-6, 7, 400)
+    ax = plain_axes(figure.subplots())
+    first, second = (np.exp(-((x - mean) / std) ** 2 / 2) / std / (2 * np.pi) ** 0.5 for mean, std in ((0, 1), (1, 2)))
+    ax.fill_between(x, 0.1, 0.1 + first, color=BLUE, alpha=0.4, label="第一堆：均值 0，标准差 1")
+    ax.fill_between(x, -0.1, -0.1 - second, color=ORANGE, alpha=0.4, label="第二堆：均值 1，标准差 2")
+    for start in (-2, -1, 0, 1, 2):
+        ax.annotate("", (1 + 2 * start, -0.1), (start, 0.1), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2})
+    ax.set(xlabel="位置", yticks=())
+    small_legend(ax, loc="upper left")
+    return figure
+
+
+def sample_sizes_figure(sizes, batches, real_sizes, real, ours):
+    """左：高斯的两批点，batches 是 {名字: (量得的, 公式)}；右：real 一行一次重抽、一列一个张数，ours 是模型的 {mean, se}"""
+    figure = curves_figure((sizes, {}, "点数 $N$", "Fréchet 距离", "log", "log"), (real_sizes, {}, "张数 $N$", "Fréchet 距离", "log", "log"))
+    left, right = figure.axes
+    for (name, (values, law)), mark, color in zip(batches.items(), "os", (INK, ORANGE)):
+        left.plot(sizes, values, mark, color=color, label=name)
+        left.plot(sizes, law, color=GRAY, zorder=1)
+    right.errorbar(real_sizes, real.mean(0), yerr=real.std(0, ddof=1) / len(real) ** 0.5, color=INK, marker=".", capsize=3, label="$N$ 张真的训练图")
+    right.errorbar([1000], [ours["mean"]], yerr=[ours["se"]], color=BLUE, marker="o", capsize=3, label="digits 的 1000 张样本")
+    for ax in figure.axes:
+        few_ticks(ax.xaxis)
+        few_ticks(ax.yaxis)
+        small_legend(ax)
+    return figure
+
+
+def variance_figure(steps, scores, real, best_v):
+    """左：{名字: 各步数的 {mean, se}}，real 是真图的距离；右：各步最好的 v，best_v 从 t=1 起，相邻的步并成一组取平均"""
+    figure = curves_figure((steps, {}, "采样的步数", "Fréchet 距离", "log", "log"), (range(1, 1 + len(best_v)), {}, "步号 $t$", "$v^*_t$", "log", "linear"))
+    left, right = figure.axes
+    for (name, several), color, style in zip(scores.items(), (BLUE, ORANGE), ("-", "--")):
+        left.errorbar(steps, [one["mean"] for one in several], yerr=[one["se"] for one in several], color=color, linestyle=style, capsize=3, label=name)
+    left.axhline(real, color=INK, linestyle=":", label="1000 张真图")
+    edges = np.unique(np.geomspace(1, 1 + len(best_v), 25).round().astype(int))
+    groups = [np.arange(start, stop) for start, stop in zip(edges, edges[1:])]
+    right.plot([np.exp(np.log(group).mean()) for group in groups], [best_v[group - 1].mean() for group in groups], "o-", color=GRAY, markersize=4)
+    right.set_ylim(0, 1)
+    few_ticks(left.xaxis)
+    few_ticks(left.yaxis)
+    small_legend(left)
+    return figure
+
+
+def memorizer_figure(losses, distances, limit):
+    """左：{(谁, 哪些图): 四段的损失}；右：{谁: 离最近的训练图多远}，竖线是近得可疑的门槛"""
+    figure = empty_figure(9.0, 3.2)
+    left, right = map(plain_axes, figure.subplots(1, 2))
+    colors = {"digits": BLUE, "甲": ORANGE}
+    for (who, where), values in losses.items():
+        left.plot(range(len(values)), values, "o-" if where == "训练图" else "s--", color=colors[who], markersize=4, label=f"{who}，{where}")
+    left.set_xticks(range(4), ["0–249", "250–499", "500–749", "750–999"])
+    left.set(xlabel="步号 $t$", ylabel="损失", yscale="log")
+    left.yaxis.set_major_formatter("{x:g}")
+    for who, values in distances.items():
+        values = np.asarray(values)
+        edges = np.arange(np.floor(4 * values.min()), np.floor(4 * values.max()) + 1.5) / 4
+        right.hist(values, edges, weights=np.full(len(values), 100 / len(values)), histtype="step", linewidth=1.8,
+                   linestyle="-" if who in colors else "--", color=colors.get(who, GRAY), label=who)
+    right.axvline(limit, color=INK, linestyle=":", label="门槛")
+    right.set(xlabel="离最近的训练图多远", ylabel="占百分之几")
+    small_legend(left)
+    small_legend(right)
+    return figure
