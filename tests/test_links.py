@@ -64,13 +64,24 @@ def test_every_mark_in_the_prose_leads_to_its_lines_of_source():
         prose = "\n".join(cell.source for cell in fresh(path).cells if cell.cell_type == "markdown")
         assert not re.findall("^- [①-⑫] ", prose, re.M)
         for mark, cell_id, hover in TIED.findall(prose):
-            code = cells[cell_id].outputs[0].data["text/plain"]
+            code = next(output.data["text/plain"] for output in cells[cell_id].outputs if "data" in output)
             block = re.split("# ── .\n", code.split(f"# ── {mark}\n")[1])[0]
             told = [line.strip() for line in html.unescape(hover).replace("\\\\", "\\").splitlines()]
             told = told[:-1] if told[-1] == "…" else told
             assert told == [line.strip() for line in block.splitlines()][:len(told)] and len(told) >= min(12, block.count("\n") - 1), (path, mark)
             tied += 1
     assert tied > 300
+
+
+def test_a_mark_belongs_to_the_source_shown_last_before_it():
+    """展示源码的那一格，不论 show_source 前面有没有别的语句"""
+    for path in PATHS:
+        shown = ""
+        for cell in nbformat.read(NOTEBOOKS / f"{path.stem}.ipynb", as_version=4).cells:
+            if cell.cell_type == "code" and any("# ── ①\n" in output.get("data", {}).get("text/plain", "") for output in cell.outputs):
+                shown = cell.id
+            elif cell.cell_type == "markdown":
+                assert {cell_id for _, cell_id, _ in TIED.findall(cell.source)} <= {shown}, (path, cell.id)
 
 
 def test_the_names_of_the_cells_are_unique_and_the_built_ones():

@@ -35,7 +35,7 @@ def read_source(path, edition=student_edition):
         # 展示源码的那一格，输入折叠起来：要读的是输出
         hidden = cell.cell_type == "code" and cell.source.startswith("show_source(")
         cell.metadata = nbformat.from_dict({"jupyter": {"source_hidden": True}} if hidden else {})
-        if hidden:
+        if index in views:
             shown, blocks = cell.id, [[line for _, line in block] for _, block in views[index].blocks()]
         if cell.cell_type == "markdown":
             cell.source = tie(resolve(path, join_sentences(cell.source)), shown, blocks)
