@@ -13,6 +13,8 @@ from PIL import Image
 
 from ddpm_edu.authoring.build import NOTEBOOKS, join_sentences, read_source, sources
 from ddpm_edu.authoring.coverage import read_cells
+from ddpm_edu.authoring.syllabus import exercise_table, goal_table, syllabus
+from ddpm_edu.teach.cards import CARDS, CardView
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILT = [(path, NOTEBOOKS / f"{path.stem}.ipynb") for path in sources()]
@@ -94,3 +96,19 @@ def test_a_cell_that_times_out_is_a_failure_not_a_pass(stats, code):
     session = SimpleNamespace(config=config, exitstatus=0)
     runpy.run_path(str(ROOT / "conftest.py"))["pytest_sessionfinish"](session)
     assert session.exitstatus == code
+
+
+def test_the_stored_cards_and_tables_say_what_the_texts_say_now():
+    """卡片与给教师的表由别处的文字算出来；那里改了，展示它们的书要重建"""
+    tables, checked = {f"{table.__name__}()": table for table in (goal_table, exercise_table, syllabus)}, 0
+    for path, built in BUILT:
+        for cell in nbformat.read(built, as_version=4).cells:
+            for line in cell.source.splitlines() if cell.cell_type == "code" else ():
+                name = re.fullmatch(r'card\("(\w+)"\)', line)
+                if not name and line not in tables:
+                    continue
+                view = CardView(name[1]) if name else tables[line]()
+                stored = [output.data.get("text/markdown") for output in cell.outputs if "data" in output]
+                assert view._repr_mimebundle_()["text/markdown"] in stored, f"{path.stem} 里 {line} 的输出过时了：运行 python course.py build {path.stem}"
+                checked += 1
+    assert checked == len(CARDS) + len(tables)
