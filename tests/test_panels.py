@@ -247,16 +247,20 @@ def test_parameterization_panel_draws_a_rotation_and_the_derivatives(digits):
     (_, cx), (_, sx) = data["arrow_x_t"]
     (_, cv), (_, sv) = data["arrow_v"]
     assert cx**2 + sx**2 == pytest.approx(1) and cx * cv + sx * sv == pytest.approx(0)
-    np.testing.assert_allclose(data["image_v"] ** 2 + data["image_x_t"] ** 2, data["image_x0"] ** 2 + data["image_eps"] ** 2, atol=1e-5)
     for name in ("eps", "x0", "v"):
         np.testing.assert_allclose(data[f"x0_from_{name}"], images[0, 0].numpy(), atol=1e-5)
-        np.testing.assert_allclose(data[f"eps_from_{name}"], noise[0, 0].numpy(), atol=1e-5)
+        np.testing.assert_allclose(data[f"step_from_{name}"], 0, atol=1e-5)
     # 三种输出错得一样多，换成 x̂0 之后按各自的倍数放大
     wrong, note = parameterization.parameterization_data(chain, images[:1], noise[:1], 400, 0.2)
     for name in ("eps", "x0", "v"):
         rms = np.sqrt(np.mean((wrong[f"x0_from_{name}"] - images[0, 0].numpy()) ** 2))
         size = 0.2 * float(noise[0].pow(2).mean().sqrt())
         assert rms == pytest.approx(size * data[f"error_{name}"][1][400], rel=1e-4)
+        # 再走一步：从 ᾱ_400 走到 ᾱ_380，真的走两遍，相减
+        bars, x_t = chain.alphas_cumprod, chain.q_sample(images[:1], torch.tensor([400]), noise[:1])
+        walked = [bars[380].sqrt() * guess + (1 - bars[380]).sqrt() * (x_t - bars[400].sqrt() * guess) / (1 - bars[400]).sqrt()
+                  for guess in (torch.from_numpy(wrong[f"x0_from_{name}"]), images[:1])]
+        np.testing.assert_allclose(wrong[f"step_from_{name}"], (walked[0] - walked[1])[0, 0].numpy(), atol=1e-5)
     assert "各错 0.20" in note
     for name, function in (("eps", chain.predict_start_from_noise), ("v", chain.predict_start_from_z_and_v)):
         z = torch.zeros(1, 1)

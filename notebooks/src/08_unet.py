@@ -25,7 +25,7 @@ from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.diagrams import unet_figure
-from ddpm_edu.teach.figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+from ddpm_edu.teach.figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, heat_figure, plain_axes
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
 
 torch.manual_seed(0)
@@ -173,6 +173,13 @@ figure
 # %%
 t = torch.arange(1000)
 embedding = timestep_embedding(t, 64)
+heat_figure(embedding[:200].T, "步号 $t$", "第几个分量")
+
+# %% [markdown]
+# 图：$d=64$，一列是一个步号的整个向量，一行是一个分量，橙是 1，蓝是 $-1$。上半是余弦，下半是正弦。每一半里，越往下走得越慢：最上面的几行六七步就转一圈，密得分不开；最下面的几行，二百步里几乎没有变。
+# 把一列从上读到下，就读出了钟上的时刻。挑三行画成曲线，再看两个步号的向量有多像：
+
+# %%
 similarity = embedding @ embedding.T / 32
 waves = {f"$i = {i}$": embedding[:61, i] for i in (0, 8, 16)}
 figure = curves_figure((t[:61], waves, "步号 $t$", "分量 $e_i(t)$"), (t - 500, {"": similarity[500]}, "$t - 500$", "与 $t=500$ 的相似度"))
@@ -180,7 +187,7 @@ figure.axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncol=3, fonts
 figure
 
 # %% [markdown]
-# 图：$d=64$。左边是头 60 步里的三个分量（只在整数步上取值，所以有棱角）：$i=0$ 六步多一圈，$i=8$ 要 63 步，$i=16$ 要 628 步，还没有走完十分之一。右边是 $t=500$ 的向量与所有 $t$ 的向量的相似度，也就是内积除以 $d/2$。中间的尖峰很窄，相邻的步号因此分得开；两侧对称，大体上越近越像。锯齿来自快的指针，它们转满整圈又对上了：相差 101 步反比相差 50 步像，所以不能拿它当距离用。
+# 图：左边是头 60 步里的三个分量（只在整数步上取值，所以有棱角）：$i=0$ 六步多一圈，$i=8$ 要 63 步，$i=16$ 要 628 步，还没有走完十分之一。右边是 $t=500$ 的向量与所有 $t$ 的向量的相似度，也就是内积除以 $d/2$。中间的尖峰很窄，相邻的步号因此分得开；两侧对称，大体上越近越像。锯齿来自快的指针，它们转满整圈又对上了：相差 101 步反比相差 50 步像，所以不能拿它当距离用。
 #
 # 为什么对称？每一对分量的内积是 $\cos\omega_it\,\cos\omega_it'+\sin\omega_it\,\sin\omega_it'=\cos\omega_i(t-t')$，只与 $t-t'$ 有关。
 

@@ -1,4 +1,4 @@
-"""参数化面板：一张图、一个 t，三种目标各是什么样，怎样互相换算，输出的一点误差换成 x̂0、再走一步各错多少"""
+"""参数化面板：一张图、一个 t，三种输出错得一样多，换成 x̂0、再走一步各错多少"""
 import numpy as np
 import torch
 
@@ -20,54 +20,28 @@ def amplification(alphas_cumprod):
     }
 
 
-def conversions(diffusion, x_start, noise, t, error):
-    """三种目标都错一份 error，各换算成 x̂0 与 ε̂：{"x0_from_eps": 图像, ...}，共六个"""
-    steps = torch.tensor([t])
-    x_t, images = diffusion.q_sample(x_start, steps, noise), {}
-    for name in OBJECTIVES:
-        objective = make_objective(name)
-        model_out = objective.target(diffusion, x_start, noise, steps) + error
-        x_recon = objective.to_x_start(diffusion, x_t, steps, model_out)
-        images[f"x0_from_{name}"] = x_recon[0, 0].numpy()
-        images[f"eps_from_{name}"] = diffusion.predict_noise_from_start(x_t, steps, x_recon)[0, 0].numpy()
-    return images
-
-
-def parameterization_data(diffusion, x_start, noise, t, error=0.0):
-    """→ (四张图、六个换算、旋转平面上的两个箭头、三条放大曲线, 一句话)；x_start, noise : (1, 1, H, W)"""
-    steps = torch.tensor([t])
-    x_t, v = diffusion.q_sample(x_start, steps, noise), diffusion.get_v(x_start, noise, steps)
+def parameterization_data(diffusion, x_start, noise, t, error=0.0, steps=50):
+    """→ (三种输出各错一份 error 时的 x̂0，用 steps 步里的一步走到的 x_s 又错多少，两个箭头，三条放大曲线；一句话)；x_start, noise : (1, 1, H, W)"""
+    step, x_t = torch.tensor([t]), diffusion.q_sample(x_start, torch.tensor([t]), noise)
     cumprod = diffusion.exact_table("alphas_cumprod").numpy()
     cos, sin = cumprod[t] ** 0.5, (1 - cumprod[t]) ** 0.5
-    errors, axis = amplification(cumprod), np.arange(len(cumprod))
+    errors, axis, length = amplification(cumprod), np.arange(len(cumprod)), len(cumprod) // steps
+    a, _, _ = ddim_step(float(cumprod[t]), float(cumprod[t - length]) if t >= length else 1.0)
     data = {
-        "image_x0": x_start[0, 0].numpy(), "image_eps": noise[0, 0].numpy(),
-        "image_x_t": x_t[0, 0].numpy(), "image_v": v[0, 0].numpy(),
-        **conversions(diffusion, x_start, noise, t, error * noise.flip(2, 3)),
         "arrow_x_t": ((0, cos), (0, sin)), "arrow_v": ((0, -sin), (0, cos)),
-        "error_eps": (axis, errors["eps"]), "error_x0": (axis, errors["x0"]), "error_v": (axis, errors["v"]),
         "here": ((t,) * 3, [errors[name][t] for name in TARGETS]),
     }
+    for name in OBJECTIVES:
+        objective = make_objective(name)
+        guess = objective.to_x_start(diffusion, x_t, step, objective.target(diffusion, x_start, noise, step) + error * noise.flip(2, 3))
+        data |= {f"x0_from_{name}": guess[0, 0].numpy(), f"step_from_{name}": a * (guess - x_start)[0, 0].numpy(), f"error_{name}": (axis, errors[name])}
     note = (f"t = {t}：转角 {np.degrees(np.arctan2(sin, cos)):.0f}°。三种输出各错 {error:.2f}，x̂₀ 分别错："
             + "，".join(f"{name} {error * errors[name][t]:.3g}" for name in TARGETS))
     return data, note
 
 
-def next_step_errors(diffusion, images, x_start, t, steps=50):
-    """用 steps 步里的一步走到 x_s，比没有误差时错多少：{"step_from_eps": 图像, ...}"""
-    bars, length = diffusion.exact_table("alphas_cumprod").tolist(), diffusion.num_timesteps // steps
-    a, _, _ = ddim_step(bars[t], bars[t - length] if t >= length else 1.0)
-    return {f"step_from_{name}": a * (images[f"x0_from_{name}"] - x_start[0, 0].numpy()) for name in TARGETS}
-
-
 def parameterization_panel(diffusion, x_start, noise):
     T = diffusion.num_timesteps
-
-    def compute(t, error):
-        data, note = parameterization_data(diffusion, x_start, noise, t, error)
-        shown = {name: value for name, value in data.items() if not name.startswith(("image_", "eps_from_"))}
-        return shown | next_step_errors(diffusion, data, x_start, t), note
-
     pictures = [(f"{kind}_from_{name}", rf"{title}，由 $\hat {letter}$")
                 for kind, title in (("x0", r"$\hat x_0$"), ("step", "$x_s$ 的错")) for name, letter in TARGETS.items()]
     plot = Plot(
@@ -79,5 +53,5 @@ def parameterization_panel(diffusion, x_start, noise):
               curves={"error_eps": "eps", "error_x0": "x0", "error_v": "v", "here": ""})],
         height=3.8,
     )
-    return Panel(plot, compute, sheet=[{"t": T // 50}, {"t": 9 * T // 10}, {"t": T - 1}],
+    return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error), sheet=[{"t": T // 50}, {"t": 9 * T // 10}, {"t": T - 1}],
                  t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.2, 0.0, 0.5, 0.05, "输出的误差"))
