@@ -19,6 +19,7 @@ from .files.persistence import Persistence
 from .files.plain import plain_arguments
 from .gaussian import check_sample, sides
 from .images import log_images
+from .objectives import simple_weights
 from .optim import make_optimizer, make_scheduler
 from .randomness import isolated_rng, rand, randn_like
 from .sampling import Sampling
@@ -41,6 +42,7 @@ class DDPM(Sampling, Persistence):
     ema_decay        : [0, 1]；seed：随机数种子，0 以上
     t_sampling       : uniform（逐个独立）或 stratified（一批之内均匀铺开，方差更小）
     cond_key         : 条件在 batch 里的键；cond_drop_prob：训练时换成“无条件”的概率
+    rescale_betas_zero_snr : 把噪声表改到末步的 ᾱ 恰是 0；snr_gamma：min-SNR 权重的 γ，> 0
     异常             : 任何参数越界时 ValueError / TypeError，写明名字、规则、实得
     """
 
@@ -84,11 +86,13 @@ class DDPM(Sampling, Persistence):
         t_sampling: str = "uniform",
         cond_key: str | dict | None = None,
         cond_drop_prob: float = 0.0,
+        rescale_betas_zero_snr: bool = False,
+        snr_gamma: float | None = None,
     ):
         # 存进检查点的超参数用普通类型；除了张量，plain_arguments 已经换好
         given_betas = given_betas.tolist() if isinstance(given_betas, torch.Tensor) else given_betas
         super().__init__(timesteps, beta_schedule, linear_start, linear_end, cosine_s, given_betas, v_posterior,
-                         parameterization)
+                         parameterization, rescale_betas_zero_snr)
         # save_hyperparameters 记的是这里的局部变量：给了 given_betas 时，以它的长度为 T
         timesteps = self.num_timesteps
         self.save_hyperparameters(ignore=["ckpt_path", "ignore_keys", "load_only_unet"])
@@ -107,6 +111,10 @@ class DDPM(Sampling, Persistence):
         self.l_simple_weight = check_float("l_simple_weight", l_simple_weight, 0)
         if self.original_elbo_weight == self.l_simple_weight == 0:
             fail("l_simple_weight 与 original_elbo_weight", "至少一个大于 0", (0.0, 0.0), "否则损失恒为 0")
+        weights = simple_weights(self.objective, self.exact_table("alphas_cumprod").numpy(), snr_gamma)
+        self.register_buffer("simple_weights", torch.from_numpy(weights).float(), persistent=False)
+        if not weights.all():
+            fail("snr_gamma", " None（最后一步 ᾱ = 0，min(SNR, γ) 也是 0，网络学不到那一步）", snr_gamma)
         self.use_positional_encodings = check_bool("use_positional_encodings", use_positional_encodings)
         self.learning_rate = check_float("learning_rate", learning_rate, 0, open_low=True)
         if not isinstance(adam_betas, (tuple, list)) or len(adam_betas) != 2:
@@ -194,7 +202,7 @@ class DDPM(Sampling, Persistence):
         # 变分下界讲的是平方误差，loss_type 是 l1 时也一样
         squared = per_sample if self.loss_type == "l2" else ((model_out - target) ** 2).flatten(1).mean(1)
         logvar = self.logvar[t]
-        weighted = (per_sample * torch.exp(-logvar) + logvar).mean()
+        weighted = (self.simple_weights[t] * per_sample * torch.exp(-logvar) + logvar).mean()
         loss_vlb = (self.lvlb_weights[t] * squared).mean()
         loss = self.l_simple_weight * weighted + self.original_elbo_weight * loss_vlb
 

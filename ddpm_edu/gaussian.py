@@ -8,17 +8,20 @@ import numpy as np
 import torch
 from torch import nn
 
-from .checks import check_float, check_int, fail
+from .checks import check_bool, check_float, check_int, fail
 from .objectives import make_objective
 from .randomness import randn_like
-from .schedules import alphas_cumprod, check_betas, make_beta_schedule
+from .schedules import alphas_cumprod, check_betas, make_beta_schedule, rescale_zero_terminal_snr
 
 # 参考实现的默认步数：看不出是不是用户写的，所以不拿它核对 given_betas 的长度
 DEFAULT_T = 1000
 # lvlb_weights 能由其余各表算出，不存进检查点
 _NOT_SAVED = ("lvlb_weights",)
+# 除以 √ᾱ 的表
+_OVER_SIGNAL = ("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod")
 
 
+@np.errstate(all="ignore")  # 算出 NaN 与无穷时，NumPy 会先说一句英文；register_schedule 查得更明白
 def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
     """由 β 算出全部系数表，全程 float64；舍入成 float32 是 register_schedule 的事
 
@@ -118,6 +121,7 @@ class GaussianDiffusion(nn.Module):
     timesteps        : T ≥ 1
     v_posterior      : [0, 1]，采样方差 σ² = (1-v)·β_tilde + v·β
     parameterization : eps / x0 / v，决定 lvlb_weights
+    rescale_betas_zero_snr : 把表改到末步的 ᾱ 恰是 0；eps 不行
     其余参数          : 见 make_beta_schedule；given_betas 给出时以它为准
     """
 
@@ -136,12 +140,13 @@ class GaussianDiffusion(nn.Module):
     lvlb_weights: torch.Tensor
 
     def __init__(self, timesteps=DEFAULT_T, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
-                 cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps"):
+                 cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps", rescale_betas_zero_snr=False):
         super().__init__()
         self.v_posterior = check_float("v_posterior", v_posterior, 0, 1,
                                        advice="它混合的是方差：0 为 β_tilde，1 为 β")
         self.parameterization = parameterization
         self.objective = make_objective(parameterization)
+        self.rescale_betas_zero_snr = check_bool("rescale_betas_zero_snr", rescale_betas_zero_snr)
         self.register_schedule(given_betas, beta_schedule, timesteps, linear_start, linear_end, cosine_s)
 
     def register_schedule(self, given_betas=None, beta_schedule="linear", timesteps=DEFAULT_T,
@@ -156,13 +161,17 @@ class GaussianDiffusion(nn.Module):
         betas = make_beta_schedule(beta_schedule, timesteps, linear_start, linear_end, cosine_s)
         if given_betas is not None:
             betas = check_betas(given_betas, None if timesteps == DEFAULT_T else timesteps)
+        if self.rescale_betas_zero_snr:
+            betas = rescale_zero_terminal_snr(betas)
+        if betas[-1] == 1 and self.parameterization == "eps":
+            fail("parameterization", " v 或 x0（最后的 β 是 1，走到头 ᾱ = 0，x_T 里没有原图，由 ε 换不回 x0）", "eps")
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
-        # 算出 NaN 与无穷时，NumPy 会先说一句英文；下面查过，说得更明白
+        tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
+        # ᾱ_T = 0 时，由 ε 换回 x0 的两个系数在末步是无穷
+        checked = {name: table[:-1] if betas[-1] == 1 and name in _OVER_SIGNAL else table for name, table in tables.items()}
         with np.errstate(all="ignore"):
-            tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
-            broken = [name for name, table in tables.items()
-                      if not np.isfinite(table.astype(np.float32)).all()]
+            broken = [name for name, table in checked.items() if not np.isfinite(table.astype(np.float32)).all()]
         if broken:
             fail("beta_schedule / linear_start / linear_end / given_betas",
                  "让每张系数表都有限的噪声表", broken,
@@ -241,8 +250,10 @@ class GaussianDiffusion(nn.Module):
         return x_t.to(x_start.dtype)
 
     def predict_start_from_noise(self, x_t, t, noise):
-        """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ"""
+        """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ；ᾱ = 0 的那一步换不回来，CPU 上 ValueError，GPU 上得 NaN"""
         check_like(x_t=x_t, noise=noise)
+        if self._exact_tables["betas"][-1] == 1 and t.device.type == "cpu" and (t == self.num_timesteps - 1).any():
+            fail("t", f"小于 {self.num_timesteps - 1}（最后一步 ᾱ = 0，x_t 里没有原图，由 ε 换不回 x0）", self.num_timesteps - 1)
         return (
             extract_into_tensor(self.sqrt_recip_alphas_cumprod, t, x_t.shape) * x_t
             - extract_into_tensor(self.sqrt_recipm1_alphas_cumprod, t, x_t.shape) * noise

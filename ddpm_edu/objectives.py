@@ -3,7 +3,9 @@
 三种目标的一切差别都在这里，别处不再按名字分支
 每个目标回答三个问题：训练目标是什么、怎样换回 x0、平方误差的 VLB 权重是 x0 权重的几倍
 """
-from .checks import check_choice
+import numpy as np
+
+from .checks import check_choice, check_float
 
 
 class EpsObjective:
@@ -54,3 +56,14 @@ def make_objective(parameterization):
     """按名字取目标；名字不对时 ValueError"""
     check_choice("parameterization", parameterization, tuple(OBJECTIVES))
     return OBJECTIVES[parameterization]()
+
+
+def simple_weights(objective, alphas_cumprod, snr_gamma=None):
+    """简化损失里每个 t 的权重 (T,)：snr_gamma 为 None 时全是 1；给了就是 min(SNR, γ) 乘在 x0 的误差上
+
+    来源 : Hang 2023 (Min-SNR) 式 (8)；换算到网络预测的那种误差，再乘 weight_over_x0
+    """
+    if snr_gamma is None:
+        return np.ones_like(alphas_cumprod)
+    check_float("snr_gamma", snr_gamma, 0, open_low=True)
+    return np.minimum(alphas_cumprod / (1 - alphas_cumprod), snr_gamma) * objective.weight_over_x0(alphas_cumprod)

@@ -1,6 +1,7 @@
 """去噪过程：从 x_T 一步一步走到 x_0
 
 每一步都是 x_s = a·x0_hat + b·x_t + σ·z：网络猜 x0_hat，采样器只决定 a、b、σ 这三个数
+二阶的采样器另把走到的 x_s 改得更准，见 solvers.py
 """
 import contextlib
 import functools
@@ -16,6 +17,7 @@ from .conditioning import as_condition, checked_condition, null_condition
 from .gaussian import GaussianDiffusion, check_sample, sides
 from .progress import progress_bar
 from .randomness import randn, randn_like
+from .solvers import dpmpp, heun
 
 
 def ancestral_step(cumprod_t, cumprod_s, v_posterior=0.0):
@@ -42,17 +44,26 @@ def ddim_step(cumprod_t, cumprod_s, eta=0.0):
 
 
 class Sampler(NamedTuple):
-    """step(ᾱ_t, ᾱ_s, 旋钮) → (a, b, σ)；knob：旋钮叫什么；steps：不给步数时至多走几步，None 是走满"""
+    """step(ᾱ_t, ᾱ_s, 旋钮) → (a, b, σ)；knob：旋钮叫什么，None 是没有；steps：不给步数时至多走几步，None 是走满
+
+    correct : 怎样把走到的 x_s 改得更准，写法见 solvers.py；None 是不改
+    """
 
     step: Callable
-    knob: str
+    knob: str | None
     steps: int | None
+    correct: Callable | None = None
 
 
 SAMPLERS = {
     "ancestral": Sampler(ancestral_step, "v_posterior", None),
     "ddim": Sampler(ddim_step, "eta", 50),
+    "heun": Sampler(ddim_step, None, 25, heun),
+    "dpmpp": Sampler(ddim_step, None, 20, dpmpp),
 }
+
+
+SPACINGS = ("linspace", "trailing")
 
 
 def default_steps(sampler, num_timesteps):
@@ -71,19 +82,22 @@ def check_knobs(sampler, guidance_scale, **knobs):
             continue
         check_float(name, value, 0, 1)
         if name != own:
-            fail(name, f"不给（{sampler} 的随机性由 {own} 决定）", value)
+            fail(name, f"不给（{sampler} {f'的随机性由 {own} 决定' if own else '不加噪声，没有随机性'}）", value)
     return knobs.get(own)
 
 
-def spaced_timesteps(n_timestep, steps):
-    """从 0..T-1 里均匀取 steps 步，总含首尾；升序 int64 数组
+def spaced_timesteps(n_timestep, steps, spacing="linspace"):
+    """从 0..T-1 里均匀取 steps 步，总含最后一步 T-1；升序 int64 数组
 
-    异常 : steps 不在 1..T 时 ValueError
+    spacing : linspace（也含第 0 步）或 trailing（从 T-1 起，每 T/steps 步取一个，到不了第 0 步）
+    异常    : steps 不在 1..T 时 ValueError
+    来源    : 两种取法的名字与比较见 Lin 2024 (Common Diffusion Noise Schedules and Sample Steps are Flawed) 表 2
     """
     check_int("steps", steps, 1, n_timestep, "采样步数不能多于训练时的 timesteps")
-    if steps == 1:
-        return np.array([n_timestep - 1])
-    return np.round(np.linspace(0, n_timestep - 1, steps)).astype(np.int64)
+    if spacing == "linspace" and steps > 1:
+        return np.round(np.linspace(0, n_timestep - 1, steps)).astype(np.int64)
+    check_choice("spacing", spacing, SPACINGS)
+    return np.round(np.linspace(n_timestep / steps, n_timestep, steps)).astype(np.int64) - 1
 
 
 @contextlib.contextmanager
@@ -167,7 +181,7 @@ class Sampling(GaussianDiffusion):
 
     @torch.no_grad()
     def p_sample_loop(self, shape, return_intermediates=False, *,
-                      sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
+                      sampler="ancestral", steps=None, spacing="linspace", eta=0.0, v_posterior=None,
                       cond=None, guidance_scale=1.0, x_T=None, generator=None,
                       progress=None, callback=None, edit=None):
         """从 x_T ~ N(0, I) 走到 x_0，途中是 eval 模式
@@ -183,21 +197,26 @@ class Sampling(GaussianDiffusion):
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
         knob = self.v_posterior if knob is None else knob
         steps = default_steps(sampler, self.num_timesteps) if steps is None else steps
-        timesteps = spaced_timesteps(self.num_timesteps, steps)
+        timesteps = spaced_timesteps(self.num_timesteps, steps, spacing)
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
         x = self.starting_noise(shape, x_T, generator)
         cond = checked_condition(self, cond, len(x)) or None
         keep_every = max(1, self.log_every_t * len(timesteps) // self.num_timesteps)
-        intermediates = [x]
+        correct, x_recon, intermediates = SAMPLERS[sampler].correct, None, [x]
         with evaluating(self):
             for i in progress_bar(range(len(timesteps) - 1, -1, -1), progress, "采样"):
                 t = torch.full((len(x),), int(timesteps[i]), device=x.device)
                 step = SAMPLERS[sampler].step(cumprod[i + 1], cumprod[i], knob)
                 advance = functools.partial(self.p_sample, t=t, clip_denoised=self.clip_denoised, step=step,
                                             cond=cond, guidance_scale=guidance_scale, generator=generator)
-                x_s, x_recon = advance(x, return_x0=True)
+                earlier, (x_s, x_recon) = x_recon, advance(x, return_x0=True)
                 if callback is not None:
                     callback(int(timesteps[i]), x, x_recon)
+                # 最后一步走到的 x_0 就是 x0_hat，没有可改的
+                if correct is not None and i > 0:
+                    again = functools.partial(self.predict_start, x_s, torch.full_like(t, int(timesteps[i - 1])),
+                                              self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
+                    x_s = correct(x, x_s, x_recon, earlier, again, cumprod[i:i + 3])
                 x = x_s if edit is None else edit(x_s, cumprod[i + 1], cumprod[i], advance)
                 if i % keep_every == 0 or i == len(timesteps) - 1:
                     intermediates.append(x)
@@ -216,13 +235,14 @@ class Sampling(GaussianDiffusion):
         return x_T.to(self.betas.device)
 
     def sample(self, batch_size=16, return_intermediates=False, *,
-               sampler="ancestral", steps=None, eta=0.0, v_posterior=None,
+               sampler="ancestral", steps=None, spacing="linspace", eta=0.0, v_posterior=None,
                cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
         """生成图像
 
         batch_size     : ≥ 1
-        sampler        : ancestral（方差由 v_posterior 定）或 ddim（随机性由 eta 定）
-        steps          : 走几步；默认 ancestral 走满 T 步，ddim 走 min(50, T) 步
+        sampler        : ancestral（方差由 v_posterior 定）、ddim（随机性由 eta 定）、heun、dpmpp（都不加噪声）
+        steps          : 走几步；默认 ancestral 走满 T 步，ddim、heun、dpmpp 至多 50、25、20 步；heun 每步调用两次网络
+        spacing        : 步怎样取，见 spaced_timesteps
         v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
         x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x0_hat)，画轨迹用
@@ -231,6 +251,6 @@ class Sampling(GaussianDiffusion):
         check_int("batch_size", batch_size, 1)
         shape = (batch_size, self.channels, *sides(self.image_size))
         return self.p_sample_loop(
-            shape, return_intermediates, sampler=sampler, steps=steps, eta=eta, v_posterior=v_posterior,
+            shape, return_intermediates, sampler=sampler, steps=steps, spacing=spacing, eta=eta, v_posterior=v_posterior,
             cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,
             progress=progress, callback=callback)

@@ -50,11 +50,24 @@ def rescale_linear_range(n_timestep, linear_start=1e-4, linear_end=2e-2, referen
     return min(linear_start * scale, 0.999), min(linear_end * scale, 0.999)
 
 
+def rescale_zero_terminal_snr(betas):
+    """把 √ᾱ 平移、伸缩，使最后一步的 ᾱ 恰是 0（β 恰是 1），第一步的不变
+
+    betas : (T,) float64，T ≥ 2；返回 : 同样形状
+    来源  : Lin 2024 (Common Diffusion Noise Schedules and Sample Steps are Flawed) 算法 1
+    """
+    root = np.sqrt(alphas_cumprod(betas)[0])
+    if len(root) < 2:
+        fail("timesteps", "至少 2（rescale_betas_zero_snr 不动第一步，末步归零）", len(root))
+    cumprod = ((root - root[-1]) * (root[0] / (root[0] - root[-1]))) ** 2
+    return 1 - cumprod / np.append(1.0, cumprod[:-1])
+
+
 def check_betas(betas, timesteps=None):
     """检查用户给的 β：列表、数组、张量都行，返回 (T,) float64 数组
 
     timesteps : 给出时，长度须与它相同
-    异常      : 空、不是一维、NaN、超出 (0, 1) 或长度冲突时 ValueError
+    异常      : 空、不是一维、NaN、超出 (0, 1) 或长度冲突时 ValueError；最后一个可以是 1
     """
     try:
         values = np.array([float(b) for b in betas], dtype=np.float64)
@@ -62,9 +75,10 @@ def check_betas(betas, timesteps=None):
         fail("given_betas", "一维的数列（列表、数组或张量）", betas)
     if values.size == 0:
         fail("given_betas", "非空的数列", betas)
-    bad = np.flatnonzero(~((values > 0) & (values < 1)))
+    last = np.arange(len(values)) == len(values) - 1
+    bad = np.flatnonzero(~((values > 0) & ((values < 1) | last & (values == 1))))
     if bad.size:
-        fail("given_betas", "落在 (0, 1) 内的数列", float(values[bad[0]]),
+        fail("given_betas", "落在 (0, 1) 内的数列（只有最后一个可以是 1）", float(values[bad[0]]),
              f"下标 {bad[0]}（从 0 数起）不合规则，共 {bad.size} 个")
     if timesteps is not None and len(values) != timesteps:
         fail("given_betas", f"长度等于 timesteps={timesteps} 的数列", len(values),

@@ -45,11 +45,14 @@ def test_ddim_with_eta_one_is_ancestral_with_v_zero():
 
 def test_the_steps_walked_are_even_and_hold_both_ends():
     for steps in (2, 3, 7, 50, 999, 1000):
-        kept = sampling.spaced_timesteps(1000, steps)
-        assert kept[0] == 0 and kept[-1] == 999 and len(kept) == steps
-        # 取整最多差半步，所以相邻两步的间隔至多差 1
-        assert np.ptp(np.diff(kept)) <= 1 and (np.diff(kept) > 0).all()
-    assert list(sampling.spaced_timesteps(1000, 1)) == [999]
+        for spacing, first in (("linspace", 0), ("trailing", round(1000 / steps) - 1)):
+            kept = sampling.spaced_timesteps(1000, steps, spacing)
+            assert kept[0] == first and kept[-1] == 999 and len(kept) == steps
+            # 取整最多差半步，所以相邻两步的间隔至多差 1
+            assert np.ptp(np.diff(kept)) <= 1 and (np.diff(kept) > 0).all()
+    assert list(sampling.spaced_timesteps(1000, 1)) == list(sampling.spaced_timesteps(1000, 1, "trailing")) == [999]
+    with pytest.raises(ValueError, match="spacing.*leading"):
+        sampling.spaced_timesteps(1000, 10, "leading")
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -64,7 +67,8 @@ def test_the_step_that_is_taught_is_the_step_that_samples(sampler, monkeypatch):
     for name in ("p_sample_loop", "p_sample", "p_mean_variance", "predict_start"):
         monkeypatch.setattr(model, name, functools.partial(count, name, getattr(model, name)))
     model.sample(2, sampler=sampler, steps=3, progress=False)
-    assert counts == {"p_sample_loop": 1, "p_sample": 3, "p_mean_variance": 3, "predict_start": 3}
+    # Heun 在走到的 x_s 处再猜一次，最后一步不必
+    assert counts == {"p_sample_loop": 1, "p_sample": 3, "p_mean_variance": 3, "predict_start": 5 if sampler == "heun" else 3}
 
     seven = torch.full((2, 1, 8, 8), 7.0)
     monkeypatch.setattr(model, "p_mean_variance", lambda *args, **kwargs: (seven, None, torch.tensor(0.0), seven))
