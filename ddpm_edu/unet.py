@@ -12,16 +12,17 @@ from .checks import check_float, check_int, fail
 from .files.plain import plain_arguments
 
 
-def timestep_embedding(timesteps, dim, max_period=10000):
+def timestep_embedding(timesteps, dim, max_period=10000, freq_shift=0):
     """正弦时间嵌入
 
-    timesteps : (B,) 整数或浮点
-    返回      : (B, dim) float32，前一半是 cos，后一半是 sin
-    来源      : Vaswani 2017；Ho 2020 附录 B
+    timesteps  : (B,) 整数或浮点
+    freq_shift : 最低的频率是 max_period^(-(half-1)/(half-freq_shift))；Ho 2020 的原版程序取 1
+    返回       : (B, dim) float32，前一半是 cos，后一半是 sin
+    来源       : Vaswani 2017；Ho 2020 附录 B
     """
     half = dim // 2
     i = torch.arange(half, device=timesteps.device).float()
-    frequencies = torch.exp(-math.log(max_period) * i / half)
+    frequencies = torch.exp(-math.log(max_period) * i / (half - freq_shift))
     angles = timesteps.float()[:, None] * frequencies[None]
     embedding = torch.cat([angles.cos(), angles.sin()], dim=-1)
     return F.pad(embedding, (0, dim % 2))
@@ -119,10 +120,13 @@ def attend(q, k, v, num_heads):
 
 
 class Downsample(nn.Conv2d):
-    """步长 2 的卷积：边长减半"""
+    """步长 2 的卷积：边长减半；padding 为 0 时只在右边、下边各补一行 0，同 Ho 2020 的原版程序"""
 
-    def __init__(self, channels):
-        super().__init__(channels, channels, 3, stride=2, padding=1)
+    def __init__(self, channels, padding=1):
+        super().__init__(channels, channels, 3, stride=2, padding=padding)
+
+    def forward(self, x):
+        return super().forward(x if self.padding[0] else F.pad(x, (0, 1, 0, 1)))
 
 
 class Upsample(nn.Conv2d):
@@ -158,13 +162,16 @@ class UNet(nn.Module):
     num_classes               : 有类别标签时的类别数；标签 -1 表示“无条件”
     context_dim               : 交叉注意力的上下文宽度
     patch_size                : 先把 p×p 个像素叠成一个位置的 p² 倍通道，算完再摊开；网络看到的边长是 1/p，省时间
+    norm_groups, norm_eps     : GroupNorm 的组数（None 见 normalization）与 ε
+    freq_shift, downsample_padding : 0 或 1，见 timestep_embedding、Downsample；这四个是为了装得下别家的权重
     异常                      : 任何参数越界时 ValueError
     来源                      : Ho 2020 附录 B
     """
 
     @plain_arguments
     def __init__(self, in_channels, model_channels, out_channels, num_res_blocks=2, attention_resolutions=(2,),
-                 dropout=0.0, channel_mult=(1, 2, 2, 2), num_heads=1, num_classes=None, context_dim=None, patch_size=1):
+                 dropout=0.0, channel_mult=(1, 2, 2, 2), num_heads=1, num_classes=None, context_dim=None, patch_size=1,
+                 norm_groups=None, norm_eps=1e-5, freq_shift=0, downsample_padding=1):
         super().__init__()
         self.in_channels = check_int("in_channels", in_channels, 1)
         self.out_channels = check_int("out_channels", out_channels, 1)
@@ -189,6 +196,9 @@ class UNet(nn.Module):
                 fail("num_heads", f"能整除每个注意力层通道数 {width} 的整数", num_heads)
         self.num_classes = None if num_classes is None else check_int("num_classes", num_classes, 1)
         self.context_dim = None if context_dim is None else check_int("context_dim", context_dim, 1)
+        self.freq_shift = check_int("freq_shift", freq_shift, 0, 1)
+        check_int("downsample_padding", downsample_padding, 0, 1)
+        check_float("norm_eps", norm_eps, 0, open_low=True)
 
         emb_channels = 4 * model_channels
         self.time_embed = nn.Sequential(
@@ -211,7 +221,7 @@ class UNet(nn.Module):
                 channels = width
                 skips.append(channels)
             if level < len(widths) - 1:
-                self.input_blocks.append(UNetStage([Downsample(channels)]))
+                self.input_blocks.append(UNetStage([Downsample(channels, downsample_padding)]))
                 skips.append(channels)
 
         self.middle_block = UNetStage(
@@ -230,6 +240,10 @@ class UNet(nn.Module):
         self.out = nn.Sequential(
             normalization(channels), nn.SiLU(), zero_module(nn.Conv2d(channels, out_channels * patch_size**2, 3, padding=1))
         )
+        for norm in [layer for layer in self.modules() if isinstance(layer, nn.GroupNorm)]:
+            norm.eps, norm.num_groups = norm_eps, norm.num_groups if norm_groups is None else check_int("norm_groups", norm_groups, 1)
+            if norm.num_channels % norm.num_groups:
+                fail("norm_groups", f"能整除每层通道数 {norm.num_channels} 的整数", norm_groups)
 
     def forward(self, x, timesteps, context=None, y=None):
         """预测目标（eps / x0 / v，由训练时的 parameterization 决定）
@@ -245,7 +259,7 @@ class UNet(nn.Module):
             fail("U-Net 的输入",
                  f"形状 (B, {self.in_channels}, H, W) 的张量，H、W 能被 {self.downsample_factor} 整除",
                  tuple(x.shape), "通道数包括坐标通道（+2）与 concat 条件")
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels).to(x.dtype))
+        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, freq_shift=self.freq_shift).to(x.dtype))
         if (y is None) != (self.label_emb is None):
             fail("y", "类别标签" if y is None else "None", y,
                  f"这个 U-Net 的 num_classes={self.num_classes}")

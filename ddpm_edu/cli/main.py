@@ -1,4 +1,4 @@
-"""命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate 见 sample.py、evaluate.py"""
+"""命令行的入口：fit / validate / test 交给 LightningCLI，sample、evaluate、convert 见同名的文件"""
 import logging
 import os
 import sys
@@ -124,7 +124,7 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["predict"]:
-            fail("子命令", " fit / validate / test / sample / evaluate 之一", "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
+            fail("子命令", " fit / validate / test / sample / evaluate / convert 之一", "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
         if arguments[:1] == ["sample"]:
             from .sample import sample_main
 
@@ -133,6 +133,10 @@ def main(arguments=None):
             from .evaluate import evaluate_main
 
             evaluate_main(arguments[1:])
+        elif arguments[:1] == ["convert"]:
+            from .convert import convert_main
+
+            convert_main(arguments[1:])
         else:
             return train_main(arguments)
     except KeyboardInterrupt:

@@ -1,0 +1,35 @@
+"""python -m ddpm_edu convert：与 diffusers 交换权重，两个方向由来源定"""
+from pathlib import Path
+
+from .errors import check_writable
+from .options import CKPT_HELP, Parser, load_model
+
+
+def make_parser():
+    parser = Parser("python -m ddpm_edu convert", description="与 diffusers 交换权重：来源是 diffusers 的文件夹（里面有 model_index.json）就换成我们的检查点，"
+                                                              "别的换成 diffusers 的文件夹", allow_abbrev=False)
+    parser.add_argument("source", help=f"diffusers 的文件夹；或{CKPT_HELP}")
+    parser.add_argument("--out", required=True, help="写到哪里：.ckpt 文件，或不存在的文件夹")
+    parser.add_argument("--raw", action="store_true", help="换成 diffusers 时，用原权重而不是 EMA 权重")
+    return parser
+
+
+def convert_main(arguments):
+    options = make_parser().parse_args(arguments)
+    from ..checks import fail
+    from ..exchange.diffusers_folder import from_folder, to_folder
+    from ..files.checkpoint import save_checkpoint
+
+    if not (Path(options.source) / "model_index.json").exists():
+        model = load_model(options.source)
+        if model.use_ema and not options.raw:
+            model.model_ema.copy_to(model.model)
+        to_folder(model, options.out)
+        print(f"已写入 {options.out}；用法：diffusers.DDPMPipeline.from_pretrained({options.out!r})")
+        return
+    if Path(options.out).suffix != ".ckpt":
+        fail("--out", "以 .ckpt 结尾的文件名", options.out)
+    check_writable("--out", options.out)
+    model = from_folder(options.source)
+    save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, options.out)
+    print(f"已写入 {options.out}；画几张：python -m ddpm_edu sample --ckpt {options.out} --out grid.png")
