@@ -2,6 +2,7 @@
 
 每一类条件的不同都记在 KINDS 里；整理成 Condition 之后，别处不必再问它是哪一类
 """
+import inspect
 from typing import NamedTuple
 
 import torch
@@ -46,6 +47,10 @@ CONDITIONS = {
 }
 
 
+# diffusers 的网络，同样的两个参数另有名字
+OTHER_NAMES = {"y": "class_labels", "context": "encoder_hidden_states"}
+
+
 class DiffusionWrapper(nn.Module):
     """按 conditioning_key 调用 diffusion_model(x, t, context=..., y=...)
 
@@ -59,6 +64,8 @@ class DiffusionWrapper(nn.Module):
         self.conditioning_key = conditioning_key
         self.diffusion_model = instantiate_from_config(
             diff_model_config, kinds=(nn.Module,), name="unet_config")
+        known = inspect.signature(self.diffusion_model.forward).parameters
+        self.names = {ours: theirs for ours, theirs in OTHER_NAMES.items() if ours not in known and theirs in known}
 
     def forward(self, x, t, **cond):
         """
@@ -77,8 +84,9 @@ class DiffusionWrapper(nn.Module):
             if (argument := KINDS[name].argument) is None:
                 x = torch.cat([x, value], dim=1)
             else:
-                extra[argument] = value
-        return self.diffusion_model(x, t, **extra)
+                extra[self.names.get(argument, argument)] = value
+        out = self.diffusion_model(x, t, **extra)
+        return getattr(out, "sample", out)  # diffusers 的网络把输出包在对象里
 
 
 class Condition(dict):

@@ -47,19 +47,21 @@ class Sampler(NamedTuple):
     """step(ᾱ_t, ᾱ_s, 旋钮) → (a, b, σ)；knob：旋钮叫什么，None 是没有；steps：不给步数时至多走几步，None 是走满
 
     correct : 怎样把走到的 x_s 改得更准，写法见 solvers.py；None 是不改
+    spacing : 没有指明时，步怎样取
     """
 
     step: Callable
     knob: str | None
     steps: int | None
     correct: Callable | None = None
+    spacing: str = "linspace"
 
 
 SAMPLERS = {
     "ancestral": Sampler(ancestral_step, "v_posterior", None),
     "ddim": Sampler(ddim_step, "eta", 50),
-    "heun": Sampler(ddim_step, None, 25, heun),
-    "dpmpp": Sampler(ddim_step, None, 20, dpmpp),
+    "heun": Sampler(ddim_step, None, 25, heun, "trailing"),
+    "dpmpp": Sampler(ddim_step, None, 20, dpmpp, "trailing"),
 }
 
 
@@ -181,7 +183,7 @@ class Sampling(GaussianDiffusion):
 
     @torch.no_grad()
     def p_sample_loop(self, shape, return_intermediates=False, *,
-                      sampler="ancestral", steps=None, spacing="linspace", eta=0.0, v_posterior=None,
+                      sampler="ancestral", steps=None, spacing=None, eta=0.0, v_posterior=None,
                       cond=None, guidance_scale=1.0, x_T=None, generator=None,
                       progress=None, callback=None, edit=None):
         """从 x_T ~ N(0, I) 走到 x_0，途中是 eval 模式
@@ -197,7 +199,7 @@ class Sampling(GaussianDiffusion):
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
         knob = self.v_posterior if knob is None else knob
         steps = default_steps(sampler, self.num_timesteps) if steps is None else steps
-        timesteps = spaced_timesteps(self.num_timesteps, steps, spacing)
+        timesteps = spaced_timesteps(self.num_timesteps, steps, SAMPLERS[sampler].spacing if spacing is None else spacing)
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
         x = self.starting_noise(shape, x_T, generator)
         cond = checked_condition(self, cond, len(x)) or None
@@ -235,14 +237,14 @@ class Sampling(GaussianDiffusion):
         return x_T.to(self.betas.device)
 
     def sample(self, batch_size=16, return_intermediates=False, *,
-               sampler="ancestral", steps=None, spacing="linspace", eta=0.0, v_posterior=None,
+               sampler="ancestral", steps=None, spacing=None, eta=0.0, v_posterior=None,
                cond=None, guidance_scale=1.0, x_T=None, generator=None, progress=None, callback=None):
         """生成图像
 
         batch_size     : ≥ 1
         sampler        : ancestral（方差由 v_posterior 定）、ddim（随机性由 eta 定）、heun、dpmpp（都不加噪声）
         steps          : 走几步；默认 ancestral 走满 T 步，ddim、heun、dpmpp 至多 50、25、20 步；heun 每步调用两次网络
-        spacing        : 步怎样取，见 spaced_timesteps
+        spacing        : 步怎样取，见 spaced_timesteps；默认 ancestral、ddim 用 linspace，heun、dpmpp 用 trailing
         v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
         x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x0_hat)，画轨迹用

@@ -1,4 +1,4 @@
-"""python -m ddpm_edu convert：与 diffusers 交换权重，两个方向由来源定"""
+"""python -m ddpm_edu convert：与 diffusers 交换权重，两个方向由来源定；给了原版的 YAML 就读原版的检查点"""
 from pathlib import Path
 
 from .errors import check_writable
@@ -10,6 +10,7 @@ def make_parser():
                                                               "别的换成 diffusers 的文件夹", allow_abbrev=False)
     parser.add_argument("source", help=f"diffusers 的文件夹；或{CKPT_HELP}")
     parser.add_argument("--out", required=True, help="写到哪里：.ckpt 文件，或不存在的文件夹")
+    parser.add_argument("--yaml", help="来源是 latent-diffusion 的 DDPM 检查点时，它的配置文件（原版没有把构造参数存进检查点）")
     parser.add_argument("--raw", action="store_true", help="换成 diffusers 时，用原权重而不是 EMA 权重")
     return parser
 
@@ -18,9 +19,10 @@ def convert_main(arguments):
     options = make_parser().parse_args(arguments)
     from ..checks import fail
     from ..exchange.diffusers_folder import from_folder, to_folder
+    from ..exchange.reference import from_reference, params_from_yaml
     from ..files.checkpoint import save_checkpoint
 
-    if not (Path(options.source) / "model_index.json").exists():
+    if options.yaml is None and not (Path(options.source) / "model_index.json").exists():
         model = load_model(options.source)
         if model.use_ema and not options.raw:
             model.model_ema.copy_to(model.model)
@@ -30,6 +32,6 @@ def convert_main(arguments):
     if Path(options.out).suffix != ".ckpt":
         fail("--out", "以 .ckpt 结尾的文件名", options.out)
     check_writable("--out", options.out)
-    model = from_folder(options.source)
+    model = from_folder(options.source) if options.yaml is None else from_reference(options.source, **params_from_yaml(options.yaml))
     save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, options.out)
     print(f"已写入 {options.out}；画几张：python -m ddpm_edu sample --ckpt {options.out} --out grid.png")
