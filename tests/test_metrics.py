@@ -11,7 +11,7 @@ from ddpm_edu import DigitsDataModule, load_pretrained
 from ddpm_edu.data.base import ImageDataModule, ImageDataset, random_images
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.classifier import SmallClassifier, train_classifier
-from ddpm_edu.evaluation.fid import inception_fid
+from ddpm_edu.evaluation.fid import inception_fid, inception_kid
 from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance, frechet_for
 from ddpm_edu.generate import generate
 from ddpm_edu.pretrained import pretrained_card
@@ -139,6 +139,34 @@ def test_fid_is_the_frechet_distance_of_the_users_features(channels):
     features = [network.eval().body(((x.clamp(-1, 1) + 1) * 127.5).round().expand(-1, 3, -1, -1) / 255).detach() for x in (samples, real)]
     assert got == pytest.approx(frechet_distance(*features), rel=1e-4) and got > 0.01
     assert inception_fid(samples, samples, network, progress=False) == pytest.approx(0, abs=1e-6)
+
+
+def test_kid_is_the_unbiased_mmd_of_the_users_features():
+    network = StandIn()
+    samples, real = noise(40, 3, 4, 4) + 0.2, noise(50, 3, 4, 4, seed=1)
+    # 每次都取全部 40 张的话，只抽一次就定了；真图另有 50 张，所以也取前 40 张来比
+    got, spread = inception_kid(samples, real[:40], network, batch_size=16, subset_size=40, subsets=3, progress=False)
+    x, y = (network.eval().body(((x.clamp(-1, 1) + 1) * 127.5).round() / 255).detach().double() for x in (samples, real[:40]))
+
+    def kernel(a, b):
+        return (a @ b.T / a.shape[1] + 1) ** 3
+
+    inside = sum((kernel(z, z).sum() - kernel(z, z).trace()) / (40 * 39) for z in (x, y))
+    assert got == pytest.approx(float(inside - 2 * kernel(x, y).mean()), rel=1e-4) and spread == pytest.approx(0, abs=1e-6)
+
+
+def test_kid_does_not_grow_when_there_are_few_images_and_repeats_by_seed():
+    """同一个分布的两批图：FID 随张数少而偏大，KID 的平均在 0 的标准误之内"""
+    network = Wrong(lambda x: x.flatten(1)[:, :6].double() / 50)
+    values = torch.tensor([inception_kid(noise(20, 3, 4, 4, seed=k), noise(20, 3, 4, 4, seed=100 + k), network, subset_size=20, subsets=1, progress=False)[0]
+                           for k in range(60)])
+    assert abs(float(values.mean())) < 3 * float(values.std()) / 60**0.5
+    state = torch.get_rng_state()
+    one, two, other = (inception_kid(noise(30, 3, 4, 4), noise(30, 3, 4, 4, seed=1), network, subset_size=10, subsets=4, seed=seed, progress=False)
+                       for seed in (0, 0, 1))
+    assert one == two != other and torch.equal(state, torch.get_rng_state())
+    with pytest.raises(ValueError, match="subset_size.*不能多于图的张数"):
+        inception_kid(noise(5, 3, 4, 4), noise(9, 3, 4, 4), network, progress=False)
 
 
 def test_half_precision_features_do_not_overflow():

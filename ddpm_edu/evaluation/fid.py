@@ -1,4 +1,4 @@
-"""FID：用你自己的 Inception-v3 权重，由 torchmetrics 计算（Heusel 2017）"""
+"""FID 与 KID：用你自己的 Inception-v3 权重，由 torchmetrics 计算（Heusel 2017；Bińkowski 2018）"""
 import logging
 
 import torch
@@ -40,7 +40,6 @@ class _Features(nn.Module):
         return found.cpu().double()
 
 
-@torch.no_grad()
 def inception_fid(samples, real, inception=None, batch_size=64, progress=None):
     """样本与真图的 FID，越小越好；论文的数字用 50 000 张样本
 
@@ -49,26 +48,52 @@ def inception_fid(samples, real, inception=None, batch_size=64, progress=None):
     返回          : Python 浮点数
     异常          : 没有 inception 时 ValueError，写明要什么、为什么不随包发布、先用哪个数
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    def make(features):
+        if min(len(samples), len(real)) <= features.num_features:
+            log.warning("图的张数（%d 与 %d）不多于特征维数 %d，FID 会明显偏大", len(samples), len(real), features.num_features)
+        return FrechetInceptionDistance(feature=features)
+
+    return float(_measured("FID", make, samples, real, inception, batch_size, progress))
+
+
+def inception_kid(samples, real, inception=None, batch_size=64, subset_size=1000, subsets=100, seed=0, progress=None):
+    """样本与真图的 KID（特征上三次多项式核的 MMD²）：无偏，图少时也不偏大，可以略小于 0
+
+    subset_size, subsets : 每次各抽 subset_size 张，抽 subsets 次；seed 决定怎样抽；其余同 inception_fid
+    返回 : (平均, 标准差)，后者是各次抽取之间的
+    来源 : Bińkowski 2018 (Demystifying MMD GANs)
+    """
+    check_int("subset_size", subset_size, 2, min(len(samples), len(real)), "不能多于图的张数")
+    check_int("subsets", subsets, 1)
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(check_int("seed", seed, 0, 2**63 - 1))
+        mean, spread = _measured("KID", lambda features: KernelInceptionDistance(feature=features, subsets=subsets, subset_size=subset_size),
+                                 samples, real, inception, batch_size, progress)
+    return float(mean), float(spread)
+
+
+@torch.no_grad()
+def _measured(name, make, samples, real, inception, batch_size, progress):
+    """核对两批图与网络，逐批交给 make 造的 torchmetrics 指标"""
     if inception is None:
         fail("inception", "取特征的 nn.Module", None, MISSING)
     if not isinstance(inception, nn.Module):
         fail("inception", "取特征的 nn.Module", inception, "自己建好网络，用 safetensors 载入权重再给进来；这里不打开文件", TypeError)
     check_int("batch_size", batch_size, 1)
-    for name, images in (("samples", samples), ("real", real)):
-        check_sample(name, images, 1 if images.ndim == 4 and images.shape[1] == 1 else 3)
+    for label, images in (("samples", samples), ("real", real)):
+        check_sample(label, images, 1 if images.ndim == 4 and images.shape[1] == 1 else 3)
         if len(images) < 2:
-            fail(name, "至少 2 张图", len(images))
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
+            fail(label, "至少 2 张图", len(images))
     with evaluating(inception):
-        features = _Features(inception, _pixels(real[:2]))
-        if min(len(samples), len(real)) <= features.num_features:
-            log.warning("图的张数（%d 与 %d）不多于特征维数 %d，FID 会明显偏大", len(samples), len(real), features.num_features)
-        metric = FrechetInceptionDistance(feature=features)
+        metric = make(_Features(inception, _pixels(real[:2])))
         chunks = [(chunk, is_real) for images, is_real in ((real, True), (samples, False)) for chunk in images.split(batch_size)]
-        for chunk, is_real in progress_bar(chunks, progress, "FID"):
+        for chunk, is_real in progress_bar(chunks, progress, name):
             metric.update(_pixels(chunk), real=is_real)
-        return float(metric.compute())
+        return metric.compute()
 
 
 def _pixels(images):
