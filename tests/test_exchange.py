@@ -7,7 +7,6 @@ import torch
 from ddpm_edu import DDPM, load_pretrained
 from ddpm_edu.cli.main import main
 from ddpm_edu.exchange.diffusers_folder import from_folder, scheduler_params, to_folder, unet_params
-from ddpm_edu.files.checkpoint import CheckpointError
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
@@ -82,8 +81,10 @@ def test_whole_ddim_chains_are_equal_in_both_directions(parameterization, tmp_pa
     assert float((mine - theirs).abs().max()) <= 1e-5 * float(theirs.abs().max())
 
 
-@pytest.mark.parametrize("given", [{"beta_schedule": "linear"}, {"beta_schedule": "cosine"}, {"beta_schedule": "sqrt"}, {"beta_schedule": "cosine", "cosine_s": 0.02},
-                                   {"given_betas": [0.01, 0.1, 0.2], "timesteps": 3}, {"beta_schedule": "cosine", "rescale_betas_zero_snr": True, "parameterization": "v"}])
+@pytest.mark.parametrize("given", [
+    {"beta_schedule": "linear"}, {"beta_schedule": "cosine"}, {"beta_schedule": "sqrt"}, {"beta_schedule": "cosine", "cosine_s": 0.02},
+    {"given_betas": [0.01, 0.1, 0.2], "timesteps": 3}, {"beta_schedule": "cosine", "rescale_betas_zero_snr": True, "parameterization": "v"},
+])
 def test_the_noise_table_and_the_rest_go_out_and_come_back(given, tmp_path):
     model = randomize(tiny_ddpm(tiny_unet(norm_groups=4), **given, v_posterior=1.0, clip_denoised=False))
     to_folder(model, tmp_path / "out")

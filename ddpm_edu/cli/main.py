@@ -124,7 +124,8 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments[:1] == ["predict"]:
-            fail("子命令", " fit / validate / test / sample / evaluate / convert 之一", "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
+            known = " fit / validate / test / sample / evaluate / convert 之一"
+            fail("子命令", known, "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
         if arguments[:1] == ["sample"]:
             from .sample import sample_main
 

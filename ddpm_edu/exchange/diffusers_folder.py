@@ -21,8 +21,8 @@ from .unet_keys import from_diffusers, layer_pairs, to_diffusers
 SUPPORTED = "0.35"  # 写进文件的 diffusers 版本
 DOWN, UP = ("DownBlock2D", "AttnDownBlock2D"), ("UpBlock2D", "AttnUpBlock2D")
 # 对方 U-Net 的这些设定，我们只有一种；没写的就是这个默认值
-FIXED_UNET = {"center_input_sample": (False,), "time_embedding_type": ("positional",), "mid_block_type": ("UNetMidBlock2D",), "mid_block_scale_factor": (1, 1.0),
-              "downsample_type": ("conv",), "upsample_type": ("conv",), "act_fn": ("silu", "swish"), "add_attention": (True,),
+FIXED_UNET = {"center_input_sample": (False,), "time_embedding_type": ("positional",), "mid_block_type": ("UNetMidBlock2D",),
+              "mid_block_scale_factor": (1, 1.0), "downsample_type": ("conv",), "upsample_type": ("conv",), "act_fn": ("silu", "swish"), "add_attention": (True,),
               "resnet_time_scale_shift": ("default",), "class_embed_type": (None,), "num_class_embeds": (None,), "attn_norm_num_groups": (None,)}
 FIXED_SCHEDULER = {"thresholding": (False,), "set_alpha_to_one": (True,), "clip_sample_range": (1, 1.0)}
 SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear", "squaredcos_cap_v2": "cosine"}
@@ -217,7 +217,8 @@ def scheduler_config(model):
     return {
         "_class_name": "DDPMScheduler", "_diffusers_version": SUPPORTED, "num_train_timesteps": model.num_timesteps,
         "beta_schedule": name if known else "linear", "beta_start": given.linear_start, "beta_end": given.linear_end,
-        "trained_betas": None if known else betas.tolist(), "prediction_type": next(theirs for theirs, ours in TARGETS.items() if ours == model.parameterization),
+        "trained_betas": None if known else betas.tolist(),
+        "prediction_type": next(theirs for theirs, ours in TARGETS.items() if ours == model.parameterization),
         "variance_type": "fixed_large" if model.v_posterior else "fixed_small", "clip_sample": model.clip_denoised, "clip_sample_range": 1.0,
         "timestep_spacing": "leading", "rescale_betas_zero_snr": model.rescale_betas_zero_snr,
     }
