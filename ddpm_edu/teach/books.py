@@ -12,7 +12,7 @@ from .terms import TERMS
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 # 各部分从哪一章起，00 是开场
-PARTS = {1: "一　原理", 9: "二　源码", 13: "三　实验", 90: "附录"}
+PARTS = {1: "一　原理", 9: "二　源码", 13: "三　实验", 18: "四　之后", 90: "附录"}
 
 
 @dataclass

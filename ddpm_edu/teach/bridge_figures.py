@@ -1,0 +1,129 @@
+"""第 18 章的几张图：两种走法、误差与步数、调用网络的次数与画质、亮度的散布、直路与弧"""
+import numpy as np
+
+from .figures import BLUE, CURVES, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+
+
+def quiet_legend(ax, **kwargs):
+    ax.legend(**{"fontsize": 9, "framealpha": 0.85, "edgecolor": "none", **kwargs})
+
+
+def arrows_figure(panels, limit=2.6, width=9.0):
+    """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大"""
+    figure = empty_figure(width, width / len(panels) + 0.3)
+    for ax, (title, (axis, density, points, at, move)) in zip(figure.subplots(1, len(panels)), panels.items()):
+        ax.imshow(np.asarray(density).T, origin="lower", extent=(axis[0], axis[-1]) * 2, cmap="Greys", alpha=0.55,
+                  vmin=float(density.max()) - 6, vmax=float(density.max()) + 2)
+        ax.scatter(*np.asarray(points).T, s=2, c=BLUE, alpha=0.5, linewidths=0)
+        ax.quiver(*np.asarray(at).T, *np.asarray(move).T, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
+        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
+        ax.set_title(title, fontsize=10)
+    return figure
+
+
+def walks_figure(degrees, walks, places, densities, count=24):
+    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；后面一格一个 places 里的下标，两种走法的直方图叠上 (坐标, 密度) 的曲线"""
+    figure = empty_figure(10.0, 3.2)
+    axes = [plain_axes(ax) for ax in figure.subplots(1, 2 + len(places))]
+    for ax, (name, walk), color in zip(axes, walks.items(), (BLUE, ORANGE)):
+        # 起点排好，两格取同样的几条
+        chosen = np.argsort(walk[0])[np.linspace(0, walk.shape[1] - 1, count + 2).astype(int)[1:-1]]
+        ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.7, alpha=0.8)
+        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-2.6, 2.6))
+        ax.set_title(name, fontsize=10)
+    axes[0].set_ylabel("$x$")
+    edges = np.linspace(-2.6, 2.6, 53)
+    for ax, place, (x, density) in zip(axes[2:], places, densities):
+        for (name, walk), color, style in zip(walks.items(), (BLUE, ORANGE), ("-", "--")):
+            ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, color=color, linestyle=style, label=name)
+        ax.plot(x, density, color=INK, linewidth=0.9, linestyle=":", label="算出来的")
+        ax.set(xlabel="$x$", xlim=(-2.6, 2.6))
+        ax.set_title(f"走到 {degrees[place]:.0f}°", fontsize=10)
+    axes[2].set_ylabel("密度")
+    quiet_legend(axes[2], fontsize=8, loc="upper left")
+    return figure
+
+
+def orders_figure(counts, errors):
+    """误差与步数，两轴都是对数：errors = {名字: 数列}；灰线的斜率是 -1 与 -2"""
+    figure = empty_figure(6.5, 3.4)
+    ax = plain_axes(figure.subplots())
+    for order, start in ((1, 3.0), (2, 0.8)):
+        line = start * errors["ddim"][0] * (np.asarray(counts) / counts[0]) ** -float(order)
+        ax.plot(counts, line, color=GRAY, linewidth=0.8)
+        ax.annotate(f"斜率 −{order}", (counts[-1], line[-1]), (4, -3), textcoords="offset points", fontsize=8, color="#666666", annotation_clip=False)
+    for (name, values), (color, style), marker in zip(errors.items(), CURVES, "osD"):
+        ax.plot(counts, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
+    ax.set(xlabel="步数", ylabel="终点的误差", xscale="log", yscale="log")
+    ax.set_xticks(counts, counts)
+    ax.minorticks_off()
+    quiet_legend(ax, loc="lower left")
+    return figure
+
+
+def calls_figure(calls, rows, real):
+    """{名字: [(平均, 标准误), ...]}，依次是 calls 里的次数；real 是真图的 (平均, 标准误)，画成灰带"""
+    figure = empty_figure(6.5, 3.2)
+    ax = plain_axes(figure.subplots())
+    ax.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
+    for i, ((name, found), (color, style), marker) in enumerate(zip(rows.items(), CURVES, "osD^")):
+        mean, error = np.array(found).T
+        # 横向错开一点，误差棒不叠在一起
+        ax.errorbar(np.asarray(calls[:len(mean)]) * 1.03 ** (i - 1), mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3,
+                    label=name)
+    ax.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xscale="log")
+    ax.set_xticks(calls, calls)
+    ax.minorticks_off()
+    quiet_legend(ax, loc="upper right")
+    return figure
+
+
+def brightness_rows_figure(rows, shown=40):
+    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图"""
+    figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
+    axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
+    edges = np.linspace(-1.2, 1.2, 25)
+    for (left, right), (name, values) in zip(axes, rows.items()):
+        values = np.sort(np.asarray(values))
+        picked = values[np.linspace(0, len(values) - 1, shown).astype(int)]
+        left.imshow(picked[None], cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
+        left.set(xticks=(), yticks=())
+        left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
+        right.set(xlim=(-1.2, 1.2), ylim=(0, 0.25), yticks=())
+        if right is not axes[-1, 1]:
+            right.set_xticklabels(())
+    axes[-1, 1].set_xlabel("平均亮度")
+    return figure
+
+
+def straight_figure(x_start, noise, cloud, paths, limit=2.6):
+    """左：一个像素的 (x0, ε) 平面里，弧与直路，虚线连起同一个方向上的点；右：直路的坐标里，完美的猜测走出的路 (S, M, 2)"""
+    figure = empty_figure(8.0, 3.9)
+    left, right = figure.subplots(1, 2)
+    u = np.linspace(0, 1, 9)[:, None]
+    ends = np.array([x_start, noise])
+    chord = (1 - u) * ends[0] + u * ends[1]
+    arc = chord / np.sqrt((1 - u) ** 2 + u**2)
+    fine = np.linspace(0, np.pi / 2, 200)[:, None]
+    left.plot(*(np.cos(fine) * ends[0] + np.sin(fine) * ends[1]).T, color=BLUE, label=r"弧：$x_\varphi=\cos\varphi\,x_0+\sin\varphi\,\varepsilon$")
+    left.plot(*chord.T, color=ORANGE, linestyle="--", label=r"直路：$x_u=(1-u)\,x_0+u\,\varepsilon$")
+    for a, b in zip(chord, arc):
+        left.plot(*np.array([np.zeros(2), b]).T, color=GRAY, linewidth=0.6, linestyle=":")
+        left.plot(*a, "o", color=ORANGE, markersize=4)
+        left.plot(*b, "o", color=BLUE, markersize=4)
+    left.annotate("$x_0$", ends[0], (4, -10), textcoords="offset points")
+    left.annotate(r"$\varepsilon$", ends[1], (-12, 4), textcoords="offset points")
+    left.set(xlim=(-0.25, 2.3), ylim=(-0.25, 2.7), aspect="equal", xticks=(0,), yticks=(0,))
+    quiet_legend(left, fontsize=8, loc="upper right")
+    right.scatter(*np.asarray(cloud).T, s=2, c=GRAY, alpha=0.4, linewidths=0)
+    paths = np.asarray(paths)
+    for i in range(paths.shape[1]):
+        right.plot(*paths[:, i].T, color=GREEN, linewidth=1.0)
+        right.plot(*paths[[0, -1], i].T, color=INK, linewidth=0.6, linestyle=":")
+        right.scatter(*paths[0, i], s=24, facecolors="white", edgecolors=GREEN, zorder=3)
+        right.scatter(*paths[-1, i], s=24, color=GREEN, zorder=4)
+    right.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
+    for ax, title in ((left, "一对 $(x_0,\\varepsilon)$ 的路是直的"), (right, "平均之后的路是弯的")):
+        ax.set_title(title, fontsize=10)
+    return figure

@@ -1,0 +1,555 @@
+# %% [markdown]
+# # 18 · 桥：DDPM 之后
+#
+# 2020 年的 DDPM 要走一千步，2022 年的 DPM-Solver++ 走二十步，2024 年的 Stable Diffusion 3 连路都改成了直的。论文一年比一年多，名字一篇比一篇新：得分、概率流、EDM、min-SNR、零终端信噪比、流匹配。
+# 这一章只问一件事：**后来的方法换掉了 DDPM 的什么，留下了什么？** 每一种都先看一张图，再对一个数。
+#
+# **学习目标**
+#
+# - 把 $\hat x_0$、$\hat\varepsilon$、$\hat v$ 换成得分，说清随机的走法与确定的走法为什么殊途同归。
+# - 读懂 `heun` 与 `dpmpp`，会量一个采样器的阶，会说它在真的网络上值多少。
+# - 认出 EDM 的预条件、min-SNR 的权重、零终端信噪比各换的是哪一样。
+# - 用二十五行训练一个流匹配，并说清它与猜 $v$ 的网络是什么关系。
+#
+# **预计用时** 50 分钟。运行全部单元约 40 秒。
+
+# %%
+import math
+from itertools import pairwise
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
+from ddpm_edu.objectives import make_objective, simple_weights
+from ddpm_edu.sampling import ancestral_step, ddim_step, spaced_timesteps
+from ddpm_edu.schedules import alphas_cumprod, rescale_zero_terminal_snr
+from ddpm_edu.solvers import dpmpp, half_log_snr, heun, velocity
+from ddpm_edu.teach import card, check, check_raises, curve_figure, grid_figure, show_source
+from ddpm_edu.teach.bridge_figures import (arrows_figure, brightness_rows_figure, calls_figure, orders_figure, straight_figure,
+                                           walks_figure)
+from ddpm_edu.teach.laboratory import gaussian_ddpm, ideal_start
+from ddpm_edu.teach.moons import MoonDenoiser, moons
+from ddpm_edu.teach.points import points_figure
+
+cosine, linear = (alphas_cumprod(make_beta_schedule(name, 1000))[0] for name in ("cosine", "linear"))
+data, real = moons(4000, seed=0)[0], moons(4000, seed=1)[0]
+
+# %% [markdown]
+# ## 1　三种输出，同一个得分
+#
+# 加噪到第 $t$ 步，数据有密度 $q(x_t)$。它的对数的梯度 $\nabla\ln q(x_t)$ 叫得分 (score)：往哪边走，密度升得最快。先看图：六百个月牙上的点加了噪，底色是 $\ln q$，箭头从 $x_t$ 指到 $\sqrt{\bar\alpha_t}\,\hat x_0$，其中 $\hat x_0=\mathbb E[x_0\mid x_t]$ 是最好的猜测。
+
+# %%
+points = data[:600].double()
+noise = torch.randn(points.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def log_density(x, bar):
+    """ln q(x_t)，差一个常数：每个点加噪成 x_t 的密度加起来，取对数"""
+    return (-torch.cdist(x, bar**0.5 * points).square() / (2 * (1 - bar))).logsumexp(1)
+
+
+axis, panels = torch.linspace(-2.6, 2.6, 80).double(), {}
+for step in (100, 300, 600):
+    bar = float(cosine[step])
+    x_t, at = bar**0.5 * points + (1 - bar) ** 0.5 * noise, torch.cartesian_prod(axis[6::6], axis[6::6])
+    density = log_density(torch.cartesian_prod(axis, axis), bar).reshape(80, 80)
+    panels[rf"$t={step}$，$\bar\alpha_t={bar:.2f}$"] = axis, density, x_t, at, bar**0.5 * ideal_start(at, points, bar) - at
+arrows_figure(panels)
+
+# %% [markdown]
+# 图：蓝点是 $x_t$，灰的深浅是 $\ln q(x_t)$。没有一根箭头用到密度，只用到猜测，却都垂直于等高线、指向更深处：**猜原图，就是在爬密度的坡**。
+#
+# 这不是巧合。$q(x_t)$ 是许多高斯的平均，逐个求导再合起来：
+#
+# $$\nabla\ln q(x_t)=\mathbb E\Big[-\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Big]=\frac{\sqrt{\bar\alpha_t}\,\hat x_0-x_t}{1-\bar\alpha_t}=-\frac{\hat\varepsilon}{\sqrt{1-\bar\alpha_t}}.$$
+#
+# 这就是 Tweedie 公式（Robbins 1956 记在 Tweedie 名下）。箭头的长度因此是得分的 $1-\bar\alpha_t$ 倍。换成 $\hat v=(\sqrt{\bar\alpha_t}\,x_t-\hat x_0)/\sqrt{1-\bar\alpha_t}$，得 $\hat v=-\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}\,(x_t+\nabla\ln q)$，第 2 节要用。
+# 下面只由 `log_density` 用差分求梯度，与猜测对一对。
+
+# %%
+for step in (100, 300, 600):
+    bar, nudge = float(cosine[step]), 1e-5 * torch.eye(2).double()
+    x_t = bar**0.5 * points + (1 - bar) ** 0.5 * noise
+    slope = torch.stack([(log_density(x_t + h, bar) - log_density(x_t - h, bar)) / 2e-5 for h in nudge], 1)
+    guess = ideal_start(x_t, points, bar)
+    check(f"t={step}：由 x̂₀ 换成的得分", (bar**0.5 * guess - x_t) / (1 - bar), slope, atol=1e-5)
+    check(f"t={step}：由 v̂ 换成的得分", -x_t - (bar / (1 - bar)) ** 0.5 * velocity(x_t, guess, bar), slope, atol=1e-5)
+
+# %% [markdown]
+# 所以 Song 与 Ermon 2019 从得分走来，Ho 等 2020 从变分下界走来，训练的是同一个网络，只差一个随 $t$ 变的系数。
+#
+# ## 2　从随机的走到确定的
+#
+# 祖先采样每步掺噪声，DDIM 不掺，终点为什么一样？换成只有一个数的数据：$-1$ 占三分之一，$+1$ 占三分之二。用最好的猜测，从同一批噪声出发，两种走法各走两百步，每步转过同样的角（$\varphi=\arccos\sqrt{\bar\alpha}$，第 5 章）。**先猜**：右边三格里，两种直方图会差多少？
+
+# %%
+values, angle = torch.tensor([[-1.0], [1.0], [1.0]]).double(), torch.linspace(1.55, 0.05, 201).double()
+
+
+def walk(step, count=20_000):
+    """从几乎纯噪声的 x_t 走到角 0.05：返回 (201, count)"""
+    generator = torch.Generator().manual_seed(0)
+    first = values[torch.randint(3, (count,), generator=generator)]
+    path = [angle[0].cos() * first + angle[0].sin() * torch.randn(count, 1, dtype=torch.float64, generator=generator)]
+    for here, there in pairwise(angle.cos().square().tolist()):
+        a, b, sigma = step(here, there)
+        x = a * ideal_start(path[-1], values, here) + b * path[-1]
+        path.append(x + sigma * torch.randn(x.shape, dtype=torch.float64, generator=generator) if sigma else x)
+    return torch.stack(path)[..., 0]
+
+
+walks, degrees, places = {"祖先采样": walk(ancestral_step), "DDIM": walk(ddim_step)}, (angle * 180 / math.pi).tolist(), (80, 130, 170)
+line, curves = np.linspace(-2.6, 2.6, 400), []
+for place in places:
+    mean, spread = float(angle[place].cos()), float(angle[place].sin())
+    curves.append((line, sum(share * np.exp(-((line - sign * mean) ** 2) / (2 * spread**2)) for sign, share in ((-1, 1 / 3), (1, 2 / 3)))
+                   / (2 * math.pi * spread**2) ** 0.5))
+walks_figure(degrees, {name: path.numpy() for name, path in walks.items()}, places, curves)
+
+# %%
+drawn, turned, marks = walks["DDIM"], float(angle[0] - angle[1]), torch.linspace(0.02, 0.98, 49).double()
+for name, path in walks.items():
+    print(f"{name}：走到 +1 的占 {(path[-1] > 0).double().mean():.1%}，应为 66.7%，标准误 0.3%")
+halfway = [path[80].quantile(marks) for path in walks.values()]
+check("走到 53°，两种走法的四十九个分位数", *halfway, atol=0.05)
+check("祖先采样的路互相穿过，DDIM 的从不", [bool((path[0].argsort() == path[-1].argsort()).all()) for path in walks.values()], [False, True])
+bar, x = float(angle[100].cos() ** 2), drawn[100][:, None]
+check("DDIM 的路对角度的变化率，就是 v̂", (drawn[99] - drawn[101])[:, None] / (2 * turned), velocity(x, ideal_start(x, values, bar), bar), atol=0.02)
+
+# %% [markdown]
+# 图：头两格各画二十四条路，从右端的纯噪声画起，一路走到几乎没有噪声；后三格是途中的分布，黑点线由公式算出。随机的路抖动、交叉，确定的路光滑、从不相交，可是在每一个角度，两种分布都重合。
+#
+# **为什么重合**：掺一点噪声，方差是 $\beta$，密度照热方程变平，变化率是 $\frac\beta2\nabla\cdot\nabla q$。把它写成 $-\nabla\cdot\big(q\cdot(-\frac\beta2\nabla\ln q)\big)$，读法就变了：每个点以速度 $-\frac\beta2\nabla\ln q$ 挪开，密度的变化一模一样。掺噪声与挪开，看一个点很不同，看一群点没有分别。
+# 加噪过程每步先缩小 $\frac\beta2x$，再掺噪声，它的极限是随机微分方程；把“掺噪声”换成“挪开”，就是速度为 $-\frac\beta2(x+\nabla\ln q)$ 的常微分方程，叫概率流 (probability flow) ODE（Song 等 2021）。
+# 以角度为时间，系数也没有了：由 $\bar\alpha=\cos^2\varphi$ 得 $\frac{\mathrm d\varphi}{\mathrm dt}=\frac\beta2\cdot\frac{\cos\varphi}{\sin\varphi}$，所以 $\frac{\mathrm dx}{\mathrm d\varphi}=-\frac{\sin\varphi}{\cos\varphi}(x+\nabla\ln q)=\hat v$。第 5 章说 $v$ 是速度，说的是一张图；平均之后，**$\hat v$ 就是这个方程的右端**。
+#
+# ## 3　换走法：同一个网络，少走几步
+#
+# 采样成了解 $\frac{\mathrm dx}{\mathrm d\varphi}=\hat v$，七十年的数值方法都可以拿来。DDIM 在一步里当 $\hat x_0$ 不变，是一阶的。二阶的有两种，都用两次猜测：Heun 先走到 $x_s$ 再看一眼（贵一倍），DPM-Solver++(2M) 记着上一步的猜测（不多花钱）。
+
+# %%
+show_source(velocity, "def velocity", "return (cumprod")
+
+# %% [markdown]
+# - ① 由 $\hat x_0$ 换成 $\hat v$；时间是角度，噪声最大处也有界。
+# - ② $\hat v=(\sqrt{\bar\alpha}\,x-\hat x_0)/\sqrt{1-\bar\alpha}$，$\bar\alpha=0$ 时是 $-\hat x_0$，照样算得出。
+
+# %%
+show_source(heun, "def heun", "there, here = levels", "turn = math.acos", "return x - turn")
+
+# %% [markdown]
+# - ① `x_s` 是照 DDIM 试走到的点，`again()` 在那里再猜一次。
+# - ② 到达处与出发处的 $\bar\alpha$。
+# - ③ 这一步转过多大的角。
+# - ④ 两处的速度取平均，从起点重走。
+
+# %%
+show_source(half_log_snr, "def half_log_snr", "return 0.5 *")
+
+# %% [markdown]
+# - ① $\lambda=\frac12\ln\mathrm{SNR}$，这个解法的时间。
+# - ② $\ln(1-\bar\alpha)$ 用 `log1p`，$\bar\alpha$ 很小时不丢位；$\bar\alpha=0$ 时是 $-\infty$。
+
+# %%
+show_source(dpmpp, "def dpmpp", "if earlier is None", "there, here, before", "ahead = (there", "return x_s - levels")
+
+# %% [markdown]
+# - ① 只用手里现成的两次猜测，不调用 `again`。
+# - ② 第一步没有上一次，就是 DDIM。
+# - ③ 到达处、出发处、上一步出发处的 $\lambda$。
+# - ④ 猜测随 $\lambda$ 变，变化率是 $(\hat x_0-\text{上一次的})/(\text{here}-\text{before})$，顺着它往前推半步。
+# - ⑤ 乘的系数恰是 DDIM 的 $a$，所以等于把猜测换成推过的，再走一步 DDIM。
+#
+# 阶看斜率：步数加倍，一阶的误差减半，二阶的减到四分之一，在对数的图上是斜率 $-1$ 与 $-2$ 的直线。高斯数据 $\mathcal N(0.3, 0.5^2)$ 有精确的终点，可以量。
+
+# %%
+lab, counts, errors = gaussian_ddpm(make_beta_schedule("cosine", 1000), 0.3, 0.5, parameterization="v"), (10, 20, 40, 80, 160, 320), {}
+z = torch.tensor([-2.0, -0.5, 1.0, 2.0]).double().reshape(4, 1, 1, 1)
+spread = [keep * 0.25 + 1 - keep for keep in (cosine[-1], cosine[0])]
+exact = cosine[0] ** 0.5 * 0.3 + (z - cosine[-1] ** 0.5 * 0.3) * (spread[1] / spread[0]) ** 0.5  # 走到第 0 步的 x
+exact = 0.3 + cosine[0] ** 0.5 * 0.25 / spread[1] * (exact - cosine[0] ** 0.5 * 0.3)  # 在那里再猜一次
+for name in ("ddim", "heun", "dpmpp"):
+    ends = [lab.p_sample_loop(z.shape, sampler=name, steps=n, spacing="linspace", x_T=z, progress=False) for n in counts]
+    errors[name] = [float((end - exact).abs().max()) for end in ends]
+    slope = np.polyfit(np.log(counts[3:]), np.log(errors[name][3:]), 1)[0]
+    print(f"{name:5}　10 步的误差 {errors[name][0]:.3f}，320 步 {errors[name][-1]:.1e}；末三点的斜率 {slope:.2f}")
+orders_figure(counts, errors)
+
+# %% [markdown]
+# 图：四个起点里最大的误差。橙、黑两条比蓝的陡一倍，走 10 步已经差好几倍。
+# EDM（Karras 等 2022）的 Heun 以 $\sqrt{(1-\bar\alpha)/\bar\alpha}$ 为时间，`cosine` 的表里它大到两万，同样的高斯走 10 步（trailing 取步），误差是 9.5，以角度为时间的是 0.011；换一张到 80 为止的表，它就没有这个毛病。
+#
+# 高斯的网络没有误差，真的有。随课程的 `mnist`，同样多次调用网络，各画 400 张，量 Fréchet 距离（`python -m benchmarks.solvers mnist`；RUNS）：
+
+# %%
+calls = (5, 10, 20, 50)
+measured = {}
+calls_figure(calls, measured, (38.9, 3.5))
+
+# %% [markdown]
+# 图：CAPTION
+#
+# 眼见为实：同样的十个起点，头三行调用 5 次，后三行 10 次。Heun 每步两次，末步一次，所以是走 3 步与 5 步（后者实调 9 次）。
+
+# %%
+mnist, start = load_pretrained("mnist"), torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+ways = {f"{name}，{count} 次": (name, steps) for count in (5, 10) for name, steps in (("ddim", count), ("dpmpp", count), ("heun", (count + 1) // 2))}
+drawn = [mnist.sample(10, sampler=name, steps=steps, spacing="trailing", x_T=start, cond=torch.arange(10), progress=False) for name, steps in ways.values()]
+grid_figure(torch.cat(drawn), nrow=10, rows=list(ways), columns=[str(digit) for digit in range(10)])
+
+# %% [markdown]
+# 图：DIGITS
+#
+# ## 4　EDM：同一个 $v$，换了坐标
+#
+# EDM 把带噪图写成 $y=x_0+\sigma\,\varepsilon$，再规定 $\hat x_0=c_{\text{skip}}\,y+c_{\text{out}}\,F(c_{\text{in}}\,y)$，$F$ 是网络，三个系数随 $\sigma$ 变，叫预条件 (preconditioning)。数据的标准差取 1 时，$c_{\text{skip}}=\frac1{\sigma^2+1}$，$c_{\text{out}}=\frac\sigma{\sqrt{\sigma^2+1}}$，$c_{\text{in}}=\frac1{\sqrt{\sigma^2+1}}$。
+# 我们的坐标里 $y=x_t/\sqrt{\bar\alpha_t}$，$\sigma=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，代进去，三个系数依次是 $\bar\alpha_t$、$\sqrt{1-\bar\alpha_t}$、$\sqrt{\bar\alpha_t}$。于是 $c_{\text{in}}y$ 就是 $x_t$，$\hat x_0=\sqrt{\bar\alpha_t}\,x_t+\sqrt{1-\bar\alpha_t}\,F$；与 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$ 一比，$F=-\hat v$。EDM 的损失对 $F$ 的权重是 1，正是我们猜 $v$ 的简化损失。拿 `mnist` 的网络核对：
+
+# %%
+for step in (50, 500, 950):
+    t, bar = torch.full((10,), step), float(mnist.exact_table("alphas_cumprod")[step])
+    sigma, y = ((1 - bar) / bar) ** 0.5, start / bar**0.5
+    skip, out, into = 1 / (sigma**2 + 1), sigma / (sigma**2 + 1) ** 0.5, 1 / (sigma**2 + 1) ** 0.5
+    with torch.no_grad():
+        F_out = -mnist.apply_model(into * y, t, {"c_adm": torch.arange(10)})
+        guess = mnist.predict_start(start, t, clip_denoised=False, cond={"c_adm": torch.arange(10)})
+    check(f"σ = {sigma:.3g}：x̂₀ = c_skip·y + c_out·F，F = −v̂", skip * y + out * F_out, guess, atol=2e-4)
+
+# %% [markdown]
+# 那么 EDM 换了什么？换了**看哪些噪声大小**。训练时每抽一次 $t$，就抽了一个 $\sigma$：
+
+# %%
+ln_sigma = np.linspace(-6, 8, 701)
+tables = {name: 0.5 * np.log((1 - bars) / bars) for name, bars in (("linear", linear), ("cosine", cosine))}
+shares = {name: np.gradient(np.interp(ln_sigma, values, np.linspace(0, 1, 1000), 0, 1), ln_sigma) for name, values in tables.items()}
+shares["EDM"] = np.exp(-((ln_sigma + 1.2) ** 2) / (2 * 1.2**2)) / (1.2 * math.sqrt(2 * math.pi))
+shares["流匹配，u 均匀"] = 1 / (2 + np.exp(ln_sigma) + np.exp(-ln_sigma))
+for name, share in shares.items():
+    total = np.cumsum(share) / share.sum()
+    print(f"{name}　σ 的中位数 {np.exp(ln_sigma[np.searchsorted(total, 0.5)]):.2f}，σ > 80 的占 {1 - total[np.searchsorted(ln_sigma, math.log(80))]:.1%}")
+curve_figure(ln_sigma, shares, r"$\ln\sigma$，右边噪声大", "训练时抽到的密度")
+
+# %% [markdown]
+# 图：$t$ 均匀时，`linear` 与 `cosine` 各有一个形状，EDM 直接指定 $\ln\sigma\sim\mathcal N(-1.2, 1.2^2)$，把力气挪到噪声小的一边（中位数 0.30）；第 7 节的流匹配与 `cosine` 对称在同一处。噪声表在这里只剩两个用处：训练看哪里，采样在哪里停。
+#
+# ## 5　换权重：错在哪里更要紧
+#
+# 三种目标的简化损失都是 $x_0$ 的平方误差乘上一个权重：`x0` 是 1，`eps` 是 $\mathrm{SNR}$，`v` 是 $\mathrm{SNR}+1$（第 6 章）。Hang 等 2023 嫌后两种在 $t$ 小处太大，改成 $\min(\mathrm{SNR}_t,\gamma)$，叫 min-SNR。
+
+# %%
+snr = cosine / (1 - cosine)
+weights = {name: 1 / np.broadcast_to(make_objective(name).weight_over_x0(cosine), 1000) for name in ("eps", "x0", "v")}
+curve_figure(range(1000), {**weights, r"$\min(\mathrm{SNR}, 5)$": np.minimum(snr, 5)}, "步号 $t$", "乘在 $x_0$ 误差上的权重", "linear", "log")
+
+# %% [markdown]
+# 图：噪声表是 `cosine`，纵轴是对数，从 $10^{-9}$ 到 $10^5$。`eps` 与 `v` 左边重合，右边分开：噪声最大处，`v` 不低于 1，`eps` 几乎不看。点划线左边压到 5，右边随 `eps` 一起掉下去。
+
+# %%
+show_source(simple_weights, "def simple_weights", "if snr_gamma is None", "check_float", "return np.minimum")
+
+# %% [markdown]
+# - ① 返回 (T,)，训练时按 $t$ 取出来乘在均方误差上。
+# - ② 不给 `snr_gamma` 就是原来的简化损失。
+# - ③ $\gamma$ 须大于 0。
+# - ④ 乘 `weight_over_x0`，换成网络所猜的那种误差的权重：`eps` 是 $\min(\gamma/\mathrm{SNR},1)$，`v` 是 $\min(\mathrm{SNR},\gamma)/(\mathrm{SNR}+1)$。
+
+# %%
+card("snr_gamma")
+small = {"unet_config": {"target": "ddpm_edu.teach.moons.MoonDenoiser"}, "image_size": 1, "channels": 2, "use_ema": False, "beta_schedule": "cosine"}
+model = DDPM(**small, parameterization="v", snr_gamma=5.0)
+check("v 的权重", model.simple_weights, np.minimum(snr, 5) / (snr + 1), rtol=1e-5)
+first = int((snr < 5).argmax())
+print(f"t < {first} 时截断；t=0 处 v 的权重从 1 降到 {model.simple_weights[0]:.1e}")
+
+# %% [markdown]
+# 有用吗？第 5 章的月牙网络，同样的一千步，不加权与 $\gamma=5$ 各练八个种子，DDIM 走 50 步（± 是标准误，末行两列是逐个种子相减）：
+#
+# | | 猜 `v`，造错 | 漏掉 | 猜 `x0`，造错 | 漏掉 |
+# |:--|--:|--:|--:|--:|
+# | 不加权 | 4.2% ± 0.1% | 1.1% ± 0.1% | 3.7% ± 0.2% | 20.1% ± 0.8% |
+# | $\gamma=5$ | 5.5% ± 0.2% | 1.2% ± 0.1% | 1.6% ± 0.1% | 15.9% ± 0.4% |
+# | 差 | +1.2 ± 0.2 | +0.2 ± 0.1 | −2.2 ± 0.2 | −4.2 ± 0.7 |
+#
+# 要看原来的权重是什么。`x0` 原来处处是 1，$\gamma=5$ 把噪声小处提到 5 倍，第 5 章说它坏在收尾，于是两样都好了；`v` 原来在噪声小处就重，压下去，造错多了三成，漏掉的差别在误差之内。论文量的是大图与大网络，$\gamma=5$ 在那里加快训练；月牙要的恰是收尾的准。**权重没有普遍的好坏，只有把力气放在哪里。**
+#
+# ## 6　换噪声表的终点：灰图
+#
+# 第 3 章第 5 节算过：`linear` 走到头 $\sqrt{\bar\alpha}$ 还有 2.7%，大图的平均亮度漏到终点，采样却从 $\mathcal N(0,I)$ 出发，造出来的都不太黑、不太白。Lin 等 2024 的办法是把 $\sqrt{\bar\alpha_t}$ 平移再伸缩，使终点恰好是 0，叫零终端信噪比 (zero terminal SNR)。
+
+# %%
+show_source(rescale_zero_terminal_snr, "def rescale_zero_terminal_snr", "root = np.sqrt", "cumprod = ((root", "return 1 - cumprod")
+
+# %% [markdown]
+# - ① 只改表，别的什么也不动。
+# - ② 取 $\sqrt{\bar\alpha_t}$；只有一步就没有可伸缩的。
+# - ③ 减去末值，终点成 0；再乘一个数，第一步不变。
+# - ④ 由相邻两个 $\bar\alpha$ 的比换回 $\beta$，末一个恰好是 1。
+
+# %%
+card("rescale_betas_zero_snr")
+for rescale_betas_zero_snr in (False, True):
+    bars = GaussianDiffusion(parameterization="v", rescale_betas_zero_snr=rescale_betas_zero_snr).exact_table("alphas_cumprod").sqrt()
+    print(f"rescale_betas_zero_snr={rescale_betas_zero_snr}　√ᾱ 在 t = 0、500、999：" + "、".join(f"{bar:.4f}" for bar in bars[[0, 500, 999]]))
+check("改过的表，终点的 √ᾱ", bars[-1], 0.0)
+check_raises("eps 不行：要除以 0", lambda: GaussianDiffusion(rescale_betas_zero_snr=True), "由 ε 换不回 x0")
+check_raises("min-SNR 也不行：终点的权重是 0", lambda: DDPM(**small, parameterization="v", snr_gamma=5.0, rescale_betas_zero_snr=True), "学不到那一步")
+for spacing in ("linspace", "trailing"):
+    print(spacing, spaced_timesteps(1000, 5, spacing))
+
+# %% [markdown]
+# 终点改了，采样就一定要从 $T-1$ 走起；这里的两种取法都含它（Lin 等批评的是不含的那种）。`trailing` 还省一次网络：`linspace` 的最后一次在 $t=0$，那里 $\bar\alpha=0.9999$，几乎没有可去的噪声。
+#
+# 做一个灰图的试验。数据是 128×128 的平图，亮度在 $-1$ 到 $1$ 之间均匀。像素加起来除以 128，就是一个数，掺进去的噪声在这个数上仍是标准高斯，所以网络只看这一个数（`BrightnessDenoiser`，猜 $x_0$）。改与不改各练一个，从 $\mathcal N(0,1)$ 走 50 步；第三种仍用没改的网络，只把起点换成真的 $x_{T-1}$。
+
+# %%
+def descend(network, loss_of, steps=1000):
+    """训练一千步：Adam，学习率照余弦降到 0"""
+    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        loss = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    return network.eval()
+
+
+def flat(count, generator=None):
+    """平图的亮度，乘 128"""
+    return 128 * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
+
+
+# %%
+nets, config = {}, {"unet_config": {"target": "ddpm_edu.teach.brightness.BrightnessDenoiser"}, "image_size": 1, "channels": 1, "use_ema": False}
+for zero in (False, True):
+    torch.manual_seed(0)
+    net = DDPM(**config, clip_denoised=False, parameterization="x0", rescale_betas_zero_snr=zero)
+    nets[zero] = descend(net, lambda net=net: net.p_losses(flat(512), torch.randint(1000, (512,)))[0])
+generator = torch.Generator().manual_seed(0)
+x_T = torch.randn(2000, 1, 1, 1, generator=generator)
+honest = nets[False].q_sample(flat(2000, generator), torch.full((2000,), 999), x_T)
+rows = {"真的": flat(2000, generator).flatten() / 128}
+for name, zero, begin in (("linear", False, x_T), ("linear，真的起点", False, honest), ("终点改成 0", True, x_T)):
+    rows[name] = nets[zero].sample(2000, sampler="ddim", steps=50, spacing="trailing", x_T=begin, progress=False).flatten() / 128
+check("没改的，散布不到真的七成；改了，或换成真的起点，都过九成 —— 不然就是没有练好",
+      [bool(rows[name].std() / rows["真的"].std() > bound) for name, bound in (("linear", 0.7), ("linear，真的起点", 0.85), ("终点改成 0", 0.85))],
+      [False, True, True])
+brightness_rows_figure(rows)
+
+# %% [markdown]
+# 图：每行取四十张平图，由暗到亮排开；右边是两千张的平均亮度。没改的，最暗与最亮的都没有了。
+# 八个种子，亮度的标准差：真的 0.577，没改的 B0，起点换成真的 B1，终点改成 0 的 B2；亮度绝对值过半的，真的占 50%，依次是 P0、P1、P2。网络没有错，错的是起点。
+#
+# ## 7　换路：流匹配
+#
+# 路为什么非是圆弧？流匹配 (flow matching)（Lipman 等 2023；整流流，Liu 等 2023）走直线：$x_u=(1-u)\,x_0+u\,\varepsilon$，$u$ 从 0 到 1，网络猜路上的速度 $\varepsilon-x_0$。看上去另起炉灶，其实 $x_u$ 只差一个长度 $r=\sqrt{(1-u)^2+u^2}$：$x_u=r\,x_\varphi$，$\tan\varphi=\frac u{1-u}$。
+
+# %%
+def as_flow(x_u, u, v_of):
+    """猜 v 的函数 v_of(x, ᾱ) → 直路上的速度：x_u = r·x_φ 对 u 求导，r' = (2u-1)/r，φ' = 1/r²"""
+    r = math.hypot(1 - u, u)
+    return ((2 * u - 1) * x_u / r + v_of(x_u / r, ((1 - u) / r) ** 2)) / r
+
+
+def best_v(x, bar):
+    return velocity(x, ideal_start(x, points, bar), bar)
+
+
+road = torch.linspace(1, 0, 41).double().tolist()
+bars, paths, arc = [((1 - u) / math.hypot(1 - u, u)) ** 2 for u in road], [noise[:12]], noise[:12]
+for (u, next_u), (here, there) in zip(pairwise(road), pairwise(bars)):
+    paths.append(paths[-1] + (next_u - u) * as_flow(paths[-1], u, best_v))
+    a, b, _ = ddim_step(here, there)
+    arc = a * ideal_start(arc, points, here) + b * arc
+check("直路上的欧拉法，与弧上的 DDIM 走到同一处", paths[-1], arc, atol=1e-9)
+u, x_0, eps = 0.3, torch.tensor(0.7), torch.tensor(-1.3)
+check("一对 (x₀, ε)：v 换成的速度就是 ε − x₀", as_flow(0.7 * x_0 + 0.3 * eps, u, lambda x, bar: velocity(x, x_0, bar)), eps - x_0, atol=1e-5)
+straight_figure((1.8, 0.5), (0.6, 2.1), points, torch.stack(paths))
+
+# %% [markdown]
+# 图：左，弧与直路在每个方向（灰点线）上各有一点，只差长度。右，从空心的点到实心的点，用最好的猜测走直路的坐标；黑点线是首尾的连线。单独一对 $(x_0,\varepsilon)$ 走的是直线，网络学到的却是许多对的平均，合起来仍是弯的，所以一步走不到。
+#
+# 由此得两句话。一，**猜 $v$ 的网络不用重练，就能当作流匹配的网络用**（`as_flow`）。二，直路上的欧拉法就是 DDIM：$x_u+(s-u)(\hat\varepsilon-\hat x_0)=(1-s)\hat x_0+s\hat\varepsilon$，差别只在每步停在哪里。训练换掉的是权重：速度错 1，相当于 $x_0$ 错 $u$，所以 $x_0$ 误差的权重是 $1/u^2$，$u$ 均匀地抽。
+#
+# 从头练一个，损失三行，采样两行：
+
+# %%
+def learn_flow(seed=0):
+    torch.manual_seed(seed)
+    network = MoonDenoiser()
+
+    def loss_of():
+        x_start = data[torch.randint(len(data), (512,))][..., None, None]
+        noise, u = torch.randn_like(x_start), torch.rand(512)
+        at = u[:, None, None, None]
+        return F.mse_loss(network((1 - at) * x_start + at * noise, 1000 * u), noise - x_start)
+
+    return descend(network, loss_of)
+
+
+@torch.no_grad()
+def travel(velocity_of, road, seed=0):
+    """沿 road 从 u=1 走到 0：欧拉法"""
+    x = torch.randn(4000, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
+    for u, s in pairwise(road):
+        x = x + (s - u) * velocity_of(x, u)
+    return x.flatten(1)
+
+
+# %%
+flow = learn_flow()
+made = {f"{count} 步": travel(lambda x, u: flow(x, torch.full((4000,), 1000 * u)), torch.linspace(1, 0, count + 1).tolist()) for count in (3, 10, 50)}
+points_figure(made, shadow=real)
+
+# %% [markdown]
+# 图：流匹配的网络用欧拉法走 3、10、50 步造的四千个点，灰影是真的点。3 步时两弯已分开，还粗；10 步以后看不出差别。
+# 与第 5 章猜 `v` 的网络比：同样的网络、一千步、每批 512，八个种子（± 是标准误；`v` 用 DDIM，trailing 取步）：
+#
+# | 步数 | 流匹配，造错 | `v`，造错 | 流匹配，漏掉 | `v`，漏掉 |
+# |--:|--:|--:|--:|--:|
+# | 3 | 14.7% ± 0.3% | 12.3% ± 0.4% | 19.7% ± 0.4% | 26.9% ± 0.7% |
+# | 5 | 9.0% ± 0.2% | 7.6% ± 0.2% | 5.8% ± 0.3% | 11.4% ± 0.4% |
+# | 10 | 6.8% ± 0.1% | 5.2% ± 0.1% | 1.8% ± 0.1% | 3.9% ± 0.2% |
+# | 50 | 5.6% ± 0.2% | 4.2% ± 0.1% | 0.8% ± 0.1% | 1.1% ± 0.1% |
+#
+# 互有胜负：流匹配漏得少，步数越少差得越多；造错却始终多一个多百分点。哪一半是路的功劳，哪一半是训练的，章末的小实验来分。
+#
+# ## 8　再往前
+#
+# 走到这里，步数还是十几步。要一两步，就得让网络直接猜路的尽头：渐进蒸馏（Salimans 与 Ho 2022）让学生一步走老师的两步，反复减半（习题 05.2）；一致性模型（Song 等 2023）要求同一条路上每一点猜出同一个 $x_0$，一步就到，再多走几步会更好；整流流把学到的路拉直了再学一遍。三种都先要有一个会走的老师，或者一条 ODE。
+# 往大处走：DiT（Peebles 与 Xie 2023）把 U-Net 换成 Transformer；Stable Diffusion 3（Esser 等 2024）用流匹配，$u$ 改成中间多抽；EDM2（Karras 等 2024）管的是权重与激活的大小。想看这些为什么是一回事：Kingma 与 Gao 2023 把它们的损失都写成加权的变分下界，Albergo 与 Vanden-Eijnden 2023 的随机插值把弧与直路放在一个式子里。
+#
+# ## 小结
+#
+# - **这一章的问题**：后来的方法换掉了 DDPM 的什么，留下了什么？
+# - **答案**：留下的是网络：看 $x_t$ 与噪声的大小，猜 $\hat x_0$（或 $\hat\varepsilon$、$\hat v$、得分、$F$、直路的速度，一个换得出其余）。换掉的有四样：
+#
+# | 换掉的 | DDPM | 后来 | 这一章量到的 |
+# |:--|:--|:--|:--|
+# | 走法 | 一千步，掺噪声 | DDIM、Heun、DPM-Solver++ | 斜率 1 变成 2；SUMMARY |
+# | 看哪些噪声、从哪里出发 | $t$ 均匀，`linear` | EDM 的 $\ln\sigma$，零终端信噪比 | 亮度的散布从 B0S 回到 B2S，真的 0.58 |
+# | 权重 | 猜 $\varepsilon$，全取 1 | min-SNR、$v$ 的权重 | 月牙上，`x0` 漏掉 20% 降到 16%，`v` 造错 4.2% 升到 5.5% |
+# | 路 | 圆弧 | 直路 | 10 步漏掉 3.9% 降到 1.8%，造错 5.2% 升到 6.8% |
+#
+# ## 练习
+#
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
+# 编程题要自己写，不要直接调用程序包里现成的函数。
+
+# %%
+from ddpm_edu.teach import grade
+
+# %% [markdown]
+# ### 18.1　由 v 换成得分 ★
+#
+# 已知 $x_t$ 与网络猜的 $\hat v$，求得分 $\nabla\ln q(x_t)$。`bar` 是 $\bar\alpha_t$，能与 `x_t` 广播，可能是 0。
+
+# %%
+def score(x_t, v, bar):
+    # 答案
+    return -x_t - (bar / (1 - bar)).sqrt() * v
+    # 答案完
+
+
+grade("18.1", score)
+
+# %% [markdown]
+# ### 18.2　由直路的速度换成 v ★★
+#
+# 反过来：手里是流匹配的网络，猜的是直路上的速度 `w`。要把它交给以角度为时间的采样器，求 $x_\varphi=x_u/r$ 处的 $\hat v$。`x_u`、`w` 形状相同，`u` 是 0 到 1 的浮点数。
+
+# %%
+def v_from_flow(x_u, w, u):
+    # 答案
+    r = math.hypot(1 - u, u)
+    return r * w - (2 * u - 1) * x_u / r
+    # 答案完
+
+
+grade("18.2", v_from_flow)
+
+# %% [markdown]
+# ### 18.3　终点归零 ★★★
+#
+# `betas` 是 $(T,)$ 的张量。把 $\sqrt{\bar\alpha_t}$ 平移、伸缩，使第一步不变、末步是 0，返回新的 `betas`。
+
+# %%
+def zero_terminal(betas):
+    # 答案
+    root = torch.cumprod(1 - betas, 0).sqrt()
+    bar = ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+    return 1 - bar / torch.cat([torch.ones_like(bar[:1]), bar[:-1]])
+    # 答案完
+
+
+grade("18.3", zero_terminal)
+
+# %% [markdown]
+# ### 18.4　从哪一步起不再截断 ★
+#
+# 第 5 节用 `cosine`。换成 `linear`（一千步，默认的两端），$\gamma=5$：信噪比第一次小于 5 的步号是几？这一章已有 `linear`，它就是那张表的 $\bar\alpha_t$。
+
+# %%
+grade("18.4", None)  # 把 None 换成一个数
+
+# %% [markdown]
+# ### 18.5　不许再练 ★★
+#
+# 手里只有一个用 `linear` 练好的、猜 $v$ 的网络，不许再训练。下面哪一件做不到？
+#
+# - A：用 DPM-Solver++ 只走十步。
+# - B：当作流匹配的网络，走直路。
+# - C：使终点的信噪比为零，画得出很暗与很亮的图。
+# - D：算出 $x_t$ 处的得分。
+
+# %%
+grade("18.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+
+# %% [markdown]
+# ### 小实验　路的功劳，还是训练的功劳
+#
+# 改一处，量一量，写三句话。第 7 节的流匹配漏得少、造错多，有两样不同：训练（损失的权重），走法（每步停在哪里）。两样可以拆开：哪个网络都能走哪种步子。下面练两个网络（每个约十秒），各走 10 步，打印造错与漏掉的比例。
+#
+# 先猜：把流匹配的步子从直路的均匀改成角度的均匀（`arc`），漏掉会升到 `v` 的 3.9% 吗？让 `v` 走直路的步子，造错会升吗？
+#
+# ```python
+# from ddpm_edu.teach.moons import misses
+#
+#
+# def learn_v(seed=0):
+#     torch.manual_seed(seed)
+#     model = DDPM(**small, parameterization="v")
+#     return descend(model, lambda: model.p_losses(data[torch.randint(len(data), (512,))][..., None, None], torch.randint(1000, (512,)))[0])
+#
+#
+# def speed(net):
+#     """两种网络都换成直路上的速度"""
+#     if isinstance(net, MoonDenoiser):
+#         return lambda x, u: net(x, torch.full((4000,), 1000 * u))
+#     step_at = lambda bar: float(np.interp(-bar, -cosine, np.arange(1000)))  # ᾱ → 步号，可以不是整数
+#     return lambda x, u: as_flow(x, u, lambda x, bar: net.model.diffusion_model(x, torch.full((4000,), step_at(bar))))
+#
+#
+# def straight(count):
+#     return torch.linspace(1, 0, count + 1).tolist()
+#
+#
+# def arc(count):
+#     angle = torch.linspace(math.pi / 2, 0, count + 1).double()
+#     return (angle.sin() / (angle.sin() + angle.cos())).tolist()
+#
+#
+# road = straight(10)  # 改这一处
+# for net in (learn_flow(), learn_v()):
+#     print(type(net).__name__, misses(travel(speed(net), road), real))
+# ```
+#
+# <!-- 参考答案 -->
+# **参考答案**　八个种子，± 是标准误。
+#
+# EXPERIMENT
+# <!-- 参考答案完 -->
