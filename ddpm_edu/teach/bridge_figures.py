@@ -21,25 +21,25 @@ def arrows_figure(panels, limit=2.6, width=9.0):
     return figure
 
 
-def walks_figure(degrees, walks, places, densities, count=24):
-    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；后面一格一个 places 里的下标，两种走法的直方图叠上 (坐标, 密度) 的曲线"""
+def walks_figure(degrees, walks, places, count=24):
+    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；后面一格一个 places 里的下标，叠着两种走法的直方图"""
     figure = empty_figure(10.0, 3.2)
     axes = [plain_axes(ax) for ax in figure.subplots(1, 2 + len(places))]
     for ax, (name, walk), color in zip(axes, walks.items(), (BLUE, ORANGE)):
         # 起点排好，两格取同样的几条
         chosen = np.argsort(walk[0])[np.linspace(0, walk.shape[1] - 1, count + 2).astype(int)[1:-1]]
-        ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.7, alpha=0.8)
+        ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.6, alpha=0.7)
         ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-2.6, 2.6))
         ax.set_title(name, fontsize=10)
     axes[0].set_ylabel("$x$")
     edges = np.linspace(-2.6, 2.6, 53)
-    for ax, place, (x, density) in zip(axes[2:], places, densities):
+    for ax, place in zip(axes[2:], places):
         for (name, walk), color, style in zip(walks.items(), (BLUE, ORANGE), ("-", "--")):
             ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, color=color, linestyle=style, label=name)
-        ax.plot(x, density, color=INK, linewidth=0.9, linestyle=":", label="算出来的")
         ax.set(xlabel="$x$", xlim=(-2.6, 2.6))
         ax.set_title(f"走到 {degrees[place]:.0f}°", fontsize=10)
     axes[2].set_ylabel("密度")
+    axes[2].set_ylim(0, 0.62)
     quiet_legend(axes[2], fontsize=8, loc="upper left")
     return figure
 
@@ -85,7 +85,7 @@ def brightness_rows_figure(rows, shown=40):
     edges = np.linspace(-1.2, 1.2, 25)
     for (left, right), (name, values) in zip(axes, rows.items()):
         values = np.sort(np.asarray(values))
-        picked = values[np.linspace(0, len(values) - 1, shown).astype(int)]
+        picked = values[((np.arange(shown) + 0.5) / shown * len(values)).astype(int)]
         left.imshow(picked[None], cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
         left.set(xticks=(), yticks=())
         left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)

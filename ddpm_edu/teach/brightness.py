@@ -6,16 +6,19 @@ from torch import nn
 
 
 class BrightnessDenoiser(nn.Module):
-    """能作 DDPM 的 unet_config：x 是 (B, 1, 1, 1)，边长 side 的平图的亮度乘 side；猜的是 x0，平均亮度在 [-1, 1]"""
+    """能作 DDPM 的 unet_config：x 是 (B, 1, 1, 1)，边长 side 的平图的亮度乘 side；猜的是 x0，亮度在 [-1, 1] 里均匀
 
-    def __init__(self, side=128, width=64, timesteps=1000):
+    alphas_cumprod : (T,) 的列表；输入先除以它此刻的标准差，就是 EDM 的 c_in
+    """
+
+    def __init__(self, alphas_cumprod, side=128, width=64):
         super().__init__()
-        self.side, self.timesteps = side, timesteps
-        self.net = nn.Sequential(nn.Linear(12, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
+        self.side = side
+        self.register_buffer("alphas_cumprod", torch.tensor(alphas_cumprod, dtype=torch.float32), persistent=False)
+        self.net = nn.Sequential(nn.Linear(11, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, 1))
 
     def forward(self, x, t):
-        value = x.flatten(1)
-        angle = t[:, None] / self.timesteps * math.pi * 2 ** torch.arange(5)
-        # 噪声的大小是 1，原图可以大到 side：两种大小都要看得清
-        seen = torch.cat([value / self.side, value.asinh(), angle.sin(), angle.cos()], dim=1)
-        return self.side * self.net(seen).reshape(x.shape)
+        bar = self.alphas_cumprod[t][:, None]
+        seen = x.flatten(1) / (bar * self.side**2 / 3 + 1 - bar).sqrt()  # 均匀分布的方差是 1/3
+        angle = t[:, None] / len(self.alphas_cumprod) * math.pi * 2 ** torch.arange(5)
+        return self.side * self.net(torch.cat([seen, angle.sin(), angle.cos()], dim=1)).reshape(x.shape)

@@ -40,7 +40,7 @@ EXPLAINED = {
     15: ("likelihood.gaussian_nll", "evaluation.report.bits_report", "evaluation.report.evaluate", "evaluation.metrics.frechet_distance",
          "evaluation.metrics.FrechetDistance",
          "training.timestep_loss.quarters", "training.timestep_loss.spread", "training.timestep_loss.quarter_losses"),
-    18: ("solvers.velocity", "solvers.heun", "solvers.half_log_snr", "solvers.dpmpp", "objectives.simple_weights",
+    18: ("solvers.heun", "solvers.dpmpp", "objectives.simple_weights",
          "schedules.rescale_zero_terminal_snr"),
 }
 
