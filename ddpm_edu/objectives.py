@@ -66,4 +66,5 @@ def simple_weights(objective, alphas_cumprod, snr_gamma=None):
     if snr_gamma is None:
         return np.ones_like(alphas_cumprod)
     check_float("snr_gamma", snr_gamma, 0, open_low=True)
-    return np.minimum(alphas_cumprod / (1 - alphas_cumprod), snr_gamma) * objective.weight_over_x0(alphas_cumprod)
+    snr = alphas_cumprod / (1 - alphas_cumprod)
+    return np.minimum(snr, snr_gamma) * objective.weight_over_x0(alphas_cumprod)

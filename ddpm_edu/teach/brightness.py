@@ -4,6 +4,9 @@ import math
 import torch
 from torch import nn
 
+from ..gaussian import GaussianDiffusion
+from .training import descend
+
 
 class BrightnessDenoiser(nn.Module):
     """能作 DDPM 的 unet_config：x 是 (B, 1, 1, 1)，边长 side 的平图的亮度乘 side；猜的是 x0，亮度在 [-1, 1] 里均匀
@@ -22,3 +25,20 @@ class BrightnessDenoiser(nn.Module):
         seen = x.flatten(1) / (bar * self.side**2 / 3 + 1 - bar).sqrt()  # 均匀分布的方差是 1/3
         angle = t[:, None] / len(self.alphas_cumprod) * math.pi * 2 ** torch.arange(5)
         return self.side * self.net(torch.cat([seen, angle.sin(), angle.cos()], dim=1)).reshape(x.shape)
+
+
+def flat(count, generator=None, side=128):
+    """平图的亮度，乘边长：(count, 1, 1, 1)"""
+    return side * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
+
+
+def fit_brightness(rescale_betas_zero_snr, seed=0, steps=500):
+    """练好的 DDPM：linear，猜 x0，不截断；rescale_betas_zero_snr 为真时终点的 ᾱ 是 0"""
+    from ..ddpm import DDPM
+
+    torch.manual_seed(seed)
+    settings = {"parameterization": "x0", "rescale_betas_zero_snr": rescale_betas_zero_snr}
+    bars = GaussianDiffusion(**settings).exact_table("alphas_cumprod").tolist()
+    config = {"target": "ddpm_edu.teach.brightness.BrightnessDenoiser", "params": {"alphas_cumprod": bars}}
+    model = DDPM(config, image_size=1, channels=1, use_ema=False, clip_denoised=False, **settings)
+    return descend(model, lambda: model.p_losses(flat(512), torch.randint(1000, (512,)))[0], steps)

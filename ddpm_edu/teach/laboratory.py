@@ -87,6 +87,12 @@ def ddim_chain_variance(betas, std, steps, eta):
     return walk(np.cumprod(1 - betas)[kept], functools.partial(ddim_step, eta=eta), std=std)[1][0] / std**2
 
 
+def flow_end(x, cumprod_t, cumprod_s, mean, std):
+    """N(m, s²) 的数据上，概率流 ODE 把 x_t 送到 x_s 的哪里，闭式：离均值有几个标准差，一路不变"""
+    spread = [bar * std**2 + 1 - bar for bar in (cumprod_t, cumprod_s)]
+    return cumprod_s**0.5 * mean + (x - cumprod_t**0.5 * mean) * (spread[1] / spread[0]) ** 0.5
+
+
 def ideal_start(x_t, data, bar):
     """数据只有有限个点时，最好的猜测 E[x_0 | x_t]：各点按它加噪成 x_t 的可能性加权平均
 

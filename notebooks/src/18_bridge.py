@@ -1,8 +1,7 @@
 # %% [markdown]
 # # 18 · 桥：DDPM 之后
 #
-# 2020 年的 DDPM 要走一千步，2022 年的 DPM-Solver++ 走二十步，2024 年的 Stable Diffusion 3 连路都改成了直的。论文一年比一年多，名字一篇比一篇新：得分、概率流、EDM、min-SNR、零终端信噪比、流匹配。
-# 这一章只问一件事：**后来的方法换掉了 DDPM 的什么，留下了什么？** 每一种都先看一张图，再对一个数。
+# 2020 年的 DDPM 要走一千步，2022 年的 DPM-Solver++ 走二十步，2024 年的 Stable Diffusion 3 连路都改成了直的；其间还有得分、EDM、min-SNR、零终端信噪比，一篇一个新名字。这一章只问一件事：**后来的方法换掉了 DDPM 的什么，留下了什么？** 每一种都先看一张图，再对一个数。
 #
 # **学习目标**
 #
@@ -28,7 +27,8 @@ from ddpm_edu.schedules import alphas_cumprod, rescale_zero_terminal_snr
 from ddpm_edu.solvers import dpmpp, heun, velocity
 from ddpm_edu.teach import card, check, check_raises, curve_figure, grid_figure, show_source
 from ddpm_edu.teach.bridge_figures import arrows_figure, brightness_rows_figure, calls_figure, orders_figure, straight_figure, walks_figure
-from ddpm_edu.teach.laboratory import gaussian_ddpm, ideal_start
+from ddpm_edu.teach.brightness import fit_brightness, flat
+from ddpm_edu.teach.laboratory import flow_end, gaussian_ddpm, ideal_start
 from ddpm_edu.teach.moons import MoonDenoiser, moons
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.teach.training import descend
@@ -66,8 +66,7 @@ arrows_figure(panels)
 #
 # $$\nabla\ln q(x_t)=\mathbb E\Big[-\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Big]=\frac{\sqrt{\bar\alpha_t}\,\hat x_0-x_t}{1-\bar\alpha_t}=-\frac{\hat\varepsilon}{\sqrt{1-\bar\alpha_t}}.$$
 #
-# 这就是 Tweedie 公式（Robbins 1956 记在 Tweedie 名下）。箭头的长度因此是得分的 $1-\bar\alpha_t$ 倍。换成 $\hat v=(\sqrt{\bar\alpha_t}\,x_t-\hat x_0)/\sqrt{1-\bar\alpha_t}$，得 $\hat v=-\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}\,(x_t+\nabla\ln q)$，第 2 节要用。
-# 下面只由 `log_density` 用差分求梯度，与猜测对一对。
+# 这就是 Tweedie 公式（Robbins 1956 记在 Tweedie 名下）。箭头的长度因此是得分的 $1-\bar\alpha_t$ 倍。换成 $\hat v=(\sqrt{\bar\alpha_t}\,x_t-\hat x_0)/\sqrt{1-\bar\alpha_t}$，得 $\hat v=-\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}\,(x_t+\nabla\ln q)$，第 2 节要用。下面只由 `log_density` 用差分求梯度，与猜测对一对。
 
 # %%
 for step in (100, 300, 600):
@@ -75,8 +74,8 @@ for step in (100, 300, 600):
     x_t = bar**0.5 * points + (1 - bar) ** 0.5 * noise
     slope = torch.stack([(log_density(x_t + h, bar) - log_density(x_t - h, bar)) / 2e-5 for h in 1e-5 * torch.eye(2).double()], 1)
     guess = ideal_start(x_t, points, bar)
-    check(f"t={step}：由 x̂₀ 换成的得分", (bar**0.5 * guess - x_t) / (1 - bar), slope, atol=1e-5)
-    check(f"t={step}：由 v̂ 换成的得分", -x_t - (bar / (1 - bar)) ** 0.5 * velocity(x_t, guess, bar), slope, atol=1e-5)
+    check(f"t={step}：由 x0_hat 换成的得分", (bar**0.5 * guess - x_t) / (1 - bar), slope, atol=1e-5)
+    check(f"t={step}：由 v_hat 换成的得分", -x_t - (bar / (1 - bar)) ** 0.5 * velocity(x_t, guess, bar), slope, atol=1e-5)
 
 # %% [markdown]
 # 所以 Song 与 Ermon 2019 从得分走来，Ho 等 2020 从变分下界走来，训练的是同一个网络，只差一个随 $t$ 变的系数。
@@ -112,18 +111,17 @@ halfway = [path[80].quantile(marks) for path in walks.values()]
 check("走到 53°，两种走法的四十九个分位数", *halfway, atol=0.1)
 check("祖先采样的路互相穿过，DDIM 的从不", [bool((path[0].argsort() == path[-1].argsort()).all()) for path in walks.values()], [False, True])
 bar, x = float(angle[100].cos() ** 2), drawn[100][:, None]
-check("DDIM 的路对角度的变化率，就是 v̂", (drawn[99] - drawn[101])[:, None] / (2 * turned), velocity(x, ideal_start(x, values, bar), bar), atol=0.02)
+check("DDIM 的路对角度的变化率，就是 v_hat", (drawn[99] - drawn[101])[:, None] / (2 * turned), velocity(x, ideal_start(x, values, bar), bar), atol=0.02)
 
 # %% [markdown]
 # 图：头两格各画二十四条路，从右端的纯噪声画起，一路走到几乎没有噪声；后三格是途中各一万个点的分布。随机的路抖动、交叉，确定的路光滑、从不相交，可是在每一个角度，两种分布都重合。
 #
-# **为什么重合**：掺一点噪声，方差是 $\beta$，密度照热方程变平，变化率是 $\frac\beta2\nabla\cdot\nabla q$。把它写成 $-\nabla\cdot\big(q\cdot(-\frac\beta2\nabla\ln q)\big)$，读法就变了：每个点以速度 $-\frac\beta2\nabla\ln q$ 挪开，密度的变化一模一样。掺噪声与挪开，看一个点很不同，看一群点没有分别。
-# 加噪过程每步先缩小 $\frac\beta2x$，再掺噪声，它的极限是随机微分方程；把“掺噪声”换成“挪开”，就是速度为 $-\frac\beta2(x+\nabla\ln q)$ 的常微分方程，叫概率流 (probability flow) ODE（Song 等 2021）。
+# **为什么重合**：掺一点噪声，方差是 $\beta$，密度照热方程变平，变化率是 $\frac\beta2\nabla\cdot\nabla q$。把它写成 $-\nabla\cdot\big(q\cdot(-\frac\beta2\nabla\ln q)\big)$，读法就变了：每个点以速度 $-\frac\beta2\nabla\ln q$ 挪开，密度的变化一模一样。掺噪声与挪开，看一个点很不同，看一群点没有分别。加噪过程每步先缩小 $\frac\beta2x$，再掺噪声，它的极限是随机微分方程；把“掺噪声”换成“挪开”，就是速度为 $-\frac\beta2(x+\nabla\ln q)$ 的常微分方程，叫概率流 (probability flow) ODE（Song 等 2021）。
 # 以角度为时间，系数也没有了：由 $\bar\alpha=\cos^2\varphi$ 得 $\frac{\mathrm d\varphi}{\mathrm dt}=\frac\beta2\cdot\frac{\cos\varphi}{\sin\varphi}$，所以 $\frac{\mathrm dx}{\mathrm d\varphi}=-\frac{\sin\varphi}{\cos\varphi}(x+\nabla\ln q)=\hat v$。第 5 章说 $v$ 是速度，说的是一张图；平均之后，**$\hat v$ 就是这个方程的右端**。
 #
 # ## 3　换走法：同一个网络，少走几步
 #
-# 采样成了解 $\frac{\mathrm dx}{\mathrm d\varphi}=\hat v$，七十年的数值方法都可以拿来。DDIM 在一步里当 $\hat x_0$ 不变，是一阶的。二阶的有两种，都用两次猜测：Heun 先走到 $x_s$ 再看一眼（贵一倍），DPM-Solver++(2M) 记着上一步的猜测（不多花钱）。
+# 采样成了解 $\frac{\mathrm dx}{\mathrm d\varphi}=\hat v$，解微分方程的老办法都可以拿来（Heun 法是 1900 年的）。DDIM 在一步里当 $\hat x_0$ 不变，是一阶的。二阶的有两种，都用两次猜测：Heun 先走到 $x_s$ 再看一眼（贵一倍），DPM-Solver++(2M) 记着上一步的猜测（不多花钱）。
 
 # %%
 show_source(heun, "def heun", "there, here = levels", "turn = math.acos", "return x - turn")
@@ -149,9 +147,8 @@ show_source(dpmpp, "def dpmpp", "if earlier is None", "there, here, before", "ah
 # %%
 lab, counts, errors = gaussian_ddpm(make_beta_schedule("cosine", 1000), 0.3, 0.5, parameterization="v"), (10, 20, 40, 80, 160, 320), {}
 z = torch.tensor([-2.0, -0.5, 1.0, 2.0]).double().reshape(4, 1, 1, 1)
-spread = [keep * 0.25 + 1 - keep for keep in (cosine[-1], cosine[0])]
-exact = cosine[0] ** 0.5 * 0.3 + (z - cosine[-1] ** 0.5 * 0.3) * (spread[1] / spread[0]) ** 0.5  # 走到第 0 步的 x
-exact = 0.3 + cosine[0] ** 0.5 * 0.25 / spread[1] * (exact - cosine[0] ** 0.5 * 0.3)  # 在那里再猜一次
+x = flow_end(z, cosine[-1], cosine[0], 0.3, 0.5)  # 概率流把 z 送到 t=0 处
+exact = 0.3 + cosine[0] ** 0.5 * 0.25 / (cosine[0] * 0.25 + 1 - cosine[0]) * (x - cosine[0] ** 0.5 * 0.3)  # 在那里再猜一次
 for name in ("ddim", "heun", "dpmpp"):
     ends = [lab.p_sample_loop(z.shape, sampler=name, steps=n, spacing="linspace", x_T=z, progress=False) for n in counts]
     errors[name] = [float((end - exact).abs().max()) for end in ends]
@@ -160,8 +157,7 @@ for name in ("ddim", "heun", "dpmpp"):
 orders_figure(counts, errors)
 
 # %% [markdown]
-# 图：四个起点里最大的误差，照 `linspace` 取步。橙、黑两条比蓝的陡一倍。阶只说步数多了误差降得多快，不说头几步谁好：10 步时 DPM-Solver++ 比 DDIM 还差，因为 `linspace` 停在 $t=0$，那里 $\lambda$ 跳得太大，往前推就推过了头。
-# 换 `trailing`（第 6 节）走 20 步，DDIM、DPM-Solver++、Heun 的误差是 0.060、0.013、0.003，所以两种二阶的默认用它。
+# 图：四个起点里最大的误差，照 `linspace` 取步。橙、黑两条比蓝的陡一倍。阶只说步数多了误差降得多快，不说头几步谁好：10 步时 DPM-Solver++ 比 DDIM 还差，因为 `linspace` 停在 $t=0$，那里 $\lambda$ 跳得太大，往前推就推过了头。换 `trailing`（第 6 节）走 20 步，DDIM、DPM-Solver++、Heun 的误差是 0.060、0.013、0.003，所以两种二阶的默认用它。
 # EDM（Karras 等 2022）的 Heun 以 $\sqrt{(1-\bar\alpha)/\bar\alpha}$ 为时间，`cosine` 的表里它大到两万，同样的高斯走 10 步（trailing 取步），误差是 9.5，以角度为时间的是 0.011；换一张到 80 为止的表，它就没有这个毛病。
 #
 # 高斯的网络没有误差，真的有。随课程的 `mnist`，同样多次调用网络，各画 400 张，量 Fréchet 距离（`python -m benchmarks.solvers mnist`；RUNS）：
@@ -187,8 +183,7 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(ways), columns=[str(digit) for 
 #
 # ## 4　EDM：同一个 $v$，换了坐标
 #
-# EDM 把带噪图写成 $y=x_0+\sigma\,\varepsilon$，再规定 $\hat x_0=c_{\text{skip}}\,y+c_{\text{out}}\,F(c_{\text{in}}\,y)$，$F$ 是网络，三个系数随 $\sigma$ 变，叫预条件 (preconditioning)。数据的标准差取 1 时，$c_{\text{skip}}=\frac1{\sigma^2+1}$，$c_{\text{out}}=\frac\sigma{\sqrt{\sigma^2+1}}$，$c_{\text{in}}=\frac1{\sqrt{\sigma^2+1}}$。
-# 我们的坐标里 $y=x_t/\sqrt{\bar\alpha_t}$，$\sigma=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，代进去，三个系数依次是 $\bar\alpha_t$、$\sqrt{1-\bar\alpha_t}$、$\sqrt{\bar\alpha_t}$。于是 $c_{\text{in}}y$ 就是 $x_t$，$\hat x_0=\sqrt{\bar\alpha_t}\,x_t+\sqrt{1-\bar\alpha_t}\,F$；与 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$ 一比，$F=-\hat v$。EDM 的损失对 $F$ 的权重是 1，正是我们猜 $v$ 的简化损失。拿 `mnist` 的网络核对：
+# EDM 把带噪图写成 $y=x_0+\sigma\,\varepsilon$，再规定 $\hat x_0=c_{\text{skip}}\,y+c_{\text{out}}\,F(c_{\text{in}}\,y)$，$F$ 是网络，三个系数随 $\sigma$ 变，叫预条件 (preconditioning)。数据的标准差取 1 时（EDM 取 0.5），$c_{\text{skip}}=\frac1{\sigma^2+1}$，$c_{\text{out}}=\frac\sigma{\sqrt{\sigma^2+1}}$，$c_{\text{in}}=\frac1{\sqrt{\sigma^2+1}}$。我们的坐标里 $y=x_t/\sqrt{\bar\alpha_t}$，$\sigma=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，代进去，三个系数依次是 $\bar\alpha_t$、$\sqrt{1-\bar\alpha_t}$、$\sqrt{\bar\alpha_t}$。于是 $c_{\text{in}}y$ 就是 $x_t$，$\hat x_0=\sqrt{\bar\alpha_t}\,x_t+\sqrt{1-\bar\alpha_t}\,F$；与 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$ 一比，$F=-\hat v$。EDM 的损失对 $F$ 的权重是 1，正是我们猜 $v$ 的简化损失。拿 `mnist` 的网络核对：
 
 # %%
 for step in (50, 500, 950):
@@ -197,7 +192,7 @@ for step in (50, 500, 950):
     skip, out, into = 1 / (sigma**2 + 1), sigma / (sigma**2 + 1) ** 0.5, 1 / (sigma**2 + 1) ** 0.5
     with torch.no_grad():
         guess, wanted = skip * y - out * mnist.apply_model(into * y, t, cond), mnist.predict_start(start, t, clip_denoised=False, cond=cond)
-    check(f"σ = {sigma:.3g}：x̂₀ = c_skip·y + c_out·F，F = −v̂", guess, wanted, atol=2e-4)
+    check(f"σ = {sigma:.3g}：x0_hat = c_skip·y + c_out·F，F = -v_hat", guess, wanted, atol=2e-4)
 
 # %% [markdown]
 # 那么 EDM 换了什么？换了**看哪些噪声大小**。训练时每抽一次 $t$，就抽了一个 $\sigma$：
@@ -214,7 +209,7 @@ for name, share in shares.items():
 curve_figure(ln_sigma, shares, r"$\ln\sigma$，右边噪声大", "训练时抽到的密度")
 
 # %% [markdown]
-# 图：$t$ 均匀时，`linear` 与 `cosine` 各有一个形状，EDM 直接指定 $\ln\sigma\sim\mathcal N(-1.2, 1.2^2)$，把力气挪到噪声小的一边（中位数 0.30）；第 7 节的流匹配与 `cosine` 对称在同一处。噪声表在这里只剩两个用处：训练看哪里，采样在哪里停。
+# 图：$t$ 均匀时，`linear` 与 `cosine` 各有一个形状，EDM 直接指定 $\ln\sigma\sim\mathcal N(-1.2, 1.2^2)$，把力气挪到噪声小的一边（中位数 0.30）；第 7 节的流匹配 (flow matching) 与 `cosine` 对称在同一处。噪声表在这里只剩两个用处：训练看哪里，采样在哪里停。
 #
 # ## 5　换权重：错在哪里更要紧
 #
@@ -229,13 +224,13 @@ curve_figure(range(1000), {**weights, r"$\min(\mathrm{SNR}, 5)$": np.minimum(snr
 # 图：噪声表是 `cosine`，纵轴是对数，从 $10^{-9}$ 到 $10^5$。`eps` 与 `v` 左边重合，右边分开：噪声最大处，`v` 不低于 1，`eps` 几乎不看。点划线左边压到 5，右边随 `eps` 一起掉下去。
 
 # %%
-show_source(simple_weights, "def simple_weights", "if snr_gamma is None", "check_float", "return np.minimum")
+show_source(simple_weights, "def simple_weights", "if snr_gamma is None", "check_float", "snr = alphas_cumprod")
 
 # %% [markdown]
 # - ① 返回 (T,)，训练时按 $t$ 取出来乘在均方误差上。
 # - ② 不给 `snr_gamma` 就是原来的简化损失。
 # - ③ $\gamma$ 须大于 0。
-# - ④ 乘 `weight_over_x0`，换成网络所猜的那种误差的权重：`eps` 是 $\min(\gamma/\mathrm{SNR},1)$，`v` 是 $\min(\mathrm{SNR},\gamma)/(\mathrm{SNR}+1)$。
+# - ④ 信噪比与 $\gamma$ 取小的，再乘 `weight_over_x0`，换成网络所猜的那种误差的权重：`eps` 是 $\min(\gamma/\mathrm{SNR},1)$，`v` 是 $\min(\mathrm{SNR},\gamma)/(\mathrm{SNR}+1)$。
 
 # %%
 card("snr_gamma")
@@ -277,25 +272,15 @@ for rescale_betas_zero_snr in (False, True):
 check("改过的表，终点的 √ᾱ", bars[-1], 0.0)
 check_raises("eps 不行：要除以 0", lambda: GaussianDiffusion(rescale_betas_zero_snr=True), "由 ε 换不回 x0")
 check_raises("min-SNR 也不行：终点的权重是 0", lambda: DDPM(**small, parameterization="v", snr_gamma=5.0, rescale_betas_zero_snr=True), "学不到那一步")
-for spacing in ("linspace", "trailing"):
-    print(spacing, spaced_timesteps(1000, 5, spacing))
+print(*(f"{spacing} {spaced_timesteps(1000, 5, spacing)}" for spacing in ("linspace", "trailing")), sep="；")
 
 # %% [markdown]
 # 终点改了，采样就一定要从 $T-1$ 走起；这里的两种取法都含它（Lin 等批评的是不含的那种）。`trailing` 还省一次网络：`linspace` 的最后一次在 $t=0$，那里 $\bar\alpha=0.9999$，几乎没有可去的噪声。
-# 做一个灰图的试验。数据是 128×128 的平图，亮度在 $-1$ 到 $1$ 之间均匀。像素加起来除以 128，就是一个数，掺进去的噪声在这个数上仍是标准高斯，所以网络只看这一个数（`BrightnessDenoiser`，猜 $x_0$）。改与不改各练一个，从 $\mathcal N(0,1)$ 走 50 步；第三种仍用没改的网络，只把起点换成真的 $x_{T-1}$。
+#
+# 做一个灰图的试验。数据是 128×128 的平图，亮度在 $-1$ 到 $1$ 之间均匀。像素加起来除以 128，就是一个数，掺进去的噪声在这个数上仍是标准高斯，所以网络只看这一个数（三层的小网络，猜 $x_0$，练五百步）。改与不改各练一个，从 $\mathcal N(0,1)$ 走 50 步；第三种仍用没改的网络，只把起点换成真的 $x_{T-1}$。
 
 # %%
-def flat(count, generator=None):
-    return 128 * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1)
-
-
-nets = {}
-for zero in (False, True):
-    torch.manual_seed(0)
-    table = GaussianDiffusion(parameterization="x0", rescale_betas_zero_snr=zero).exact_table("alphas_cumprod").tolist()
-    network = {"target": "ddpm_edu.teach.brightness.BrightnessDenoiser", "params": {"alphas_cumprod": table}}
-    net = DDPM(network, image_size=1, channels=1, use_ema=False, clip_denoised=False, parameterization="x0", rescale_betas_zero_snr=zero)
-    nets[zero] = descend(net, lambda net=net: net.p_losses(flat(512), torch.randint(1000, (512,)))[0], 500)
+nets = {zero: fit_brightness(zero) for zero in (False, True)}
 generator = torch.Generator().manual_seed(0)
 x_T = torch.randn(2000, 1, 1, 1, generator=generator)
 honest = nets[False].q_sample(flat(2000, generator), torch.full((2000,), 999), x_T)
@@ -322,7 +307,7 @@ brightness_rows_figure(rows)
 #
 # ## 7　换路：流匹配
 #
-# 路为什么非是圆弧？流匹配 (flow matching)（Lipman 等 2023；整流流，Liu 等 2023）走直线：$x_u=(1-u)\,x_0+u\,\varepsilon$，$u$ 从 0 到 1，网络猜路上的速度 $\varepsilon-x_0$。看上去另起炉灶，其实 $x_u$ 只差一个长度 $r=\sqrt{(1-u)^2+u^2}$：$x_u=r\,x_\varphi$，$\tan\varphi=\frac u{1-u}$。
+# 路为什么非是圆弧？流匹配（Lipman 等 2023；整流流，Liu 等 2023）走直线：$x_u=(1-u)\,x_0+u\,\varepsilon$，$u$ 从 0 到 1，网络猜路上的速度 $\varepsilon-x_0$。看上去另起炉灶，其实 $x_u$ 只差一个长度 $r=\sqrt{(1-u)^2+u^2}$：$x_u=r\,x_\varphi$，$\tan\varphi=\frac u{1-u}$。
 
 # %%
 def as_flow(x_u, u, v_of):
@@ -351,6 +336,7 @@ straight_figure((1.8, 0.5), (0.6, 2.1), points, torch.stack(paths))
 
 # %%
 def learn_flow(seed=0):
+    """练一个流匹配，返回 (x, u) → 直路上的速度"""
     torch.manual_seed(seed)
     network = MoonDenoiser()
 
@@ -360,7 +346,8 @@ def learn_flow(seed=0):
         at = u[:, None, None, None]
         return F.mse_loss(network((1 - at) * x_start + at * noise, 1000 * u), noise - x_start)
 
-    return descend(network, loss_of)
+    descend(network, loss_of)
+    return lambda x, u: network(x, torch.full((len(x),), 1000 * u))
 
 
 @torch.no_grad()
@@ -374,7 +361,7 @@ def travel(speed, road, seed=0):
 
 # %%
 flow = learn_flow()
-made = {f"{count} 步": travel(lambda x, u: flow(x, torch.full((4000,), 1000 * u)), torch.linspace(1, 0, count + 1).tolist()) for count in (3, 10, 50)}
+made = {f"{count} 步": travel(flow, torch.linspace(1, 0, count + 1).tolist()) for count in (3, 10, 50)}
 points_figure(made, shadow=real)
 
 # %% [markdown]
@@ -392,8 +379,8 @@ points_figure(made, shadow=real)
 #
 # ## 8　再往前
 #
-# 走到这里，步数还是十几步。要一两步，就得让网络直接猜路的尽头：渐进蒸馏（Salimans 与 Ho 2022）让学生一步走老师的两步，反复减半（习题 05.2）；一致性模型（Song 等 2023）要求同一条路上每一点猜出同一个 $x_0$，一步就到，再多走几步会更好；整流流把学到的路拉直了再学一遍。三种都先要有一个会走的老师，或者一条 ODE。
-# 往大处走：DiT（Peebles 与 Xie 2023）把 U-Net 换成 Transformer；Stable Diffusion 3（Esser 等 2024）用流匹配，$u$ 改成中间多抽；EDM2（Karras 等 2024）管的是权重与激活的大小。想看这些为什么是一回事：Kingma 与 Gao 2023 把它们的损失都写成加权的变分下界，Albergo 与 Vanden-Eijnden 2023 的随机插值把弧与直路放在一个式子里。
+# 走到这里，步数还是十几步。要一两步，就得让网络直接猜路的尽头：渐进蒸馏（Salimans 与 Ho 2022）让学生一步走老师的两步，反复减半（习题 05.2）；一致性模型（Song 等 2023）要求同一条路上每一点猜出同一个 $x_0$，一步就到，再多走几步会更好；整流流把学到的路拉直了再学一遍。三种都可以从一个会走的老师学起，一致性模型也可以不要老师。
+# 往大处走：DiT（Peebles 与 Xie 2023）把 U-Net 换成 Transformer；Stable Diffusion 3（Esser 等 2024）用流匹配，$u$ 改成中间多抽；EDM2（Karras 等 2024）管的是权重与激活的大小。想看这些为什么是一回事：Kingma 与 Gao 2023 把它们的损失写成加权的变分下界，Albergo 与 Vanden-Eijnden 2023 的随机插值把弧与直路放在一个式子里。
 #
 # ## 小结
 #
@@ -409,8 +396,7 @@ points_figure(made, shadow=real)
 #
 # ## 练习
 #
-# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。
-# 编程题要自己写，不要直接调用程序包里现成的函数。
+# 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。编程题要自己写，不要直接调用程序包里现成的函数。
 
 # %%
 from ddpm_edu.teach import grade
@@ -493,22 +479,17 @@ grade("18.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # def learn_v(seed=0):
 #     torch.manual_seed(seed)
 #     model = DDPM(**small, parameterization="v")
-#     return descend(model, lambda: model.p_losses(data[torch.randint(len(data), (512,))][..., None, None], torch.randint(1000, (512,)))[0])
-#
-# def speed(net):
-#     """两种网络都换成直路上的速度；ᾱ 换成的步号可以不是整数"""
-#     if isinstance(net, MoonDenoiser):
-#         return lambda x, u: net(x, torch.full((4000,), 1000 * u))
-#     step_at = lambda bar: float(np.interp(-bar, -cosine, range(1000)))
-#     return lambda x, u: as_flow(x, u, lambda x, bar: net.model.diffusion_model(x, torch.full((4000,), step_at(bar))))
+#     descend(model, lambda: model.p_losses(data[torch.randint(len(data), (512,))][..., None, None], torch.randint(1000, (512,)))[0])
+#     v_of = lambda x, bar: model.apply_model(x, torch.full((4000,), float(np.interp(-bar, -cosine, range(1000)))))  # 步号可以不是整数
+#     return lambda x, u: as_flow(x, u, v_of)
 #
 # def stops(count, turn):
 #     """从 1 到 0 的 u：turn 为假时 u 均匀，为真时角度均匀"""
 #     phi = torch.linspace(math.pi / 2, 0, count + 1).double()
 #     return (phi.sin() / (phi.sin() + phi.cos()) if turn else torch.linspace(1, 0, count + 1)).tolist()
 #
-# for net in (learn_flow(), learn_v()):
-#     print(type(net).__name__, misses(travel(speed(net), stops(10, turn=False)), real))  # 改这一处
+# for learn in (learn_flow, learn_v):
+#     print(learn.__name__, misses(travel(learn(), stops(10, turn=False)), real))  # 改这一处
 # ```
 #
 # <!-- 参考答案 -->
@@ -528,8 +509,8 @@ grade("18.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # ```python
 # rows = []
 # for seed in range(8):
-#     nets = learn_flow(seed), learn_v(seed)
-#     rows.append([misses(travel(speed(net), stops(count, turn), seed), real) for net in nets for count in (5, 10, 50) for turn in (False, True)])
+#     speeds = learn_flow(seed), learn_v(seed)
+#     rows.append([misses(travel(speed, stops(count, turn), seed), real) for speed in speeds for count in (5, 10, 50) for turn in (False, True)])
 # rows = torch.tensor(rows)
 # print(rows.mean(0), rows.std(0) / 8**0.5)
 # ```
