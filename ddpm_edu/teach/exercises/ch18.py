@@ -53,7 +53,7 @@ EXERCISES = (
     Code("18.1", 1, "由 v 换成得分", score, score_cases, (
         Mistake("两项都是负的：-x_t - √(ᾱ/(1-ᾱ))·v；你的 v 这一项差一个负号。", lambda x, v, a: -x + (a / (1 - a)).sqrt() * v),
         Mistake("系数颠倒了：v̂ = -√((1-ᾱ)/ᾱ)(x + 得分)，解出得分时要乘它的倒数。", lambda x, v, a: -x - ((1 - a) / a).sqrt() * v),
-        Mistake("系数要开平方。", lambda x, v, a: -x - a / (1 - a) * v),
+        Mistake("系数要开平方：√(ᾱ/(1-ᾱ))，不是 ᾱ/(1-ᾱ)。", lambda x, v, a: -x - a / (1 - a) * v),
         Mistake("漏了 -x_t 这一项。", lambda x, v, a: -(a / (1 - a)).sqrt() * v),
         Mistake("这是 -ε̂；得分是 -ε̂/√(1-ᾱ)，还要除以 √(1-ᾱ)。", lambda x, v, a: -((1 - a).sqrt() * x + a.sqrt() * v)),
         Mistake("这是 x̂₀；得分是 (√ᾱ·x̂₀ - x_t)/(1-ᾱ)，还差一步。", lambda x, v, a: a.sqrt() * x - (1 - a).sqrt() * v),
