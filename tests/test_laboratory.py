@@ -9,7 +9,9 @@ from ddpm_edu import make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, vlb_terms
 from ddpm_edu.sampling import spaced_timesteps
-from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, gaussian_ddpm, ideal_start
+from ddpm_edu.solvers import velocity
+from ddpm_edu.teach.brightness import fit_brightness, flat
+from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, flow_end, gaussian_ddpm, ideal_start
 
 BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)
 
@@ -157,3 +159,22 @@ def test_the_ideal_start_weighs_every_point_by_its_likelihood():
     # 噪声极大时是全体的平均，极小时是最近的一点
     torch.testing.assert_close(ideal_start(x, data, 1e-9)[0], data.mean(0), atol=1e-3, rtol=0)
     torch.testing.assert_close(ideal_start(x, data, 1 - 1e-4), data[[1, 2]])
+
+
+def test_the_flow_moves_at_the_best_guess_of_v():
+    """flow_end 对角度的导数，正是最优去噪器给出的速度；起点与终点相同时不动"""
+    x, angle, mean, std = torch.tensor([-1.5, 0.2, 2.0]).double(), 0.9, 0.3, 0.5
+    here = math.cos(angle) ** 2
+    D = here * std**2 + 1 - here
+    x_recon = mean + here**0.5 * std**2 / D * (x - here**0.5 * mean)
+    after, before = (flow_end(x, here, math.cos(angle + step) ** 2, mean, std) for step in (1e-5, -1e-5))
+    torch.testing.assert_close((after - before) / 2e-5, velocity(x, x_recon, here), rtol=0, atol=1e-8)
+    assert torch.equal(flow_end(x, here, here, mean, std), x)
+
+
+def test_the_brightness_network_fits_both_tables():
+    """改过与没改的表都配得上，终点处也算得出"""
+    for zero in (False, True):
+        model = fit_brightness(zero, steps=1)
+        assert float(model.exact_table("alphas_cumprod")[-1]) == 0 if zero else float(model.exact_table("alphas_cumprod")[-1]) > 0
+        assert model.apply_model(flat(8), torch.full((8,), 999)).shape == (8, 1, 1, 1)
