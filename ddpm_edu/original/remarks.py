@@ -1,0 +1,71 @@
+"""每一格旁边写什么：从知识库取出来，排成网页与 notebook 都能用的样子"""
+from dataclasses import dataclass
+
+from .counterparts import counterpart
+from .knowledge import DIFFERENT, SAME, WRONG
+from .recognise import CHANGED, SEEN, TOLD, UNKNOWN
+from .settings import argument
+
+ARGUMENT = "参数"
+# 各种标签在图例里的解释
+LEGEND = {
+    SAME: "课程版也这样做", DIFFERENT: "课程版有所不同，后面写着怎样不同", WRONG: "原文件在这里有毛病，链接指向课程里的证明",
+    CHANGED: "你这份与已知的版本不同，写的是已知的版本在这里做什么", UNKNOWN: "没有见过，课程没有讲，所以不解释", ARGUMENT: "构造函数的参数",
+}
+
+
+@dataclass(frozen=True)
+class Remark:
+    """label 是 LEGEND 里的一个，text 是做什么，detail 是差别或毛病；chapter、words 指向细讲的那一格"""
+
+    label: str
+    text: str
+    formula: str = ""
+    detail: str = ""
+    chapter: int = 0
+    words: str = ""
+
+
+def of_row(row, method):
+    """一格的说明；一格里都是没有单独讲的语句时是空的"""
+    return [*map(of_argument, row.arguments), *(of_finding(finding, method) for finding in row.findings if finding.status != SEEN)]
+
+
+def of_argument(name):
+    known = argument(name)
+    if known is None:
+        return Remark(UNKNOWN, f"`{name}` 这个参数，课程没有讲")
+    return Remark(ARGUMENT, f"`{name}`：{known.meaning}", known.formula, known.wrong, known.chapter)
+
+
+def of_finding(finding, method):
+    note = finding.note
+    if finding.status == UNKNOWN:
+        return Remark(UNKNOWN, "没有见过这一句，课程没有讲")
+    chapter = note.chapter or method.chapter
+    proof = note.proof or (method.proof if method.proof and method.proof[0] == chapter else (chapter, ""))
+    if finding.status == CHANGED:
+        return Remark(CHANGED, f"与已知的写法不同。已知的版本在这里：{note.does}", note.formula, "", *proof)
+    detail = note.wrong or note.differs
+    # 与课程版相同、又是同一章的，方法的开头已经有链接
+    place = proof if detail else (chapter, "") if chapter != method.chapter else (0, "")
+    return Remark(note.verdict, note.does, note.formula, detail, *place)
+
+
+def of_method(part):
+    """方法开头的几句：做什么，对应课程版的谁，参数表是不是见过的"""
+    method = part.method
+    found = [Remark("", method.does + (f"（{method.only}）" if method.only else ""), method.formula, "", *(method.proof or (method.chapter, "")))]
+    if row := counterpart(part.title):
+        ours = "、".join(f"`{name.partition('.')[2]}`" for name in row.ours)
+        # 没有对应的，对照表里写的是作用，上面一句已经说过
+        found.append(Remark("", f"课程版：{ours}。{row.note}" if ours else "课程版没有这个方法"))
+    if not part.same_head:
+        found.append(Remark(CHANGED, "参数表（名字、次序或默认值）与已知的版本不同"))
+    return found
+
+
+def tally(part):
+    """一个方法里要留心的有几处：{标签: 处数}"""
+    labels = [finding.note.verdict if finding.status == TOLD else finding.status for finding in part.findings]
+    return {label: labels.count(label) for label in (WRONG, CHANGED, UNKNOWN) if label in labels}
