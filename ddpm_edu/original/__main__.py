@@ -37,9 +37,12 @@ def explain(path, folder):
         told = "，".join(f"{name} 认得 {percent(counts)}" for name, counts in read.counts.items())
     # 同名的文件（各个仓库都叫 ddpm.py）各写各的
     stem = f"{Path(path).stem}-{read.digest[:8]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for suffix, text in ((".html", web), (".ipynb", cells)):
-        (folder / f"{stem}{suffix}").write_text(text, encoding="utf-8")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for suffix, text in ((".html", web), (".ipynb", cells)):
+            (folder / f"{stem}{suffix}").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Unusable(f"写不进 {folder}：{error.strerror}；换一个目录：--out 目录") from error
     return folder / f"{stem}.html", folder / f"{stem}.ipynb", told
 
 
@@ -55,9 +58,6 @@ def main(arguments=None):
             print(f"{path}：{told}\n  用浏览器打开：{web}\n  或在 JupyterLab 里打开：{cells}")
     except (UsageError, Unusable, DataUnavailableError) as error:
         print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"写不了 {error.filename}：{error.strerror}；换一个目录：--out 目录", file=sys.stderr)
         return 2
     return 0
 

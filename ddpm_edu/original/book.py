@@ -3,7 +3,7 @@ from .layout import rows
 from .page import COUNTED, SECRET, percent, short
 from .places import address
 from .recognise import CHANGED, SEEN, TOLD, UNKNOWN
-from .remarks import LEGEND, of_method, of_row
+from .remarks import IN_CODE, LEGEND, of_method, of_row
 
 
 def say(remark, folder):
@@ -15,7 +15,7 @@ def say(remark, folder):
 
 def link(remark, folder):
     target = address(folder, remark.chapter, remark.words, web=False) if remark.chapter else ""
-    return f"[第 {remark.chapter} 章]({target})" if target else ""
+    return f"[{remark.place}]({target})" if target else ""
 
 
 def quoted(lines, start, end, language="python"):
@@ -36,12 +36,17 @@ def runs(code):
     return found
 
 
+def legend(labels):
+    return "\n".join(f"- **{label}**：{LEGEND[label]}" for label in labels)
+
+
 def lesson(part, lines, folder):
     """一个方法 → 一格 Markdown：整段代码，然后逐行说明"""
     out = [f"## `{part.title}`", *(f"{say(remark, folder)}\n" for remark in of_method(part)), quoted(lines, part.start, part.end), ""]
     for row in rows(part, lines):
         for remark in of_row(row, part.method):
-            where = f"第 {row.start} 行" if row.start == row.end else f"第 {row.start}–{row.end} 行"
+            first = row.findings[0].statement.start if row.findings else row.start
+            where = f"第 {first} 行" if first == row.end else f"第 {first}–{row.end} 行"
             out.append(f"- {where}：{say(remark, folder)}")
     return "\n".join(out)
 
@@ -63,8 +68,7 @@ def notebook(cells):
 
 def render(original, folder):
     """Original → notebook 的文字；folder 是它要放的目录"""
-    legend = "\n".join(f"- **{label}**：{text}" for label, text in LEGEND.items())
-    cells = [f"# {original.name} 逐句讲解\n\n{SECRET}\n\n{legend}\n\n{table(original.counts)}"]
+    cells = [f"# {original.name} 逐句讲解\n\n{SECRET}\n\n{legend(IN_CODE)}\n\n{table(original.counts)}"]
     for part in original.parts:
         if part.method:
             cells.append(lesson(part, original.lines, folder))

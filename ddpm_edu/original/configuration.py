@@ -7,7 +7,8 @@ from pathlib import Path
 import yaml
 
 from .reading import Unusable, decode, read_bytes
-from .remarks import Remark
+from .recognise import UNKNOWN
+from .remarks import VALUE, Remark
 from .settings import setting
 
 MOST = 256 << 10  # 单位：字节；见过的最大的一份约 6 KB
@@ -84,9 +85,9 @@ def remarks(configuration):
         about = setting(list(key.path))
         known += about is not None
         entry = Remark("", f"`{key.path[-1]}`：{about.meaning}", about.formula, about.wrong, about.chapter) if about else Remark(
-            "未知", f"`{'.'.join(key.path)}`：课程没有讲")
+            UNKNOWN, f"`{'.'.join(key.path)}`：课程没有讲")
         found.setdefault(key.line, []).append(entry)
-        found[key.line] += [Remark("不同", text, "", "", chapter) for text, chapter in of_value(configuration, key)]
+        found[key.line] += [Remark(VALUE, text, "", "", chapter) for text, chapter in of_value(configuration, key)]
     return found, known
 
 

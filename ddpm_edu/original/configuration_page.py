@@ -3,7 +3,7 @@ import html
 
 from . import book, page
 from .configuration import remarks
-from .remarks import LEGEND
+from .remarks import IN_SETTINGS
 
 
 def summary(configuration, known):
@@ -25,14 +25,14 @@ def as_page(configuration, folder):
     cells = "".join(f'<div class="code">{page.numbered(plain, start, end)}</div><div class="note">{"".join(page.say(r, folder) for r in notes)}</div>'
                     for start, end, notes in blocks(configuration, found))
     title = f"{configuration.name} 逐个键讲解"
-    body = f"<h1>{html.escape(title)}</h1><p>{page.SECRET}</p><p>{summary(configuration, known)}</p>{page.legend()}<div class=\"lesson\">{cells}</div>"
-    return page.whole_page(title, f"{body}<p>{summary(configuration, known)}</p>")
+    told = f"<p>{summary(configuration, known)}</p>"
+    return page.whole_page(title, f'<h1>{html.escape(title)}</h1><p>{page.SECRET}</p>{told}{page.legend(IN_SETTINGS)}<div class="lesson">{cells}</div>{told}')
 
 
 def as_notebook(configuration, folder):
     """Configuration → notebook 的文字"""
     found, known = remarks(configuration)
     lines = [f"- 第 {line} 行：{book.say(remark, folder)}" for line, notes in sorted(found.items()) for remark in notes]
-    legend = "\n".join(f"- **{label}**：{LEGEND[label]}" for label in ("不同", "未知"))
     quoted = book.quoted(configuration.lines, 1, len(configuration.lines), "yaml")
-    return book.notebook([f"# {configuration.name} 逐个键讲解\n\n{page.SECRET}\n\n{summary(configuration, known)}\n\n{legend}", quoted, "\n".join(lines)])
+    opening = f"# {configuration.name} 逐个键讲解\n\n{page.SECRET}\n\n{summary(configuration, known)}\n\n{book.legend(IN_SETTINGS)}"
+    return book.notebook([opening, quoted, "\n".join(lines)])

@@ -7,7 +7,7 @@ from .layout import rows
 from .mathml import mathml
 from .places import address
 from .recognise import CHANGED, SEEN, TOLD, UNKNOWN, covered
-from .remarks import LEGEND, of_method, of_row, tally
+from .remarks import IN_CODE, LEGEND, of_method, of_row, tally
 
 STYLE = """
 body { max-width: 92rem; } .lesson { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); border-top: 1px solid var(--line); }
@@ -16,7 +16,7 @@ body { max-width: 92rem; } .lesson { display: grid; grid-template-columns: minma
 .note p { margin: .2rem 0; line-height: 1.5; } .tag { font-size: .8em; padding: 0 .35em; border-radius: 3px; border: 1px solid currentColor;
 margin-right: .4em; }
 .detail { color: var(--quiet); } .t0 { color: var(--quiet); } .t1 { color: #8a6100; } .t2 { color: #c0392b; } .t3 { color: #6a3d9a; } .t4 { color: #c0392b; }
-.t5 { color: var(--link); } details > pre { background: var(--code); } nav li { line-height: 1.5; } math { font-size: 1.05em; }
+.t5, .t6 { color: var(--link); } details > pre { background: var(--code); } nav li { line-height: 1.5; } math { font-size: 1.05em; }
 @media (prefers-color-scheme: dark) { .t1 { color: #e0b050; } .t2, .t4 { color: #ff8a7a; } .t3 { color: #c9a6f0; } }
 @media (max-width: 60rem) { .lesson { grid-template-columns: minmax(0, 1fr); } }
 """
@@ -26,7 +26,7 @@ PAGE = """<!DOCTYPE html>
 {body}
 </body></html>
 """
-SECRET = "讲解由课程生成；左边的代码是你自己的那一份，没有执行过，也没有发到别处。"
+SECRET = "讲解由课程生成；这里的代码是你自己的那一份，没有执行过，也没有发到别处。"
 
 
 def inline(text):
@@ -49,7 +49,7 @@ def say(remark, folder):
 
 def link(remark, folder):
     target = address(folder, remark.chapter, remark.words) if remark.chapter else ""
-    return f'<a href="{html.escape(target)}">第 {remark.chapter} 章</a>' if target else f"第 {remark.chapter} 章" if remark.chapter else ""
+    return f'<a href="{html.escape(target)}">{remark.place}</a>' if target else ""
 
 
 def highlighted(lines):
@@ -104,8 +104,8 @@ def contents(original):
     return f"<details open><summary>目录：{len(items)} 个方法，标着要留心的有几处</summary><nav><ol>{''.join(items)}</ol></nav></details>"
 
 
-def legend():
-    return "<ul>" + "".join(f"<li>{tag(label)}{text}</li>" for label, text in LEGEND.items()) + "</ul>"
+def legend(labels):
+    return "<ul>" + "".join(f"<li>{tag(label)}{LEGEND[label]}</li>" for label in labels) + "</ul>"
 
 
 def table(counts):
@@ -137,7 +137,7 @@ def render(original, folder):
     """Original → 一页完整的 HTML；folder 是网页要放的目录，链接从那里指"""
     colored = highlighted(original.lines)
     title = f"{original.name} 逐句讲解"
-    body = [f"<h1>{html.escape(title)}</h1><p>{SECRET}链接指向导出的网页：还没有的话，先运行 <code>python course.py export</code>。</p>", legend(),
+    body = [f"<h1>{html.escape(title)}</h1><p>{SECRET}链接指向导出的网页：还没有的话，先运行 <code>python course.py export</code>。</p>", legend(IN_CODE),
             table(original.counts), contents(original), *(section(part, original.lines, colored, folder) for part in original.parts),
             "<h2>讲到了几成</h2>", table(original.counts), f"<p>{COUNTED}</p><h2>与已知的版本不同的地方</h2>", changes(original)]
     return whole_page(title, "\n".join(body))

@@ -1,6 +1,6 @@
 """把读者的文件与知识库对上：每条语句是见过的、改写过的，还是没有见过的。只看语法树，什么也不执行"""
 import ast
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from .knowledge import Method, Note, classes, methods
@@ -37,6 +37,19 @@ class Part:
     findings: tuple = ()
 
     @property
+    def touched(self):
+        """改写过与没有见过的有几句"""
+        return sum(finding.status in (CHANGED, UNKNOWN) for finding in self.findings)
+
+    @property
+    def reordered(self):
+        """语句都见过，先后却与已知的版本不同；在几处出现的说明不算"""
+        places = {id(note): index for index, note in enumerate(self.method.notes)} if self.method else {}
+        found = [places.get(id(finding.note)) for finding in self.findings]
+        once = [index for index in found if index is not None and found.count(index) == 1]
+        return once != sorted(once)
+
+    @property
     def known_class(self):
         return self.title.partition(".")[0] in classes()
 
@@ -47,12 +60,12 @@ class Part:
 
 def match(method, found):
     """一个方法里的语句 → Finding 的列表"""
-    places, chosen, after = defaultdict(list), [], 0
+    places, chosen, after = {}, [], 0
     for index, note in enumerate(method.notes):
         for form in note.forms.split():
-            places[form].append(index)
+            places.setdefault(form, []).append(index)
     for statement in found:
-        chosen.append(nearest(places[statement.digest], after))
+        chosen.append(nearest(places.get(statement.digest, ()), after))
         after = after if chosen[-1] is None else chosen[-1] + 1
     seen = {*places, *method.known.split()}
     rewritten = alone(method, found, chosen, seen)

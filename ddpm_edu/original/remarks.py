@@ -6,12 +6,15 @@ from .knowledge import DIFFERENT, SAME, WRONG
 from .recognise import CHANGED, SEEN, TOLD, UNKNOWN
 from .settings import argument
 
-ARGUMENT = "参数"
+ARGUMENT, VALUE = "参数", "取值"
 # 各种标签在图例里的解释
 LEGEND = {
     SAME: "课程版也这样做", DIFFERENT: "课程版有所不同，后面写着怎样不同", WRONG: "原文件在这里有毛病，链接指向课程里的证明",
     CHANGED: "你这份与已知的版本不同，写的是已知的版本在这里做什么", UNKNOWN: "没有见过，课程没有讲，所以不解释", ARGUMENT: "构造函数的参数",
+    VALUE: "由你写的值看出来的",
 }
+
+IN_CODE, IN_SETTINGS = (SAME, DIFFERENT, WRONG, CHANGED, UNKNOWN, ARGUMENT), (VALUE, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,11 @@ class Remark:
     detail: str = ""
     chapter: int = 0
     words: str = ""
+    proves: bool = False
+
+    @property
+    def place(self):
+        return f"证明：第 {self.chapter} 章" if self.proves else f"第 {self.chapter} 章"
 
 
 def of_row(row, method):
@@ -42,14 +50,20 @@ def of_finding(finding, method):
     note = finding.note
     if finding.status == UNKNOWN:
         return Remark(UNKNOWN, "没有见过这一句，课程没有讲")
-    chapter = note.chapter or method.chapter
-    proof = note.proof or (method.proof if method.proof and method.proof[0] == chapter else (chapter, ""))
     if finding.status == CHANGED:
-        return Remark(CHANGED, f"与已知的写法不同。已知的版本在这里：{note.does}", note.formula, "", *proof)
+        return Remark(CHANGED, f"与已知的写法不同。已知的版本在这里：{note.does}", note.formula, "", *whereabouts(note, method))
     detail = note.wrong or note.differs
     # 与课程版相同、又是同一章的，方法的开头已经有链接
-    place = proof if detail else (chapter, "") if chapter != method.chapter else (0, "")
+    place = whereabouts(note, method) if detail or note.chapter not in (0, method.chapter) else ()
     return Remark(note.verdict, note.does, note.formula, detail, *place)
+
+
+def whereabouts(note, method):
+    """(章, 那一格的文字, 是不是证明)：没有专门证明的，指向方法的那一格，或只指到章"""
+    chapter = note.chapter or method.chapter
+    if note.proof:
+        return (*note.proof, bool(note.wrong))
+    return (*method.proof, False) if method.proof and method.proof[0] == chapter else (chapter, "", False)
 
 
 def of_method(part):
@@ -62,6 +76,9 @@ def of_method(part):
         found.append(Remark("", f"课程版：{ours}。{row.note}" if ours else "课程版没有这个方法"))
     if not part.same_head:
         found.append(Remark(CHANGED, "参数表（名字、次序或默认值）与已知的版本不同"))
+    if part.touched or part.reordered:
+        what = "、".join(filter(None, [f"{part.touched} 句与已知的版本不同" if part.touched else "", "语句的先后与已知的版本不同" if part.reordered else ""]))
+        found.append(Remark(CHANGED, f"这个方法里有{what}：下面写的“{WRONG}”说的是已知的版本，你这份也许已经改好"))
     return found
 
 

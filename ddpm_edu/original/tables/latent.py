@@ -91,6 +91,7 @@ METHODS = (
         Note("for param", "5e06bf02", "逐个参数"),
         Note("= param.requires_grad", "a23835fb", "不要梯度"),
         Note("assert config", "600499cc be4507f4", "要训练的，就不能是特殊字符串"),
+        Note("= model", "e2fb3f90", "按配方造"),
         Note("= self.cond_stage_model", "1d3ab319", "留着训练"),
     )),
     Method("LatentDiffusion._get_denoise_row_from_list", 17, "把去噪途中的潜变量逐个解码，排成一张大图", proof=(17, "在潜变量上训练"),
