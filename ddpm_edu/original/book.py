@@ -3,7 +3,7 @@ from .layout import rows
 from .page import COUNTED, SECRET, percent, short
 from .places import address
 from .recognise import CHANGED, SEEN, TOLD, UNKNOWN
-from .remarks import IN_CODE, LEGEND, of_method, of_row
+from .remarks import IN_CODE, LEGEND, intact, of_method, of_row
 
 
 def say(remark, folder):
@@ -40,11 +40,11 @@ def legend(labels):
     return "\n".join(f"- **{label}**：{LEGEND[label]}" for label in labels)
 
 
-def lesson(part, lines, folder):
+def lesson(part, lines, folder, sound):
     """一个方法 → 一格 Markdown：整段代码，然后逐行说明"""
     out = [f"## `{part.title}`", *(f"{say(remark, folder)}\n" for remark in of_method(part)), quoted(lines, part.start, part.end), ""]
     for row in rows(part, lines):
-        for remark in of_row(row, part.method):
+        for remark in of_row(row, part.method, sound):
             first = row.findings[0].statement.start if row.findings else row.start
             where = f"第 {first} 行" if first == row.end else f"第 {first}–{row.end} 行"
             out.append(f"- {where}：{say(remark, folder)}")
@@ -69,9 +69,10 @@ def notebook(cells):
 def render(original, folder):
     """Original → notebook 的文字；folder 是它要放的目录"""
     cells = [f"# {original.name} 逐句讲解\n\n{SECRET}\n\n{legend(IN_CODE)}\n\n{table(original.counts)}"]
+    sound = intact(original.parts)
     for part in original.parts:
         if part.method:
-            cells.append(lesson(part, original.lines, folder))
+            cells.append(lesson(part, original.lines, folder, sound))
         elif part.end - part.start > 3:
             cells.append(f"第 {part.start}–{part.end} 行，课程没有讲" + (f"：{short(part.title)}" if part.title else ""))
     return notebook([*cells, f"## 讲到了几成\n\n{table(original.counts)}\n\n{COUNTED}"])

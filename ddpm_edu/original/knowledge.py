@@ -11,6 +11,7 @@ class Note:
 
     signature, forms : 招牌与各版本的指纹，见 syntax.py；几种写法用空格隔开
     chapter          : 细讲的章，0 表示同它的方法；proof 是（章, 那一格里的一段文字）
+    needs            : wrong 还要看这些方法，用空格隔开：它们改动过，这一句就不敢说死
     """
 
     signature: str
@@ -21,6 +22,7 @@ class Note:
     wrong: str = ""
     chapter: int = 0
     proof: tuple = ()
+    needs: str = ""
 
     @property
     def verdict(self):
@@ -45,9 +47,9 @@ class Method:
 @functools.cache
 def methods():
     """{"DDPM.q_sample": Method, ...}，按原文件里的次序"""
-    from .tables import ddim, ddpm_building, ddpm_using, latent, parts
+    from .tables import ddim, ddpm_building, ddpm_using, latent_building, latent_using, parts
 
-    return {method.name: method for table in (ddpm_building, ddpm_using, parts, latent, ddim) for method in table.METHODS}
+    return {method.name: method for table in (ddpm_building, ddpm_using, parts, latent_building, latent_using, ddim) for method in table.METHODS}
 
 
 @functools.cache

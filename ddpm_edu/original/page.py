@@ -7,7 +7,7 @@ from .layout import rows
 from .mathml import mathml
 from .places import address
 from .recognise import CHANGED, SEEN, TOLD, UNKNOWN, covered
-from .remarks import IN_CODE, LEGEND, of_method, of_row, tally
+from .remarks import IN_CODE, LEGEND, intact, of_method, of_row, tally
 
 STYLE = """
 body { max-width: 92rem; } .lesson { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); border-top: 1px solid var(--line); }
@@ -68,20 +68,20 @@ def numbered(colored, start, end):
     return f'<pre class="highlight">{body}</pre>'
 
 
-def lesson(part, lines, colored, folder):
+def lesson(part, lines, colored, folder, sound):
     """一个方法的网格：左边代码，右边说明"""
     cells = []
     for index, row in enumerate(rows(part, lines)):
-        remarks = [*(of_method(part) if index == 0 else ()), *of_row(row, part.method)]
+        remarks = [*(of_method(part) if index == 0 else ()), *of_row(row, part.method, sound)]
         plain = "<p>这几句是见过的写法，作用见这个方法的开头。</p>" if row.findings and not remarks else ""
         notes = "".join(say(remark, folder) for remark in remarks) or plain
         cells.append(f'<div class="code">{numbered(colored, row.start, row.end)}</div><div class="note">{notes}</div>')
     return f'<div class="lesson">{"".join(cells)}</div>'
 
 
-def section(part, lines, colored, folder):
+def section(part, lines, colored, folder, sound):
     if part.method:
-        return f'<h3 id="{anchor(part)}"><code>{html.escape(part.title)}</code></h3>{lesson(part, lines, colored, folder)}'
+        return f'<h3 id="{anchor(part)}"><code>{html.escape(part.title)}</code></h3>{lesson(part, lines, colored, folder, sound)}'
     if part.known_class and "." not in part.title and not part.findings and part.node is None:
         return f'<h2 id="{anchor(part)}"><code>class {html.escape(part.title)}</code></h2>{numbered(colored, part.start, part.end)}'
     what = html.escape(short(f"课程没有讲：{part.title}" if part.title else "课程没有讲"))
@@ -136,9 +136,9 @@ def whole_page(title, body):
 def render(original, folder):
     """Original → 一页完整的 HTML；folder 是网页要放的目录，链接从那里指"""
     colored = highlighted(original.lines)
-    title = f"{original.name} 逐句讲解"
+    title, sound = f"{original.name} 逐句讲解", intact(original.parts)
     body = [f"<h1>{html.escape(title)}</h1><p>{SECRET}链接指向导出的网页：还没有的话，先运行 <code>python course.py export</code>。</p>", legend(IN_CODE),
-            table(original.counts), contents(original), *(section(part, original.lines, colored, folder) for part in original.parts),
+            table(original.counts), contents(original), *(section(part, original.lines, colored, folder, sound) for part in original.parts),
             "<h2>讲到了几成</h2>", table(original.counts), f"<p>{COUNTED}</p><h2>与已知的版本不同的地方</h2>", changes(original)]
     return whole_page(title, "\n".join(body))
 

@@ -34,9 +34,14 @@ class Remark:
         return f"证明：第 {self.chapter} 章" if self.proves else f"第 {self.chapter} 章"
 
 
-def of_row(row, method):
-    """一格的说明；一格里都是没有单独讲的语句时是空的"""
-    return [*map(of_argument, row.arguments), *(of_finding(finding, method) for finding in row.findings if finding.status != SEEN)]
+def intact(parts):
+    """与已知的版本一样的方法的名字"""
+    return {part.title for part in parts if part.method and not part.touched and not part.reordered}
+
+
+def of_row(row, method, sound):
+    """一格的说明；sound 是没有改动过的方法。一格里都是没有单独讲的语句时是空的"""
+    return [*map(of_argument, row.arguments), *(of_finding(finding, method, sound) for finding in row.findings if finding.status != SEEN)]
 
 
 def of_argument(name):
@@ -46,13 +51,15 @@ def of_argument(name):
     return Remark(ARGUMENT, f"`{name}`：{known.meaning}", known.formula, known.wrong, known.chapter)
 
 
-def of_finding(finding, method):
+def of_finding(finding, method, sound):
     note = finding.note
     if finding.status == UNKNOWN:
         return Remark(UNKNOWN, "没有见过这一句，课程没有讲")
     if finding.status == CHANGED:
         return Remark(CHANGED, f"与已知的写法不同。已知的版本在这里：{note.does}", note.formula, "", *whereabouts(note, method))
     detail = note.wrong or note.differs
+    if changed := [name for name in note.needs.split() if name not in sound]:
+        detail += f"。这说的是已知的版本：你这份的 {'、'.join(f'`{name}`' for name in changed)} 改动过，也许已经改好"
     # 与课程版相同、又是同一章的，方法的开头已经有链接
     place = whereabouts(note, method) if detail or note.chapter not in (0, method.chapter) else ()
     return Remark(note.verdict, note.does, note.formula, detail, *place)

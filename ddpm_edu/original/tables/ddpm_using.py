@@ -63,7 +63,7 @@ METHODS = (
         Note("return", "3ca17ab1", "只返回最后的图"),
     )),
     Method("DDPM.sample", 7, "按设定的边长与通道数采样", proof=(7, "两种走法"), heads="1b33d7a7", notes=(
-        Note("= image_size", "64a471a3", "边长", wrong="训练时从不核对它"),
+        Note("= image_size", "64a471a3", "边长", wrong="训练时从不核对它", needs="DDPM.get_input"),
         Note("= channels", "b8cddaf3", "通道数"),
         Note("return", "c6be4a7f", "走完整条链；这里只有正方形", differs="课程版还能换采样器、少走几步、给条件"),
     )),
@@ -79,7 +79,7 @@ METHODS = (
     Method("DDPM.get_loss", 6, "逐元素的误差，可以取平均", proof=(6, "`p_losses`：训练的损失"), heads="fd863bdc", notes=(
         Note("if self.loss_type", "7e07611a", "绝对值"),
         Note("= loss", "381ff3fc", "逐元素的绝对误差", formula=r"\lvert y-\hat y\rvert", wrong="VLB 的权重也会乘到它上面，那就不是下界了",
-             proof=(6, "与参考实现的差别")),
+             proof=(6, "与参考实现的差别"), needs="DDPM.p_losses"),
         Note("if mean", "5182ba6e", "要平均的话"),
         Note("= loss", "c7e55bf3", "取平均"),
         Note("if self.loss_type", "cb8b0eb4", "平方"),
@@ -199,11 +199,11 @@ METHODS = (
     )),
     Method("DDPM.configure_optimizers", 10, "造优化器", proof=(10, "优化器管哪些参数"), heads="85aeb4ef", notes=(
         Note("= lr", "5a26c1d5", "学习率", wrong="文件里没有一处给它赋值：训练脚本从外面设，批量 × 卡数 × 累积的批数 × base_learning_rate",
-             proof=(17, "带着它读原文件")),
+             proof=(17, "带着它读原文件"), needs="DDPM.__init__"),
         Note("= params", "aa771beb", "网络的全部参数"),
         Note("if self.learn_logvar", "a52cf7f5", "要学 logvar 的话", chapter=6),
         Note("= params", "6fe2f916", "也交给优化器", wrong="基类的损失不用它，梯度永远是 None；几张卡一起练时还会报错", chapter=6,
-             proof=(6, "与参考实现的差别")),
+             proof=(6, "与参考实现的差别"), needs="DDPM.p_losses"),
         Note("= opt", "b891d44b", "AdamW", wrong="默认的权重衰减 0.01 对偏置、归一化与 logvar 也生效；scheduler_config 没有用上"),
         Note("return", "8e9dabfc", "返回优化器"),
     )),
