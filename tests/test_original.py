@@ -329,6 +329,9 @@ def test_every_formula_becomes_mathml_and_a_strange_one_is_an_error():
     for formula in filter(None, formulas):
         shown = mathml(formula)
         assert "\\" not in re.sub(r">\\<", "", shown) and BeautifulSoup(shown, "html.parser").math
+    texts = [text for _, entry in ENTRIES for text in (entry.does, getattr(entry, "wrong", ""), getattr(entry, "differs", ""))]
+    for text in [*texts, *(words for name in (*CARDS, *tables.LATENT) for words in (argument(name).meaning, argument(name).wrong))]:
+        assert "$" not in page.inline(text) and "`" not in page.inline(text), text
     for bad in (r"\unknown", "x_", r"\frac{1", "{"):
         with pytest.raises((ValueError, IndexError)):
             mathml(bad)

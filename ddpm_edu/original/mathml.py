@@ -77,8 +77,11 @@ def atom(token, tokens):
     name = token[1:]
     if name in SPACES:
         return f'<mspace width="{SPACES[name]}"></mspace>'
-    if name in LETTERS or name in WORDS:
-        return f"<mi>{LETTERS.get(name, name)}</mi>"
+    if name in LETTERS:
+        return f"<mi>{LETTERS[name]}</mi>"
+    if name in WORDS:
+        # 函数名后面空一点
+        return f"<mrow><mi>{name}</mi><mspace width=\"0.1em\"></mspace></mrow>"
     if name in SIGNS:
         return f"<mo>{SIGNS[name]}</mo>"
     return command(name, tokens)

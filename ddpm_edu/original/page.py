@@ -15,7 +15,8 @@ body { max-width: 92rem; } .lesson { display: grid; grid-template-columns: minma
 .code { background: var(--code); overflow-x: auto; } .no { color: var(--quiet); user-select: none; display: inline-block; width: 3rem; }
 .note p { margin: .2rem 0; line-height: 1.5; } .tag { font-size: .8em; padding: 0 .35em; border-radius: 3px; border: 1px solid currentColor;
 margin-right: .4em; }
-.detail { color: var(--quiet); } .t0 { color: var(--quiet); } .t1 { color: #8a6100; } .t2 { color: #c0392b; } .t3 { color: #6a3d9a; } .t4 { color: #c0392b; }
+.detail { color: var(--quiet); margin-left: .4em; } .t0 { color: var(--quiet); }
+.t1 { color: #8a6100; } .t2 { color: #c0392b; } .t3 { color: #6a3d9a; } .t4 { color: #c0392b; }
 .t5, .t6 { color: var(--link); } details > pre { background: var(--code); } nav li { line-height: 1.5; } math { font-size: 1.05em; }
 @media (prefers-color-scheme: dark) { .t1 { color: #e0b050; } .t2, .t4 { color: #ff8a7a; } .t3 { color: #c9a6f0; } }
 @media (max-width: 60rem) { .lesson { grid-template-columns: minmax(0, 1fr); } }

@@ -83,9 +83,10 @@ def of_method(part):
         found.append(Remark("", f"课程版：{ours}。{row.note}" if ours else "课程版没有这个方法"))
     if not part.same_head:
         found.append(Remark(CHANGED, "参数表（名字、次序或默认值）与已知的版本不同"))
-    if part.touched or part.reordered:
-        what = "、".join(filter(None, [f"{part.touched} 句与已知的版本不同" if part.touched else "", "语句的先后与已知的版本不同" if part.reordered else ""]))
-        found.append(Remark(CHANGED, f"这个方法里有{what}：下面写的“{WRONG}”说的是已知的版本，你这份也许已经改好"))
+    touched = f"有 {part.touched} 句与已知的版本不同" if part.touched else ""
+    moved = "语句的先后与已知的版本不同" if part.reordered else ""
+    if what := "、".join(filter(None, [touched, moved])):
+        found.append(Remark(CHANGED, f"这个方法里{what}：下面写的“{WRONG}”说的是已知的版本，你这份也许已经改好"))
     return found
 
 

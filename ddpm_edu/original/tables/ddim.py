@@ -147,7 +147,7 @@ METHODS = (
         Note("= pred_x0,_,*_", "87c0dbac", "取最近的码"),
         Note("if dynamic_threshold", "34983958", "动态截断（SD 2）"),
         Note("raise NotImplementedError", "ce135b00", "没有实现"),
-        Note("= dir_xt", "6ebd9cc3", "指向 x_t 的那一部分", formula=r"\sqrt{1-\bar\alpha_s-\sigma^2}\,\hat\varepsilon"),
+        Note("= dir_xt", "6ebd9cc3", "指向 $x_t$ 的那一部分", formula=r"\sqrt{1-\bar\alpha_s-\sigma^2}\,\hat\varepsilon"),
         Note("= noise", "4602b40d", "掺的噪声", formula=r"\sigma z"),
         Note("if noise_dropout", "c83f846f", "要随机丢掉一部分的话"),
         Note("= noise", "a83ab966", "丢掉一部分"),

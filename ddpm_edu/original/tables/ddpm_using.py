@@ -2,32 +2,32 @@
 from ..knowledge import Method, Note
 
 METHODS = (
-    Method("DDPM.q_mean_variance", 3, "加噪分布 q(x_t | x_0) 的均值、方差、对数方差",
+    Method("DDPM.q_mean_variance", 3, r"加噪分布 $q(x_t\mid x_0)$ 的均值、方差、对数方差",
            formula=r"q(x_t\mid x_0)=\mathcal N(\sqrt{\bar\alpha_t}x_0,\ (1-\bar\alpha_t)I)", proof=(3, "逐行读源码"), heads="ddcfd282", notes=(
         Note("= mean", "b07096ac", "均值", formula=r"\sqrt{\bar\alpha_t}\,x_0"),
         Note("= variance", "fd44ad56", "方差", formula=r"1-\bar\alpha_t", wrong="从 float32 的 ᾱ 去减，第 0 步错了万分之 1.7"),
         Note("= log_variance", "352fb423", "对数方差，直接取表", formula=r"\ln(1-\bar\alpha_t)"),
         Note("return", "2ab02696", "三样一起返回"),
     )),
-    Method("DDPM.predict_start_from_noise", 5, "由 x_t 与噪声反推 x₀", proof=(5, "换算是一次旋转"), heads="a6e2e706", notes=(
+    Method("DDPM.predict_start_from_noise", 5, "由 $x_t$ 与噪声反推 x₀", proof=(5, "换算是一次旋转"), heads="a6e2e706", notes=(
         Note("return", "32df45fd", "加噪公式移项；噪声大的时候系数很大，误差也放大",
              formula=r"\hat x_0=\sqrt{1/\bar\alpha_t}\,x_t-\sqrt{1/\bar\alpha_t-1}\,\varepsilon"),
     )),
-    Method("DDPM.predict_start_from_z_and_v", 5, "由 x_t 与 v 求 x₀", proof=(5, "换算是一次旋转"), only="SD 2", heads="d17d176c", notes=(
+    Method("DDPM.predict_start_from_z_and_v", 5, "由 $x_t$ 与 v 求 x₀", proof=(5, "换算是一次旋转"), only="SD 2", heads="d17d176c", notes=(
         Note("return", "d924e83c", "旋转回来的一个分量", formula=r"\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v"),
     )),
-    Method("DDPM.predict_eps_from_z_and_v", 5, "由 x_t 与 v 求噪声", proof=(5, "换算是一次旋转"), only="SD 2", heads="f68a3a45", notes=(
+    Method("DDPM.predict_eps_from_z_and_v", 5, "由 $x_t$ 与 v 求噪声", proof=(5, "换算是一次旋转"), only="SD 2", heads="f68a3a45", notes=(
         Note("return", "2aa0f089", "旋转回来的另一个分量", formula=r"\hat\varepsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t"),
     )),
-    Method("DDPM.q_posterior", 4, "后验 q(x_{t-1} | x_t, x_0) 的均值、方差、对数方差", proof=(4, "后验：连 $x_0$ 也知道的话"), heads="9ad2fddd", notes=(
-        Note("= posterior_mean", "21fd6473", "均值：x₀ 与 x_t 的加权和", formula=r"\tilde\mu_t=c_1x_0+c_2x_t"),
+    Method("DDPM.q_posterior", 4, r"后验 $q(x_{t-1}\mid x_t,x_0)$ 的均值、方差、对数方差", proof=(4, "后验：连 $x_0$ 也知道的话"), heads="9ad2fddd", notes=(
+        Note("= posterior_mean", "21fd6473", "均值：x₀ 与 $x_t$ 的加权和", formula=r"\tilde\mu_t=c_1x_0+c_2x_t"),
         Note("= posterior_variance", "17ed5bfe", "方差，已按 v_posterior 混合过", formula=r"\sigma_t^2"),
         Note("= posterior_log_variance_clipped", "51243581", "对数方差", wrong="第 0 步是 ln(1e-20) = -46", proof=(4, "三段源码")),
         Note("return", "8c63dc77", "三样一起返回"),
     )),
     Method("DDPM.p_mean_variance", 4, "网络猜出 x̂₀，代进后验，得到去噪一步的均值与方差",
            formula=r"p_\theta(x_{t-1}\mid x_t)=q(x_{t-1}\mid x_t,\hat x_0)", proof=(4, "把 $x_0$ 换成猜测"), heads="70230b97", notes=(
-        Note("= model_out", "20bc0141", "网络看着 x_t 与步号作答", wrong="条件没有传下去，设了 conditioning_key 就报错", chapter=8,
+        Note("= model_out", "20bc0141", "网络看着 $x_t$ 与步号作答", wrong="条件没有传下去，设了 conditioning_key 就报错", chapter=8,
              proof=(8, "与参考实现的差别")),
         Note("if self.parameterization", "feade49a", "答的是噪声"),
         Note("= x_recon", "d81a28a0", "换算成 x̂₀", formula=r"\hat x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\hat\varepsilon)/\sqrt{\bar\alpha_t}", chapter=5),
@@ -67,8 +67,8 @@ METHODS = (
         Note("= channels", "b8cddaf3", "通道数"),
         Note("return", "c6be4a7f", "走完整条链；这里只有正方形", differs="课程版还能换采样器、少走几步、给条件"),
     )),
-    Method("DDPM.q_sample", 3, "从 x₀ 一步到 x_t", formula=r"x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon", proof=(3, "一步就到"),
-           heads="5184bcf6", notes=(
+    Method("DDPM.q_sample", 3, "从 x₀ 一步到 $x_t$", formula=r"x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon",
+           proof=(3, "一步就到"), heads="5184bcf6", notes=(
         Note("= noise", "2abfc086", "没有给噪声就抽一份", formula=r"\varepsilon\sim\mathcal N(0,I)", differs="给的噪声形状不同也不查，会悄悄广播"),
         Note("return", "57b15ef9", "信号乘 √ᾱ，噪声乘 √(1-ᾱ)，相加", formula=r"x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon"),
     )),

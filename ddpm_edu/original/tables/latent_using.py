@@ -2,7 +2,7 @@
 from ..knowledge import Method, Note
 
 METHODS = (
-    Method("LatentDiffusion._predict_eps_from_xstart", 5, "由 x_t 与 x̂₀ 求噪声", proof=(5, "换算是一次旋转"), heads="c11ece64", notes=(
+    Method("LatentDiffusion._predict_eps_from_xstart", 5, "由 $x_t$ 与 x̂₀ 求噪声", proof=(5, "换算是一次旋转"), heads="c11ece64", notes=(
         Note("return", "fe723613", "加噪公式移项", formula=r"\hat\varepsilon=\frac{\sqrt{1/\bar\alpha_t}\,x_t-\hat x_0}{\sqrt{1/\bar\alpha_t-1}}"),
     )),
     Method("LatentDiffusion._prior_bpd", 6, "下界的最后一项：走到头的分布与标准高斯差多远",
