@@ -23,7 +23,7 @@ from ddpm_edu.original.reading import MOST, Unusable, read_original
 from ddpm_edu.original.recognise import CHANGED, SEEN, TOLD, UNKNOWN
 from ddpm_edu.original.remarks import intact, of_method, of_row
 from ddpm_edu.original.settings import argument, setting
-from ddpm_edu.original.syntax import digest, statements
+from ddpm_edu.original.syntax import digest, listing, statements
 from ddpm_edu.original.tables import settings as tables
 from ddpm_edu.teach.books import book as chapter_source
 from ddpm_edu.teach.cards import CARDS
@@ -120,6 +120,12 @@ def test_a_compound_statement_counts_as_its_head_and_its_contents():
     found = list(statements(ast.parse("if a:\n    b()\nelif c:\n    try:\n        d()\n    except E:\n        pass\nelse:\n    e = 1\n").body))
     assert [(s.signature, s.start) for s in found] == [("if a", 1), ("call b", 2), ("if c", 3), ("try", 4), ("call d", 5), ("excepthandler", 6),
                                                        ("pass", 7), ("= e", 9)]
+
+
+def test_the_listing_for_the_knowledge_names_the_head_and_each_statement():
+    found = list(listing("class A:\n    def f(self, x=1):\n        self.y = x\n"))
+    assert [(line, signature) for line, _, signature in found] == [(2, "def f"), (3, "= self.y")]
+    assert found[1][1] == digest(ast.parse("self.y = x").body[0])
 
 
 def test_two_unknown_statements_with_one_signature_are_never_taken_for_a_known_one(mine):

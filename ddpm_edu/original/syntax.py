@@ -1,9 +1,11 @@
 """一条语句的两样标记：招牌（给什么赋值、调用谁、看哪些名字）与指纹（整条语句去掉无关写法之后的摘要）
 
 两条语句的指纹相同，就是同一种写法：引号、空行、注释、类型标注、报错的话、关键字参数的次序都不算。招牌相同而指纹不同，是改写过
+给知识库添一种写法时，用 python -m ddpm_edu.original.syntax 文件 看它的每条语句的招牌与指纹
 """
 import ast
 import hashlib
+import sys
 from dataclasses import dataclass
 
 BLOCKS = ("body", "handlers", "orelse", "finalbody")
@@ -163,3 +165,18 @@ def signature(node):
     if isinstance(node, ast.Raise):
         return "raise " + (dotted(node.exc.func if isinstance(node.exc, ast.Call) else node.exc) if node.exc else "")
     return type(node.value if isinstance(node, ast.Expr) else node).__name__.lower()
+
+
+def listing(text):
+    """一份 Python 代码里各个方法的参数表与语句：（行号, 指纹, 招牌）"""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            yield node.lineno, digest(node), signature(node)
+            yield from ((statement.start, statement.digest, statement.signature) for statement in statements(node.body))
+
+
+if __name__ == "__main__":
+    for path in sys.argv[1:]:
+        with open(path, encoding="utf-8") as file:
+            for line in listing(file.read()):
+                print(*line)
