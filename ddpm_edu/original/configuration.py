@@ -8,7 +8,7 @@ import yaml
 
 from .reading import Unusable, decode, read_bytes
 from .recognise import UNKNOWN
-from .remarks import VALUE, Remark
+from .remarks import CARD, VALUE, Remark
 from .settings import setting
 
 MOST = 256 << 10  # 单位：字节；见过的最大的一份约 6 KB
@@ -84,7 +84,7 @@ def remarks(configuration):
     for key in configuration.keys:
         about = setting(list(key.path))
         known += about is not None
-        entry = Remark("", f"`{key.path[-1]}`：{about.meaning}", about.formula, about.wrong, about.chapter) if about else Remark(
+        entry = Remark("", f"`{key.path[-1]}`：{about.meaning}", about.formula, about.wrong, about.chapter, CARD.format(key.path[-1])) if about else Remark(
             UNKNOWN, f"`{'.'.join(key.path)}`：课程没有讲")
         found.setdefault(key.line, []).append(entry)
         found[key.line] += [Remark(VALUE, text, "", "", chapter) for text, chapter in of_value(configuration, key)]

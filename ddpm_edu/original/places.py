@@ -10,10 +10,11 @@ HTML = NOTEBOOKS.parent / "build" / "html"
 
 @functools.cache
 def cell_holding(chapter, words):
-    """这一章里标题含有 words 的那一格的下标，没有这样的标题就找正文；都没有时 None"""
-    cells = [(index, cell) for index, cell in enumerate(read_cells(book(chapter))) if not cell.code]
-    titled = [index for index, cell in cells if any(words in heading for heading in headings(cell.text))]
-    return titled[-1] if titled else next((index for index, cell in cells if words in cell.text), None)
+    """这一章里标题含有 words 的那一格的下标，没有这样的标题就找正文，再没有就找代码；都没有时 None"""
+    cells = list(enumerate(read_cells(book(chapter))))
+    titled = [index for index, cell in cells if not cell.code and any(words in heading for heading in headings(cell.text))]
+    holding = [(cell.code, index) for index, cell in cells if words in cell.text]
+    return titled[-1] if titled else min(holding)[1] if holding else None
 
 
 @functools.cache

@@ -46,7 +46,8 @@ class Part:
         """语句都见过，先后却与已知的版本不同；在几处出现的说明不算"""
         places = {id(note): index for index, note in enumerate(self.method.notes)} if self.method else {}
         found = [places.get(id(finding.note)) for finding in self.findings]
-        once = [index for index in found if index is not None and found.count(index) == 1]
+        times = Counter(found)
+        once = [index for index in found if index is not None and times[index] == 1]
         return once != sorted(once)
 
     @property
@@ -81,7 +82,8 @@ def nearest(places, after):
 
 def alone(method, found, chosen, seen):
     """{招牌: 说明}：没有对上的语句里只有一条挂着它，没有着落的说明也只有一条，才敢说前者是后者改写来的"""
-    left = [note for index, note in enumerate(method.notes) if index not in set(chosen)]
+    told = set(chosen)
+    left = [note for index, note in enumerate(method.notes) if index not in told]
     notes = Counter(note.signature for note in left)
     unmatched = Counter(statement.signature for statement, index in zip(found, chosen) if index is None and statement.digest not in seen)
     return {note.signature: note for note in left if notes[note.signature] == unmatched[note.signature] == 1}

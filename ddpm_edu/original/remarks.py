@@ -7,9 +7,11 @@ from .recognise import CHANGED, SEEN, TOLD, UNKNOWN
 from .settings import argument
 
 ARGUMENT, VALUE = "参数", "取值"
+# 显示参数卡片的那一格里的代码
+CARD = 'card("{}")'
 # 各种标签在图例里的解释
 LEGEND = {
-    SAME: "课程版也这样做", DIFFERENT: "课程版有所不同，后面写着怎样不同", WRONG: "原文件在这里有毛病，链接指向课程里的证明",
+    SAME: "课程版也这样做", DIFFERENT: "课程版有所不同，后面写着怎样不同", WRONG: "原文件在这里有毛病；链接写着“证明”的，课程里证明过，其余是读代码看出来的",
     CHANGED: "你这份与已知的版本不同，写的是已知的版本在这里做什么", UNKNOWN: "没有见过，课程没有讲，所以不解释", ARGUMENT: "构造函数的参数",
     VALUE: "由你写的值看出来的",
 }
@@ -48,7 +50,7 @@ def of_argument(name):
     known = argument(name)
     if known is None:
         return Remark(UNKNOWN, f"`{name}` 这个参数，课程没有讲")
-    return Remark(ARGUMENT, f"`{name}`：{known.meaning}", known.formula, known.wrong, known.chapter)
+    return Remark(ARGUMENT, f"`{name}`：{known.meaning}", known.formula, known.wrong, known.chapter, CARD.format(name))
 
 
 def of_finding(finding, method, sound):
@@ -69,7 +71,8 @@ def whereabouts(note, method):
     """(章, 那一格的文字, 是不是证明)：没有专门证明的，指向方法的那一格，或只指到章"""
     chapter = note.chapter or method.chapter
     if note.proof:
-        return (*note.proof, bool(note.wrong))
+        # 参数卡片那一格演示的是课程版
+        return (*note.proof, bool(note.wrong) and not note.proof[1].startswith(CARD[:5]))
     return (*method.proof, False) if method.proof and method.proof[0] == chapter else (chapter, "", False)
 
 

@@ -130,7 +130,8 @@ METHODS = (
         Note("= interval", "29a05064", "从头找起"),
         Note("for cl", "5aa2c956", "逐个周期的终点"),
         Note("if cl n", "256e5dd9", "还没有过", wrong="边界那一步算在旧周期里"),
-        Note("return", "c8809937", "就是这个周期", wrong="过了最后一个周期，什么也不返回，接着 TypeError：所以人们写一个天文数字的周期长度"),
+        Note("return", "c8809937", "就是这个周期", wrong="过了最后一个周期，什么也不返回，接着 TypeError：所以人们写一个天文数字的周期长度",
+             proof=(12, "与参考实现的差别")),
         Note("+= interval", "5fc098b9", "下一个"),
     )),
     Method("LambdaWarmUpCosineScheduler2.schedule", 12, "步数 → 乘数，每个周期重来一次", proof=(12, "重启"), heads="51d09096", notes=(
