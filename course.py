@@ -6,6 +6,8 @@ python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook�
                         加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
 python course.py export 把整套课程导出成网页，不开内核、不联网也能读；后面可写目录，默认 build/html
 python course.py slides 把一章变成幻灯片；后面写章号，如 03，默认全部；--out 目录，默认 build/slides
+python course.py original 讲解你手里的原文件（ddpm.py、ddim.py、ema.py、lr_scheduler.py 或 YAML 配置），只读不执行；
+                        后面写文件，或 --download ldm（sd1、sd2）从公开的仓库取一份；写到 build/original
 python course.py lock   按两份 requirements.txt 的范围重写 requirements.lock；--upgrade 取最新的，后面的参数交给 uv
 python course.py newest 在临时的环境里装范围内最新的版本，跑全部测试，列出与锁定的不同；后面的参数交给 pytest
 """
@@ -161,6 +163,14 @@ def slides(arguments):
     return run(PYTHON, "-m", "ddpm_edu.authoring.slides", *arguments)
 
 
+def original(arguments):
+    ensure_environment()
+    # 从这里起在仓库的目录里运行，文件与 --out 的目录先换成完整的路径
+    places = [os.path.abspath(word) if before == "--out" or os.path.exists(word) and before != "--download" else word
+              for before, word in zip(["", *arguments], arguments)]
+    return run(PYTHON, "-m", "ddpm_edu.original", *places)
+
+
 def lock(arguments):
     """一份锁管 Python 3.10 到 3.13 与三种系统；torch 与只有它要的包不写进去，见 TORCH。没有 --upgrade 时，已有的版本能不动就不动"""
     with tempfile.TemporaryDirectory() as folder:
@@ -209,7 +219,7 @@ def main():
     if sys.version_info < (3, 10):
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
     use_utf8()
-    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "lock": lock, "newest": newest}
+    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "original": original, "lock": lock, "newest": newest}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     # 不另作处理的话，收到 SIGTERM 时 Python 当场消失，子进程留下来占着端口

@@ -2,8 +2,9 @@
 import pytest
 
 from ddpm_edu import DDPM
+from ddpm_edu.original.counterparts import BASE, LATENT, Row
 from ddpm_edu.teach import reference_map
-from ddpm_edu.teach.reference_map import BASE, LATENT, TABLES, ReferenceMap, Row
+from ddpm_edu.teach.reference_map import TABLES, ReferenceMap
 
 # 参考实现的基类里的方法；与 v 有关的三个是 Stable Diffusion 2 加的
 METHODS = """__init__ register_schedule ema_scope init_from_ckpt q_mean_variance predict_start_from_noise predict_start_from_z_and_v
