@@ -16,7 +16,7 @@ from ddpm_edu.authoring.build import sources
 from ddpm_edu.authoring.coverage import read_cells
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.teach.bugs import formulas, hunts, loading, training
-from ddpm_edu.teach.bugs.folded import FoldedView
+from ddpm_edu.teach.bugs.folded import FoldedView, folded_result
 from ddpm_edu.teach.exercises import Choice, bug_hunts, chapters, find
 from ddpm_edu.teach.explained import calls
 from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments
@@ -44,7 +44,8 @@ def test_a_short_chain_stops_half_way_and_its_samples_are_off():
 
 
 def test_the_short_chain_is_right_when_it_starts_from_its_true_end():
-    """题目的解释里写着这两个数，三位小数"""
+    """题目的解释里写着这几个数，三位小数"""
+    assert np.allclose(chain_moments(formulas.make_betas(50), 0.3, 0.5, 0.5), (0.191, 0.344), atol=5e-4)
     bar = np.cumprod(1 - formulas.make_betas(50))
     mean, variance = bar[-1] ** 0.5 * 0.3, bar[-1] * 0.25 + 1 - bar[-1]
     for g, h, noise in list(zip(*chain_gains(bar, ancestral(0.5), 0.3, 0.5)))[::-1]:
@@ -59,6 +60,9 @@ def test_v_is_taken_for_eps_until_repaired():
         target = formulas.training_target(name, x_start, noise, 0.36)
         assert torch.allclose(formulas.predict_start(name, target, x_t, 0.36), x_start, atol=1e-6) == right
         torch.testing.assert_close(answer("16.2b")(name, target, x_t, 0.36), x_start)
+    # 解释里写着 0.2 与 1.57
+    target = formulas.training_target("v", 0.5, 1.0, 0.36)
+    assert target == pytest.approx(0.2) and formulas.predict_start("v", target, 1.1, 0.36) == pytest.approx(1.57, abs=0.005)
 
 
 def test_subtracting_from_a_rounded_table_leaves_nothing_and_rounding_once_does_not():
@@ -99,7 +103,7 @@ def test_two_validations_of_the_same_weights_disagree_unless_they_share_the_seed
 
 
 def test_sharing_the_noise_is_worth_two_hundred_validations():
-    """题目里写着：起伏 0.136 与 0.010，差 0.027"""
+    """题目里写着：起伏 0.136 与 0.010，差 0.027；方差之比在两百上下"""
     torch.manual_seed(0)
     model = nn.Conv2d(1, 1, 3, padding=1)
     worse, images = nn.Conv2d(1, 1, 3, padding=1), torch.rand(8, 1, 8, 8) * 2 - 1
@@ -130,6 +134,9 @@ def test_a_shadow_of_another_dtype_never_moves_however_large_the_step_and_ours_d
         ours(model)
         assert (bad.shadow["weight"].item() > 0.05) == moved and next(iter(ours.shadow.values())).item() > 0.05
         assert answer("16.8b")(torch.zeros(1), model.weight[0], decay).item() == pytest.approx(1 - decay)
+    # 题目里的一跳：衰减 0.999 时半精度的加法舍得掉，衰减取 0 时舍不掉
+    one, next_one = torch.ones(1, dtype=torch.bfloat16), torch.full((1,), 1 + 2**-7, dtype=torch.bfloat16)
+    assert torch.equal(one.lerp(next_one, 0.001), one) and torch.equal(one.lerp(next_one, 1.0), next_one) and next_one > 1
 
 
 @pytest.mark.parametrize(("how", "left"), [("return", 1.0), ("error", 1.0), ("nested", 5.0)])
@@ -182,14 +189,20 @@ def test_an_ema_built_before_loading_keeps_the_random_weights():
     assert not torch.equal(network.weight, trained.weight)
 
 
-def test_a_checkpoint_of_another_length_loads_without_a_word():
-    trained = loading.Chain(100)
-    loaded = loading.Chain(50, trained.state_dict())
-    assert torch.equal(loaded.net.weight, trained.net.weight) and len(loaded.betas) == 50
+def test_a_checkpoint_of_another_table_loads_without_a_word():
+    tables = [torch.tensor(make_beta_schedule(name, 100)) for name in ("linear", "cosine")]
+    trained = loading.Chain(tables[0])
+    loaded = loading.Chain(tables[1], trained.state_dict())
+    assert torch.equal(loaded.net.weight, trained.net.weight) and torch.equal(loaded.betas, tables[1])
+    # 次序改对了，步数不同就当场报错，题面里这样写
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        loaded.load_state_dict(loading.Chain(tables[0][:50]).state_dict(), strict=False)
 
 
 def test_the_condition_never_reaches_the_network():
     model, x, noise = loading.ConditionalDenoiser(), torch.randn(6, 4), torch.randn(6, 4)
+    assert not model.embed.weight.any()
+    nn.init.normal_(model.embed.weight)
     losses = [model.loss(x, noise, torch.full((6,), c)) for c in (0, 1)]
     losses[0].backward()
     assert torch.equal(*losses) and model.embed.weight.grad is None
@@ -201,23 +214,23 @@ def test_the_condition_never_reaches_the_network():
 
 # ---- 猎场 ----
 
-EVIDENCE = {"A": bug_hunts.leaves_the_range, "B": bug_hunts.shadow_stays, "C": bug_hunts.deaf_to_time}
+EVIDENCE = {1: bug_hunts.leaves_the_range, 2: bug_hunts.shadow_stays, 3: bug_hunts.deaf_to_time}
 
 
 def test_each_reference_experiment_finds_its_own_black_box_and_no_other_model():
     makers = {"健康的": lambda: load_pretrained("mnist"), "没有练过的": hunts.untrained, "权重乱了的": hunts.shaken,
-              "影子造得太早的": lambda: hunts.with_old_shadow(LitEma), **{name: lambda name=name: hunts.hunt(name) for name in "ABC"}}
+              "影子造得太早的": lambda: hunts.with_old_shadow(LitEma), **{name: lambda name=name: hunts.hunt(name) for name in EVIDENCE}}
     for box, evidence in EVIDENCE.items():
-        # 没有练过的网络末层是 0，输出与 t 无关，猎场 C 的试验分不开它
-        ill = {name for name, make in makers.items() if not (box == "C" and name == "没有练过的") and evidence(make())}
+        # 没有练过的网络末层是 0，输出与 t 无关，三号猎场 的试验分不开它
+        ill = {name for name, make in makers.items() if not (box == 3 and name == "没有练过的") and evidence(make())}
         assert ill == {box}, box
 
 
 def test_a_black_box_trains_like_the_healthy_model_except_the_one_deaf_to_time():
     images, noise, t = torch.zeros(2, 1, 28, 28), torch.ones(2, 1, 28, 28), torch.tensor([100, 650])
     losses = {name: float(model.p_losses(images, t, noise, cond=torch.tensor([0, 1]))[0])
-              for name, model in {"健康的": load_pretrained("mnist"), **{name: hunts.hunt(name) for name in "ABC"}}.items()}
-    assert losses["A"] == losses["B"] == losses["健康的"] < losses["C"]
+              for name, model in {"健康的": load_pretrained("mnist"), **{name: hunts.hunt(name) for name in EVIDENCE}}.items()}
+    assert losses[1] == losses[2] == losses["健康的"] < losses[3]
 
 
 def test_a_patient_is_built_when_touched_and_behaves_like_its_model():
@@ -265,6 +278,14 @@ def test_every_piece_of_broken_code_is_shown_folded_and_fits_the_screen():
     assert "<details>" in view._repr_mimebundle_()["text/markdown"] and view.text in view._repr_mimebundle_()["text/markdown"]
 
 
+def test_every_case_ends_in_its_folded_answer():
+    for exercise in [e for e in chapters()["16"] if isinstance(e, Choice)][:12]:
+        last = next(cell for cell in cases()[exercise.id] if f'grade("{exercise.id}", None)' in cell.text)
+        assert last.text.endswith(f'\nfolded_result("{exercise.id}")')
+        page = folded_result(exercise.id)._repr_mimebundle_()["text/markdown"]
+        assert page.startswith("<details>") and f"答案是 {exercise.answer}。{exercise.why}" in page
+
+
 def test_broken_code_is_used_by_the_book_and_its_exercises_only():
     for path in (ROOT / "ddpm_edu").rglob("*.py"):
         imports = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
@@ -273,4 +294,4 @@ def test_broken_code_is_used_by_the_book_and_its_exercises_only():
 
 
 def test_the_names_of_the_black_boxes_give_nothing_away():
-    assert {type(hunts.hunt("A")).__name__, type(hunts.hunt("B").model_ema).__name__, type(hunts.hunt("C")).__name__} == {"BoxA", "BoxB", "BoxC"}
+    assert {type(hunts.hunt(1)).__name__, type(hunts.hunt(2).model_ema).__name__, type(hunts.hunt(3)).__name__} == {"Box1", "Box2", "Box3"}

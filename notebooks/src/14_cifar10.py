@@ -1,14 +1,14 @@
 # %% [markdown]
 # # 14 · 训练 CIFAR-10
 #
-# 从手写数字换到彩色照片，`DDPM` 类一个字也不用改，账单却大不相同：照论文的配置，两个 CPU 核要练四个多月到六个半月。课程自带的模型只练了三个半小时，计算是论文的六千分之一。
+# 从手写数字换到彩色照片，`DDPM` 类一个字也不用改，账单却大不相同：照论文的配置练完，两个 CPU 核要四个多月到六个半月。课程自带的模型只用一个核练了三个半小时，计算是论文的六千分之一。
 #
-# **这一章的问题**：六千倍的计算花在哪里？只花六千分之一，练出来的东西还剩几分，又该拿什么去量？
+# **这一章的问题**：只花论文六千分之一的计算，省在哪里，画出来的还剩几分？
 #
 # **学习目标**
 #
 # - 读懂论文在 CIFAR-10 上的配置，说出每个数管什么。
-# - 会算一份配置要多少次乘法；知道提速的办法各改变什么、不改变什么；会用几张卡一起训练。
+# - 会算一份配置要多少次乘法；知道提速的办法各改变什么；会按手上的机器选一份配置，会用几张卡一起训练。
 # - 会拿已知的坏样本检验一个指标；知道什么样的 FID 才能互相比较。
 #
 # **预计用时** 40 分钟，另加正式训练的时间。运行全部单元约 1 分钟。
@@ -16,7 +16,6 @@
 # %%
 import math
 
-import numpy as np
 import torch
 
 from ddpm_edu import DDPM, UNet, count_params, load_pretrained
@@ -27,8 +26,8 @@ from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.teach import check, grid_figure
+from ddpm_edu.teach.cifar10_figures import angles_figure, by_class_figure, chain_figure, spending, spending_figure, training_figure, two_rulers_figure
 from ddpm_edu.teach.datasets import cifar10_or_stand_in, drawn_by
-from ddpm_edu.teach.figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 from ddpm_edu.teach.training import quiet_trainer
 
 NAMES = ("飞机", "汽车", "鸟", "猫", "鹿", "狗", "青蛙", "马", "船", "卡车")
@@ -45,7 +44,9 @@ grid_figure(drawn_by("cifar10")[10:50].unflatten(0, (4, 10))[:, [3, 8, 0, 6, 9, 
 # %% [markdown]
 # 图：`cifar10` 画的四十张，一列一类，DDIM 50 步，引导强度 2，没有挑过；十类是飞机、汽车、鸟、猫、鹿、狗、青蛙、马、船、卡车，列的次序打乱了，没有写名字。先猜一猜：各列是哪一类？
 #
-# 从左到右是猫、船、飞机、青蛙、卡车、鸟、狗、汽车、马、鹿。我们看来，飞机、汽车、马、船、卡车看得出轮廓，像速写，鸟勉强；鹿与狗偶尔有一张像，猫与青蛙只有颜色与背景。这算好还是坏，要有参照。最低的一档这样造：把一类图的全部像素当成一个高斯，从里面抽样。它的颜色、明暗与花纹的粗细都像这一类，却没有物体，下面叫它斑图。
+# 从左到右是猫、船、飞机、青蛙、卡车、鸟、狗、汽车、马、鹿。我们看来，飞机、汽车、马、船、卡车看得出轮廓，像速写，鸟勉强；鹿与狗偶尔有一张像，猫与青蛙只有颜色与背景。
+#
+# 这算好还是坏，要有参照。我们造一份已知的坏样本：把一类图的全部像素当成一个高斯，从里面抽样。它的颜色、明暗与花纹的粗细都像这一类，却没有物体，下面叫它斑图。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -73,55 +74,48 @@ if data.num_classes == 10:  # 磁盘上没有 CIFAR-10 时，前两行留空
 grid_figure(torch.cat(list(rows.values())), nrow=10, rows=list(rows), columns=NAMES)
 
 # %% [markdown]
-# 图：从上到下是真图、斑图（每类用一千张图拟合）、引导强度 1（不加引导）与引导强度 2，同列同类。后两行的起点噪声相同；磁盘上没有 CIFAR-10 时，前两行是空的。斑图保住了每一类的均值与协方差，所以并不模糊：相邻像素之差的均方根，十类依次是真图的 0.96 到 1.02 倍（每类 320 张），花点与真图一样细碎，缺的是物体。汽车一张隐约有车的样子，那是均值图露了出来。模型画的，飞机、汽车、马、船四列分得出主体与背景，其余的看不大出。引导 2 比引导 1 对比强一点，颜色浓一点。
+# 图：从上到下是真图、斑图、引导强度 1（不加引导）与引导强度 2，同列同类，后两行的起点噪声相同；磁盘上没有 CIFAR-10 时，前两行是空的。斑图的花点与真图一样细碎，缺的是物体；汽车一张隐约有车的样子，那是均值图露了出来。模型画的两行，飞机、汽车、马、船分得出主体与背景，其余的看不大出。引导 2 只比引导 1 颜色浓一点。
 #
-# 再看两个数，这里的斑图用每类全部的训练图拟合，“真图”是没有用来训练的 2443 张（第 2 节）。Fréchet 距离越小越像真图；“认得出”是一个小分类器认作那一类的比例。
+# ### 两把尺子
+#
+# 眼睛说不准的，换成数来比。尺子有两把：**Fréchet 距离**（第 13 章）把两批图送进一个小分类器，比它们倒数第二层特征的均值与协方差，越小越像真图；**认得出**是同一个分类器认作那一类的比例，越高越好。先猜一猜：两把尺子排出的名次一样吗？
 
 # %%
 quality = pretrained_card("cifar10")["quality"]
-print(quality["samples"])
-for name, key in {"引导强度 1": "guidance_1", "引导强度 2": "guidance_2", "斑图　　　": "gaussian"}.items():
-    share, distance = quality[key]["recognised"], quality[key]["frechet"]
-    print(f"{name}　认得出 {share['mean']:.1%} ± {share['se']:.1%}　Fréchet 距离 {distance['mean']:.1f} ± {distance['se']:.1f}")
-real, floor = quality["real_recognised"]["recognised"], quality["frechet_floor"]
-print(f"真图　　　　认得出 {real:.1%}　　　　　Fréchet 距离 {floor['mean']:.1f} ± {floor['se']:.1f}")
+two_rulers_figure(quality)
 
 # %% [markdown]
-# 最刺眼的是第一行：不加引导只有 43% 认得出，还不如斑图的 60%；可它的 Fréchet 距离是 14.2，比斑图的 23.5 小得多。**两个指标排出的名次相反**。哪一个可信？把“认得出”按类别拆开看。
+# 图：一种图一个点，横轴是 Fréchet 距离（对数），纵轴是认得出的比例。模型与斑图各画八个种子、每个 400 张；真图的距离是 400 张训练图对 2443 张没有用来训练的图（第 2 节），真图的认得出就在这 2443 张上量。误差条与 ± 是标准误 (standard error)。
+#
+# 两把尺子若是一致，点应当从左上排到右下。引导 1 与斑图却不是：引导 1 离真图近得多，认得出却还不如斑图。**两个指标排出的名次相反**，哪一个可信？把“认得出”按类别拆开看。
 
 # %%
-figure = empty_figure(8, 2.8)
-ax = plain_axes(figure.subplots())
-for i, (name, key, color) in enumerate((("引导强度 1", "guidance_1", ORANGE), ("引导强度 2", "guidance_2", BLUE), ("斑图", "gaussian", GRAY))):
-    share = 100 * np.array(quality[key]["by_class"])
-    error = (share * (100 - share) / 320) ** 0.5  # 每类 320 张
-    ax.bar(np.arange(10) + 0.27 * (i - 1), share, 0.25, color=color, label=name, yerr=error, capsize=2, zorder=2)
+real = None
 if data.num_classes == 10:
     test, judge = random_images(data.dataset("test"), 2500), load_classifier("cifar10")
     real = [recognised(judge, test["image"][test["label"] == k], k)["recognised"] for k in range(10)]
-    ax.plot(range(10), 100 * np.array(real), "_", color=INK, markersize=26, label="真图", zorder=3)
-ax.set(xticks=range(10), xticklabels=NAMES, ylabel="认得出（%）")
-figure.legend(loc="outside right upper", fontsize=9, frameon=False)
-figure
+by_class_figure(NAMES, quality, real)
 
 # %% [markdown]
-# 图：横轴是十类，柱高是小分类器认作这一类的比例，每类 320 张，误差棒是标准误 (standard error)；黑线是真图（磁盘上有 CIFAR-10 时才有，每类 217 到 262 张）。飞机、汽车、鸟、马，引导强度 2 比斑图高出 23 到 48 个百分点；可是猫与青蛙，斑图明显更高（高 16 ± 4 与 7 ± 2 个百分点），卡车分不出高下（5 ± 3）。青蛙的斑图有 98% 被认作青蛙，比真的青蛙还多，而上一张图里谁也看不出那是青蛙。
+# 图：从左到右，按“引导强度 2 比斑图多认出几成”排，粗竖线连着这两个点，蓝的是模型高，灰的是斑图高。每类 320 张，误差条是标准误；黑线是真图（磁盘上有 CIFAR-10 时才有）。左边七类模型高，马高得最多；猫与青蛙却是斑图高出 16 ± 4 与 7 ± 2 个百分点，卡车分不出。青蛙的斑图有 98% 被认作青蛙，比真的青蛙还多，而前面谁也看不出那是青蛙。
 #
-# 它凭什么认？把图改一处再问它，每格 3200 张斑图（八个种子）、2443 张真图，± 是标准误：
+# 分类器凭什么认？把图改动一处再问它。每格是 3200 张斑图（八个种子，`ddpm_edu.authoring.quality.gaussian_images`）或 2443 张真图；变灰是三个通道取平均：
 #
-# | 认得出 | 原样 | 减去各图的平均色 | 变灰 | 上下颠倒 | 只留各图的平均色 |
-# |:--|--:|--:|--:|--:|--:|
-# | 斑图 | 60.5 ± 0.9% | 59.3 ± 1.1% | 49.2 ± 1.1% | 33.5 ± 0.6% | 15.9 ± 0.5% |
-# | 真图 | 79.6 ± 0.8% | 74.9 ± 0.9% | 73.1 ± 0.9% | 35.8 ± 1.0% | 15.6 ± 0.7% |
+# | 认得出 | 原样 | 变灰 | 上下颠倒 `x.flip(-2)` | 只留各图的平均色 |
+# |:--|--:|--:|--:|--:|
+# | 斑图 | 60.5 ± 0.9% | 50.0 ± 0.9% | 33.5 ± 0.6% | 15.9 ± 0.5% |
+# | 真图 | 79.6 ± 0.8% | 73.0 ± 0.9% | 35.8 ± 1.0% | 15.6 ± 0.7% |
 #
-# 单凭总的色调，只比乱猜的 10% 好一点；减去它，斑图几乎没有损失。全部变灰，斑图掉 11 ± 1 个百分点，真图掉 6.5 ± 0.7，可见颜色怎样分布也帮了一点忙。掉得多的是上下颠倒，颜色与纹理一样不少，只是换了位置。单凭这一列不能定案，真图也掉了 44 个百分点，因为分类器没有学过倒着的图。几列合起来看，它多半凭明暗与色块**摆在哪里**，高斯恰好保住了这一样。另外它把斑图偏向青蛙：不是青蛙的斑图，有 14.4 ± 0.6% 被叫成青蛙；不是青蛙的真图只有 3.1 ± 0.4%。
+# 从右往左读。单凭平均色，只比乱猜的 10% 好一点。颠倒之后，颜色与花纹一样不少，只是换了位置，斑图却少认出近一半；真图也掉得多，因为分类器没有学过倒着的图，所以单凭这一列还不能定案。变灰，斑图仍认得出一半。合起来看，它多半凭明暗与色块**摆在哪里**，高斯恰好保住了这一样。
 #
-# Fréchet 距离比的是同一个分类器倒数第二层的均值与协方差，不问落在哪一类，只问离真图多远；它把斑图排在最后，与眼睛一致。能下结论的有一件：引导 2 好过斑图，距离不到它的四分之一，眼睛也同意，虽然离真图还远（5.6 对 1.2）。不能下结论的也有一件：引导 2 是不是好过引导 1。两个数都偏向引导 2，但其中一个刚被证明会骗人，另一个只受过一次检验，眼睛又看不出；在 MNIST 上，引导反而让距离变大（第 13 章）。用一个指标之前，**先拿已知的坏样本检验它**（习题 14.4 与第 15 章还会造几份）。
+# Fréchet 距离把斑图排在最后，与眼睛一致，所以这一章以它为准：引导 2 的距离不到斑图的四分之一，却还是真图的四倍半。引导 2 是不是好过引导 1，下不了结论，因为“认得出”刚被证明会骗人，Fréchet 距离只受过这一次检验，眼睛又看不出。用一个指标之前，**先拿已知的坏样本检验它**（习题 14.4 与第 15 章还会造几份）。
 
 # %% [markdown]
 # ## 2　数据：彩色，左右翻转
 #
-# CIFAR-10 有 5 万张训练图。磁盘上有它就用它，没有就用替身，把两张照片切成 32×32 的图块，只够把代码跑通；第 1 节印出来的那句话，说的就是用了哪一份。想下载，另起一格运行 `from ddpm_edu import CIFAR10DataModule; CIFAR10DataModule("../data").prepare_data()`，共 170 MB，断了再运行会接着下。按类别摆成文件夹的图也认（`data/cifar10/train/airplane/` 等等），发布的模型与本章的数用的就是这样一份 JPEG：5 万张按文件名分开，45018 张训练，2539 张验证，2443 张测试。
+# CIFAR-10 有 5 万张训练图。磁盘上有它就用它，没有就用替身，把两张照片切成 32×32 的图块，只够把代码跑通；第 1 节印出来的那句话，说的就是用了哪一份。想下载，另起一格运行 `from ddpm_edu import CIFAR10DataModule; CIFAR10DataModule("../data").prepare_data()`，共 170 MB，断了再运行会接着下。
+#
+# 按类别摆成文件夹的图也认（`data/cifar10/train/airplane/` 等等）。发布的模型与本章的数用的是这样一份 JPEG：45018 张训练，2539 张验证，2443 张测试。JPEG 压缩改动了像素，所以这里的数不要与用官方文件量的直接比。
 #
 # 论文在 CIFAR-10 上用随机左右翻转，说样本质量略有提高。我们不用随机数，而是把数据集加倍，后一半是前一半的镜像：两倍长的一轮里，每张图正反各见一次。数字不能这样翻，翻过来的 3 不是 3。
 
@@ -148,7 +142,7 @@ check("验证集没有加倍", len(data.splits["val"].images) == len(data.splits
 # | EMA | 0.9999 | 0.999 | 采样用平滑的权重 | 11 |
 # | 批大小、步数 | 128，80 万步 | 64，9000 步 | 看多少张图；梯度都裁到范数 1 | 10 |
 #
-# 头三行让一步便宜，末行让步数与图数少，下一节数卷积省了多少。中间各行是为了在这样少的步数里也能出图，或是沿用第 13 章的做法，没有逐条比过。所以“六千分之一”只比计算，不是同一份练法练短了。论文把 5 万张图各看 $800000\times128/50000=2048$ 遍；我们只看 $9000\times64/45018\approx12.8$ 遍。
+# 头三行让一步便宜，末行让步数与图数少，这两样就是六千倍的来处，下一节细数。中间各行是为了在这样少的步数里也能出图，或是沿用第 13 章的做法，没有逐条比过；所以“六千分之一”只比计算，我们的练法与论文的并不相同。论文把 5 万张图各看 $800000\times128/50000=2048$ 遍，我们只看 $9000\times64/45018\approx12.8$ 遍。
 
 # %%
 config = load_config("cifar10")
@@ -156,90 +150,82 @@ paper = DDPM(**config["model"])
 check("论文的网络：参数个数", int(count_params(paper.model)), 35_746_307)
 
 # %% [markdown]
-# 改步数时要留心 EMA。它实际用的衰减是所写的 $d$ 与 $\frac{1+n}{10+n}$ 中较小的一个，$n$ 是走过的步数（第 11 章）。论文写 0.9999，前 89 990 步都是 $\frac{1+n}{10+n}$ 更小，影子大约是最近一成步数的平均。训练若在此之前就结束，写的 0.9999 一次也用不上。我们写 0.999，共走 9000 步，到第 8990 步才轮到它，几乎从头到尾都是 $\frac{1+n}{10+n}$ 说了算。
+# 改步数时要留心 EMA。它实际用的衰减是所写的 $d$ 与 $\frac{1+n}{10+n}$ 中较小的一个，$n$ 是走过的步数（第 11 章）。论文写 0.9999，前 89 990 步都是 $\frac{1+n}{10+n}$ 更小，那时影子大约是最近一成步数的平均。所以训练若不到九万步，写的 0.9999 一次也用不上；我们写 0.999，共走 9000 步，也是到第 8990 步才轮到它。
 
 # %% [markdown]
-# ## 4　算账：贵在哪里，小网络省在哪里
+# ## 4　算账：贵在哪里，省在哪里
 #
-# 一层卷积的乘法次数是“输出的像素数 × 输入通道 × 输出通道 × 卷积核的面积（3×3 是 9）”。从论文的网络走到我们的网络，一处一处地改：叠 2×2 的像素，通道减到 48，四层减到三层，残差块减到一个。**先猜一猜**：哪一处省得最多，有没有哪一处反而变贵？
+# 一层卷积的乘法次数是“输出的像素数 × 输入通道 × 输出通道 × 卷积核的面积（3×3 是 9）”。例如 32×32 上 128 通道到 128 通道的一层，要 $32^2\times128\times128\times9\approx1.5$ 亿次，参数却只有 $128\times128\times9\approx15$ 万个，因为同一组权重在每个像素上都要用一遍。**先猜一猜**：论文的网络，乘法最多的是哪一层，参数最多的又是哪一层？注意力占几成？
 
 # %%
-def multiplications(model, **inputs):
-    """{特征图的边长: 卷积一共做多少次乘法}，前向一张图"""
-    found = {}
+label = torch.zeros(1, dtype=torch.long)
+spent = {"论文的网络": spending(paper.model.diffusion_model), "我们的网络": spending(small.model.diffusion_model, y=label)}
+spending_figure(spent)
 
-    def count(module, x, y):
-        if isinstance(module, torch.nn.Conv2d):
-            found[y.shape[-1]] = found.get(y.shape[-1], 0) + y[0].numel() * module.weight[0].numel()
+# %% [markdown]
+# 图：两座网络的参数（灰）与前向一张图的乘法（彩色）各有几成在哪里。卷积按输出的特征图分行；注意力连同它的 1×1 卷积与两次矩阵乘单列一行；线性层是时间嵌入用的。
+#
+# - **参数多的地方不一定贵**。论文的网络里，32×32 的卷积只有 8% 的参数，却占 46% 的乘法；4×4 的正相反，31% 的参数只占 3%。边长减半，像素就只剩四分之一。
+# - 注意力占 8%，不是大头，因为论文只把它放在 16×16 那一层与网络正中。其中三分之一是矩阵乘，随像素数的平方涨；放到 32×32 上要多少，见习题 14.1。
+#
+# ### 省在哪里
+#
+# 从论文的网络走到我们的，一处一处地改：叠 2×2 的像素，通道减到 48，四层减到三层，残差块减到一个。**先猜一猜**：哪一处省得最多，有没有哪一处反而变贵？
 
-    with torch.no_grad(), torch.nn.modules.module.register_module_forward_hook(count):
-        model(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long), **inputs)
-    return found
-
-
+# %%
 network, chain = dict(config["model"]["unet_config"]["params"]), {}
 for name, change in {"论文的网络": {}, "叠 2×2": {"patch_size": 2}, "通道 48": {"model_channels": 48},
                      "倍数 1、2、3": {"channel_mult": [1, 2, 3]}, "残差块一个": {"num_res_blocks": 1}}.items():
     network |= change
-    chain[name] = multiplications(UNet(**network))
-
-# %%
-counts = [sum(found.values()) / 1e8 for found in chain.values()]
-factors = ["", *(f"\n÷{a / b:.1f}" if a > b else f"\n×{b / a:.2f}" for a, b in zip(counts, counts[1:]))]
-figure = empty_figure(8, 2.6)
-ax = plain_axes(figure.subplots())
-ax.bar_label(ax.bar(list(chain), counts, 0.6, color=[ORANGE, GRAY, GRAY, GRAY, BLUE], zorder=2), [f"{count:.2f}" for count in counts])
-ax.set(xticks=range(5), xticklabels=map("".join, zip(chain, factors)), yscale="log", ylim=(1, 120), ylabel="乘法（亿次）")
-ax.yaxis.set_major_formatter("{x:g}")
-figure
+    chain[name] = sum(products for parameters, products in spending(UNet(**network)).values())
+chain_figure(chain)
 
 # %% [markdown]
-# 图：前向一张图，卷积一共要做多少次乘法；从左到右，每次多改一处，名字下面写着这一改把前一根除以几，或乘以几。纵轴是对数的，同样的落差就是同样的倍数；橙色是论文的网络，蓝色是我们的。
+# 图：自上而下，每行多改一处；点是前向一张图的乘法，箭头上写着这一改省几倍或贵几倍。横轴是对数的，箭头一样长，倍数就一样。橙色是论文的网络，蓝色是我们的。
 #
-# - 论文的网络有 47% 花在 32×32 的特征图上，40% 在 16×16 上。叠 2×2 不只是省掉 32×32：**整座网络往下挪一层**，每一层的像素都少到四分之一，所以总数除以 4。代价是最细的纹理要由最后一层卷积一次摊开。
+# - 叠 2×2 不只是省掉 32×32：**整座网络往下挪一层**，每一层的像素都少到四分之一，所以总数约除以 4。代价是最细的纹理要由最后一层卷积一次摊开。
 # - 通道减到 0.375 倍，输入与输出各减一次，就是 0.14 倍，省得最多。四层减成三层，反而贵了一点：没有了 2×2 那一层，4×4 的倍数又从 2 加到 3。
 
 # %%
-card, original, last = pretrained_card("cifar10"), chain["论文的网络"], chain["残差块一个"]
-total, ours = sum(original.values()), sum(last.values())
-check("最后一根就是我们的网络", multiplications(small.model.diffusion_model, y=torch.zeros(1, dtype=torch.long)) == last, True)
+card, total, ours = pretrained_card("cifar10"), chain["论文的网络"], chain["残差块一个"]
+check("最末一个点就是我们的网络", sum(products for parameters, products in spent["我们的网络"].values()), ours)
 seen, paper_seen = card["recipe"]["images_seen"], 800_000 * 128
-print(f"论文的网络：32×32 占 {original[32] / total:.0%}，16×16 占 {original[16] / total:.0%}")
 print(f"一张图的乘法　论文 {total / 1e8:.1f} 亿　　我们 {ours / 1e8:.2f} 亿，是它的 1/{total / ours:.0f}")
 print(f"看过的图　　　论文 {paper_seen / 1e4:.0f} 万张　　我们 {seen / 1e4:.0f} 万张，是它的 1/{paper_seen / seen:.0f}")
 print(f"训练的乘法合起来，约是论文的 1/{round(total * paper_seen / ours / seen, -2):.0f}")
 
 # %% [markdown]
-# 反向约是前向的两倍，所以论文的一步要做 $3\times128\times60$ 亿次乘法。两个 CPU 核一步要 14 到 22 秒，80 万步就是四个多月到六个半月（第 8 节）。乘法不等于时间：用时乘以核数来比，我们是论文配置的两千分之一上下。
+# 反向约是前向的两倍，所以论文的一步要做 $3\times128\times62$ 亿次乘法。乘法不等于时间：用时乘以核数来比（第 8 节），我们是论文配置的两千分之一上下。
 #
-# ### 省下来的，差在哪里
+# ### 练到几步，画成什么样
 #
-# 没有算力把论文的网络练到头，所以它与我们差多少，没有同一把尺子量过。能量的有两样。先看第 13 章的及格线：线性滤波是把图当成高斯时最好的去噪器；知道类别的那一种，每类一个高斯，正是斑图背后的假设。下面是模型的损失比它低多少，在没有用来训练的 2443 张真图上逐张相减，± 是图与图之间的标准误：
-#
-# | 模型低多少 | $q_1$（$t$ 最小） | $q_2$ | $q_3$ | $q_4$（$t$ 最大） |
-# |:--|--:|--:|--:|--:|
-# | 比线性滤波，不知类别 | 17.0 ± 0.4% | 19.9 ± 0.3% | 13.8 ± 0.3% | 7.6 ± 0.5% |
-# | 比线性滤波，知道类别 | 15.9 ± 0.3% | 17.9 ± 0.3% | 11.1 ± 0.3% | 1.6 ± 0.4% |
-#
-# 滤波由全部训练图（连同镜像）求出；一类只有四千多张，定不准全部 3072 个方向，所以前 512 个主方向用各类自己的协方差，其余的只用各类自己的均值与方差（512 换成 256，各段变不到 0.1 个百分点）。四段都及格。$q_4$ 里低出的 7.6%，大半来自知道类别，公平地比只剩 1.6%。斑图与速写，眼睛一看便知；背后的两个去噪器，损失却只差 2% 到 18%：损失降得少，不等于画得差不多。
-#
-# 再看步数。途中存下的几份检查点，从同样的噪声出发：
+# 没有算力把论文的网络练到头，所以它与我们差多少，没有同一把尺子量过。能量的是自己：途中存下的三份检查点，从同样的噪声出发。
 
 # %%
-growth = drawn_by("cifar10_growth").unflatten(0, (3, 10))[:, [0, 5, 7, 8]]
-grid_figure(growth.flatten(0, 1), nrow=4, width=4.5, rows=[f"{steps} 步" for steps in card["growth"]], columns=[NAMES[k] for k in (0, 5, 7, 8)])
+growth = drawn_by("cifar10_growth").unflatten(0, (3, 10))[:, [0, 1, 5, 7, 8]]
+grid_figure(growth.flatten(0, 1), nrow=5, width=5.5, rows=[f"{steps} 步" for steps in card["growth"]], columns=[NAMES[k] for k in (0, 1, 5, 7, 8)])
 
 # %% [markdown]
-# 图：每一行是一份检查点，四列是飞机、狗、马、船，同一列的起点噪声相同，DDIM 50 步，引导强度 2。第 1406 步满是斑点；第 4200 步斑点退去，轮廓清楚了；第 9000 步看上去只干净一点。各列的构图从第一行起就几乎没有变过。
+# 图：每一行是一份检查点，同一列的起点噪声相同，DDIM 50 步，引导强度 2。第 1406 步有许多杂色的斑点；第 4200 步斑点退去，轮廓清楚了；第 9000 步看上去只干净一点。各列的构图从第一行起就几乎没有变过。后一半的五千步，是不是白练了？
+
+# %%
+training_figure(card, plans=[(0, 6500), (1066, 4200), (4200, 9000)])  # 从第几步起，学习率计划多长
+
+# %% [markdown]
+# 图：上面是 Fréchet 距离（对数），第 0、4200、9000 步各量了八个种子、每个 400 张，标准误都不超过 0.3，比点还小；点线只是把点连起来，中间没有量。第 0 步的网络输出恒为 0，画的是噪声。虚线是斑图与真图。下面是学习率，峰值的几倍。
 #
-# 眼睛看，后一半没有多大进步；八个种子各 400 张来量，Fréchet 距离从 9.9 ± 0.2 降到 5.6 ± 0.2，认得出从 63.6 ± 0.6% 升到 72.8 ± 0.5%。距离降了四成多，不能说已经练到了头。要当心，三行不在同一份学习率计划上：到 4200 步时，学习率照当时的计划已经降到峰值的 2%，随后换成 9000 步的计划，又抬回 59%。第二、三行是两次收尾的结果，第一行还在峰值的八成，斑点有多少该算给步数、多少该算给学习率，分不开。
+# 没有白练：引导 2 的距离从 9.9 ± 0.2 降到 5.6 ± 0.2，所以也不能说已经练到了头。可是下面的一格提醒我们，这不是一份计划练下来的：4200 步时学习率已经收尾，随后换了更长的计划，又抬回峰值的 0.59 倍。4200 与 9000 是两次收尾的结果，可以互相比；1406 步时学习率还是峰值的 0.82 倍，它的斑点有多少该算给步数、多少该算给学习率，分不开。
 #
-# 自己练一遍用第一条命令，按 Ctrl-C 停下之后用第二条接着练。这样练只有一份学习率计划，得到的与发布的模型相近，不会相同：
+# 再看损失：同样两份权重、512 张没有用来训练的图，$v$ 的损失按 $t$ 分四段，及格线是第 13 章的线性滤波（它不知道类别）。最后一行两份权重逐张相减，± 是标准误：
 #
-# ```bash
-# python -m ddpm_edu fit --config cifar10-class
-# python -m ddpm_edu fit --config cifar10-class --ckpt_path last
-# ```
+# | | $q_1$（$t$ 最小） | $q_2$ | $q_3$ | $q_4$（$t$ 最大） |
+# |:--|--:|--:|--:|--:|
+# | 线性滤波 | 0.204 | 0.091 | 0.081 | 0.142 |
+# | 4200 步 | 0.182 | 0.076 | 0.073 | 0.132 |
+# | 9000 步 | 0.171 | 0.073 | 0.071 | 0.130 |
+# | 9000 步比 4200 步低 | 5.7 ± 0.2% | 4.4 ± 0.1% | 2.9 ± 0.1% | 0.9 ± 0.2% |
+#
+# 损失只低了百分之几，距离却降了四成多。线性滤波更明显：它背后的假设是高斯，照它只能画出斑图，我们的损失却只比它低不到两成。所以**损失差得少，不等于画得差不多**，要不要接着练，得画出来量。
 
 # %% [markdown]
 # ## 5　提速：改变什么，不改变什么
@@ -252,52 +238,47 @@ grid_figure(growth.flatten(0, 1), nrow=4, width=4.5, rows=[f"{steps} 步" for st
 # | `speed.compile` | `torch.compile` 把许多小运算融成几个大的，开头要编译几分钟 | 不变，只是舍入的次序变；有 dropout 时，随机丢掉的也换了一批 | 没有量到（第 8 节） |
 # | `trainer.precision bf16-mixed` | 矩阵乘法与卷积用 16 位的 bfloat16，激活值占的显存减少；权重、EMA、损失与噪声表仍是 32 位以上 | 乘法的结果只有两三位有效数字 | 同一个核（有 bf16 指令）：1.58 ± 0.04 倍；论文的网络，H100：1.04 倍（第 8 节） |
 #
-# bf16 有多粗？同一个训练过的网络、同样的 16 张图走一步，看梯度的方向偏多少度。**先猜一猜**：偏多少，大半来自每次乘法的误差，还是别处？另设一个对照：只把权重舍入成 bf16，其余照 32 位算。
+# 只有 bf16 改了数学。同一个训练过的网络、同样的 16 张图走一步，它的梯度比 32 位的偏多少度？作为参照，再量同样用 32 位、换另一批图与噪声，梯度转多少度。
 
 # %%
-batch = random_images(train, 16, seed=1)
-x, label, t = batch["image"], {"c_adm": batch["label"]}, torch.arange(16) * 60
-noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
-exact, coarse = load_pretrained("cifar10"), load_pretrained("cifar10")  # 不用新网络：它的末层是 0，输出恒为 0
-with torch.no_grad():
-    for p in coarse.model.parameters():
-        p.copy_(p.bfloat16() if p.ndim > 1 else p)  # 偏置与归一化的缩放不动
+batches = [random_images(train, 16, seed=seed) | {"noise": torch.randn(16, 3, 32, 32, generator=torch.Generator().manual_seed(seed))}
+           for seed in (1, 2)]
 
 
-def gradient(model, t, bf16=False):
-    """同一批图走一步，全部的梯度接成一个长向量"""
+def gradient(model, t, bf16=False, batch=batches[0]):
+    """一批图走一步，全部的梯度接成一个长向量"""
     model.model.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        loss, _ = model.p_losses(x, t, noise, cond=label)
+        loss, _ = model.p_losses(batch["image"], t, batch["noise"], cond={"c_adm": batch["label"]})
     loss.backward()
     return torch.cat([p.grad.flatten() for p in model.model.parameters()])
 
 
-# %%
 def degrees(a, b):
     return math.degrees(math.acos(torch.nn.functional.cosine_similarity(a.double(), b.double(), dim=0)))
 
 
+# %%
 at = [torch.full((16,), step) for step in (0, 3, 10, 30, 100, 300, 900)]
-halves = [gradient(exact, same, bf16=True) for same in at]
-angles = {name: [degrees(half, gradient(model, same)) for half, same in zip(halves, at)]
-          for name, model in (("与全部用 32 位比", exact), ("与“只舍入权重”比", coarse))}
+full = [gradient(small, same) for same in at]  # 用训练过的网络：新网络的末层是 0，梯度看不出什么
+angles = {"换一批图，都用 32 位": [degrees(whole, gradient(small, same, batch=batches[1])) for whole, same in zip(full, at)],
+          "同一批图，换成 bf16": [degrees(whole, gradient(small, same, bf16=True)) for whole, same in zip(full, at)]}
 sigma = [float(small.exact_table("sqrt_one_minus_alphas_cumprod")[same[0]]) for same in at]
-figure = empty_figure(7, 2.8)
-ax = plain_axes(figure.subplots())
-for (name, values), color, mark in zip(angles.items(), (ORANGE, BLUE), "os"):
-    ax.plot(sigma, values, color=color, marker=mark, label=name)
-ax.set(xscale="log", xlabel=r"图上噪声的标准差 $\sqrt{1-\bar\alpha_t}$", ylabel="bf16 的梯度偏几度", xlim=(0.005, 1.4), ylim=(-2, 62))
-ax.legend(fontsize=9)
-figure
+angles_figure(sigma, angles)
 
 # %% [markdown]
-# 图：横轴是图上噪声的标准差（对数），从左到右是 $t=0,3,10,30,100,300,900$，一批 16 张全取同一个 $t$；纵轴是夹角，橙色是 bf16 的梯度与 32 位的梯度，蓝色是它与“只舍入权重”的梯度。$t\le10$ 时橙线都在五十多度，此后一路降到 1 度以下；$t\le300$ 时，蓝线不到橙线的四分之一，$t=900$ 时两条都接近 0。
+# 图：横轴是图上噪声的标准差（对数），从左到右是 $t=0,3,10,30,100,300,900$，一批 16 张全取同一个 $t$；纵轴是夹角。图上只有一批，一批一个样，所以再换十六批来量（换图是八对），± 是标准误：
 #
-# 图上只是一批，偏多少随图而变。换十六批来量，平均数与图上略有出入：$t=0$ 时偏 49 ± 3 度（31 到 71 度），$t=300$ 时 13 ± 1 度，$t=900$ 时 1.3 ± 0.2 度；$t=0$ 的损失却只差千分之三。参照换成“只舍入权重”的梯度，$t=0$ 与 300 时只剩 5.3 ± 0.2 与 1.1 ± 0.1 度。所以**偏的几乎都来自权重的舍入**：bf16 算出的，差不多就是“权重舍入之后的网络”的准确梯度，乘法本身的误差只占一小点。$t$ 小时最厉害，多半因为那里噪声的标准差只有 0.006，网络要从几乎干净的图里读出它，第一层的权重错千分之一二就读偏了：只舍入第一层，$t=0$ 时偏 43 ± 3 度，$t=300$ 时 1.2 ± 0.1 度。拿这样的梯度训练，成品会不会差，我们没有量。真正不能粗的是“小量加到大量上”：EMA 每步只走 $(1-d)(\theta-s)$，bf16 只有 8 位有效的二进制数字，这样的小步会被舍掉。所以影子必须是 32 位（第 11 章）。
+# | 偏几度 | $t=0$ | 30 | 300 | 900 |
+# |:--|--:|--:|--:|--:|
+# | 换成 bf16 | 47 ± 2 | 30 ± 1 | 13.4 ± 0.7 | 1.1 ± 0.1 |
+# | 换一批图 | 80 ± 3 | 89 ± 2 | 96 ± 8 | 94 ± 13 |
+#
+# $t$ 小时偏得多，多半因为 $t=0$ 时噪声的标准差只有 0.006，网络要从几乎干净的图里读出它，舍入一点就读偏了。这比换一批图小，却不能就此放心：换图的出入求平均会抵消，bf16 每批都把权重舍入成同样的值，抵消不了。用它练出的成品差不差，我们没有量。
+#
+# 一定不能粗的是“小量加到大量上”。EMA 每步只走 $(1-d)(\theta-s)$，bf16 只有 8 位有效的二进制数字，这样的小步会被舍掉，所以影子必须是 32 位（第 11 章）。
 
 # %%
-check("t=0：bf16 的梯度离“只舍入权重”近，离 32 位远", angles["与“只舍入权重”比"][0] < angles["与全部用 32 位比"][0] / 2, True)
 check("bf16：1 + 0.0001 还是 1", torch.tensor(1.0).bfloat16() + torch.tensor(1e-4).bfloat16(), 1.0)
 mixed = load_pretrained("cifar10")
 quiet_trainer(max_steps=3, precision="bf16-mixed", gradient_clip_val=1.0).fit(mixed, data)
@@ -306,14 +287,17 @@ check("bf16-mixed 训练之后，影子仍是 32 位", all(s.dtype == torch.floa
 # %% [markdown]
 # ## 6　几张卡一起练
 #
-# 数据并行 (data parallel)：每张卡一份模型，各算一小批的梯度，再求平均，所有的卡走同样的一步。各小批一样大时，一批的平均损失等于各小批平均损失的平均，梯度也是，所以四张卡各算 32 张，等于一张卡算 128 张（不一样大时，见习题 14.2）。这要求各样本互不相干：GroupNorm 成立，BatchNorm 不成立。随机数各卡不同，所以逐个独立地抽 $t$ 时，结果同分布，却不会逐位相同。分层抽 $t$（第 10 章）又差一点：每张卡只在自己的小批里铺匀，梯度的期望不变，可是一批 $t$ 的平均数，四份各 32 个的标准差是一份 128 个的 4 倍。梯度累积（第 11 章）是同一件事的串行版本：一张卡先后算四小批，攒起来再走一步。
+# 数据并行 (data parallel)：每张卡一份模型，各算一小批的梯度，再求平均，所有的卡走同样的一步。各小批一样大时，一批的平均损失等于各小批平均损失的平均，梯度也是，所以四张卡各算 32 张，等于一张卡算 128 张（不一样大时，见习题 14.2）。这要求各样本互不相干：GroupNorm 成立，BatchNorm 不成立。梯度累积（第 11 章）是同一件事的串行版本：一张卡先后算四小批，攒起来再走一步。
+#
+# 随机数各卡不同，所以结果不会与一张卡的逐位相同。分层抽 $t$（第 10 章）又差一点：每张卡只在自己的小批里铺匀，梯度的期望不变，可是一批 $t$ 的平均数，四份各 32 个的标准差是一份 128 个的 4 倍。
 
 # %%
 def accumulated(parts):
     """把一批切成 parts 份，各求梯度再平均"""
     small.model.zero_grad()
+    x, y, noise, t = batches[0]["image"], batches[0]["label"], batches[0]["noise"], torch.arange(16) * 60
     for some in torch.arange(16).chunk(parts):
-        (small.p_losses(x[some], t[some], noise[some], cond={"c_adm": batch["label"][some]})[0] / parts).backward()
+        (small.p_losses(x[some], t[some], noise[some], cond={"c_adm": y[some]})[0] / parts).backward()
     return torch.cat([p.grad.flatten() for p in small.model.parameters()])
 
 
@@ -328,33 +312,49 @@ check("一批 16 张，与四份各 4 张的平均，梯度之差不到万分之
 # python -m ddpm_edu fit --config cifar10-gpu --data.batch_size 32 --trainer.accumulate_grad_batches 4
 # ```
 #
-# 多进程训练用两个 CPU 进程测过，没有在几张 GPU 上测过。`cifar10-gpu` 打开了编译，迟迟不走第一步时，加一句 `--speed.compile false`。几台机器、在 notebook 里用几张卡，命令见仓库的 README。
+# 多进程训练用两个 CPU 进程测过，没有在几张 GPU 上测过。几台机器、在 notebook 里用几张卡，命令见仓库的 README。
 
 # %% [markdown]
 # ## 7　怎样才算好：FID
 #
-# 论文用 FID：5 万张样本与训练集，在 Inception 网络的 2048 维特征上的 Fréchet 距离。公式与第 13 章的一样，换的是取特征的网络。无条件的 CIFAR-10 上，DDPM 是 3.17（Ho 等 2020），后来的 EDM 是 1.97（Karras 等 2022）。两条常见的误会：FID 与样本数有关，1 万张的 FID 比 5 万张的高，不能混着比；别的分类器的 Fréchet 距离不叫 FID，所以第 1 节的 5.6 也不能与 3.17 比。那份 Inception 权重不随课程发布，你有它时，把网络交给 `ddpm_edu.evaluation.fid.inception_fid`。
+# 论文用 FID：5 万张样本与训练集，在 Inception 网络的 2048 维特征上的 Fréchet 距离。公式与第 13 章的一样，换的是取特征的网络。无条件的 CIFAR-10 上，DDPM 是 3.17（Ho 等 2020），后来的 EDM 是 1.97（Karras 等 2022）。
+#
+# 两条常见的误会：FID 与样本数有关，1 万张的 FID 比 5 万张的高，不能混着比；别的分类器的 Fréchet 距离不叫 FID，所以第 1 节的 5.6 也不能与 3.17 比。那份 Inception 权重不随课程发布，你有它时，把网络交给 `ddpm_edu.evaluation.fid.inception_fid`。
 
 # %% [markdown]
-# ## 8　要多久
+# ## 8　手上有什么机器，就怎么练
 #
-# | 配置 | 参数 | 批 × 步数 | 用时 | 来源 |
-# |:--|--:|--:|--:|:--|
-# | `cifar10-class` | 3.93 M | 64 × 9000 | 约 3 小时半 | 练发布的模型时实测，只用一个核，另一个核忙着别的 |
-# | `cifar10` | 35.7 M | 128 × 800000 | 130 到 200 天 | 两台 2 核的机器；批 16 实测每张图的时间，再乘以图数 |
-# | 论文 | 35.7 M | 128 × 800000 | 10.6 小时 | 文献：Ho 等 2020，TPU v3-8 |
-# | `cifar10`，一张 H100 | 35.7 M | 128 × 800000 | 约 17 小时 | bf16、不编译，实测的每步时间（78 毫秒）乘以步数 |
+# | 你有 | 练哪一份 | 要多久 |
+# |:--|:--|:--|
+# | 只想用，不想等 | 不练，`load_pretrained("cifar10")` | 几秒 |
+# | 只有 CPU | `cifar10-class` | 约 3 小时半：练发布的模型时实测，只用一个核，另一个核忙着别的 |
+# | 一张小显卡 | 先练 `cifar10-class`；再试 `cifar10-gpu`，批 128 的峰值显存是 5.5 GiB（bf16，H100 上实测），装不下就照第 6 节累积 | 没有量过 |
+# | 一张 H100 | `cifar10-gpu`，走满 80 万步 | 约 17 小时：bf16、不编译，实测的每步 78 毫秒乘以步数 |
+# | 几张卡 | `cifar10-gpu`，照第 6 节把批分开 | 没有量过；论文用 TPU v3-8，10.6 小时 |
+# | 两个 CPU 核，偏要练论文的 `cifar10` | 别练 | 130 到 200 天：两台机器，批 16 实测每张图的时间，再乘以图数 |
 #
-# H100 上 bf16 每秒 1632 张，fp32 是 1576 张，只快 4%。看得出两个原因：这里的“fp32”，卷积默认走 TF32（乘之前舍入到 11 位二进制有效数字），已经用上了为低精度造的电路；bf16 这一步的 78 毫秒里，有三成卡闲着，等 CPU 把小运算一个一个发过来。真正的 fp32 与编译之后的快慢都没有量到。你的机器要多久，用 `python -m benchmarks.step_time` 与 `python -m benchmarks.gpu` 量。
+# 第一条命令开始练，按 Ctrl-C 停下之后用第二条接着练；GPU 会自动用上。这样练只有一份学习率计划，所以不会与发布的模型完全相同：
+#
+# ```bash
+# python -m ddpm_edu fit --config cifar10-class
+# python -m ddpm_edu fit --config cifar10-class --ckpt_path last
+# ```
+#
+# 要自己改配置，照这个次序想：
+#
+# 1. **先改网络，再谈提速**。叠 2×2 与减通道合起来省 28 倍；bf16 在 CPU 上快 1.58 倍，在 H100 上只快 1.04 倍。
+# 2. **改步数，连学习率计划一起改**：`trainer.max_steps` 与 `max_decay_steps`（写进一个 YAML，再加一个 `--config`）。
+# 3. **先量一步，再算全程**：`python -m benchmarks.step_time`，有 GPU 时用 `python -m benchmarks.gpu`。`cifar10-gpu` 打开了编译，迟迟不走第一步，就加一句 `--speed.compile false`。
+#
+# H100 上只快 1.04 倍，看得出两个原因：那里的“fp32”，卷积默认走 TF32（乘之前舍入到 11 位二进制有效数字），已经用上了为低精度造的电路；bf16 的一步里，有三成时间卡闲着，等 CPU 把小运算一个一个发过来。真正的 fp32 与编译之后的快慢都没有量到。
 
 # %% [markdown]
 # ## 小结
 #
-# - 六千倍花在哪里：一张图的乘法差 35 倍（叠 2×2 省 4 倍，通道省 7 倍，残差块省 1.4 倍，少一层反而贵 1.17 倍），看过的图差 178 倍。照论文练，两个 CPU 核要四个多月到六个半月，一张 H100 约 17 小时。
-# - 还剩几分：画得像速写。Fréchet 距离 5.6，斑图是 23.5，真图是 1.2；从 4200 步到 9000 步距离还降了四成多，不能说已经练到了头。论文的网络没有在同一把尺子下量过，差的一截里网络与步数各占多少，不知道。
-# - 拿什么量：“认得出”会骗人，不加引导的样本只有 43%，斑图倒有 60%，它多半凭明暗与色块摆在哪里。用一个指标之前，先拿已知的坏样本检验它。
-# - 改步数时要看 EMA：训练不到 9 万步，写 0.9999 用不上，作主的是热身公式。
-# - channels_last 与编译不改变数学；bf16 让梯度平均偏 1 度到约 50 度，$t$ 小时偏得多，几乎都来自权重的舍入。几张卡与梯度累积是同一件事，要保持有效的批大小不变。
+# - 省在哪里：一张图的乘法差 35 倍（叠 2×2 省 4 倍，通道省 7 倍，残差块省 1.4 倍，少一层反而贵 1.2 倍），看过的图差 178 倍，合起来六千倍。大特征图上的卷积参数少而乘法多，注意力只占 8%。
+# - 还剩几分：画得像速写。Fréchet 距离 5.6，斑图是 23.5，真图是 1.2；从 4200 步到 9000 步还降了四成多，不能说已经练到了头。论文的网络没有在同一把尺子下量过，差的一截里网络与步数各占多少，不知道。
+# - 拿什么量：“认得出”会骗人，不加引导的样本只有 43%，斑图倒有六成。只看损失也不够，它只动百分之几。用一个指标之前，先拿已知的坏样本检验它。
+# - 怎么练：没有 GPU 练 `cifar10-class`，有大卡练 `cifar10-gpu`。channels_last 与编译不改变数学，bf16 会让梯度偏，$t$ 小时偏得多；几张卡与梯度累积是同一件事，要保持有效的批大小不变。
 #
 # ## 练习
 #
@@ -366,7 +366,7 @@ from ddpm_edu.teach import grade
 # %% [markdown]
 # ### 14.1　注意力的乘法 ★★
 #
-# 第 4 节只数了卷积。一层自注意力（第 8 章）先用三个 1×1 卷积算出 $q,k,v$，再做两次矩阵乘（$q$ 与 $k$，权重与 $v$），最后还有一个 1×1 卷积，通道数都是 `channels`。特征图是 `height` × `width`，一共要做多少次乘法？偏置与 softmax 不算，返回一个整数。写好之后代入论文的 16×16（256 通道），再假想把它放在 32×32（128 通道）。
+# 第 4 节的算法只管卷积。一层自注意力（第 8 章）先用三个 1×1 卷积算出 $q,k,v$，再做两次矩阵乘（$q$ 与 $k$，权重与 $v$），最后还有一个 1×1 卷积，通道数都是 `channels`。特征图是 `height` × `width`，一共要做多少次乘法？偏置与 softmax 不算，返回一个整数。写好之后代入论文的 16×16（256 通道），再假想把它放在 32×32（128 通道）。
 
 # %%
 def attention_multiplications(channels, height, width):
@@ -436,7 +436,7 @@ grade("14.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 小实验　画图时，权重要几位
 #
-# 改一处，量一量，写三句话。只留 8 位有效数字，$t=0$ 处的梯度已经偏了近 50 度；练好之后拿来画图，要几位才够？下面把全部的参数舍入到 `bits` 位再画四十张，24 位等于不舍入。改 `bits`（8、4、3、2），与 24 位的比：像素差几级灰度（均方根），分类器认得出几成，眼睛看得出吗？先猜一猜，从几位起画坏。
+# 改一处，量一量，写三句话。bf16 只有 8 位有效数字，$t=0$ 处的梯度已经偏了近 50 度；练好之后拿来画图，要几位才够？下面把全部的参数舍入到 `bits` 位再画四十张，24 位等于不舍入。改 `bits`（8、4、3、2），与 24 位的比：像素差几级灰度（均方根），分类器认得出几成，眼睛看得出吗？先猜一猜，从几位起画坏。
 #
 # ```python
 # def drawn_with(bits, seed=0, labels=torch.arange(40) % 10):

@@ -4,10 +4,10 @@
 # **学习目标**
 #
 # - 从症状出发，列出几种可能的原因，再想一个能分开它们的试验，而不是盯着代码猜。
-# - 认得公开讨论里出现过的十二种错，每一种都动手修。
+# - 认得由公开讨论引出的十二种错，每一种都动手修。
 # - 面对一个看不到源码的模型，能自己设计试验，找出错在哪一个环节，拿出证据。
 #
-# **预计用时** 病例 90 分钟，猎场 60 分钟，可以分几次做，病例之间互不依赖。运行全部单元约 20 秒。
+# **预计用时** 读 60 分钟；十二个病例全做，再加 120 分钟，三个猎场再加 60 分钟。病例之间互不依赖，可以分几次做。运行全部单元约 20 秒。
 
 # %%
 import copy
@@ -18,8 +18,9 @@ from torch import nn
 
 from ddpm_edu import LitEma, load_pretrained, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.teach import check, curve_figure, curves_figure, grade, grid_figure, progress
-from ddpm_edu.teach.bugs.folded import folded_source
+from ddpm_edu.teach import check, curve_figure, grade, grid_figure
+from ddpm_edu.teach.bug_figures import gaps_figure
+from ddpm_edu.teach.bugs.folded import folded_result, folded_source
 from ddpm_edu.teach.bugs.formulas import clip_start, make_betas, noise_variances, predict_start, training_target, x0_weights
 from ddpm_edu.teach.bugs.hunts import case_two, hunt
 from ddpm_edu.teach.bugs.loading import Chain, ConditionalDenoiser, build, load_unet
@@ -34,21 +35,20 @@ print("准备好了")
 
 
 # %% [markdown]
-# 扩散模型的代码错了，程序多半不报错，损失也照样下降。下面三排图用的是同一份权重、同一份起始的噪声：
+# 扩散模型的代码错了，程序多半不报错，损失也照样下降。下面三排图出自三份代码，起始的噪声相同：
 
 # %%
-def draw(model, **kwargs):
+def draw(model):
     """数字 0 到 9 各一张，DDIM 走 20 步；起始的噪声每次相同"""
-    kwargs = {"sampler": "ddim", "steps": 20, **kwargs}
-    return model.sample(10, cond=labels, generator=torch.Generator().manual_seed(0), progress=False, **kwargs)
+    return model.sample(10, cond=labels, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0), progress=False)
 
 
 healthy, misread = load_pretrained("mnist"), case_two()
 good = draw(healthy)
-grid_figure(torch.cat([good, draw(misread), draw(hunt("A"))]), 10, rows=("正常", "病例 2", "猎场 A"), columns=[str(i) for i in range(10)])
+grid_figure(torch.cat([good, draw(misread), draw(hunt(1))]), 10, rows=("正常", "病例 2", "一号猎场"), columns=[str(i) for i in range(10)])
 
 # %% [markdown]
-# 图：第一排是正常的样本。后两排各有一行代码写错了，权重一个也没有动，训练的损失也与第一排相同，$t=500$ 处都是 0.07。光看图，说不出它们错在哪里。
+# 图：第一排是正常的样本。后两排的代码各有一处写错了，训练的损失却与第一排相同，$t=500$ 处都是 0.07。光看图，说不出它们错在哪里。
 #
 # 代码不报错，结果却不对，怎样找到那一行？
 #
@@ -61,8 +61,9 @@ grid_figure(torch.cat([good, draw(misread), draw(hunt("A"))]), 10, rows=("正常
 # 3. **修好**。只改病根，不绕开症状。
 # 4. **核对**。找一个不依赖这份代码的标准答案：闭式、黄金值、恒等式，或者逐位的比较。
 #
-# 第 2 步最要紧：几种原因预言同一个数的试验，做了等于没做。先看一个例子。症状：样本上有极淡的噪点。**甲**：网络没有把噪声去干净。**乙**：最后一步又加了噪声。
-# 看样本的标准差，两种都预言“几乎不变”。换一个试验：把最后一步的噪声换成一百万。甲预言输出不变，乙预言差几千。
+# 第 2 步最要紧：几种原因预言同一个数的试验，做了等于没做。先看一个例子：采样的最后一步只该取均值，你拿不准手里的代码是不是这样。
+# **甲**：只取了均值。**乙**：又加了一份噪声。这份噪声的标准差只有 0.007，像素从 -1 到 1 分 256 级，一级是 0.0078，所以图上看不见；看样本的标准差，两种也都预言“几乎不变”。
+# 换一个试验：把最后一步的噪声换成一百万。甲预言输出不变，乙预言差几千。
 
 
 # %%
@@ -77,13 +78,14 @@ print(f"一万个样本的标准差：没有加噪声 {samples.std():.4f}，加�
 print(f"把噪声换成一百万：没有加噪声应是 {samples[0]:.3f}，这里得到 {last_step(samples[0], log_variance, torch.tensor(1e6)):.0f}")
 
 # %% [markdown]
-# 看统计量，对与错分不开：这一步噪声的标准差不到 0.01。换成一份大得离谱的噪声，错误就有几千那么大。
-# 好的试验把错误放大，不让它淹没在抽样的起伏里。
+# 看统计量，对与错分不开；换成一份大得离谱的噪声，差就有几千，所以是乙。好的试验把错误放大，不让它淹没在抽样的起伏里。
 #
-# 每个病例都按这四步走。本章末尾有一张“症状—原因—试验”的表，做完再翻。
+# 下面十二个病例都先给症状。看完先停一停，自己写下两种猜测，再点开代码。
+# 病例 1–5、7、8 接着给出几种原因，问哪个试验分得开；病例 6 问哪个试验最省力；病例 9–12 直接问错在哪里。
+# 选择题选错了会告诉你哪里说不通，可以一直试；答完点开折叠的答案，看试验得到了什么。带 b 的题要写出修好的版本。
 #
-# 每个病例先给症状。看完先停一停，写下两种猜测，各预言一个数，再点开代码。选择题选错了会告诉你哪里说不通，可以一直试；带 b 的题要写出修好的版本。
-# 引用的问题来自公开的讨论，是转述；代码是为这门课另写的，只留下病根。做到哪里，用 `progress()` 查看。
+# 引用的问题来自公开的讨论，是转述。病例 3、7、10、11 引的讨论，说的就是那种错；其余的只是话头，由那个问题引到这里的病例。
+# 代码是为这门课另写的，只留下病根。
 #
 # ## 练习一　图坏了（病例 1–5）
 
@@ -93,16 +95,28 @@ print(f"把噪声换成一百万：没有加噪声应是 {samples[0]:.3f}，这�
 # 有人问：步数 $T$ 变了，你们的代码把 $\beta$ 也跟着放大；DDIM 缩短步数时并没有这样做，为什么？
 # （RosettaCommons/RFdiffusion [#141](https://github.com/RosettaCommons/RFdiffusion/issues/141)，The schedule of beta when T is changing）
 #
-# 症状：数据是 $\mathcal N(0.3, 0.5^2)$，配上完美的去噪器（第 4 章），走完整条链，均值与方差都有闭式。
+# 症状：数据是 $\mathcal N(0.3, 0.5^2)$，去噪器是完美的，每一步照 $v=0.5$ 加噪声（第 4 章）。走完整条链，样本的方差有闭式：
 
 # %%
 for T in (1000, 100, 50):
-    mean, variance = chain_moments(make_betas(T), mean=0.3, std=0.5, v=0.5)
-    print(f"T={T:4d}：样本的均值 {mean:.3f}，方差 {variance:.3f}")
-print("应当是：        均值 0.300，方差 0.250")
+    variance = chain_moments(make_betas(T), mean=0.3, std=0.5, v=0.5)[1]
+    print(f"T={T:4d}：样本的方差 {variance:.3f}，应为 0.250")
 
 # %%
 folded_source(make_betas)
+
+# %% [markdown]
+# **甲**：$v=0.5$ 是折中，每一步加的噪声，方差都差一点。$T=1000$ 时合起来只差 0.001，步数少了，误差就显出来。
+# **乙**：链的终点还留着原图，采样却从纯噪声出发。哪个试验分得开？
+#
+# - A：从真的终点出发（拿 $x_0$ 按 $\bar\alpha_{T-1}$ 加噪），走同一条 50 步的链，看方差回不回到 0.25。
+# - B：多抽一百倍的样本，让方差量得更准。
+# - C：把 $T$ 再减到 25，看偏得是不是更多。
+# - D：把去噪器再训练久一些。
+
+# %%
+grade("16.1", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.1")
 
 # %%
 curves = {f"T={T}": np.sqrt(np.cumprod(1 - make_betas(T))) for T in (1000, 100, 50)}
@@ -111,17 +125,8 @@ curve_figure(np.linspace(0, 1, 50), {name: np.interp(np.linspace(0, 1, 50), np.l
 
 # %% [markdown]
 # 图：横轴是走到链的几成，纵轴是原图还剩多少。1000 步的链走到头，原图只剩 0.03；100 步的还剩 0.70，50 步的还剩 0.83。
-
-# %% [markdown]
-# **甲**：步数少，每步跨得大，反向的一步不再近似高斯，误差就大。**乙**：链的终点还留着原图，采样却从纯噪声出发。哪个试验分得开？
 #
-# - A：从真的终点出发（拿 $x_0$ 按 $\bar\alpha_{T-1}$ 加噪），走同一条 50 步的链，看均值回不回到 0.3。
-# - B：多抽一百倍的样本，让均值量得更准。
-# - C：把 $T$ 再减到 25，看偏得是不是更多。
-# - D：把去噪器再训练久一些。
-
-# %%
-grade("16.1", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+# 那么 DDIM 为什么不用放大？它没有造新的噪声表，只在训练好的 1000 步里跳着走，每一站的 $\bar\alpha$ 都是原来的，终点也走到了头；跳过的各步的 $\beta$ 自动合成一大步。
 
 # %% [markdown]
 # ### 16.1b　动手修 ★★
@@ -137,9 +142,6 @@ def full_betas(timesteps):
 
 
 grade("16.1b", full_betas)
-
-# %% [markdown]
-# 那么 DDIM 为什么不用放大？它没有造新的噪声表，只在训练好的 1000 步里跳着走，每一站的 $\bar\alpha$ 都是原来的，终点也走到了头；跳过的各步的 $\beta$ 自动合成一大步。
 
 # %% [markdown]
 # ### 16.2　损失很低，样本支离破碎 ★★
@@ -174,6 +176,7 @@ folded_source(training_target, predict_start)
 
 # %%
 grade("16.2", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.2")
 
 # %% [markdown]
 # ### 16.2b　动手修 ★★
@@ -195,9 +198,6 @@ def start_from_output(parameterization, model_out, x_t, bar):
 
 
 grade("16.2b", start_from_output)
-
-# %% [markdown]
-# 同一类错还有一种不那么隐蔽的：分支里只写了 `eps` 与 `x0`，选了 $v$，变量没有赋过值，采样当场崩溃。崩溃反倒容易找；悄悄当成 $\varepsilon$ 的才难。
 
 # %% [markdown]
 # ### 16.3　换成半精度，头几步的噪声没有了 ★★
@@ -226,6 +226,7 @@ folded_source(noise_variances)
 
 # %%
 grade("16.3", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.3")
 
 # %% [markdown]
 # ### 16.3b　动手修 ★★
@@ -248,20 +249,17 @@ grade("16.3b", variance_table)
 # 一个说：从检查点接着练，为什么没有装 EMA 的权重？（PixArt-alpha/PixArt-sigma [#156](https://github.com/PixArt-alpha/PixArt-sigma/issues/156)）
 # 一个说：报错说文件里的 `betas` 是 4 项，模型里的是 200 项，怎么办？（MrGiovanni/DiffTumor [#6](https://github.com/MrGiovanni/DiffTumor/issues/6)）
 #
-# 第三个报了错，是好事。下面三段装载连错都不报，每一段各有一样东西没有装对：
+# 第三个报了错，是好事。下面三段装载，每一段都有一样东西没有装对，却都不出声：
 
 # %%
 torch.manual_seed(0)
 trained = nn.Linear(4, 4)
 first = load_unet(nn.Linear(4, 4), {f"model.diffusion_model.{name}": value for name, value in trained.state_dict().items()})
 second, ema = build(lambda: nn.Linear(4, 4), trained.state_dict())
-long = Chain(100)
-third = Chain(50, long.state_dict())
-same = nn.Linear(4, 4)
-ema.copy_to(same)
-print(f"第一段：网络与检查点的差 {(first.weight - trained.weight).abs().max():.2f}")
-print(f"第二段：网络 {(second.weight - trained.weight).abs().max():.2f}，影子 {(same.weight - trained.weight).abs().max():.2f}")
-print(f"第三段：网络 {(third.net.weight - long.net.weight).abs().max():.2f}，检查点的表有 {len(long.betas)} 步，模型的表有 {len(third.betas)} 步")
+linear, cosine = (torch.tensor(make_beta_schedule(name, 100)) for name in ("linear", "cosine"))
+chain = Chain(linear)
+third = Chain(cosine, chain.state_dict())
+print("三段都装完了：没有报错，也没有警告")
 
 # %%
 folded_source(load_unet, build, Chain)
@@ -273,16 +271,18 @@ folded_source(load_unet, build, Chain)
 # - A：看装载的时候有没有报错或警告。
 # - B：数一数文件里有几个键，够不够。
 # - C：重新装载一次，再采样。
-# - D：装完之后，网络、影子、表逐样与检查点相减。
+# - D：装完之后，网络、影子、表分别与检查点里的相减。
 
 # %%
 grade("16.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.4")
 
 # %% [markdown]
 # ### 16.4b　动手修 ★★
 #
 # 修第一段。从检查点的 {键: 张量} 里取出以 `model.diffusion_model.` 开头的，去掉前缀，返回新的字典；一个也没有时 `raise ValueError`。
-# 第二、三段只是次序反了：先装载、再造 EMA；先登记表、再装载。
+# 第二、三段只是次序反了：先装载，再造 EMA；先 `register_buffer`，再装载。
+# 次序对了，步数不同的表会当场报错，就像开头的第三个问题：这正是想要的。
 
 # %%
 def unet_state(state):
@@ -303,7 +303,7 @@ grade("16.4b", unet_state)
 # 有人问：`forward` 把条件 c 交给了 `p_losses`，可是 `p_losses` 的参数里没有条件的位置，这不对吧？
 # （tyxsspa/AnyText [#84](https://github.com/tyxsspa/AnyText/issues/84)，calling self.p_losses）
 #
-# 症状：按类别训练，损失照样下降，采样时换什么类别都一样。
+# 症状：按类别训练，损失照样下降，采样时换什么类别都一样。类别的嵌入从 0 练起；拿一个刚造好的模型，换三个类别，看损失：
 
 # %%
 torch.manual_seed(0)
@@ -316,7 +316,7 @@ for label in (0, 1, 9):
 folded_source(ConditionalDenoiser)
 
 # %% [markdown]
-# **甲**：类别没有交给网络。**乙**：交了，只是嵌入还没有练好，各类几乎一样。哪个试验分得开？
+# 嵌入还是 0，所以损失相同说明不了什么。**甲**：训练时类别没有交给网络。**乙**：交了，只是练得不够，各类的嵌入都还在 0 附近。哪个试验分得开？
 #
 # - A：学习率加大十倍，接着练。
 # - B：把噪声减小，看损失变不变。
@@ -325,6 +325,7 @@ folded_source(ConditionalDenoiser)
 
 # %%
 grade("16.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.5")
 
 # %% [markdown]
 # ### 16.5b　动手修 ★
@@ -350,7 +351,7 @@ grade("16.5b", conditional_loss)
 # 有人问：练了一千二百轮，损失还是忽高忽低，正常吗？有人答：每次抽到的 $t$ 不同，损失就不同；把 $t$ 固定下来试试。
 # （ermongroup/ddim [#33](https://github.com/ermongroup/ddim/issues/33)，Loss is not going down）
 #
-# 拿这样的损失去比较两份权重，会怎样？下面左图的两份权重一模一样，右图的“EMA”偏置多了 0.1，确实差一点。各量 40 次：
+# 拿这样的损失去比较两份权重，会怎样？一份与原权重一模一样，另一份的偏置多 0.1，确实差一点。各与原权重比 40 次：
 
 # %%
 torch.manual_seed(0)
@@ -358,18 +359,17 @@ model = nn.Conv2d(1, 1, 3, padding=1)
 same, worse = copy.deepcopy(model), copy.deepcopy(model)
 nn.init.constant_(worse.bias, model.bias.item() + 0.1)
 images = torch.rand(8, 1, 8, 8) * 2 - 1
-losses = {name: [validate(network, images) for _ in range(40)] for name, network in (("原", model), ("同", same), ("差", worse))}
-curves_figure((range(40), {"原权重": losses["原"], "一样的权重": losses["同"]}, "第几次验证", "损失"),
-              (range(40), {"原权重": losses["原"], "偏置多 0.1": losses["差"]}, "第几次验证", "损失"))
+gaps_figure({name: [validate(network, images) - validate(model, images) for _ in range(40)]
+             for name, network in (("一样的权重", same), ("偏置多 0.1", worse))}, "损失，减去原权重的损失")
 
 # %% [markdown]
-# 图：两条线各自上下起伏，左右两图看不出分别。一次验证的起伏约 0.1，右图真正的差只有 0.027，淹没在起伏里。
+# 图：一个点是一次比较，虚线是 0。偏置多 0.1 的，损失其实高 0.027，可是两行点都散在 0 的两边：单看一个点，连谁大谁小都说不准。
 
 # %%
 folded_source(validate)
 
 # %% [markdown]
-# 怎样最省力地看出右图 0.027 的差？
+# 怎样最省力地看出这 0.027 的差？
 #
 # - A：两份权重各量一百次，比较平均。
 # - B：两份权重用同一份 $t$ 与噪声，各量一次。
@@ -378,6 +378,23 @@ folded_source(validate)
 
 # %%
 grade("16.6", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.6")
+
+# %%
+def seeded(network, seed):
+    torch.manual_seed(seed)
+    return validate(network, images)
+
+
+shared = np.array([seeded(worse, seed) - seeded(model, seed) for seed in range(1000)])
+free = np.array([validate(worse, images) - validate(model, images) for _ in range(1000)])
+times = free.var() / shared.var()
+print(f"量一千次。一次的差，标准差：各抽各的 {free.std():.2f}，同一份噪声 {shared.std():.3f}；平均的差 {shared.mean():.3f}")
+print(f"要与同一份噪声的一次一样准，各抽各的要量 {times:.0f} ± {2 / 1000**0.5 * times:.0f} 次")
+gaps_figure({"各抽各的": free[:40], "同一份噪声": shared[:40]}, "损失，减去原权重的损失")
+
+# %% [markdown]
+# 图：都是偏置多 0.1 的，各比 40 次。各抽各的散在 0 的两边；用同一份噪声时，两边的运气相减，几乎抵消，所以 40 个点都在 0 的右边。
 
 # %% [markdown]
 # ### 16.6b　动手修 ★★
@@ -402,32 +419,31 @@ grade("16.6b", fair_validate)
 # %% [markdown]
 # ### 16.7　开了梯度累积，影子就贴着权重走 ★★
 #
-# 有人问：你们的 EMA 每一批都更新，不管梯度累积；别的项目只在累积满了才更新，这样做有什么用意？作者答：没有用意，就是个 bug。
+# 有人问：开了梯度累积，你们更新 EMA 的时候与别的项目不同，有什么用意？作者答：没有用意，就是个 bug。
 # （SWivid/F5-TTS [#631](https://github.com/SWivid/F5-TTS/issues/631)，EMA Update independently from grad_accumulation_steps）
 #
 # 症状：权重在 0 附近抖动，影子本该是一条平滑的线。每 10 批更新一次权重，衰减 0.9：
 
 # %%
-class Watch:
-    """代替 EMA：照样更新，另外记下每一次的权重与影子"""
-
-    def __init__(self, model):
-        self.ema, self.seen = LitEma(model, decay=0.9, use_num_updates=False), []
-
-    def __call__(self, model):
-        self.ema(model)
-        self.seen.append((model.weight.item(), self.ema.shadow["weight"].item()))
-
-
 torch.manual_seed(0)
 model = nn.Linear(1, 1, bias=False)
-watch = Watch(model)
+ema, seen, ideal = LitEma(model, decay=0.9, use_num_updates=False), [], [model.weight.item()]
+
+
+def watch(model):
+    """照样更新 EMA，另外记下此刻的权重与影子"""
+    ema(model)
+    seen.append((model.weight.item(), ema.shadow["weight"].item()))
+
+
 train(model, watch, [(torch.full((1, 1), 2.0), torch.randn(1, 1) * 3) for _ in range(300)], accumulate=10)
-weights, shadows = zip(*watch.seen)
-curve_figure(range(1, 301), {"权重": weights, "影子": shadows}, "第几批", "值")
+weights, shadows = zip(*seen)
+for weight in weights[9::10]:
+    ideal += [ideal[-1]] * 9 + [0.9 * ideal[-1] + 0.1 * weight]
+curve_figure(range(1, 301), {"权重": weights, "影子": shadows, "影子应有的样子": ideal[1:]}, "第几批", "值")
 
 # %% [markdown]
-# 图：权重（实线）每 10 批跳一次，影子（虚线）在下一跳之前走完 $1-0.9^{10}$，即 65% 的路，起伏只比权重小一点。
+# 图：权重（实线）每 10 批跳一次。影子（虚线）在下一跳之前走完 $1-0.9^{10}$，即 65% 的路，起伏只比权重小一点；应有的影子（点线）平缓得多。
 
 # %%
 folded_source(train)
@@ -442,6 +458,7 @@ folded_source(train)
 
 # %%
 grade("16.7", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.7")
 
 # %% [markdown]
 # ### 16.7b　动手修 ★★
@@ -471,36 +488,37 @@ grade("16.7b", train_right)
 # （d8ahazard/sd_dreambooth_extension [#1415](https://github.com/d8ahazard/sd_dreambooth_extension/pull/1415)，Use float32 for EMA model；
 # 那里的原因是半精度的有效数字太少，影子每次该走的一小步，加上去就被舍掉了）
 #
-# 下面这份的影子是 float32，照样不动。权重从 0 跳到 1，影子该慢慢跟上：
+# 下面这份的影子是 float32，照样不动。衰减 0.999；权重从 1 变到 1.0078，正好是 bfloat16 的下一格，影子该慢慢跟上：
 
 # %%
 paths = {}
 for name, dtype in (("float32 的模型", torch.float32), ("bfloat16 的模型", torch.bfloat16)):
     model = nn.Linear(1, 1, bias=False).to(dtype)
-    nn.init.zeros_(model.weight)
-    ema, paths[name] = CastingEma(model), [0.0]
     nn.init.ones_(model.weight)
-    for _ in range(30):
+    ema, paths[name] = CastingEma(model, decay=0.999), [1.0]
+    nn.init.constant_(model.weight, 1 + 2**-7)
+    for _ in range(3000):
         ema(model)
         paths[name].append(ema.shadow["weight"].item())
-curve_figure(range(31), paths, "更新了几次", "影子")
+curve_figure(range(3001), paths, "更新了几次", "影子")
 
 # %% [markdown]
-# 图：float32 的模型，影子（实线）照 $1-0.9^n$ 走向 1；换成 bfloat16，影子（虚线）一直是 0。
+# 图：float32 的模型，影子（实线）慢慢走向 1.0078；换成 bfloat16，影子（虚线）一直是 1。
 
 # %%
 folded_source(CastingEma)
 
 # %% [markdown]
-# **甲**：与那份修复一样，更新太小，被半精度舍掉了。**乙**：更新写到了别的张量里，影子根本没有动。哪个试验分得开？
+# **甲**：与那份修复一样，每次只走 0.0078 的千分之一，更新太小，被半精度舍掉了。**乙**：更新写到了别的张量里，影子根本没有动。哪个试验分得开？
 #
 # - A：衰减取 0，让更新大到一步就该等于权重，看影子动不动。
-# - B：更新一万次，看影子最后到不到 1。
+# - B：更新一万次，看影子最后到不到 1.0078。
 # - C：把模型换成 float32，看影子动不动。
-# - D：让权重只跳 0.001，不跳 1。
+# - D：衰减加到 0.9999，看影子动不动。
 
 # %%
 grade("16.8", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.8")
 
 # %% [markdown]
 # ### 16.8b　动手修 ★★
@@ -522,7 +540,7 @@ grade("16.8b", next_shadow)
 # 有人问起配置里的学习率，答的人把曲线画了出来：`cycle_lengths` 写的是十万亿，所以热身之后就是常数。
 # （timothybrooks/instruct-pix2pix [#121](https://github.com/timothybrooks/instruct-pix2pix/issues/121)，Learning Rate scheduler）
 #
-# 写得这么大，下降的那一段永远走不到。写成 1000，热身 100 步，会怎样？
+# 写得这么大，下降的那一段走不完，每步只降十万亿分之一。写成 1000，热身 100 步，会怎样？
 
 # %%
 steps = range(1200)
@@ -546,6 +564,7 @@ folded_source(linear_multiplier)
 
 # %%
 grade("16.9", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.9")
 
 # %% [markdown]
 # ### 16.9b　动手修 ★★
@@ -569,7 +588,7 @@ grade("16.9b", smooth_multiplier)
 # ## 练习三　数对不上（病例 10–12）
 
 # %% [markdown]
-# ### 16.10　进出两次，权重从 1 变成 5 ★★★
+# ### 16.10　套着进了两次，权重从 1 变成 5 ★★★
 #
 # 有人提交修复：验证期间存下的检查点，里面已经是 EMA 的权重；从它接着训练，程序又把此刻的权重存了一遍，原来的权重就被盖掉了。
 # （atomistic-machine-learning/schnetpack [#785](https://github.com/atomistic-machine-learning/schnetpack/pull/785)，Fix EMA callback）
@@ -607,6 +626,7 @@ folded_source(ema_scope)
 
 # %%
 grade("16.10", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.10")
 
 # %% [markdown]
 # ### 16.10b　动手修 ★★★
@@ -657,15 +677,16 @@ curve_figure(range(1, 1000), {"正确的": right, "这份代码": wrong, "流行
 folded_source(x0_weights)
 
 # %% [markdown]
-# 原因是什么？每种说法都预言了“它与正确值之比”随 $t$ 怎样变，与上面的数对一对。
+# 原因是什么？A、B、D 各预言了比值随 $t$ 怎样变，与上面的数对一对；都对不上，才轮到 C。
 #
-# - A：少了一对括号，分母应为 $2(1-\bar\alpha_t)$，补上就对。
-# - B：整体差一个常数倍。
-# - C：公式不是从 KL 推出来的，形状就不对。
-# - D：float32 的舍入误差，在 $t$ 小的地方被放大。
+# - A：少了一对括号，分母应为 $2(1-\bar\alpha_t)$；补上之后，比值处处是 1。
+# - B：整体差一个常数倍，比值处处相同。
+# - C：公式不是从 KL 推出来的，补括号、乘常数都救不了。
+# - D：float32 的舍入误差，只在 $t$ 小的地方大，$t$ 大时比值是 1。
 
 # %%
 grade("16.11", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.11")
 
 # %% [markdown]
 # ### 16.11b　动手修 ★★★
@@ -689,7 +710,7 @@ grade("16.11b", right_weights)
 # 有人问：采样时为什么要把 `x_start` 截到 [-1, 1]？论文里没有提。
 # （lucidrains/denoising-diffusion-pytorch [#65](https://github.com/lucidrains/denoising-diffusion-pytorch/issues/65)，clip_denoised purpose?）
 #
-# 截断有道理（第 4 章），写法却有讲究。我们只想看看截断之前、之后的最大值：
+# 截断有道理（第 4 章），写法却有讲究，这里的错就出在写法上。我们只想看看截断之前、之后的最大值：
 
 # %%
 model_out = torch.tensor([-3.0, 0.5, 2.0])  # 目标是 x0 时，网络的输出就是 x_recon
@@ -710,6 +731,7 @@ folded_source(clip_start)
 
 # %%
 grade("16.12", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.12")
 
 # %% [markdown]
 # ### 16.12b　动手修 ★
@@ -729,9 +751,8 @@ grade("16.12b", clipped)
 # ## 练习四　三个猎场
 #
 # 病例里有代码可看，真的工作里常常没有。
-# `hunt("A")`、`hunt("B")`、`hunt("C")` 各给你一个 `DDPM`：随包的 mnist 模型（$v$ 目标、`cosine` 噪声表、1000 步、按类别），其中一个环节换成了错的。
-# 它们的源码在程序包里，先别看；只调用公开的接口，自己设计试验。三处错各不相同。
-# 也别拿健康的模型逐样对照，真的工作里没有它；标准答案要从公式里来。
+# `hunt(1)`、`hunt(2)`、`hunt(3)` 各给你一个 `DDPM`：随包的 mnist 模型（$v$ 目标、`cosine` 噪声表、1000 步、按类别），其中一个环节换成了错的。三处错各不相同。
+# 它们的源码在程序包里，先别看；只调用公开的接口，自己设计试验。真的工作里没有健康的模型可以对照，所以标准答案要从公式里来。
 #
 # | 能调用的 | 能问出什么 |
 # |:--|:--|
@@ -739,33 +760,46 @@ grade("16.12b", clipped)
 # | `apply_model(x, t, labels)` | 网络的输出随 $t$、类别变不变 |
 # | `predict_start(x, t, True 或 False, cond=labels)`，返回 $\hat x_0$，第三个参数是截不截断 | 换算与截断 |
 # | `p_losses(x, t, noise, cond=labels)`，返回（总损失，记录的字典） | 每个 $t$ 的损失 |
-# | `sample(n, cond=labels, sampler=…, steps=…, callback=f)`，每步之前算好 $\hat x_0$ 之后调用 `f(t, x_t, x0)`，$t$ 从大到小，最后是 0 | 每一步的 $x_t$ 与 $\hat x_0$ |
+# | `sample(n, cond=labels, sampler=…, steps=…, callback=f)`，每走一步调用一次 `f(t, x_t, x0)`，`x0` 是由 `x_t` 猜出的 $\hat x_0$；$t$ 从大到小，最后是 0 | 每一步的 $x_t$ 与 $\hat x_0$ |
 # | `model_ema(model.model)` 更新一次，`model_ema.shadow` 是影子，`model_ema.effective_decay(n)` 是第 n 次的衰减，`ema_scope()` 换上影子 | 影子怎样更新、怎样换上换下 |
 #
+# 形状：`x`、`noise` 是 (10, 1, 28, 28) 的浮点张量，`t` 是 (10,) 的 int64，`labels` 是 0 到 9。
+#
 # 每个猎场两题。第一题填错在哪一个环节；第二题交出证据：写一个函数，给它一个模型，有这种病时返回 `True`，否则返回 `False`。
-# 批改时拿五个模型来试：健康的、这个黑箱、一个症状相近而病根不同的、另外两个黑箱。所以“样本不好看”不算证据。
+# 批改时拿五个模型来试：健康的、这个黑箱、一个症状相近而病根不同的、另外两个黑箱。先拿病例 2 示范，它的换算错了：
+
+# %%
+def evidence_case_two(model):
+    x_t, t = 3 * torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.full((10,), 500)
+    root, spread = model.alphas_cumprod[500].sqrt(), (1 - model.alphas_cumprod[500]).sqrt()
+    with torch.no_grad():
+        formula = root * x_t - spread * model.apply_model(x_t, t, labels)
+        return bool((model.predict_start(x_t, t, False, cond=labels) - formula).abs().max() > 0.001)
+
+
+print(f"病例 2 的模型：{evidence_case_two(misread)}，健康的模型：{evidence_case_two(healthy)}")
 
 # %% [markdown]
-# ### 16.13　猎场 A：样本上全是噪点 ★★
+# 健康的模型为什么不会误报？因为等式的两边用的是同一个网络的输出：网络练得好不好，等式都成立，只有换算写错了才不成立。
+# “样本不好看”就不算证据，没有练过的网络也采得出难看的样本。
+
+# %% [markdown]
+# ### 16.13　一号猎场：样本上全是噪点 ★★
 #
 # 症状是开头图里的第三排。训练的损失与正常的相同。
 
 # %%
-def probe_a(model):
+def probe_1(model):
     # 答案
     x_t, t = 3 * torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.full((10,), 500)
-    root, spread = model.alphas_cumprod[500].sqrt(), (1 - model.alphas_cumprod[500]).sqrt()
     with torch.no_grad():
-        noised = model.q_sample(x_t, t, x_t)
-        free, cut = (model.predict_start(x_t, t, clip, cond=labels) for clip in (False, True))
-        formula = root * x_t - spread * model.apply_model(x_t, t, labels)
-    check("加噪合乎闭式", (noised - (root + spread) * x_t).abs().max() < 1e-5, True)
-    check("不截断时，换算合乎公式", (free - formula).abs().max() < 1e-4, True)
+        cut = model.predict_start(x_t, t, True, cond=labels)
+    check("不截断时，换算合乎公式", evidence_case_two(model), False)
     check("截断之后，还有超出 [-1, 1] 的", cut.abs().max() > 1, True)
     # 答案完
 
 
-probe_a(hunt("A"))
+probe_1(hunt(1))
 
 # %% [markdown]
 # 错在哪一个环节？
@@ -783,12 +817,12 @@ probe_a(hunt("A"))
 grade("16.13", None)  # 把 None 换成 "A" 到 "H" 中的一个
 
 # %% [markdown]
-# ### 16.13b　猎场 A：证据 ★★
+# ### 16.13b　一号猎场：证据 ★★
 #
-# 写一个函数，只有得了猎场 A 这种病的模型，它才返回 `True`。
+# 写一个函数，只有得了一号猎场这种病的模型，它才返回 `True`。
 
 # %%
-def evidence_a(model):
+def evidence_1(model):
     # 答案
     x_t, t = 3 * torch.randn(10, 1, 28, 28), torch.full((10,), 500)
     with torch.no_grad():
@@ -796,15 +830,15 @@ def evidence_a(model):
     # 答案完
 
 
-grade("16.13b", evidence_a)
+grade("16.13b", evidence_1)
 
 # %% [markdown]
-# ### 16.14　猎场 B：换上 EMA 就坏 ★★
+# ### 16.14　二号猎场：换上 EMA 就坏 ★★
 #
-# 这个模型更新了 2 577 次，影子也跟着更新了 2 577 次。用原权重采样，再换上 EMA 的权重采样：
+# 这个模型的权重更新了 2 577 次，EMA 的计数也记到了 2 577。用原权重采样，再换上 EMA 的权重采样：
 
 # %%
-suspect = hunt("B")
+suspect = hunt(2)
 with suspect.ema_scope():
     averaged = draw(suspect)
 grid_figure(torch.cat([draw(suspect), averaged]), 10, rows=("原权重", "EMA"), columns=[str(i) for i in range(10)])
@@ -813,7 +847,7 @@ grid_figure(torch.cat([draw(suspect), averaged]), 10, rows=("原权重", "EMA"),
 # 图：原权重的样本是好的；换上 EMA，一个数字也看不出来。
 
 # %%
-def probe_b(model):
+def probe_2(model):
     # 答案
     before = [tensor.clone() for tensor in model.model_ema.shadow.values()]
     with torch.no_grad():
@@ -826,7 +860,7 @@ def probe_b(model):
     # 答案完
 
 
-probe_b(hunt("B"))
+probe_2(hunt(2))
 
 # %% [markdown]
 # 错在哪一个环节？
@@ -844,12 +878,12 @@ probe_b(hunt("B"))
 grade("16.14", None)  # 把 None 换成 "A" 到 "H" 中的一个
 
 # %% [markdown]
-# ### 16.14b　猎场 B：证据 ★★
+# ### 16.14b　二号猎场：证据 ★★
 #
-# 写一个函数，只有得了猎场 B 这种病的模型，它才返回 `True`。批改时每次给它一个新造的模型，改动它的权重也不要紧。
+# 写一个函数，只有得了二号猎场这种病的模型，它才返回 `True`。批改时每次给它一个新造的模型，改动它的权重也不要紧。
 
 # %%
-def evidence_b(model):
+def evidence_2(model):
     # 答案
     before = [tensor.clone() for tensor in model.model_ema.shadow.values()]
     with torch.no_grad():
@@ -861,29 +895,29 @@ def evidence_b(model):
     # 答案完
 
 
-grade("16.14b", evidence_b)
+grade("16.14b", evidence_2)
 
 # %% [markdown]
-# ### 16.15　猎场 C：损失偏高，有的字走了样 ★★★
+# ### 16.15　三号猎场：损失偏高，有的字走了样 ★★★
 #
 # $t$ 均匀地抽，一百张图的损失比正常的高 0.0046 ± 0.0005（八个种子，逐个相减，± 是标准误），只有 4%；样本多半认得出：
 
 # %%
-suspect = hunt("C")
-grid_figure(draw(suspect), 10, columns=[str(i) for i in range(10)])
+suspect = hunt(3)
+grid_figure(torch.cat([good, draw(suspect)]), 10, rows=("正常", "三号猎场"), columns=[str(i) for i in range(10)])
 
 # %% [markdown]
-# 图：数字 0 到 9 各一张，起始的噪声与开头的图相同。1、4、6、9 明显走样，3、7 也有多余的笔画。
+# 图：两排从同样的噪声出发。第二排的 1、4、6、9 明显走样，3、7 也有多余的笔画；0、5、8 却差不多。
 
 # %%
-def probe_c(model):
+def probe_3(model):
     # 答案
     steps = range(20, 1000, 20)
     return curve_figure(steps, {"损失": [loss_at(model, t) for t in steps]}, "步号 $t$", "损失")
     # 答案完
 
 
-probe_c(hunt("C"))
+probe_3(hunt(3))
 
 # %% [markdown]
 # 错在哪一个环节？
@@ -901,12 +935,12 @@ probe_c(hunt("C"))
 grade("16.15", None)  # 把 None 换成 "A" 到 "H" 中的一个
 
 # %% [markdown]
-# ### 16.15b　猎场 C：证据 ★★★
+# ### 16.15b　三号猎场：证据 ★★★
 #
-# 写一个函数，只有得了猎场 C 这种病的模型，它才返回 `True`。
+# 写一个函数，只有得了三号猎场这种病的模型，它才返回 `True`。
 
 # %%
-def evidence_c(model):
+def evidence_3(model):
     # 答案
     x_t, labels = torch.randn(10, 1, 28, 28), torch.arange(10)
     with torch.no_grad():
@@ -914,40 +948,28 @@ def evidence_c(model):
     # 答案完
 
 
-grade("16.15b", evidence_c)
-
-# %%
-progress()
+grade("16.15b", evidence_3)
 
 # %% [markdown]
 # ## 小结
 #
 # 扩散模型的代码不报错、结果却不对时，怎样定位？先把症状缩成一个数，写下两种原因，再找一个试验，让两种原因预言不同的数。
 # 试验选得不好，数再准也没有用：最后一步误加的噪声，一万个样本的标准差看不出来，换成一百万的噪声，差别有几千；
-# 0.027 的差，各抽各的，两边各量两百次，差也只有标准误的 2.7 倍；两边用同一份噪声，一次就够。
+# 两份权重的损失只差 0.027，两边用同一份噪声，量一次就抵得上各抽各的两百次。
 #
-# 十二个病例，按病根归成几类：
-#
-# | 病根 | 病例 | 防它的办法 |
-# |:--|:--|:--|
-# | 公式没有推过，或者换了设定没有跟着改 | 1、9、11 | 在两端代入数；与独立的推导比较 |
-# | 漏了一个分支，悄悄当成别的 | 2 | 不认识的名字当场报错 |
-# | 先舍入，后相减 | 3 | 在 float64 里算，末了舍入一次 |
-# | 名字或次序不对，又不出声 | 4 | 装完逐样核对；对不上就报错 |
-# | 收下参数，不用 | 5 | 看梯度是不是 `None` |
-# | 比较不公平 | 6 | 两边用同一份随机数 |
-# | 更新的时机不对 | 7 | 数一数两边各更新了几次 |
-# | 改错了对象：该改的没有改，不该改的改了 | 8、10、12 | 就地改动之前，想清楚它是谁的、还有谁在用 |
+# 十二个病例的病根各不相同，防它们的办法却只有几条：不认识的名字、对不上的键，当场报错（2、4）；先在 float64 里算完，末了舍入一次（3）；
+# 公式在两端代入数，再与独立的推导比较（1、9、11）；收下的参数看有没有梯度，更新数一数次数，比较用同一份随机数（5、7、6）；
+# 就地改动一个张量之前，想清楚它是谁的、还有谁在用（8、10、12）。
 #
 # 下次遇到症状时，先查这张表：
 #
 # | 症状 | 可能的原因 | 分得开的试验 |
 # |:--|:--|:--|
 # | 损失正常，样本是噪声 | 输出的换算或截断错了；采样的一步错了；权重没有装上 | 把标准答案喂给换算；由 $x_t$ 与 $\hat x_0$ 按公式算 $x_{t-1}$，与链上的比；检查点与网络逐个张量相减 |
-# | 步数少了才坏 | 链的终点还留着原图；步子太粗 | 从真的终点出发，走同一条链 |
+# | 步数少了才坏 | 链的终点还留着原图；每一步的方差取得不准 | 从真的终点出发，走同一条链 |
 # | 原权重好，EMA 坏 | 影子造得太早；更新没有写进影子 | 改动权重，更新几次，看影子动不动 |
 # | 损失忽高忽低 | 每次抽的 $t$ 与噪声不同；学习率有跳变 | 固定 $t$ 与噪声，同一份权重量两次；画出学习率 |
-# | 换条件，结果不变 | 条件没有进网络；嵌入没有练好 | 看嵌入的梯度是不是 `None` |
+# | 换条件，结果不变 | 条件没有进网络；嵌入练得不够 | 看嵌入的梯度是不是 `None` |
 # | 方差成了 0，或者 NaN | 先舍入、后相减；除以了 0 | 在 float64 里重算一遍，逐项比较 |
 #
 # 工作中遇到的症状更杂，[排障手册](91_troubleshooting.ipynb) 按症状列出原因与办法。

@@ -6,13 +6,13 @@ from ...ema import LitEma
 from ...pretrained import load_pretrained, pretrained_card
 
 
-class BoxA(DDPM):
+class Box1(DDPM):
     def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):
         model_out = self.guided_output(x, t, cond, guidance_scale)
         return self.objective.to_x_start(self, x, t, model_out.clamp(-1, 1) if clip_denoised else model_out)
 
 
-class BoxB(LitEma):
+class Box2(LitEma):
     @torch.no_grad()
     def forward(self, model):
         self._count += 1
@@ -21,7 +21,7 @@ class BoxB(LitEma):
         torch._foreach_lerp_([tensor.clone() for tensor in shadow], live, 1 - self.effective_decay(self._count))
 
 
-class BoxC(DDPM):
+class Box3(DDPM):
     def apply_model(self, x, t, cond=None):
         return super().apply_model(x, torch.where(t >= 500, t // 100 * 100, t), cond)
 
@@ -64,6 +64,6 @@ def case_two():
     return model
 
 
-def hunt(name):
-    """黑箱 "A"、"B" 或 "C"：随包的 mnist 模型（v 目标，cosine 噪声表，1000 步，按类别），其中一个环节是错的"""
-    return {"A": lambda: of_class(BoxA), "B": lambda: with_old_shadow(BoxB), "C": lambda: of_class(BoxC)}[name]()
+def hunt(number):
+    """第 1、2 或 3 号黑箱：随包的 mnist 模型（v 目标，cosine 噪声表，1000 步，按类别），其中一个环节是错的"""
+    return {1: lambda: of_class(Box1), 2: lambda: with_old_shadow(Box2), 3: lambda: of_class(Box3)}[number]()
