@@ -1,10 +1,11 @@
-"""同一个网络练久一点：python -m benchmarks.longer [--data data] [--times 1 2 4] [--seeds 1] [--hold] [--out longer.json] [--grid grid.png]
+"""同一个网络练久一点：python -m benchmarks.longer [--data data] [--times 1 2 4] [--seeds 1] [--hold] [--references] [--out longer.json] [--grid grid.png]
 
 把 mnist-quick 的步数（热身、余弦、总步数）一起乘几倍，从头各练一遍；--hold 只乘总步数，原来的计划走完就停在末尾的学习率上
 每走五分之一量一次验证损失（128 张）；走到五分之四处与练完时，另量八批样本的 Fréchet 距离、认得出的比例（每批 200 张，DDIM 15 步，不加引导）
 练完时另量四段的误差减知道类别的线性滤波，逐张相减（2 048 张测试图，第 13 章）
 写进 --out 的每练完一遍就存一次；文件已经在了，就接着练没有练过的
 --grid 是这一次练的种子 0 从同一份噪声画的 0 到 9（引导强度 2，DDIM 15 步），一遍一行；随包的 pretrained/mnist_longer.png 是 --times 2 4
+--references 不训练，照样量发布的模型与真图
 """
 import argparse
 import warnings
@@ -12,7 +13,7 @@ import warnings
 import pytorch_lightning as pl
 import torch
 
-from ddpm_edu import DDPM, MNISTDataModule
+from ddpm_edu import DDPM, MNISTDataModule, load_pretrained
 from ddpm_edu.authoring.quality import averaged
 from ddpm_edu.configs import load
 from ddpm_edu.data.base import random_images
@@ -95,18 +96,33 @@ def once(times, seed, root, images, tests, hold, rows):
     return {"losses": watch.losses, "steps": watch.found, "above": above_the_filter(model.eval(), data, tests)}
 
 
+def references(root, images, tests):
+    """发布的模型与真图照样量：{"发布的": {"loss", "frechet", "recognised", "above"}, "真图": {"frechet"}}"""
+    data = MNISTDataModule(root, batch_size=load("mnist-quick")["data"]["init_args"]["batch_size"], seed=0)
+    data.setup()
+    shipped, score = load_pretrained("mnist").eval(), frechet_for(data, num_images=1000)
+    (losses,) = quiet_trainer(limit_val_batches=4).validate(shipped, data, verbose=False)
+    real = averaged([score(random_images(data.dataset("train"), images, seed)["image"]) for seed in range(1, 9)])
+    return {"发布的": {"loss": losses["val/loss_simple_ema"], **pictures(shipped, score, images), "above": above_the_filter(shipped, data, tests)},
+            "真图": {"frechet": real}}
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.longer", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", default="data", help="数据目录")
     parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4], help="步数是 mnist-quick 的几倍")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--hold", action="store_true", help="学习率计划不拉长")
+    parser.add_argument("--references", action="store_true", help="只量发布的模型与真图")
     parser.add_argument("--images", type=int, default=200, help="每批画几张")
     parser.add_argument("--tests", type=int, default=2048, help="量四段的误差用几张测试图")
     parser.add_argument("--out", help="另存为 JSON")
     parser.add_argument("--grid", help="另存种子 0 画的 0 到 9")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
+    if options.references:
+        print(references(options.data, options.images, options.tests))
+        return
     about, rows = {"images": options.images, "tests": options.tests, "hold": options.hold}, []
     record = train_all(parser, options.out, about, [f"{times} 倍" for times in options.times], options.seeds,
                        lambda name, seed: once(int(name.split()[0]), seed, options.data, options.images, options.tests, options.hold, rows))

@@ -81,6 +81,8 @@ def test_the_same_network_is_trained_longer_with_its_whole_plan(serve, server, t
     assert "2 倍，种子 0，第 4 步" in capsys.readouterr().out
     # 每一遍都记下了各次验证的损失；两遍各画一行
     assert [list(run["losses"]) for run in runs] == [["1", "2"], ["1", "2", "3", "4"]] and Image.open(tmp_path / "a.png").size == (291, 59)
+    found = longer.references(tmp_path, 10, 4)
+    assert len(found["真图"]["frechet"]["each"]) == 8 and set(found["发布的"]) == {"loss", "frechet", "recognised", "above"}
 
 
 def test_a_race_gives_everyone_their_time_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):

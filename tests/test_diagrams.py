@@ -3,12 +3,13 @@ import math
 
 import numpy as np
 import torch
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.contour import ContourSet
 
 from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, nested_figure, order_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.figures import BLUE
-from ddpm_edu.teach.points import fields_figure, points_figure, scores_figure
+from ddpm_edu.teach.points import fields_figure, losses_figure, points_figure, scores_figure
 from ddpm_edu.teach.unet_figures import cuts_figure, residual_figure
 from ddpm_edu.unet import ResBlock, UNet
 
@@ -61,15 +62,18 @@ def test_the_cuts_are_marked_on_the_lines_they_cut():
     ax = cuts_figure(unet, 28).axes[0]
     words = [text.get_text() for text in ax.texts]
     places = {text.get_text(): text.get_position() for text in ax.texts}
-    assert words.count("放大\n64 通道") == 1 and {"边长\n14", "边长\n7", "步号 $t$\n与类别"} <= set(words)
+    assert words.count("放大\n64") == 1 and {"边长\n14", "边长\n7", "步号 $t$", "类别"} <= set(words)
     # 编号照取用的先后，从左到右；每条跳跃连接上一把剪刀，一半在上层
     assert sorted(places[mark][0] for mark in "①②③④⑤⑥") == [places[mark][0] for mark in "①②③④⑤⑥"]
     skips = [line.get_xydata()[1, 1] for line in ax.lines if line.get_linestyle() == "--"]
     cuts = [text.get_position()[1] for text in ax.texts if text.get_text() == "✂"]
-    assert cuts == skips and places["剪上层连线"][1] > 0 > places["剪下层连线"][1]
-    # 不走下层，剪在最后一个下层方框与“放大”之间
-    x = next(text.get_position()[0] for text in ax.texts if text.get_text() == "放大\n64 通道")
-    assert places["✂ 不走下层"] == (x - 0.5, -0.5)
+    assert cuts[:6] == skips and len(cuts) == 8 and places["剪上层连线"][1] > 0 > places["剪下层连线"][1]
+    # 不走下层，剪在“放大”与接它的“拼”之间；抹掉 t，剪在步号之后、类别加进来之前
+    climb, wiped = [text.get_position() for text in ax.texts if text.get_text() == "✂"][6:]
+    boxes = [patch.get_x() + patch.get_width() for patch in ax.patches]
+    x = next(text.get_position()[0] for text in ax.texts if text.get_text() == "放大\n64")
+    assert x < climb[0] < min(line.get_xydata()[-1, 0] for line in ax.lines if line.get_linestyle() == "--" and line.get_xydata()[-1, 0] > x) and climb[1] == 0
+    assert wiped[1] == places["步号 $t$"][1] == places["+"][1] and places["步号 $t$"][0] < wiped[0] < places["+"][0] < boxes[1]
 
 
 def test_the_residual_block_adds_twice():
@@ -149,6 +153,23 @@ def test_the_watershed_is_drawn_where_two_models_are_compared():
     (line,) = (part for part in both.collections if isinstance(part, ContourSet))
     assert not any(isinstance(part, ContourSet) for part in alone.collections)
     assert np.allclose(np.concatenate([path.vertices for path in line.get_paths()])[:, 0], 0.5)
+
+
+def test_near_the_watershed_opposite_arrows_are_circled():
+    views = {"两个": (torch.zeros(1, 2), 7, 2.0, [lambda x, t: x, lambda x, t: x * torch.tensor([1.0, -1.0])])}
+    (ax,) = fields_figure(views, lambda x, t: x[:, 0], count=5, near=1.0).axes
+    (circled,) = (part.get_offsets() for part in ax.collections[1:] if type(part) is PathCollection)
+    arrows = [part.get_offsets() for part in ax.collections if hasattr(part, "U")]
+    assert all(len(places) == 15 and abs(places[:, 0]).max() < 1 for places in arrows)
+    # 竖的分量相反，比横的大，才算指反
+    assert len(circled) == 8 and (abs(circled[:, 1]) > abs(circled[:, 0])).all()
+
+
+def test_losses_are_averaged_and_enlarged_near_the_floor():
+    whole, near = losses_figure([0.4, 0.2, 0.25, 0.23], 0.22, every=2).axes
+    for ax in (whole, near):
+        assert np.allclose(ax.lines[0].get_xydata(), [[2, 0.3], [4, 0.24]]) and np.allclose(ax.lines[1].get_ydata(), 0.22)
+    assert len(whole.lines) == 3 and near.get_ylim() == (0.23, 0.28)
 
 
 def test_wrong_and_missed_are_drawn_apart_with_what_real_points_score():

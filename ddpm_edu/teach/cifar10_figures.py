@@ -29,17 +29,18 @@ def two_rulers_figure(quality):
 
 
 def by_class_figure(names, quality, real=None):
-    """各类认得出多少，按“引导强度 2 减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
+    """各类认得出多少，按“引导强度 1 减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
     figure = empty_figure(8.0, 3.2)
     ax = plain_axes(figure.subplots())
     share = {key: 100 * np.array(quality[key]["by_class"]) for key, _, _ in KINDS}
-    order = np.argsort(share["gaussian"] - share["guidance_2"])
-    ours, spots = share["guidance_2"][order], share["gaussian"][order]
-    ax.vlines(range(10), ours, spots, color=np.where(ours > spots, BLUE, GRAY), linewidth=5, alpha=0.3)
+    order = np.argsort(share["gaussian"] - share["guidance_1"])
+    ours, spots = share["guidance_1"][order], share["gaussian"][order]
+    ax.vlines(range(10), ours, spots, color=np.where(ours > spots, ORANGE, GRAY), linewidth=5, alpha=0.3)
     for (key, name, color), marker in zip(KINDS, "^os"):
-        values = share[key][order]
+        values, aside = share[key][order], key == "guidance_2"  # 引导 2 只作参照，画得浅
         error = (values * (100 - values) / 320) ** 0.5  # 每类 320 张
-        ax.errorbar(range(10), values, error, color=color, marker=marker, linestyle="none", markersize=6, elinewidth=1, capsize=2, label=name)
+        ax.errorbar(range(10), values, None if aside else error, color=color, marker=marker, linestyle="none", markersize=4 if aside else 7,
+                    alpha=0.4 if aside else 1, elinewidth=1, capsize=2, label=name)
     if real is not None:
         ax.plot(range(10), 100 * np.array(real)[order], "_", color=INK, markersize=22, label="真图")
     ax.set(ylabel="认得出（%）", ylim=(0, 103))
@@ -89,7 +90,7 @@ def spending_figure(networks):
 
 def chain_figure(counts):
     """counts = {改法: 改过之后的乘法}，自上而下；横轴是对数，一段箭头的长就是这一改的倍数"""
-    figure = empty_figure(8.0, 3.0)
+    figure = empty_figure(8.0, 3.4)
     ax = plain_axes(figure.subplots())
     ax.grid(axis="y", visible=False)
     values, last = list(counts.values()), len(counts) - 1
@@ -99,7 +100,7 @@ def chain_figure(counts):
             before = values[row - 1]
             ax.annotate("", (value, row), (before, row), arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 4})
             ax.plot([before, before], [row - 1, row], color=GRAY, linestyle=":", linewidth=1)
-            factor = f"÷{before / value:.1f}" if before > value else f"×{value / before:.2f}"
+            factor = f"÷{before / value:.3g}" if before > value else f"×{value / before:.2f}"
             ax.annotate(factor, ((before * value) ** 0.5, row), (0, 5), textcoords="offset points", ha="center", fontsize=9,
                         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
         ax.plot(value, row, "o", color=color, markersize=8, zorder=3)
@@ -142,12 +143,20 @@ def training_figure(card, plans):
     return figure
 
 
-def angles_figure(sigma, angles):
-    """angles = {比什么: 各个噪声标准差下，两份梯度的夹角}"""
-    figure = empty_figure(7.0, 2.8)
+def angles_figure(angles):
+    """angles = {t: [一对批的三个夹角, ……]}：换一批图、换成 bf16、两批图的偏差之间；画平均，误差条是标准误，旁边写出数来"""
+    figure = empty_figure(8.0, 3.0)
     ax = plain_axes(figure.subplots())
-    for (name, values), color, mark in zip(angles.items(), (GRAY, ORANGE), "so"):
-        ax.plot(sigma, values, color=color, marker=mark, label=name)
-    ax.set(xscale="log", xlabel=r"图上噪声的标准差 $\sqrt{1-\bar\alpha_t}$", ylabel="梯度偏几度", ylim=(-5, 150))
-    ax.legend(fontsize=9, loc="upper right", ncols=2)
+    rows = np.array(list(angles.values()))
+    names = ("换一批图，都用 32 位", "同一批图，换成 bf16", "两批图的 bf16 偏差之间")
+    for k, (name, color, mark, shift) in enumerate(zip(names, (GRAY, ORANGE, INK), "so^", (0, -0.05, 0.05))):
+        mean, se = rows[:, :, k].mean(1), rows[:, :, k].std(1, ddof=1) / rows.shape[1] ** 0.5
+        where = np.arange(len(angles)) + shift
+        ax.errorbar(where, mean, se, color=color, marker=mark, capsize=3, label=name)
+        side = ("right", -7) if k == 1 else ("left", 7)  # 橙与黑会相遇，一左一右
+        for x, value, error in zip(where, mean, se):
+            ax.annotate(f"{value:.0f} ± {error:.0f}", (x, value), (side[1], 5), textcoords="offset points", ha=side[0], color=color if color != GRAY else INK, fontsize=8)
+    ax.set(xlabel="$t$", ylabel="夹角（度）", xlim=(-0.5, len(angles) - 0.4), ylim=(0, 110))
+    ax.set_xticks(range(len(angles)), labels=angles)
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure

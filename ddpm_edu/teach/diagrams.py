@@ -65,10 +65,10 @@ def stage_shapes(unet, size):
     return found
 
 
-def unet_figure(unet, size, width=9.0, brief=False):
+def unet_figure(unet, size, width=9.8, brief=False):
     """U-Net 的样子：从左到右依次算，越往下边长越小；橙色虚线是跳跃连接，到“拼”处拼接；蓝线是时间嵌入，一个残差块一条。形状取自真的前向
 
-    brief : 段数多的时候用：方框窄一些，里面只写通道数，边长写在各排的右端，拼接处不写通道数
+    brief : 段数多的时候用：方框窄一些，里面只写输出的通道数，边长写在各排的右端，拼接处不写通道数
     """
     boxes, entries = [], []  # 方框 [(各层的名字, 形状), ...]；上行各段的第一个方框排第几
     for i, (layers, shape) in enumerate(stage_shapes(unet, size)):
@@ -86,7 +86,7 @@ def unet_figure(unet, size, width=9.0, brief=False):
     ax.plot((0, len(boxes) - 2), (floor - 0.68,) * 2, color=BLUE, linewidth=1.2)
     for x, (y, (layers, shape)) in enumerate(zip(levels, boxes)):
         ax.add_patch(Rectangle((x - side, y - half), 2 * side, 2 * half, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
-        words = [*(LAYERS[name] for name in layers), f"{shape[0]} 通道" if brief else "×".join(map(str, shape))]
+        words = [*(LAYERS[name] for name in layers), f"{shape[0]}" if brief else "×".join(map(str, shape))]
         ax.text(x, y - 0.01, "\n".join(words), ha="center", va="center", fontsize=8 if brief else 8.5, linespacing=1.15)
         count = layers.count("ResBlock")
         for k in range(count):
@@ -118,7 +118,7 @@ def unet_figure(unet, size, width=9.0, brief=False):
                 bbox={"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": BLUE})
     kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接，到“拼”处把通道排在一起"), Line2D([], [], color=BLUE, label="时间嵌入")]
     ax.legend(handles=kinds, loc="center", bbox_to_anchor=((len(boxes) - 2) / 2 - 0.5, 0.05), bbox_transform=ax.transData, fontsize=9, frameon=False)
-    ax.set(xlim=(-1.0, len(boxes) + 0.2), ylim=(floor - (1.0 if brief else 0.85), top))
+    ax.set(xlim=(-0.95, len(boxes) + 0.15), ylim=(floor - (1.0 if brief else 0.85), top))
     ax.set_axis_off()
     return figure
 

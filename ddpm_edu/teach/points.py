@@ -70,6 +70,16 @@ def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6):
     return figure
 
 
+def losses_figure(history, floor, every=50, limits=(0.23, 0.28)):
+    """训练的损失（每 every 步平均）与最低处 floor：左格从 0 画起，垫上一律猜 0 的；右格只画 limits 之间"""
+    means = np.reshape(history, (-1, every)).mean(1)
+    steps, curves = every * np.arange(1, 1 + len(means)), {"网络": means, "最好的猜测": [floor] * len(means)}
+    figure = curves_figure((steps, {**curves, "一律猜 0": [1] * len(means)}, "步", f"损失（每 {every} 步平均）"), (steps, curves, "步", "损失，放大"))
+    for ax, bounds in zip(figure.axes, ((0, 1.05), limits)):
+        ax.set_ylim(bounds)
+    return figure
+
+
 def scores_figure(counts, rows, real):
     """左格造错、右格漏掉，横轴是步数：rows = {名字: (len(counts), 2, 2)}，依次是步数、数与标准误、造错与漏掉；real 是真的点的 (2, 2)"""
     plots = [(counts, {**{name: row[:, 0, i] for name, row in rows.items()}, "真的点": [real[0, i]] * len(counts)}, "步数", what, "log", "log")

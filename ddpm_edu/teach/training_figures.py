@@ -38,19 +38,18 @@ def quarters_figure(steps, quarters, any_class, own_class):
     return figure
 
 
-def four_kinds_figure(kinds):
-    """{名字: 各张图在四段里的误差 (N, 4)}，依次是不知类别、知道类别的线性滤波，本次训练，练得久的；右边是后两种在后两段里减知道类别的，误差条是两个标准误"""
+def above_line_figure(line, networks):
+    """各张图在四段里的误差 (N, 4)：line 是知道类别的线性滤波，networks 是 {名字: 误差}，依次是本次训练与发布的模型；右边是后两段减 line，误差条是两个标准误"""
     figure = empty_figure(9.0, 3.4)
     left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.7, 1]))
     names = ["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"]
-    where, line = np.arange(4), list(kinds.values())[1]
-    for shift, (label, errors), color, marker in zip((0, 0, -0.13, 0.13), kinds.items(), (GRAY, INK, ORANGE, BLUE), "__^o"):
-        size = {"markersize": 26, "markeredgewidth": 2.5} if marker == "_" else {}
-        left.plot(where + shift, np.asarray(errors.mean(0)), color=color, marker=marker, linestyle="none", label=label, **size)
-        if marker != "_":
-            gap = np.asarray(errors - line)[:, 2:]
-            bars = 2 * gap.std(0, ddof=1) / len(gap) ** 0.5
-            right.errorbar(where[2:] + shift, gap.mean(0), bars, color=color, marker=marker, linestyle="none", capsize=3)
+    where = np.arange(4)
+    left.plot(where, np.asarray(line.mean(0)), color=INK, marker="_", linestyle="none", markersize=26, markeredgewidth=2.5, label="线性滤波，知道类别")
+    for shift, (label, errors), color, marker in zip((-0.13, 0.13), networks.items(), (ORANGE, BLUE), "^o"):
+        left.plot(where + shift, np.asarray(errors.mean(0)), color=color, marker=marker, linestyle="none", label=label)
+        gap = np.asarray(errors - line)[:, 2:]
+        bars = 2 * gap.std(0, ddof=1) / len(gap) ** 0.5
+        right.errorbar(where[2:] + shift, gap.mean(0), bars, color=color, marker=marker, linestyle="none", capsize=3)
     right.axhline(0, color=INK, linewidth=2.5)
     left.set_xticks(where, labels=names)
     right.set_xticks(where[2:], labels=names[2:])
@@ -66,10 +65,10 @@ def doubled_figure(runs, held):
     """{名字: (步, 验证损失)}，步数依次加倍，学习率都沿余弦降完；held 是照头一次练完之后学习率不再变、接着走的"""
     figure = empty_figure(7.0, 3.2)
     ax = plain_axes(figure.subplots())
-    for (name, (steps, losses)), color, marker in zip(runs.items(), (ORANGE, GREEN, INK), "^sD"):
+    for (name, (steps, losses)), color, marker, place in zip(runs.items(), (ORANGE, GREEN, INK), "^sD", (14, -20, -20)):
         ax.plot(steps, losses, color=color, marker=marker, label=name)
         ax.plot(steps[-1:], losses[-1:], color=color, marker="o", markersize=15, fillstyle="none")
-        ax.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), (0, -20), textcoords="offset points", ha="center", color=color, fontsize=9)
+        ax.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), (0, place), textcoords="offset points", ha="center", color=color, fontsize=9)
     ax.plot(*held, color=ORANGE, linestyle=":", marker="^", fillstyle="none", label="375 步练完，照末尾的学习率接着走")
     ax.annotate(f"{held[1][-1]:.3f}", (held[0][-1], held[1][-1]), (0, 9), textcoords="offset points", ha="center", color=ORANGE, fontsize=9)
     ax.set(xlabel="步", ylabel="验证损失（EMA 权重）", yscale="log", xlim=(0, 1580), ylim=(0.1, 0.37))

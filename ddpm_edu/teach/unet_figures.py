@@ -22,9 +22,9 @@ def cuts_figure(unet, size):
             scissors(ax, x, line[1, 1], size=8)
         ax.text(x + 0.25, lines[0][1, 1] + 0.02, words, ha="left", va="bottom", fontsize=9)
     # 不走下层：剪在“放大”与“拼”之间；抹掉 t：剪在类别加进来、线分岔之前
-    climb = next(i for i, text in enumerate(t.get_text() for t in ax.texts if "通道" in t.get_text()) if text.startswith("放大"))
+    climb = next(text.get_position()[0] for text in ax.texts if text.get_text().startswith("放大"))
     scissors(ax, climb + 0.39, 0, size=8)
-    ax.text(climb + 0.39, -0.36, "不走下层", ha="center", va="center", fontsize=9)
+    ax.text(climb + 0.39, -0.4, "不走下层", ha="center", va="center", fontsize=9)
     line = min(text.get_position()[1] for text in ax.texts)
     scissors(ax, 0.42, line, size=9)
     ax.text(0.42, line - 0.22, "抹掉 $t$", ha="center", va="center", fontsize=9)

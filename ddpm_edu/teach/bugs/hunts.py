@@ -4,6 +4,8 @@ import torch
 from ...ddpm import DDPM
 from ...ema import LitEma
 from ...pretrained import load_pretrained, pretrained_card
+from ...schedules import make_beta_schedule
+from .loading import Chain, build, load_unet
 
 
 class Box1(DDPM):
@@ -62,6 +64,16 @@ def case_two():
     model = load_pretrained("mnist")
     model.predict_start_from_z_and_v = model.predict_start_from_noise
     return model
+
+
+def case_four():
+    """病例 4 的三个模型：同一份 mnist 检查点，三段装载各装出一个；没有换过网络的，影子就是网络此刻的权重"""
+    checkpoint = load_pretrained("mnist")
+    first, second = untrained(), untrained()
+    load_unet(first.model.diffusion_model, checkpoint.state_dict())
+    second.model, second.model_ema = build(lambda: untrained().model, checkpoint.model.state_dict())
+    chain = Chain(torch.tensor(make_beta_schedule("linear", 1000)), Chain(checkpoint.betas).state_dict())
+    return first, second, load_pretrained("mnist", given_betas=chain.betas)
 
 
 def hunt(number):

@@ -4,6 +4,7 @@ import numpy as np
 from ...gaussian import diffusion_tables
 from ...objectives import OBJECTIVES
 from ...schedules import make_beta_schedule
+from ..figures import BLUE, GRAY
 from ..panel import Panel, choice, slider
 from ..plot import Axis, Plot
 
@@ -33,8 +34,8 @@ def weights_panel():
     wide = {"xlim": (1, T), "xscale": "log", "yscale": "log", "xticks": (1, 10, 30, 100, 1000)}
     plot = Plot([
         Axis("$t+1$", "推导出的权重 $w_t$", ylim=(1e-7, 1e5), curves={"eps": "eps", "x0": "x0", "v": "v"}, legend="lower left", **wide),
-        Axis("$t+1$", "$w_s+w_e\\,w_t$，除以平均", ylim=(1e-3, 1e4), legend="lower left", dots=("peak",),
-             curves={"mixed": "总损失里的权重", "peak": "最重的一步", "one": "全取 1"}, **wide),
+        Axis("$t+1$", "总损失里的权重，除以平均", ylim=(1e-3, 1e4), legend="lower left", dots=("peak",), styles=((BLUE, "-", 2.0), (GRAY, "-", 1.5)),
+             curves={"mixed": "选中的目标", "peak": "最重的一步", "one": "全取 1"}, **wide),
     ])
     return Panel(
         plot, weights_data, sheet=[{"schedule": name} for name in ("sqrt_linear", "cosine")],
