@@ -1,5 +1,4 @@
 """装载与条件里的病例"""
-import torch.nn.functional as F
 from torch import nn
 
 from ...ema import LitEma
@@ -45,4 +44,4 @@ class ConditionalDenoiser(nn.Module):
     def loss(self, x_start, noise, c):
         """损失：网络看着带噪的 x 与类别 c 猜噪声"""
         noisy = 0.6 * x_start + 0.8 * noise
-        return F.mse_loss(self(noisy), noise)
+        return nn.functional.mse_loss(self(noisy), noise)
