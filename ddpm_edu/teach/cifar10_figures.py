@@ -36,11 +36,11 @@ def by_class_figure(names, quality, real=None):
     order = np.argsort(share["gaussian"] - share["guidance_1"])
     ours, spots = share["guidance_1"][order], share["gaussian"][order]
     ax.vlines(range(10), ours, spots, color=np.where(ours > spots, ORANGE, GRAY), linewidth=5, alpha=0.3)
-    for (key, name, color), marker in zip(KINDS, "^os"):
+    for (key, name, color), marker, shift in zip(KINDS, "^os", (-0.12, 0, 0.12)):
         values, aside = share[key][order], key == "guidance_2"  # 引导 2 只作参照，画得浅
         error = (values * (100 - values) / 320) ** 0.5  # 每类 320 张
-        ax.errorbar(range(10), values, None if aside else error, color=color, marker=marker, linestyle="none", markersize=4 if aside else 7,
-                    alpha=0.4 if aside else 1, elinewidth=1, capsize=2, label=name)
+        ax.errorbar(np.arange(10) + shift, values, None if aside else error, color=color, marker=marker, linestyle="none",
+                    markersize=4 if aside else 7, alpha=0.4 if aside else 1, elinewidth=1, capsize=2, label=name)
     if real is not None:
         ax.plot(range(10), 100 * np.array(real)[order], "_", color=INK, markersize=22, label="真图")
     ax.set(ylabel="认得出（%）", ylim=(0, 103))
@@ -98,11 +98,14 @@ def chain_figure(counts):
         color = ORANGE if row == 0 else BLUE if row == last else GRAY
         if row:
             before = values[row - 1]
-            ax.annotate("", (value, row), (before, row), arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 4})
             ax.plot([before, before], [row - 1, row], color=GRAY, linestyle=":", linewidth=1)
             factor = f"÷{before / value:.3g}" if before > value else f"×{value / before:.2f}"
-            ax.annotate(factor, ((before * value) ** 0.5, row), (0, 5), textcoords="offset points", ha="center", fontsize=9,
-                        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+            white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            if 0.95 < value / before < 1.05:  # 太短，画不出箭头
+                ax.annotate(factor, (value, row), (9, 0), textcoords="offset points", va="center", fontsize=9)
+            else:
+                ax.annotate("", (value, row), (before, row), arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 4})
+                ax.annotate(factor, ((before * value) ** 0.5, row), (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=white)
         ax.plot(value, row, "o", color=color, markersize=8, zorder=3)
         right = row == 0 or value > values[row - 1]
         ax.annotate(f"{value / 1e8:.2f} 亿", (value, row), (9 if right else -9, 0), textcoords="offset points", color=color if color != GRAY else INK,
@@ -149,14 +152,15 @@ def angles_figure(angles):
     ax = plain_axes(figure.subplots())
     rows = np.array(list(angles.values()))
     names = ("换一批图，都用 32 位", "同一批图，换成 bf16", "两批图的 bf16 偏差之间")
-    for k, (name, color, mark, shift) in enumerate(zip(names, (GRAY, ORANGE, INK), "so^", (0, -0.05, 0.05))):
-        mean, se = rows[:, :, k].mean(1), rows[:, :, k].std(1, ddof=1) / rows.shape[1] ** 0.5
-        where = np.arange(len(angles)) + shift
-        ax.errorbar(where, mean, se, color=color, marker=mark, capsize=3, label=name)
-        side = ("right", -7) if k == 1 else ("left", 7)  # 橙与黑会相遇，一左一右
-        for x, value, error in zip(where, mean, se):
-            ax.annotate(f"{value:.0f} ± {error:.0f}", (x, value), (side[1], 5), textcoords="offset points", ha=side[0], color=color if color != GRAY else INK, fontsize=8)
-    ax.set(xlabel="$t$", ylabel="夹角（度）", xlim=(-0.5, len(angles) - 0.4), ylim=(0, 110))
+    means, errors = rows.mean(1), rows.std(1, ddof=1) / rows.shape[1] ** 0.5
+    for k, (name, color, mark) in enumerate(zip(names, (GRAY, ORANGE, INK), "so^")):
+        ax.errorbar(range(len(angles)), means[:, k], errors[:, k], color=color, marker=mark, capsize=3, label=name)
+        for x, (mean, error) in enumerate(zip(means, errors)):
+            low = k and mean[k] < mean[3 - k]  # 橙与黑会相遇，低的一个把数写在下面
+            words = f"{mean[k]:.0f} ± {error[k]:.0f}" if error[k] >= 0.95 else f"{mean[k]:.1f} ± {error[k]:.1f}"
+            ax.annotate(words, (x, mean[k]), (8, -6 if low else 5), textcoords="offset points", va="top" if low else "bottom",
+                        color=ORANGE if k == 1 else INK, fontsize=8)
+    ax.set(xlabel="$t$", ylabel="夹角（度）", xlim=(-0.3, len(angles) - 0.4), ylim=(-14, 110), yticks=range(0, 101, 20))
     ax.set_xticks(range(len(angles)), labels=angles)
     figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure
