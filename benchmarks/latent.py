@@ -40,7 +40,8 @@ SETTINGS = {
     "snr5.5": Setting(snr=5.5), "snr0.18": Setting(snr=0.18),  # 只改信噪比
     "size5.5": Setting(5.5, 1 / 5.5), "size0.18": Setting(0.18, 1 / 0.18),  # 只改幅度：信噪比换回 σ_z = 1 的
     "wide": Setting(width=32), "pixel": Setting(None), "pixel-narrow": Setting(None, width=8), "pixel-short": Setting(None, steps=75),
-    "pixel-600": Setting(None, steps=600), "long": Setting(steps=1500), "pixel-long": Setting(None, steps=1500), "5.5-long": Setting(5.5, steps=1500), "0.18-long": Setting(0.18, steps=1500),
+    "pixel-600": Setting(None, steps=600), "long": Setting(steps=1500), "pixel-long": Setting(None, steps=1500),
+    "5.5-long": Setting(5.5, steps=1500), "0.18-long": Setting(0.18, steps=1500),
 }
 
 

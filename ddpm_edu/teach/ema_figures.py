@@ -38,9 +38,10 @@ def warm_figure(curves, levels, top):
     steps = len(next(iter(curves.values())))
     figure = curve_figure(range(1, steps + 1), curves, "步 $n$", "均方根误差", yscale="log")
     ax = figure.axes[0]
-    for name, height in levels.items():
+    # 两行字放在没有曲线经过的地方
+    for (name, height), place in zip(levels.items(), (0.33, 0.02)):
         ax.axhline(height, color=GRAY, linewidth=0.8, zorder=0)
-        ax.annotate(f"{name}的稳态 {height:.3f}", (top, height), xytext=(-6, 5), textcoords="offset points", color="#666666", ha="right")
+        ax.annotate(f"{name}的稳态 {height:.3f}", (place * steps, height), xytext=(0, 5), textcoords="offset points", color="#666666")
     ax.axvline(top, color=GRAY, linewidth=0.8, zorder=0)
     ax.annotate(f"第 {top} 步到顶", (top, 1.5), xytext=(-6, 0), textcoords="offset points", color="#666666", ha="right")
     return figure
@@ -63,5 +64,5 @@ def lengths_figure(tens, marked, *sides):
         ax.set_xticks(parts, labels=[f"{'全部' if c == 2 else f'1/{c - 1}'}\n$c={c}$" for c in tens])
         ax.minorticks_off()
         ax.invert_xaxis()
-        ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", bbox_to_anchor=(0.45, 0.93), loc="upper center")
+    figure.axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower left")
     return figure

@@ -805,7 +805,7 @@ for name, model in patients.items():
 # %%
 def probe_1(model):
     # 答案
-    # 乘 3 是为了让 x̂₀ 有许多像素超出 [-1, 1]，截断才用得上
+    # 乘 3 是为了让 x0_hat 有许多像素超出 [-1, 1]，截断才用得上
     x_t, t = 3 * torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.full((10,), 500)
     with torch.no_grad():
         cut = model.predict_start(x_t, t, True, cond=labels)

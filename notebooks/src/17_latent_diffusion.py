@@ -1,25 +1,22 @@
 # %% [markdown]
 # # 17 · 从 DDPM 到 latent-diffusion
 #
-# 512×512 的彩色图有约 79 万个数，直接在上面跑 DDPM，每一步都要算这么多。Stable Diffusion 先把图压成 64×64×4，约 1.6 万个数，只有原来的 1/48，再在上面扩散。
-# 少了这么多，图还在吗？训练和采样的代码要改多少？
-# 这一章造一个小的潜空间扩散模型，比 DDPM 只多十几行，看压缩省下多少。另有一个系数，乘错几倍不会报错，样本却会变差。最后对照这个小模型，去读 latent-diffusion 的源码。
+# 512×512 的彩色图有约 79 万个数，直接在上面跑 DDPM，每一步都要算这么多。Stable Diffusion 先把图压成 64×64×4，只剩 1/48，再在上面扩散。
+# 我们在 8×8 的数字上做一遍，只压一半：图还在吗？训练和采样的代码要改多少？省下的乘法，抵得上练压缩器的那一份吗？
+# 潜变量还要乘一个系数，乘错几倍不会报错，样本却会变差；第 3、4 节找它坏在哪里。最后顺着主线，去读 latent-diffusion 的源码。
 #
 # **学习目标**
 #
 # - 说清“先压缩，再扩散”的两个阶段：谁在学，谁冻结，损失算在哪里。
-# - 读懂十几行的 `LatentDDPM`，让它按类别画数字，并解释 `scale_factor` 为什么要紧。
+# - 读懂 `LatentDDPM`（只比 `DDPM` 多十几行），让它按类别画数字，并解释 `scale_factor` 为什么要紧。
 # - 打开 latent-diffusion 的原文件，顺着主线读下去，知道哪里容易读错。
 #
 # **预计用时** 50 分钟。运行全部单元约 1 分钟。
 
 # %%
-import sys
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
@@ -27,9 +24,9 @@ from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach import check, check_order, curve_figure, curves_figure, grid_figure, show_source
-from ddpm_edu.teach.latent_figures import budget_figure, latent_figure
-from ddpm_edu.teach.latents import LatentDDPM, TinyAutoencoder, train_autoencoder
+from ddpm_edu.teach import check, check_order, curves_figure, grid_figure, show_source
+from ddpm_edu.teach.latent_figures import amplitude_figure, budget_figure, latent_figure, one_legend, snr_figure
+from ddpm_edu.teach.latents import LatentDDPM, TinyAutoencoder, entered, train_autoencoder
 from ddpm_edu.teach.reference_map import reference_map
 from ddpm_edu.teach.training import quiet_trainer
 
@@ -74,7 +71,7 @@ grid_figure(torch.cat([test[:10], restored[:10], restored[:10] - test[:10]]), nr
 
 # %% [markdown]
 # 图：上排是训练时没有见过的图，中排是压缩又解码的，下排是两者之差：中灰是 0，黑、白为 ∓1，再大就截断。
-# 数少了一半，主要笔画都在，只有第一张的“1”丢了右下角；均方根误差约 0.11（满量程是 2）。
+# 数少了一半，主要笔画都在；丢得明显的有两处，第一张的“1”少了右下角，末一张的“4”顶上有一格变暗。所有留出的图，均方根误差约 0.11（满量程是 2）。
 #
 # 省下多少？卷积的乘法次数正比于像素数，自注意力里两两比较的那部分正比于像素数的平方。把同一个小 U-Net 放在图上与潜变量上各走一步，数一数乘法；再数一个窄一半的网络（第 2 节要用它比），还有自编码器自己：
 
@@ -98,12 +95,14 @@ def one_step(size, channels, width=16):
 # %%
 pixel, latent = one_step(8, 1), one_step(4, 2)
 print(f"U-Net 走一步：像素 {pixel / 1e6:.2f} 百万次，潜变量 {latent / 1e6:.2f} 百万次，{pixel / latent:.1f} 倍；窄一半的，像素 {one_step(8, 1, 8) / 1e6:.2f} 百万次")
-both = multiplications(nn.Sequential(autoencoder.encoder, autoencoder.decoder), test[:1])
-first, second = 600 * 64 * both, 300 * 32 * latent  # 步数 × 每批的张数 × 每张
+encode, decode = multiplications(autoencoder.encoder, test[:1]), multiplications(autoencoder.decoder, three)
+print(f"自编码器处理一张：编码 {encode / 1e6:.2f} 百万次，解码 {decode / 1e6:.2f} 百万次；编码是潜变量 U-Net 一步的 {encode / latent:.0%}")
+first, second = 600 * 64 * (encode + decode), 300 * 32 * latent  # 步数 × 每批的张数 × 每张
 print(f"第一阶段 600 步共 {first / 1e8:.0f} 亿次，U-Net 在潜变量上练 300 步共 {second / 1e8:.0f} 亿次，前者是后者的 {first / second:.2f} 倍")
 
 # %% [markdown]
-# 边长只少一半，U-Net 每一步的乘法就少到四分之一左右。Stable Diffusion 的边长缩到 1/8：同样的层，卷积的乘法少到 1/64，自注意力里两两比较的那部分少到 1/4096。
+# 边长只少一半，U-Net 每一步的乘法就降到约四分之一；训练时每一步还要编码一次，连它算是约 1/3.4。
+# Stable Diffusion 的边长缩到 1/8：同样的层，卷积的乘法少到 1/64，自注意力里两两比较的那部分少到 1/4096。
 # 不过要先付一笔钱：我们的自编码器自己练 600 步，花的乘法是 U-Net 练 300 步的三倍。这笔钱值不值，第 2 节来算。
 #
 # ## 2　在潜变量上训练：程序改两处
@@ -141,33 +140,45 @@ def fit_latent(sigma_z, max_steps=300):
 one = fit_latent(1.0)
 
 # %%
-by_class = one[1][:100].view(10, 10, 1, 8, 8).transpose(0, 1).flatten(0, 1)  # 采的时候 0 到 9 轮流，换成一行一类
-grid_figure(by_class, nrow=10, width=5.0, rows=[f"“{digit}”" for digit in range(10)])
+real = torch.stack([train[train_labels == digit][0] for digit in range(10)])
+pictures = torch.cat([autoencoder.decoder(autoencoder.encoder(real)), one[1][:40]])  # 采的时候 0 到 9 轮流，正好一列一类
+grid_figure(pictures, nrow=10, rows=["真图解码", *["样本"] * 4], columns=[f"“{digit}”" for digit in range(10)])
 
 # %% [markdown]
-# 图：每行一个类别，从上到下要的是 0 到 9，没有挑过；20 步 DDIM，不用引导。U-Net 从头到尾没有见过一个像素，画出来的仍是数字，分类器认得出六成左右。笔画残缺的不少，因为它只练了 300 步，还太短。
+# 图：一列一个类别。最上一排是真图压缩又解码的，作对照；下面四排是样本，20 步 DDIM，不用引导，没有挑过。
+# U-Net 从头到尾没有见过一个像素，画出来的已有数字的样子。“0”“1”“6”多半认得出，别的常缺笔画：它只练了 300 步，还太短。500 张里，分类器认得出六成左右。
 #
-# 压缩的代价是多少？与直接在像素上练的比。下表是离线换八个种子量的（`python -m benchmarks.latent`），平均 ± 标准误。乘法以第一行为 1，“算上第一阶段”再加自编码器的 600 步。Fréchet 距离（第 15 章）越小越像真图；“认得出”是分类器判断的类别与要的相同。
+# 压缩的代价是多少？与直接在像素上练的比。下表是离线换八个种子量的（`python -m benchmarks.latent`），平均 ± 标准误；自编码器始终是同一个，没有换种子。
+# 乘法只数训练时的前向，以第一行为 1；“算上自编码器”再加它自己的 600 步，与每一步的编码。Fréchet 距离（第 15 章）越小越像真图；“认得出”是分类器判断的类别与要的相同。
 #
-# | 在哪里扩散 | 网络的宽度 | 步数 | U-Net 的乘法 | 算上第一阶段 | Fréchet 距离 | 认得出 |
+# | 在哪里扩散 | 网络的宽度 | 步数 | U-Net 的乘法 | 算上自编码器 | Fréchet 距离 | 认得出 |
 # |:--|--:|--:|--:|--:|--:|--:|
-# | **潜变量** | 16 | 300 | 1 | 3.95 | 73 ± 1 | 62 ± 1% |
+# | **潜变量** | 16 | 300 | 1 | 4.1 | 73 ± 1 | 62 ± 1% |
 # | 像素 | 16 | 75 | 1.0 | 1.0 | 243 ± 11 | 26 ± 2% |
 # | 像素 | 8 | 300 | 1.0 | 1.0 | 95 ± 8 | 62 ± 1% |
 # | 像素 | 16 | 300 | 3.9 | 3.9 | 48 ± 4 | 76 ± 1% |
+# | 像素 | 16 | 600 | 7.9 | 7.9 | 26 ± 2 | 86 ± 1% |
 #
-# 再加一种：潜变量练 1500 步，也是八个种子，距离是 37 ± 1。五种画在一起，横轴是乘法：
+# 再加一种：潜变量练 1500 步，也是八个种子，距离是 37 ± 1。六种画在一起，横轴是乘法：
 
 # %%
-offset = first / second  # 第一阶段的乘法，是第一行的几倍
-budget_figure({"潜变量": [(1, 73, 1), (5, 37, 1)], "潜变量，算上第一阶段": [(1 + offset, 73, 1), (5 + offset, 37, 1)],
-               "像素": [(75 / 300 * pixel / latent, 243, 11), (pixel / latent, 48, 4)], "像素，网络窄一半": [(1, 95, 8)]},
+def priced(rows, each=1, once=0):
+    """(步数, 距离, 标准误) → (乘法, 距离, 标准误, 步数)；每 300 步的乘法是 each，另付一次 once"""
+    return [(steps / 300 * each + once, *found, steps) for steps, *found in rows]
+
+
+short_long = [(300, 73, 1), (1500, 37, 1)]
+saved = 20 * (pixel - latent) - decode
+print(f"采一张图（20 步，再解码一次），比像素省 {saved / 1e6:.0f} 百万次；采约 {round(first / saved, -1):.0f} 张，省下的就抵得上第一阶段")
+budget_figure({"潜变量": priced(short_long), "潜变量，算上自编码器": priced(short_long, 1 + encode / latent, first / second),
+               "像素": priced([(75, 243, 11), (300, 48, 4), (600, 26, 2)], pixel / latent), "像素，网络窄一半": priced([(300, 95, 8)])},
               {"压缩又解码的训练图": 17.3, "没有压缩的训练图": 12.5})
 
 # %% [markdown]
-# 图：横轴是训练时前向的乘法，两根轴都是对数，短竖线是标准误。只看 U-Net（实心蓝点），同样是 1 倍的乘法，潜变量的距离最小；把第一阶段也算进去（空心），每个蓝点都要加上 2.95，就不占优了：同样约 3.9 倍的乘法，潜变量是 73，像素是 48。
+# 图：横轴是训练时前向的乘法，两根轴都是对数，短竖线是标准误，点旁写着步数。只看 U-Net（实心），乘法都是 1 倍时，潜变量的距离最小；把自编码器也算进去（空心），约 4 倍与约 8 倍处，都是像素的距离更小。
 #
-# 所以答案取决于自编码器的钱怎么摊。只练一个模型，我们的例子里压缩并不划算；自编码器只练一次，以后每多练一个模型、多采一张图，每一步都便宜近四倍，练得多、采得多才划算。Stable Diffusion 正是一个自编码器供许多模型、许多次采样用。
+# 1 倍时，潜变量占优的只有距离：认得出的与窄一半的像素网络一样多，都是 62%。在量过的这两档，只练一个模型，压缩并不划算。
+# 可是自编码器只练一次。以后每采一张图都省，采到上面印出的张数就回本（这里只数前向；训练还有反向，实际要采得更多）。Stable Diffusion 正是一个自编码器供许多模型、许多次采样用。
 #
 # 压缩还留下一条底线。把训练图压缩又解码，距离是 17，没有压缩过的是 12.5，潜变量练得再久，大致也低不过 17。练到 1500 步是 37，还没有碰到它。
 # 这样比，有三处要记得：各行的学习率相同，没有各自调过；像素模型采样时每一步都把猜的原图截到 $[-1,1]$，潜变量没有这道截断；网络这样小，秒数不与乘法成正比，所以只比乘法。
@@ -211,11 +222,7 @@ grid_figure(torch.cat(pictures), nrow=10, width=8.4, rows=list(CASES), columns=[
 ratios = {name: (linear * sigma_z**2 / (1 - linear)).numpy() for name, sigma_z in CASES.items()}
 crossing = [int(np.argmin(ratio > 1)) for ratio in ratios.values()]
 print("信噪比降到 1 的步：", crossing)
-figure = curve_figure(range(1000), {**ratios, "信噪比 = 1": np.ones(1000)}, "步号 $t$", "信噪比", "linear", "log")
-for t in crossing:
-    figure.axes[0].axvline(t, color="#999999", linewidth=0.8)
-    figure.axes[0].text(t + 8, 3e-5, f"$t={t}$", fontsize=9)
-figure
+snr_figure(ratios, crossing)
 
 # %% [markdown]
 # 图：`linear` 噪声表上的信噪比，横的点划线是 1，三根竖线标出各条曲线降到 1 的步号。三条曲线形状相同，对数轴上只是上下平移；信噪比大于 1 的步，乘对了占四成，忘了乘占近八成，多乘了只占 $t$ 最小的一成。
@@ -225,8 +232,9 @@ figure
 # %%
 found = dict(zip(CASES, (one, fit_latent(5.5), fit_latent(0.18))))
 score = DigitsFrechet()
-floor, right, large, small = (score(images) for images in (autoencoder.decoder(z[:500]), *(images for _, images in found.values())))
-check("Fréchet 距离：解码的训练图最小，其次是乘对了的样本，另两种都更大", floor < right < min(large, small), True)
+distances = {"解码的训练图": score(autoencoder.decoder(z[:500]))} | {name: score(images) for name, (_, images) in found.items()}
+print("Fréchet 距离（取到十位）：", "，".join(f"{name} {round(value, -1):.0f}" for name, value in distances.items()))
+check("解码的训练图最小，其次是乘对了的样本，另两种都更大", sorted(distances, key=distances.get)[:2] == ["解码的训练图", "乘对了（1）"], True)
 
 # %%
 limits, ranks = np.arange(0, 12.01, 0.25), np.arange(500) / 500
@@ -237,13 +245,11 @@ for name, (latents, images) in found.items():
     wanted = score.classifier(images.clamp(-1, 1)).softmax(1)[torch.arange(500), classes]
     odds[name] = wanted.sort(descending=True).values.numpy()
 tails["真图"] = np.array([float(((a * z).abs() > limit).double().mean()) or np.nan for limit in limits])
-figure = curves_figure((limits, tails, r"界限，$\sigma_z$ 的几倍", "超过界限的数占几成", "linear", "log"),
-                       (ranks, odds, "名次，从最像的排起", "分类器认它是这一类的概率"))
-figure.axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right", bbox_to_anchor=(1, 0.62))
-figure
+one_legend(curves_figure((limits, tails, r"界限，$\sigma_z$ 的几倍", "超过界限的比例", "linear", "log"),
+                         (ranks, odds, "名次，从最像的排起", "分类器认它是这一类的概率")))
 
 # %% [markdown]
-# 图：左边看潜变量有多大：除以各自的 $\sigma_z$，超过某个界限的数占几成，纵轴是对数。真图的数没有一个超过 4；三种样本都有，多乘了的多得多，界限到 12 还没有断。右边看画得对不对：每种情形的 500 张，按分类器认它是这一类的概率从大到小排。忘了乘的那条最先掉下来，认不出的最多。
+# 图：左边看潜变量有多大：除以各自的 $\sigma_z$，超过某个界限的数占多大比例，纵轴是对数。真图的数没有一个超过 4；三种样本都有，多乘了的多得多，界限到 12 还没有断。右边看画得对不对：每种情形的 500 张，按分类器认它是这一类的概率从大到小排。忘了乘的那条最先掉下来，认不出的最多。
 #
 # 一个种子不能下结论，离线换八个种子（自编码器不变）：
 #
@@ -255,15 +261,35 @@ figure
 # | 忘了乘，本章的自编码器 | 1.6 | 1.23 ± 0.02 | 9 ± 1% | 72 ± 2 | 61 ± 1% |
 # | 多乘了，本章的自编码器照抄 0.18215 | 0.29 | 3.08 ± 0.18 | 27 ± 2% | 86 ± 3 | 59 ± 2% |
 #
-# 前三行里，乘对了的距离最小。差得不多时没有关系：本章的潜变量忘了乘也只有 1.6，与取 1 分不出。所以要紧的是量级。
+# 前三行里，乘对了的距离最小。所以要紧的是量级：偏大到 1.6，与取 1 分不出；偏小到 0.29，已是 86 对 73。偏小到 1.6 分之一的没有试。
+# 样本的标准差，乘对了也有 1.28，因为样本里偏大的数比真图多：图的左边，界限 1 处蓝线与真图几乎重合，往后越分越开。所以这一列只用来互相比。
 # 两种错法，毛病不一样。多乘了，样本的标准差失控，近五倍。忘了乘，标准差 1.15，比乘对了的还接近 1，距离却最大，认得出的也最少：标准差只管潜变量有多大，管不到画的是什么。
 #
 # ## 4　坏在信噪比，还是坏在幅度
 #
-# 系数同时改了信噪比与幅度，哪一样坏事？只要换一张噪声表，就能只改其中一样，因为信噪比由噪声表与 $\sigma_z$ 两者定，网络看到的数有多大主要由 $\sigma_z$ 定：
+# 系数同时改了信噪比与幅度，哪一样坏事？信噪比由噪声表与 $\sigma_z$ 两者定，所以换一张噪声表，就能把两样分开：
 #
 # - 只改信噪比：潜变量仍是 $\sigma_z=1$，换一张噪声表，让每一步的信噪比与 5.5（或 0.18）时相同。
-# - 只改幅度：潜变量是 5.5（或 0.18）倍，换一张噪声表，让每一步的信噪比回到 $\sigma_z=1$ 时的。下面还是八个种子。
+# - 只改幅度：潜变量是 5.5（或 0.18）倍，换一张噪声表，让每一步的信噪比回到 $\sigma_z=1$ 时的。
+#
+# 只改幅度的那张表记作 $\bar\alpha_t'$，由 $\bar\alpha_t'\sigma_z^2/(1-\bar\alpha_t')=\bar\alpha_t/(1-\bar\alpha_t)$ 解出：
+#
+# $$\bar\alpha_t'=\frac{\bar\alpha_t}{\bar\alpha_t+\sigma_z^2(1-\bar\alpha_t)}$$
+#
+# 只改信噪比的那张，把式中的 $\sigma_z$ 换成 $1/\sigma_z$。这时潜变量的标准差是 1，网络看到的也一直是 1。
+# 只改幅度的，网络看到的标准差是 $\sqrt{\bar\alpha_t'\sigma_z^2+1-\bar\alpha_t'}$，它随表而变，与“都改”的不会处处一样。画出来：
+
+# %%
+curves = {"都不改、只改信噪比": np.ones(1000)}
+for name, sigma_z in list(CASES.items())[1:]:
+    same_snr = linear / (linear + sigma_z**2 * (1 - linear))
+    for change, table in (("都改", linear), ("只改幅度", same_snr)):
+        curves[f"{name}：{change}"] = (table * sigma_z**2 + 1 - table).sqrt()
+amplitude_figure(curves)
+
+# %% [markdown]
+# 图：每一步网络看到的标准差，纵轴是对数。“只改幅度”与“都改”，只在 $t$ 接近 0 时一样大。忘了乘的，到 $t=418$，都改的还有 3.95，只改幅度的已降到 1.39；多乘了的反过来，只改幅度的小得更久。
+# 所以下表的“只改幅度”，改的是虚线那样的幅度，结论只管这种换法。还是八个种子：
 #
 # | 情形 | 量什么 | 都不改 | 只改信噪比 | 只改幅度 | 都改 |
 # |:--|:--|--:|--:|--:|--:|
@@ -274,88 +300,43 @@ figure
 # | | 认得出 | 62 ± 1% | 66 ± 1% | 60 ± 1% | 57 ± 2% |
 # | | 样本标准差 / $\sigma_z$ | 1.28 ± 0.02 | 1.59 ± 0.08 | 3.4 ± 0.2 | 4.89 ± 0.25 |
 #
-# - 忘了乘，主要坏在信噪比。只改信噪比，距离就从 73 升到 114，认得出的降到 45%；只改幅度，距离还是 73。两样都改，比只改信噪比再多 13 ± 5。
-# - 多乘了，两样都有份。距离，只改信噪比升 9 ± 3，只改幅度升 12 ± 4，都改升 24 ± 3。样本标准差的失控主要来自幅度：只改幅度已到 3.4，只改信噪比只到 1.59。
+# - 忘了乘，在这种换法下，主要坏在信噪比。只改它，距离就升到 114，认得出的降到 45%；只改幅度，距离不变。改了信噪比再改幅度，距离又多 13 ± 5。
+# - 多乘了，两样都有份。只改信噪比，距离升 9 ± 3；只改幅度，升 12 ± 4。样本标准差的失控，在这种换法下更多来自幅度。
+# - 有一个数方向相反：多乘了的只改信噪比，认得出的反而多到 66%，距离却变大。为什么，没有量；只看认得出，会以为它更好，所以两样要一起看（第 15 章）。
 #
-# 忘了乘时信噪比为什么坏事，可以猜一猜。训练时 $t$ 均匀地抽，采样的 20 步也均匀地分，$\sigma_z=5.5$ 时只有两成多的步信噪比小于 1；从噪声里定出“画的是什么”，可能主要靠这些步，它们太少了。
-# 这里没有回答三件事：1 是不是最好的值；多乘了的样本为什么溢出得最多；每种取值各自调过学习率、练得更久，差距还剩多少。
+# 忘了乘时信噪比为什么坏事，有两个猜测，都没有验证。一是信噪比小于 1 的步太少：只占两成多，而从噪声里定出“画的是什么”，可能主要靠这些步。
+# 二是终点没有盖住：$\sigma_z=5.5$ 时，最后一步的信噪比还有约 0.022，是乘对了的三十倍；采样却从纯噪声起步，这样的起点网络练的时候没有见过。还有两件事没有回答：1 是不是最好的值；每种取值各自调过学习率、练得更久，差距还剩多少。
 #
-# ## 5　真的 Stable Diffusion 还多什么
+# ## 5　带着它读原文件
 #
-# 与我们的小模型比，Stable Diffusion 有四处不同。
+# 我们只添了十几行，原文件 `ldm/models/diffusion/ddpm.py` 却有一千多行，两个仓库里各有一份：latent-diffusion 的与 Stable Diffusion 2 的。从上到下有三样东西：
+# 开头的 `DDPM` 在像素上工作，这门课逐行读的就是它；最长的是 `LatentDiffusion(DDPM)`，多了自编码器与条件编码器；最后是 `DiffusionWrapper` 与更小的子类。
 #
-# - **编码是抽样。** 编码器给出的不是一个 $z$，而是均值与对数方差，编码是抽一个样本：$z=\mu+\sigma\varepsilon$（KL 型）。`get_first_stage_encoding` 就管这件事，顺手乘上 `scale_factor`。训练时另加一项把它拉向 $\mathcal N(0,I)$ 的 KL 散度，权重只有 $10^{-6}$：能防潜变量无限放大，却拉不到标准差为 1，所以才需要那个系数。
-# - **第一阶段的损失不只是均方误差。** 另有感知损失与对抗损失，让解码的图更清晰。
-# - **条件是文字。** 我们的条件是类别，它的 `LatentDiffusion` 多一个条件编码器 `cond_stage_model`：文字进去，一串向量出来，再走第 8 章的交叉注意力 `c_crossattn`。它通常也是冻结的。
-# - **系数有两种定法。** 写死（`scale_factor: 0.18215`），或者 `scale_by_std`：训练的第一批开始之前算一次 $1/\text{标准差}$，存进缓冲区。后一种只看一批，不必很准，因为差到 1.6 倍都分不出。它对所有通道只给一个数；通道之间大小不一的话（我们的两个通道差了六成），乘完还是不一。
-#
-# ## 6　带着它读原文件
-#
-# 我们只添了十几行，原文件却有一千多行。要读它，先要知道哪几行是同一回事。有两个仓库，文件的路径相同，都是 `ldm/models/diffusion/ddpm.py`：latent-diffusion 的有一千四百多行，`DDPM` 有 23 个方法；Stable Diffusion 2 的有一千八百多行，加了与 $v$ 有关的三个方法，成了 26 个。
-# 从上到下有三样东西：
-#
-# - `DDPM` 是开头的一段，在像素上工作，这门课逐行读的就是它。
-# - `LatentDiffusion(DDPM)` 是最长的一段，多了自编码器与条件编码器。
-# - 最后是 `DiffusionWrapper` 与更小的子类：latent-diffusion 有布局到图像的 `Layout2ImgDiffusion`，Stable Diffusion 2 另有几个，按任务换条件的来源（修补、深度图、放大）。
-#
-# 先认主线。用第 2 节的类走一遍，让解释器把进入过的函数记下来：
-
-# %%
-def trace(run, modules=("ddpm", "gaussian", "sampling", "conditioning", "objectives", "teach.latents")):
-    """按先后记下 run() 里进入过的函数，只看这几个模块，相邻的重复不记"""
-    wanted, seen = {f"ddpm_edu.{name}" for name in modules}, []
-
-    def look(frame, event, argument):
-        name = frame.f_code.co_name
-        if event == "call" and frame.f_globals.get("__name__") in wanted and name[0] not in "<_" and seen[-1:] != [name]:
-            seen.append(name)
-
-    sys.setprofile(look)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return seen
-
+# 先认主线。用第 2 节的类走一遍，让解释器（`sys.setprofile`）把进入过的函数记下来：
 
 # %%
 model = LatentDDPM(**latent_config()).attach(autoencoder, a)
 mini = {"image": train[:4], "label": train_labels[:4]}
 MAIN = ("shared_step", "get_input", "encode_first_stage", "forward", "p_losses", "q_sample", "apply_model", "get_loss")
-training = [name for name in trace(lambda: model.shared_step(mini)) if name in MAIN]
+training = [name for name in entered(lambda: model.shared_step(mini)) if name in MAIN]
 print("训练：", " → ".join(training))
 MAIN = ("sample", "p_sample_loop", "p_sample", "p_mean_variance", "apply_model", "predict_start_from_noise", "decode_first_stage")
-drawing = trace(lambda: model.decode_first_stage(model.sample(1, steps=1, cond=train_labels[:1], progress=False)))
-drawing = [name for name in drawing if name in MAIN]
-print("采样：", " → ".join(drawing))
-check("训练里有编码，采样里有解码", {"get_input", "encode_first_stage"} <= {*training} and "decode_first_stage" in drawing, True)
+drawn = entered(lambda: model.decode_first_stage(model.sample(1, steps=1, cond=train_labels[:1], progress=False)))
+print("采样：", " → ".join(name for name in drawn if name in MAIN))
+check("训练里有编码，采样里有解码", {"get_input", "encode_first_stage"} <= {*training} and "decode_first_stage" in drawn, True)
 
 # %% [markdown]
-# 与像素上的 `DDPM` 相比，主线只有两处不同：`get_input` 里多了 `encode_first_stage`，采样走完多了 `decode_first_stage`。训练里第一个 `forward` 是 `DDPM` 的，它就是训练损失；第二个是 `DiffusionWrapper` 的，里面才是 U-Net。
-# 原文件的次序也是这样，差别有三处：
+# 与像素上的 `DDPM` 相比，主线只有两处不同：`get_input` 里多了 `encode_first_stage`，采样走完多了 `decode_first_stage`。训练里第一个 `forward` 是 `DDPM` 的，它就是训练损失；第二个是 `DiffusionWrapper` 的，里面才是 U-Net。中间的 `apply_model`，原文件的基类没有，到 `LatentDiffusion` 才有。
+# 原文件的次序也是这样，差别有两处：乘系数在那里是单独的 `get_first_stage_encoding`，紧跟在 `encode_first_stage` 后面；日常采样用的是单独的 `DDIMSampler`，公式都在第 7 章。
 #
-# - 乘系数在那里是单独的 `get_first_stage_encoding`，紧跟在 `encode_first_stage` 后面。
-# - `apply_model` 基类没有，基类直接调用 `self.model`；到了 `LatentDiffusion` 才有。
-# - 日常采样用的是单独的 `DDIMSampler`，引导时它把有条件与无条件拼成一批，一次前向；公式都在第 7 章。
-#
-# 读的时候碰到下面这些，知道它不是你看错了就好；“章”是讲这件事的那一章。其余的列在附二。
-#
-# | 读到哪里 | 会看到什么 | 其实 | 章 |
-# |:--|:--|:--|--:|
-# | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
-# | `get_input` | 重排成 CHW | 只认 HWC；给了 CHW，而宽恰好等于通道数时，排错了也不报 | 10 |
-# | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
-# | `self.learning_rate` | 文件里没有一处给它赋值 | 训练脚本从外面设置：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
-# | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
-#
-# 现在打开原文件，从 `LatentDiffusion.shared_step` 读起，顺着上面的主线走一遍。
+# 现在打开原文件，从 `LatentDiffusion.shared_step` 读起，顺着上面的主线走一遍。Stable Diffusion 另有四处不同，原文件有十几处容易看错，都在附二，读到时再查。
 #
 # ## 小结
 #
-# - 图还在吗？在：这一章的图压到一半，均方根误差约 0.11，主要笔画都在；Stable Diffusion 压到 1/48，另加了感知损失与对抗损失。
-# - 省下多少，代价多少？边长减半，每步的乘法少到四分之一。U-Net 的乘法一样多时，潜变量的 Fréchet 距离是 73，窄一半的像素网络是 95；自编码器要另付约三倍的乘法，算上它就与像素的 300 步同价，那是 48。所以自编码器练一次、用许多次，压缩才划算。
+# - 图还在吗？在：压到一半，均方根误差约 0.11，主要笔画都在。
+# - 省下多少，抵得上吗？边长减半，U-Net 每步的乘法降到约四分之一。U-Net 的乘法一样多时，潜变量的 Fréchet 距离是 73，窄一半的像素网络是 95；算上自编码器就与像素的 300 步同价，那是 48。所以自编码器练一次、用许多次，压缩才划算。
 # - 代码要改多少？程序改两处：`get_input` 里多编码一次，采样之后多解码一次；配置改形状、关截断。自编码器冻结，损失算在潜变量上。
-# - 系数要紧吗？乘对了（$\sigma_z=1$），距离是 73；忘了乘（5.5），是 127，主要坏在信噪比；多乘了（0.18），是 97，信噪比与幅度都有份。编码之后乘，解码之前除，乘完的标准差量级要是 1：取 1.6 与取 1 分不出。
+# - 系数要紧吗？乘对了（$\sigma_z=1$），距离是 73；忘了乘（5.5），是 127，主要坏在信噪比；多乘了（0.18），是 97，信噪比与幅度都有份（都指第 4 节的换法）。编码之后乘，解码之前除，乘完的标准差量级要是 1。
 # - 读 `ddpm.py` 先认主线 `shared_step → get_input → forward → p_losses`，再查附三的对照表；Stable Diffusion 2 的基类 26 个方法，这里有 24 个同名，另两个改由 `optimizer_step` 与 `make_grid` 来做。
 #
 # ## 练习
@@ -468,12 +449,22 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # 图：左边是原图。中间与右边切成九块（横竖各三块，重叠一半），每块加上自己的亮度误差，再拼回去。等权时接缝是一道道台阶，加权后过渡平缓。
 # 这个办法省显存，但各块互相看不见，隔得远的部分可能对不上。
 #
-# ## 附二：原文件里别的毛病
+# ## 附二：Stable Diffusion 还多什么，哪里容易看错
 #
-# 第 6 节的表之外，还有这些；“章”是讲这个毛病的那一章。其中静默出错的几个，第 16 章有病例可以动手治。
+# <details><summary>与我们的小模型比，Stable Diffusion 有四处不同</summary>
+#
+# - **编码是抽样。** 编码器给出的不是一个 $z$，而是均值与对数方差，编码是抽一个样本：$z=\mu+\sigma\varepsilon$（KL 型）。`get_first_stage_encoding` 就管这件事，顺手乘上 `scale_factor`。训练时另加一项把它拉向 $\mathcal N(0,I)$ 的 KL 散度，权重只有 $10^{-6}$：能防潜变量无限放大，却拉不到标准差为 1，所以才需要那个系数。
+# - **第一阶段的损失不是均方误差。** 逐像素的一项是绝对误差（L1），另加感知损失与对抗损失，让解码的图更清晰。
+# - **条件是文字。** 我们的条件是类别，它的 `LatentDiffusion` 多一个条件编码器 `cond_stage_model`：文字进去，一串向量出来，再走第 8 章的交叉注意力 `c_crossattn`。它通常也是冻结的。
+# - **系数有两种定法。** 写死（`scale_factor: 0.18215`），或者 `scale_by_std`：训练的第一批开始之前算一次 $1/\text{标准差}$，存进缓冲区。后一种只看一批，不必很准：第 3 节里偏大到 1.6 倍也分不出。它对所有通道只给一个数；通道之间大小不一的话（我们的两个通道差了六成），乘完还是不一。
+#
+# </details>
+#
+# <details><summary>哪里会看错：“章”是讲这件事的那一章，静默出错的几个第 16 章有病例</summary>
 #
 # | 读到哪里 | 会看到什么 | 其实 | 章 |
 # |:--|:--|:--|--:|
+# | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
 # | `v_posterior` 的注释 | 称混合的是 sigma | 混合的是方差 | 04 |
 # | `p_mean_variance` | 没有 `v` 这一支 | SD 2 的基类能用 `v` 训练，用 `p_sample` 采样就报错；靠 DDIM 那个类来采 | 04 |
 # | `lvlb_weights` | `x0`、`v` 两支 | 都不对；第 0 步又被第 1 步盖掉 | 06 |
@@ -482,7 +473,15 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 08 |
 # | `__init__` 的次序 | 先载检查点，后建噪声表 | 基类能把 $T=100$ 的文件装进 $T=50$，只印出几个多余的键；`LatentDiffusion` 最后才载，会报错 | 09 |
 # | `load_only_unet` | 像是只取 U-Net | 键的前缀对不上，什么也没取到 | 09 |
+# | `get_input` | 重排成 CHW | 只认 HWC；给了 CHW，而宽恰好等于通道数时，排错了也不报 | 10 |
+# | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
+# | `self.learning_rate` | 文件里没有一处给它赋值 | 训练脚本从外面设置：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
+# | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
 # | `scheduler_config` | 基类存了下来 | 基类的 `configure_optimizers` 不用它；`LatentDiffusion` 的才用 | 12 |
+#
+# </details>
+#
+# <details><summary>LatentDiffusion 的构造函数、冻结与条件</summary>
 #
 # `LatentDiffusion` 的构造函数里，有四处值得停一停，前两处是次序：
 #
@@ -491,8 +490,7 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # - `conditioning_key` 没有给时，由 `concat_mode` 决定，默认是 `concat`。以为默认是交叉注意力，就会在通道数上报错。
 # - `scale_factor` 有时是普通的数，有时是缓冲区。用了 `scale_by_std` 的检查点里存着它；写死的不在里面，换一份配置就换了一个数。
 #
-# “冻结”写成三件事：`eval()`、把 `train` 方法换成什么也不做的函数、每个参数 `requires_grad = False`。
-# 第二件看着古怪，原因在父模块：它调用 `train()` 时，子模块也一起回到训练模式，dropout 与 BatchNorm 就起作用了。我们的自编码器两样都没有，所以第 1 节省了这一件。
+# “冻结”写成三件事：`eval()`、每个参数 `requires_grad = False`，再把 `train` 方法换成什么也不做的函数，因为父模块调用 `train()` 时，子模块也会回到训练模式。我们的自编码器没有 dropout 与 BatchNorm，所以第 1 节省了最后一件。
 #
 # 条件怎样进来，有三处：
 #
@@ -501,6 +499,8 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来。键名叫 `c_crossattn`，装的却是类别；存取两端一致，所以不出错。
 #
 # 有几段这门课没有讲：布局到图像的标注框、VQ 的 `predict_cids` 与 `quantize_denoised`、`score_corrector`，`plms.py` 与 DPM-Solver 两种采样器，以及 Stable Diffusion 2 的几个子类。读到时可以先跳过，不影响主线。
+#
+# </details>
 #
 # ## 附三：对照表
 #
@@ -518,7 +518,7 @@ reference_map("base")
 reference_map("parts")
 
 # %% [markdown]
-# **`LatentDiffusion` 的主要方法**（“没有”的，程序包里没有；第 2、5、6 节与附一、附二讲过它们做什么）：
+# **`LatentDiffusion` 的主要方法**（“没有”的，程序包里没有；第 2、5 节与附一、附二讲过它们做什么）：
 
 # %%
 reference_map("latent")
