@@ -27,7 +27,7 @@ MEASURES = {"std": "样本标准差/σ_z", "overflow": "有 |z| > 4σ_z 的样�
 
 @dataclass(frozen=True)
 class Setting:
-    """std：潜变量乘完系数的标准差，None 是直接在像素上；snr：每一步的信噪比同 σ_z 等于它时；steps：练几步；width：U-Net 的宽"""
+    """std：潜变量乘完系数的标准差，None 是直接在像素上；snr：换噪声表，每一步的信噪比乘它的平方；steps：练几步；width：U-Net 的宽"""
 
     std: float | None = 1.0
     snr: float = 1.0
@@ -37,9 +37,11 @@ class Setting:
 
 SETTINGS = {
     "1": Setting(), "1.6": Setting(1.6), "5.5": Setting(5.5), "0.29": Setting(0.29), "0.18": Setting(0.18),
-    "snr5.5": Setting(snr=5.5), "snr0.18": Setting(snr=0.18),
+    "snr5.5": Setting(snr=5.5), "snr0.18": Setting(snr=0.18),  # 只改信噪比
+    "size5.5": Setting(5.5, 1 / 5.5), "size0.18": Setting(0.18, 1 / 0.18),  # 只改幅度：信噪比换回 σ_z = 1 的
     "wide": Setting(width=32), "pixel": Setting(None), "pixel-narrow": Setting(None, width=8), "pixel-short": Setting(None, steps=75),
-    "long": Setting(steps=1500), "pixel-long": Setting(None, steps=1500), "5.5-long": Setting(5.5, steps=1500), "0.18-long": Setting(0.18, steps=1500),
+    "pixel-600": Setting(None, steps=600), "long": Setting(steps=1500), "pixel-long": Setting(None, steps=1500),
+    "5.5-long": Setting(5.5, steps=1500), "0.18-long": Setting(0.18, steps=1500),
 }
 
 

@@ -445,9 +445,9 @@ MUTANTS = [Mutant(*row) for row in [
     ("teach/panel.py", "| moved)", ")", "静态图每一份都是默认的样子", "test_panels.py"),
     ("teach/panels/weights.py", "l_simple + elbo * chosen", "l_simple + elbo", "总损失的权重不随 t 变", "test_panels.py"),
     ("teach/panels/ema.py", "\"step\": (STEPS, 1 - decays)", "\"step\": (STEPS, decays)", "靠近的比例画成了衰减", "test_panels.py"),
-    ("teach/bugs/hunts.py", "\"A\": lambda: of_class(BoxA)", "\"A\": lambda: load_pretrained(\"mnist\")", "猎场 A 没有了病", "test_bug_hunt.py"),
-    ("teach/bugs/hunts.py", "torch.where(t >= 500, t // 100 * 100, t)", "t", "猎场 C 没有了病", "test_bug_hunt.py"),
-    ("teach/bugs/hunts.py", "[tensor.clone() for tensor in shadow]", "shadow", "猎场 B 没有了病", "test_bug_hunt.py"),
+    ("teach/bugs/hunts.py", "1: lambda: of_class(Box1)", "1: lambda: load_pretrained(\"mnist\")", "一号猎场没有了病", "test_bug_hunt.py"),
+    ("teach/bugs/hunts.py", "torch.where(t >= 500, t // 100 * 100, t)", "t", "三号猎场没有了病", "test_bug_hunt.py"),
+    ("teach/bugs/hunts.py", "[tensor.clone() for tensor in shadow]", "shadow", "二号猎场没有了病", "test_bug_hunt.py"),
     # ---- 课堂上的断言 ----
     ("teach/check.py", "atol + rtol * expected.abs()", "atol + rtol", "相对误差成了绝对误差：很小的数怎样都通过", "test_check.py"),
     ("teach/check.py", "if not (gap <= limit).all():", "if not (gap <= limit).any():", "有一个数对就算都对", "test_check.py"),

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import gpu, latent, learning_rate, quality, quick, rows, step_time, weights
+from benchmarks import from_scratch, gpu, latent, learning_rate, longer, quality, quick, rows, step_time, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
 from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config
@@ -60,6 +61,28 @@ def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, t
     found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert [run["seed"] for run in found["runs"]] == [0, 1] and all(0 <= run["guidance_1"] <= 1 and run["seconds"] > 0 for run in found["runs"])
     assert "种子 1" in (said := capsys.readouterr().out) and "guidance_2：" in said
+
+
+def test_the_same_network_is_trained_longer_with_its_whole_plan(serve, server, tmp_path, monkeypatch, capsys):  # noqa: F811
+    serve(MNISTDataModule, small_files(MNISTDataModule))
+
+    def two_steps(name):
+        config = configs.load(name)
+        config["trainer"]["max_steps"] = 2
+        return config
+
+    monkeypatch.setattr(longer, "load", two_steps)
+    longer.main(["--data", str(tmp_path), "--times", "1", "2", "--images", "10", "--tests", "4", "--out", str(tmp_path / "a.json"),
+                 "--grid", str(tmp_path / "a.png")])
+    runs = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["runs"]
+    # 末一次验证在走完的那一步；各步都有损失与八批样本
+    assert [list(run["steps"])[-1] for run in runs] == ["2", "4"]
+    assert all(found["loss"] > 0 and len(found["frechet"]["each"]) == 8 for run in runs for found in run["steps"].values())
+    assert "2 倍，种子 0，第 4 步" in capsys.readouterr().out
+    # 每一遍都记下了各次验证的损失；两遍各画一行
+    assert [list(run["losses"]) for run in runs] == [["1", "2"], ["1", "2", "3", "4"]] and Image.open(tmp_path / "a.png").size == (291, 59)
+    found = longer.references(tmp_path, 10, 4)
+    assert len(found["真图"]["frechet"]["each"]) == 8 and set(found["发布的"]) == {"loss", "frechet", "recognised", "above"}
 
 
 def test_a_race_gives_everyone_their_time_and_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys):
@@ -205,3 +228,13 @@ def test_only_the_learning_rate_differs_and_a_finished_run_is_not_repeated(tmp_p
     with pytest.raises(SystemExit):
         learning_rate.main(["warm", "--out", str(path)])
     assert "换一个 --out" in capsys.readouterr().err
+
+
+def test_the_moons_of_chapter_one_are_measured_again_from_other_seeds(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    from_scratch.main(["--seeds", "1", "--steps", "3", "--points", "20", "--out", str(path)])
+    runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    assert [run["name"] for run in runs] == list(from_scratch.WAYS)
+    # 哪里也不管，就与网络无关；只有送得全的那一种分段量
+    assert runs[0]["哪里也不管"] < 0.2 < runs[0]["wrong"] and "t<150" not in runs[1]
+    assert "坐标与 t，excess" in capsys.readouterr().out

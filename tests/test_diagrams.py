@@ -3,11 +3,14 @@ import math
 
 import numpy as np
 import torch
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
+from matplotlib.contour import ContourSet
 
-from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, latent_figure, nested_figure, order_figure, rotation_figure, unet_figure
+from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, nested_figure, order_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.figures import BLUE
-from ddpm_edu.teach.points import fields_figure, points_figure, scores_figure
+from ddpm_edu.teach.points import fields_figure, losses_figure, points_figure, scores_figure
+from ddpm_edu.teach.unet_figures import cuts_figure, residual_figure
 from ddpm_edu.unet import ResBlock, UNet
 
 
@@ -43,31 +46,39 @@ def test_the_drawn_unet_is_the_real_one():
     boxes = [(patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2) for patch in ax.patches]
     assert [round(y) for _, y in boxes] == [0, 0, -1, -1, -1, -1, -1, 0, 0, 0, 0] and "残差块\n注意力\n残差块\n32×4×4" in words
     assert words.count("放大\n32×8×8") == words.count("输出层\n1×8×8") == 1
-    # 先存的后取，从方框的中间出发，到接它的方框前面的 ⊕；拼接的两边一样大；通道数是真的
+    # 先存的后取，从方框的中间出发，到接它的方框前面的“拼”；拼接的两边一样大；通道数是真的
     skips = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "--"]
     assert [(round(line[0, 0]), math.ceil(line[-1, 0])) for line in skips] == [(0, 9), (1, 8), (2, 6), (3, 5)]
     assert all(line[-1, 1] == round(line[0, 1]) for line in skips)
     joined = {math.ceil(text.get_position()[0]): text.get_text() for text in ax.texts if text.get_text()[:1].isdigit()}
-    assert [sum(map(int, joined[i].split("+"))) for i in sorted(joined)] == [stage[0].in_layers[0].num_channels for stage in unet.output_blocks]
+    assert [sum(map(int, joined[i].split(" | "))) for i in sorted(joined)] == [stage[0].in_layers[0].num_channels for stage in unet.output_blocks]
     # 时间嵌入进每一个残差块
     blue = [note for note in ax.texts if getattr(note, "arrow_patch", None) and to_hex(note.arrow_patch.get_edgecolor()) == BLUE.lower()]
     assert len(blue) == sum(isinstance(layer, ResBlock) for layer in unet.modules())
 
 
-def test_the_latent_pipeline_trains_the_autoencoder_first_and_freezes_it():
-    ax = latent_figure("1×8×8", "2×4×4").axes[0]
+def test_the_cuts_are_marked_on_the_lines_they_cut():
+    unet = UNet(1, 32, 1, 2, (2,), channel_mult=(1, 2), patch_size=2, num_classes=10)
+    ax = cuts_figure(unet, 28).axes[0]
     words = [text.get_text() for text in ax.texts]
-    rows = {"第一阶段": ["图 $x$\n1×8×8", "编码器\n（训练）", "$z$\n2×4×4", "解码器\n（训练）", "还原的图 $\\hat x$\n损失 $|\\hat x-x|^2$"],
-            "第二阶段": ["图 $x$\n1×8×8", "编码器\n（冻结）", "$z$\n2×4×4", "$z_0=az$\n乘系数", "加噪\n$z_t$", "U-Net\n（训练）",
-                         "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$"],
-            "采样": ["噪声 $z_T$\n2×4×4", "U-Net\n（练好的）", "退一步\n$z_{t-1}$", "$z_0$\n2×4×4", "$z=z_0/a$\n除系数", "解码器\n（冻结）", "图\n1×8×8"]}
-    boxes = [text for row in rows.values() for text in row]
-    order = [text for title, row in rows.items() for text in (title, *row)]
-    assert [word for word in words if word in order] == order and len(ax.patches) == len(boxes)
-    # 颜色说的是谁在学：练的都是一种，冻结的都是另一种；步号与类别进每一个 U-Net
-    faces = {text: patch.get_facecolor() for text, patch in zip(boxes, ax.patches)}
-    learning, frozen = ({faces[text] for text in boxes if mark in text} for mark in ("（训练）", "（冻结）"))
-    assert len(learning) == len(frozen) == 1 and learning != frozen and words.count("步号 $t$、类别") == 2
+    places = {text.get_text(): text.get_position() for text in ax.texts}
+    assert words.count("放大\n64") == 1 and {"边长\n14", "边长\n7", "步号 $t$", "类别"} <= set(words)
+    # 编号照取用的先后，从左到右；每条跳跃连接上一把剪刀，一半在上层
+    assert sorted(places[mark][0] for mark in "①②③④⑤⑥") == [places[mark][0] for mark in "①②③④⑤⑥"]
+    skips = [line.get_xydata()[1, 1] for line in ax.lines if line.get_linestyle() == "--"]
+    cuts = [text.get_position()[1] for text in ax.texts if text.get_text() == "✂"]
+    assert cuts[:6] == skips and len(cuts) == 8 and places["剪上层连线"][1] > 0 > places["剪下层连线"][1]
+    # 不走下层，剪在“放大”与接它的“拼”之间；抹掉 t，剪在步号之后、类别加进来之前
+    climb, wiped = [text.get_position() for text in ax.texts if text.get_text() == "✂"][6:]
+    boxes = [patch.get_x() + patch.get_width() for patch in ax.patches]
+    x = next(text.get_position()[0] for text in ax.texts if text.get_text() == "放大\n64")
+    assert x < climb[0] < min(line.get_xydata()[-1, 0] for line in ax.lines if line.get_linestyle() == "--" and line.get_xydata()[-1, 0] > x) and climb[1] == 0
+    assert wiped[1] == places["步号 $t$"][1] == places["+"][1] and places["步号 $t$"][0] < wiped[0] < places["+"][0] < boxes[1]
+
+
+def test_the_residual_block_adds_twice():
+    words = [text.get_text() for text in residual_figure().axes[0].texts]
+    assert words.count("⊕") == 2 and sum("卷积" in word for word in words) == 2 and r"$\mathrm{emb}$" in words
 
 
 def test_a_nested_call_is_drawn_inside_the_box_of_its_caller():
@@ -131,6 +142,34 @@ def test_the_arrows_go_against_the_noise_and_are_cut_at_the_longest():
     assert far.sum() == 24 and np.allclose(lengths[far], 0.26)
     assert np.allclose(moves[far], -0.26 * places[far] / np.linalg.norm(places[far], axis=1, keepdims=True))
     assert np.allclose(np.stack([along.U, along.V], 1)[far] @ [1, 0] > 0, places[far][:, 0] > 0.01)
+
+
+def test_the_watershed_is_drawn_where_two_models_are_compared():
+    def still(x, t):
+        return 0 * x
+
+    views = {"一个": (torch.zeros(1, 2), 7, 2.0, [still]), "两个": (torch.zeros(1, 2), 7, 2.0, [still, still])}
+    alone, both = fields_figure(views, lambda x, t: x[:, 0] - 0.5).axes
+    (line,) = (part for part in both.collections if isinstance(part, ContourSet))
+    assert not any(isinstance(part, ContourSet) for part in alone.collections)
+    assert np.allclose(np.concatenate([path.vertices for path in line.get_paths()])[:, 0], 0.5)
+
+
+def test_near_the_watershed_opposite_arrows_are_circled():
+    views = {"两个": (torch.zeros(1, 2), 7, 2.0, [lambda x, t: x, lambda x, t: x * torch.tensor([1.0, -1.0])])}
+    (ax,) = fields_figure(views, lambda x, t: x[:, 0], count=5, near=1.0).axes
+    (circled,) = (part.get_offsets() for part in ax.collections[1:] if type(part) is PathCollection)
+    arrows = [part.get_offsets() for part in ax.collections if hasattr(part, "U")]
+    assert all(len(places) == 15 and abs(places[:, 0]).max() < 1 for places in arrows)
+    # 竖的分量相反，比横的大，才算指反
+    assert len(circled) == 8 and (abs(circled[:, 1]) > abs(circled[:, 0])).all()
+
+
+def test_losses_are_averaged_and_enlarged_near_the_floor():
+    whole, near = losses_figure([0.4, 0.2, 0.25, 0.23], 0.22, every=2).axes
+    for ax in (whole, near):
+        assert np.allclose(ax.lines[0].get_xydata(), [[2, 0.3], [4, 0.24]]) and np.allclose(ax.lines[1].get_ydata(), 0.22)
+    assert len(whole.lines) == 3 and near.get_ylim() == (0.23, 0.28)
 
 
 def test_wrong_and_missed_are_drawn_apart_with_what_real_points_score():

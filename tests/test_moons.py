@@ -2,7 +2,7 @@
 import torch
 
 from ddpm_edu import DDPM
-from ddpm_edu.teach.moons import astray, exact_denoiser, misses, moons
+from ddpm_edu.teach.moons import arcs, astray, exact_denoiser, misses, moons, watershed
 
 
 def test_the_moons_are_standard_sized_and_the_seed_decides_them():
@@ -42,3 +42,16 @@ def test_the_exact_denoiser_is_the_mean_of_the_noises_that_may_have_led_here():
         difference = (noise[near] - guess(x_t[near], torch.full((int(near.sum()),), t))).double()
         assert near.sum() > 500
         assert (difference.mean(0).abs() < 4 * difference.std(0) / near.sum() ** 0.5).all()
+
+
+def test_the_watershed_is_as_far_from_one_moon_as_from_the_other():
+    """在分水岭的两侧正负相反，在中线上就是到另一弯的距离；中线照第 t 步缩小"""
+    alpha_bar = torch.tensor([1.0, 0.25])
+    lean, (upper, lower) = watershed(alpha_bar), arcs()
+    now, later = torch.zeros(200, dtype=torch.long), torch.ones(200, dtype=torch.long)
+    assert (lean(upper, now) < 0).all() and (lean(lower, now) > 0).all()
+    # 点到自己的距离，cdist 算出来约是 3e-4，不是 0
+    assert torch.allclose(lean(lower, now), torch.cdist(lower, upper).min(1).values, atol=1e-3)
+    assert torch.allclose(lean(lower / 2, later), lean(lower, now) / 2, atol=1e-3)
+    # 两弯绕中心转半圈就互换，所以中心在分水岭上
+    assert lean(torch.zeros(1, 2), now[:1]).abs() < 1e-3

@@ -58,14 +58,18 @@ def stage_shapes(unet, size):
 
     hooks = [stage.register_forward_hook(note) for stage in (*unet.input_blocks, unet.middle_block, *unet.output_blocks, unet.out)]
     with torch.no_grad():
-        unet(torch.zeros(1, unet.in_channels, size, size), torch.zeros(1, dtype=torch.long))
+        step = torch.zeros(1, dtype=torch.long)
+        unet(torch.zeros(1, unet.in_channels, size, size), step, **({} if unet.num_classes is None else {"y": step}))
     for hook in hooks:
         hook.remove()
     return found
 
 
-def unet_figure(unet, size, width=9.0):
-    """U-Net 的样子：从左到右依次算，越往下边长越小；橙色虚线是跳跃连接，到 ⊕ 处拼接；蓝线是时间嵌入，一个残差块一条。形状取自真的前向"""
+def unet_figure(unet, size, width=9.8, brief=False):
+    """U-Net 的样子：从左到右依次算，越往下边长越小；橙色虚线是跳跃连接，到“拼”处拼接；蓝线是时间嵌入，一个残差块一条。形状取自真的前向
+
+    brief : 段数多的时候用：方框窄一些，里面只写输出的通道数，边长写在各排的右端，拼接处不写通道数
+    """
     boxes, entries = [], []  # 方框 [(各层的名字, 形状), ...]；上行各段的第一个方框排第几
     for i, (layers, shape) in enumerate(stage_shapes(unet, size)):
         if len(unet.input_blocks) < i <= len(unet.input_blocks) + len(unet.output_blocks):
@@ -75,61 +79,46 @@ def unet_figure(unet, size, width=9.0):
             layers = layers[-1:]
         boxes.append((layers, shape))
     levels = [-round(math.log2(boxes[0][1][1] / shape[1])) for _, shape in boxes]
-    floor, half = min(levels), 0.3
-    figure = empty_figure(width, 1.25 * (1.5 - floor))
+    floor, half, side = min(levels), 0.3, 0.31 if brief else 0.36
+    top = 0.45 + 0.12 * levels[:len(unet.input_blocks)].count(0)
+    figure = empty_figure(width, 1.25 * (top - floor + (1.0 if brief else 0.85)))
     ax = figure.subplots()
     ax.plot((0, len(boxes) - 2), (floor - 0.68,) * 2, color=BLUE, linewidth=1.2)
     for x, (y, (layers, shape)) in enumerate(zip(levels, boxes)):
-        ax.add_patch(Rectangle((x - 0.36, y - half), 0.72, 2 * half, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
-        words = [*(LAYERS[name] for name in layers), "×".join(map(str, shape))]
-        ax.text(x, y - 0.01, "\n".join(words), ha="center", va="center", fontsize=8.5, linespacing=1.15)
+        ax.add_patch(Rectangle((x - side, y - half), 2 * side, 2 * half, facecolor="#eef4f9", edgecolor=INK, linewidth=0.8))
+        words = [*(LAYERS[name] for name in layers), f"{shape[0]}" if brief else "×".join(map(str, shape))]
+        ax.text(x, y - 0.01, "\n".join(words), ha="center", va="center", fontsize=8 if brief else 8.5, linespacing=1.15)
         count = layers.count("ResBlock")
         for k in range(count):
             arrow(ax, (x + 0.3 * k - 0.15 * (count - 1), floor - 0.68), (x + 0.3 * k - 0.15 * (count - 1), y - half), BLUE, 1.2)
         if x + 1 < len(boxes):
-            arrow(ax, (x + 0.36, y), (x + 0.64, levels[x + 1]), INK, 0.8)
+            arrow(ax, (x + side, y), (x + 1 - side, levels[x + 1]), INK, 0.8)
     for i, entry in enumerate(reversed(entries)):
         # 最先存的最后取，拼在前一个方框的输出旁边
         y, lift = levels[i], 0.12 * (sum(level == levels[i] for level in levels[i:len(unet.input_blocks)]))
-        join = entry - 0.55
+        join = entry - (0.43 if brief else 0.52)
         ax.plot((i, i, join, join), (y + half, y + half + lift, y + half + lift, y), color=ORANGE, linestyle="--", linewidth=1.2)
-        ax.plot(join, y, "o", color=ORANGE, markerfacecolor="white", markersize=10, zorder=5)
-        ax.plot(join, y, "+", color=ORANGE, markersize=7, zorder=6)
-        ax.text(join, y - half - 0.1, f"{boxes[entry - 1][1][0]}+{boxes[i][1][0]}", ha="center", va="center", fontsize=8.5, color=ORANGE)
-    ax.text(-0.36, floor - 0.68, "步号 $t$ → 正弦\n→ 两层全连接", ha="left", va="center", fontsize=8.5, bbox={"facecolor": "white", "edgecolor": BLUE})
-    kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接，到 ⊕ 处沿通道拼接"), Line2D([], [], color=BLUE, label="时间嵌入")]
+        ax.text(join, y, "拼", ha="center", va="center", fontsize=7.5 if brief else 9, color=ORANGE, zorder=6,
+                bbox={"boxstyle": f"square,pad={0.1 if brief else 0.2}", "facecolor": "white", "edgecolor": ORANGE})
+        if not brief:
+            ax.text(join, y - half - 0.1, f"{boxes[entry - 1][1][0]} | {boxes[i][1][0]}", ha="center", va="center", fontsize=8.5, color=ORANGE)
+    for y in set(levels) if brief else ():
+        x = len(levels) - 1 - levels[::-1].index(y)
+        ax.text(x + 0.5, y - 0.3, f"边长\n{boxes[x][1][1]}", ha="left", va="center", fontsize=8.5)
+    for x, words, ends in ((-0.8, "$x_t$", (-0.65, -side)), (len(boxes) - 0.1, "输出", (len(boxes) - 1 + side, len(boxes) - 0.36))):
+        ax.text(x, 0, words, ha="center", va="center", fontsize=9 if x > 0 else 12)
+        arrow(ax, (ends[0], 0), (ends[1], 0), INK, 0.8)
+    begin = {"ha": "left", "va": "center", "fontsize": 8.5, "bbox": {"facecolor": "white", "edgecolor": BLUE}}
+    ax.text(-0.36, floor - 0.68, "步号 $t$" if brief else "步号 $t$ → 正弦\n→ 两层全连接", **begin)
+    if unet.num_classes is not None:
+        # 类别加到时间嵌入上，在第一个残差块之前
+        ax.plot((-0.3, 0.72, 0.72), (floor - 0.32, floor - 0.32, floor - 0.68), color=BLUE, linewidth=1.2)
+        ax.text(-0.36, floor - 0.32, "类别", **begin)
+        ax.text(0.72, floor - 0.68, "+", ha="center", va="center", fontsize=8, color=BLUE, zorder=6,
+                bbox={"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": BLUE})
+    kinds = [Line2D([], [], color=ORANGE, linestyle="--", label="跳跃连接，到“拼”处把通道排在一起"), Line2D([], [], color=BLUE, label="时间嵌入")]
     ax.legend(handles=kinds, loc="center", bbox_to_anchor=((len(boxes) - 2) / 2 - 0.5, 0.05), bbox_transform=ax.transData, fontsize=9, frameon=False)
-    ax.set(xlim=(-0.5, len(boxes) - 0.5), ylim=(floor - 0.85, 0.65))
-    ax.set_axis_off()
-    return figure
-
-
-def latent_figure(pixel, latent, width=9.0):
-    """潜空间里的扩散：上排先练自编码器，中排训练 U-Net，下排采样；蓝框在学，灰框冻结，两个 U-Net 是同一个。pixel、latent 是图与潜变量形状的写法"""
-    figure = empty_figure(width, 0.47 * width)
-    ax = figure.subplots()
-    first = {0: ("", f"图 $x$\n{pixel}"), 1: ("在学", "编码器\n（训练）"), 2: ("", f"$z$\n{latent}"), 5: ("在学", "解码器\n（训练）"),
-             6: ("", "还原的图 $\\hat x$\n损失 $|\\hat x-x|^2$")}
-    second = {0: ("", f"图 $x$\n{pixel}"), 1: ("冻结", "编码器\n（冻结）"), 2: ("", f"$z$\n{latent}"), 3: ("", "$z_0=az$\n乘系数"), 4: ("", "加噪\n$z_t$"),
-              5: ("在学", "U-Net\n（训练）"), 6: ("", "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$")}
-    sampling = {0: ("", f"噪声 $z_T$\n{latent}"), 1: ("冻结", "U-Net\n（练好的）"), 2: ("", "退一步\n$z_{t-1}$"), 3: ("", f"$z_0$\n{latent}"),
-                4: ("", "$z=z_0/a$\n除系数"), 5: ("冻结", "解码器\n（冻结）"), 6: ("", f"图\n{pixel}")}
-    faces = {"冻结": "#dddddd", "在学": "#d6e6f2", "": "#ffffff"}
-    for y, title, row in ((2.0, "第一阶段", first), (1.0, "第二阶段", second), (-0.1, "采样", sampling)):
-        ax.text(-0.95, y, title, ha="center", va="center", fontsize=11, color=INK)
-        for before, (x, (kind, text)) in zip([None, *row], row.items()):
-            ax.add_patch(Rectangle((x - 0.38, y - 0.22), 0.76, 0.44, facecolor=faces[kind], edgecolor=INK if kind else "none", linewidth=0.8))
-            ax.text(x, y, text, ha="center", va="center", fontsize=9)
-            if before is not None:
-                arrow(ax, (before + 0.4, y), (x - 0.4, y), INK, 1.0)
-    ax.text(3.5, 2.12, "不加噪，直接解码", ha="center", va="center", fontsize=9, color=INK)
-    # 进网络的另有步号与类别；采样时在网络与退一步之间来回
-    for x, y, text, color in ((4, 1.0, "噪声 $\\varepsilon$", ORANGE), (5, 1.0, "步号 $t$、类别", BLUE), (1, -0.1, "步号 $t$、类别", BLUE)):
-        ax.text(x, y + 0.44, text, ha="center", va="center", fontsize=9, color=color)
-        arrow(ax, (x, y + 0.38), (x, y + 0.23), color, 1.0)
-    arrow(ax, (2, -0.34), (1, -0.34), ORANGE, 1.2, connectionstyle="arc3,rad=-0.35")
-    ax.text(1.5, -0.64, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
-    ax.set(xlim=(-1.4, 6.6), ylim=(-0.75, 2.3))
+    ax.set(xlim=(-0.95, len(boxes) + 0.15), ylim=(floor - (1.0 if brief else 0.85), top))
     ax.set_axis_off()
     return figure
 
@@ -244,7 +233,7 @@ def spread_ends(names, needs):
 
 def conditions_figure(noisy, hint, width=9.0):
     """三种条件怎样进网络；noisy 是 x_t，hint 是拼在旁边的图，都是 (1, H, W)，[-1, 1]"""
-    figure = empty_figure(width, 0.2 * width)
+    figure = empty_figure(width, 0.25 * width)
     ways = ("类别嵌入（adm）", "拼通道（concat）", "交叉注意力（crossattn）")
     for way, ax in zip(ways, figure.subplots(1, 3)):
         ax.set_title(way, fontsize=10)
@@ -253,19 +242,26 @@ def conditions_figure(noisy, hint, width=9.0):
         arrow(ax, (1.3, 1.0), (2.0, 1.0))
         arrow(ax, (3.2, 1.0), (3.8, 1.0))
         ax.text(4.1, 1.0, r"$\hat y$", ha="center", va="center", fontsize=12)
-        if way == ways[1]:
+        ax.text(2.6, 2.4, "步号 $t$", ha="center", va="center", fontsize=9)
+        arrow(ax, (2.6, 2.25), (2.6, 1.47))
+        if way == ways[0]:
+            box(ax, 4.1, 1.86, "类别 7", ORANGE, 1.0, 0.4)
+            arrow(ax, (3.6, 1.86), (2.72, 1.86), ORANGE)
+            ax.text(2.6, 1.86, "+", ha="center", va="center", fontsize=9, color=ORANGE, zorder=6,
+                    bbox={"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": ORANGE})
+            ax.text(4.1, 1.4, "加到时间嵌入上", ha="center", fontsize=8, color=ORANGE)
+        elif way == ways[1]:
             picture(ax, hint, 0.8, -0.2, "条件：一张图")
-            ax.plot((1.3, 1.6, 1.6), (-0.2, -0.2, 0.9), color=ORANGE, linewidth=1.2)
-            ax.text(1.65, 0.1, "拼在通道上", fontsize=8, color=ORANGE)
-            continue
-        names = ("类别 7",) if way == ways[0] else ("词", "词", "词")
-        for i, name in enumerate(names):
-            place = 2.6 + 0.62 * (i - (len(names) - 1) / 2)
-            box(ax, place, -0.35, name, ORANGE, 0.36 * len(name), 0.4)
-            arrow(ax, (place, -0.13), (2.6 + 0.5 * (place - 2.6), 0.53), ORANGE)
-        ax.text(3.35, 0.15, "加到时间嵌入上" if way == ways[0] else "每个像素来查", fontsize=8, color=ORANGE)
+            ax.plot((1.3, 1.62), (-0.2, -0.2), color=ORANGE, linewidth=1.2)
+            arrow(ax, (1.62, -0.21), (1.62, 0.97), ORANGE)
+            ax.text(1.75, 0.1, "拼在通道上", fontsize=8, color=ORANGE)
+        else:
+            for place in (1.98, 2.6, 3.22):
+                box(ax, place, -0.35, "词", ORANGE, 0.36, 0.4)
+                arrow(ax, (place, -0.13), (2.6 + 0.5 * (place - 2.6), 0.53), ORANGE)
+            ax.text(3.35, 0.15, "每个像素来查", fontsize=8, color=ORANGE)
     for ax in figure.axes:
-        ax.set(xlim=(0, 5.0), ylim=(-0.9, 1.6), aspect="equal")
+        ax.set(xlim=(0, 5.0), ylim=(-0.9, 2.6), aspect="equal")
         ax.set_axis_off()
     return figure
 

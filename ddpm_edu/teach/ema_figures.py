@@ -1,7 +1,7 @@
-"""第 11 章的图：成对的点、平均多长最好"""
+"""第 11 章的图：成对的点、谷底在哪里、热身、平均多长最好"""
 import numpy as np
 
-from .figures import BLUE, GRAY, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, plain_axes
 
 
 def pairs_figure(groups, ylabel, floor_name, floor):
@@ -20,17 +20,49 @@ def pairs_figure(groups, ylabel, floor_name, floor):
     return figure
 
 
-def lengths_figure(parts, marked, xlabel, *sides):
-    """平均得多长最好：每格是 (ylabel, 数的表：一行一个种子、一列一个长度, 不平均时的数)；竖线标出 marked"""
-    figure = empty_figure(9.0)
+def valleys_figure(window, curves, valleys):
+    """误差随平均的长短怎样变：curves = {名字: 数列}，第二条是不平均的；valleys 里的每一条，谷底画一个圈"""
+    figure = curve_figure(window, curves, "平均最近多少步，$1/(1-d)$", "均方根误差", "log", "log")
+    ax = figure.axes[0]
+    ax.legend(handles=[ax.lines[i] for i in (3, 0, 2, 1)], fontsize=9, framealpha=0.85, edgecolor="none")
+    for values in map(np.asarray, valleys):
+        best = values.argmin()
+        place = float(window[best]), float(values[best])
+        ax.plot(*place, "o", color=INK, markerfacecolor="white")
+        ax.annotate(f"{place[0]:.0f} 步", place, xytext=(0, 7), textcoords="offset points", ha="center")
+    return figure
+
+
+def warm_figure(curves, levels, top):
+    """误差随步数怎样变：levels = {名字: 稳态的误差} 各画一条横线，竖线标出第 top 步热身到顶"""
+    steps = len(next(iter(curves.values())))
+    figure = curve_figure(range(1, steps + 1), curves, "步 $n$", "均方根误差", yscale="log")
+    ax = figure.axes[0]
+    # 两行字放在没有曲线经过的地方
+    for (name, height), place in zip(levels.items(), (0.33, 0.02)):
+        ax.axhline(height, color=GRAY, linewidth=0.8, zorder=0)
+        ax.annotate(f"{name}的稳态 {height:.3f}", (place * steps, height), xytext=(0, 5), textcoords="offset points", color="#666666")
+    ax.axvline(top, color=GRAY, linewidth=0.8, zorder=0)
+    ax.annotate(f"第 {top} 步到顶", (top, 1.5), xytext=(-6, 0), textcoords="offset points", color="#666666", ha="right")
+    return figure
+
+
+def lengths_figure(tens, marked, *sides):
+    """平均得多长最好：每格是 (ylabel, 数的表：一行一个种子、一列一个 c, 不平均时的一列数)；横轴向右越长，竖线标出 marked"""
+    figure = empty_figure(9.0, 3.3)
     for ax, (ylabel, rows, raw) in zip(map(plain_axes, figure.subplots(1, len(sides))), sides):
-        rows = np.asarray(rows)
+        rows, raw = np.asarray(rows), np.asarray(raw)
+        parts = np.array(tens) - 1
         error = rows.std(0, ddof=1) / len(rows)**0.5 if len(rows) > 1 else None
         ax.errorbar(parts, rows.mean(0), error, color=BLUE, marker="o", markersize=4, capsize=3, label="影子")
-        ax.axhline(float(raw), color=ORANGE, linestyle="--", label="权重，不平均")
-        ax.axvline(marked, color=GRAY, linewidth=0.8, zorder=0)
-        ax.set(xlabel=xlabel, ylabel=ylabel, xscale="log")
-        ax.set_xticks(parts, labels=parts)
+        ax.axhline(raw.mean(), color=ORANGE, linestyle="--", label="权重，不平均")
+        if len(raw) > 1:
+            half = raw.std(ddof=1) / len(raw)**0.5
+            ax.axhspan(raw.mean() - half, raw.mean() + half, color=ORANGE, alpha=0.12, linewidth=0, zorder=0)
+        ax.axvline(marked - 1, color=GRAY, linewidth=0.8, zorder=0)
+        ax.set(xlabel="平均已走步数的几分之几（下面是公式里的 $c$）", ylabel=ylabel, xscale="log")
+        ax.set_xticks(parts, labels=[f"{'全部' if c == 2 else f'1/{c - 1}'}\n$c={c}$" for c in tens])
         ax.minorticks_off()
-        ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", bbox_to_anchor=(0.55, 0.93), loc="upper center")
+        ax.invert_xaxis()
+    figure.axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower left")
     return figure

@@ -1,5 +1,6 @@
-"""第 15 章的几张图：损失的抖动、两种像素的误差、几种编码的比特数、最省的搬法、距离随张数的变化、方差与步数、揭晓甲"""
+"""第 15 章的几张图：损失的抖动、两种像素的误差、几种编码的比特数、最省的搬法、精确率与召回率、距离随张数的变化、方差与步数、揭晓甲"""
 import numpy as np
+from matplotlib.patches import Circle
 
 from .figures import BLUE, GRAY, INK, ORANGE, curves_figure, empty_figure, few_ticks, plain_axes
 
@@ -27,8 +28,9 @@ def pixel_errors_figure(steps, ratios, rounding_until):
     for values, name, color, style in zip(zip(*ratios), names, (BLUE, BLUE, GRAY), ("o-", "o:", "s--")):
         shown = [(t, value) for t, value in zip(steps, values) if color == BLUE or t <= rounding_until]
         figure.axes[0].plot(*zip(*shown), style, color=color, label=name, markersize=4)
+    figure.axes[0].axhline(1, color=INK, linestyle=":", linewidth=1, label="直接报 $x_t$")
     few_ticks(figure.axes[0].xaxis)
-    small_legend(figure.axes[0])
+    small_legend(figure.axes[0], loc="upper right", bbox_to_anchor=(1, 0.93))
     return figure
 
 
@@ -61,13 +63,41 @@ def transport_figure():
     return figure
 
 
+def circles_figure():
+    """平面上的示意。左：以真图为圆心画圈，看样本落没落进圈；右：以样本为圆心画圈，看真图落没落进圈"""
+    rng = np.random.default_rng(1)
+
+    def pile(count, x, y, size):
+        angle, far = rng.uniform(0, 2 * np.pi, count), size * rng.uniform(0, 1, count) ** 0.5
+        return np.stack([x + far * np.cos(angle), y + far * np.sin(angle)], 1)
+
+    real = np.concatenate([pile(12, 0, 0, 1.2), pile(12, 4.5, 0, 1.2)])
+    samples = np.concatenate([pile(12, 0, 0, 1.2), pile(4, 2.25, 1.6, 0.35)])
+    figure = empty_figure(9.0, 3.4)
+    for ax, name, centers, points, colors, words in zip(
+        map(plain_axes, figure.subplots(1, 2)), ("精确率", "召回率"), (real, samples), (samples, real), ((INK, BLUE), (BLUE, INK)), ("真图", "样本"),
+    ):
+        far = np.sort(np.linalg.norm(centers[:, None] - centers, axis=-1), axis=1)[:, 3]  # 第 0 个是自己
+        inside = (np.linalg.norm(points[:, None] - centers, axis=-1) <= far).any(1)
+        for center, radius in zip(centers, far):
+            ax.add_patch(Circle(center, radius, facecolor=colors[0], alpha=0.07))
+            ax.add_patch(Circle(center, radius, fill=False, edgecolor=colors[0], alpha=0.35, linewidth=0.7))
+        ax.plot(*centers.T, "+", color=colors[0], markersize=6, label=f"{words}（圆心）")
+        other = "样本" if words == "真图" else "真图"
+        ax.plot(*points[inside].T, "o", color=colors[1], markersize=5, label=f"{other}，落进了圈")
+        ax.plot(*points[~inside].T, "o", color=ORANGE, markersize=5, label=f"{other}，没有落进")
+        ax.set(title=f"{name}：{inside.sum()} / {len(inside)}", xlim=(-2.4, 6.9), ylim=(-2.2, 3.6), xticks=(), yticks=(), aspect="equal")
+        small_legend(ax, loc="upper right")
+    return figure
+
+
 def sample_sizes_figure(sizes, batches, real_sizes, real, ours):
     """左：高斯的两批点，batches 是 {名字: (量得的, 公式)}；右：real 一行一次重抽、一列一个张数，ours 是模型的 {mean, se}"""
     figure = curves_figure((sizes, {}, "点数 $N$", "Fréchet 距离", "log", "log"), (real_sizes, {}, "张数 $N$", "Fréchet 距离", "log", "log"))
     left, right = figure.axes
     for (name, (values, law)), mark, color in zip(batches.items(), "os", (INK, ORANGE)):
         left.plot(sizes, values, mark, color=color, label=name)
-        left.plot(sizes, law, color=GRAY, zorder=1)
+        left.plot(sizes, law, color=GRAY, zorder=1, label="公式" if mark == "s" else None)
     right.errorbar(real_sizes, real.mean(0), yerr=real.std(0, ddof=1) / len(real) ** 0.5, color=INK, marker=".", capsize=3, label="$N$ 张真的训练图")
     right.errorbar([1000], [ours["mean"]], yerr=[ours["se"]], color=BLUE, marker="o", capsize=3, label="digits 的 1000 张样本")
     for ax in figure.axes:
@@ -77,20 +107,16 @@ def sample_sizes_figure(sizes, batches, real_sizes, real, ours):
     return figure
 
 
-def variance_figure(steps, scores, real, best_v):
-    """左：{名字: 各步数的 {mean, se}}，real 是真图的距离；右：各步最好的 v，best_v 从 t=1 起，相邻的步并成一组取平均"""
-    figure = curves_figure((steps, {}, "采样的步数", "Fréchet 距离", "log", "log"), (range(1, 1 + len(best_v)), {}, "步号 $t$", "$v^*_t$", "log", "linear"))
-    left, right = figure.axes
+def variance_figure(steps, scores, real):
+    """{名字: 各步数的 {mean, se}}，real 是真图的距离"""
+    figure = curves_figure((steps, {}, "采样的步数", "Fréchet 距离", "log", "log"))
+    ax = figure.axes[0]
     for (name, several), color, style in zip(scores.items(), (BLUE, ORANGE), ("-", "--")):
-        left.errorbar(steps, [one["mean"] for one in several], yerr=[one["se"] for one in several], color=color, linestyle=style, capsize=3, label=name)
-    left.axhline(real, color=INK, linestyle=":", label="1000 张真图")
-    edges = np.unique(np.geomspace(1, 1 + len(best_v), 25).round().astype(int))
-    groups = [np.arange(start, stop) for start, stop in zip(edges, edges[1:])]
-    right.plot([np.exp(np.log(group).mean()) for group in groups], [best_v[group - 1].mean() for group in groups], "o-", color=GRAY, markersize=4)
-    right.set_ylim(0, 1)
-    few_ticks(left.xaxis)
-    few_ticks(left.yaxis)
-    small_legend(left)
+        ax.errorbar(steps, [one["mean"] for one in several], yerr=[one["se"] for one in several], color=color, linestyle=style, capsize=3, label=name)
+    ax.axhline(real, color=INK, linestyle=":", label="1000 张真图")
+    few_ticks(ax.xaxis)
+    few_ticks(ax.yaxis)
+    small_legend(ax)
     return figure
 
 

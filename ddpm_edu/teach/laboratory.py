@@ -99,3 +99,16 @@ def ideal_start(x_t, data, bar):
     x_t : (B, D)；data : (N, D)；bar : 这一步的 ᾱ，(0, 1) 内的数
     """
     return (-torch.cdist(x_t, bar**0.5 * data).square() / (2 * (1 - bar))).softmax(1) @ data
+
+
+def euler_roads(y, data, stops):
+    """以 u = √((1-ᾱ)/ᾱ) 为横轴、y = x/√ᾱ 为纵轴，用欧拉法沿 stops 里的各个 u 走：dy/du = ε_hat = (y - x0_hat) / u
+
+    y : (B, 1)，起点；data : (N, 1)；stops : (S,)，从大到小，只有末一个可以是 0
+    返回 : (S, B)，途中的每一站
+    """
+    road = [y]
+    for u, after in zip(stops, stops[1:]):
+        bar, y = 1 / (1 + u**2), road[-1]
+        road.append(y + (after - u) * (y - ideal_start(bar**0.5 * y, data, bar)) / u)
+    return torch.cat(road, 1).T

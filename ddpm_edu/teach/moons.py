@@ -16,15 +16,33 @@ def moons(n, seed):
     return (torch.from_numpy(x).float() - MIDDLE) / SCALE, torch.from_numpy(label)
 
 
+def arcs(count=200):
+    """两弯月牙的中线 (上弯, 下弯)，各是 (count, 2) 的点，沿半圆均匀"""
+    angle = (torch.arange(count) + 0.5) / count * math.pi
+    upper, lower = torch.stack([angle.cos(), angle.sin()], 1), torch.stack([1 - angle.cos(), 0.5 - angle.sin()], 1)
+    return (upper - MIDDLE) / SCALE, (lower - MIDDLE) / SCALE
+
+
+def watershed(alpha_bar):
+    """两弯之间的分水岭：返回 (x_t, t) → (N,)，离上弯的中线比离下弯的远多少，线上是 0；x_t 是 (N, 2)，t 是 (N,) 的步号
+
+    中线缩小到第 t 步的大小，也就是 alpha_bar[t] 的平方根那么多倍
+    """
+    def lean(x, t):
+        scale = alpha_bar[t].sqrt()
+        upper, lower = (torch.cdist(x / scale[:, None], arc).min(1).values for arc in arcs())
+        return scale * (upper - lower)
+
+    return lean
+
+
 def exact_denoiser(alpha_bar, count=200):
     """最好的猜测，不用训练：返回 (x_t, t) → E[ε | x_t]；x_t 是 (N, 2)，t 是 (N,) 的步号，alpha_bar 是 (T,)
 
     月牙是两段半圆上均匀的点 c，再加高斯噪声；给定 c，x_t 与 ε 都是高斯，猜测是一次式，再照 c 的可能性加权平均
     count : 每段半圆用几个点代表
     """
-    arc = (torch.arange(count) + 0.5) / count * math.pi
-    upper, lower = torch.stack([arc.cos(), arc.sin()], 1), torch.stack([1 - arc.cos(), 0.5 - arc.sin()], 1)
-    centers, spread = (torch.cat([upper, lower]) - MIDDLE) / SCALE, (NOISE / SCALE) ** 2
+    centers, spread = torch.cat(arcs(count)), (NOISE / SCALE) ** 2
 
     def guess_noise(x, t):
         a = alpha_bar[t][:, None]

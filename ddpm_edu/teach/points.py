@@ -34,7 +34,7 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
             same = count > 1 and np.allclose(walk, walk[:, :1], atol=1e-4)
             for i, color in zip(range(count), itertools.cycle((BLUE, ORANGE, INK, GREEN))):
                 extra = 2.0 * (count - 1 - i) if same else 0.0
-                ax.plot(*walk[:, i].T, color=color, linewidth=0.9 + extra)
+                ax.plot(*walk[:, i].T, color=color, linewidth=0.9 + extra, solid_joinstyle="round", solid_capstyle="round")
                 ax.scatter(*walk[0, i], s=30, facecolors="white", edgecolors=color, zorder=3)
                 ax.scatter(*walk[-1, i], s=(30**0.5 + extra) ** 2, color=color, zorder=4)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
@@ -43,22 +43,40 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
 
 
 @torch.no_grad()
-def fields_figure(views, count=15, longest=1.5):
+def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6):
     """模型在各处指的方向：views = {标题: ((N, 2) 的点, 步号, 画到多远, [模型])}，模型是 (x, t) → 噪声，至多两个，叠着画成蓝与橙
 
     箭头朝着噪声的反面，长短照噪声的大小，超过 longest 的截到 longest
+    ridge : (x, t) → (N,)，叠着两个模型的格子里，等于 0 的地方画成黑线，只画它的绝对值小于 near 处的箭头，两个模型指反的圈出来
     """
     figure = points_figure({title: view[0] for title, view in views.items()})
     for ax, (_, step, limit, models) in zip(figure.axes, views.values()):
         ax.collections[0].set(color=GRAY, alpha=0.35)
         axis = torch.linspace(-0.85 * limit, 0.85 * limit, count)
-        at = torch.cartesian_prod(axis, axis)
+        at, heads, reach = torch.cartesian_prod(axis, axis), dict(headwidth=4, headlength=4, headaxislength=4), 0.13 * limit
+        if ridge and len(models) > 1:
+            fine = torch.linspace(-limit, limit, 201)
+            line = ridge(torch.cartesian_prod(fine, fine), torch.full((201**2,), step)).reshape(201, 201)
+            ax.contour(fine, fine, line.T, levels=[0], colors=INK, linewidths=1.2, zorder=1.5)
+            at = at[ridge(at, torch.full((len(at),), step)).abs() < near]
+            heads, reach = dict(headwidth=3, headlength=3, headaxislength=3), 0.22 * limit
+            first, second = (model(at, torch.full((len(at),), step)) for model in models)
+            ax.scatter(*at[(first * second).sum(1) < 0].T, s=90, facecolors="none", edgecolors=INK, linewidths=1, zorder=4)
         for order, (model, color) in enumerate(zip(models, (BLUE, ORANGE))):
             move = -model(at, torch.full((len(at),), step))
-            move = move / move.norm(dim=1, keepdim=True).clamp(min=longest) * 0.13 * limit
-            ax.quiver(*at.T, *move.T, color=color, angles="xy", scale_units="xy", scale=1, width=0.006, headwidth=4, headlength=4, headaxislength=4,
-                      minlength=0.5, zorder=3 - order)
+            move = move / move.norm(dim=1, keepdim=True).clamp(min=longest) * reach
+            ax.quiver(*at.T, *move.T, color=color, angles="xy", scale_units="xy", scale=1, width=0.006, minlength=0.5, zorder=3 - order, **heads)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+    return figure
+
+
+def losses_figure(history, floor, every=50, limits=(0.23, 0.28)):
+    """训练的损失（每 every 步平均）与最低处 floor：左格从 0 画起，垫上一律猜 0 的；右格只画 limits 之间"""
+    means = np.reshape(history, (-1, every)).mean(1)
+    steps, curves = every * np.arange(1, 1 + len(means)), {"网络": means, "最好的猜测": [floor] * len(means)}
+    figure = curves_figure((steps, {**curves, "一律猜 0": [1] * len(means)}, "步", f"损失（每 {every} 步平均）"), (steps, curves, "步", "损失，放大"))
+    for ax, bounds in zip(figure.axes, ((0, 1.05), limits)):
+        ax.set_ylim(bounds)
     return figure
 
 

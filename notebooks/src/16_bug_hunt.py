@@ -4,10 +4,10 @@
 # **学习目标**
 #
 # - 从症状出发，列出几种可能的原因，再想一个能分开它们的试验，而不是盯着代码猜。
-# - 认得公开讨论里出现过的十二种错，每一种都动手修。
+# - 认得由公开讨论引出的十二种错，每一种都动手修。
 # - 面对一个看不到源码的模型，能自己设计试验，找出错在哪一个环节，拿出证据。
 #
-# **预计用时** 病例 90 分钟，猎场 60 分钟，可以分几次做，病例之间互不依赖。运行全部单元约 20 秒。
+# **预计用时** 读 60 分钟；十二个病例全做，再加 120 分钟，三个猎场再加 60 分钟。病例之间互不依赖，可以分几次做。运行全部单元约 20 秒。
 
 # %%
 import copy
@@ -18,10 +18,11 @@ from torch import nn
 
 from ddpm_edu import LitEma, load_pretrained, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.teach import check, curve_figure, curves_figure, grade, grid_figure, progress
-from ddpm_edu.teach.bugs.folded import folded_source
+from ddpm_edu.teach import check, curve_figure, grade, grid_figure
+from ddpm_edu.teach.bug_figures import gaps_figure, pipeline_figure
+from ddpm_edu.teach.bugs.folded import folded_hints, folded_result, folded_source
 from ddpm_edu.teach.bugs.formulas import clip_start, make_betas, noise_variances, predict_start, training_target, x0_weights
-from ddpm_edu.teach.bugs.hunts import case_two, hunt
+from ddpm_edu.teach.bugs.hunts import case_four, case_two, hunt, shaken, untrained, with_old_shadow
 from ddpm_edu.teach.bugs.loading import Chain, ConditionalDenoiser, build, load_unet
 from ddpm_edu.teach.bugs.training import CastingEma, ema_scope, linear_multiplier, train, validate
 from ddpm_edu.teach.datasets import drawn_by
@@ -34,21 +35,30 @@ print("准备好了")
 
 
 # %% [markdown]
-# 扩散模型的代码错了，程序多半不报错，损失也照样下降。下面三排图用的是同一份权重、同一份起始的噪声：
+# 扩散模型的代码错了，程序多半不报错，损失也照样下降。下面三排图出自三份代码，起始的噪声相同：
 
 # %%
-def draw(model, **kwargs):
+def draw(model):
     """数字 0 到 9 各一张，DDIM 走 20 步；起始的噪声每次相同"""
-    kwargs = {"sampler": "ddim", "steps": 20, **kwargs}
-    return model.sample(10, cond=labels, generator=torch.Generator().manual_seed(0), progress=False, **kwargs)
+    return model.sample(10, cond=labels, sampler="ddim", steps=20, generator=torch.Generator().manual_seed(0), progress=False)
 
 
-healthy, misread = load_pretrained("mnist"), case_two()
-good = draw(healthy)
-grid_figure(torch.cat([good, draw(misread), draw(hunt("A"))]), 10, rows=("正常", "病例 2", "猎场 A"), columns=[str(i) for i in range(10)])
+def loss_at(model, t):
+    """二十张数字在第 t 步的损失；噪声固定"""
+    images = drawn_by("mnist")[:20]
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return model.p_losses(images, torch.full((20,), t), noise, cond=labels.repeat(2))[0].item()
+
+
+models = {"正常": load_pretrained("mnist"), "病例 2": case_two(), "一号猎场": hunt(1)}
+healthy, misread, _ = models.values()
+print("t=500 的损失：" + "，".join(f"{name} {loss_at(model, 500):.2f}" for name, model in models.items()))
+pictures = torch.cat([draw(model) for model in models.values()])
+grid_figure(pictures, 10, rows=list(models), columns=[str(i) for i in range(10)])
 
 # %% [markdown]
-# 图：第一排是正常的样本。后两排各有一行代码写错了，权重一个也没有动，训练的损失也与第一排相同，$t=500$ 处都是 0.07。光看图，说不出它们错在哪里。
+# 图：第一排是正常的样本。后两排的代码各有一处写错了，训练的损失却与第一排相同。光看图，说不出它们错在哪里。
 #
 # 代码不报错，结果却不对，怎样找到那一行？
 #
@@ -61,8 +71,9 @@ grid_figure(torch.cat([good, draw(misread), draw(hunt("A"))]), 10, rows=("正常
 # 3. **修好**。只改病根，不绕开症状。
 # 4. **核对**。找一个不依赖这份代码的标准答案：闭式、黄金值、恒等式，或者逐位的比较。
 #
-# 第 2 步最要紧：几种原因预言同一个数的试验，做了等于没做。先看一个例子。症状：样本上有极淡的噪点。**甲**：网络没有把噪声去干净。**乙**：最后一步又加了噪声。
-# 看样本的标准差，两种都预言“几乎不变”。换一个试验：把最后一步的噪声换成一百万。甲预言输出不变，乙预言差几千。
+# 第 2 步最要紧：几种原因预言同一个数的试验，做了等于没做。先看一个例子：采样的最后一步只该取均值，你拿不准手里的代码是不是这样。
+# **甲**：只取了均值。**乙**：又加了一份噪声。这份噪声的标准差只有 0.007，不到像素的一级（0.0078），所以图上看不见；看样本的标准差，两种也都预言“几乎不变”。
+# 换一个试验：把最后一步的噪声换成一百万。甲预言输出不变，乙预言差几千。
 
 
 # %%
@@ -77,15 +88,23 @@ print(f"一万个样本的标准差：没有加噪声 {samples.std():.4f}，加�
 print(f"把噪声换成一百万：没有加噪声应是 {samples[0]:.3f}，这里得到 {last_step(samples[0], log_variance, torch.tensor(1e6)):.0f}")
 
 # %% [markdown]
-# 看统计量，对与错分不开：这一步噪声的标准差不到 0.01。换成一份大得离谱的噪声，错误就有几千那么大。
-# 好的试验把错误放大，不让它淹没在抽样的起伏里。
+# 看统计量，对与错分不开；换成一份大得离谱的噪声，差就有几千，所以是乙。好的试验把错误放大，不让它淹没在抽样的起伏里。
 #
-# 每个病例都按这四步走。本章末尾有一张“症状—原因—试验”的表，做完再翻。
+# 猜原因时，先想症状可能出自哪一个环节。从数据到样本，一共只有这些：
+
+# %%
+pipeline_figure()
+
+# %% [markdown]
+# 图：上面一行是训练，下面一行是采样，两行用的是同一个网络，$t$ 与类别都要进去。字母 A–H 是八个容易出错的环节，最后的三个猎场就问错在哪一个。
 #
-# 每个病例先给症状。看完先停一停，写下两种猜测，各预言一个数，再点开代码。选择题选错了会告诉你哪里说不通，可以一直试；带 b 的题要写出修好的版本。
-# 引用的问题来自公开的讨论，是转述；代码是为这门课另写的，只留下病根。做到哪里，用 `progress()` 查看。
+# 下面十二个病例，都先给症状，再给几种原因。看到原因先停一停，替每一种写下它预言的数，再选哪个试验分得开；病例 6 问的是哪个试验最省力，病例 9–12 直接问错在哪里。
+# 选错了会告诉你哪里说不通，可以一直试。选对之后，点开折叠的答案，看试验得到了什么，再点开代码。带 b 的题要写出修好的版本。
 #
-# ## 练习一　图坏了（病例 1–5）
+# 引用的问题来自公开的讨论，是转述。病例 3、7、10、11 引的讨论，说的就是那种错；其余的只是话头，由那个问题引到这里的病例。
+# 代码是为这门课另写的，只留下病根。
+#
+# ## 练习一　样本不对（病例 1–5）
 
 # %% [markdown]
 # ### 16.1　换了步数，图就坏 ★★
@@ -93,40 +112,31 @@ print(f"把噪声换成一百万：没有加噪声应是 {samples[0]:.3f}，这�
 # 有人问：步数 $T$ 变了，你们的代码把 $\beta$ 也跟着放大；DDIM 缩短步数时并没有这样做，为什么？
 # （RosettaCommons/RFdiffusion [#141](https://github.com/RosettaCommons/RFdiffusion/issues/141)，The schedule of beta when T is changing）
 #
-# 症状：数据是 $\mathcal N(0.3, 0.5^2)$，配上完美的去噪器（第 4 章），走完整条链，均值与方差都有闭式。
+# 症状：数据是 $\mathcal N(0.3, 0.5^2)$，去噪器是完美的，每一步照 $v=0.5$ 加噪声（第 4 章）。走完整条链，样本的方差有闭式：
 
 # %%
 for T in (1000, 100, 50):
-    mean, variance = chain_moments(make_betas(T), mean=0.3, std=0.5, v=0.5)
-    print(f"T={T:4d}：样本的均值 {mean:.3f}，方差 {variance:.3f}")
-print("应当是：        均值 0.300，方差 0.250")
-
-# %%
-folded_source(make_betas)
-
-# %%
-curves = {f"T={T}": np.sqrt(np.cumprod(1 - make_betas(T))) for T in (1000, 100, 50)}
-curve_figure(np.linspace(0, 1, 50), {name: np.interp(np.linspace(0, 1, 50), np.linspace(0, 1, len(y)), y) for name, y in curves.items()},
-             "走到链的几成", r"原图的系数 $\sqrt{\bar\alpha}$")
+    variance = chain_moments(make_betas(T), mean=0.3, std=0.5, v=0.5)[1]
+    print(f"T={T:4d}：样本的方差 {variance:.3f}，应为 0.250")
 
 # %% [markdown]
-# 图：横轴是走到链的几成，纵轴是原图还剩多少。1000 步的链走到头，原图只剩 0.03；100 步的还剩 0.70，50 步的还剩 0.83。
-
-# %% [markdown]
-# **甲**：步数少，每步跨得大，反向的一步不再近似高斯，误差就大。**乙**：链的终点还留着原图，采样却从纯噪声出发。哪个试验分得开？
+# **甲**：$v=0.5$ 是折中，每一步加的噪声，方差都差一点。$T=1000$ 时合起来只差 0.001，步数少了，误差就显出来。
+# **乙**：链的终点还留着原图，采样却从纯噪声出发。哪个试验能看出乙在不在？
 #
-# - A：从真的终点出发（拿 $x_0$ 按 $\bar\alpha_{T-1}$ 加噪），走同一条 50 步的链，看均值回不回到 0.3。
-# - B：多抽一百倍的样本，让均值量得更准。
-# - C：把 $T$ 再减到 25，看偏得是不是更多。
-# - D：把去噪器再训练久一些。
+# - A：同一条 50 步的链，再看样本的均值。
+# - B：多抽一百倍的样本，让方差量得更准。
+# - C：把 $T$ 再减到 25，看方差偏得是不是更多。
+# - D：数据换成均值为 0 的，走同一条 50 步的链，再看方差。
 
 # %%
 grade("16.1", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.1", make_betas)
 
 # %% [markdown]
 # ### 16.1b　动手修 ★★
 #
-# 改写 `make_betas`：任给步数（不少于 50），终点都走到头，$T=1000$ 时与原来相同。掺的噪声总量大致是各步 $\beta$ 之和，让它不随步数变。
+# 改写 `make_betas`：任给步数（不少于 50），终点的原图都几乎不剩，$T=1000$ 时与原来相同。
+# $-\ln\bar\alpha_{T-1}$ 大致是各步 $\beta$ 之和，让这个和不随步数变。
 
 # %%
 def full_betas(timesteps):
@@ -139,7 +149,8 @@ def full_betas(timesteps):
 grade("16.1b", full_betas)
 
 # %% [markdown]
-# 那么 DDIM 为什么不用放大？它没有造新的噪声表，只在训练好的 1000 步里跳着走，每一站的 $\bar\alpha$ 都是原来的，终点也走到了头；跳过的各步的 $\beta$ 自动合成一大步。
+# 开头那个问题：DDIM 为什么不用放大？因为它没有造新的噪声表，只在训练好的 1000 步里跳着走，每一站的 $\bar\alpha$ 都是原来的；本课程取步总含首尾，终点还是第 999 步，原图的系数 $\sqrt{\bar\alpha}$ 只剩 0.03。
+# 照原来的 `make_betas`，100 步的链走完还剩 0.70，50 步的还剩 0.83。
 
 # %% [markdown]
 # ### 16.2　损失很低，样本支离破碎 ★★
@@ -150,30 +161,20 @@ grade("16.1b", full_betas)
 # 症状是开头图里的第二排，字支离破碎。网络的损失却与正常的一样：
 
 # %%
-def loss_at(model, t):
-    """二十张数字在第 t 步的损失；噪声固定"""
-    images = drawn_by("mnist")[:20]
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return model.p_losses(images, torch.full((20,), t), noise, cond=labels.repeat(2))[0].item()
-
-
 for t in (250, 500, 900):
     print(f"t={t}：正常的 {loss_at(healthy, t):.2f}，病例 2 的 {loss_at(misread, t):.2f}")
 
-# %%
-folded_source(training_target, predict_start)
-
 # %% [markdown]
-# **甲**：网络在少数几个 $t$ 上没有练好，平均的损失看不出来。**乙**：由网络的输出换算 $\hat x_0$ 时，用错了公式。哪个试验分得开？
+# **甲**：网络在少数几个 $t$ 上没有训练好，平均的损失看不出来。**乙**：由网络的输出换算 $\hat x_0$ 时，用错了公式。哪个试验分得开？
 #
 # - A：换一个种子，再采一批。
 # - B：多走几步，从 20 步加到 1000 步。
 # - C：不用网络：由 $x_0$ 与 $\varepsilon$ 算出标准答案 $v$，喂给换算，看能不能换回 $x_0$。
-# - D：学习率减半，再练一万步。
+# - D：换一千张图，再量一次平均的损失。
 
 # %%
 grade("16.2", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.2", training_target, predict_start)
 
 # %% [markdown]
 # ### 16.2b　动手修 ★★
@@ -197,9 +198,6 @@ def start_from_output(parameterization, model_out, x_t, bar):
 grade("16.2b", start_from_output)
 
 # %% [markdown]
-# 同一类错还有一种不那么隐蔽的：分支里只写了 `eps` 与 `x0`，选了 $v$，变量没有赋过值，采样当场崩溃。崩溃反倒容易找；悄悄当成 $\varepsilon$ 的才难。
-
-# %% [markdown]
 # ### 16.3　换成半精度，头几步的噪声没有了 ★★
 #
 # 有人报告：装载模型时，`alphas_cumprod` 跟着降到了半精度，采出的图与全精度的明显不同，怀疑半精度的差别主要来自这里。
@@ -212,9 +210,6 @@ half, single = (noise_variances(betas, dtype).double().numpy() for dtype in (tor
 for t in (0, 1, 2, 10, 100, 999):
     print(f"t={t:3d}：应为 {1 - bar[t]:.2e}，半精度 {half[t]:.2e}，单精度的相对误差 {abs(single[t] / (1 - bar[t]) - 1):.0e}")
 
-# %%
-folded_source(noise_variances)
-
 # %% [markdown]
 # **甲**：半精度存不下 $10^{-4}$ 这样小的数。
 # **乙**：$\bar\alpha_0 = 0.9999$，半精度在 1 附近一格是 $4.9\times10^{-4}$，它先被舍入成了 1，再拿 1 去减。哪个试验分得开？
@@ -226,6 +221,7 @@ folded_source(noise_variances)
 
 # %%
 grade("16.3", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.3", noise_variances)
 
 # %% [markdown]
 # ### 16.3b　动手修 ★★
@@ -242,47 +238,42 @@ def variance_table(betas):
 grade("16.3b", variance_table)
 
 # %% [markdown]
-# ### 16.4　装了检查点，采出来还是噪声 ★★★
+# ### 16.4　装了检查点，样本还是坏的 ★★★
 #
 # 有三个问题都出在装载。一个说：装载时打印“686 个缺少、2 个多余的键”，这正常吗？（mlcommons/training [#807](https://github.com/mlcommons/training/issues/807)）
-# 一个说：从检查点接着练，为什么没有装 EMA 的权重？（PixArt-alpha/PixArt-sigma [#156](https://github.com/PixArt-alpha/PixArt-sigma/issues/156)）
+# 一个说：从检查点接着训练，为什么没有装 EMA 的权重？（PixArt-alpha/PixArt-sigma [#156](https://github.com/PixArt-alpha/PixArt-sigma/issues/156)）
 # 一个说：报错说文件里的 `betas` 是 4 项，模型里的是 200 项，怎么办？（MrGiovanni/DiffTumor [#6](https://github.com/MrGiovanni/DiffTumor/issues/6)）
 #
-# 第三个报了错，是好事。下面三段装载连错都不报，每一段各有一样东西没有装对：
+# 第三个报了错，是好事。下面用三段程序装同一份 mnist 检查点，都没有报错，也没有警告。换上影子，各采一排：
 
 # %%
-torch.manual_seed(0)
-trained = nn.Linear(4, 4)
-first = load_unet(nn.Linear(4, 4), {f"model.diffusion_model.{name}": value for name, value in trained.state_dict().items()})
-second, ema = build(lambda: nn.Linear(4, 4), trained.state_dict())
-long = Chain(100)
-third = Chain(50, long.state_dict())
-same = nn.Linear(4, 4)
-ema.copy_to(same)
-print(f"第一段：网络与检查点的差 {(first.weight - trained.weight).abs().max():.2f}")
-print(f"第二段：网络 {(second.weight - trained.weight).abs().max():.2f}，影子 {(same.weight - trained.weight).abs().max():.2f}")
-print(f"第三段：网络 {(third.net.weight - long.net.weight).abs().max():.2f}，检查点的表有 {len(long.betas)} 步，模型的表有 {len(third.betas)} 步")
-
-# %%
-folded_source(load_unet, build, Chain)
+loaded, rows = case_four(), []
+for model in loaded:
+    with model.ema_scope():
+        rows.append(draw(model))
+grid_figure(torch.cat(rows), 10, rows=("第一段", "第二段", "第三段"), columns=[str(i) for i in range(10)])
 
 # %% [markdown]
-# 假设你手里只有“采出来是噪声”这个症状。**甲**：网络没有装上。**乙**：网络装上了，影子没有。
-# **丙**：网络与影子都对，噪声表不是训练时的那张。哪个试验分得开这三种？
+# 图：起始的噪声与开头的图相同。前两段采出来的是噪声，而且看上去一样；第三段认得出是字，只是走了样。
 #
-# - A：看装载的时候有没有报错或警告。
+# **甲**：网络没有装上，影子由它抄来，也就不对。**乙**：网络装上了，影子没有。**丙**：网络与影子都对，噪声表不是训练时的那张。
+# 前两段的图相同，分不开甲与乙；第三段的字走了样，也看不出是权重还是表的缘故。哪个试验能说出每一段是哪一种？
+#
+# - A：换成 DDPM 的采样器，多采几批。
 # - B：数一数文件里有几个键，够不够。
 # - C：重新装载一次，再采样。
-# - D：装完之后，网络、影子、表逐样与检查点相减。
+# - D：装完之后，网络、影子、表分别与检查点里的相减。
 
 # %%
 grade("16.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.4", load_unet, build, Chain)
 
 # %% [markdown]
 # ### 16.4b　动手修 ★★
 #
 # 修第一段。从检查点的 {键: 张量} 里取出以 `model.diffusion_model.` 开头的，去掉前缀，返回新的字典；一个也没有时 `raise ValueError`。
-# 第二、三段只是次序反了：先装载、再造 EMA；先登记表、再装载。
+# 第二、三段只是次序反了：先装载，再造 EMA；先 `register_buffer`，再装载。
+# 次序对了，步数不同的表会当场报错，就像开头的第三个问题：这正是想要的。
 
 # %%
 def unet_state(state):
@@ -298,12 +289,25 @@ def unet_state(state):
 grade("16.4b", unet_state)
 
 # %% [markdown]
+# 再来做试验 D，看三段各是哪一种：
+
+# %%
+def largest_gap(left, right):
+    return max((a - b).abs().max().item() for a, b in zip(left, right))
+
+
+for name, model in zip(("第一段", "第二段", "第三段"), loaded):
+    network = largest_gap(model.model.parameters(), healthy.model.parameters())
+    shadow = largest_gap(model.model_ema.shadow.values(), healthy.model_ema.shadow.values())
+    print(f"{name}：网络差 {network:.1f}，影子差 {shadow:.1f}，表差 {largest_gap([model.betas], [healthy.betas]):.2f}")
+
+# %% [markdown]
 # ### 16.5　换什么类别都一样 ★
 #
 # 有人问：`forward` 把条件 c 交给了 `p_losses`，可是 `p_losses` 的参数里没有条件的位置，这不对吧？
 # （tyxsspa/AnyText [#84](https://github.com/tyxsspa/AnyText/issues/84)，calling self.p_losses）
 #
-# 症状：按类别训练，损失照样下降，采样时换什么类别都一样。
+# 症状：按类别训练，损失照样下降，采样时换什么类别都一样。类别的嵌入，初值是 0；拿一个刚造好的模型，换三个类别，看损失：
 
 # %%
 torch.manual_seed(0)
@@ -312,19 +316,17 @@ x_start, noise = torch.randn(6, 4), torch.randn(6, 4)
 for label in (0, 1, 9):
     print(f"类别 {label}：损失 {denoiser.loss(x_start, noise, torch.full((6,), label)):.4f}")
 
-# %%
-folded_source(ConditionalDenoiser)
-
 # %% [markdown]
-# **甲**：类别没有交给网络。**乙**：交了，只是嵌入还没有练好，各类几乎一样。哪个试验分得开？
+# 嵌入还是 0，所以损失相同说明不了什么。**甲**：训练时类别没有交给网络。**乙**：交了，只是训练得不够，各类的嵌入都还在 0 附近。哪个试验分得开？
 #
-# - A：学习率加大十倍，接着练。
-# - B：把噪声减小，看损失变不变。
-# - C：反向传播一次，看嵌入的梯度：甲预言 `None`，乙预言一个张量，大小不论。
-# - D：换一批图再算损失。
+# - A：换一个种子造模型，再比三个类别的损失。
+# - B：把噪声减小，再比三个类别的损失。
+# - C：反向传播一次，看嵌入的梯度。
+# - D：接着训练一万步，看损失还降不降。
 
 # %%
 grade("16.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.5", ConditionalDenoiser)
 
 # %% [markdown]
 # ### 16.5b　动手修 ★
@@ -342,15 +344,15 @@ def conditional_loss(denoise, x_start, noise, c):
 grade("16.5b", conditional_loss)
 
 # %% [markdown]
-# ## 练习二　曲线怪（病例 6–9）
+# ## 练习二　训练时的数不对（病例 6–9）
 
 # %% [markdown]
 # ### 16.6　同一份权重，两个损失 ★★
 #
-# 有人问：练了一千二百轮，损失还是忽高忽低，正常吗？有人答：每次抽到的 $t$ 不同，损失就不同；把 $t$ 固定下来试试。
+# 有人问：训练了一千二百轮，损失还是忽高忽低，正常吗？有人答：每次抽到的 $t$ 不同，损失就不同；把 $t$ 固定下来试试。
 # （ermongroup/ddim [#33](https://github.com/ermongroup/ddim/issues/33)，Loss is not going down）
 #
-# 拿这样的损失去比较两份权重，会怎样？下面左图的两份权重一模一样，右图的“EMA”偏置多了 0.1，确实差一点。各量 40 次：
+# 拿这样的损失去比较两份权重，会怎样？一份与原权重一模一样，另一份的偏置多 0.1，确实差一点。各与原权重比 40 次：
 
 # %%
 torch.manual_seed(0)
@@ -358,26 +360,22 @@ model = nn.Conv2d(1, 1, 3, padding=1)
 same, worse = copy.deepcopy(model), copy.deepcopy(model)
 nn.init.constant_(worse.bias, model.bias.item() + 0.1)
 images = torch.rand(8, 1, 8, 8) * 2 - 1
-losses = {name: [validate(network, images) for _ in range(40)] for name, network in (("原", model), ("同", same), ("差", worse))}
-curves_figure((range(40), {"原权重": losses["原"], "一样的权重": losses["同"]}, "第几次验证", "损失"),
-              (range(40), {"原权重": losses["原"], "偏置多 0.1": losses["差"]}, "第几次验证", "损失"))
+gaps_figure({name: [validate(network, images) - validate(model, images) for _ in range(40)]
+             for name, network in (("一样的权重", same), ("偏置多 0.1", worse))}, "损失，减去原权重的损失")
 
 # %% [markdown]
-# 图：两条线各自上下起伏，左右两图看不出分别。一次验证的起伏约 0.1，右图真正的差只有 0.027，淹没在起伏里。
-
-# %%
-folded_source(validate)
-
-# %% [markdown]
-# 怎样最省力地看出右图 0.027 的差？
+# 图：一个点是一次比较，虚线是 0。偏置多 0.1 的，损失其实高 0.027，可是两行点都散在 0 的两边：单看一个点，连谁大谁小都说不准。
+#
+# 怎样最省力地看出这 0.027 的差？
 #
 # - A：两份权重各量一百次，比较平均。
 # - B：两份权重用同一份 $t$ 与噪声，各量一次。
 # - C：验证集加大一倍，各量一次。
-# - D：学习率减半，让损失平稳下来。
+# - D：两份权重各量十次，取平均，画出平滑的曲线再比。
 
 # %%
 grade("16.6", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.6", validate)
 
 # %% [markdown]
 # ### 16.6b　动手修 ★★
@@ -399,49 +397,61 @@ def fair_validate(model, images, seed):
 
 grade("16.6b", fair_validate)
 
+# %%
+def seeded(network, seed):
+    torch.manual_seed(seed)
+    return validate(network, images)
+
+
+shared = np.array([seeded(worse, seed) - seeded(model, seed) for seed in range(1000)])
+free = np.array([validate(worse, images) - validate(model, images) for _ in range(1000)])
+times = free.var() / shared.var()
+print(f"量一千次。一次的差，标准差：各抽各的 {free.std():.2f}，同一份噪声 {shared.std():.3f}；平均的差 {shared.mean():.3f}")
+print(f"要与同一份噪声的一次一样准，各抽各的要量 {times:.0f} ± {2 / 1000**0.5 * times:.0f} 次")
+gaps_figure({"各抽各的": free[:40], "同一份噪声": shared[:40]}, "损失，减去原权重的损失")
+
+# %% [markdown]
+# 图：都是偏置多 0.1 的，各比 40 次。各抽各的散在 0 的两边；用同一份噪声时，两边的运气相减，几乎抵消，所以 40 个点都在 0 的右边。
+
 # %% [markdown]
 # ### 16.7　开了梯度累积，影子就贴着权重走 ★★
 #
-# 有人问：你们的 EMA 每一批都更新，不管梯度累积；别的项目只在累积满了才更新，这样做有什么用意？作者答：没有用意，就是个 bug。
+# 有人问：开了梯度累积，你们更新 EMA 的时候与别的项目不同，有什么用意？作者答：没有用意，就是个 bug。
 # （SWivid/F5-TTS [#631](https://github.com/SWivid/F5-TTS/issues/631)，EMA Update independently from grad_accumulation_steps）
 #
-# 症状：权重在 0 附近抖动，影子本该是一条平滑的线。每 10 批更新一次权重，衰减 0.9：
+# 症状：每 10 批更新一次权重，衰减是 0.9，所以权重更新一次，影子应当向它走完两者之差的 10%。量出来却是 65%：
 
 # %%
-class Watch:
-    """代替 EMA：照样更新，另外记下每一次的权重与影子"""
-
-    def __init__(self, model):
-        self.ema, self.seen = LitEma(model, decay=0.9, use_num_updates=False), []
-
-    def __call__(self, model):
-        self.ema(model)
-        self.seen.append((model.weight.item(), self.ema.shadow["weight"].item()))
-
-
 torch.manual_seed(0)
 model = nn.Linear(1, 1, bias=False)
-watch = Watch(model)
-train(model, watch, [(torch.full((1, 1), 2.0), torch.randn(1, 1) * 3) for _ in range(300)], accumulate=10)
-weights, shadows = zip(*watch.seen)
-curve_figure(range(1, 301), {"权重": weights, "影子": shadows}, "第几批", "值")
+ema, seen = LitEma(model, decay=0.9, use_num_updates=False), []
+
+
+def recorded_batches():
+    """300 批数据；取每一批之前，记下此刻的权重与影子"""
+    for _ in range(300):
+        seen.append((model.weight.item(), ema.shadow["weight"].item()))
+        yield torch.full((1, 1), 2.0), torch.randn(1, 1) * 3
+
+
+train(model, ema, recorded_batches(), accumulate=10)
+weights, shadows = np.array(seen).T
+# 第 10、20、… 批更新权重：更新之前的影子，下一次更新之前的影子，更新之后的权重
+before, after, target = shadows[9:-10:10], shadows[19::10], weights[10::10]
+print(f"量了 {len(target)} 次权重更新，影子走完的比例平均是 {np.mean((after - before) / (target - before)):.2f}")
 
 # %% [markdown]
-# 图：权重（实线）每 10 批跳一次，影子（虚线）在下一跳之前走完 $1-0.9^{10}$，即 65% 的路，起伏只比权重小一点。
-
-# %%
-folded_source(train)
-
-# %% [markdown]
-# **甲**：衰减取得太小。**乙**：影子更新得太勤。哪个试验分得开？
+# 因为 $1-0.9^{10}=0.65$，两种原因都说得通。**甲**：有人想把衰减折算到每次更新，写成了 `decay ** accumulate`，真正用的衰减成了 $0.9^{10}$。**乙**：衰减是对的，影子更新得太勤。
+# 哪个试验分得开？
 #
-# - A：衰减从 0.9 加到 0.99，看影子慢不慢下来。
-# - B：学习率减半，看影子还贴不贴着权重。
-# - C：换一串随机的批，重画一遍。
+# - A：衰减从 0.9 加到 0.99，再量影子走完的比例。
+# - B：学习率减半，再量影子走完的比例。
+# - C：改成每 20 批更新一次权重，再量影子走完的比例。
 # - D：数一数：权重更新了几次，影子更新了几次。
 
 # %%
 grade("16.7", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.7", train)
 
 # %% [markdown]
 # ### 16.7b　动手修 ★★
@@ -464,6 +474,15 @@ def train_right(model, ema, batches, accumulate):
 
 grade("16.7b", train_right)
 
+# %%
+ideal = [shadows[0]] * 10
+for weight in weights[10::10]:
+    ideal += [0.9 * ideal[-1] + 0.1 * weight] * 10
+curve_figure(range(300), {"权重": weights, "影子": shadows, "影子应有的样子": ideal}, "过了几批", "值")
+
+# %% [markdown]
+# 图：权重（实线）每 10 批跳一次。影子（虚线）每批都走，在下一跳之前走完 65% 的路，起伏只比权重小一点；应有的影子（点线）只在权重跳的时候走一步，平缓得多。
+
 # %% [markdown]
 # ### 16.8　半精度的模型，EMA 纹丝不动 ★★
 #
@@ -471,36 +490,35 @@ grade("16.7b", train_right)
 # （d8ahazard/sd_dreambooth_extension [#1415](https://github.com/d8ahazard/sd_dreambooth_extension/pull/1415)，Use float32 for EMA model；
 # 那里的原因是半精度的有效数字太少，影子每次该走的一小步，加上去就被舍掉了）
 #
-# 下面这份的影子是 float32，照样不动。权重从 0 跳到 1，影子该慢慢跟上：
+# 下面这份的影子是 float32，照样不动。权重从 1 变到 1.0078，正好是 bfloat16 的下一格；衰减 0.999，更新 3000 次，影子该走到 1.0074：
 
 # %%
-paths = {}
-for name, dtype in (("float32 的模型", torch.float32), ("bfloat16 的模型", torch.bfloat16)):
+def shadow_after(ema_class, dtype, decay=0.999, updates=3000):
+    """权重从 1 跳到 bfloat16 的下一格，更新之后的影子"""
     model = nn.Linear(1, 1, bias=False).to(dtype)
-    nn.init.zeros_(model.weight)
-    ema, paths[name] = CastingEma(model), [0.0]
     nn.init.ones_(model.weight)
-    for _ in range(30):
+    ema = ema_class(model, decay)
+    nn.init.constant_(model.weight, 1 + 2**-7)
+    for _ in range(updates):
         ema(model)
-        paths[name].append(ema.shadow["weight"].item())
-curve_figure(range(31), paths, "更新了几次", "影子")
+    return ema.shadow["weight"].item()
+
+
+for dtype in (torch.float32, torch.bfloat16):
+    print(f"模型是 {dtype}：影子 {shadow_after(CastingEma, dtype):.4f}")
 
 # %% [markdown]
-# 图：float32 的模型，影子（实线）照 $1-0.9^n$ 走向 1；换成 bfloat16，影子（虚线）一直是 0。
-
-# %%
-folded_source(CastingEma)
-
-# %% [markdown]
-# **甲**：与那份修复一样，更新太小，被半精度舍掉了。**乙**：更新写到了别的张量里，影子根本没有动。哪个试验分得开？
+# **甲**：与那份修复一样，每次只走 0.0078 的千分之一，更新太小，被半精度舍掉了。**乙**：更新写到了别的张量里，影子收不到。
+# 哪个试验能看出乙在不在？
 #
 # - A：衰减取 0，让更新大到一步就该等于权重，看影子动不动。
-# - B：更新一万次，看影子最后到不到 1。
+# - B：更新一万次，看影子最后到不到 1.0078。
 # - C：把模型换成 float32，看影子动不动。
-# - D：让权重只跳 0.001，不跳 1。
+# - D：衰减加到 0.9999，看影子动不动。
 
 # %%
 grade("16.8", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.8", CastingEma)
 
 # %% [markdown]
 # ### 16.8b　动手修 ★★
@@ -517,12 +535,28 @@ def next_shadow(shadow, weight, decay):
 grade("16.8b", next_shadow)
 
 # %% [markdown]
+# 只修乙，影子就会动吗？让结果写回影子，计算仍用 bfloat16：
+
+# %%
+class WritingEma(CastingEma):
+    def __call__(self, model):
+        for name, parameter in model.named_parameters():
+            self.shadow[name] = self.shadow[name].type_as(parameter).lerp(parameter.detach(), 1 - self.decay).float()
+
+
+print(f"写回了，仍用 bfloat16：{shadow_after(WritingEma, torch.bfloat16):.4f}")
+print(f"课程的 LitEma，权重先升成 float32：{shadow_after(lambda *args: LitEma(*args, use_num_updates=False), torch.bfloat16):.4f}")
+
+# %% [markdown]
+# 写回之后影子还是 1，因为甲也在：每次只该走 $7.8\times10^{-6}$，bfloat16 在 1 附近一格是 $7.8\times10^{-3}$，加上去就被舍掉。两个 bug 叠在一起时，修好一个，另一个才露出来，所以修完要把症状再重现一遍。
+
+# %% [markdown]
 # ### 16.9　热身一完，学习率掉了一截 ★★
 #
 # 有人问起配置里的学习率，答的人把曲线画了出来：`cycle_lengths` 写的是十万亿，所以热身之后就是常数。
 # （timothybrooks/instruct-pix2pix [#121](https://github.com/timothybrooks/instruct-pix2pix/issues/121)，Learning Rate scheduler）
 #
-# 写得这么大，下降的那一段永远走不到。写成 1000，热身 100 步，会怎样？
+# 那份配置的 `f_max` 与 `f_min` 都是 1，本来就不降。换一组要降的：热身 100 步，到第 1000 步从 1 降到 0，会怎样？
 
 # %%
 steps = range(1200)
@@ -532,12 +566,8 @@ curve_figure(steps, {"": multipliers}, "步 $n$", "学习率的乘数")
 
 # %% [markdown]
 # 图：热身到第 100 步，乘数从 0.99 掉到 0.90；过了第 1000 步，它成了负数，等于让损失往上走。
-
-# %%
-folded_source(linear_multiplier)
-
-# %% [markdown]
-# 掉的一截从哪里来？把四种说法各代进一个数，看哪一种对得上。
+#
+# 掉的一截从哪里来？把四种说法各代进一个数，与上面印出的四个数比，看哪一种对得上。
 #
 # - A：热身没有升到 1，差了一步。
 # - B：下降的那一段从第 0 步起算，热身用掉的步数也算成了下降。
@@ -546,6 +576,7 @@ folded_source(linear_multiplier)
 
 # %%
 grade("16.9", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.9", linear_multiplier)
 
 # %% [markdown]
 # ### 16.9b　动手修 ★★
@@ -566,10 +597,10 @@ def smooth_multiplier(n, warm_up, length, start, low, high):
 grade("16.9b", smooth_multiplier)
 
 # %% [markdown]
-# ## 练习三　数对不上（病例 10–12）
+# ## 练习三　一个函数算得不对（病例 10–12）
 
 # %% [markdown]
-# ### 16.10　进出两次，权重从 1 变成 5 ★★★
+# ### 16.10　离开作用域，权重没有换回来 ★★★
 #
 # 有人提交修复：验证期间存下的检查点，里面已经是 EMA 的权重；从它接着训练，程序又把此刻的权重存了一遍，原来的权重就被盖掉了。
 # （atomistic-machine-learning/schnetpack [#785](https://github.com/atomistic-machine-learning/schnetpack/pull/785)，Fix EMA callback）
@@ -598,15 +629,16 @@ for what in ("进去就出来", "里面出了错", "里面又进了一次"):
 folded_source(ema_scope)
 
 # %% [markdown]
-# 嵌套时，是哪一行弄丢了 1？
+# 点开代码，逐行走一遍。嵌套时，是哪一行弄丢了 1？
 #
 # - A：`backup.update(...)`：里层进来时，又存了一次。
 # - B：`tensor.copy_(shadow[name])`：影子抄了两次。
 # - C：`yield`：里层离开时，没有执行它后面的几行。
-# - D：末行的 `tensor.copy_(backup[name])`：抄的方向反了。
+# - D：最后一行的 `tensor.copy_(backup[name])`：抄的方向反了。
 
 # %%
 grade("16.10", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.10")
 
 # %% [markdown]
 # ### 16.10b　动手修 ★★★
@@ -639,33 +671,33 @@ grade("16.10b", run_with_ema)
 # 问过的还有 [#674](https://github.com/CompVis/stable-diffusion/issues/674)）
 #
 # 症状：`v_posterior` 是 0 时，正确的权重对 $t\ge1$ 求和会首尾相消（第 6 章），等于 $\tfrac12(\mathrm{SNR}_0-\mathrm{SNR}_{T-1})$。
+# 这份代码的和却小得多。再看每个 $t$ 处它与正确值之比，处处是 1 才对：
 
 # %%
 snr = bar / (1 - bar)
 right = tables["posterior_mean_coef1"][1:] ** 2 / (2 * tables["posterior_variance"][1:])
-wrong, popular = x0_weights(betas)[1:], 0.5 * np.sqrt(bar[1:]) / (2 * (1 - bar[1:]))
+wrong = x0_weights(betas)[1:]
 print(f"和：{wrong.sum():.1f}，应为 {0.5 * (snr[0] - snr[-1]):.1f}；由 c₁²/(2σ²) 算出的是 {right.sum():.1f}")
-for t in (1, 10, 100, 999):
-    print(f"t={t:3d}：它与正确值之比 {wrong[t - 1] / right[t - 1]:.2g}，流行的修法与正确值之比 {popular[t - 1] / right[t - 1]:.2g}")
-curve_figure(range(1, 1000), {"正确的": right, "这份代码": wrong, "流行的修法": popular}, "步号 $t$", "权重", "log", "log")
+print("这份代码与正确值之比：" + "，".join(f"t={t} 处 {wrong[t - 1] / right[t - 1]:.3g}" for t in (1, 10, 100, 999)))
+curve_figure(range(1, 1000), {"正确的": right, "这份代码": wrong}, "步号 $t$", "权重", "log", "log")
 
 # %% [markdown]
 # 图：正确的权重（实线）跨八个多数量级；这份代码的（虚线）前一百步几乎是平的，低估了开头，高估了尾部。
-# 流行的修法（点线）把分母改成 $2(1-\bar\alpha_t)$，只有开头接近：$t=1$ 处是正确值的一半，$t=100$ 处高到 27 倍，尾部与这份代码的重合。
 
 # %%
 folded_source(x0_weights)
 
 # %% [markdown]
-# 原因是什么？每种说法都预言了“它与正确值之比”随 $t$ 怎样变，与上面的数对一对。
+# 点开代码。原因是什么？A、B、D 各预言了比值随 $t$ 怎样变，与上面的数对一对，A 还要自己改一行再算；都对不上，才轮到 C。
 #
-# - A：少了一对括号，分母应为 $2(1-\bar\alpha_t)$，补上就对。
-# - B：整体差一个常数倍。
-# - C：公式不是从 KL 推出来的，形状就不对。
-# - D：float32 的舍入误差，在 $t$ 小的地方被放大。
+# - A：少了一对括号，分母应为 $2(1-\bar\alpha_t)$；补上之后，比值处处是 1。
+# - B：整体差一个常数倍，比值处处相同。
+# - C：公式不是从 KL 推出来的，补括号、乘常数都救不了。
+# - D：float32 的舍入误差，只在 $t$ 小的地方大，$t$ 大时比值是 1。
 
 # %%
 grade("16.11", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.11")
 
 # %% [markdown]
 # ### 16.11b　动手修 ★★★
@@ -689,7 +721,7 @@ grade("16.11b", right_weights)
 # 有人问：采样时为什么要把 `x_start` 截到 [-1, 1]？论文里没有提。
 # （lucidrains/denoising-diffusion-pytorch [#65](https://github.com/lucidrains/denoising-diffusion-pytorch/issues/65)，clip_denoised purpose?）
 #
-# 截断有道理（第 4 章），写法却有讲究。我们只想看看截断之前、之后的最大值：
+# 截断有道理（第 4 章），写法却有讲究，这里的错就出在写法上。我们只想看看截断之前、之后的最大值：
 
 # %%
 model_out = torch.tensor([-3.0, 0.5, 2.0])  # 目标是 x0 时，网络的输出就是 x_recon
@@ -697,19 +729,17 @@ print(f"截断之前，网络的输出最大是 {model_out.max():.1f}")
 x_recon = clip_start(model_out)
 print(f"截断之后，再看一次同一个输出：{model_out.max():.1f}")
 
-# %%
-folded_source(clip_start)
-
 # %% [markdown]
 # 网络的输出为什么变了？
 #
-# - A：忘了 `detach`。
+# - A：`x_recon` 与网络的输出在同一张计算图里，截断顺着图传了回去。
 # - B：截断的范围写错了。
-# - C：网络里有随机性，两次的输出不同。
+# - C：第二次打印的其实是 `x_recon`，不是网络的输出。
 # - D：截断是就地做的，`x_recon` 与网络的输出是同一个张量。
 
 # %%
 grade("16.12", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+folded_result("16.12", clip_start)
 
 # %% [markdown]
 # ### 16.12b　动手修 ★
@@ -729,66 +759,74 @@ grade("16.12b", clipped)
 # ## 练习四　三个猎场
 #
 # 病例里有代码可看，真的工作里常常没有。
-# `hunt("A")`、`hunt("B")`、`hunt("C")` 各给你一个 `DDPM`：随包的 mnist 模型（$v$ 目标、`cosine` 噪声表、1000 步、按类别），其中一个环节换成了错的。
-# 它们的源码在程序包里，先别看；只调用公开的接口，自己设计试验。三处错各不相同。
-# 也别拿健康的模型逐样对照，真的工作里没有它；标准答案要从公式里来。
+# `hunt(1)`、`hunt(2)`、`hunt(3)` 各给你一个 `DDPM`：随包的 mnist 模型（$v$ 目标、`cosine` 噪声表、1000 步、按类别），其中一个环节换成了错的。三处错各不相同。
+# 它们的源码在程序包里，先别看；只调用公开的接口，自己设计试验。真的工作里没有健康的模型可以对照，所以标准答案要从公式里来。
 #
-# | 能调用的 | 能问出什么 |
+# 八个环节，字母与第 1 节的图相同：
+#
+# | 环节 | 能调用的 |
 # |:--|:--|
-# | `betas`、`alphas_cumprod` 等表，`q_sample(x, t, noise)` | 加噪合不合闭式 |
-# | `apply_model(x, t, labels)` | 网络的输出随 $t$、类别变不变 |
-# | `predict_start(x, t, True 或 False, cond=labels)`，返回 $\hat x_0$，第三个参数是截不截断 | 换算与截断 |
-# | `p_losses(x, t, noise, cond=labels)`，返回（总损失，记录的字典） | 每个 $t$ 的损失 |
-# | `sample(n, cond=labels, sampler=…, steps=…, callback=f)`，每步之前算好 $\hat x_0$ 之后调用 `f(t, x_t, x0)`，$t$ 从大到小，最后是 0 | 每一步的 $x_t$ 与 $\hat x_0$ |
-# | `model_ema(model.model)` 更新一次，`model_ema.shadow` 是影子，`model_ema.effective_decay(n)` 是第 n 次的衰减，`ema_scope()` 换上影子 | 影子怎样更新、怎样换上换下 |
+# | A 加噪与噪声表 | `betas`、`alphas_cumprod` 等表，`q_sample(x, t, noise)` |
+# | B 时间步 $t$ 怎样进网络；C 类别怎样进网络 | `apply_model(x, t, labels)` |
+# | D 由网络的输出换算 $\hat x_0$，以及截断 | `predict_start(x, t, True 或 False, cond=labels)`，返回 $\hat x_0$，第三个参数是截不截断 |
+# | E 采样的一步：系数、步号、噪声 | `sample(n, cond=labels, sampler=…, steps=…, callback=f)`，每走一步调用一次 `f(t, x_t, x0)`，`x0` 是由 `x_t` 猜出的 $\hat x_0$；$t$ 从大到小，最后是 0 |
+# | F 训练损失 | `p_losses(x, t, noise, cond=labels)`，返回（总损失，记录的字典） |
+# | G EMA 的更新 | `model_ema(model.model)` 更新一次，`model_ema.shadow` 是影子，`model_ema.effective_decay(n)` 是第 n 次的衰减 |
+# | H 权重的装载，以及 EMA 的换上换下 | `ema_scope()` 换上影子，`model.state_dict()` |
+#
+# 形状：`x`、`noise` 是 (10, 1, 28, 28) 的浮点张量，`t` 是 (10,) 的 int64，`labels` 是 0 到 9。
 #
 # 每个猎场两题。第一题填错在哪一个环节；第二题交出证据：写一个函数，给它一个模型，有这种病时返回 `True`，否则返回 `False`。
-# 批改时拿五个模型来试：健康的、这个黑箱、一个症状相近而病根不同的、另外两个黑箱。所以“样本不好看”不算证据。
-
-# %% [markdown]
-# ### 16.13　猎场 A：样本上全是噪点 ★★
-#
-# 症状是开头图里的第三排。训练的损失与正常的相同。
+# 批改时拿五个模型来试：健康的、这个黑箱、一个症状相近而病根不同的、另外两个黑箱。先拿病例 2 示范，它的换算错了，用的恒等式是 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$：
 
 # %%
-def probe_a(model):
-    # 答案
-    x_t, t = 3 * torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.full((10,), 500)
+def evidence_case_two(model):
+    x_t, t = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.full((10,), 500)
     root, spread = model.alphas_cumprod[500].sqrt(), (1 - model.alphas_cumprod[500]).sqrt()
     with torch.no_grad():
-        noised = model.q_sample(x_t, t, x_t)
-        free, cut = (model.predict_start(x_t, t, clip, cond=labels) for clip in (False, True))
         formula = root * x_t - spread * model.apply_model(x_t, t, labels)
-    check("加噪合乎闭式", (noised - (root + spread) * x_t).abs().max() < 1e-5, True)
-    check("不截断时，换算合乎公式", (free - formula).abs().max() < 1e-4, True)
+        return bool((model.predict_start(x_t, t, False, cond=labels) - formula).abs().max() > 0.001)
+
+
+patients = {"健康的": healthy, "病例 2": misread, "没有训练过的": untrained(), "权重乱了的": shaken(), "影子造得太早的": with_old_shadow(LitEma)}
+for name, model in patients.items():
+    print(f"{evidence_case_two(model)!s:5}  {name}")
+
+# %% [markdown]
+# 只有病例 2 是 `True`。别的模型为什么不会误报？因为等式的两边用的是同一个网络的输出：网络好不好，等式都成立，只有换算写错了才不成立。
+# 输入因此可以任取，用噪声就行。门槛 0.001 在两种情形的中间：等式成立时只差 float32 的舍入，不到 $10^{-6}$；病例 2 差到 2。
+# “样本不好看”就不算证据，没有训练过的网络也采得出难看的样本。
+
+# %% [markdown]
+# ### 16.13　一号猎场：样本上全是噪点 ★★
+#
+# 症状是开头图里的第三排。训练的损失与正常的相同。先在 `probe_1` 里做你的试验：
+
+# %%
+def probe_1(model):
+    # 答案
+    # 乘 3 是为了让 x0_hat 有许多像素超出 [-1, 1]，截断才用得上
+    x_t, t = 3 * torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.full((10,), 500)
+    with torch.no_grad():
+        cut = model.predict_start(x_t, t, True, cond=labels)
+    check("不截断时，换算合乎公式", evidence_case_two(model), False)
     check("截断之后，还有超出 [-1, 1] 的", cut.abs().max() > 1, True)
     # 答案完
 
 
-probe_a(hunt("A"))
-
-# %% [markdown]
-# 错在哪一个环节？
-#
-# - A：加噪与噪声表。
-# - B：时间步 $t$ 怎样进网络。
-# - C：类别怎样进网络。
-# - D：由网络的输出换算 $\hat x_0$，以及截断。
-# - E：采样的一步：系数、步号、噪声。
-# - F：训练损失。
-# - G：EMA 的更新。
-# - H：权重的装载，以及 EMA 的换上换下。
+probe_1(hunt(1))
 
 # %%
-grade("16.13", None)  # 把 None 换成 "A" 到 "H" 中的一个
+grade("16.13", None)  # 错在哪一个环节？把 None 换成表里的 "A" 到 "H" 中的一个
+folded_hints("16.13")
 
 # %% [markdown]
-# ### 16.13b　猎场 A：证据 ★★
+# ### 16.13b　一号猎场：证据 ★★
 #
-# 写一个函数，只有得了猎场 A 这种病的模型，它才返回 `True`。
+# 写一个函数，只有得了一号猎场这种病的模型，它才返回 `True`。
 
 # %%
-def evidence_a(model):
+def evidence_1(model):
     # 答案
     x_t, t = 3 * torch.randn(10, 1, 28, 28), torch.full((10,), 500)
     with torch.no_grad():
@@ -796,15 +834,15 @@ def evidence_a(model):
     # 答案完
 
 
-grade("16.13b", evidence_a)
+grade("16.13b", evidence_1)
 
 # %% [markdown]
-# ### 16.14　猎场 B：换上 EMA 就坏 ★★
+# ### 16.14　二号猎场：换上 EMA 就坏 ★★
 #
-# 这个模型更新了 2 577 次，影子也跟着更新了 2 577 次。用原权重采样，再换上 EMA 的权重采样：
+# 这个模型的权重更新了 2 577 次，EMA 的计数也记到了 2 577。用原权重采样，再换上 EMA 的权重采样：
 
 # %%
-suspect = hunt("B")
+suspect = hunt(2)
 with suspect.ema_scope():
     averaged = draw(suspect)
 grid_figure(torch.cat([draw(suspect), averaged]), 10, rows=("原权重", "EMA"), columns=[str(i) for i in range(10)])
@@ -813,7 +851,7 @@ grid_figure(torch.cat([draw(suspect), averaged]), 10, rows=("原权重", "EMA"),
 # 图：原权重的样本是好的；换上 EMA，一个数字也看不出来。
 
 # %%
-def probe_b(model):
+def probe_2(model):
     # 答案
     before = [tensor.clone() for tensor in model.model_ema.shadow.values()]
     with torch.no_grad():
@@ -826,30 +864,19 @@ def probe_b(model):
     # 答案完
 
 
-probe_b(hunt("B"))
-
-# %% [markdown]
-# 错在哪一个环节？
-#
-# - A：加噪与噪声表。
-# - B：时间步 $t$ 怎样进网络。
-# - C：类别怎样进网络。
-# - D：由网络的输出换算 $\hat x_0$，以及截断。
-# - E：采样的一步：系数、步号、噪声。
-# - F：训练损失。
-# - G：EMA 的更新。
-# - H：权重的装载，以及 EMA 的换上换下。
+probe_2(hunt(2))
 
 # %%
-grade("16.14", None)  # 把 None 换成 "A" 到 "H" 中的一个
+grade("16.14", None)  # 错在哪一个环节？把 None 换成表里的 "A" 到 "H" 中的一个
+folded_hints("16.14")
 
 # %% [markdown]
-# ### 16.14b　猎场 B：证据 ★★
+# ### 16.14b　二号猎场：证据 ★★
 #
-# 写一个函数，只有得了猎场 B 这种病的模型，它才返回 `True`。批改时每次给它一个新造的模型，改动它的权重也不要紧。
+# 写一个函数，只有得了二号猎场这种病的模型，它才返回 `True`。批改时每次给它一个新造的模型，改动它的权重也不要紧。
 
 # %%
-def evidence_b(model):
+def evidence_2(model):
     # 答案
     before = [tensor.clone() for tensor in model.model_ema.shadow.values()]
     with torch.no_grad():
@@ -861,52 +888,41 @@ def evidence_b(model):
     # 答案完
 
 
-grade("16.14b", evidence_b)
+grade("16.14b", evidence_2)
 
 # %% [markdown]
-# ### 16.15　猎场 C：损失偏高，有的字走了样 ★★★
+# ### 16.15　三号猎场：损失偏高，有的字走了样 ★★★
 #
-# $t$ 均匀地抽，一百张图的损失比正常的高 0.0046 ± 0.0005（八个种子，逐个相减，± 是标准误），只有 4%；样本多半认得出：
+# $t$ 均匀地抽，一百张图的损失比正常的高 0.0048 ± 0.0005（八个种子，逐个相减，± 是标准误），只有 4%；样本多半认得出：
 
 # %%
-suspect = hunt("C")
-grid_figure(draw(suspect), 10, columns=[str(i) for i in range(10)])
+suspect = hunt(3)
+grid_figure(torch.cat([pictures[:10], draw(suspect)]), 10, rows=("正常", "三号猎场"), columns=[str(i) for i in range(10)])
 
 # %% [markdown]
-# 图：数字 0 到 9 各一张，起始的噪声与开头的图相同。1、4、6、9 明显走样，3、7 也有多余的笔画。
+# 图：两排从同样的噪声出发。第二排的 1、4、6、9 明显走样，3、7 也有多余的笔画；0、5、8 却差不多。
 
 # %%
-def probe_c(model):
+def probe_3(model):
     # 答案
     steps = range(20, 1000, 20)
     return curve_figure(steps, {"损失": [loss_at(model, t) for t in steps]}, "步号 $t$", "损失")
     # 答案完
 
 
-probe_c(hunt("C"))
-
-# %% [markdown]
-# 错在哪一个环节？
-#
-# - A：加噪与噪声表。
-# - B：时间步 $t$ 怎样进网络。
-# - C：类别怎样进网络。
-# - D：由网络的输出换算 $\hat x_0$，以及截断。
-# - E：采样的一步：系数、步号、噪声。
-# - F：训练损失。
-# - G：EMA 的更新。
-# - H：权重的装载，以及 EMA 的换上换下。
+probe_3(hunt(3))
 
 # %%
-grade("16.15", None)  # 把 None 换成 "A" 到 "H" 中的一个
+grade("16.15", None)  # 错在哪一个环节？把 None 换成表里的 "A" 到 "H" 中的一个
+folded_hints("16.15")
 
 # %% [markdown]
-# ### 16.15b　猎场 C：证据 ★★★
+# ### 16.15b　三号猎场：证据 ★★★
 #
-# 写一个函数，只有得了猎场 C 这种病的模型，它才返回 `True`。
+# 写一个函数，只有得了三号猎场这种病的模型，它才返回 `True`。
 
 # %%
-def evidence_c(model):
+def evidence_3(model):
     # 答案
     x_t, labels = torch.randn(10, 1, 28, 28), torch.arange(10)
     with torch.no_grad():
@@ -914,40 +930,45 @@ def evidence_c(model):
     # 答案完
 
 
-grade("16.15b", evidence_c)
-
-# %%
-progress()
+grade("16.15b", evidence_3)
 
 # %% [markdown]
 # ## 小结
 #
 # 扩散模型的代码不报错、结果却不对时，怎样定位？先把症状缩成一个数，写下两种原因，再找一个试验，让两种原因预言不同的数。
 # 试验选得不好，数再准也没有用：最后一步误加的噪声，一万个样本的标准差看不出来，换成一百万的噪声，差别有几千；
-# 0.027 的差，各抽各的，两边各量两百次，差也只有标准误的 2.7 倍；两边用同一份噪声，一次就够。
+# 两份权重的损失只差 0.027，两边用同一份噪声，量一次就抵得上各抽各的两百次。
 #
-# 十二个病例，按病根归成几类：
+# 十二个病例落在这些环节上：
+
+# %%
+pipeline_figure({"A": "1、3", "C": "5", "D": "2、12", "F": "6、11", "G": "7、8", "H": "4、10", "优化器": "9"})
+
+# %% [markdown]
+# 图：橙色的数字是病例。B 与 E 没有病例，查法相同：先写下两种原因各自预言的数。
 #
-# | 病根 | 病例 | 防它的办法 |
-# |:--|:--|:--|
-# | 公式没有推过，或者换了设定没有跟着改 | 1、9、11 | 在两端代入数；与独立的推导比较 |
-# | 漏了一个分支，悄悄当成别的 | 2 | 不认识的名字当场报错 |
-# | 先舍入，后相减 | 3 | 在 float64 里算，末了舍入一次 |
-# | 名字或次序不对，又不出声 | 4 | 装完逐样核对；对不上就报错 |
-# | 收下参数，不用 | 5 | 看梯度是不是 `None` |
-# | 比较不公平 | 6 | 两边用同一份随机数 |
-# | 更新的时机不对 | 7 | 数一数两边各更新了几次 |
-# | 改错了对象：该改的没有改，不该改的改了 | 8、10、12 | 就地改动之前，想清楚它是谁的、还有谁在用 |
+# 防它们的办法只有几条：不认识的名字、对不上的键，当场报错（2、4）；先在 float64 里算完，最后舍入一次（3）；
+# 公式在两端代入数，再与独立的推导比较（1、9、11）；交给网络的条件看有没有梯度，更新数一数次数，比较用同一份随机数（5、7、6）；
+# 就地改动一个张量之前，想清楚它是谁的、还有谁在用（8、10、12）。
 #
 # 下次遇到症状时，先查这张表：
 #
 # | 症状 | 可能的原因 | 分得开的试验 |
 # |:--|:--|:--|
-# | 损失正常，样本是噪声 | 输出的换算或截断错了；采样的一步错了；权重没有装上 | 把标准答案喂给换算；由 $x_t$ 与 $\hat x_0$ 按公式算 $x_{t-1}$，与链上的比；检查点与网络逐个张量相减 |
-# | 步数少了才坏 | 链的终点还留着原图；步子太粗 | 从真的终点出发，走同一条链 |
-# | 原权重好，EMA 坏 | 影子造得太早；更新没有写进影子 | 改动权重，更新几次，看影子动不动 |
+# | 步数少了才坏 | 链的终点还留着原图；每一步的方差取得不准 | 看样本的均值；从真的终点出发，走同一条链 |
+# | 装了检查点，样本还是坏的 | 网络、影子或噪声表没有装上 | 三样分别与检查点相减 |
 # | 损失忽高忽低 | 每次抽的 $t$ 与噪声不同；学习率有跳变 | 固定 $t$ 与噪声，同一份权重量两次；画出学习率 |
-# | 换条件，结果不变 | 条件没有进网络；嵌入没有练好 | 看嵌入的梯度是不是 `None` |
+# | 换条件，结果不变 | 条件没有进网络；嵌入训练得不够 | 看嵌入的梯度是不是 `None` |
 # | 方差成了 0，或者 NaN | 先舍入、后相减；除以了 0 | 在 float64 里重算一遍，逐项比较 |
+#
+# <details><summary>做完三个猎场再点开：与猎场有关的三行</summary>
+#
+# | 症状 | 可能的原因 | 分得开的试验 |
+# |:--|:--|:--|
+# | 损失正常，样本是坏的 | 输出的换算或截断错了；采样的一步错了 | 把标准答案喂给换算；由 $x_t$ 与 $\hat x_0$ 按公式算 $x_{t-1}$，与链上的比 |
+# | 原权重好，EMA 坏 | 影子造得太早；更新没有写进影子 | 改动权重，更新几次，看影子动不动 |
+# | 损失偏高，有的样本走了样 | 一部分 $t$ 没有照原样进网络；权重不对 | $x_t$ 不变，只改 $t$，看输出变不变 |
+#
+# </details>
 #
 # 工作中遇到的症状更杂，[排障手册](91_troubleshooting.ipynb) 按症状列出原因与办法。

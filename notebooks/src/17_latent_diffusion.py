@@ -1,25 +1,22 @@
 # %% [markdown]
 # # 17 · 从 DDPM 到 latent-diffusion
 #
-# 512×512 的彩色图有约 79 万个数，直接在上面跑 DDPM，每一步都要算这么多。Stable Diffusion 先把图压成 64×64×4，约 1.6 万个数，只有原来的 1/48，再在上面扩散。
-# 少了这么多，图还在吗？训练和采样的代码要改多少？
-# 这一章用二十行造一个小的潜空间扩散模型，看压缩省下多少。另有一个系数，乘错了不会报错，样本却会变差。最后对照这个小模型，去读 latent-diffusion 的源码。
+# 512×512 的彩色图有约 79 万个数，直接在上面跑 DDPM，每一步都要算这么多。Stable Diffusion 先把图压成 64×64×4，只剩 1/48，再在上面扩散。
+# 我们在 8×8 的数字上做一遍，只压一半：图还在吗？训练和采样的代码要改多少？省下的乘法，抵得上练压缩器的那一份吗？
+# 潜变量还要乘一个系数，乘错几倍不会报错，样本却会变差；第 3、4 节找它坏在哪里。最后顺着主线，去读 latent-diffusion 的源码。
 #
 # **学习目标**
 #
 # - 说清“先压缩，再扩散”的两个阶段：谁在学，谁冻结，损失算在哪里。
-# - 读懂二十行的 `LatentDDPM`，让它按类别画数字，并解释 `scale_factor` 为什么要紧。
+# - 读懂 `LatentDDPM`（只比 `DDPM` 多十几行），让它按类别画数字，并解释 `scale_factor` 为什么要紧。
 # - 打开 latent-diffusion 的原文件，顺着主线读下去，知道哪里容易读错。
 #
 # **预计用时** 50 分钟。运行全部单元约 1 分钟。
 
 # %%
-import sys
-
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
@@ -27,9 +24,9 @@ from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach import check, check_order, curve_figure, grid_figure, show_source
-from ddpm_edu.teach.diagrams import latent_figure
-from ddpm_edu.teach.latents import LatentDDPM, TinyAutoencoder, train_autoencoder
+from ddpm_edu.teach import check, check_order, curves_figure, grid_figure, show_source
+from ddpm_edu.teach.latent_figures import amplitude_figure, budget_figure, latent_figure, one_legend, snr_figure
+from ddpm_edu.teach.latents import LatentDDPM, TinyAutoencoder, entered, train_autoencoder
 from ddpm_edu.teach.reference_map import reference_map
 from ddpm_edu.teach.training import quiet_trainer
 
@@ -39,20 +36,27 @@ print("准备好了")
 # %% [markdown]
 # ## 1　先压缩，再扩散
 #
-# 一张图里的数大半是多余的：相邻的像素往往差不多。所以可以先训练一个自编码器 (autoencoder)，把图压成小得多的潜变量 (latent)，扩散只在潜变量上做，最后解码一次。
+# 一张图里的数大半是多余的，因为相邻的像素往往差不多。所以可以先训练一个自编码器 (autoencoder)，把图压成小得多的潜变量 (latent)，扩散只在潜变量上做，最后解码一次。
 # 自编码器管细节，扩散管内容：画的是什么，各部分放在哪里。代价是解码器画不出的细节，扩散再好也画不出。
 #
-# 我们造一个小的：8×8 的数字压成两个通道的 4×4，64 个数变成 32 个。先看全程：
+# 我们造一个小的：8×8 的数字压成两个通道的 4×4，64 个数变成 32 个。先练好它，再看一张“3”从头到尾经过哪些地方：
 
 # %%
-latent_figure("1×8×8", "2×4×4")
+autoencoder = train_autoencoder(train)  # 从此冻结：第二阶段不再更新它
+z = autoencoder.encoder(train)
+a = 1 / float(z.std())  # 原文件里叫 scale_factor，第 3 节讲
+threes = test[labels == 3][:1]
+three = autoencoder.encoder(threes)
+noise = torch.randn(three.shape, generator=torch.Generator().manual_seed(0))
+noisy = (a * three + noise) / 2**0.5  # 这一步 ᾱ = 1/2
+latent_figure({"x": threes[0], "z": three[0], "az": a * three[0], "z_t": noisy[0], "noise": noise[0], "restored": autoencoder.decoder(three)[0]})
 
 # %% [markdown]
-# 图：蓝框在学，灰框冻结。第一阶段，编码器与解码器一起学，损失是还原的图与原图之差。
-# 第二阶段，编码器冻结，每批只编码一次；在学的只有 U-Net，损失算在潜变量的噪声上，与图无关。
-# 采样时反复走的也只有 U-Net，末了才解码一次。系数 $a$ 就是 `scale_factor`：编码之后乘，解码之前除。第 3 节讲它为什么要紧。
+# 图：灰的小图是像素，彩色的是潜变量（蓝是负，橙是正，两个通道各一块）；两条竖虚线是它们的界线，编码器与解码器骑在线上。蓝框在学，灰框冻结，虚线的格子要等 U-Net 练好才画得出来。
 #
-# 第一阶段：训练自编码器。
+# 第一阶段，编码器与解码器一起学，损失是还原的图与原图之差。第二阶段，编码器冻结；在学的只有 U-Net，损失算在潜变量的噪声上，不回到图上。采样时反复走的也只有 U-Net，走完才解码一次。系数 $a$ 在编码之后乘，解码之前除。
+#
+# 刚才练的自编码器，源码是这样，只有几层卷积，练 600 步。再往下是它还原留出的图：
 
 # %%
 show_source(TinyAutoencoder)
@@ -61,36 +65,45 @@ show_source(TinyAutoencoder)
 show_source(train_autoencoder)
 
 # %%
-autoencoder = train_autoencoder(train)  # 从此冻结：第二阶段不再更新它
-
-# %%
 restored = autoencoder.decoder(autoencoder.encoder(test))
 check("留出的图，均方根误差不到一级灰度（2/16 = 0.125）", (restored - test).square().mean().sqrt() < 2 / 16, True)
 grid_figure(torch.cat([test[:10], restored[:10], restored[:10] - test[:10]]), nrow=10, rows=["测试图", "解码的", "误差"])
 
 # %% [markdown]
 # 图：上排是训练时没有见过的图，中排是压缩又解码的，下排是两者之差：中灰是 0，黑、白为 ∓1，再大就截断。
-# 数少了一半，主要笔画都在，第一张的“1”丢了右下角；均方根误差约 0.11（满量程是 2）。
+# 数少了一半，主要笔画都在；丢得明显的有两处，第一张的“1”少了右下角，末一张的“4”顶上有一格变暗。所有留出的图，均方根误差约 0.11（满量程是 2）。
 #
-# 省下多少？卷积的乘法次数正比于像素数，自注意力里两两比较的那部分正比于像素数的平方。把同一个小 U-Net 放在图上与潜变量上各走一步，数一数乘法；再数一个窄一半的网络，第 2 节要用它比：
+# 省下多少？卷积的乘法次数正比于像素数，自注意力里两两比较的那部分正比于像素数的平方。把同一个小 U-Net 放在图上与潜变量上各走一步，数一数乘法；再数一个窄一半的网络（第 2 节要用它比），还有自编码器自己：
 
 # %%
-def multiplications(size, channels, width=16):
-    """U-Net 处理一张 channels×size×size，要做几次乘法"""
-    config = conditional_digits_config(["label"], width=width)
-    config["unet_config"]["params"] |= {"in_channels": channels, "out_channels": channels}
-    unet = DDPM(**config | {"image_size": size, "channels": channels}).model.diffusion_model
+def multiplications(module, *inputs, **more):
+    """走一次前向，要做几次乘法"""
     with FlopCounterMode(display=False) as counter:
-        unet(torch.zeros(1, channels, size, size), torch.zeros(1, dtype=torch.long), y=torch.zeros(1, dtype=torch.long))
+        module(*inputs, **more)
     return counter.get_total_flops() // 2  # 一次乘加记作两次运算
 
 
-pixel, latent = multiplications(8, 1), multiplications(4, 2)
-print(f"在像素上走一步 {pixel / 1e6:.2f} 百万次，在潜变量上走一步 {latent / 1e6:.2f} 百万次，{pixel / latent:.1f} 倍")
-print(f"窄一半的网络，在像素上走一步 {multiplications(8, 1, width=8) / 1e6:.2f} 百万次")
+def one_step(size, channels, width=16):
+    """U-Net 处理一张 channels×size×size 的乘法"""
+    config = conditional_digits_config(["label"], width=width)
+    config["unet_config"]["params"] |= {"in_channels": channels, "out_channels": channels}
+    unet = DDPM(**config | {"image_size": size, "channels": channels}).model.diffusion_model
+    zero = torch.zeros(1, dtype=torch.long)
+    return multiplications(unet, torch.zeros(1, channels, size, size), zero, y=zero)
+
+
+# %%
+pixel, latent = one_step(8, 1), one_step(4, 2)
+print(f"U-Net 走一步：像素 {pixel / 1e6:.2f} 百万次，潜变量 {latent / 1e6:.2f} 百万次，{pixel / latent:.1f} 倍；窄一半的，像素 {one_step(8, 1, 8) / 1e6:.2f} 百万次")
+encode, decode = multiplications(autoencoder.encoder, test[:1]), multiplications(autoencoder.decoder, three)
+print(f"自编码器处理一张：编码 {encode / 1e6:.2f} 百万次，解码 {decode / 1e6:.2f} 百万次；编码是潜变量 U-Net 一步的 {encode / latent:.0%}")
+first, second = 600 * 64 * (encode + decode), 300 * 32 * latent  # 步数 × 每批的张数 × 每张
+print(f"第一阶段 600 步共 {first / 1e8:.0f} 亿次，U-Net 在潜变量上练 300 步共 {second / 1e8:.0f} 亿次，前者是后者的 {first / second:.2f} 倍")
 
 # %% [markdown]
-# 边长只少一半，每一步的乘法就少到四分之一左右。Stable Diffusion 的边长缩到 1/8：同样的层，卷积的乘法少到 1/64，自注意力里两两比较的那部分少到 1/4096。采样只在末了解码一次，几十上百步全在潜变量上。
+# 边长只少一半，U-Net 每一步的乘法就降到约四分之一；训练时每一步还要编码一次，连它算是约 1/3.4。
+# Stable Diffusion 的边长缩到 1/8：同样的层，卷积的乘法少到 1/64，自注意力里两两比较的那部分少到 1/4096。
+# 不过要先付一笔钱：我们的自编码器自己练 600 步，花的乘法是 U-Net 练 300 步的三倍。这笔钱值不值，第 2 节来算。
 #
 # ## 2　在潜变量上训练：程序改两处
 #
@@ -100,11 +113,11 @@ print(f"窄一半的网络，在像素上走一步 {multiplications(8, 1, width=
 show_source(LatentDDPM)
 
 # %% [markdown]
-# 后三个方法的名字与原文件相同。下面的 `latent_config` 改配置，`fit_latent` 训练一个。`target_std` 是潜变量乘上系数之后的标准差，先取 1。
+# 后三个方法的名字与原文件相同。下面的 `latent_config` 改配置，`fit_latent` 训练一个。训练时潜变量先乘系数，乘完的标准差记作 $\sigma_z$，先取 1。
 # 注意 `clip_denoised=False`：潜变量没有 $[-1,1]$ 的界，截断会削掉真的内容。原文件的 `LatentDiffusion` 也在构造时把它关掉。
 
 # %%
-z, classes = autoencoder.encoder(train), torch.arange(10).repeat(50)  # 每类要 50 张
+classes = torch.arange(10).repeat(50)  # 每类要 50 张
 
 
 def latent_config(max_steps=300):
@@ -114,266 +127,216 @@ def latent_config(max_steps=300):
     return config | {"image_size": 4, "channels": 2, "parameterization": "eps", "beta_schedule": "linear", "clip_denoised": False}
 
 
-def fit_latent(target_std, max_steps=300):
-    """让潜变量的标准差是 target_std，训练，按类别采 500 个样本；返回（潜变量, 图）"""
+def fit_latent(sigma_z, max_steps=300):
+    """让乘完系数的标准差是 sigma_z，训练，按类别画 500 张；返回（潜变量, 图）"""
     torch.manual_seed(0)
-    latent = LatentDDPM(**latent_config(max_steps)).attach(autoencoder, target_std / float(z.std()))
+    latent = LatentDDPM(**latent_config(max_steps)).attach(autoencoder, sigma_z * a)
     quiet_trainer(max_steps=max_steps, gradient_clip_val=1.0).fit(latent, DigitsDataModule(batch_size=32))
     with latent.eval().ema_scope():
         sampled = latent.sample(500, sampler="ddim", steps=20, cond=classes, generator=torch.Generator().manual_seed(0), progress=False)
     return sampled, latent.decode_first_stage(sampled)
 
 
-one_latents, one_images = fit_latent(1.0)
+one = fit_latent(1.0)
 
 # %%
-by_class = one_images[:100].view(10, 10, 1, 8, 8).transpose(0, 1).flatten(0, 1)  # 采的时候 0 到 9 轮流，换成一行一类
-grid_figure(by_class, nrow=10, width=5.0, rows=[f"“{digit}”" for digit in range(10)])
+real = torch.stack([train[train_labels == digit][0] for digit in range(10)])
+pictures = torch.cat([autoencoder.decoder(autoencoder.encoder(real)), one[1][:40]])  # 采的时候 0 到 9 轮流，正好一列一类
+grid_figure(pictures, nrow=10, rows=["真图解码", *["样本"] * 4], columns=[f"“{digit}”" for digit in range(10)])
 
 # %% [markdown]
-# 图：每行一个类别，从上到下要的是 0 到 9，没有挑过；20 步 DDIM，不用引导。U-Net 从头到尾没有见过一个像素，画出来的仍是数字，分类器认得出六成左右。笔画残缺的不少：它只练了 300 步，还太短。
+# 图：一列一个类别。最上一排是真图压缩又解码的，作对照；下面四排是样本，20 步 DDIM，不用引导，没有挑过。
+# U-Net 从头到尾没有见过一个像素，画出来的已有数字的样子。“0”“1”“6”多半认得出，别的常缺笔画：它只练了 300 步，还太短。500 张里，分类器认得出六成左右。
 #
-# 压缩的代价是多少？与直接在像素上练的比。下表是离线换八个种子量的（`python -m benchmarks.latent`），平均 ± 标准误。Fréchet 距离（第 15 章）越小越像真图；“认得出”是分类器判断的类别与要的相同。
+# 压缩的代价是多少？与直接在像素上练的比。下表是离线换八个种子量的（`python -m benchmarks.latent`），平均 ± 标准误；自编码器始终是同一个，没有换种子。
+# 乘法只数训练时的前向，以第一行为 1；“算上自编码器”再加它自己的 600 步，与每一步的编码。Fréchet 距离（第 15 章）越小越像真图；“认得出”是分类器判断的类别与要的相同。
 #
-# | 在哪里扩散 | 网络的宽度 | 步数 | 乘法，潜变量的几倍 | Fréchet 距离 | 认得出 |
-# |:--|--:|--:|--:|--:|--:|
-# | **潜变量** | 16 | 300 | 1 | 73 ± 1 | 62 ± 1% |
-# | 像素 | 16 | 75 | 1.0 | 243 ± 11 | 26 ± 2% |
-# | 像素 | 8 | 300 | 1.0 | 95 ± 8 | 62 ± 1% |
-# | 像素 | 16 | 300 | 3.9 | 48 ± 4 | 76 ± 1% |
+# | 在哪里扩散 | 网络的宽度 | 步数 | U-Net 的乘法 | 算上自编码器 | Fréchet 距离 | 认得出 |
+# |:--|--:|--:|--:|--:|--:|--:|
+# | **潜变量** | 16 | 300 | 1 | 4.1 | 73 ± 1 | 62 ± 1% |
+# | 像素 | 16 | 75 | 1.0 | 1.0 | 243 ± 11 | 26 ± 2% |
+# | 像素 | 8 | 300 | 1.0 | 1.0 | 95 ± 8 | 62 ± 1% |
+# | 像素 | 16 | 300 | 3.9 | 3.9 | 48 ± 4 | 76 ± 1% |
+# | 像素 | 16 | 600 | 7.9 | 7.9 | 26 ± 2 | 86 ± 1% |
 #
-# 同样多的乘法（前三行），潜变量的距离最小。像素模型若少练几步，差得最远；若把网络改窄，距离多出 22 ± 7，认得出的一样多。像素模型若每步花近四倍的乘法（第四行），又比潜变量好。
+# 再加一种：潜变量练 1500 步，也是八个种子，距离是 37 ± 1。六种画在一起，横轴是乘法：
+
+# %%
+def priced(rows, each=1, once=0):
+    """(步数, 距离, 标准误) → (乘法, 距离, 标准误, 步数)；每 300 步的乘法是 each，另付一次 once"""
+    return [(steps / 300 * each + once, *found, steps) for steps, *found in rows]
+
+
+short_long = [(300, 73, 1), (1500, 37, 1)]
+saved = 20 * (pixel - latent) - decode
+print(f"采一张图（20 步，再解码一次），比像素省 {saved / 1e6:.0f} 百万次；采约 {round(first / saved, -1):.0f} 张，省下的就抵得上第一阶段")
+budget_figure({"潜变量": priced(short_long), "潜变量，算上自编码器": priced(short_long, 1 + encode / latent, first / second),
+               "像素": priced([(75, 243, 11), (300, 48, 4), (600, 26, 2)], pixel / latent), "像素，网络窄一半": priced([(300, 95, 8)])},
+              {"压缩又解码的训练图": 17.3, "没有压缩的训练图": 12.5})
+
+# %% [markdown]
+# 图：横轴是训练时前向的乘法，两根轴都是对数，短竖线是标准误，点旁写着步数。只看 U-Net（实心），乘法都是 1 倍时，潜变量的距离最小；把自编码器也算进去（空心），约 4 倍与约 8 倍处，都是像素的距离更小。
 #
-# 省下的乘法可以用来多练。潜变量练 1500 步，乘法是第一行的 5 倍（比像素的 300 步还多三成），三个种子的距离是 37、37、32，认得出九成；用来把网络加宽一倍，只到 67、68、62。
-# 像素模型也练 1500 步，是 18、21（两个种子）。潜变量练得再久，样本大致也好不过“压缩又解码的训练图”：那是 17。没有压缩过的训练图是 12.5。
-# 所以压缩换来的是便宜：预算紧时划算，预算宽时受解码器所限。大图的每一步贵得多，预算往往偏紧，压缩就划算。
+# 1 倍时，潜变量占优的只有距离：认得出的与窄一半的像素网络一样多，都是 62%。在量过的这两档，只练一个模型，压缩并不划算。
+# 可是自编码器只练一次。以后每采一张图都省，采到上面印出的张数就回本（这里只数前向；训练还有反向，实际要采得更多）。Stable Diffusion 正是一个自编码器供许多模型、许多次采样用。
 #
-# 网络这样小，秒数不与乘法成正比，所以这里只比乘法。第一阶段的 600 步没有算在内；各行的学习率相同，没有各自调过。
+# 压缩还留下一条底线。把训练图压缩又解码，距离是 17，没有压缩过的是 12.5，潜变量练得再久，大致也低不过 17。练到 1500 步是 37，还没有碰到它。
+# 这样比，有三处要记得：各行的学习率相同，没有各自调过；像素模型采样时每一步都把猜的原图截到 $[-1,1]$，潜变量没有这道截断；网络这样小，秒数不与乘法成正比，所以只比乘法。
 #
 # ## 3　`scale_factor`：潜变量该放大几倍
 #
-# 刚才让潜变量的标准差等于 1，为什么？像素规定在 $[-1,1]$，潜变量却没有人规定。自编码器只管还原，编码放大十倍、解码缩小十倍，还原得一样好。量一量它自己选了多大：
+# 刚才让潜变量乘完系数的标准差等于 1，为什么？像素规定在 $[-1,1]$，潜变量却没有人规定。自编码器只管还原，编码放大十倍、解码缩小十倍，还原得一样好。量一量它自己选了多大：
 
 # %%
 print(f"标准差 {float(z.std()):.1f}，最大的 {float(z.abs().max()):.0f}；两个通道各 {[round(v, 1) for v in z.std((0, 2, 3)).tolist()]}")
 
 # %% [markdown]
-# 噪声表却是按“数据的标准差量级为 1”设计的。潜变量乘上系数之后的标准差记作 $\sigma_z$。第一版 Stable Diffusion 的潜变量，标准差约 5.5，所以系数 $a$ 取 $1/5.5\approx0.18$（配置里写的是 0.18215）。弄错有两种，正好一大一小：
+# 噪声表却是按“数据的标准差量级为 1”设计的，所以要乘一个系数 $a$ 把它拉过来。第一版 Stable Diffusion 的潜变量，标准差约 5.5，系数取 $1/5.5\approx0.18$（配置里写的是 0.18215）。弄错有两种，一大一小：
 #
-# - 该乘的没有乘，$\sigma_z=5.5$。
-# - 把 0.18215 照抄到标准差本来就是 1 的潜变量上，$\sigma_z=0.18$。
+# | 情形 | 原来的标准差 | 系数 $a$ | 乘完的 $\sigma_z$ |
+# |:--|--:|--:|--:|
+# | 乘对了 | 5.5 | 0.18 | 1 |
+# | 忘了乘 | 5.5 | 1 | 5.5 |
+# | 多乘了：原来就是 1，照抄 0.18 | 1 | 0.18 | 0.18 |
 #
-# 系数同时改两样：每一步的信噪比，和网络看到的数有多大。先看信噪比。取一个“3”，加上同样的噪声，只有 $\sigma_z$ 不同：
+# 下面把我们自己的潜变量缩放到这三种 $\sigma_z$，各看一遍。系数同时改两样：每一步的信噪比，和网络看到的数有多大。先看信噪比，还用那张“3”，加上同样的噪声：
 
 # %%
+CASES = {"乘对了（1）": 1.0, "忘了乘（5.5）": 5.5, "多乘了（0.18）": 0.18}
 linear = torch.from_numpy(alphas_cumprod(make_beta_schedule("linear", 1000))[0]).float()
-three = autoencoder.encoder(test[labels == 3][:1]) / z.std()  # σ_z = 1 的潜变量
-noise = torch.randn(three.shape, generator=torch.Generator().manual_seed(0))
-steps, pictures = range(0, 1000, 100), []
-for s in (1, 5.5, 0.18):
+steps, pictures = range(0, 900, 100), []
+for sigma_z in CASES.values():
     for t in steps:
-        noisy = linear[t].sqrt() * s * three + (1 - linear[t]).sqrt() * noise
-        noisy = noisy / (linear[t] * s**2 + 1 - linear[t]).sqrt()  # 标准差拉回 1，再还原成解码器认得的大小
-        pictures.append(autoencoder.decoder(noisy * z.std()))
-grid_figure(torch.cat(pictures), nrow=10, width=8.0, rows=["取 1", "取 5.5", "取 0.18"], columns=[f"t={t}" for t in steps])
+        noisy = linear[t].sqrt() * sigma_z * a * three + (1 - linear[t]).sqrt() * noise
+        noisy = noisy / (linear[t] * sigma_z**2 + 1 - linear[t]).sqrt()  # 标准差拉回 1，再还原成解码器认得的大小
+        pictures.append(autoencoder.decoder(noisy / a))
+    pictures.append(autoencoder.decoder(noise / a))
+grid_figure(torch.cat(pictures), nrow=10, width=8.4, rows=list(CASES), columns=[*(f"t={t}" for t in steps), "只有噪声"])
 
 # %% [markdown]
-# 图：一行是 $\sigma_z$ 的一种取值，一列是一个步号，每一格是带噪的潜变量解码的样子（解码之前先把标准差拉回去）。取 1，$t=300$ 还看得出“3”，到 $t=500$ 就只剩噪声的样子。取 5.5，一直到 $t=600$ 都看得清。取 0.18，$t=100$ 已经认不出。最右一列，取 1 与 0.18 的几乎相同，只剩同一份噪声；取 5.5 的还略有信号（信噪比约 0.14）。
+# 图：一行一种情形，一列一个步号，每一格是带噪的潜变量解码的样子（解码之前先把标准差拉回去）；最右一列是同一份噪声自己解码，用来对照。乘对了，$t=300$ 还看得出“3”，到 $t=500$ 就只剩噪声的样子。忘了乘，一直到 $t=600$ 都看得清。多乘了，$t=100$ 已经认不出。
 #
-# 第 $t$ 步的信噪比，标准差是 1 时为 $\bar\alpha_t/(1-\bar\alpha_t)$（第 2 章），现在要乘 $\sigma_z^2$：
-#
-# $$\frac{\bar\alpha_t\,\sigma_z^2}{1-\bar\alpha_t}.$$
+# 第 $t$ 步的信噪比，标准差是 1 时为 $\bar\alpha_t/(1-\bar\alpha_t)$（第 2 章），现在要乘 $\sigma_z^2$，成了 $\bar\alpha_t\sigma_z^2/(1-\bar\alpha_t)$：
 
 # %%
-ratios = {rf"$\sigma_z={s}$": (linear * s**2 / (1 - linear)).numpy() for s in (1, 5.5, 0.18)}
+ratios = {name: (linear * sigma_z**2 / (1 - linear)).numpy() for name, sigma_z in CASES.items()}
 crossing = [int(np.argmin(ratio > 1)) for ratio in ratios.values()]
 print("信噪比降到 1 的步：", crossing)
-figure = curve_figure(range(1000), {**ratios, "信噪比 = 1": np.ones(1000)}, "步号 $t$", "信噪比", "linear", "log")
-for t in crossing:
-    figure.axes[0].axvline(t, color="#999999", linewidth=0.8)
-    figure.axes[0].text(t + 8, 3e-5, f"$t={t}$", fontsize=9)
-figure
+snr_figure(ratios, crossing)
 
 # %% [markdown]
-# 图：`linear` 噪声表上的信噪比，横的点划线是 1，三根竖线标出各条曲线降到 1 的步号。三条曲线形状相同，对数轴上只是上下平移；信噪比大于 1 的步，$\sigma_z=1$ 占四成，5.5 占近八成，0.18 只占 $t$ 最小的一成。
+# 图：`linear` 噪声表上的信噪比，横的点划线是 1，三根竖线标出各条曲线降到 1 的步号。三条曲线形状相同，对数轴上只是上下平移；信噪比大于 1 的步，乘对了占四成，忘了乘占近八成，多乘了只占 $t$ 最小的一成。
 #
-# 再看数的大小。$t$ 接近 0 时几乎没有噪声，网络看到的数就是 $\sigma_z$ 那么大：5.5 时是平常的五倍半，0.18 时不到五分之一。
-#
-# 各训练一个，其余一模一样：
+# 再看数的大小。$t$ 接近 0 时几乎没有噪声，网络看到的数就是 $\sigma_z$ 那么大：忘了乘是平常的五倍半，多乘了不到五分之一。样本会坏多少？各训练一个，其余一模一样：
 
 # %%
-large_latents, large_images = fit_latent(5.5)
-small_latents, small_images = fit_latent(0.18)
-
-# %%
+found = dict(zip(CASES, (one, fit_latent(5.5), fit_latent(0.18))))
 score = DigitsFrechet()
-best, one, large, small = (score(images) for images in (autoencoder.decoder(z[:500]), one_images, large_images, small_images))
-check("Fréchet 距离：解码的训练图最小，其次是 σ_z = 1 的样本，5.5 与 0.18 的都更大", best < one < min(large, small), True)
+distances = {"解码的训练图": score(autoencoder.decoder(z[:500]))} | {name: score(images) for name, (_, images) in found.items()}
+print("Fréchet 距离（取到十位）：", "，".join(f"{name} {round(value, -1):.0f}" for name, value in distances.items()))
+check("解码的训练图最小，其次是乘对了的样本，另两种都更大", sorted(distances, key=distances.get)[:2] == ["解码的训练图", "乘对了（1）"], True)
 
 # %%
-first = torch.cat([torch.stack([test[labels == digit][k] for digit in range(10)]) for k in range(2)])
-rows = {"真图": first, "解码的真图": autoencoder.decoder(autoencoder.encoder(first)), "取 1": one_images[:20],
-        "取 5.5": large_images[:20], "取 0.18": small_images[:20]}
-grid_figure(torch.cat(list(rows.values())), nrow=20, width=9.0, rows=list(rows), columns=[str(digit) for digit in range(10)] * 2)
+limits, ranks = np.arange(0, 12.01, 0.25), np.arange(500) / 500
+tails, odds = {}, {}
+for name, (latents, images) in found.items():
+    size = latents.abs() / CASES[name]
+    tails[name] = np.array([float((size > limit).double().mean()) or np.nan for limit in limits])
+    wanted = score.classifier(images.clamp(-1, 1)).softmax(1)[torch.arange(500), classes]
+    odds[name] = wanted.sort(descending=True).values.numpy()
+tails["真图"] = np.array([float(((a * z).abs() > limit).double().mean()) or np.nan for limit in limits])
+one_legend(curves_figure((limits, tails, r"界限，$\sigma_z$ 的几倍", "超过界限的比例", "linear", "log"),
+                         (ranks, odds, "名次，从最像的排起", "分类器认它是这一类的概率")))
 
 # %% [markdown]
-# 图：一列一个类别，各两遍。最上面是真图，第二行把它压缩又解码，是潜空间模型大致的上限。下面三行是 $\sigma_z$ 的三种取值，同样的网络、同样的 300 步，不用引导，没有挑过。有几格黑白分明，那是潜变量太大，解码的图超出了 $[-1,1]$。起始的噪声三行相同，出毛病的也多是那几格，取 0.18 时最重。
+# 图：左边看潜变量有多大：除以各自的 $\sigma_z$，超过某个界限的数占多大比例，纵轴是对数。真图的数没有一个超过 4；三种样本都有，多乘了的多得多，界限到 12 还没有断。右边看画得对不对：每种情形的 500 张，按分类器认它是这一类的概率从大到小排。忘了乘的那条最先掉下来，认不出的最多。
+#
+# 一个种子不能下结论，离线换八个种子（自编码器不变）：
+#
+# | 情形 | $\sigma_z$ | 样本标准差 / $\sigma_z$（应为 1） | 有数超出 $\pm4\sigma_z$ 的样本 | Fréchet 距离 | 认得出 |
+# |:--|--:|--:|--:|--:|--:|
+# | **乘对了** | **1** | **1.28 ± 0.02** | **9 ± 1%** | **73 ± 1** | **62 ± 1%** |
+# | 忘了乘 | 5.5 | 1.15 ± 0.02 | 9 ± 1% | 127 ± 3 | 45 ± 1% |
+# | 多乘了 | 0.18 | 4.89 ± 0.25 | 32 ± 2% | 97 ± 3 | 57 ± 2% |
+# | 忘了乘，本章的自编码器 | 1.6 | 1.23 ± 0.02 | 9 ± 1% | 72 ± 2 | 61 ± 1% |
+# | 多乘了，本章的自编码器照抄 0.18215 | 0.29 | 3.08 ± 0.18 | 27 ± 2% | 86 ± 3 | 59 ± 2% |
+#
+# 前三行里，乘对了的距离最小。所以要紧的是量级：偏大到 1.6，与取 1 分不出；偏小到 0.29，已是 86 对 73。偏小到 1.6 分之一的没有试。
+# 样本的标准差，乘对了也有 1.28，因为样本里偏大的数比真图多：图的左边，界限 1 处蓝线与真图几乎重合，往后越分越开。所以这一列只用来互相比。
+# 两种错法，毛病不一样。多乘了，样本的标准差失控，近五倍。忘了乘，标准差 1.15，比乘对了的还接近 1，距离却最大，认得出的也最少：标准差只管潜变量有多大，管不到画的是什么。
+#
+# ## 4　坏在信噪比，还是坏在幅度
+#
+# 系数同时改了信噪比与幅度，哪一样坏事？信噪比由噪声表与 $\sigma_z$ 两者定，所以换一张噪声表，就能把两样分开：
+#
+# - 只改信噪比：潜变量仍是 $\sigma_z=1$，换一张噪声表，让每一步的信噪比与 5.5（或 0.18）时相同。
+# - 只改幅度：潜变量是 5.5（或 0.18）倍，换一张噪声表，让每一步的信噪比回到 $\sigma_z=1$ 时的。
+#
+# 只改幅度的那张表记作 $\bar\alpha_t'$，由 $\bar\alpha_t'\sigma_z^2/(1-\bar\alpha_t')=\bar\alpha_t/(1-\bar\alpha_t)$ 解出：
+#
+# $$\bar\alpha_t'=\frac{\bar\alpha_t}{\bar\alpha_t+\sigma_z^2(1-\bar\alpha_t)}$$
+#
+# 只改信噪比的那张，把式中的 $\sigma_z$ 换成 $1/\sigma_z$。这时潜变量的标准差是 1，网络看到的也一直是 1。
+# 只改幅度的，网络看到的标准差是 $\sqrt{\bar\alpha_t'\sigma_z^2+1-\bar\alpha_t'}$，它随表而变，与“都改”的不会处处一样。画出来：
 
 # %%
-bins = np.linspace(-12, 12, 49)
-spread = {r"$\sigma_z=1$": one_latents, r"$\sigma_z=5.5$": large_latents / 5.5, r"$\sigma_z=0.18$": small_latents / 0.18, "真图": z / z.std()}
-spread = {name: np.histogram(values.numpy(), bins, density=True)[0] for name, values in spread.items()}
-figure = curve_figure((bins[1:] + bins[:-1]) / 2, spread, r"潜变量 / $\sigma_z$", "密度", "linear", "log")
-figure.axes[0].set_xticks(range(-12, 13, 4))
-for edge in (-4, 4):
-    figure.axes[0].axvline(edge, color="#999999", linewidth=0.8)
-figure
+curves = {"都不改、只改信噪比": np.ones(1000)}
+for name, sigma_z in list(CASES.items())[1:]:
+    same_snr = linear / (linear + sigma_z**2 * (1 - linear))
+    for change, table in (("都改", linear), ("只改幅度", same_snr)):
+        curves[f"{name}：{change}"] = (table * sigma_z**2 + 1 - table).sqrt()
+amplitude_figure(curves)
 
 # %% [markdown]
-# 图：潜变量的每个数除以 $\sigma_z$ 之后的分布，纵轴是对数。竖线是 $\pm4$。真图的都在竖线之内；三种样本的尾巴都更长，0.18 的长得多，还有一些在图的外面。
+# 图：每一步网络看到的标准差，纵轴是对数。“只改幅度”与“都改”，只在 $t$ 接近 0 时一样大。忘了乘的，到 $t=418$，都改的还有 3.95，只改幅度的已降到 1.39；多乘了的反过来，只改幅度的小得更久。
+# 所以下表的“只改幅度”，改的是虚线那样的幅度，结论只管这种换法。还是八个种子：
 #
-# 一个种子不能下结论。下表是离线换八个种子（自编码器不变）。末两行潜变量仍是 $\sigma_z=1$，只换一张噪声表，让每一步的信噪比与 5.5 或 0.18 时相同：$\bar\alpha'_t=\bar\alpha_t s^2/(\bar\alpha_t s^2+1-\bar\alpha_t)$，$s$ 取 5.5 或 0.18。
+# | 情形 | 量什么 | 都不改 | 只改信噪比 | 只改幅度 | 都改 |
+# |:--|:--|--:|--:|--:|--:|
+# | 忘了乘（5.5） | Fréchet 距离 | 73 ± 1 | 114 ± 4 | 73 ± 2 | 127 ± 3 |
+# | | 认得出 | 62 ± 1% | 45 ± 1% | 60 ± 1% | 45 ± 1% |
+# | | 样本标准差 / $\sigma_z$ | 1.28 ± 0.02 | 1.07 ± 0.01 | 1.43 ± 0.04 | 1.15 ± 0.02 |
+# | 多乘了（0.18） | Fréchet 距离 | 73 ± 1 | 82 ± 3 | 85 ± 4 | 97 ± 3 |
+# | | 认得出 | 62 ± 1% | 66 ± 1% | 60 ± 1% | 57 ± 2% |
+# | | 样本标准差 / $\sigma_z$ | 1.28 ± 0.02 | 1.59 ± 0.08 | 3.4 ± 0.2 | 4.89 ± 0.25 |
 #
-# | 设定 | 样本标准差 / $\sigma_z$（应为 1） | 有数超出 $\pm4\sigma_z$ 的样本 | Fréchet 距离 | 认得出 |
-# |:--|--:|--:|--:|--:|
-# | 解码的训练图（大致的上限） | 1 | 0% | 17 | 100% |
-# | **$\sigma_z=1$** | **1.28 ± 0.02** | **9 ± 1%** | **73 ± 1** | **62 ± 1%** |
-# | $\sigma_z=5.5$ | 1.15 ± 0.02 | 9 ± 1% | 127 ± 3 | 45 ± 1% |
-# | $\sigma_z=0.18$ | 4.89 ± 0.25 | 32 ± 2% | 97 ± 3 | 57 ± 2% |
-# | $\sigma_z=1.6$，本章的自编码器忘了乘 | 1.23 ± 0.02 | 9 ± 1% | 72 ± 2 | 61 ± 1% |
-# | $\sigma_z=0.29$，本章的自编码器照抄 0.18215 | 3.08 ± 0.18 | 27 ± 2% | 86 ± 3 | 59 ± 2% |
-# | $\sigma_z=1$，信噪比同 5.5 | 1.07 ± 0.01 | 3.0 ± 0.4% | 114 ± 4 | 45 ± 1% |
-# | $\sigma_z=1$，信噪比同 0.18 | 1.59 ± 0.08 | 8 ± 1% | 82 ± 3 | 66 ± 1% |
+# - 忘了乘，在这种换法下，主要坏在信噪比。只改它，距离就升到 114，认得出的降到 45%；只改幅度，距离不变。改了信噪比再改幅度，距离又多 13 ± 5。
+# - 多乘了，两样都有份。只改信噪比，距离升 9 ± 3；只改幅度，升 12 ± 4。样本标准差的失控，在这种换法下更多来自幅度。
+# - 有一个数方向相反：多乘了的只改信噪比，认得出的反而多到 66%，距离却变大。为什么，没有量；只看认得出，会以为它更好，所以两样要一起看（第 15 章）。
 #
-# 先看代价。忘了乘系数，潜变量若像 Stable Diffusion 的那样大（5.5），距离从 73 升到 127；本章的自编码器只有 1.6，与取 1 分不出。照抄 0.18215，样本的标准差就失控，距离升到 86 或 97。
+# 忘了乘时信噪比为什么坏事，有两个猜测，都没有验证。一是信噪比小于 1 的步太少：只占两成多，而从噪声里定出“画的是什么”，可能主要靠这些步。
+# 二是终点没有盖住：$\sigma_z=5.5$ 时，最后一步的信噪比还有约 0.022，是乘对了的三十倍；采样却从纯噪声起步，这样的起点网络练的时候没有见过。还有两件事没有回答：1 是不是最好的值；每种取值各自调过学习率、练得更久，差距还剩多少。
 #
-# 再看原因。末两行只改信噪比，与前面的各行相减，两样就分开了：
+# ## 5　带着它读原文件
 #
-# - $\sigma_z=5.5$ 主要坏在信噪比：只改信噪比，Fréchet 就从 73 升到 114；再加上幅度，才升到 127。认得出的比例两行都是 45%，看来只受信噪比影响。
-# - $\sigma_z=0.18$，标准差的失控几乎全来自幅度：1.28，只改信噪比是 1.59，再加上幅度是 4.89；有数超出的样本依次是 9%、8%、32%。Fréchet 两者各占一部分（先升 9 ± 2，再升 15 ± 5），这几个种子分不出谁大。
+# 我们只添了十几行，原文件 `ldm/models/diffusion/ddpm.py` 却有一千多行，两个仓库里各有一份：latent-diffusion 的与 Stable Diffusion 2 的。从上到下有三样东西：
+# 开头的 `DDPM` 在像素上工作，这门课逐行读的就是它；最长的是 `LatentDiffusion(DDPM)`，多了自编码器与条件编码器；最后是 `DiffusionWrapper` 与更小的子类。
 #
-# 5.5 的信噪比为什么坏事，可以猜一猜。训练时 $t$ 均匀地抽，采样的 20 步也均匀地分，取 5.5 时只有两成多的步信噪比小于 1；从噪声里定出“画的是什么”，可能主要靠这些步，它们太少了。
-#
-# 练得久些，差距小了，却没有消失：练到 1500 步，取 1 是 37、37、32（三个种子），取 5.5 是 55、62，取 0.18 是 51、51（各两个种子）。样本的标准差都回到了 1 附近。
-#
-# 信噪比图只说了一半：信噪比的位置要紧，数的大小也要紧。这里没有回答三件事：1 是不是最好的值；300 步时 0.18 的样本为什么溢出得最多；每种取值各自调过学习率，差距还剩多少。
-#
-# ## 4　真的第一阶段
-#
-# Stable Diffusion 的第一阶段，与我们的有三处不同。
-#
-# **编码是抽样。** 编码器给出的不是一个 $z$，而是均值与对数方差，编码是抽一个样本：$z=\mu+\sigma\varepsilon$（KL 型）。`get_first_stage_encoding` 就管这件事，顺手乘上 `scale_factor`。
-# 训练时另加一项把它拉向 $\mathcal N(0,I)$ 的 KL 散度，权重只有 $10^{-6}$：能防潜变量无限放大，却拉不到标准差为 1，所以才需要那个系数。
-# 还有一种 VQ 型，编码取码本里最近的一个向量；Stable Diffusion 用的是 KL 型，第一遍可以不管 VQ。
-#
-# **损失不只是均方误差。** 另有感知损失与对抗损失，让解码的图更清晰。
-#
-# **系数有两种定法。** 写死（`scale_factor: 0.18215`），或者 `scale_by_std`：训练的第一批开始之前算一次 $1/\text{标准差}$，存进缓冲区。后一种只看一批，够不够准？
+# 先认主线。用第 2 节的类走一遍，让解释器（`sys.setprofile`）把进入过的函数记下来：
 
 # %%
-generator = torch.Generator().manual_seed(1)
-batches = torch.stack([1 / autoencoder.encoder(train[torch.randint(len(train), (64,), generator=generator)]).std() for _ in range(20)])
-check("20 批，每批 64 张，与看全部相差都不到 5%", batches * z.std(), torch.ones(20), atol=0.05)
-
-# %% [markdown]
-# 够准。不过它对所有通道只给一个数，通道之间大小不一（上面两个通道差了六成），乘完还是不一。
-#
-# “冻结”在原文件里写成三件事：`eval()`、把 `train` 方法换成什么也不做的函数、每个参数 `requires_grad = False`。
-# 第二件看着古怪，原因在父模块：它调用 `train()` 时，子模块也一起回到训练模式，dropout 与 BatchNorm 就起作用了。
-
-# %%
-parent = nn.Module()
-parent.first_stage = nn.Dropout(0.5).eval()
-parent.train()
-check("父模块调用 train() 后，子模块也回到训练模式", parent.first_stage.training, True)
-parent.first_stage.eval()
-parent.first_stage.train = lambda mode=True: parent.first_stage
-parent.train()
-check("替换 train 之后不再受影响", parent.first_stage.training, False)
-
-# %% [markdown]
-# 第 1 节只做了第一件与第三件：那个自编码器没有 dropout，也没有 BatchNorm，两种模式下算得一样，所以少做一件无害。
-#
-# ## 5　条件从哪里来
-#
-# 我们的条件是类别。Stable Diffusion 的条件是文字，所以 `LatentDiffusion` 多一个条件编码器 `cond_stage_model`：文字进去，一串向量出来，再走第 8 章的交叉注意力 `c_crossattn`。它通常也是冻结的。
-#
-# 读这一段要当心四处：
-#
-# - `get_input` 返回列表，长度随参数变：至少有潜变量与条件两项；要重建图就多两项，要原来的条件再多一项。
-# - 条件编码器若也要训练（`cond_stage_trainable`），编码推迟到 `forward` 里做：`get_input` 整个套着 `torch.no_grad()`，在它里面编码，梯度传不回条件编码器。
-# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来。键名叫 `c_crossattn`，装的却是类别；存取两端一致，所以不出错。
-# - `num_timesteps_cond` 大于 1 时，条件自己也要掺噪声；公开的配置都用 1，原作者注明打算删掉它，可以不管。
-#
-# ## 6　带着它读原文件
-#
-# 有两个仓库，文件的路径相同，都是 `ldm/models/diffusion/ddpm.py`：latent-diffusion 的有一千四百多行，`DDPM` 有 23 个方法；Stable Diffusion 2 的有一千八百多行，加了与 $v$ 有关的三个方法，成了 26 个。
-# 从上到下有三样东西，读的时候先分清：
-#
-# - `DDPM` 是开头的一段，在像素上工作，这门课逐行读的就是它。
-# - `LatentDiffusion(DDPM)` 是最长的一段，多了自编码器与条件编码器。
-# - `DiffusionWrapper` 与几个更小的子类在最后，子类按任务换一换条件的来源（修补、深度图、放大）。
-#
-# 先认主线。用第 2 节的类走一遍，让解释器把进入过的函数记下来：
-
-# %%
-def trace(run, modules=("ddpm", "gaussian", "sampling", "conditioning", "objectives")):
-    """按先后记下 run() 里进入过的函数，只看这几个模块与这一章自己的类，相邻的重复不记"""
-    wanted, seen = {__name__, *(f"ddpm_edu.{name}" for name in modules)}, []
-
-    def look(frame, event, argument):
-        name = frame.f_code.co_name
-        if event == "call" and frame.f_globals.get("__name__") in wanted and name[0] not in "<_" and seen[-1:] != [name]:
-            seen.append(name)
-
-    sys.setprofile(look)
-    try:
-        run()
-    finally:
-        sys.setprofile(None)
-    return seen
-
-
-# %%
-model = LatentDDPM(**latent_config()).attach(autoencoder, 1 / float(z.std()))
+model = LatentDDPM(**latent_config()).attach(autoencoder, a)
 mini = {"image": train[:4], "label": train_labels[:4]}
 MAIN = ("shared_step", "get_input", "encode_first_stage", "forward", "p_losses", "q_sample", "apply_model", "get_loss")
-print("训练：", " → ".join(name for name in trace(lambda: model.shared_step(mini)) if name in MAIN))
+training = [name for name in entered(lambda: model.shared_step(mini)) if name in MAIN]
+print("训练：", " → ".join(training))
 MAIN = ("sample", "p_sample_loop", "p_sample", "p_mean_variance", "apply_model", "predict_start_from_noise", "decode_first_stage")
-drawn = trace(lambda: model.decode_first_stage(model.sample(1, steps=1, cond=train_labels[:1], progress=False)))
+drawn = entered(lambda: model.decode_first_stage(model.sample(1, steps=1, cond=train_labels[:1], progress=False)))
 print("采样：", " → ".join(name for name in drawn if name in MAIN))
+check("训练里有编码，采样里有解码", {"get_input", "encode_first_stage"} <= {*training} and "decode_first_stage" in drawn, True)
 
 # %% [markdown]
-# 训练里第一个 `forward` 是 `DDPM` 的，它就是训练损失；第二个是 `DiffusionWrapper` 的，里面才是 U-Net。编码在 `get_input` 里，解码在采样之后，中间与像素上的 `DDPM` 一样。
-# 原文件的次序也是这样，差别有两处。乘系数在那里是单独的 `get_first_stage_encoding`，紧跟在 `encode_first_stage` 后面。`apply_model` 基类没有，直接调用 `self.model`；到了 `LatentDiffusion` 才有，它的采样还要多带一个条件。
+# 与像素上的 `DDPM` 相比，主线只有两处不同：`get_input` 里多了 `encode_first_stage`，采样走完多了 `decode_first_stage`。训练里第一个 `forward` 是 `DDPM` 的，它就是训练损失；第二个是 `DiffusionWrapper` 的，里面才是 U-Net。中间的 `apply_model`，原文件的基类没有，到 `LatentDiffusion` 才有。
+# 原文件的次序也是这样，差别有两处：乘系数在那里是单独的 `get_first_stage_encoding`，紧跟在 `encode_first_stage` 后面；日常采样用的是单独的 `DDIMSampler`，公式都在第 7 章。
 #
-# 读的时候碰到下面这些，知道它不是你看错了就好；“章”是讲这件事的那一章。其余的列在附二。
-#
-# | 读到哪里 | 会看到什么 | 其实 | 章 |
-# |:--|:--|:--|--:|
-# | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
-# | `get_input` | 重排成 CHW | 只认 HWC；给了 CHW，而宽恰好等于通道数时，排错了也不报 | 10 |
-# | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
-# | `self.learning_rate` | 文件里没有一处给它赋值 | 训练脚本从外面设置：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
-# | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
-#
-# `LatentDiffusion` 的构造函数里，还有四处值得停一停，前两处是次序：
-#
-# - `num_timesteps_cond` 在调用父类的构造函数**之前**就赋值，因为父类会调用 `register_schedule`，而子类的 `register_schedule` 要用它。
-# - `ckpt_path` 从参数里先取走，等两个编码器都造好再载入；父类那里的载入就跳过了。
-# - `conditioning_key` 没有给时，由 `concat_mode` 决定，默认是 `concat`。以为默认是交叉注意力，就会在通道数上报错。
-# - `scale_factor` 有时是普通的数，有时是缓冲区。用了 `scale_by_std` 的检查点里存着它；写死的不在里面，换一份配置就换了一个数。
-#
-# 采样也换了地方：日常用的是单独的 `DDIMSampler`，引导时它把有条件与无条件拼成一批，一次前向；DDIM 与引导的公式都在第 7 章。
-#
-# 现在打开原文件，从 `LatentDiffusion.shared_step` 读起，顺着上面的主线走一遍。
+# 现在打开原文件，从 `LatentDiffusion.shared_step` 读起，顺着上面的主线走一遍。Stable Diffusion 另有四处不同，原文件有十几处容易看错，都在附二，读到时再查。
 #
 # ## 小结
 #
-# - 图还在吗？在：这一章的图压到一半，均方根误差约 0.11，主要笔画都在；Stable Diffusion 压到 1/48，另加了感知损失与对抗损失。
-# - 省下多少，代价多少？边长减半，每步的乘法少到四分之一；边长缩到 1/8，同样的层，卷积少到 1/64，自注意力里两两比较的那部分少到 1/4096。同样多的乘法，潜变量的 Fréchet 距离是 73，窄一半的像素网络是 95；像素模型花近四倍的乘法，是 48。
+# - 图还在吗？在：压到一半，均方根误差约 0.11，主要笔画都在。
+# - 省下多少，抵得上吗？边长减半，U-Net 每步的乘法降到约四分之一。U-Net 的乘法一样多时，潜变量的 Fréchet 距离是 73，窄一半的像素网络是 95；算上自编码器就与像素的 300 步同价，那是 48。所以自编码器练一次、用许多次，压缩才划算。
 # - 代码要改多少？程序改两处：`get_input` 里多编码一次，采样之后多解码一次；配置改形状、关截断。自编码器冻结，损失算在潜变量上。
-# - 系数要紧吗？同样的训练，潜变量的标准差取 1，距离是 73；5.5 而不乘系数，是 127；本来是 1 却照抄 0.18，是 97。编码之后乘，解码之前除，乘完的标准差量级要是 1：取 1.6 与取 1 分不出。
+# - 系数要紧吗？乘对了（$\sigma_z=1$），距离是 73；忘了乘（5.5），是 127，主要坏在信噪比；多乘了（0.18），是 97，信噪比与幅度都有份（都指第 4 节的换法）。编码之后乘，解码之前除，乘完的标准差量级要是 1。
 # - 读 `ddpm.py` 先认主线 `shared_step → get_input → forward → p_losses`，再查附三的对照表；Stable Diffusion 2 的基类 26 个方法，这里有 24 个同名，另两个改由 `optimizer_step` 与 `make_grid` 来做。
 #
 # ## 练习
@@ -486,12 +449,22 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # 图：左边是原图。中间与右边切成九块（横竖各三块，重叠一半），每块加上自己的亮度误差，再拼回去。等权时接缝是一道道台阶，加权后过渡平缓。
 # 这个办法省显存，但各块互相看不见，隔得远的部分可能对不上。
 #
-# ## 附二：原文件里别的毛病
+# ## 附二：Stable Diffusion 还多什么，哪里容易看错
 #
-# 第 6 节的表之外，还有这些；“章”是讲这个毛病的那一章。其中静默出错的几个，第 16 章有病例可以动手治。
+# <details><summary>与我们的小模型比，Stable Diffusion 有四处不同</summary>
+#
+# - **编码是抽样。** 编码器给出的不是一个 $z$，而是均值与对数方差，编码是抽一个样本：$z=\mu+\sigma\varepsilon$（KL 型）。`get_first_stage_encoding` 就管这件事，顺手乘上 `scale_factor`。训练时另加一项把它拉向 $\mathcal N(0,I)$ 的 KL 散度，权重只有 $10^{-6}$：能防潜变量无限放大，却拉不到标准差为 1，所以才需要那个系数。
+# - **第一阶段的损失不是均方误差。** 逐像素的一项是绝对误差（L1），另加感知损失与对抗损失，让解码的图更清晰。
+# - **条件是文字。** 我们的条件是类别，它的 `LatentDiffusion` 多一个条件编码器 `cond_stage_model`：文字进去，一串向量出来，再走第 8 章的交叉注意力 `c_crossattn`。它通常也是冻结的。
+# - **系数有两种定法。** 写死（`scale_factor: 0.18215`），或者 `scale_by_std`：训练的第一批开始之前算一次 $1/\text{标准差}$，存进缓冲区。后一种只看一批，不必很准：第 3 节里偏大到 1.6 倍也分不出。它对所有通道只给一个数；通道之间大小不一的话（我们的两个通道差了六成），乘完还是不一。
+#
+# </details>
+#
+# <details><summary>哪里会看错：“章”是讲这件事的那一章，静默出错的几个第 16 章有病例</summary>
 #
 # | 读到哪里 | 会看到什么 | 其实 | 章 |
 # |:--|:--|:--|--:|
+# | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
 # | `v_posterior` 的注释 | 称混合的是 sigma | 混合的是方差 | 04 |
 # | `p_mean_variance` | 没有 `v` 这一支 | SD 2 的基类能用 `v` 训练，用 `p_sample` 采样就报错；靠 DDIM 那个类来采 | 04 |
 # | `lvlb_weights` | `x0`、`v` 两支 | 都不对；第 0 步又被第 1 步盖掉 | 06 |
@@ -500,9 +473,34 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 08 |
 # | `__init__` 的次序 | 先载检查点，后建噪声表 | 基类能把 $T=100$ 的文件装进 $T=50$，只印出几个多余的键；`LatentDiffusion` 最后才载，会报错 | 09 |
 # | `load_only_unet` | 像是只取 U-Net | 键的前缀对不上，什么也没取到 | 09 |
+# | `get_input` | 重排成 CHW | 只认 HWC；给了 CHW，而宽恰好等于通道数时，排错了也不报 | 10 |
+# | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
+# | `self.learning_rate` | 文件里没有一处给它赋值 | 训练脚本从外面设置：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
+# | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
 # | `scheduler_config` | 基类存了下来 | 基类的 `configure_optimizers` 不用它；`LatentDiffusion` 的才用 | 12 |
 #
+# </details>
+#
+# <details><summary>LatentDiffusion 的构造函数、冻结与条件</summary>
+#
+# `LatentDiffusion` 的构造函数里，有四处值得停一停，前两处是次序：
+#
+# - `num_timesteps_cond` 在调用父类的构造函数**之前**就赋值，因为父类会调用 `register_schedule`，而子类的 `register_schedule` 要用它。它大于 1 时，条件自己也要掺噪声；公开的配置都用 1，可以不管。
+# - `ckpt_path` 从参数里先取走，等两个编码器都造好再载入；父类那里的载入就跳过了。
+# - `conditioning_key` 没有给时，由 `concat_mode` 决定，默认是 `concat`。以为默认是交叉注意力，就会在通道数上报错。
+# - `scale_factor` 有时是普通的数，有时是缓冲区。用了 `scale_by_std` 的检查点里存着它；写死的不在里面，换一份配置就换了一个数。
+#
+# “冻结”写成三件事：`eval()`、每个参数 `requires_grad = False`，再把 `train` 方法换成什么也不做的函数，因为父模块调用 `train()` 时，子模块也会回到训练模式。我们的自编码器没有 dropout 与 BatchNorm，所以第 1 节省了最后一件。
+#
+# 条件怎样进来，有三处：
+#
+# - `get_input` 返回列表，长度随参数变：至少有潜变量与条件两项；要重建图就多两项，要原来的条件再多一项。
+# - 条件编码器若也要训练（`cond_stage_trainable`），编码推迟到 `forward` 里做：`get_input` 整个套着 `torch.no_grad()`，在它里面编码，梯度传不回条件编码器。
+# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来。键名叫 `c_crossattn`，装的却是类别；存取两端一致，所以不出错。
+#
 # 有几段这门课没有讲：布局到图像的标注框、VQ 的 `predict_cids` 与 `quantize_denoised`、`score_corrector`，`plms.py` 与 DPM-Solver 两种采样器，以及 Stable Diffusion 2 的几个子类。读到时可以先跳过，不影响主线。
+#
+# </details>
 #
 # ## 附三：对照表
 #
@@ -520,7 +518,7 @@ reference_map("base")
 reference_map("parts")
 
 # %% [markdown]
-# **`LatentDiffusion` 的主要方法**（“没有”的，程序包里没有；第 2、4–6 节与附一讲过它们做什么）：
+# **`LatentDiffusion` 的主要方法**（“没有”的，程序包里没有；第 2、5 节与附一、附二讲过它们做什么）：
 
 # %%
 reference_map("latent")
@@ -553,7 +551,7 @@ reference_map("latent")
 # judge, rows = load_classifier("digits"), {}
 # for seed in range(8):
 #     torch.manual_seed(seed)
-#     latent = LatentDDPM(**latent_config() | {"seed": seed}).attach(autoencoder, 1 / float(z.std()))
+#     latent = LatentDDPM(**latent_config() | {"seed": seed}).attach(autoencoder, a)
 #     quiet_trainer(max_steps=300, gradient_clip_val=1.0).fit(latent, DigitsDataModule(batch_size=32, seed=seed))
 #     for scale in (1.0, 1.5, 2.0, 3.0, 5.0):
 #         with latent.eval().ema_scope():

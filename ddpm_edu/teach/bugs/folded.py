@@ -1,18 +1,39 @@
-"""折起来的源码：先看症状，写下猜测，再点开"""
+"""折起来的源码、答案与提示：先看症状，选好试验，再点开"""
 from ..source import SourceView
 
 
-class FoldedView:
-    """几段源码收在一个折叠块里；纯文字的一面照样写全，源码改了，nbval 会报错"""
+class FoldedText:
+    """几段文字各收在一个折叠块里：folds = [(标题, 纯文字, markdown), ...]；纯文字的一面照样写全，文字改了，nbval 会报错"""
 
-    def __init__(self, *objects):
-        self.text = "\n\n\n".join(SourceView(obj).code() for obj in objects)
+    def __init__(self, *folds):
+        self.text = "\n\n".join(text for _, text, _ in folds)
+        self.page = "\n\n".join(f"<details><summary>{summary}</summary>\n\n{page}\n\n</details>" for summary, _, page in folds)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        page = f"<details><summary>先写下两种猜测，再点开代码</summary>\n\n```python\n{self.text}\n```\n\n</details>"
-        return {"text/markdown": page, "text/plain": self.text}
+        return {"text/markdown": self.page, "text/plain": self.text}
+
+
+def code_fold(objects):
+    text = "\n\n\n".join(SourceView(obj).code() for obj in objects)
+    return "点开代码", text, f"```python\n{text}\n```"
 
 
 def folded_source(*objects):
     """展示几个函数或类的源码，折起来"""
-    return FoldedView(*objects)
+    return FoldedText(code_fold(objects))
+
+
+def folded_result(number, *objects):
+    """选择题 number 的答案与理由，折起来；给了 objects 时，源码折在它下面"""
+    from ..exercises import find
+
+    exercise = find(number)
+    text = f"答案是 {exercise.answer}。{exercise.why}"
+    return FoldedText(("答完再点开：试验的结果", text, text), *([code_fold(objects)] if objects else ()))
+
+
+def folded_hints(number):
+    """猎场 number 的两级提示，各折一块"""
+    from ..exercises.bug_hunts import HINTS
+
+    return FoldedText(*((summary, text, text) for summary, text in zip(("提示一：先查哪里", "提示二：对哪一条公式"), HINTS[number])))

@@ -30,7 +30,7 @@ def noise_variances(betas, dtype=torch.float32):
 def x0_weights(betas):
     """目标是 x0 时，变分下界里平方误差的权重（v_posterior=0），(T,)"""
     bar = np.cumprod(1 - betas)
-    return 0.5 * np.sqrt(bar) / (2.0 - bar)
+    return 0.5 * np.sqrt(bar) / (2.0 * 1 - bar)
 
 
 def clip_start(x_recon):

@@ -4,15 +4,17 @@ import torch
 from ...ddpm import DDPM
 from ...ema import LitEma
 from ...pretrained import load_pretrained, pretrained_card
+from ...schedules import make_beta_schedule
+from .loading import Chain, build, load_unet
 
 
-class BoxA(DDPM):
+class Box1(DDPM):
     def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):
         model_out = self.guided_output(x, t, cond, guidance_scale)
         return self.objective.to_x_start(self, x, t, model_out.clamp(-1, 1) if clip_denoised else model_out)
 
 
-class BoxB(LitEma):
+class Box2(LitEma):
     @torch.no_grad()
     def forward(self, model):
         self._count += 1
@@ -21,7 +23,7 @@ class BoxB(LitEma):
         torch._foreach_lerp_([tensor.clone() for tensor in shadow], live, 1 - self.effective_decay(self._count))
 
 
-class BoxC(DDPM):
+class Box3(DDPM):
     def apply_model(self, x, t, cond=None):
         return super().apply_model(x, torch.where(t >= 500, t // 100 * 100, t), cond)
 
@@ -64,6 +66,16 @@ def case_two():
     return model
 
 
-def hunt(name):
-    """黑箱 "A"、"B" 或 "C"：随包的 mnist 模型（v 目标，cosine 噪声表，1000 步，按类别），其中一个环节是错的"""
-    return {"A": lambda: of_class(BoxA), "B": lambda: with_old_shadow(BoxB), "C": lambda: of_class(BoxC)}[name]()
+def case_four():
+    """病例 4 的三个模型：同一份 mnist 检查点，三段装载各装出一个；没有换过网络的，影子就是网络此刻的权重"""
+    checkpoint = load_pretrained("mnist")
+    first, second = untrained(), untrained()
+    load_unet(first.model.diffusion_model, checkpoint.state_dict())
+    second.model, second.model_ema = build(lambda: untrained().model, checkpoint.model.state_dict())
+    chain = Chain(torch.tensor(make_beta_schedule("linear", 1000)), Chain(checkpoint.betas).state_dict())
+    return first, second, load_pretrained("mnist", given_betas=chain.betas)
+
+
+def hunt(number):
+    """第 1、2 或 3 号黑箱：随包的 mnist 模型（v 目标，cosine 噪声表，1000 步，按类别），其中一个环节是错的"""
+    return {1: lambda: of_class(Box1), 2: lambda: with_old_shadow(Box2), 3: lambda: of_class(Box3)}[number]()

@@ -1,6 +1,4 @@
 """装载与条件里的病例"""
-import torch
-import torch.nn.functional as F
 from torch import nn
 
 from ...ema import LitEma
@@ -21,22 +19,23 @@ def build(make_network, state):
 
 
 class Chain(nn.Module):
-    """网络与噪声表；state 是检查点，省略时从头训练"""
+    """网络与噪声表；给了检查点 state，网络与表都以它为准"""
 
-    def __init__(self, timesteps, state=None):
+    def __init__(self, betas, state=None):
         super().__init__()
         self.net = nn.Linear(2, 2)
         if state is not None:
             self.load_state_dict(state, strict=False)
-        self.register_buffer("betas", torch.linspace(1e-4, 2e-2, timesteps))
+        self.register_buffer("betas", betas)
 
 
 class ConditionalDenoiser(nn.Module):
-    """按类别生成：c 是类别，0 到 9"""
+    """按类别生成：c 是类别，0 到 9；嵌入从 0 练起"""
 
     def __init__(self):
         super().__init__()
         self.embed = nn.Embedding(10, 4)
+        nn.init.zeros_(self.embed.weight)
         self.net = nn.Linear(4, 4)
 
     def forward(self, x, c=None):
@@ -45,4 +44,4 @@ class ConditionalDenoiser(nn.Module):
     def loss(self, x_start, noise, c):
         """损失：网络看着带噪的 x 与类别 c 猜噪声"""
         noisy = 0.6 * x_start + 0.8 * noise
-        return F.mse_loss(self(noisy), noise)
+        return nn.functional.mse_loss(self(noisy), noise)

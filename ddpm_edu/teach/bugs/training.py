@@ -2,7 +2,7 @@
 import contextlib
 
 import torch
-import torch.nn.functional as F
+from torch import nn
 
 
 @torch.no_grad()
@@ -11,14 +11,14 @@ def validate(model, images):
     level = torch.rand(len(images), 1, 1, 1)
     noise = torch.randn_like(images)
     noisy = (1 - level).sqrt() * images + level.sqrt() * noise
-    return F.mse_loss(model(noisy), noise).item()
+    return nn.functional.mse_loss(model(noisy), noise).item()
 
 
 def train(model, ema, batches, accumulate=1):
     """梯度累积：每 accumulate 批更新一次权重，EMA 跟着走"""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     for i, (x, y) in enumerate(batches):
-        (F.mse_loss(model(x), y) / accumulate).backward()
+        (nn.functional.mse_loss(model(x), y) / accumulate).backward()
         if (i + 1) % accumulate == 0:
             optimizer.step()
             optimizer.zero_grad()

@@ -46,6 +46,7 @@ def loss_cases():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network, x_start, noise = ConditionalDenoiser(), torch.randn(6, 4), torch.randn(6, 4)
+        torch.nn.init.normal_(network.embed.weight)
     return [(network, x_start.clone(), noise.clone(), c) for c in (torch.arange(6), torch.full((6,), 9), None)]
 
 

@@ -42,7 +42,7 @@ def true_x0_weights(betas):
     return diffusion_tables(betas, 0.0, "x0")["lvlb_weights"][1:]
 
 
-def popular_fix(betas):
+def bracketed(betas):
     bar = np.cumprod(1 - betas)
     return (0.5 * np.sqrt(bar) / (2 * (1 - bar)))[1:]
 
@@ -269,7 +269,7 @@ REPAIRS = (
     ), "√ᾱ 在终点又回到 0.03 上下。课程里的 rescale_linear_range 做的就是这件事。", "T=1000 时应当与原来的表相同。"),
     Code("16.11b", 3, "动手修", true_x0_weights, lambda: [(make_beta_schedule("linear", 1000),), (make_beta_schedule("cosine", 50),)], (
         Mistake("还是原来的公式：它在 t=1 处差了五千倍。从 KL 的系数 c₁²/(2σ²) 推。", lambda betas: formulas.x0_weights(betas)[1:]),
-        Mistake("把分母改成 2(1-ᾱ) 是流行的修法，也不对：t=1 处是正确值的一半，t=100 处是 27 倍，t=999 处是九百倍。", popular_fix),
+        Mistake("把分母改成 2(1-ᾱ) 也不对：t=1 处是正确值的一半，t=100 处是 27 倍，t=999 处是九百倍。", bracketed),
         Mistake("这是目标为 ε 时的权重，还差一个信噪比：w_x0 = SNR·w_ε。", lambda betas: diffusion_tables(betas, 0.0, "eps")["lvlb_weights"][1:]),
         Mistake("少了二分之一：KL 里的平方误差除以 2σ²。", lambda betas: 2 * true_x0_weights(betas)),
         Mistake("符号反了：信噪比随 t 下降，权重是正的，是前一步减这一步。", lambda betas: -true_x0_weights(betas)),
@@ -311,7 +311,7 @@ REPAIRS = (
         Mistake("结果要换成 float16：题目要的是半精度的表，最后舍入一次。", lambda betas: torch.tensor(1 - np.cumprod(1 - betas))),
         Mistake("这是 ᾱ，不是 1-ᾱ。", lambda betas: torch.tensor(np.cumprod(1 - betas), dtype=torch.float16)),
         Mistake("这是单步的 β，不是 1-ᾱ：方差要从头连乘到第 t 步。", lambda betas: torch.tensor(betas, dtype=torch.float16)),
-    ), "float64 里算，末了舍入一次，相对误差不超过 0.05%。", "注意次序：连乘、相减、舍入。", rtol=2e-3),
+    ), "float64 里算，最后舍入一次，相对误差不超过 0.05%。", "注意次序：连乘、相减、舍入。", rtol=2e-3),
     Code("16.6b", 2, "动手修", seeded_validation(), validation_cases, (
         Mistake("还是没有定种子：每次调用各抽各的。", unseeded_validation),
         Mistake("先抽 level，再抽 noise；次序反了，数就不同。", seeded_validation(reverse=True)),

@@ -59,7 +59,7 @@ EXERCISES = (
         Mistake("符号丢了：差要保留正负，才知道谁高。", pair_of(gap=lambda a, b: (a - b).abs())),
         Mistake("样本标准差除以 N-1 再开方，torch 默认就是；你除以了 N。", pair_of(spread=lambda a, b: (a - b).std(correction=0))),
         Mistake("那是方差；标准误要用标准差，先开平方。", pair_of(spread=lambda a, b: (a - b).var())),
-    ), "第 5 节的 q₄，逐张相减的标准误约 0.002，各算各的约 0.006：图与图之间难易不同，这份起伏两边都有，一减就没有了。",
+    ), "第 8 节的 q₄，逐张相减的标准误约 0.002，各算各的约 0.006：图与图之间难易不同，这份起伏两边都有，一减就没有了。",
          "先得到 (N,) 的差，再求它的平均与标准差。"),
     Code("13.2", 2, "信几分", trusting_of(), trusting_cases, (
         Mistake("这是 x̂₀ 的误差；换算到 v 上，还要除以 1-ᾱ。", trusting_of(scale=lambda bar: 1)),

@@ -8,7 +8,7 @@ from ...progress import progress_bar
 from ...schedules import make_beta_schedule
 from ..figures import framed_grid
 from ..laboratory import ddim_chain_variance
-from ..panel import Panel, choice, int_slider, slider
+from ..panel import Panel, choice, slider
 from ..plot import Axis, Plot
 
 ETAS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -95,5 +95,5 @@ def interpolation_frames(model, num_pairs=8, count=21, steps=20, cond=None):
 def interpolation_panel(frames):
     plot = Plot([Axis(image="grid")], width=7.0, height=1.1)
     last = len(frames) - 1
-    return Panel(plot, lambda place: ({"grid": framed_grid(frames[place], 8)[0][0].numpy()}, f"转了 {90 * place / last:.0f} 度"),
-                 sheet=[{"place": k * last // 4} for k in range(5)], place=int_slider(0, 0, last, "转到哪里"))
+    return Panel(plot, lambda angle: ({"grid": framed_grid(frames[round(angle / 90 * last)], 8)[0][0].numpy()}, f"转了 {angle:g} 度"),
+                 sheet=[{"angle": 22.5 * k} for k in range(5)], angle=slider(0.0, 0.0, 90.0, 90 / last, "转了多少度", ".1f"))

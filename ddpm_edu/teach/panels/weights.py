@@ -4,6 +4,7 @@ import numpy as np
 from ...gaussian import diffusion_tables
 from ...objectives import OBJECTIVES
 from ...schedules import make_beta_schedule
+from ..figures import BLUE, GRAY
 from ..panel import Panel, choice, slider
 from ..plot import Axis, Plot
 
@@ -11,14 +12,15 @@ T = 1000
 
 
 def weights_data(parameterization, v, schedule, l_simple, elbo):
-    """→ ({eps, x0, v: 推导出的权重, mixed: 混合之后除以平均, one: 全取 1}, 一句话)"""
+    """→ ({eps, x0, v: 推导出的权重, mixed: 混合之后除以平均, peak: 其中最重的一步, one: 全取 1}, 一句话)"""
     betas, t = make_beta_schedule(schedule, T), np.arange(1, T + 1)
     derived = {name: diffusion_tables(betas, v, name)["lvlb_weights"] for name in OBJECTIVES}
     chosen = derived[parameterization]
     mixed = l_simple + elbo * chosen
     mean, share = mixed.mean() or 1.0, effective_share(mixed)
-    data = {**{name: (t, weights) for name, weights in derived.items()}, "mixed": (t, mixed / mean), "one": (t, np.ones(T))}
-    said = "处处为 0，构造函数会拒绝" if l_simple == elbo == 0 else f"平均 {mean:.3g}，有效样本 {share:.1%}"
+    data = {**{name: (t, weights) for name, weights in derived.items()}, "mixed": (t, mixed / mean),
+            "peak": ([t[mixed.argmax()]], [mixed.max() / mean]), "one": (t, np.ones(T))}
+    said = "处处为 0，构造函数会拒绝" if l_simple == elbo == 0 else f"最重的一步占 {mixed.max() / mixed.sum():.1%}，有效样本 {share:.1%}"
     return data, (f"{parameterization}，v_posterior = {v:.2f}：推导出的权重，最大的是最小的 {chosen.max() / chosen.min():.2g} 倍；"
                   f"总损失里的权重是 {l_simple:g} + {elbo:g}·w_t，{said}")
 
@@ -32,7 +34,8 @@ def weights_panel():
     wide = {"xlim": (1, T), "xscale": "log", "yscale": "log", "xticks": (1, 10, 30, 100, 1000)}
     plot = Plot([
         Axis("$t+1$", "推导出的权重 $w_t$", ylim=(1e-7, 1e5), curves={"eps": "eps", "x0": "x0", "v": "v"}, legend="lower left", **wide),
-        Axis("$t+1$", "$w_s+w_e\\,w_t$，除以平均", ylim=(1e-8, 1e4), curves={"mixed": "总损失里的权重", "one": "全取 1"}, legend="lower left", **wide),
+        Axis("$t+1$", "总损失里的权重，除以平均", ylim=(1e-3, 1e4), legend="lower left", dots=("peak",), styles=((BLUE, "-", 2.0), (GRAY, "-", 1.5)),
+             curves={"mixed": "选中的目标", "peak": "最重的一步", "one": "全取 1"}, **wide),
     ])
     return Panel(
         plot, weights_data, sheet=[{"schedule": name} for name in ("sqrt_linear", "cosine")],

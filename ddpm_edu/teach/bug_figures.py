@@ -1,0 +1,59 @@
+"""第 16 章的图：从数据到样本的各个环节；一次一个点的差"""
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from .diagrams import arrow
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+
+# 偏置多 0.1 与各抽各的，是同一种差，同一种颜色
+COLORS = {"一样的权重": GRAY, "偏置多 0.1": ORANGE, "各抽各的": ORANGE, "同一份噪声": BLUE}
+
+
+def gaps_figure(groups, xlabel):
+    """每组一行点：groups = {名字: 数列}，一个点是一次的差；虚线是 0"""
+    figure = empty_figure(7.0, 0.9 + 0.65 * len(groups))
+    ax = plain_axes(figure.subplots())
+    for row, (name, values) in enumerate(groups.items()):
+        # 上下错开，免得点压着点；用黄金分割，每次画的都一样
+        ax.plot(values, row + 0.5 * (np.arange(len(values)) * 0.618 % 1 - 0.5), "o", color=COLORS[name], markersize=4, alpha=0.7)
+    ax.axvline(0, color=INK, linestyle="--", linewidth=1)
+    ax.set(xlabel=xlabel, xlim=(-0.36, 0.36), ylim=(len(groups) - 0.5, -0.5))
+    ax.set_yticks(range(len(groups)), labels=list(groups))
+    return figure
+
+
+# 环节：{字母或名字: (横坐标, 纵坐标, 方框里的字)}；只有字母的才是猎场的选项
+STAGES = {"数据": (0, 1, "数据"), "A": (1, 1, "加噪与\n噪声表"), "训练的网络": (3, 1, "网络"), "F": (4, 1, "训练损失"), "优化器": (5, 1, "优化器与\n学习率"),
+          "G": (6, 1, "EMA 的\n更新"), "B": (2.5, 0, "步号 $t$\n怎样进网络"), "C": (3.5, 0, "类别\n怎样进网络"), "样本": (0, -1, "样本"),
+          "E": (1, -1, "采样的\n一步"), "D": (2, -1, "换算 $\\hat{x}_0$\n与截断"), "采样的网络": (3, -1, "网络"), "H": (6, -1, "装载，换上\n换下 EMA")}
+ROWS = (("数据", "A", "训练的网络", "F", "优化器", "G"), ("H", "采样的网络", "D", "E", "样本"))
+
+
+def pipeline_figure(cases=None):
+    """从数据到样本的各个环节，A–H 与猎场的选项相同；cases = {环节: 病例的号码}，写在方框旁边"""
+    figure = empty_figure(9.0, 3.7)
+    ax = figure.subplots()
+    for name, (x, y, words) in STAGES.items():
+        letter = f"{name}　" if len(name) == 1 else ""
+        ax.add_patch(Rectangle((x - 0.4, y - 0.28), 0.8, 0.56, facecolor="#eef4f9" if letter else "#ffffff", edgecolor=BLUE if letter else GRAY, linewidth=1.0))
+        ax.text(x, y - 0.01, words, ha="center", va="center", fontsize=9, color=INK, linespacing=1.2)
+        ax.text(x - 0.4, y + 0.38, name if letter else "", ha="left", va="center", fontsize=11, color=BLUE)
+        ax.text(x + 0.4, y + 0.38, f"病例 {cases[name]}" if cases and name in cases else "", ha="right", va="center", fontsize=9, color=ORANGE)
+    for start, end in (pair for row in ROWS for pair in pairwise(row)):
+        (left, y, _), (right, _, _) = STAGES[start], STAGES[end]
+        side = 0.41 if right > left else -0.41
+        arrow(ax, (left + side, y), (right - side, y), INK, 1.0)
+    for x, to in ((2.5, 2.85), (3.5, 3.15)):
+        for sign in (1, -1):
+            arrow(ax, (x, 0.29 * sign), (to, 0.71 * sign), GRAY, 1.0)
+    arrow(ax, (6, 0.71), (6, -0.5), INK, 1.0)
+    ax.text(6.06, 0.1, "检查点", ha="left", va="center", fontsize=9, color=INK)
+    arrow(ax, (1, -1.3), (3, -1.3), INK, 1.0, connectionstyle="arc3,rad=0.18")
+    ax.text(2, -1.66, "换到前一个步号，再来一遍", ha="center", va="center", fontsize=9, color=INK)
+    for y, words in ((1.62, "训练　→"), (-0.4, "←　采样")):
+        ax.text(-0.4, y, words, ha="left", va="center", fontsize=11, color=INK)
+    ax.set(xlim=(-0.5, 6.65), ylim=(-1.8, 1.75))
+    ax.set_axis_off()
+    return figure

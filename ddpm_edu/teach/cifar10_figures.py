@@ -1,0 +1,166 @@
+"""第 14 章的图：两把尺子、各类认得出多少、参数与乘法在哪里、一处一处地省、练到几处的质量与学习率、梯度偏几度"""
+import numpy as np
+import torch
+
+from ..lr_scheduler import LambdaWarmUpCosineScheduler
+from ..unet import AttentionBlock
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+
+KINDS = (("guidance_1", "引导强度 1", ORANGE), ("guidance_2", "引导强度 2", BLUE), ("gaussian", "斑图", GRAY))
+
+
+def two_rulers_figure(quality):
+    """卡片里的 quality：横轴是 Fréchet 距离（对数），纵轴是认得出的比例，一种图一个点，旁边写出数来"""
+    figure = empty_figure(7.0, 3.2)
+    ax = plain_axes(figure.subplots())
+    share = quality["real_recognised"]["recognised"]
+    real = {"mean": share, "se": (share * (1 - share) / 2443) ** 0.5}  # 留出的真图有 2443 张
+    rows = [("真图", INK, quality["frechet_floor"], real)]
+    rows += [(name, color, quality[key]["frechet"], quality[key]["recognised"]) for key, name, color in KINDS]
+    for name, color, x, y in rows:
+        ax.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker="o", markersize=8, capsize=3)
+        words = f"{name}\n距离 {x['mean']:.1f} ± {x['se']:.1f}\n认得出 {100 * y['mean']:.1f} ± {100 * y['se']:.1f}%"
+        ax.annotate(words, (x["mean"], 100 * y["mean"]), (10, -4), textcoords="offset points", color=INK if color == GRAY else color, va="top", fontsize=9)
+    ax.set(xscale="log", xlim=(0.8, 60), ylim=(28, 90), xticks=[1, 2, 5, 10, 20, 50],
+           xlabel="Fréchet 距离（越往左越像真图）", ylabel="认得出（%，越高越好）")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    return figure
+
+
+def by_class_figure(names, quality, real=None):
+    """各类认得出多少，按“引导强度 1 减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
+    figure = empty_figure(8.0, 3.2)
+    ax = plain_axes(figure.subplots())
+    share = {key: 100 * np.array(quality[key]["by_class"]) for key, _, _ in KINDS}
+    order = np.argsort(share["gaussian"] - share["guidance_1"])
+    ours, spots = share["guidance_1"][order], share["gaussian"][order]
+    ax.vlines(range(10), ours, spots, color=np.where(ours > spots, ORANGE, GRAY), linewidth=5, alpha=0.3)
+    for (key, name, color), marker, shift in zip(KINDS, "^os", (-0.12, 0, 0.12)):
+        values, aside = share[key][order], key == "guidance_2"  # 引导 2 只作参照，画得浅
+        error = (values * (100 - values) / 320) ** 0.5  # 每类 320 张
+        ax.errorbar(np.arange(10) + shift, values, None if aside else error, color=color, marker=marker, linestyle="none",
+                    markersize=4 if aside else 7, alpha=0.4 if aside else 1, elinewidth=1, capsize=2, label=name)
+    if real is not None:
+        ax.plot(range(10), 100 * np.array(real)[order], "_", color=INK, markersize=22, label="真图")
+    ax.set(ylabel="认得出（%）", ylim=(0, 103))
+    ax.set_xticks(range(10), labels=[names[k] for k in order])
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    return figure
+
+
+def spending(model, **inputs):
+    """{地方: [参数, 乘法]}，前向一张 32×32 的图；注意力连同它的 1×1 卷积与两次矩阵乘，线性层是时间与类别的嵌入"""
+    found = {}
+    inside = {id(layer) for block in model.modules() if isinstance(block, AttentionBlock) for layer in block.modules()}
+
+    def count(layer, x, y):
+        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Linear)):
+            place = "注意力" if id(layer) in inside else f"{y.shape[-1]}×{y.shape[-1]} 的卷积" if y.ndim == 4 else "线性层"
+            parameters, products = sum(p.numel() for p in layer.parameters()), y[0].numel() * layer.weight[0].numel()
+        elif isinstance(layer, AttentionBlock):
+            place, parameters, products = "注意力", 0, 2 * y[0].numel() * y[0, 0].numel()
+        else:
+            return
+        row = found.setdefault(place, [0, 0])
+        row[0], row[1] = row[0] + parameters, row[1] + products
+
+    with torch.no_grad(), torch.nn.modules.module.register_module_forward_hook(count):
+        model(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.long), **inputs)
+    return found
+
+
+def spending_figure(networks):
+    """networks = {名字: spending 的结果}，一座网络一格：参数与乘法各有几成在哪里"""
+    figure = empty_figure(9.0, 3.2)
+    axes = figure.subplots(1, len(networks), sharey=True)
+    places = [f"{side}×{side} 的卷积" for side in (32, 16, 8, 4)] + ["注意力", "线性层"]
+    where = np.arange(len(places))
+    for ax, (name, found), color in zip(map(plain_axes, axes), networks.items(), (ORANGE, BLUE)):
+        shares = 100 * np.array([found.get(place, [0, 0]) for place in places]) / np.array(list(found.values())).sum(0)
+        for shift, values, shade, label in ((-0.2, shares[:, 0], GRAY, "参数"), (0.2, shares[:, 1], color, "乘法")):
+            bars = ax.barh(where + shift, values, 0.36, color=shade, label=label, zorder=2)
+            ax.bar_label(bars, [f"{value:.0f}" if value >= 0.5 else "0" for value in values], padding=2, fontsize=8)
+        ax.set(title=name, xlabel="占全部的比例（%）", xlim=(0, 70))
+        ax.legend(fontsize=9, loc="lower right")
+    axes[0].set_yticks(where, labels=places)
+    axes[0].invert_yaxis()
+    return figure
+
+
+def chain_figure(counts):
+    """counts = {改法: 改过之后的乘法}，自上而下；横轴是对数，一段箭头的长就是这一改的倍数"""
+    figure = empty_figure(8.0, 3.4)
+    ax = plain_axes(figure.subplots())
+    ax.grid(axis="y", visible=False)
+    values, last = list(counts.values()), len(counts) - 1
+    for row, value in enumerate(values):
+        color = ORANGE if row == 0 else BLUE if row == last else GRAY
+        if row:
+            before = values[row - 1]
+            ax.plot([before, before], [row - 1, row], color=GRAY, linestyle=":", linewidth=1)
+            factor = f"÷{before / value:.3g}" if before > value else f"×{value / before:.2f}"
+            white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            if 0.95 < value / before < 1.05:  # 太短，画不出箭头
+                ax.annotate(factor, (value, row), (9, 0), textcoords="offset points", va="center", fontsize=9)
+            else:
+                ax.annotate("", (value, row), (before, row), arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 4})
+                ax.annotate(factor, ((before * value) ** 0.5, row), (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=white)
+        ax.plot(value, row, "o", color=color, markersize=8, zorder=3)
+        right = row == 0 or value > values[row - 1]
+        ax.annotate(f"{value / 1e8:.2f} 亿", (value, row), (9 if right else -9, 0), textcoords="offset points", color=color if color != GRAY else INK,
+                    va="center", ha="left" if right else "right", fontsize=9)
+    ax.set(xscale="log", xlim=(0.8e8, 1.5e10), ylim=(last + 0.5, -0.5), xlabel="前向一张图的乘法（对数）")
+    ax.set_xticks([1e8, 1e9, 1e10], labels=["1 亿", "10 亿", "100 亿"])
+    ax.set_yticks(range(len(counts)), labels=counts)
+    return figure
+
+
+def training_figure(card, plans):
+    """卡片：上面是 history 里各处与练完时的 Fréchet 距离（对数），下面是学习率；plans 是 [(从第几步起, 计划多长), ……]"""
+    figure = empty_figure(7.5, 4.2)
+    top, bottom = map(plain_axes, figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1]))
+    for key, name, color in KINDS[:2]:
+        history = [*card["history"], {"steps": card["recipe"]["max_steps"], **card["quality"]}]
+        points = [(point["steps"], point[key]["frechet"]) for point in history]
+        top.errorbar([step for step, _ in points], [value["mean"] for _, value in points], [value["se"] for _, value in points],
+                     color=color, marker="o", linestyle=":", capsize=3, label=name)
+        down = 2 if key == "guidance_1" else -12  # 两条的数一上一下，不相碰
+        for step, value in points[1:]:
+            top.annotate(f"{value['mean']:.1f}", (step, value["mean"]), (8, down), textcoords="offset points", color=color, fontsize=9)
+    for name, value, color in (("斑图", card["quality"]["gaussian"]["frechet"], GRAY), ("真图", card["quality"]["frechet_floor"], INK)):
+        top.axhline(value["mean"], color=color, linestyle="--", linewidth=1.2)
+        top.annotate(f"{name} {value['mean']:.1f}", (6000, value["mean"]), (0, 3), textcoords="offset points", color=INK, fontsize=9)
+    top.set(yscale="log", ylim=(0.9, 220), ylabel="Fréchet 距离", yticks=[1, 3, 10, 30, 100])
+    top.yaxis.set_major_formatter("{x:g}")
+    top.minorticks_off()
+    top.legend(fontsize=9, loc="upper right", ncols=2)
+    shape, ends = card["recipe"]["scheduler_config"]["params"], [start for start, _ in plans[1:]] + [card["recipe"]["max_steps"]]
+    curve = [(step, LambdaWarmUpCosineScheduler(**{**shape, "max_decay_steps": length})(step))
+             for (start, length), end in zip(plans, ends) for step in range(start, end + 1)]
+    bottom.plot(*zip(*curve), color=INK)
+    for step in card["growth"]:
+        for ax in (top, bottom):
+            ax.axvline(step, color=GRAY, linestyle=":", linewidth=1, zorder=1)
+    bottom.set(xlabel="步", ylabel="学习率", ylim=(0, 1.1), yticks=[0, 0.5, 1], xlim=(-200, 10200), xticks=[0, *card["growth"]])
+    return figure
+
+
+def angles_figure(angles):
+    """angles = {t: [一对批的三个夹角, ……]}：换一批图、换成 bf16、两批图的偏差之间；画平均，误差条是标准误，旁边写出数来"""
+    figure = empty_figure(8.0, 3.0)
+    ax = plain_axes(figure.subplots())
+    rows = np.array(list(angles.values()))
+    names = ("换一批图，都用 32 位", "同一批图，换成 bf16", "两批图的 bf16 偏差之间")
+    means, errors = rows.mean(1), rows.std(1, ddof=1) / rows.shape[1] ** 0.5
+    for k, (name, color, mark) in enumerate(zip(names, (GRAY, ORANGE, INK), "so^")):
+        ax.errorbar(range(len(angles)), means[:, k], errors[:, k], color=color, marker=mark, capsize=3, label=name)
+        for x, (mean, error) in enumerate(zip(means, errors)):
+            low = k and mean[k] < mean[3 - k]  # 橙与黑会相遇，低的一个把数写在下面
+            words = f"{mean[k]:.0f} ± {error[k]:.0f}" if error[k] >= 0.95 else f"{mean[k]:.1f} ± {error[k]:.1f}"
+            ax.annotate(words, (x, mean[k]), (8, -6 if low else 5), textcoords="offset points", va="top" if low else "bottom",
+                        color=ORANGE if k == 1 else INK, fontsize=8)
+    ax.set(xlabel="$t$", ylabel="夹角（度）", xlim=(-0.3, len(angles) - 0.4), ylim=(-14, 110), yticks=range(0, 101, 20))
+    ax.set_xticks(range(len(angles)), labels=angles)
+    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    return figure

@@ -1,0 +1,132 @@
+"""第 17 章的图：潜空间里的扩散全程、乘法与 Fréchet 距离、信噪比与幅度"""
+import numpy as np
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.patches import Rectangle
+
+from .diagrams import PALE, arrow
+from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, plain_axes
+
+SHADES = LinearSegmentedColormap.from_list("蓝橙", [BLUE, "#ffffff", ORANGE])
+FROZEN, EMPTY = "#dddddd", "空"  # 空：还没有画出来
+
+
+def latent_figure(pictures, width=10.0):
+    """潜空间里的扩散：三排是第一阶段、第二阶段、采样；蓝框在学，灰框冻结，两条虚线之间是潜变量
+
+    pictures : {"x": (1, H, W)，"z"、"az"、"z_t"、"noise": (C, h, w)，"restored": (1, H, W)}，一张图走到各处的样子
+    """
+    figure = empty_figure(width, 0.46 * width)
+    ax = figure.subplots()
+    ax.add_patch(Rectangle((1, -0.75), 6, 4.0, facecolor="#f7f3ea", edgecolor="none", zorder=0))
+    ax.vlines((1, 7), -0.75, 3.25, color=GRAY, linestyle="--", linewidth=0.9)
+    for x, words in ((0.2, "像素"), (4, "潜变量"), (7.95, "像素")):
+        ax.text(x, 3.1, words, ha="center", va="center", fontsize=11, color=INK)
+    for y, title, row in rows(pictures):
+        ax.text(-0.95, y, title, ha="center", va="center", fontsize=11, color=INK)
+        for before, (x, (image, words)) in zip([None, *row], row.items()):
+            if before is not None:
+                arrow(ax, (before + 0.38, y), (x - 0.38, y), INK, 1.0)
+            slot(ax, x, y, image, words)
+    ax.text(4.5, 2.62, "不加噪，直接解码", ha="center", va="center", fontsize=9, color=INK)
+    for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (5, 1.25, "步号 $t$、类别", BLUE), (3, 0, "步号 $t$、类别", BLUE)):
+        ax.text(x, y + 0.56, words, ha="center", va="center", fontsize=9, color=color)
+        arrow(ax, (x, y + 0.48), (x, y + 0.25), color, 1.0)
+    arrow(ax, (4, -0.2), (3, -0.24), ORANGE, 1.2, connectionstyle="arc3,rad=-0.4")
+    ax.text(3.5, -0.58, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
+    ax.set(xlim=(-1.4, 8.5), ylim=(-0.75, 3.3), aspect="equal")
+    ax.set_axis_off()
+    return figure
+
+
+def rows(pictures):
+    """(高度, 名字, {横坐标: (画什么, 写什么)})；画的是张量、方框的颜色、EMPTY，或者没有"""
+    x, z, restored, loss = (pictures["x"], "图 $x$"), (pictures["z"], "$z$"), pictures["restored"], "损失 $|\\hat x-x|^2$"
+    yield 2.5, "第一阶段", {0: x, 1: (PALE, "编码器\n（训练）"), 2: z, 7: (PALE, "解码器\n（训练）"), 8: (restored, f"还原的图 $\\hat x$\n{loss}")}
+    yield 1.25, "第二阶段", {
+        0: x, 1: (FROZEN, "编码器\n（冻结）"), 2: z, 3: (pictures["az"], "乘系数\n$z_0=az$"), 4: (pictures["z_t"], "加噪\n$z_t$"),
+        5: (PALE, "U-Net\n（训练）"), 6: (None, "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$")}
+    yield 0, "采样", {
+        2: (pictures["noise"], "噪声 $z_T$"), 3: (FROZEN, "U-Net\n（冻结）"), 4: (None, "退一步\n$z_{t-1}$"), 5: (EMPTY, "$z_0$"),
+        6: (EMPTY, "除系数\n$z=z_0/a$"), 7: (FROZEN, "解码器\n（冻结）"), 8: (EMPTY, "新的图")}
+
+
+def slot(ax, x, y, image, words):
+    """一格：方框里写字，或者一张小图，字在下面；像素是灰的，潜变量是彩色的，每个通道一块，一个数都画得一样大"""
+    drawn = not (image is None or isinstance(image, str))
+    if not drawn and image != EMPTY:
+        if image:
+            ax.add_patch(Rectangle((x - 0.36, y - 0.22), 0.72, 0.44, facecolor=image, edgecolor=INK, linewidth=0.8, zorder=2))
+        ax.text(x, y, words, ha="center", va="center", fontsize=9)
+        return
+    pixel = x in (0, 8)
+    half = 0.28 if pixel else 0.14
+    for place in (x,) if pixel else (x - 0.16, x + 0.16):
+        edges = (place - half, place + half, y - half, y + half)
+        if drawn:
+            channel = np.asarray(image[0 if place <= x else 1])
+            ax.imshow(channel, cmap="gray" if pixel else SHADES, vmin=-1 if pixel else -3, vmax=1 if pixel else 3, extent=edges, zorder=2)
+        frame = "-" if drawn else ":"
+        ax.add_patch(Rectangle((edges[0], edges[2]), 2 * half, 2 * half, facecolor="none", edgecolor=GRAY, linestyle=frame, linewidth=0.8, zorder=3))
+    ax.text(x, y - half - 0.06, words, ha="center", va="top", fontsize=9)
+
+
+def budget_figure(lines, floors):
+    """乘法与 Fréchet 距离
+
+    lines  : {名字: [(乘法，是几倍, 平均, 标准误, 步数), ...]}；名字里有“自编码器”的画成空心，有“窄”的画成菱形
+    floors : {名字: 距离}，画成横线
+    """
+    figure = empty_figure(7.0, 3.8)
+    ax = plain_axes(figure.subplots())
+    for name, points in lines.items():
+        x, y, error, steps = np.array(points).T
+        latent = name.startswith("潜变量")
+        color = BLUE if latent else ORANGE
+        ax.errorbar(x, y, error, color=color, marker="D" if "窄" in name else "o", markersize=6, mfc="white" if "自编码器" in name else color,
+                    linestyle="none", capsize=3, label=name)
+        for point in zip(x, y, steps):
+            ax.annotate(f"{point[2]:.0f} 步", point[:2], xytext=(8 if latent else -8, 0), textcoords="offset points",
+                        ha="left" if latent else "right", va="center", color=color, fontsize=9)
+    for name, value in floors.items():
+        ax.axhline(value, color=GRAY, linestyle="-.", linewidth=1)
+        ax.annotate(f"{name}，{value}", (1, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+                    ha="right", va="bottom", color="#666666", fontsize=9)
+    ax.set(xscale="log", yscale="log", xlabel="训练时前向的乘法，是表中第一行的几倍", ylabel="Fréchet 距离", xlim=(0.75, 12), ylim=(10, 300))
+    ax.set_xticks([1, 2, 4, 8], labels=["1", "2", "4", "8"])
+    ax.set_yticks([10, 20, 50, 100, 200], labels=["10", "20", "50", "100", "200"])
+    ax.minorticks_off()
+    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
+    return figure
+
+
+def snr_figure(ratios, crossing):
+    """信噪比：{名字: 数列}，对数轴；crossing 是各条曲线降到 1 的步号，画成竖线"""
+    steps = len(next(iter(ratios.values())))
+    figure = curve_figure(range(steps), {**ratios, "信噪比 = 1": np.ones(steps)}, "步号 $t$", "信噪比", "linear", "log")
+    for t in crossing:
+        figure.axes[0].axvline(t, color=GRAY, linewidth=0.8)
+        figure.axes[0].text(t + 8, 3e-5, f"$t={t}$", fontsize=9)
+    return figure
+
+
+def amplitude_figure(curves):
+    """网络看到的标准差：{名字: 数列}；颜色与信噪比那张图一致，“只改幅度”的画成虚线"""
+    figure = empty_figure(7.0, 3.2)
+    ax = plain_axes(figure.subplots())
+    for name, y in curves.items():
+        color = {"忘": ORANGE, "多": INK}.get(name[0], BLUE)
+        ax.plot(y, color=color, linestyle="--" if "只改幅度" in name else "-", label=name)
+    ax.set(xlabel="步号 $t$", ylabel="网络看到的标准差", yscale="log")
+    ax.set_yticks([0.2, 0.5, 1, 2, 5], labels=["0.2", "0.5", "1", "2", "5"])
+    ax.minorticks_off()
+    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def one_legend(figure):
+    """几个面板共用一个图例，放在图的上面：按第一个面板的"""
+    handles, names = figure.axes[0].get_legend_handles_labels()
+    for ax in figure.axes:
+        ax.get_legend().remove()
+    figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=9, frameon=False)
+    return figure

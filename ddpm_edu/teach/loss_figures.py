@@ -1,0 +1,52 @@
+"""第 6 章的图：造出的月牙，有效样本与造错，数字上的两个数"""
+from .figures import BLUE, INK, ORANGE, empty_figure, plain_axes
+from .points import points_figure
+
+COLORS, MARKERS = (INK, ORANGE, BLUE), "os^"
+SIDES = {"左": ((-9, 0), "right"), "右": ((9, 0), "left"), "右上": ((7, 8), "left"), "左上": ((-9, 4), "right"),
+         "左下": ((-9, -4), "right"), "下": ((-14, -34), "right")}
+
+
+def made_figure(made, wrong, real):
+    """made = {名字: 造出的点 (N, 2)}，wrong = {名字: 造错的是真 (N,)}；real 是真的点，画成灰影"""
+    titles = {name: f"{name}：造错 {marks.double().mean():.1%}" for name, marks in wrong.items()}
+    figure = points_figure({titles[name]: made[name] for name in made}, {titles[name]: wrong[name] for name in made}, shadow=real, limit=2.2)
+    for ax in figure.axes:
+        ax.collections[1].set_alpha(0.8)  # 造出的点，比灰影浓
+    return figure
+
+
+def effective_figure(groups):
+    """{怎样用权重: {名字: (有效样本数, 造错的百分数, 标准误, 名字写在点的哪边)}}，两轴都是对数；误差条是两个标准误"""
+    figure = empty_figure(7.4, 3.6)
+    ax = plain_axes(figure.subplots())
+    for (title, rows), color, marker in zip(groups.items(), COLORS, MARKERS):
+        x, y, se, _ = zip(*rows.values())
+        ax.errorbar(x, y, [2 * value for value in se], color=color, marker=marker, linestyle="none", capsize=3, label=title)
+        for name, (at, height, _, side) in rows.items():
+            shift, align = SIDES[side]
+            ax.annotate(name, (at, height), shift, textcoords="offset points", ha=align, va="center", fontsize=9, color=color,
+                        arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 0} if side == "下" else None)
+    ax.set(xlabel="一批的有效样本数", ylabel="造错", xscale="log", yscale="log", xlim=(15, 12000), ylim=(2.2, 22))
+    ax.set_xticks((40, 100, 500, 1000, 4000), ("40", "100", "500", "1000", "4000"))
+    ax.set_yticks((3, 5, 10, 20), ("3%", "5%", "10%", "20%"))
+    ax.minorticks_off()
+    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
+    return figure
+
+
+def digits_figure(rows):
+    """{怎样用权重: (Fréchet 距离, 标准误, bits/dim, 标准误)}：左右两格，一行一种；没有标准误的，各个种子画一个点"""
+    figure = empty_figure(9.0, 2.4)
+    left, right = figure.subplots(1, 2, sharey=True)
+    styles = dict(zip(("全取 1", "推导出的，乘", "推导出的，抽"), zip(COLORS, MARKERS)))
+    for place, (name, (far, far_se, bits, bits_se)) in enumerate(rows.items()):
+        color, marker = styles[name]
+        for ax, values, se, digits in ((plain_axes(left), far, far_se, 1), (plain_axes(right), bits, bits_se, 2)):
+            ax.errorbar(values, [place] * len(values), xerr=2 * se if se else None, color=color, marker=marker, linestyle="none", capsize=3)
+            said = f"{values[0]:.{digits}f} ± {se}" if se else "、".join(f"{value:.{digits}f}" for value in values)
+            ax.annotate(said, (sum(values) / len(values), place), (0, 13), textcoords="offset points", ha="center", fontsize=9, color=color)
+    left.set(xlabel="Fréchet 距离", xlim=(0, 240), ylim=(len(rows) - 0.5, -0.8), yticks=range(len(rows)))
+    left.set_yticklabels(rows)
+    right.set(xlabel="bits/dim", xlim=(2.9, 3.65))
+    return figure

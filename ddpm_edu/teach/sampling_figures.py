@@ -1,0 +1,33 @@
+"""第 7 章的图：弯的路与直的步子、引导强度的取舍"""
+import numpy as np
+
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+
+
+def straight_steps_figure(curves, walks):
+    """弯的路与沿直线走的步子：curves 与 walks 的各项都是 ((S,) 的横坐标, (S, M) 的 M 条路)
+
+    curves : 真的路，每一格都画；walks : {标题: 一步一步走的}，一个标题一格；横轴从大到小，往右走
+    """
+    figure = empty_figure(9.0)
+    for ax, (title, (stops, roads)) in zip(map(plain_axes, figure.subplots(1, len(walks), sharey=True)), walks.items()):
+        true = ax.plot(*map(np.asarray, curves), color=GRAY, linewidth=3)[0]
+        walk = ax.plot(np.asarray(stops), np.asarray(roads), color=BLUE, marker="o", markersize=4, linewidth=1.2)[0]
+        ax.legend([true, walk], ["真的路", "一步一步走"], fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
+        ax.set(xlim=(max(stops) + 0.05, -0.05), title=title, xlabel=r"$u=\sqrt{(1-\bar\alpha)/\bar\alpha}$，噪声与图的比例")
+    figure.axes[0].set_ylabel(r"$x/\sqrt{\bar\alpha}$")
+    return figure
+
+
+def tradeoff_figure(scales, shares, distances, floor):
+    """引导强度的取舍：横轴认得出的比例，纵轴离真图多远；shares、distances、floor 各是 (平均, 标准误)，前两个一个强度一对"""
+    figure = empty_figure(5.5)
+    ax = plain_axes(figure.subplots())
+    (share, share_se), (far, far_se) = (np.asarray(pairs).T for pairs in (shares, distances))
+    ax.errorbar(100 * share, far, far_se, 100 * share_se, color=BLUE, marker="o", markersize=5, linewidth=1, capsize=3)
+    for scale, x, y in zip(scales, 100 * share, far):
+        ax.annotate(f"$w={scale:g}$", (x, y), xytext=(-7, -14), textcoords="offset points", ha="right", color=INK)
+    ax.axhspan(floor[0] - floor[1], floor[0] + floor[1], color=ORANGE, alpha=0.25, linewidth=0)
+    ax.annotate("同样多的真图", (100 * share.min(), floor[0] + floor[1]), xytext=(0, 3), textcoords="offset points", color=ORANGE, fontsize=9)
+    ax.set(xlabel="认得出的比例（%）", ylabel="Fréchet 距离", ylim=(0, 1.1 * (far + far_se).max()))
+    return figure

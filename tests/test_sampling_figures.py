@@ -1,0 +1,34 @@
+"""第 7 章的图：画的是给进去的数；欧拉法走的路"""
+import numpy as np
+import torch
+
+from ddpm_edu.teach.laboratory import euler_roads
+from ddpm_edu.teach.sampling_figures import straight_steps_figure, tradeoff_figure
+
+
+def test_each_panel_shows_the_true_roads_and_its_own_steps_from_left_to_right():
+    true, short = ([2.0, 1.0, 0.0], np.array([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]])), ([2.0, 0.0], np.array([[1.0, -1.0], [4.0, -4.0]]))
+    left, right = straight_steps_figure(true, {"甲": short, "乙": true}).axes
+    assert [ax.get_title() for ax in (left, right)] == ["甲", "乙"] and left.get_xlim()[0] > left.get_xlim()[1]
+    assert [line.get_ydata().tolist() for line in left.lines] == [[1, 2, 3], [-1, -2, -3], [1, 4], [-1, -4]]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["真的路", "一步一步走"]
+
+
+def test_the_tradeoff_is_drawn_in_percent_with_its_floor():
+    ax = tradeoff_figure((1, 2), ((0.5, 0.1), (1.0, 0.0)), ((10, 1), (30, 2)), (8, 1)).axes[0]
+    assert ax.lines[0].get_xydata().tolist() == [[50, 10], [100, 30]]
+    assert {"$w=1$", "$w=2$"} < {text.get_text() for text in ax.texts}
+    low, high = ax.patches[0].get_extents().transformed(ax.transData.inverted()).intervaly
+    assert abs(low - 7) < 1e-9 and abs(high - 9) < 1e-9
+
+
+def test_with_one_data_point_the_road_is_straight_and_one_step_is_enough():
+    begin, stops = torch.tensor([[3.0], [-1.0]]), torch.tensor([2.0, 1.5, 0.5, 0.0])
+    road = euler_roads(begin, torch.tensor([[1.0]]), stops)
+    assert torch.allclose(road, 1 + (begin.T - 1) * stops[:, None] / 2, atol=1e-6)
+
+
+def test_a_bent_road_needs_small_steps():
+    data, begin = torch.tensor([[-1.0], [1.0]]), torch.tensor([[0.5]])
+    few, many = (float(euler_roads(begin, data, torch.linspace(2, 0, count))[-1]) for count in (3, 200))
+    assert few < 0.9 and abs(many - 1) < 1e-3
