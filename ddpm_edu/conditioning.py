@@ -3,6 +3,7 @@
 每一类条件的不同都记在 KINDS 里；整理成 Condition 之后，别处不必再问它是哪一类
 """
 import inspect
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -65,7 +66,8 @@ class DiffusionWrapper(nn.Module):
         self.diffusion_model = instantiate_from_config(
             diff_model_config, kinds=(nn.Module,), name="unet_config")
         known = inspect.signature(self.diffusion_model.forward).parameters
-        self.names = {ours: theirs for ours, theirs in OTHER_NAMES.items() if ours not in known and theirs in known}
+        self.names = {ours: theirs for ours, theirs in OTHER_NAMES.items()
+                      if ours not in known and theirs in known}
 
     def forward(self, x, t, **cond):
         """
@@ -209,3 +211,17 @@ def check_network(model):
         if kind.attribute and hasattr(network, kind.attribute) and (getattr(network, kind.attribute) is None) == (name in wanted):
             fail(f"unet_config 的 {kind.attribute}", "已设置" if name in wanted else " None",
                  getattr(network, kind.attribute), f"conditioning_key={model.conditioning_key!r}")
+
+
+def read_tensor(batch, key):
+    """batch[key]，须是非空的张量"""
+    if not isinstance(batch, Mapping):
+        fail("batch", '字典，如 {"image": (B, C, H, W) 张量}', type(batch).__name__, error=TypeError)
+    if key not in batch:
+        fail("batch", f"含键 {key!r} 的字典", sorted(map(str, batch)), "键名由 first_stage_key / cond_key 决定")
+    value = batch[key]
+    if not isinstance(value, torch.Tensor):
+        fail(f"batch[{key!r}]", "张量", type(value).__name__, error=TypeError)
+    if value.ndim == 0 or len(value) == 0:
+        fail(f"batch[{key!r}]", "至少一个样本", tuple(value.shape))
+    return value

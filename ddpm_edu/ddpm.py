@@ -5,14 +5,13 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from .checks import check_bool, check_choice, check_float, check_int, check_size, check_str, fail, suggest_keywords
-from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition
+from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition, read_tensor
 from .ema import LitEma
 from .files.checkpoint import check_ignore_keys, install_safe_io
 from .files.persistence import Persistence
@@ -113,8 +112,6 @@ class DDPM(Sampling, Persistence):
             fail("l_simple_weight 与 original_elbo_weight", "至少一个大于 0", (0.0, 0.0), "否则损失恒为 0")
         weights = simple_weights(self.objective, self.exact_table("alphas_cumprod").numpy(), snr_gamma)
         self.register_buffer("simple_weights", torch.from_numpy(weights).float(), persistent=False)
-        if not weights.all():
-            fail("snr_gamma", " None（最后一步 ᾱ = 0，min(SNR, γ) 也是 0，网络学不到那一步）", snr_gamma)
         self.use_positional_encodings = check_bool("use_positional_encodings", use_positional_encodings)
         self.learning_rate = check_float("learning_rate", learning_rate, 0, open_low=True)
         if not isinstance(adam_betas, (tuple, list)) or len(adam_betas) != 2:
@@ -361,17 +358,3 @@ class DDPM(Sampling, Persistence):
         kwargs      : 交给 sample，如 steps、sampler；默认走 min(50, T) 步
         """
         return log_images(self, batch, N, n_row, sample, return_keys, **kwargs)
-
-
-def read_tensor(batch, key):
-    """batch[key]，须是非空的张量"""
-    if not isinstance(batch, Mapping):
-        fail("batch", '字典，如 {"image": (B, C, H, W) 张量}', type(batch).__name__, error=TypeError)
-    if key not in batch:
-        fail("batch", f"含键 {key!r} 的字典", sorted(map(str, batch)), "键名由 first_stage_key / cond_key 决定")
-    value = batch[key]
-    if not isinstance(value, torch.Tensor):
-        fail(f"batch[{key!r}]", "张量", type(value).__name__, error=TypeError)
-    if value.ndim == 0 or len(value) == 0:
-        fail(f"batch[{key!r}]", "至少一个样本", tuple(value.shape))
-    return value

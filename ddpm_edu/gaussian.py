@@ -21,7 +21,7 @@ _NOT_SAVED = ("lvlb_weights",)
 _OVER_SIGNAL = ("sqrt_recip_alphas_cumprod", "sqrt_recipm1_alphas_cumprod")
 
 
-@np.errstate(all="ignore")  # 算出 NaN 与无穷时，NumPy 会先说一句英文；register_schedule 查得更明白
+@np.errstate(all="ignore")  # 有没有 NaN 与无穷，由 register_schedule 查
 def diffusion_tables(betas, v_posterior=0.0, parameterization="eps"):
     """由 β 算出全部系数表，全程 float64；舍入成 float32 是 register_schedule 的事
 
@@ -140,7 +140,8 @@ class GaussianDiffusion(nn.Module):
     lvlb_weights: torch.Tensor
 
     def __init__(self, timesteps=DEFAULT_T, beta_schedule="linear", linear_start=1e-4, linear_end=2e-2,
-                 cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps", rescale_betas_zero_snr=False):
+                 cosine_s=8e-3, given_betas=None, v_posterior=0.0, parameterization="eps",
+                 rescale_betas_zero_snr=False):
         super().__init__()
         self.v_posterior = check_float("v_posterior", v_posterior, 0, 1,
                                        advice="它混合的是方差：0 为 β_tilde，1 为 β")
@@ -164,14 +165,16 @@ class GaussianDiffusion(nn.Module):
         if self.rescale_betas_zero_snr:
             betas = rescale_zero_terminal_snr(betas)
         if betas[-1] == 1 and self.parameterization == "eps":
-            fail("parameterization", " v 或 x0（最后的 β 是 1，走到头 ᾱ = 0，x_T 里没有原图，由 ε 换不回 x0）", "eps")
+            fail("parameterization", " v 或 x0", "eps",
+                 "最后的 β 是 1：走到头 ᾱ = 0，x_T 里没有原图，由 ε 换不回 x0")
         self.num_timesteps = len(betas)
         self.linear_start, self.linear_end = linear_start, linear_end
         tables = diffusion_tables(betas, self.v_posterior, self.parameterization)
         # ᾱ_T = 0 时，由 ε 换回 x0 的两个系数在末步是无穷
-        checked = {name: table[:-1] if betas[-1] == 1 and name in _OVER_SIGNAL else table for name, table in tables.items()}
+        ends = {name: -1 for name in _OVER_SIGNAL if betas[-1] == 1}
         with np.errstate(all="ignore"):
-            broken = [name for name, table in checked.items() if not np.isfinite(table.astype(np.float32)).all()]
+            broken = [name for name, table in tables.items()
+                      if not np.isfinite(table[:ends.get(name)].astype(np.float32)).all()]
         if broken:
             fail("beta_schedule / linear_start / linear_end / given_betas",
                  "让每张系数表都有限的噪声表", broken,
@@ -252,8 +255,9 @@ class GaussianDiffusion(nn.Module):
     def predict_start_from_noise(self, x_t, t, noise):
         """ε → x0：x0 = (x_t - √(1-ᾱ) ε) / √ᾱ；ᾱ = 0 的那一步换不回来，CPU 上 ValueError，GPU 上得 NaN"""
         check_like(x_t=x_t, noise=noise)
-        if self._exact_tables["betas"][-1] == 1 and t.device.type == "cpu" and (t == self.num_timesteps - 1).any():
-            fail("t", f"小于 {self.num_timesteps - 1}（最后一步 ᾱ = 0，x_t 里没有原图，由 ε 换不回 x0）", self.num_timesteps - 1)
+        last = self.num_timesteps - 1
+        if self._exact_tables["betas"][-1] == 1 and t.device.type == "cpu" and (t == last).any():
+            fail("t", f"小于 {last} 的步号", last, "最后一步 ᾱ = 0，x_t 里没有原图，由 ε 换不回 x0")
         return (
             extract_into_tensor(self.sqrt_recip_alphas_cumprod, t, x_t.shape) * x_t
             - extract_into_tensor(self.sqrt_recipm1_alphas_cumprod, t, x_t.shape) * noise

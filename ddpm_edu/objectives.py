@@ -5,7 +5,7 @@
 """
 import numpy as np
 
-from .checks import check_choice, check_float
+from .checks import check_choice, check_float, fail
 
 
 class EpsObjective:
@@ -61,10 +61,13 @@ def make_objective(parameterization):
 def simple_weights(objective, alphas_cumprod, snr_gamma=None):
     """简化损失里每个 t 的权重 (T,)：snr_gamma 为 None 时全是 1；给了就是 min(SNR, γ) 乘在 x0 的误差上
 
+    异常 : snr_gamma 不是正数、最后一步 ᾱ = 0（权重也是 0，网络学不到那一步）时 ValueError
     来源 : Hang 2023 (Min-SNR) 式 (8)；换算到网络预测的那种误差，再乘 weight_over_x0
     """
     if snr_gamma is None:
         return np.ones_like(alphas_cumprod)
     check_float("snr_gamma", snr_gamma, 0, open_low=True)
+    if alphas_cumprod[-1] == 0:
+        fail("snr_gamma", " None", snr_gamma, "最后一步 ᾱ = 0，min(SNR, γ) 也是 0，网络学不到那一步")
     snr = alphas_cumprod / (1 - alphas_cumprod)
     return np.minimum(snr, snr_gamma) * objective.weight_over_x0(alphas_cumprod)

@@ -44,8 +44,9 @@ def ddim_step(cumprod_t, cumprod_s, eta=0.0):
 
 
 class Sampler(NamedTuple):
-    """step(ᾱ_t, ᾱ_s, 旋钮) → (a, b, σ)；knob：旋钮叫什么，None 是没有；steps：不给步数时至多走几步，None 是走满
+    """step(ᾱ_t, ᾱ_s, 旋钮) → (a, b, σ)；knob：旋钮叫什么，None 是没有
 
+    steps   : 不给步数时至多走几步，None 是走满
     correct : 怎样把走到的 x_s 改得更准，写法见 solvers.py；None 是不改
     spacing : 没有指明时，步怎样取
     """
@@ -84,7 +85,8 @@ def check_knobs(sampler, guidance_scale, **knobs):
             continue
         check_float(name, value, 0, 1)
         if name != own:
-            fail(name, f"不给（{sampler} {f'的随机性由 {own} 决定' if own else '不加噪声，没有随机性'}）", value)
+            why = f"的随机性由 {own} 决定" if own else "不加噪声，没有随机性"
+            fail(name, f"不给（{sampler} {why}）", value)
     return knobs.get(own)
 
 
@@ -199,7 +201,8 @@ class Sampling(GaussianDiffusion):
             fail("guidance_scale", " 1.0（无条件模型没有可引导的条件）", guidance_scale)
         knob = self.v_posterior if knob is None else knob
         steps = default_steps(sampler, self.num_timesteps) if steps is None else steps
-        timesteps = spaced_timesteps(self.num_timesteps, steps, SAMPLERS[sampler].spacing if spacing is None else spacing)
+        spacing = SAMPLERS[sampler].spacing if spacing is None else spacing
+        timesteps = spaced_timesteps(self.num_timesteps, steps, spacing)
         cumprod = [1.0, *self.exact_table("alphas_cumprod")[timesteps].tolist()]
         x = self.starting_noise(shape, x_T, generator)
         cond = checked_condition(self, cond, len(x)) or None
@@ -211,13 +214,15 @@ class Sampling(GaussianDiffusion):
                 step = SAMPLERS[sampler].step(cumprod[i + 1], cumprod[i], knob)
                 advance = functools.partial(self.p_sample, t=t, clip_denoised=self.clip_denoised, step=step,
                                             cond=cond, guidance_scale=guidance_scale, generator=generator)
-                earlier, (x_s, x_recon) = x_recon, advance(x, return_x0=True)
+                earlier = x_recon
+                x_s, x_recon = advance(x, return_x0=True)
                 if callback is not None:
                     callback(int(timesteps[i]), x, x_recon)
                 # 最后一步走到的 x_0 就是 x0_hat，没有可改的
                 if correct is not None and i > 0:
-                    again = functools.partial(self.predict_start, x_s, torch.full_like(t, int(timesteps[i - 1])),
-                                              self.clip_denoised, cond=cond, guidance_scale=guidance_scale)
+                    s = torch.full_like(t, int(timesteps[i - 1]))
+                    again = functools.partial(self.predict_start, x_s, s, self.clip_denoised,
+                                              cond=cond, guidance_scale=guidance_scale)
                     x_s = correct(x, x_s, x_recon, earlier, again, cumprod[i:i + 3])
                 x = x_s if edit is None else edit(x_s, cumprod[i + 1], cumprod[i], advance)
                 if i % keep_every == 0 or i == len(timesteps) - 1:
@@ -242,9 +247,10 @@ class Sampling(GaussianDiffusion):
         """生成图像
 
         batch_size     : ≥ 1
-        sampler        : ancestral（方差由 v_posterior 定）、ddim（随机性由 eta 定）、heun、dpmpp（都不加噪声）
-        steps          : 走几步；默认 ancestral 走满 T 步，ddim、heun、dpmpp 至多 50、25、20 步；heun 每步调用两次网络
-        spacing        : 步怎样取，见 spaced_timesteps；默认 ancestral、ddim 用 linspace，heun、dpmpp 用 trailing
+        sampler        : ancestral（方差由 v_posterior 定）、ddim（随机性由 eta 定）
+                         heun、dpmpp（二阶，不加噪声）
+        steps          : 走几步；默认 ancestral 走满 T 步，ddim、heun、dpmpp 至多 50、25、20 步
+        spacing        : 步怎样取，见 spaced_timesteps；默认见 SAMPLERS
         v_posterior    : 只在这一次祖先采样里换用的值
         cond           : 条件；guidance_scale 为无分类器引导的强度，1 为不引导
         x_T            : 起点，不给就抽；callback：每步调用 callback(t, x_t, x0_hat)，画轨迹用
@@ -253,6 +259,6 @@ class Sampling(GaussianDiffusion):
         check_int("batch_size", batch_size, 1)
         shape = (batch_size, self.channels, *sides(self.image_size))
         return self.p_sample_loop(
-            shape, return_intermediates, sampler=sampler, steps=steps, spacing=spacing, eta=eta, v_posterior=v_posterior,
-            cond=cond, guidance_scale=guidance_scale, x_T=x_T, generator=generator,
-            progress=progress, callback=callback)
+            shape, return_intermediates, sampler=sampler, steps=steps, spacing=spacing, eta=eta,
+            v_posterior=v_posterior, cond=cond, guidance_scale=guidance_scale, x_T=x_T,
+            generator=generator, progress=progress, callback=callback)

@@ -259,7 +259,8 @@ class UNet(nn.Module):
             fail("U-Net 的输入",
                  f"形状 (B, {self.in_channels}, H, W) 的张量，H、W 能被 {self.downsample_factor} 整除",
                  tuple(x.shape), "通道数包括坐标通道（+2）与 concat 条件")
-        emb = self.time_embed(timestep_embedding(timesteps, self.model_channels, freq_shift=self.freq_shift).to(x.dtype))
+        emb = timestep_embedding(timesteps, self.model_channels, freq_shift=self.freq_shift)
+        emb = self.time_embed(emb.to(x.dtype))
         if (y is None) != (self.label_emb is None):
             fail("y", "类别标签" if y is None else "None", y,
                  f"这个 U-Net 的 num_classes={self.num_classes}")

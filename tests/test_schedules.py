@@ -10,6 +10,7 @@ from ddpm_edu.schedules import (
     alphas_cumprod,
     check_betas,
     rescale_linear_range,
+    rescale_zero_terminal_snr,
 )
 
 GOLDEN = {
@@ -56,7 +57,7 @@ def test_given_betas_accept_any_sequence(betas):
     np.testing.assert_array_equal(check_betas(betas), [0.1, 0.2])
 
 
-@pytest.mark.parametrize("betas", [[], [[0.1]], [0.1, float("nan")], [0.0], [1.0], [-0.1], "ab", 3, [0.1, float("inf")]])
+@pytest.mark.parametrize("betas", [[], [[0.1]], [0.1, float("nan")], [0.0], [1.0, 0.5], [0.5, 1.1], [-0.1], "ab", 3, [0.1, float("inf")]])
 def test_bad_given_betas_are_named(betas):
     with pytest.raises(ValueError, match="given_betas"):
         check_betas(betas)
@@ -79,6 +80,24 @@ def test_bad_given_betas_are_named(betas):
 def test_bad_schedule_arguments_are_named(kwargs, name):
     with pytest.raises((ValueError, TypeError), match=name):
         make_beta_schedule(**kwargs)
+
+
+def test_only_the_last_beta_may_be_one():
+    np.testing.assert_array_equal(check_betas([0.1, 1.0]), [0.1, 1.0])
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_rescaling_ends_in_pure_noise_and_keeps_the_first_step(name):
+    before = make_beta_schedule(name, 1000)
+    after = rescale_zero_terminal_snr(before)
+    roots = [np.sqrt(alphas_cumprod(betas)[0]) for betas in (before, after)]
+    assert roots[1][-1] == 0 and after[-1] == 1 and (after[:-1] < 1).all() and (after > 0).all()
+    assert roots[1][0] == pytest.approx(roots[0][0], rel=1e-12)
+    # √ᾱ 只是平移、伸缩：相邻之差的比处处相同
+    ratio = np.diff(roots[1]) / np.diff(roots[0])
+    np.testing.assert_allclose(ratio[np.abs(np.diff(roots[0])) > 1e-6], ratio[0], rtol=1e-6)
+    with pytest.raises(ValueError, match="timesteps.*至少 2"):
+        rescale_zero_terminal_snr(before[:1])
 
 
 def test_too_many_sampling_steps_is_an_error():

@@ -23,7 +23,8 @@ DOWN, UP = ("DownBlock2D", "AttnDownBlock2D"), ("UpBlock2D", "AttnUpBlock2D")
 # 对方 U-Net 的这些设定，我们只有一种；没写的就是这个默认值
 FIXED_UNET = {"center_input_sample": (False,), "time_embedding_type": ("positional",), "mid_block_type": ("UNetMidBlock2D",),
               "mid_block_scale_factor": (1, 1.0), "downsample_type": ("conv",), "upsample_type": ("conv",), "act_fn": ("silu", "swish"),
-              "add_attention": (True,), "resnet_time_scale_shift": ("default",), "class_embed_type": (None,), "num_class_embeds": (None,), "attn_norm_num_groups": (None,)}
+              "add_attention": (True,), "resnet_time_scale_shift": ("default",), "class_embed_type": (None,),
+              "num_class_embeds": (None,), "attn_norm_num_groups": (None,)}
 FIXED_SCHEDULER = {"thresholding": (False,), "set_alpha_to_one": (True,), "clip_sample_range": (1, 1.0)}
 SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear", "squaredcos_cap_v2": "cosine"}
 TARGETS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}

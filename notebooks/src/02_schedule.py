@@ -523,15 +523,15 @@ show_source(check_betas,
 # - ① 列表、数组、张量都收：YAML 给出的是列表。
 # - ② 逐个换成 float，换不成就说应当给什么。
 # - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
-# - ④ 每一项都须在 $(0,1)$ 内。写成“不在范围内”而不是“超出范围”，才拦得住 NaN：它与任何数比较都为假。
+# - ④ 每一项都须在 $(0,1)$ 内，只有最后一个可以是 1：走到头就是纯噪声（第 18 章）。写成“不在范围内”而不是“超出范围”，才拦得住 NaN：它与任何数比较都为假。
 # - ⑤ 同时给了步数，就核对长度。`register_schedule` 只在步数不是默认的 1000 时才传进来。
 
 # %%
 show_source(diffusion_tables,
-            "def diffusion_tables", "cumprod, cumprod_prev =", "# 第 0 步 β_tilde 为 0", "coef1 =", "objective =", "\"betas\": betas")
+            "@np.errstate", "cumprod, cumprod_prev =", "# 第 0 步 β_tilde 为 0", "coef1 =", "objective =", "\"betas\": betas")
 
 # %% [markdown]
-# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 4 章）和参数化的名字；全程 float64。
+# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 4 章）和参数化的名字；全程 float64。NaN 与无穷由 `register_schedule` 查，这里先让 NumPy 别出声。
 # - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 4 章。
 # - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
 # - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 4 章。
@@ -543,8 +543,8 @@ show_source(GaussianDiffusion.__init__,
             "def __init__", "self.v_posterior =", "self.register_schedule(")
 
 # %% [markdown]
-# - ① 只列与公式有关的参数；这个类里没有网络，没有训练。
-# - ② 记下 $v$ 与参数化，当场检查范围。
+# - ① 只列与公式有关的参数；这个类里没有网络，没有训练。`rescale_betas_zero_snr` 是改不改终点，第 18 章讲。
+# - ② 记下 $v$、参数化与改不改终点，当场检查。
 # - ③ 建表的事交给 `register_schedule`。
 
 # %%
@@ -554,8 +554,8 @@ show_source(GaussianDiffusion.register_schedule,
 
 # %% [markdown]
 # - ① 参数的名字与次序都和参考实现相同。
-# - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。
-# - ③ 步数取表的真实长度，再算出全部系数。算的时候不让 NumPy 发出英文的警告，因为紧接着就要自己检查 NaN 与无穷。
+# - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。要改终点就在这里改；终点的 $\bar\alpha$ 是 0 而网络预测 $\varepsilon$ 时拒绝，理由见第 18 章。
+# - ③ 步数取表的真实长度，再算出全部系数，检查 NaN 与无穷。终点的 $\bar\alpha$ 是 0 时，除以 $\sqrt{\bar\alpha}$ 的两张表末项是无穷，末项不查。
 # - ④ 任何一张表里有 NaN 或无穷，就说出是哪些表、$\beta$ 的范围是多少。
 # - ⑤ 留一份 float64 的原表，缓冲区存 float32。`lvlb_weights` 不存进检查点：它由 $\beta$ 与参数化就能重新算出，参考实现也不存它。
 

@@ -339,7 +339,7 @@ show_source(GaussianDiffusion.predict_start_from_noise,
 
 # %% [markdown]
 # - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
-# - ② 核对类型与形状。五个函数都这样开头，下面不再重复。
+# - ② 核对类型与形状。五个函数都这样开头，下面不再重复。末步的 $\bar\alpha$ 是 0 的噪声表（第 18 章），那一步要除以 0，换不回来，所以拒绝。
 # - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
 
 # %%

@@ -334,7 +334,7 @@ told_figure(steps, errors, told, mnist.alphas_cumprod[list(steps)].sqrt())
 
 # %%
 show_source(UNet.forward,
-            "def forward", "divisible =", "emb = self.time_embed", "if (y is None) !=", "skips, h = [], F.pixel_unshuffle",
+            "def forward", "divisible =", "emb = timestep_embedding", "if (y is None) !=", "skips, h = [], F.pixel_unshuffle",
             "h = self.middle_block", "for stage in self.output_blocks")
 
 # %% [markdown]
@@ -352,7 +352,7 @@ show_source(timestep_embedding,
 
 # %% [markdown]
 # - ① 输出是 float32，不管网络是什么精度。
-# - ② 频率从 1 降到接近 $1/10000$，等比排列。
+# - ② 频率从 1 降到接近 $1/10000$，等比排列；`freq_shift` 取 1 就同 Ho 等人的原版程序，最低的正好是 $1/10000$，装他们的权重时用。
 # - ③ 余弦在前，正弦在后；维数是奇数时补一个 0。
 
 # %%
@@ -405,17 +405,17 @@ show_source(DiffusionWrapper.__init__,
 # %% [markdown]
 # - ① 收两个参数：网络的配方，和条件进网络的方式。
 # - ② 当场核对 `conditioning_key`，拼错了就提示。
-# - ③ 按配方造网络，不改动配方。网络叫 `diffusion_model`，所以检查点里的键以 `model.diffusion_model.` 开头。
+# - ③ 按配方造网络，不改动配方。网络叫 `diffusion_model`，所以检查点里的键以 `model.diffusion_model.` 开头。diffusers 的网络，同样的参数另有名字，先记下对照。
 
 # %%
 show_source(DiffusionWrapper.forward,
-            "def forward", "wanted, extra =", "for name, value in cond.items():", "return self.diffusion_model")
+            "def forward", "wanted, extra =", "for name, value in cond.items():", "out = self.diffusion_model")
 
 # %% [markdown]
 # - ① 三种条件，各有各的形状。
 # - ② 给的条件必须恰好齐全。多给的若被悄悄忽略，你会以为它起了作用。
 # - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。
-# - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给。
+# - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给；diffusers 的网络把输出包在对象里，拆开。
 
 # %%
 show_source(drop_condition,
