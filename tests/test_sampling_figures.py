@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from ddpm_edu.teach.laboratory import euler_roads
-from ddpm_edu.teach.sampling_figures import straight_steps_figure, tradeoff_figure
+from ddpm_edu.teach.sampling_figures import straight_steps_figure, tradeoff_figure, variance_bars_figure
 
 
 def test_each_panel_shows_the_true_roads_and_its_own_steps_from_left_to_right():
@@ -12,6 +12,13 @@ def test_each_panel_shows_the_true_roads_and_its_own_steps_from_left_to_right():
     assert [ax.get_title() for ax in (left, right)] == ["甲", "乙"] and left.get_xlim()[0] > left.get_xlim()[1]
     assert [line.get_ydata().tolist() for line in left.lines] == [[1, 2, 3], [-1, -2, -3], [1, 4], [-1, -4]]
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["真的路", "一步一步走"]
+
+
+def test_the_bars_are_end_to_end_and_only_the_short_one_has_a_gap():
+    ax = variance_bars_figure({"缺": (0.5, 0.1, 0.0), "满": (0.5, 0.2, 0.3)}).axes[0]
+    bars = [(round(bar.get_x(), 9), round(bar.get_width(), 9)) for bar in ax.patches]
+    assert bars == [(0, 0.5), (0, 0.5), (0.5, 0.1), (0.5, 0.2), (0.6, 0), (0.7, 0.3), (0.6, 0.4), (1, 0)]
+    assert [bar.get_linewidth() for bar in ax.patches[-2:]] == [1, 0] and ax.yaxis_inverted()
 
 
 def test_the_tradeoff_is_drawn_in_percent_with_its_floor():

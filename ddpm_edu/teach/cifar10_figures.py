@@ -6,7 +6,7 @@ from ..lr_scheduler import LambdaWarmUpCosineScheduler
 from ..unet import AttentionBlock
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 
-KINDS = (("guidance_1", "引导强度 1", ORANGE), ("guidance_2", "引导强度 2", BLUE), ("gaussian", "斑图", GRAY))
+KINDS = (("guidance_1", "不加引导", ORANGE), ("guidance_2", "加引导（强度 2）", BLUE), ("gaussian", "斑图", GRAY))
 
 
 def two_rulers_figure(quality):
@@ -29,7 +29,7 @@ def two_rulers_figure(quality):
 
 
 def by_class_figure(names, quality, real=None):
-    """各类认得出多少，按“引导强度 1 减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
+    """各类认得出多少，按“不加引导的减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
     figure = empty_figure(8.0, 3.2)
     ax = plain_axes(figure.subplots())
     share = {key: 100 * np.array(quality[key]["by_class"]) for key, _, _ in KINDS}
@@ -37,7 +37,7 @@ def by_class_figure(names, quality, real=None):
     ours, spots = share["guidance_1"][order], share["gaussian"][order]
     ax.vlines(range(10), ours, spots, color=np.where(ours > spots, ORANGE, GRAY), linewidth=5, alpha=0.3)
     for (key, name, color), marker, shift in zip(KINDS, "^os", (-0.12, 0, 0.12)):
-        values, aside = share[key][order], key == "guidance_2"  # 引导 2 只作参照，画得浅
+        values, aside = share[key][order], key == "guidance_2"  # 加引导的只作参照，画得浅
         error = (values * (100 - values) / 320) ** 0.5  # 每类 320 张
         ax.errorbar(np.arange(10) + shift, values, None if aside else error, color=color, marker=marker, linestyle="none",
                     markersize=4 if aside else 7, alpha=0.4 if aside else 1, elinewidth=1, capsize=2, label=name)
@@ -123,11 +123,11 @@ def training_figure(card, plans):
     for key, name, color in KINDS[:2]:
         history = [*card["history"], {"steps": card["recipe"]["max_steps"], **card["quality"]}]
         points = [(point["steps"], point[key]["frechet"]) for point in history]
-        top.errorbar([step for step, _ in points], [value["mean"] for _, value in points], [value["se"] for _, value in points],
-                     color=color, marker="o", linestyle=":", capsize=3, label=name)
-        down = 2 if key == "guidance_1" else -12  # 两条的数一上一下，不相碰
+        top.plot([step for step, _ in points], [value["mean"] for _, value in points], "o", color=color, label=name)  # 标准误比点小
+        down = -4 if key == "guidance_1" else -12  # 蓝的数写低些，橙的不碰虚线
         for step, value in points[1:]:
             top.annotate(f"{value['mean']:.1f}", (step, value["mean"]), (8, down), textcoords="offset points", color=color, fontsize=9)
+    top.annotate(f"{points[0][1]['mean']:.0f}", (0, points[0][1]["mean"]), (8, 2), textcoords="offset points", color=INK, fontsize=9)
     for name, value, color in (("斑图", card["quality"]["gaussian"]["frechet"], GRAY), ("真图", card["quality"]["frechet_floor"], INK)):
         top.axhline(value["mean"], color=color, linestyle="--", linewidth=1.2)
         top.annotate(f"{name} {value['mean']:.1f}", (6000, value["mean"]), (0, 3), textcoords="offset points", color=INK, fontsize=9)

@@ -73,7 +73,7 @@ def circles_figure():
 
     real = np.concatenate([pile(12, 0, 0, 1.2), pile(12, 4.5, 0, 1.2)])
     samples = np.concatenate([pile(12, 0, 0, 1.2), pile(4, 2.25, 1.6, 0.35)])
-    figure = empty_figure(9.0, 3.4)
+    figure = empty_figure(9.0, 3.3)
     for ax, name, centers, points, colors, words in zip(
         map(plain_axes, figure.subplots(1, 2)), ("精确率", "召回率"), (real, samples), (samples, real), ((INK, BLUE), (BLUE, INK)), ("真图", "样本"),
     ):

@@ -1,7 +1,24 @@
-"""第 7 章的图：弯的路与直的步子、引导强度的取舍"""
+"""第 7 章的图：方差由哪几份加成、弯的路与直的步子、引导强度的取舍"""
 import numpy as np
 
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+
+
+def variance_bars_figure(rows):
+    """一步之后方差由哪几份加成：rows = {名字: (图, 旧噪声, 新噪声)}，一个名字一条，从上到下；不到 1 的一截画成虚线"""
+    figure = empty_figure(8.0, 2.2)
+    ax = plain_axes(figure.subplots())
+    names, shares = list(rows), np.array(list(rows.values()))
+    starts = np.cumsum(shares, 1) - shares
+    for label, color, start, share in zip(("图", "留下的旧噪声", "掺进的新噪声"), (GRAY, BLUE, ORANGE), starts.T, shares.T):
+        ax.barh(names, share, 0.6, start, color=color, label=label)
+    ends = shares.sum(1)
+    ax.barh(names, 1 - ends, 0.6, ends, fill=False, edgecolor=INK, linestyle="--", linewidth=np.where(ends < 1 - 1e-9, 1.0, 0.0))
+    ax.invert_yaxis()
+    ax.grid(False)
+    ax.set(xlim=(0, 1.01), xlabel=r"$x_s$ 的方差")
+    figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
+    return figure
 
 
 def straight_steps_figure(curves, walks):

@@ -35,7 +35,6 @@ from ddpm_edu.teach.evaluation_figures import (bars_figure, circles_figure, jitt
 from ddpm_edu.teach.laboratory import ideal_start
 from ddpm_edu.training.timestep_loss import quarter_losses, quarters, spread
 
-model = load_pretrained("digits")
 train, val, test = (load_digits_split()[name][0] for name in ("train", "val", "test"))
 print(f"训练图 {len(train)} 张，验证图 {len(val)} 张，测试图 {len(test)} 张")
 
@@ -53,6 +52,7 @@ print(f"训练图 {len(train)} 张，验证图 {len(val)} 张，测试图 {len(t
 # 损失在训练时就看得到，后两个数由 `evaluate` 来算。先用 16 张测试图、1000 张样本试一次：
 
 # %%
+model = load_pretrained("digits")
 report = evaluate(model, DigitsDataModule(), max_images=16, num_samples=1000, steps=10, progress=False)
 for name, value in report.items():
     print(f"{name:16}{value:.2f}" if value < 10 else f"{name:16}{value:.0f}")
