@@ -3,7 +3,7 @@ import html
 import re
 
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[0-9]+(?:\.[0-9]+)?|\S|\s+")
-LETTERS = {"alpha": "α", "beta": "β", "varepsilon": "ε", "theta": "θ", "sigma": "σ", "mu": "μ", "eta": "η", "pi": "π", "tau": "τ",
+LETTERS = {"alpha": "α", "beta": "β", "gamma": "γ", "varepsilon": "ε", "theta": "θ", "sigma": "σ", "mu": "μ", "eta": "η", "pi": "π", "tau": "τ",
            "lambda": "λ", "ell": "ℓ", "varnothing": "∅"}
 SIGNS = {"leftarrow": "←", "to": "→", "in": "∈", "notin": "∉", "sim": "∼", "mid": "∣", "le": "≤", "cdot": "⋅", "times": "×", "dots": "…",
          "prod": "∏", "cup": "∪", "lvert": "|", "rvert": "|", "lVert": "‖", "rVert": "‖", "|": "‖", "{": "{", "}": "}"}

@@ -498,7 +498,7 @@ grid_figure(torch.cat(pictures), nrow=3, width=6.0, columns=["原图", "等权",
 # - 条件编码器若也要训练（`cond_stage_trainable`），编码推迟到 `forward` 里做：`get_input` 整个套着 `torch.no_grad()`，在它里面编码，梯度传不回条件编码器。
 # - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`；`adm` 的类别也是，`DiffusionWrapper` 再从那里取出来。键名叫 `c_crossattn`，装的却是类别；存取两端一致，所以不出错。
 #
-# 有几段这门课没有讲：布局到图像的标注框、VQ 的 `predict_cids` 与 `quantize_denoised`、`score_corrector`，`plms.py` 与 DPM-Solver 两种采样器，以及 Stable Diffusion 2 的几个子类。读到时可以先跳过，不影响主线。
+# 有几段这门课没有讲：布局到图像的标注框、VQ 的 `predict_cids` 与 `quantize_denoised`、`score_corrector`，`plms.py` 这种采样器（同属多步法的 DPM-Solver 在第 18 章），以及 Stable Diffusion 2 的几个子类。读到时可以先跳过，不影响主线。
 #
 # </details>
 #

@@ -1,5 +1,5 @@
 """DDPM 的构造、噪声表、EMA 的借用与载入"""
-from ..knowledge import Method, Note
+from ..knowledge import APPENDIX, Method, Note
 
 METHODS = (
     Method("DDPM.__init__", 9, "存下设定，造网络、EMA 与噪声表，从检查点载入权重；次序要紧的只有五条", proof=(9, "原文件的每一条语句"),
@@ -37,9 +37,9 @@ METHODS = (
              wrong="基类的 configure_optimizers 不用它，只有 LatentDiffusion 用；课程版真的造出调度器", chapter=12, proof=(9, "表里有四处要多说一句"),
              needs="DDPM.configure_optimizers"),
         Note("= self.v_posterior", "e5b39998", "存下采样方差的混合比，要在建表之前", formula=r"\sigma_t^2=(1-v)\tilde\beta_t+v\beta_t",
-             wrong="不查范围：取 -1 会得到负的方差；旁边的注释称它混合 sigma，其实混合的是方差", chapter=4, proof=(17, "附二：原文件里别的毛病")),
+             wrong="不查范围：取 -1 会得到负的方差；旁边的注释称它混合 sigma，其实混合的是方差", chapter=4, proof=APPENDIX),
         Note("= self.original_elbo_weight", "4ea6b8a7", "存下 VLB 那一项在总损失里的系数", formula=r"\mathcal L=w_s\mathcal L_s+w_e\mathcal L_e",
-             wrong="它加的是按 lvlb_weights 加权的均方误差，不是 ELBO，还差 T 倍", chapter=6, proof=(17, "附二：原文件里别的毛病"),
+             wrong="它加的是按 lvlb_weights 加权的均方误差，不是 ELBO，还差 T 倍", chapter=6, proof=APPENDIX,
              needs="DDPM.p_losses"),
         Note("= self.l_simple_weight", "304d8495", "存下简化损失的系数", differs="两个系数都是 0 时损失恒为 0，这里不提醒；课程版当场拒绝",
              chapter=6),

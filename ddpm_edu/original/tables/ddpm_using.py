@@ -1,5 +1,5 @@
 """DDPM 的加噪、采样、损失、训练与看图"""
-from ..knowledge import Method, Note
+from ..knowledge import APPENDIX, Method, Note
 
 METHODS = (
     Method("DDPM.q_mean_variance", 3, r"加噪分布 $q(x_t\mid x_0)$ 的均值、方差、对数方差",
@@ -34,7 +34,7 @@ METHODS = (
         Note("= x_recon", "d81a28a0", "换算成 x̂₀", formula=r"\hat x_0=(x_t-\sqrt{1-\bar\alpha_t}\,\hat\varepsilon)/\sqrt{\bar\alpha_t}", chapter=5),
         Note("if self.parameterization", "537afc83", "答的是 x₀"),
         Note("= x_recon", "2d468595", "就是它", wrong="没有 v 这一支：SD 2 的基类能用 v 训练，用 p_sample 采样就报错，靠 DDIM 那个类来采",
-             proof=(17, "附二：原文件里别的毛病")),
+             proof=APPENDIX),
         Note("if clip_denoised", "ae5cb0e2", "要截断的话"),
         Note("call x_recon.clamp_", "b597b7bf", "截到 [-1, 1]", formula=r"\hat x_0\leftarrow\min(\max(\hat x_0,-1),1)",
              wrong="就地改：预测 x₀ 时，连网络自己的输出也改了；课程版另存一份", proof=(4, 'card("clip_denoised")')),

@@ -1,5 +1,5 @@
 """LatentDiffusion 的构造、编码、条件与前向"""
-from ..knowledge import Method, Note
+from ..knowledge import APPENDIX, Method, Note
 
 METHODS = (
     Method("LatentDiffusion.__init__", 17, "在 DDPM 外面加上自编码器与条件编码器；两处次序要紧", proof=(17, "带着它读原文件"),
@@ -45,7 +45,7 @@ METHODS = (
         Note("call print", "295be9d3", "印一句警告"),
         Note("call self.model_ema.reset_num_updates", "90c17f2b", "归零", chapter=11),
     )),
-    Method("LatentDiffusion.make_cond_schedule", 17, "条件也掺噪声时，每个 t 对应掺到第几步", proof=(17, "条件从哪里来"), heads="28adb7ff", notes=(
+    Method("LatentDiffusion.make_cond_schedule", 17, "条件也掺噪声时，每个 t 对应掺到第几步", proof=APPENDIX, heads="28adb7ff", notes=(
         Note("= self.cond_ids", "f51d6a1f", "先全部填最后一步"),
         Note("= ids", "134d4971", "从 0 到 T-1 均匀取几个"),
         Note("= self.cond_ids[]", "39641ffd", "填进开头"),
@@ -71,14 +71,14 @@ METHODS = (
         Note("if self.shorten_cond_schedule", "220e9424", "要的话"),
         Note("call self.make_cond_schedule", "c2307bdf", "建对应表"),
     )),
-    Method("LatentDiffusion.instantiate_first_stage", 17, "造自编码器，冻结，锁在 eval 模式", proof=(17, "真的第一阶段"), heads="bba85695", notes=(
+    Method("LatentDiffusion.instantiate_first_stage", 17, "造自编码器，冻结，锁在 eval 模式", proof=APPENDIX, heads="bba85695", notes=(
         Note("= model", "e2fb3f90", "按配方造"),
         Note("= self.first_stage_model", "d55c1539", "切到 eval 模式"),
         Note("= self.first_stage_model.train", "4cfc6d9e", "换掉它的 train 方法：外面再叫它训练，也不动"),
         Note("for param", "2510fb85", "逐个参数"),
         Note("= param.requires_grad", "a23835fb", "不要梯度"),
     )),
-    Method("LatentDiffusion.instantiate_cond_stage", 17, "造条件编码器，或两个特殊字符串之一", proof=(17, "条件从哪里来"), heads="847bca59", notes=(
+    Method("LatentDiffusion.instantiate_cond_stage", 17, "造条件编码器，或两个特殊字符串之一", proof=APPENDIX, heads="847bca59", notes=(
         Note("if self.cond_stage_trainable", "4e822fa9", "不一起训练"),
         Note("if config", "44c5f9cf", "与自编码器共用"),
         Note("call print", "c444949a", "印一句"),
@@ -107,7 +107,7 @@ METHODS = (
         Note("raise NotImplementedError", "ce135b00", "别的不认得，报错"),
         Note("return", "173ca436", "乘上系数，让标准差的量级是 1", formula=r"a\,z"),
     )),
-    Method("LatentDiffusion.get_learned_conditioning", 17, "条件 → 向量", proof=(17, "条件从哪里来"), heads="0f698cf4", notes=(
+    Method("LatentDiffusion.get_learned_conditioning", 17, "条件 → 向量", proof=APPENDIX, heads="0f698cf4", notes=(
         Note("if self.cond_stage_forward", "cb8d7198", "没有指定用哪个方法"),
         Note("if callable hasattr self.cond_stage_model", "0a25cf29", "有 encode 就用它"),
         Note("= c", "613b6865", "编码"),
@@ -128,7 +128,7 @@ METHODS = (
            heads="8a993244",
            known="514b5d47 d25a32c6 5400ba07 66d9f0aa 592aaa2c 095d802e fa398af1 ef7c4049 1535befe 697c13f9 10dd3843 ac815972 9f99ef31 7c091de6 "
                  "6442db00 95e02a37 fd2368a4 878c4a13 00e78008 70f4a559 1c6139b5 e3f3ba8d ce135b00 210cb8be"),
-    Method("LatentDiffusion.get_input", 17, "取图，编码成潜变量；取条件，编码", proof=(17, "条件从哪里来"), heads="b2c16f6f bde8534f", notes=(
+    Method("LatentDiffusion.get_input", 17, "取图，编码成潜变量；取条件，编码", proof=APPENDIX, heads="b2c16f6f bde8534f", notes=(
         Note("= x", "0dd1de03", "父类取图，重排成 CHW", chapter=10),
         Note("if bs", "2c41797a", "只要前几个的话"),
         Note("= x", "874cd0f5", "取前几个"),
@@ -180,7 +180,7 @@ METHODS = (
     ),
            known="12c8f5bd 334fb8fa 3a10d030 6037dfc6 7d205b86 b00a58d9 3334b608 1f5c9ab2 0e9152bb e3fa768b 33f2fc3e 8117aadb a7174cd7 7f740b57 "
                  "f9238bcf 94134721 985b2369 9340c4f2 aea08e5a 3b1acfca ea538227 8129c093 761a222e de272299 74f7ff51 bfc08191"),
-    Method("LatentDiffusion.encode_first_stage", 17, "图 → 潜变量（还没有乘系数）；LDM 的版本还能切块", proof=(17, "真的第一阶段"), heads="b68bb237", notes=(
+    Method("LatentDiffusion.encode_first_stage", 17, "图 → 潜变量（还没有乘系数）；LDM 的版本还能切块", proof=APPENDIX, heads="b68bb237", notes=(
         Note("return", "ebbf112f", "编码", formula=r"E(x)"),
     ),
            known="12c8f5bd 334fb8fa 3a10d030 6037dfc6 0dbf7cb0 6cb3b7a8 514b5d47 3334b608 1f5c9ab2 0e9152bb e3fa768b 33f2fc3e 8117aadb e3adfc2f "
@@ -190,7 +190,7 @@ METHODS = (
         Note("= loss", "201ac5ce", "算损失：self(x, c) 就是 forward"),
         Note("return", "e910d33e", "返回；它其实是 (损失, 要记录的数)"),
     )),
-    Method("LatentDiffusion.forward", 17, "抽 t；条件在这里编码、掺噪声", proof=(17, "条件从哪里来"), heads="450dd1e4", notes=(
+    Method("LatentDiffusion.forward", 17, "抽 t；条件在这里编码、掺噪声", proof=APPENDIX, heads="450dd1e4", notes=(
         Note("= t", "4e4cb20e", "每个样本各抽一个 t", formula=r"t\sim\mathcal U\{0,\dots,T-1\}", chapter=10),
         Note("if self.model", "7393b48a", "有条件的话"),
         Note("assert c", "b3584026", "条件不能缺"),

@@ -1,5 +1,5 @@
 """LatentDiffusion 的损失、采样、看图与优化器"""
-from ..knowledge import Method, Note
+from ..knowledge import APPENDIX, Method, Note
 
 METHODS = (
     Method("LatentDiffusion._predict_eps_from_xstart", 5, "由 $x_t$ 与 x̂₀ 求噪声", proof=(5, "换算是一次旋转"), heads="c11ece64", notes=(
@@ -57,7 +57,7 @@ METHODS = (
         Note("if self.parameterization", "537afc83", "答的是 x₀"),
         Note("= x_recon", "2d468595", "就是它"),
         Note("raise NotImplementedError", "ce135b00", "别的报错", wrong="v 也在其中：SD 2 用 v 训练，却不能用这里的 p_sample 采样，靠 DDIM 那个类",
-             proof=(17, "附二：原文件里别的毛病")),
+             proof=APPENDIX),
         Note("if clip_denoised", "ae5cb0e2", "要截断的话（潜变量不截断）"),
         Note("call x_recon.clamp_", "b597b7bf", "就地截到 [-1, 1]"),
         Note("if quantize_denoised", "666e8828", "要把 x̂₀ 取到码本上（VQ）"),

@@ -6,7 +6,7 @@ METHODS = (
         Note("call super().__init__", "a6603dc8", "让 LightningModule 准备好"),
         Note("= self.sequential_cross_attn", "bdca028c", "从配方里取走一项：几份条件是不是一份一份地看",
              wrong="改动了传进来的字典：同一份配置第二次用，这一项就没有了", chapter=9, proof=(9, "毛病三、四")),
-        Note("= self.diffusion_model", "deebaaf2", "按配方造出 U-Net", proof=(8, "配方与参数个数")),
+        Note("= self.diffusion_model", "deebaaf2", "按配方造出 U-Net", proof=(8, "先缩小，再放大")),
         Note("= self.conditioning_key", "dc3beb7f", "记下条件怎样进网络"),
         Note("assert self.conditioning_key", "6a281f5e 0f7e8bd4", "只许列出的几种"),
     )),
