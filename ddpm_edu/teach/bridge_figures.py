@@ -1,19 +1,52 @@
-"""第 18 章的几张图：两种走法、误差与步数、调用网络的次数与画质、亮度的散布、直路与弧"""
+"""第 18 章的几张图：总图、两种走法、误差与步数、调用网络的次数与画质、亮度的散布、直路与弧"""
 import numpy as np
 
-from .figures import BLUE, CURVES, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+from .diagrams import PALE, arrow
+from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+
+# 同一种采样器，各张图里同色同形
+WAYS = {"ddim": (BLUE, "-", "o"), "dpmpp": (ORANGE, "--", "s"), "heun": (INK, ":", "D"), "ddim，trailing": (BLUE, "-.", "^")}
 
 
 def quiet_legend(ax, **kwargs):
     ax.legend(**{"fontsize": 9, "framealpha": 0.85, "edgecolor": "none", **kwargs})
 
 
+def changes_figure():
+    """总图：一条采样链，四处换过的东西各写方法名与节号"""
+    figure = empty_figure(9.0, 3.5)
+    ax = figure.subplots()
+    box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": INK, "linewidth": 0.9}
+    places, middle = {"$x_T$": 0.0, r"$\cdots$": 1.3, "$x_t$": 2.6, "$x_s$": 5.4, r"$\cdots $": 6.7, "$x_0$": 8.0}, 4.0
+    for name, x in places.items():
+        ax.text(x, 0, name, ha="center", va="center", fontsize=13, bbox=box if "x" in name else None)
+    for start, end in ((0.35, 1.0), (1.6, 2.25), (2.95, 5.05), (5.75, 6.4), (7.0, 7.65)):
+        arrow(ax, (start, 0), (end, 0), ORANGE if end == 5.05 else GRAY, 1.6)
+    ax.text(middle, -0.95, r"网络：看 $x_t$ 与噪声的大小，猜 $\hat x_0$（留下的）", ha="center", va="center", fontsize=11,
+            bbox={**box, "facecolor": PALE, "edgecolor": BLUE})
+    arrow(ax, (2.6, -0.28), (3.0, -0.66), BLUE)
+    arrow(ax, (middle, -0.66), (middle, -0.08), BLUE)
+    notes = (("噪声", "训练看哪些、从哪里出发\nEDM 的 $\\ln\\sigma$　第 4 节\n零终端信噪比　第 6 节", 0.0, 1.6, ((0, 0.75), (0, 0.3))),
+             ("坐标", "带噪图与输出怎样写\n得分　第 1 节\nEDM　第 4 节，流匹配　第 7 节", 2.45, 1.6, ((2.6, 0.75), (2.6, 0.3))),
+             ("走法", "从 $x_t$ 到 $x_s$ 怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节", 5.0, 1.6, ((4.5, 0.75), (4.5, 0.08))),
+             ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.6, -0.65, ((6.6, -0.95), (5.95, -0.95))))
+    for title, words, x, y, line in notes:
+        ax.text(x, y, title, ha="center", va="center", fontsize=12, color=ORANGE)
+        ax.text(x, y - 0.15, words, ha="center", va="top", fontsize=9, linespacing=1.35)
+        ax.plot(*np.array(line).T, color=ORANGE, linewidth=0.8, linestyle=":")
+    ax.set(xlim=(-0.8, 8.8), ylim=(-1.3, 1.8))
+    ax.set_axis_off()
+    return figure
+
+
 def arrows_figure(panels, limit=2.6, width=9.0):
-    """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大"""
+    """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大；灰线是等高线"""
     figure = empty_figure(width, width / len(panels) + 0.3)
     for ax, (title, (axis, density, points, at, move)) in zip(figure.subplots(1, len(panels)), panels.items()):
         ax.imshow(np.asarray(density).T, origin="lower", extent=(axis[0], axis[-1]) * 2, cmap="Greys", alpha=0.55,
                   vmin=float(density.max()) - 6, vmax=float(density.max()) + 2)
+        ax.contour(axis, axis, np.asarray(density).T, levels=float(density.max()) - np.array([8, 6, 4.5, 3, 2, 1, 0.4]), colors="#666666", linewidths=0.5,
+                   linestyles="-")
         ax.scatter(*np.asarray(points).T, s=2, c=BLUE, alpha=0.5, linewidths=0)
         ax.quiver(*np.asarray(at).T, *np.asarray(move).T, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
@@ -44,18 +77,20 @@ def walks_figure(degrees, walks, places, count=24):
     return figure
 
 
-def orders_figure(counts, errors):
-    """误差与步数，两轴都是对数：errors = {名字: 数列}；灰线的斜率是 -1 与 -2"""
+def orders_figure(rows):
+    """误差与调用网络的次数，两轴都是对数：rows = {名字: (次数, 误差)}；灰线的斜率是 -1 与 -2"""
     figure = empty_figure(6.5, 3.4)
     ax = plain_axes(figure.subplots())
+    counts, errors = rows["ddim"]
     for order, start in ((1, 3.0), (2, 0.8)):
-        line = start * errors["ddim"][0] * (np.asarray(counts) / counts[0]) ** -float(order)
+        line = start * errors[0] * (np.asarray(counts) / counts[0]) ** -float(order)
         ax.plot(counts, line, color=GRAY, linewidth=0.8)
         ax.annotate(f"斜率 −{order}", (counts[-1], line[-1]), (4, -3), textcoords="offset points", fontsize=8, color="#666666", annotation_clip=False)
-    for (name, values), (color, style), marker in zip(errors.items(), CURVES, "osD"):
-        ax.plot(counts, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
-    ax.set(xlabel="步数", ylabel="终点的误差", xscale="log", yscale="log")
-    ax.set_xticks(counts, counts)
+    for name, (calls, values) in rows.items():
+        color, style, marker = WAYS[name]
+        ax.plot(calls, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
+    ax.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log")
+    ax.set_xticks([*counts, 2 * counts[-1]], [*counts, 2 * counts[-1]])
     ax.minorticks_off()
     quiet_legend(ax, loc="lower left")
     return figure
@@ -66,11 +101,12 @@ def calls_figure(calls, rows, real):
     figure = empty_figure(6.5, 3.2)
     ax = plain_axes(figure.subplots())
     ax.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
-    for i, ((name, found), (color, style), marker) in enumerate(zip(rows.items(), CURVES, "osD^")):
+    for i, (name, found) in enumerate(rows.items()):
+        color, style, marker = WAYS[name]
         mean, error = np.array(found).T
         # 横向错开一点，误差棒不叠在一起
         ax.errorbar(np.asarray(calls[:len(mean)]) * 1.03 ** (i - 1), mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3,
-                    label=name)
+                    markerfacecolor="white" if "trailing" in name else color, label=name)
     ax.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xscale="log")
     ax.set_xticks(calls, calls)
     ax.minorticks_off()
