@@ -57,6 +57,9 @@ def execute(notebook):
 
     NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, coalesce_streams=True,
                    resources={"metadata": {"path": str(NOTEBOOKS)}}).execute(env={**os.environ, "DDPM_EDU_NO_RECORD": "1", "TQDM_DISABLE": "1"})
+    # 显示一个对象时出的错，nbclient 不当作出错
+    for output in [output for cell in notebook.cells for output in cell.get("outputs", []) if output.output_type == "error"]:
+        raise RuntimeError(f"显示输出时出错，没有写 notebook：{output.ename}: {output.evalue}")
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         if cell.cell_type == "code":

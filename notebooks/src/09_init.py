@@ -364,8 +364,8 @@ check("四样加起来，一个不多，一个不少", sum(counts.values()), len
 check("lvlb_weights 不存进检查点，它能重新算出", "lvlb_weights" in keys, False)
 
 # %% [markdown]
-# 噪声表展开成十三张系数表，再加上 `logvar`，是十四张。它们的名字与原文件相同，公式在第 2、4、6 章。
-# 十三张里只存十二张：`lvlb_weights` 登记时写了 `persistent=False`（第 4 节的表）。EMA 比网络多一个键，是更新的次数。
+# 噪声表展开成十三张系数表，再加上 `simple_weights`（min-SNR 的权重，第 18 章）与 `logvar`，是十五张。除了 `simple_weights`，名字都与原文件相同，公式在第 2、4、6 章。
+# 十三张系数表里只存十二张：`lvlb_weights` 登记时写了 `persistent=False`（第 4 节的表）。EMA 比网络多一个键，是更新的次数。
 #
 # 检查点里还存着超参数，凭一个文件就能重建出同样的模型，不必记得当初的配置：
 
