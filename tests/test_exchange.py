@@ -1,5 +1,7 @@
 """与 diffusers 交换权重：两个方向，网络的输出与整条采样链都相等；装不下的写明名字拒绝"""
 import json
+import os
+import re
 
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from ddpm_edu import DDPM, load_pretrained
 from ddpm_edu.cli.main import main
 from ddpm_edu.exchange.diffusers_folder import from_folder, scheduler_params, to_folder, unet_params
+from ddpm_edu.files.checkpoint import CheckpointError
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
@@ -162,6 +165,51 @@ def test_a_folder_that_is_not_whole_is_one_sentence(tmp_path, capsys):
     config_with()
     assert "safetensors" in said(lambda: (unet / "diffusion_pytorch_model.safetensors").write_bytes(b"half"))
     assert "没有找到" in said((unet / "diffusion_pytorch_model.safetensors").unlink)
+
+
+@pytest.mark.parametrize(("file", "changes", "words"), [
+    ("model_index.json", {"vqvae": ["diffusers", "VQModel"]}, "只有 unet 与 scheduler"),
+    ("unet/config.json", {"_class_name": "UNet2DConditionModel"}, "_class_name"), ("unet/config.json", {"norm_num_groups": None}, "norm_num_groups"),
+    ("scheduler/scheduler_config.json", {"_class_name": "KarrasVeScheduler"}, "_class_name"),
+    ("unet/config.json", {"attention_head_dim": [8, 8]}, "读不懂"), ("unet/config.json", {"attention_head_dim": 0}, "读不懂"),
+    ("unet/config.json", {"attention_head_dim": 48}, "整数"), ("unet/config.json", {"block_out_channels": None}, "读不懂"),
+    ("unet/config.json", {"down_block_types": [["x"]]}, "读不懂|down_block_types"), ("scheduler/scheduler_config.json", {"trained_betas": 0.1}, "读不懂"),
+    ("scheduler/scheduler_config.json", {"prediction_type": ["epsilon"]}, "读不懂|prediction_type"),
+])
+def test_settings_that_make_no_sense_are_one_sentence(file, changes, words, tmp_path, capsys):
+    pipeline(SMALL).save_pretrained(tmp_path / "theirs")
+    path = tmp_path / "theirs" / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    assert main(["convert", str(tmp_path / "theirs"), "--out", str(tmp_path / "x.ckpt")]) == 2
+    assert re.search(words, capsys.readouterr().err) and not (tmp_path / "x.ckpt").exists()
+
+
+def test_weights_that_are_not_numbers_are_not_written(tmp_path):
+    pipe = pipeline(SMALL)
+    pipe.unet.conv_in.weight.data[0] = float("nan")
+    pipe.save_pretrained(tmp_path / "theirs")
+    with pytest.raises(CheckpointError, match="NaN.*input_blocks.0.0"):
+        from_folder(tmp_path / "theirs")
+
+
+def test_what_is_written_can_be_read_by_others(tmp_path):
+    to_folder(tiny_ddpm(tiny_unet(norm_groups=4)), tmp_path / "out")
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in (tmp_path / "out", *(tmp_path / "out").rglob("*")):
+        assert path.stat().st_mode & 0o777 == (0o777 if path.is_dir() else 0o666) & ~umask
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["{empty}", "--out", "{new}"], "来源.*model_index.json"), (["{theirs}", "--out", "{new}.ckpt", "--raw"], "--raw"),
+    (["digits", "--out", "{new}.ckpt"], "--out.*文件夹"), (["digits", "--out", "{new}"], "norm_groups.*随包的几个"),
+])
+def test_bad_requests_are_one_sentence(arguments, words, tmp_path, capsys):
+    pipeline(SMALL).save_pretrained(tmp_path / "theirs")
+    (tmp_path / "empty").mkdir()
+    places = {name: str(tmp_path / name) for name in ("empty", "theirs", "new")}
+    assert main(["convert", *(argument.format(**places) for argument in arguments)]) == 2
+    assert re.search(words, capsys.readouterr().err) and not (tmp_path / "new").exists()
 
 
 def test_the_command_goes_both_ways(tmp_path, capsys):

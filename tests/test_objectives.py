@@ -1,8 +1,10 @@
 """简化损失的权重 min-SNR，与终点是纯噪声的噪声表"""
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 
+from ddpm_edu import DDPM, DigitsDataModule
 from ddpm_edu.gaussian import GaussianDiffusion
 
 from .conftest import randomize, tiny_ddpm
@@ -24,6 +26,12 @@ def test_min_snr_is_the_same_weight_on_the_error_of_x0(parameterization, gamma):
     assert float(losses["train/loss_simple"]) != pytest.approx(float(loss), rel=1e-2)
 
 
+def test_the_weights_survive_half_precision():
+    model = tiny_ddpm(parameterization="x0", linear_start=1e-6, snr_gamma=1e6)
+    before = model.simple_weights.clone()
+    assert torch.equal(model.half().simple_weights, before) and torch.equal(model.float().simple_weights, before)
+
+
 def test_without_gamma_nothing_is_weighted_and_nothing_is_saved():
     model = tiny_ddpm()
     assert torch.equal(model.simple_weights, torch.ones(50)) and "simple_weights" not in model.state_dict()
@@ -31,7 +39,8 @@ def test_without_gamma_nothing_is_weighted_and_nothing_is_saved():
 
 
 @pytest.mark.parametrize(("given", "words"), [
-    ({"snr_gamma": 0.0}, "snr_gamma.*0"), ({"snr_gamma": "5"}, "snr_gamma"), ({"snr_gamma": float("nan")}, "snr_gamma"),
+    ({"snr_gamma": 0.0}, "snr_gamma.*0"), ({"snr_gamma": "5"}, "snr_gamma"), ({"snr_gamma": 1e-300}, "snr_gamma.*float32"),
+    ({"snr_gamma": float("nan")}, "snr_gamma"),
     ({"parameterization": "v", "rescale_betas_zero_snr": True, "snr_gamma": 5.0}, "snr_gamma.*学不到那一步"),
     ({"rescale_betas_zero_snr": True}, "parameterization.*v 或 x0.*换不回 x0"), ({"rescale_betas_zero_snr": 1}, "rescale_betas_zero_snr"),
     ({"given_betas": [0.1] * 49 + [1.0]}, "parameterization.*v 或 x0"),
@@ -56,6 +65,18 @@ def test_a_chain_that_ends_in_pure_noise_trains_and_samples(parameterization, sa
     again = tiny_ddpm(**{name: model.hparams[name] for name in ("parameterization", "rescale_betas_zero_snr")})
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.betas, model.betas)
+
+
+def test_a_chain_that_ends_in_pure_noise_is_saved_and_resumed(tmp_path):
+    trainer = {"max_steps": 2, "logger": False, "enable_progress_bar": False, "enable_checkpointing": False, "accelerator": "cpu"}
+    model = tiny_ddpm(parameterization="v", rescale_betas_zero_snr=True)
+    first = pl.Trainer(**trainer)
+    first.fit(model, DigitsDataModule(batch_size=32))
+    first.save_checkpoint(tmp_path / "a.ckpt")
+    again = DDPM.load_from_checkpoint(tmp_path / "a.ckpt")
+    assert torch.equal(again.betas, model.betas) and float(again.alphas_cumprod[-1]) == 0
+    pl.Trainer(**{**trainer, "max_steps": 3}).fit(again, DigitsDataModule(batch_size=32), ckpt_path=tmp_path / "a.ckpt")
+    assert again.batches_seen == 3
 
 
 def test_the_step_that_holds_no_picture_cannot_be_undone_from_noise():

@@ -2,6 +2,7 @@
 import ast
 import hashlib
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -301,6 +302,25 @@ def test_a_configuration_is_explained_key_by_key_where_it_stands(mine):
     soup = BeautifulSoup(configuration_page.as_page(read, ROOT / "build" / "original"), "html.parser")
     assert not soup.find_all(["script", "link", "img"]) and len(soup.select(".no")) == len(read.lines)
     nbformat.validate(nbformat.reads(configuration_page.as_notebook(read, ROOT), as_version=4))
+
+
+def test_every_line_end_that_yaml_counts_is_counted(mine):
+    text = "# a\x85# b\u2028# c\u2029# d\r\n" + YAML
+    read = configuration.read_configuration(mine(text, "odd.yaml"))
+    plain = configuration.read_configuration(mine(YAML, "plain.yaml"))
+    assert [key.line - 4 for key in read.keys] == [key.line for key in plain.keys]
+    assert all(key.path[-1] in read.lines[key.line - 1] for key in read.keys)
+    assert configuration_page.as_page(read, ROOT)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="那里的文件名都是 Unicode")
+def test_names_that_cannot_be_written_are_changed(tmp_path):
+    for name in (os.fsdecode(b"\xd6\xd0.yaml"), "长" * 80 + ".yaml"):
+        path = tmp_path / name
+        path.write_text(YAML, encoding="utf-8")
+        assert command.main([os.fspath(path), "--out", str(tmp_path / "out")]) == 0
+    pages = list((tmp_path / "out").iterdir())
+    assert len(pages) == 4 and all(page.stat().st_size > 1000 for page in pages)
 
 
 def test_yaml_builds_no_object_and_survives_anchors_that_explode_or_bite_their_tail(mine, tmp_path):

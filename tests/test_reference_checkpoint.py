@@ -152,7 +152,27 @@ def test_networks_we_do_not_have_are_refused_by_name(change, said, tmp_path):
         params_from_yaml(tmp_path / "a.yaml")
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "model: 3", "model: {params: {unet_config: {target: x.Y}}}", "a: [", "!!python/object/apply:os.system [ls]"])
+@pytest.mark.parametrize("change", [{"model_channels": None}, {"channel_mult": 3}, {"attention_resolutions": None},
+                                    {"num_head_channels": 0}, {"num_head_channels": "32"}, {"num_head_channels": 48}])
+def test_settings_that_make_no_sense_are_one_sentence(change, tmp_path):
+    config = yaml.safe_load(yaml.safe_dump(LDM))
+    config["model"]["params"]["unet_config"]["params"] |= change
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
+    with pytest.raises((ValueError, CheckpointError), match="a.yaml"):
+        params_from_yaml(tmp_path / "a.yaml")
+
+
+def test_numbers_without_a_point_and_other_classes(tmp_path):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(LDM).replace("0.0015", "15e-4"))
+    assert params_from_yaml(tmp_path / "a.yaml")["linear_start"] == 0.0015
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(LDM).replace("ddpm.DDPM", "ddpm.LatentDiffusion"))
+    with pytest.raises(ValueError, match="model.target.*LatentDiffusion"):
+        params_from_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize("text", [
+    "a: 2020-13-45", "[" * 3000, "", "[1]", "model: 3", "model: {params: {unet_config: {target: x.Y}}}", "a: [", "!!python/object/apply:os.system [ls]",
+])
 def test_other_yaml_is_one_sentence(text, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises((ValueError, CheckpointError), match="a.yaml"):

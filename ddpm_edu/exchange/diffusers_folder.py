@@ -2,6 +2,7 @@
 
 文件夹里是 model_index.json、unet/、scheduler/；只读 JSON 与张量，不导入 diffusers。对方有而我们没有的，写明名字拒绝
 """
+import contextlib
 import json
 import os
 import shutil
@@ -12,12 +13,13 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from ..checks import fail
+from ..checks import check_int, fail
 from ..ddpm import DDPM
-from ..files.checkpoint import CheckpointError, load_checkpoint
+from ..files.checkpoint import CheckpointError, current_umask, load_checkpoint
 from ..schedules import make_beta_schedule
 from .unet_keys import from_diffusers, layer_pairs, to_diffusers
 
+SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
 SUPPORTED = "0.35"  # 写进文件的 diffusers 版本
 DOWN, UP = ("DownBlock2D", "AttnDownBlock2D"), ("UpBlock2D", "AttnUpBlock2D")
 # 对方 U-Net 的这些设定，我们只有一种；没写的就是这个默认值
@@ -31,11 +33,22 @@ TARGETS = {"epsilon": "eps", "sample": "x0", "v_prediction": "v"}
 VARIANCES = {"fixed_small": 0.0, "fixed_small_log": 0.0, "fixed_large": 1.0, "fixed_large_log": 1.0}
 
 
+@contextlib.contextmanager
+def understood(source):
+    """里面读一份外来的设定：缺了哪一项、哪一项的类型不对，都换成一句话"""
+    try:
+        yield
+    except KeyError as error:
+        raise CheckpointError(f"{source} 的设定里缺 {error}；请重新下载") from None
+    except (TypeError, AttributeError, IndexError, ArithmeticError, RecursionError) as error:
+        raise CheckpointError(f"{source} 的设定里有读不懂的值（{type(error).__name__}: {error}）；请重新下载") from None
+
+
 def read_json(path):
     """一份 JSON 字典；没有、读不懂时 CheckpointError"""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} 应为 JSON 文件：{error}；diffusers 的文件夹里要有 model_index.json、unet/ 与 scheduler/") from None
     if not isinstance(found, dict):
         raise CheckpointError(f"{path} 应为 JSON 字典，得到 {type(found).__name__}")
@@ -52,6 +65,7 @@ def only(config, allowed, source):
 def unet_params(config, source="unet/config.json"):
     """UNet2DModel 的设定 → UNet 的参数；装不下的 ValueError，写明是哪一项"""
     only(config, FIXED_UNET, source)
+    check_int(f"{source} 的 norm_num_groups", config.get("norm_num_groups", 32), 1)
     widths, down = list(config["block_out_channels"]), list(config["down_block_types"])
     up = list(config["up_block_types"])
     if set(down) - set(DOWN) or [UP[DOWN.index(kind)] for kind in reversed(down)] != up or len(down) != len(widths):
@@ -60,9 +74,9 @@ def unet_params(config, source="unet/config.json"):
         fail(f"{source} 的 block_out_channels", "都是第一个的倍数", widths)
     attended = [level for level, kind in enumerate(down) if kind == DOWN[1]]
     head = config.get("attention_head_dim", 8)
-    heads = {1 if head is None else widths[level] // head for level in [*attended, -1]}
-    if len(heads) > 1:
-        fail(f"{source} 的 attention_head_dim", "让每个注意力层的头数相同", head)
+    heads = {1 if head is None else widths[level] / head for level in [*attended, -1]}
+    if len(heads) > 1 or not (heads := {int(count) for count in heads if count == int(count)}):
+        fail(f"{source} 的 attention_head_dim", "让每个注意力层的头数相同、且是整数", head)
     return {
         "in_channels": config["in_channels"], "out_channels": config["out_channels"], "model_channels": widths[0],
         "channel_mult": [width // widths[0] for width in widths], "num_res_blocks": config["layers_per_block"],
@@ -104,16 +118,15 @@ def from_folder(folder):
     异常 : 缺文件、权重与设定不合 CheckpointError；有我们没有的设定 ValueError
     """
     folder = Path(folder)
-    read_json(folder / "model_index.json")
-    config = read_json(folder / "unet" / "config.json")
-    try:
-        params, schedule = unet_params(config), scheduler_params(read_json(folder / "scheduler" / "scheduler_config.json"))
-    except KeyError as error:
-        raise CheckpointError(f"{folder} 的设定里缺 {error}；请重新下载") from None
-    size = config.get("sample_size") or 2 ** len(params["channel_mult"])
+    config, scheduler = read_json(folder / "unet" / "config.json"), read_json(folder / "scheduler" / "scheduler_config.json")
+    with understood(folder):
+        check_kinds(read_json(folder / "model_index.json"), config, scheduler)
+        params, schedule = unet_params(config), scheduler_params(scheduler)
+        size = config["sample_size"]
     model = DDPM({"target": "ddpm_edu.UNet", "params": params}, image_size=tuple(size) if isinstance(size, (list, tuple)) else size,
                  channels=params["out_channels"], **schedule)
-    states, left = from_diffusers(read_weights(folder / "unet"), *pairs_of(params), sin_first=not config.get("flip_sin_to_cos", True))
+    with understood(folder / "unet"):
+        states, left = from_diffusers(read_weights(folder / "unet"), *pairs_of(params), sin_first=not config.get("flip_sin_to_cos", True))
     network = model.model.diffusion_model
     if missing := sorted(set(network.state_dict()) - set(states)) or sorted(left):
         raise CheckpointError(f"{folder / 'unet'} 的权重与设定不合：对不上的有 {len(missing)} 个，如 {missing[:3]}")
@@ -121,8 +134,20 @@ def from_folder(folder):
         network.load_state_dict(states)
     except RuntimeError as error:
         raise CheckpointError(f"{folder / 'unet'} 的权重与设定不合：{error}") from None
+    if bad := [name for name, value in network.state_dict().items() if not value.isfinite().all()]:
+        raise CheckpointError(f"{folder / 'unet'} 的权重里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}）；请重新下载")
     model.model_ema.reset_to(model.model)
     return model.eval()
+
+
+def check_kinds(index, unet, scheduler):
+    """文件夹里须恰是 UNet2DModel 与 DDPMScheduler / DDIMScheduler；别的流水线（带自编码器的、别的调度器）换过来也是错的"""
+    parts = {name for name in index if not name.startswith("_")}
+    if parts != {"unet", "scheduler"}:
+        fail("model_index.json", "只有 unet 与 scheduler 两部分", sorted(parts), f"这是 {index.get('_class_name')}")
+    for name, config, kinds in (("unet/config.json", unet, ("UNet2DModel",)), ("scheduler/scheduler_config.json", scheduler, SCHEDULERS)):
+        if config.get("_class_name") not in kinds:
+            fail(f"{name} 的 _class_name", f" {' / '.join(kinds)}", config.get("_class_name"))
 
 
 def pairs_of(params):
@@ -151,6 +176,9 @@ def to_folder(model, folder):
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         save_file(states, temporary / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
+        # 临时文件夹只有自己读得了，换名之前改成平常的权限
+        for path in (temporary, *temporary.rglob("*")):
+            path.chmod((0o777 if path.is_dir() else 0o666) & ~current_umask())
         if folder.exists():
             folder.rmdir()
         os.replace(temporary, folder)
@@ -180,7 +208,7 @@ def checked_params(model):
         ("v_posterior", model.v_posterior, " 0 或 1（DDPMScheduler 只有这两种方差）", model.v_posterior in (0, 1)),
     ):
         if not good:
-            fail(name, rule, value)
+            fail(name, rule, value, "这个模型换不成 diffusers 的；随包的几个都是这样，请另练一个")
     return {**params, "norm_groups": groups.pop(), "head": None if params["num_heads"] == 1 else heads.pop()}
 
 

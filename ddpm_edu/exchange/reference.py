@@ -13,6 +13,7 @@ import yaml
 from ..checks import fail
 from ..ddpm import DDPM
 from ..files.checkpoint import CheckpointError, clean_state_dict, load_checkpoint
+from .diffusers_folder import understood
 
 NETWORK, EMA = "model.diffusion_model.", "model_ema."
 OTHER_STAGES = ("first_stage_model.", "cond_stage_model.")
@@ -24,6 +25,13 @@ UNET = ("in_channels", "out_channels", "model_channels", "num_res_blocks", "atte
 # LDM 的 YAML 里 DDPM 认得的参数；别的（scheduler_config 等只管训练）不取
 MODEL = ("timesteps", "beta_schedule", "loss_type", "first_stage_key", "image_size", "channels", "linear_start", "linear_end", "cosine_s", "given_betas",
          "v_posterior", "parameterization", "clip_denoised", "log_every_t", "learn_logvar", "logvar_init", "original_elbo_weight", "l_simple_weight")
+
+
+class NumberLoader(yaml.SafeLoader):
+    """2e-1 这样没有小数点的数，PyYAML 当作文字；原版用的 OmegaConf 认作数"""
+
+
+NumberLoader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?\d+[eE][-+]?\d+"), list("-+0123456789"))
 
 
 class Ignored:
@@ -96,9 +104,15 @@ def our_value(key, value, heads):
 def params_from_yaml(path):
     """LDM 的 YAML → DDPM 的构造参数；只认 UNetModel，别的设定写明名字拒绝"""
     try:
-        config = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CheckpointError(f"{path} 应为 YAML 文件：{error}") from None
+        config = yaml.load(Path(path).read_text(encoding="utf-8-sig"), NumberLoader)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path!r} 应为 YAML 文件：{' '.join(str(error).split())}") from None
+    with understood(path):
+        return params_from(config, path)
+
+
+def params_from(config, path):
+    """读进来的 YAML → DDPM 的构造参数"""
     params = config.get("model", {}).get("params") if isinstance(config, Mapping) and isinstance(config.get("model"), Mapping) else None
     unet = params.get("unet_config") if isinstance(params, Mapping) else None
     if not isinstance(unet, Mapping) or not str(unet.get("target")).endswith(".UNetModel") or not isinstance(unet.get("params"), Mapping):
@@ -107,14 +121,16 @@ def params_from_yaml(path):
     for name, value in FIXED_UNET.items():
         if given.pop(name, value) != value:
             fail(f"{path} 的 unet_config.{name}", f" {value!r}（我们只有这一种）", unet["params"][name])
-    widths = [given["model_channels"] * m for m in given.get("channel_mult", (1, 2, 4, 8))]
+    if not str(config["model"].get("target")).endswith(".DDPM"):
+        fail(f"{path} 的 model.target", "以 .DDPM 结尾的类", config["model"].get("target"), "LatentDiffusion 的权重装不进来")
     given.setdefault("channel_mult", [1, 2, 4, 8])
+    widths = [given["model_channels"] * m for m in given["channel_mult"]]
     heads = given.pop("num_heads", 1)
     if (wide := given.pop("num_head_channels", -1)) != -1:
-        counts = {width // wide for level, width in enumerate(widths) if 2**level in given["attention_resolutions"]} | {widths[-1] // wide}
-        if len(counts) > 1:
-            fail(f"{path} 的 unet_config.num_head_channels", "让每个注意力层的头数相同", wide)
-        heads = counts.pop()
+        counts = {width / wide for level, width in enumerate(widths) if 2**level in given["attention_resolutions"]} | {widths[-1] / wide}
+        if len(counts) > 1 or not min(counts).is_integer():
+            fail(f"{path} 的 unet_config.num_head_channels", "让每个注意力层的头数相同、且是整数", wide)
+        heads = int(counts.pop())
     for name in IGNORED_UNET:
         given.pop(name, None)
     if unknown := sorted(set(given) - set(UNET)):

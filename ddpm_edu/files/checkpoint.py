@@ -75,7 +75,7 @@ def _temporary(path):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~current_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -297,7 +297,7 @@ def sha256_of(path):
         return sha256(file, os.path.getsize(path))
 
 
-def _umask():
+def current_umask():
     current = os.umask(0)
     os.umask(current)
     return current

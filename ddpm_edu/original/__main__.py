@@ -1,11 +1,13 @@
 """python course.py original 文件 …：讲解你手里的那一份原文件（.py）或配置（.yaml），写成网页与 notebook"""
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from ..cli.errors import UsageError
 from ..cli.options import Parser
 from ..data.download import DataUnavailableError
+from ..files.checkpoint import atomic_file
 from ..teach.books import NOTEBOOKS
 from . import book, configuration_page, page
 from .configuration import read_configuration
@@ -35,12 +37,14 @@ def explain(path, folder):
         read = read_original(path)
         web, cells = page.render(read, folder), book.render(read, folder)
         told = "，".join(f"{name} 认得 {percent(counts)}" for name, counts in read.counts.items())
-    # 同名的文件（各个仓库都叫 ddpm.py）各写各的
-    stem = f"{Path(path).stem}-{read.digest[:8]}"
+    # 同名的文件（各个仓库都叫 ddpm.py）各写各的；名字太长、编码认不出的，换成写得下的
+    name = os.fsencode(Path(path).stem).decode("utf-8", "replace")[:60]
+    stem = f"{name}-{read.digest[:8]}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, text in ((".html", web), (".ipynb", cells)):
-            (folder / f"{stem}{suffix}").write_text(text, encoding="utf-8")
+            with atomic_file(folder / f"{stem}{suffix}") as file:
+                file.write(text.encode("utf-8", "replace"))
     except OSError as error:
         raise Unusable(f"写不进 {folder}：{error.strerror}；换一个目录：--out 目录") from error
     return folder / f"{stem}.html", folder / f"{stem}.ipynb", told

@@ -13,6 +13,8 @@ from .settings import setting
 
 MOST = 256 << 10  # 单位：字节；见过的最大的一份约 6 KB
 KEYS = 5000
+# YAML 里算一行的结尾的，与 PyYAML 数的相同
+LINE_ENDS = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 WITHOUT_POINT = re.compile(r"\d+[eE][-+]?\d+")
 NUMBERS = {"tag:yaml.org,2002:int": int, "tag:yaml.org,2002:float": float}
 
@@ -63,7 +65,7 @@ def read_configuration(path):
         raise Unusable(f"{path} 里没有 model 一段：要的是 latent-diffusion 或 Stable Diffusion 的配置，如 configs 里的那些")
     if len(keys) > KEYS:
         raise Unusable(f"{path} 有 {len(keys)} 个键，太多了：原来的配置只有几十个")
-    return Configuration(Path(path).name, hashlib.sha256(content).hexdigest(), tuple(text.split("\n")), keys)
+    return Configuration(Path(path).name, hashlib.sha256(content).hexdigest(), tuple(LINE_ENDS.split(text)), keys)
 
 
 def walk(node, path, seen):
