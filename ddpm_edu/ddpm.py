@@ -41,7 +41,7 @@ class DDPM(Sampling, Persistence):
     ema_decay        : [0, 1]；seed：随机数种子，0 以上
     t_sampling       : uniform（逐个独立）或 stratified（一批之内均匀铺开，方差更小）
     cond_key         : 条件在 batch 里的键；cond_drop_prob：训练时换成“无条件”的概率
-    rescale_betas_zero_snr : 把噪声表改到末步的 ᾱ 恰是 0；snr_gamma：min-SNR 权重的 γ，> 0
+    rescale_betas_zero_snr : 把噪声表改到末步的 ᾱ 恰是 0；snr_gamma：min-SNR 权重的 γ，≥ 0.001
     异常             : 任何参数越界时 ValueError / TypeError，写明名字、规则、实得
     """
 

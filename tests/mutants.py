@@ -194,7 +194,7 @@ MUTANTS = [Mutant(*row) for row in [
     ("files/checkpoint.py", 'suffix=".part", dir=path.parent)', 'suffix=".part")', "临时文件放在别的文件系统", CHECKPOINT),
     ("files/checkpoint.py", "os.replace(temporary, path)", "path.write_bytes(Path(temporary).read_bytes())", "不换名，直接覆盖旧文件", CHECKPOINT),
     ("files/checkpoint.py", "        Path(temporary).unlink(missing_ok=True)\n", "", "保存失败后留下临时文件", CHECKPOINT),
-    ("files/checkpoint.py", "os.chmod(temporary, 0o666 & ~_umask())", "pass", "检查点别人读不了", CHECKPOINT),
+    ("files/checkpoint.py", "os.chmod(temporary, 0o666 & ~current_umask())", "pass", "检查点别人读不了", CHECKPOINT),
     ("files/checkpoint.py", "if not comment.startswith(_TAG) or found != expected:", "if not comment.startswith(_TAG):", "摘要记了却不核对", CHECKPOINT),
     ("files/checkpoint.py", "if not promised and not comment.startswith(_TAG):", "if not comment.startswith(_TAG):",
      "摘要被截掉时当作别处来的文件", CHECKPOINT),
