@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from ddpm_edu.teach.moons import arcs, astray, exact_denoiser, moons, watershed
+from ddpm_edu.teach.training import descend
 
 from .runs import by_name, train_all
 
@@ -66,17 +67,13 @@ def train(way, seed, steps):
     data = moons(4000, seed=0)[0]
     torch.manual_seed(seed)
     network = Denoiser(*WAYS[way])
-    optimizer = torch.optim.Adam(network.parameters(), lr=4e-3)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
+
+    def loss_of():
         x0 = data[torch.randint(len(data), (512,))]
         t, noise = torch.randint(T, (512,)), torch.randn(512, 2)
-        loss = (network(add_noise(x0, t, noise), t) - noise).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        decay.step()
-    return network
+        return (network(add_noise(x0, t, noise), t) - noise).square().mean()
+
+    return descend(network, loss_of, steps)
 
 
 def add_noise(x0, t, noise):

@@ -3,6 +3,7 @@
 文件夹里是 model_index.json、unet/、scheduler/；只读 JSON 与张量，不导入 diffusers。对方有而我们没有的，写明名字拒绝
 """
 import contextlib
+import inspect
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from ..checks import check_int, fail
 from ..ddpm import DDPM
 from ..files.checkpoint import CheckpointError, current_umask, load_checkpoint
 from ..schedules import make_beta_schedule
+from ..unet import UNet
 from .unet_keys import from_diffusers, layer_pairs, to_diffusers
 
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
@@ -189,13 +191,10 @@ def to_folder(model, folder):
 
 def checked_params(model):
     """这个模型的 U-Net 的参数，写全；对方装不下的 ValueError"""
-    from ..unet import UNet
-
     config, network = model.hparams.unet_config, model.model.diffusion_model
     if type(network) is not UNet:
         fail("unet_config.target", " ddpm_edu.UNet（只换得了它的键）", config["target"])
-    params = {"num_res_blocks": 2, "attention_resolutions": [2], "dropout": 0.0, "channel_mult": [1, 2, 2, 2], "num_heads": 1,
-              "norm_eps": 1e-5, "freq_shift": 0, "downsample_padding": 1, **config["params"]}
+    params = {**{name: p.default for name, p in inspect.signature(UNet).parameters.items()}, **config["params"]}
     groups = {layer.num_groups for layer in network.modules() if isinstance(layer, torch.nn.GroupNorm)}
     heads = {model_width(params, level) // params["num_heads"] for level in [*attended_levels(params), -1]}
     for name, value, rule, good in (
