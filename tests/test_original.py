@@ -395,20 +395,6 @@ def test_the_knowledge_and_the_map_of_chapter_17_name_the_same_methods():
     assert only == {name.partition(".")[2] for name, method in methods().items() if name.startswith("DDPM.") and method.only}
 
 
-def test_the_faults_of_the_table_in_chapter_9_are_faults_here_too():
-    source = chapter_source(9).read_text(encoding="utf-8")
-    table = re.findall(r"^# \| \d+ \| (.+?) \| (.+?) \| (.+?) \|(.*?)\|$", source, re.M)
-    notes = methods()["DDPM.__init__"].notes
-    # 那张表按语句里找得到的名字，知识库按给谁赋值
-    called = {"DiffusionWrapper": "self.model", "LitEma": "self.model_ema", "only_model": "init_from_ckpt", "exists": "ckpt_path"}
-    assert len(table) == 23
-    for found, _, _, ours in table:
-        names = [name.split()[-1].partition("=")[0].partition("(")[0] for name in re.findall(r"`([^`]+)`", found)]
-        mine = [note for note in notes for name in names if called.get(name, name) in note.signature]
-        assert mine, found
-        assert any(note.wrong for note in mine) or not ours.strip().startswith("**"), found
-
-
 # ---- 下载与命令 ----
 
 

@@ -3,6 +3,7 @@ import pytest
 
 from ddpm_edu import DDPM
 from ddpm_edu.original.counterparts import BASE, LATENT, Row
+from ddpm_edu.original.knowledge import methods
 from ddpm_edu.teach import reference_map
 from ddpm_edu.teach.reference_map import TABLES, ReferenceMap
 
@@ -40,3 +41,12 @@ def test_the_table_shows_our_names_their_chapters_and_what_is_absent():
     shown = reference_map.reference_map("latent")._repr_mimebundle_()["text/markdown"]
     assert "| `p_losses` | 都有 | `DDPM.p_losses` | 06 |" in shown and "| `make_cond_schedule` | 都有 | 没有 | — |" in shown
     assert all(line.count("|") == 6 for line in shown.splitlines()) and len(shown.splitlines()) == len(LATENT) + 2
+
+
+def test_the_statement_table_says_what_the_knowledge_base_says_in_the_original_order():
+    notes = [note for note in methods()["DDPM.__init__"].notes if not note.signature.startswith("if ")]
+    lines = reference_map.statement_table("DDPM.__init__")._repr_mimebundle_()["text/markdown"].splitlines()[2:]
+    assert len(lines) == len(notes) and all(line.startswith(f"| {number} |") for number, line in enumerate(lines, 1))
+    for note, line in zip(notes, lines):
+        assert note.does in line and (note.wrong or note.differs) in line and ("**错**" in line) == bool(note.wrong)
+    assert "| `call" not in "".join(lines) and "| `print`（SD 2）" in "".join(lines)

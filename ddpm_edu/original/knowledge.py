@@ -14,6 +14,7 @@ class Note:
     signature, forms : 招牌与各版本的指纹，见 syntax.py；几种写法用空格隔开
     chapter          : 细讲的章，0 表示同它的方法；proof 是（章, 那一格里的一段文字）
     needs            : wrong 还要看这些方法，用空格隔开：它们改动过，这一句就不敢说死
+    only             : 只有它才有的那个仓库
     """
 
     signature: str
@@ -25,6 +26,7 @@ class Note:
     chapter: int = 0
     proof: tuple = ()
     needs: str = ""
+    only: str = ""
 
     @property
     def verdict(self):

@@ -1,5 +1,6 @@
 """对照表：latent-diffusion 与 Stable Diffusion 2 的 ddpm.py 里的名字 → 这里的名字与章；我们这边的每个名字显示之前都核实存在"""
 from ..original.counterparts import BASE, LATENT, PARTS
+from ..original.knowledge import WRONG, methods
 from .explained import EXPLAINED
 from .source import qualified_name, resolve
 
@@ -31,3 +32,26 @@ class ReferenceMap:
 def reference_map(name):
     """显示一张对照表：base（DDPM 基类）、parts（各种零件）、latent（LatentDiffusion）"""
     return ReferenceMap(TABLES[name])
+
+
+class StatementTable:
+    """一个方法的每条语句，次序同原文件；说明来自 python course.py original 用的同一份知识库"""
+
+    def __init__(self, name):
+        self.method = methods()[name]
+        # 条件语句自己没有什么可讲，讲的是它管着的那一条
+        self.notes = [note for note in self.method.notes if not note.signature.startswith("if ")]
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        lines = ["| | 找这个名字 | 做什么 | 细讲 | 课程版的不同，或**错在哪里** |", "|--:|:--|:--|--:|:--|"]
+        for number, note in enumerate(self.notes, 1):
+            name = note.signature.removeprefix("call ").removeprefix("= ").replace("self.", "")
+            only = f"（{note.only}）" if note.only else ""
+            detail = f"**错**：{note.wrong}" if note.verdict == WRONG else note.differs
+            lines.append(f"| {number} | `{name}`{only} | {note.does} | {note.chapter or self.method.chapter:02d} | {detail} |")
+        return {"text/markdown": "\n".join(lines), "text/plain": f"{len(self.notes)} 条语句"}
+
+
+def statement_table(name):
+    """显示一个方法的逐句说明，例如 statement_table("DDPM.__init__")"""
+    return StatementTable(name)

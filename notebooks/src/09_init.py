@@ -30,6 +30,7 @@ from ddpm_edu.gaussian import GaussianDiffusion
 from ddpm_edu.generate import generate
 from ddpm_edu.teach import card, card_index, check, check_order, check_raises, grid_figure, show_source
 from ddpm_edu.teach.diagrams import order_figure
+from ddpm_edu.teach.reference_map import statement_table
 
 os.chdir(tempfile.mkdtemp())  # 在临时目录里存文件，不弄脏课程的文件夹
 print("准备好了")
@@ -105,41 +106,22 @@ for name, order in orders.items():
 # %% [markdown]
 # ## 2　原文件的每一条语句
 #
-# 打开你的那一份，从上往下对着看。下表的次序与原文件相同，以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”。
-# 第二列是在那一条语句里找得到的名字；“细讲”是章号，本章的写成第几节；最后一列是课程版有什么不同，空着就是一样。粗体的四处是真的毛病，后面几节逐个重现。
+# 打开你的那一份，从上往下对着看。下表一行一条语句，次序与原文件相同，以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”；
+# `if` 自己不占一行，讲的是它管着的那几条。第二列是在那一条语句里找得到的名字，“细讲”是章号，最后一列空着就是与课程版一样。
 #
-# | | 找这个名字 | 做什么 | 细讲 | 课程版 |
-# |--:|:--|:--|:--|:--|
-# | 1 | `super().__init__` | 让 `LightningModule` 准备好 | 10 | |
-# | 2 | `assert parameterization` | 只许 `eps`、`x0`（SD 2 另有 `v`） | 05 | 报错，不用断言 |
-# | 3 | `print` | 印出正在用哪一种预测 | 05 | 不印 |
-# | 4 | `cond_stage_model` | 留个空位，子类才填条件编码器 | 17 | 没有 |
-# | 5 | `clip_denoised`、`log_every_t` | 采样的两个设定 | 04、09 | |
-# | 6 | `first_stage_key`、`image_size`、`channels` | 图在 batch 里的键、边长、通道数 | 09 | 训练时也核对 |
-# | 7 | `use_positional_encodings` | 存下来，基类并不使用 | 08 | 真的拼上坐标 |
-# | 8 | `DiffusionWrapper` | 造网络，决定条件怎样接进去；SD 2 会改动传入的字典 | 08，第 5 节 | **不改动字典** |
-# | 9 | `count_params` | 数参数的个数并印出来 | 08 | 要数时自己调用 |
-# | 10 | `LitEma` | 造权重的影子，印出份数 | 11 | 不印 |
-# | 11 | `scheduler_config` | 存下学习率的配方 | 12 | 真的造出调度器 |
-# | 12 | `v_posterior` | 存下采样方差的混合比 | 04 | |
-# | 13 | `original_elbo_weight`、`l_simple_weight` | 存下总损失的两个权重 | 06 | 核对 |
-# | 14 | `monitor` | 按哪个指标挑最好的检查点 | 10 | |
-# | 15 | `make_it_fit`（SD 2） | 形状对不上的权重也想办法载入 | — | 没有，对不上就报错 |
-# | 16 | `assert exists(ckpt_path)`（SD 2） | 要重置 EMA，必须给了检查点 | — | 没有 |
-# | 17 | `init_from_ckpt` | 从检查点载入权重 | 10，第 3 节 | **放到最后** |
-# | 18 | `only_model=load_only_unet` | 同一条语句里：只取网络的权重 | 第 5 节 | **认得键的前缀** |
-# | 19 | `reset_ema`、`reset_num_ema_updates`（SD 2） | 按载入的权重重建影子，或把更新次数归零 | 11 | 文件里没有影子时自动做 |
-# | 20 | `register_schedule` | 建噪声表与全部系数表 | 02 | 放到最前，在父类里 |
-# | 21 | `loss_type` | 存下损失的名字 | 06 | 当场核对 |
-# | 22 | `logvar`、`learn_logvar` | 造每个 $t$ 的对数方差，要学就变成参数 | 06，第 4 节 | **不学时是缓冲区 (buffer)** |
-# | 23 | `ucg_training`（SD 2） | 训练时按概率丢掉条件 | 08 | `cond_drop_prob` |
+# 第一遍不必逐行细读，只看带**错**字的几行：多数要在特殊的设定下才碰得到，后果最重、又最难察觉的是四处，第 3 到第 5 节逐个重现。
+
+# %%
+statement_table("DDPM.__init__")
+
+# %% [markdown]
+# 想要整个文件这样对照着看，就在命令行运行 `python course.py original 你的文件.py`：它读你手里的那一份，每一句旁边写着与这张表同一个来源的说明。
 #
-# <details><summary>表里有四处要多说一句</summary>
+# <details><summary>表里有三处要多说一句</summary>
 #
-# - 第 2 条：`python -O` 会把断言去掉，所以构造参数要用真正的报错来核对。
-# - 第 10 条：印出的份数比参与平均的张量多 2。它数的是 `LitEma` 存着的全部缓冲区，另两个是衰减率与更新的次数。
-# - 第 11 条：基类的 `configure_optimizers` 没有用到这份配方，只有子类 `LatentDiffusion` 用到了。
-# - 第 17 条：方法 `init_from_ckpt` 在第 10 章逐行读；给它路径的构造参数 `ckpt_path`，卡片在本章末尾。
+# - 第 16 条：`LitEma` 存着的缓冲区里，除了每个权重一份的影子，还有衰减率与更新的次数，所以印出的份数多 2。
+# - 第 18 条：所以用基类训练，写了学习率的配方也照旧是不变的学习率。
+# - 第 25 条：方法 `init_from_ckpt` 在第 10 章逐行读；给它路径的构造参数 `ckpt_path`，卡片在本章末尾。
 #
 # </details>
 
@@ -378,7 +360,7 @@ check("读回来的每个张量都相同", first.keys() == second.keys() and all
 # ## 小结
 #
 # - **这一章的问题**：`__init__` 的每一条语句做什么，谁必须在谁之前？
-# - **答案**：对照表有二十三行，多数是存设定、核对和打印。次序要紧的有五条，四条造东西，一条从文件往里填：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在它们四个之后；建表要读的设定也要先存。原文件的基类把载入放在噪声表之前，1000 步的权重能载入 500 步的模型，数字的认出率从 99.4% 掉到 22.5%，却不报错。
+# - **答案**：对照表有三十七条语句，多数是存设定、核对和打印。次序要紧的有五条，四条造东西，一条从文件往里填：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在它们四个之后；建表要读的设定也要先存。原文件的基类把载入放在噪声表之前，1000 步的权重能载入 500 步的模型，数字的认出率从 99.4% 掉到 22.5%，却不报错。
 # - 要存、要搬家、优化器不更新的张量，应当登记成缓冲区。`logvar` 没有登记，`LatentDiffusion` 在 GPU 上训练，PyTorch 1.13 起就报错。
 # - `strict=False` 放过多余与缺少的键；键的前缀错了，就一个也没有载入。
 #
