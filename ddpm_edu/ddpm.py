@@ -111,8 +111,7 @@ class DDPM(Sampling, Persistence):
         if self.original_elbo_weight == self.l_simple_weight == 0:
             fail("l_simple_weight 与 original_elbo_weight", "至少一个大于 0", (0.0, 0.0), "否则损失恒为 0")
         weights = simple_weights(self.objective, self.exact_table("alphas_cumprod").numpy(), snr_gamma)
-        self._exact_tables["simple_weights"] = torch.from_numpy(weights)
-        self.register_buffer("simple_weights", self._exact_tables["simple_weights"].float(), persistent=False)
+        self.register_table("simple_weights", weights, persistent=False)
         self.use_positional_encodings = check_bool("use_positional_encodings", use_positional_encodings)
         self.learning_rate = check_float("learning_rate", learning_rate, 0, open_low=True)
         if not isinstance(adam_betas, (tuple, list)) or len(adam_betas) != 2:

@@ -180,10 +180,14 @@ class GaussianDiffusion(nn.Module):
                  "让每张系数表都有限的噪声表", broken,
                  f"这些表里有 NaN 或无穷；β 在 {betas.min():.3g}..{betas.max():.3g} 之间，"
                  "太小会被 1-β 舍入掉，太大会使 ᾱ 下溢")
-        # float64 原表另存一份：半精度转换之后还能从它恢复
-        self._exact_tables = {name: torch.from_numpy(table) for name, table in tables.items()}
-        for name, table in self._exact_tables.items():
-            self.register_buffer(name, table.float(), persistent=name not in _NOT_SAVED)
+        self._exact_tables = {}
+        for name, table in tables.items():
+            self.register_table(name, table, persistent=name not in _NOT_SAVED)
+
+    def register_table(self, name, table, persistent=True):
+        """登记一张系数表（长度 T 的 float64 数组）；原表另存一份，半精度转换之后还能从它恢复"""
+        self._exact_tables[name] = torch.from_numpy(table)
+        self.register_buffer(name, self._exact_tables[name].float(), persistent=persistent)
 
     def _apply(self, fn, recurse=True):
         super()._apply(fn, recurse)

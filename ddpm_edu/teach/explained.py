@@ -10,7 +10,7 @@ from .source import SourceView, qualified_name, resolve
 EXPLAINED = {
     2: ("schedules.make_beta_schedule", "schedules.alphas_cumprod", "schedules.rescale_linear_range", "schedules.check_betas",
         "gaussian.GaussianDiffusion.__init__", "gaussian.GaussianDiffusion.register_schedule", "ddpm.DDPM.register_schedule", "gaussian.diffusion_tables",
-        "gaussian.GaussianDiffusion._apply"),
+        "gaussian.GaussianDiffusion.register_table", "gaussian.GaussianDiffusion._apply"),
     3: ("gaussian.extract_into_tensor", "gaussian.GaussianDiffusion.q_sample",
         "gaussian.GaussianDiffusion.q_mean_variance"),
     4: ("gaussian.GaussianDiffusion.q_posterior", "sampling.Sampling.p_mean_variance", "sampling.Sampling.predict_start",

@@ -550,14 +550,22 @@ show_source(GaussianDiffusion.__init__,
 # %%
 show_source(GaussianDiffusion.register_schedule,
             "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
-            "self.num_timesteps =", "if broken:", "# float64 原表另存一份")
+            "self.num_timesteps =", "if broken:", "self._exact_tables = {}")
 
 # %% [markdown]
 # - ① 参数的名字与次序都和参考实现相同。
 # - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。要改终点就在这里改；终点的 $\bar\alpha$ 是 0 而网络预测 $\varepsilon$ 时拒绝，理由见第 18 章。
 # - ③ 步数取表的真实长度，再算出全部系数，检查 NaN 与无穷。终点的 $\bar\alpha$ 是 0 时，除以 $\sqrt{\bar\alpha}$ 的两张表末项是无穷，末项不查。
 # - ④ 任何一张表里有 NaN 或无穷，就说出是哪些表、$\beta$ 的范围是多少。
-# - ⑤ 留一份 float64 的原表，缓冲区存 float32。`lvlb_weights` 不存进检查点：它由 $\beta$ 与参数化就能重新算出，参考实现也不存它。
+# - ⑤ 逐张登记（下一段）。`lvlb_weights` 不存进检查点：它由 $\beta$ 与参数化就能重新算出，参考实现也不存它。
+
+# %%
+show_source(GaussianDiffusion.register_table,
+            "def register_table", "self._exact_tables[name] =")
+
+# %% [markdown]
+# - ① 一张表是长度为 $T$ 的 float64 数组；`persistent` 管存不存进检查点。
+# - ② 留一份 float64 的原表，缓冲区存 float32。
 
 # %%
 show_source(GaussianDiffusion._apply,
