@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from ddpm_edu.teach.laboratory import euler_roads
-from ddpm_edu.teach.sampling_figures import straight_steps_figure, tradeoff_figure, variance_bars_figure
+from ddpm_edu.teach.sampling_figures import steps_figure, straight_steps_figure, tradeoff_figure, variance_bars_figure
 
 
 def test_each_panel_shows_the_true_roads_and_its_own_steps_from_left_to_right():
@@ -22,11 +22,24 @@ def test_the_bars_are_end_to_end_and_only_the_short_one_has_a_gap():
 
 
 def test_the_tradeoff_is_drawn_in_percent_with_its_floor():
-    ax = tradeoff_figure((1, 2), ((0.5, 0.1), (1.0, 0.0)), ((10, 1), (30, 2)), (8, 1)).axes[0]
+    ax = tradeoff_figure({"甲": ((1, 2), ((0.5, 0.1), (1.0, 0.0)), ((10, 1), (30, 2)), (8, 1))}).axes[0]
     assert ax.lines[0].get_xydata().tolist() == [[50, 10], [100, 30]]
     assert {"$w=1$", "$w=2$"} < {text.get_text() for text in ax.texts}
     low, high = ax.patches[0].get_extents().transformed(ax.transData.inverted()).intervaly
     assert abs(low - 7) < 1e-9 and abs(high - 9) < 1e-9
+
+
+def test_each_view_of_the_steps_has_its_curves_its_errors_and_its_floor():
+    views = {"甲": ("距离", {"一": ((5, 10), (60.0, 30.0), (3.0, 1.0)), "二": ((5, 10), (70.0, 30.0), (1.0, 1.0))}, (11.0, 0.5)),
+             "乙": ("FID", {"一": ((10, 1000), (13.0, 4.0), None)}, None)}
+    left, right = steps_figure(views).axes
+    assert [ax.get_title() for ax in (left, right)] == ["甲", "乙"] and [ax.get_ylabel() for ax in (left, right)] == ["距离", "FID"]
+    assert [text.get_text() for text in left.get_legend().get_texts()] == ["一", "二"]
+    first, second = left.containers
+    assert first.lines[0].get_xydata().tolist() == [[5, 60], [10, 30]] and second.lines[0].get_xydata().tolist() == [[5, 70], [10, 30]]
+    np.testing.assert_allclose(first.lines[2][0].get_segments()[0], [[5, 57], [5, 63]])
+    low, high = left.patches[0].get_extents().transformed(left.transData.inverted()).intervaly
+    assert abs(low - 10.5) < 1e-9 and abs(high - 11.5) < 1e-9 and not right.patches
 
 
 def test_with_one_data_point_the_road_is_straight_and_one_step_is_enough():

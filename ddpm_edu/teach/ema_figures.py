@@ -1,4 +1,4 @@
-"""第 11 章的图：成对的点、谷底在哪里、热身、平均多长最好"""
+"""第 11 章的图：成对的点、沿直线的损失、谷底在哪里、热身、平均多长最好"""
 import numpy as np
 
 from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, plain_axes
@@ -17,6 +17,21 @@ def pairs_figure(groups, ylabel, floor_name, floor):
     ax.annotate(f"{floor_name}，{floor}", (0.5, floor), xytext=(0, 3), textcoords="offset points", ha="center", color="#666666", fontsize=9)
     ax.set(xlim=(-0.4, 1.4), ylim=(0, 1.08 * both.max()), ylabel=ylabel)
     ax.set_xticks([0, 1], labels=list(groups))
+    return figure
+
+
+def line_figure(places, losses):
+    """沿一条直线的损失：places 里 0 是权重，1 是影子"""
+    figure = empty_figure(6.0, 2.7)
+    ax = plain_axes(figure.subplots())
+    places, losses = np.asarray(places), np.asarray(losses)
+    ax.plot(places, losses, color=GRAY, marker=".")
+    for place, name, color, mark in ((0, r"权重 $\theta$", ORANGE, "s"), (1, "影子 $s$", BLUE, "o")):
+        height = losses[places == place].item()
+        ax.plot(place, height, mark, color=color)
+        ax.annotate(name, (place, height), xytext=(2, 9), textcoords="offset points", color=color)
+    ax.set(xlabel="从权重（0）到影子（1）的直线上的位置", ylabel="留出的图上的损失")
+    ax.set_xticks(range(int(places[0]), int(places[-1]) + 1))
     return figure
 
 
@@ -48,9 +63,9 @@ def warm_figure(curves, levels, top):
 
 
 def lengths_figure(tens, marked, *sides):
-    """平均得多长最好：每格是 (ylabel, 数的表：一行一个种子、一列一个 c, 不平均时的一列数)；横轴向右越长，竖线标出 marked"""
-    figure = empty_figure(9.0, 3.3)
-    for ax, (ylabel, rows, raw) in zip(map(plain_axes, figure.subplots(1, len(sides))), sides):
+    """平均得多长最好：每格是 (标题, ylabel, 数的表：一行一个种子、一列一个 c, 不平均时的一列数)；横轴向右越长，竖线标出 marked"""
+    figure = empty_figure(9.0, 3.5)
+    for ax, (title, ylabel, rows, raw) in zip(map(plain_axes, figure.subplots(1, len(sides))), sides):
         rows, raw = np.asarray(rows), np.asarray(raw)
         parts = np.array(tens) - 1
         error = rows.std(0, ddof=1) / len(rows)**0.5 if len(rows) > 1 else None
@@ -60,7 +75,8 @@ def lengths_figure(tens, marked, *sides):
             half = raw.std(ddof=1) / len(raw)**0.5
             ax.axhspan(raw.mean() - half, raw.mean() + half, color=ORANGE, alpha=0.12, linewidth=0, zorder=0)
         ax.axvline(marked - 1, color=GRAY, linewidth=0.8, zorder=0)
-        ax.set(xlabel="平均已走步数的几分之几（下面是公式里的 $c$）", ylabel=ylabel, xscale="log")
+        ax.set(xlabel="平均已走步数的几分之几，与公式里的 $c$", ylabel=ylabel, xscale="log")
+        ax.set_title(title, fontsize=11)
         ax.set_xticks(parts, labels=[f"{'全部' if c == 2 else f'1/{c - 1}'}\n$c={c}$" for c in tens])
         ax.minorticks_off()
         ax.invert_xaxis()

@@ -1,7 +1,8 @@
-"""第 7 章的图：方差由哪几份加成、弯的路与直的步子、引导强度的取舍"""
+"""第 7 章的图：方差由哪几份加成、弯的路与直的步子、步数与距离、引导强度的取舍"""
 import numpy as np
+from matplotlib.ticker import LogLocator, NullFormatter
 
-from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, CURVES, GRAY, INK, ORANGE, empty_figure, plain_axes
 
 
 def variance_bars_figure(rows):
@@ -36,15 +37,46 @@ def straight_steps_figure(curves, walks):
     return figure
 
 
-def tradeoff_figure(scales, shares, distances, floor):
-    """引导强度的取舍：横轴认得出的比例，纵轴离真图多远；shares、distances、floor 各是 (平均, 标准误)，前两个一个强度一对"""
-    figure = empty_figure(5.5)
-    ax = plain_axes(figure.subplots())
-    (share, share_se), (far, far_se) = (np.asarray(pairs).T for pairs in (shares, distances))
-    ax.errorbar(100 * share, far, far_se, 100 * share_se, color=BLUE, marker="o", markersize=5, linewidth=1, capsize=3)
-    for scale, x, y in zip(scales, 100 * share, far):
-        ax.annotate(f"$w={scale:g}$", (x, y), xytext=(-7, -14), textcoords="offset points", ha="right", color=INK)
-    ax.axhspan(floor[0] - floor[1], floor[0] + floor[1], color=ORANGE, alpha=0.25, linewidth=0)
-    ax.annotate("同样多的真图", (100 * share.min(), floor[0] + floor[1]), xytext=(0, 3), textcoords="offset points", color=ORANGE, fontsize=9)
-    ax.set(xlabel="认得出的比例（%）", ylabel="Fréchet 距离", ylim=(0, 1.1 * (far + far_se).max()))
+def steps_figure(views):
+    """走几步，离真图的分布多远，两轴都是对数：views = {标题: (纵轴的名字, {名字: (步数, 平均, 标准误)}, 真图的 (平均, 标准误))}，一个标题一格
+
+    没有标准误或没有真图的写 None
+    """
+    figure = empty_figure(9.0, 3.3)
+    for ax, (title, (far, rows, floor)) in zip(map(plain_axes, figure.subplots(1, len(views))), views.items()):
+        for (name, (counts, means, errors)), (color, style) in zip(rows.items(), CURVES):
+            ax.errorbar(counts, means, errors, color=color, linestyle=style, marker="o", markersize=4, linewidth=1.5, capsize=3, label=name)
+        ax.set(xscale="log", yscale="log", title=title, xlabel="步数（调用网络的次数）", ylabel=far)
+        ax.set_xticks(counts, counts)
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        if floor:
+            ax.axhspan(floor[0] - floor[1], floor[0] + floor[1], color=GRAY, alpha=0.4, linewidth=0)
+            ax.annotate("同样多的真图", (counts[0], floor[0] + floor[1]), xytext=(0, 3), textcoords="offset points", color=INK, fontsize=9)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.tick_params(which="minor", length=0)
+        ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
+    return figure
+
+
+def tradeoff_figure(views):
+    """引导强度的取舍，横轴认得出的比例，纵轴离真图多远：views = {标题: (几个强度, shares, distances, 真图的)}，一个标题一格
+
+    shares、distances 一个强度一对 (平均, 标准误)；真图的是距离的 (平均, 标准误)
+    """
+    figure = empty_figure(9.0, 3.3)
+    axes = figure.subplots(1, len(views), sharex=True, sharey=True, squeeze=False)[0]
+    for ax, (title, (scales, shares, distances, floor)) in zip(map(plain_axes, axes), views.items()):
+        (share, share_se), (far, far_se) = (np.asarray(pairs).T for pairs in (shares, distances))
+        ax.errorbar(100 * share, far, far_se, 100 * share_se, color=BLUE, marker="o", markersize=5, linewidth=1, capsize=3)
+        for scale, x, y in zip(scales, 100 * share, far):
+            last = scale == max(scales)
+            ax.annotate(f"$w={scale:g}$", (x, y), xytext=(-10, -3) if last else (0, -22), textcoords="offset points",
+                        ha="right" if last else "center", color=INK, fontsize=9)
+        ax.axhspan(floor[0] - floor[1], floor[0] + floor[1], color=ORANGE, alpha=0.25, linewidth=0)
+        ax.annotate("同样多的真图", (0.34, floor[0]), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, fontsize=9)
+        ax.set(title=title, xlabel="认得出的比例（%），越右越准", ylim=(0, max(1.1 * (far + far_se).max(), ax.get_ylim()[1])))
+        ax.margins(x=0.12)
+    figure.axes[0].set_ylabel("Fréchet 距离，越低越像真图")
     return figure

@@ -6,9 +6,9 @@
 #
 # 三件事都做得到，网络的参数一个也不用改：
 #
-# - 走 20 步，约半秒就画完十张，只比多走的差一点：8×8 的数字，离真图的分布（Fréchet 距离，越小越像）是 21，走 50 步是 18，另取同样多的真图来量是 11（张数有限，两批真图也不会一模一样，所以不是 0）。
-# - 途中不掺噪声（$\eta=0$），起点相同，图就相同。
-# - 训练时见过“不给类别”的网络可以引导。走 10 步，引导强度从 1 加到 1.5，能认出是所要数字的从 95% 升到 99.6%，离真图的分布也更近（Fréchet 距离从 89 降到 59，真图是 65）；加到 2 就过了头，距离升到 104。这把尺子是 MNIST 的分类器，与前面 8×8 数字的不是同一把，两处的距离不能互比。
+# - **少走。** 途中不掺噪声，走 20 步，约半秒就画完十张，与走 200 步的几乎是同一张图。
+# - **可重复。** 不掺噪声时，起点决定终点，所以起点可以当作样本的坐标。
+# - **要得更准。** 训练时见过“不给类别”的网络可以引导：走 10 步，能认出是所要数字的从 95% 升到 99.6%。引导得太强，样本又会单调。
 #
 # **学习目标**
 #
@@ -37,7 +37,7 @@ from ddpm_edu.teach.panels import eta_panel, guidance_panel, interpolation_panel
 from ddpm_edu.teach.diagrams import conditions_figure
 from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids, interpolation_frames
 from ddpm_edu.teach.points import points_figure
-from ddpm_edu.teach.sampling_figures import straight_steps_figure, tradeoff_figure, variance_bars_figure
+from ddpm_edu.teach.sampling_figures import steps_figure, straight_steps_figure, tradeoff_figure, variance_bars_figure
 
 # %%
 model = load_pretrained("mnist")
@@ -48,18 +48,10 @@ print("准备好了")
 # %% [markdown]
 # ## 1　两种走法
 #
-# 第 4 章说过，每一步都是 $x_s = a\,\hat x_0 + b\,x_t + \sigma z$：网络猜 $\hat x_0$，采样器只给出 $a$、$b$、$\sigma$ 三个数。换采样器，就是换这三个数。只用当前这一次猜测的采样器都是这样；也有一步猜两次的（练习 07.3 的 Heun 法），还有再用上前几步的猜测的，叫多步法；这两种第 18 章讲。
-# 已经学过的是祖先采样，这一章学 DDIM (denoising diffusion implicit models)：
+# 第 4 章的每一步都是 $x_s = a\,\hat x_0 + b\,x_t + \sigma z$：网络猜 $\hat x_0$，采样器只给出 $a$、$b$、$\sigma$ 三个数。所以换一种走法，就是换这三个数，网络不必动。
+# 这一章学的走法叫 DDIM (denoising diffusion implicit models)。它有一个旋钮 $\eta$，管途中掺多少噪声：$\eta=1$ 就是第 4 章 $v=0$ 的祖先采样，$\eta=0$ 一点也不掺。
 #
-# | `sampler` | 怎样走 | 管随机性的旋钮 | 不写 `steps` 时 |
-# |:--|:--|:--|:--|
-# | `ancestral` | 照后验抽样（第 4 章） | `v_posterior` | 走满 $T$ 步 |
-# | `ddim` | 多留一些 $x_t$，少掺甚至不掺新噪声 | `eta`，记作 $\eta$，0 到 1 | 走 50 步 |
-#
-# 写法是 `model.sample(10, sampler="ddim", steps=20, eta=0.0)`。$\eta=1$ 就是 $v=0$ 的祖先采样（第 3 节证），$\eta=0$ 完全不掺噪声。
-# 走 20 步，是在 0 到 999 之间等距地取 20 个 $t$，两端都取（`spaced_timesteps`），从大到小逐个走过。取点的办法还有别的，这一章都用这一种。
-#
-# 先看两种走法的样子。平面上的路看得见，所以借用第 1 章的两弯月牙；数据是有限个点时，最好的猜测写得出来（练习 01.3），不必训练网络。
+# 先看走成什么样。平面上的路看得见，所以借用第 1 章的两弯月牙；数据是有限个点时，最好的猜测写得出来（练习 01.3），不必训练网络。
 # **先猜一猜**：从同一个起点走四次，$\eta=1$ 与 $\eta=0$ 各会有几个终点？
 
 # %%
@@ -87,12 +79,19 @@ points_figure(dict.fromkeys(roads, moons), paths=roads, limit=2.25)
 # %% [markdown]
 # 图：空心的是起点，实心的是终点，灰色的底是数据，都走 40 步。左：$\eta=1$ 途中掺噪声，同一个起点走出四条路、四个终点。中：$\eta=0$ 的四条路完全重合，所以画成由粗到细套在一起的四种颜色。右：换四个起点，才有四个终点。
 #
-# $\eta=0$ 时，此刻的位置完全决定下一步，所以起点决定终点。左边的路来回折，中、右两张的路短得多，虽然也弯，弯得平缓：少走几步，也许就够了。
+# $\eta=0$ 时，此刻的位置完全决定下一步，所以起点决定终点。左边的路来回折；中、右两张的路短得多，虽然也弯，却弯得平缓。路平缓，步子也许就可以大些。
+#
+# 用起来是 `model.sample(10, sampler="ddim", steps=20, eta=0.0)`：在 0 到 999 之间等距地取 20 个 $t$，两端都取（`spaced_timesteps`），从大到小逐个走过。两种采样器是：
+#
+# | `sampler` | 怎样走 | 管随机性的旋钮 | 不写 `steps` 时 |
+# |:--|:--|:--|:--|
+# | `ancestral` | 照后验抽样（第 4 章） | `v_posterior`，记作 $v$，0 到 1 | 走满 $T$ 步 |
+# | `ddim` | 多留一些 $x_t$，少掺甚至不掺新噪声 | `eta`，记作 $\eta$，0 到 1 | 走 50 步 |
 
 # %% [markdown]
 # ## 2　DDIM：换一种走法，不换网络
 #
-# 第 4 章试过把祖先采样的噪声 $\sigma z$ 直接去掉，结果千篇一律：每一步的 $x_s$ 都少了方差 $\sigma^2$，越走越集中。DDIM 也可以不掺噪声，但少掺多少新噪声，就多留多少旧噪声，总量不变：
+# 不掺噪声，把祖先采样的 $\sigma z$ 直接去掉行不行？第 4 章试过，结果千篇一律：每一步的 $x_s$ 都少了方差 $\sigma^2$，越走越集中。DDIM 的办法是：少掺多少新噪声，就多留多少旧噪声，总量不变。
 
 # %%
 bar_t, bar_s, etas = float(bar[800]), float(bar[500]), (0.0, 0.5, 1.0)
@@ -104,19 +103,19 @@ variance_bars_figure(rows | {f"$\\eta={eta:g}$": (bar_s, *noise.tolist()) for et
 # %% [markdown]
 # 图：从 $t=800$ 走到 $s=500$，$x_s$ 每个像素的方差由哪几份加成（假定猜中了 $x_0$，它的方差是 1）。祖先采样去掉 $\sigma z$，就缺了虚线那一截；$\eta=0$、0.5、1 的总长都满，少掺多少就多留多少。
 #
-# 这样做为什么不用重新训练？训练用的简化损失（第 6 章）里只出现过 $q(x_t\mid x_0)$，也就是给定 $x_0$ 时每个 $x_t$ 单独的分布，叫边缘分布。
+# **为什么不用重新训练？** 训练用的简化损失（第 6 章）里只出现过 $q(x_t\mid x_0)$，也就是给定 $x_0$ 时每个 $x_t$ 单独的分布，叫边缘分布。
 # 相邻的 $x_t$ 之间怎样相关，训练从来没有用到。所以可以另造一个过程，相关的方式随便定，只要每个边缘分布 $q(x_t\mid x_0)$ 不变。
 #
-# 记下一个要到的步为 $s<t$。DDIM 规定
+# **怎样走？** 记下一个要到的步为 $s<t$。走一步，图的份额变大，旧噪声留下一部分，再掺一点新噪声 $\sigma z$：
 #
 # $$x_s = \sqrt{\bar\alpha_s}\,x_0 + \sqrt{1-\bar\alpha_s-\sigma^2}\;\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{\sqrt{1-\bar\alpha_t}} + \sigma z,\qquad z\sim\mathcal N(0, I).$$
 #
-# 中间的分式就是 $x_t$ 里的那份噪声 $\varepsilon$：走一步，图的份额变大，旧噪声留下一部分，再掺一点新噪声 $\sigma z$。
+# 中间的分式就是 $x_t$ 里的那份旧噪声 $\varepsilon$。
 #
-# 它保住了边缘分布吗？设 $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$，那么 $x_s$ 是 $\sqrt{\bar\alpha_s}\,x_0$ 加上两份独立的高斯，方差之和为 $(1-\bar\alpha_s-\sigma^2)+\sigma^2 = 1-\bar\alpha_s$。
+# **边缘分布保住了吗？** 设 $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$，那么 $x_s$ 是 $\sqrt{\bar\alpha_s}\,x_0$ 加上两份独立的高斯，方差之和为 $(1-\bar\alpha_s-\sigma^2)+\sigma^2 = 1-\bar\alpha_s$。
 # 这正是 $q(x_s\mid x_0)$，而且对任何 $0\le\sigma^2\le1-\bar\alpha_s$ 都成立。
 #
-# 采样时不知道 $x_0$，只能换成猜测 $\hat x_0$。把 $x_t$ 的系数收在一起，就是三个数：
+# **采样时不知道 $x_0$，** 只能换成猜测 $\hat x_0$。把 $x_t$ 的系数收在一起，就是三个数：
 #
 # $$b = \sqrt{\frac{1-\bar\alpha_s-\sigma^2}{1-\bar\alpha_t}},\qquad a = \sqrt{\bar\alpha_s} - b\sqrt{\bar\alpha_t}.$$
 #
@@ -131,7 +130,7 @@ show_source(ddim_step,
 # - ② $\sigma = \eta\,\sqrt{\dfrac{1-\bar\alpha_s}{1-\bar\alpha_t}}\,\sqrt{1-\dfrac{\bar\alpha_t}{\bar\alpha_s}}$，$\eta$ 就是旋钮 `eta`，它把 $\sigma$ 从 0 调到祖先采样的大小。
 # - ③ 上面的 $b$ 与 $a$；根号里的舍入误差可能给出 $-10^{-17}$，所以截到 0。
 #
-# 保住边缘分布，写成三个数就是两个等式：均值 $\sqrt{\bar\alpha_t}\,x_0$ 送到 $\sqrt{\bar\alpha_s}\,x_0$，方差 $1-\bar\alpha_t$ 送到 $1-\bar\alpha_s$。图上 $\eta$ 的三种走法都满足，最后一行核对的是下一节要用的：
+# 保住边缘分布，写成三个数就是两个等式：均值 $\sqrt{\bar\alpha_t}\,x_0$ 送到 $\sqrt{\bar\alpha_s}\,x_0$，方差 $1-\bar\alpha_t$ 送到 $1-\bar\alpha_s$。图上 $\eta$ 的三种走法都满足，末一行核对 $\eta=1$ 就是 $v=0$ 的祖先采样：
 
 # %%
 for row in zip(etas, a, b, sigma):
@@ -141,21 +140,21 @@ check("方差 b²(1-ᾱ_t) + σ² 都是 1-ᾱ_s", noises.sum(1), (1 - bar[500])
 check("η=1 与 v=0 的祖先采样，三个数相同", (a[2], b[2], sigma[2]), ancestral_step(bar_t, bar_s, 0.0), atol=1e-12)
 
 # %% [markdown]
-# ## 3　`eta` 与步数怎样选
+# <details><summary>三个数为什么相同</summary>
 #
-# **$\eta=1$ 就是 $v=0$ 的祖先采样**，所以下面比 $\eta=0$ 与 $\eta=1$，就是比两种采样器。记 $\beta'=1-\bar\alpha_t/\bar\alpha_s$，它是从 $s$ 到 $t$ 这一大步的 $\beta$。上面的 $\sigma^2 = \dfrac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta'$ 正是后验方差 $\tilde\beta'$，$x_t$ 的系数也相同，$x_0$ 的系数随之相同（上面末一行核对过）。
-#
-# <details><summary>系数为什么相同</summary>
-#
-# 记 $\alpha'=1-\beta'$。先算 $b$ 的根号里的量，用到 $1-\bar\alpha_t-\beta' = \alpha'-\bar\alpha_t = \alpha'(1-\bar\alpha_s)$：
+# 记 $\beta'=1-\bar\alpha_t/\bar\alpha_s$，它是从 $s$ 到 $t$ 这一大步的 $\beta$；$\alpha'=1-\beta'$。$\eta=1$ 时，$\sigma^2 = \dfrac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta'$ 正是后验方差 $\tilde\beta'$。
+# 再算 $b$ 的根号里的量，用到 $1-\bar\alpha_t-\beta' = \alpha'-\bar\alpha_t = \alpha'(1-\bar\alpha_s)$：
 #
 # $$1-\bar\alpha_s-\sigma^2 = (1-\bar\alpha_s)\,\frac{1-\bar\alpha_t-\beta'}{1-\bar\alpha_t} = \frac{\alpha'(1-\bar\alpha_s)^2}{1-\bar\alpha_t}.$$
 #
 # 除以 $1-\bar\alpha_t$ 再开方，得 $b=\dfrac{\sqrt{\alpha'}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}$，就是第 4 章的 $c_2$。两种写法都把 $\sqrt{\bar\alpha_t}\,x_0$ 变成 $\sqrt{\bar\alpha_s}\,x_0$，$b$ 相同，$a$ 也就相同。
 #
 # </details>
+
+# %% [markdown]
+# ## 3　`eta` 与步数怎样选
 #
-# 换到训练好的网络，先看图。同一批起点，十个类别各一张：
+# 先看图。训练好的网络，同一批起点，十个类别各一张：
 
 # %%
 drawn = {(steps, eta): generate(model, 10, seed=4, steps=steps, eta=eta, cond=digits, progress=False)[0]
@@ -166,61 +165,45 @@ grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=[f"$\\eta={eta:.0f}$�
 
 # %% [markdown]
 # 图：上四行 $\eta=0$，下四行 $\eta=1$，都从同一批起点出发。2 步只画得出这一类的平均：等距取两端，这两步就在 $t=999$ 与 $t=0$，在 999 看不见图，只能猜平均；到 0 噪声几乎没有了，也就改不动了。
-# $\eta=0$ 从 5 步起各列的字形就大体不变（5 是例外），20 步与 200 步几乎是同一张图：再多走，去的也是同一个地方。$\eta=1$ 每换一种步数，途中掺的噪声就换了，画的是另一张图；有几列仍相像（0、1、8），同一类的字本来就有几分像。
+# $\eta=0$ 从 5 步起，各列的字形就大体不变（5 是例外），20 步与 200 步几乎是同一张图：再多走，去的也是同一个地方。$\eta=1$ 每换一种步数，途中掺的噪声就换了，画的多半是另一张图。
 #
-# $\eta=0$ 的 4、5、8 难看，$\eta=1$ 的倒好些，但十张说明不了什么，要量分布。下表量 8×8 的 `digits`，每种走法八个种子、各 1 000 张，数是 Fréchet 距离（第 13 章；越小越像真图）。末行的真图是另取的训练图，与样本同样多，因为张数有限，所以也不是 0。± 后面是八个种子的标准误，“差”是前两列逐个种子相减。$v=1$ 是祖先采样掺噪声最多的一端。
+# 哪一种画得好？$\eta=0$ 的 4、5、8 难看，$\eta=1$ 的倒好些，但十张说明不了什么，要量分布。用的尺子是 Fréchet 距离（第 13 章）：生成的一批与真图的一批相差多少，越小越像。
+# 左图量随包的 8×8 数字，右图抄自 DDIM 的论文（Song 等 2021，表 1）：
 
 # %%
-quality = pretrained_card("digits")["quality"]
-print("步数就是调用网络的次数")
-for steps in (5, 10, 20, 50):
-    still, noisy, most = (quality[name.format(steps)]["frechet"] for name in ("ddim_{}", "ancestral_{}", "ancestral_{}_v1"))
+quality, counts = pretrained_card("digits")["quality"], (5, 10, 20, 50)
+names = {"$\\eta=0$": "ddim_{}", "$\\eta=1$（$v=0$）": "ancestral_{}", "$v=1$": "ancestral_{}_v1"}
+ours = {name: [quality[key.format(steps)]["frechet"] for steps in counts] for name, key in names.items()}
+for steps, still, noisy in zip(counts, ours["$\\eta=0$"], ours["$\\eta=1$（$v=0$）"]):
     gap = torch.tensor(noisy["each"]) - torch.tensor(still["each"])
-    print(f"{steps:4}　η=0：{still['mean']:4.1f} ± {still['se']:.1f}　η=1（v=0）：{noisy['mean']:4.1f} ± {noisy['se']:.1f}", end="　")
-    print(f"差 {gap.mean():+5.1f} ± {gap.std() / 8**0.5:.1f}　v=1：{most['mean']:5.1f} ± {most['se']:.1f}")
-floor = quality["frechet_floor"]
-print(f"真图（同样多的训练图） {floor['mean']:.1f} ± {floor['se']:.1f}　纯噪声 {quality['frechet_noise']:.0f}")
+    print(f"{steps:2} 步　η=0：{still['mean']:.1f}　η=1：{noisy['mean']:.1f}　逐个种子相减 {gap.mean():+.1f} ± {gap.std() / 8**0.5:.1f}")
+paper = ((13.36, 6.84, 4.67, 4.16, 4.04), (41.07, 18.36, 8.01, 5.78, 4.73), (367.43, 133.37, 32.72, 9.99, 3.17))
+steps_figure({
+    "8×8 数字，八个种子，各 1 000 张": ("Fréchet 距离", {
+        name: (counts, [each["mean"] for each in row], [each["se"] for each in row]) for name, row in ours.items()},
+        (quality["frechet_floor"]["mean"], quality["frechet_floor"]["se"])),
+    "论文：CIFAR-10，32×32 彩图": ("FID", {name: ((10, 20, 50, 100, 1000), row, None) for name, row in zip(names, paper)}, None)})
 
 # %% [markdown]
-# 5 步时 $\eta=0$ 近得多，差是标准误的四倍多；从 10 步起，差都不到一倍标准误，在这样小的图上分不出高下。$v=1$ 走 5、10 步差得远，20 步时仍比 $\eta=1$ 高 3 分，50 步时与另两列分不出。
+# 图：两轴都是对数；竖线与灰带的宽是标准误。$v=1$ 是祖先采样掺噪声最多的一端。灰带是另取同样多的真图来量，因为张数有限，两批真图也不会一模一样，所以不是 0。
+# 右图的 FID 也是 Fréchet 距离，只是换了取特征的网络（第 14 章），两边的数不能互比；论文取 $t$ 也不等距，$t$ 越小取得越密。
 #
-# 走满 1000 步会好多少？画 1 000 张要十分钟上下，表里没有量，但最多再低几分：走 50 步已到 16 至 18，同样多的真图也有 11。DDIM 的论文（Song 等 2021，表 1）在 CIFAR-10 的 32×32 彩图上走到了 1000 步，量的是 FID，也是 Fréchet 距离，只是换了取特征的网络（第 14 章）；取点不是等距的，$t$ 越小取得越密：
+# 两张图说的是同一件事：
 #
-# | 步数 | 10 | 50 | 1000 |
-# |:--|--:|--:|--:|
-# | $\eta=0$ | 13.36 | 4.67 | 4.04 |
-# | $\eta=1$（$v=0$） | 41.07 | 8.01 | 4.73 |
-# | $v=1$（论文记作 $\hat\sigma$） | 367.43 | 32.72 | 3.17 |
+# - **步数越少，不掺噪声的好处越大。** 8×8 数字走 5 步，$\eta=1$ 比 $\eta=0$ 差 14.2 ± 3.1，走 10 步以上就分不出了；CIFAR-10 难些，走 50 步还是 4.67 对 8.01。$v=1$ 走得少时最差。
+# - **走到几十步，再多走就不大划算。** CIFAR-10 上 $\eta=0$ 走 50 步是 4.67，走满是 4.04，调用网络的次数却是二十倍。8×8 数字走到了 200 步（八个种子各 40 张合成一批，同一批起点），$\eta=0$ 比走 50 步只再低 1.1 ± 0.7（标准误由逐个去掉一个种子估出）。
+# - **走满 1000 步时，反而是掺噪声最多的 $v=1$ 最好**，是 3.17。
 #
-# 少走几步行不行？行：$\eta=0$ 走 50 步，离走满的最好成绩只差 1.5，时间是它的二十分之一。走满时反而是掺噪声最多的 $v=1$ 最好。
-#
-# **怎样选：少走就用 $\eta=0$，时间不限再走满、用 $v=1$。** 5 步及以上，步数越少，$\eta=0$ 的好处越大；8×8 的小图走 10 步以上，它与 $\eta=1$ 分不出，CIFAR-10 上走 50 步仍是它好。固定了种子，哪种都能复现；$\eta=0$ 还让起点成为样本的坐标，可以用来插值（第 5 节）。
+# **怎样选：少走就用 $\eta=0$；时间不限，再走满、用 $v=1$。** 固定了种子，哪种都能复现；但是只有 $\eta=0$ 让起点单独决定样本，可以用来插值（第 5 节）。
 
 # %% [markdown]
 # ## 4　为什么步数少就偏
 #
-# 因为猜测是平均。写 $x_0=\hat x_0+e$，$e$ 是猜错的部分，那么走一步得到的 $x_s$ 少了 $a\,e$ 这一份。猜测最优时，$e$ 与 $x_t$ 的任何函数都不相关，所以走完头一步，$x_s$ 每个像素的方差恰好少 $a^2\,\mathbb E e^2$。以后的每一步也都少一些，样本就越走越集中。
+# 因为真的路是弯的，而一步是直的。先看清“直”在哪里。$\eta=0$ 时，$x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$，而 $x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon$。两式各除以 $\hat x_0$ 前面的系数，再相减：
 #
-# 步数少，每步少得多，但少的次数也少，会不会抵消？不会。$\eta=0$ 时，把 $b$ 代进 $a$，得 $a=\sqrt{1-\bar\alpha_s}\,(1/u_s-1/u_t)$，其中 $u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$，所以步子不大时 $a$ 与步长成正比（最后一步走到 $\bar\alpha_s=1$，总是 $a=1$；那里噪声极少，$\mathbb E e^2$ 很小，所以无碍）。步数加倍，每步的 $a$ 减半，$a^2\,\mathbb E e^2$ 剩四分之一，加倍的步数一共少的就是原来的一半。
+# $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_s-u_t)\,\hat\varepsilon,\qquad u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}.$$
 #
-# $\eta=1$ 呢？它的 $a$ 更大（第 2 节从 $t=800$ 走到 500，是 0.627 对 0.473；步子很小时是两倍），所以每步少的 $a^2\,\mathbb E e^2$ 多到四倍。可是它的 $b$ 小，旧的 $x_t$ 留得少，以前少掉的方差也忘得快。两样相抵，还是偏得更多。
-#
-# 拿有精确答案的数据量一量。数据是标准差 0.5 的高斯，最优的猜测已知（第 5 章），整条链的方差算得出来，1 是完美：
-
-# %%
-ratio = {(steps, eta): ddim_chain_variance(betas, 0.5, steps, eta) for steps in (5, 10, 20, 50, 200, 400, 1000) for eta in (0.0, 1.0)}
-for steps in (5, 10, 20, 50, 200, 400, 1000):
-    print(f"{steps:4} 步　样本的方差是真值的几倍　η=0：{ratio[steps, 0.0]:.3f}　η=1：{ratio[steps, 1.0]:.3f}")
-check("η=0，200 → 400 步：误差剩几成", (1 - ratio[400, 0.0]) / (1 - ratio[200, 0.0]), 0.5, atol=0.03)
-
-# %% [markdown]
-# 步数加倍，误差果然减半（从 200 步到 400 步）；$\eta=1$ 净偏得约两倍（走 200 步是 0.037 对 0.016）。
-#
-# 误差与步长成正比，这正是欧拉法 (Euler method) 的误差，因为 $\eta=0$ 就是在用欧拉法解微分方程。不掺噪声时 $x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$，而 $x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon$。两式各除以 $\hat x_0$ 前面的系数，再相减：
-#
-# $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_s-u_t)\,\hat\varepsilon.$$
-#
-# 这是微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$ 的欧拉法：以 $u$ 为横轴、$x/\sqrt{\bar\alpha}$ 为纵轴，每一步沿着此刻的 $\hat\varepsilon$ 走一段直线。画出来看，数据是一维的两座峰，在 $-1$ 与 1：
+# 以 $u$ 为横轴、$x/\sqrt{\bar\alpha}$ 为纵轴，每一步就是沿着此刻的 $\hat\varepsilon$ 走一段直线。这正是用欧拉法 (Euler method) 解微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$。画出来看，数据是一维的两座峰，在 $-1$ 与 1：
 
 # %%
 hump = 0.3 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
@@ -232,7 +215,31 @@ straight_steps_figure(curves, dict(zip(("走 3 步", "走 10 步"), walks)))
 # %% [markdown]
 # 图：从左往右走，噪声越来越少。灰的是真的路（走了 2000 步），蓝的是 $\eta=0$ 的步子。
 #
-# 假如每次都猜中 $x_0$，$\hat\varepsilon$ 一路不变，路就是直的，一步也能走完；可是猜测是平均：噪声大时猜两座峰的中间，噪声小了才认定一座，所以路是弯的。走 3 步，直线来不及拐弯，终点全往里缩，这就是“越走越集中”；走 10 步就几乎跟上了（这里从 $u=2$ 走起、等分 $u$；从纯噪声走起，$u$ 大得多，要的步子也多些）。
+# 路为什么弯？假如每次都猜中 $x_0$，$\hat\varepsilon$ 一路不变，路就是直的，一步也能走完。可是猜测是平均：噪声大时猜两座峰的中间，噪声小了才认定一座，方向一路在变，所以路是弯的。
+# 走 3 步，直线来不及拐弯，终点全往里缩，样本就比真的集中；走 10 步就几乎跟上了（这里从 $u=2$ 走起、等分 $u$；从纯噪声走起，$u$ 大得多，要的步子也多些）。
+#
+# 集中多少？拿有精确答案的数据量一量。数据是标准差 0.5 的高斯，最优的猜测已知（第 5 章），整条链的方差算得出来，1 是完美：
+
+# %%
+ratio = {(steps, eta): ddim_chain_variance(betas, 0.5, steps, eta) for steps in (5, 10, 20, 50, 200, 400, 1000) for eta in (0.0, 1.0)}
+for steps in (5, 10, 20, 50, 200, 400, 1000):
+    print(f"{steps:4} 步　样本的方差是真值的几倍　η=0：{ratio[steps, 0.0]:.3f}　η=1：{ratio[steps, 1.0]:.3f}")
+check("η=0，200 → 400 步：误差剩几成", (1 - ratio[400, 0.0]) / (1 - ratio[200, 0.0]), 0.5, atol=0.03)
+
+# %% [markdown]
+# 步数加倍，误差减半（从 200 步到 400 步），这正是欧拉法的脾气：误差与步长成正比。
+#
+# $\eta=1$ 偏得更多，走 200 步约是两倍（0.037 对 0.016），因为它更依赖猜测：第 2 节从 $t=800$ 走到 500，$\hat x_0$ 的系数 $a$ 是 0.627，$\eta=0$ 只有 0.473。猜测是平均，起伏比真的 $x_0$ 小，用得越多，样本就越集中。
+#
+# <details><summary>一步少多少方差，为什么加倍的步数只少一半</summary>
+#
+# 写 $x_0=\hat x_0+e$，$e$ 是猜错的部分，那么走一步得到的 $x_s$ 少了 $a\,e$ 这一份。猜测最优时，$e$ 与 $x_t$ 的任何函数都不相关，所以走完头一步，$x_s$ 每个像素的方差恰好少 $a^2\,\mathbb E e^2$；以后的每一步也都少一些。
+#
+# $\eta=0$ 时，把 $b$ 代进 $a$，得 $a=\sqrt{1-\bar\alpha_s}\,(1/u_s-1/u_t)$，所以步子不大时 $a$ 与步长成正比（最后一步走到 $\bar\alpha_s=1$，总是 $a=1$；那里噪声极少，$\mathbb E e^2$ 很小，所以无碍）。步数加倍，每步的 $a$ 减半，$a^2\,\mathbb E e^2$ 剩四分之一，加倍的步数一共少的就是原来的一半。
+#
+# $\eta=1$ 的 $a$ 在步子很小时是两倍，所以每步少的多到四倍。可是它的 $b$ 小，旧的 $x_t$ 留得少，以前少掉的方差也忘得快。两样相抵，还是偏得更多。
+#
+# </details>
 
 # %%
 eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=digits))
@@ -240,34 +247,21 @@ eta_panel(eta_grids(model, steps=(2, 5, 10, 20), cond=digits))
 # %% [markdown]
 # 面板：左图是前面那批起点的样本，第一行 0 到 4，第二行 5 到 9；右图是刚才的高斯数据，圆点是滑块此刻的位置，$\eta$ 拖到 0 或 1 时，蓝线与另两条之一重合。2 步时方差几乎是 0，与第 3 节 2 步的图同理：只猜得出平均。
 #
-# 高斯例子里 $\eta=1$ 一直更差，`digits` 的网络走 10 步以上，它却追上来了。可能是途中掺的噪声冲淡了网络的误差，没有验证。
+# 高斯例子里 $\eta=1$ 一直更差，8×8 数字的网络走 10 步以上，它却追上来了。可能是途中掺的噪声冲淡了网络的误差，没有验证。
 
 # %% [markdown]
 # ## 5　起点：样本的“坐标”
 #
-# $\eta=0$ 时，起点决定样本，所以起点可以当作样本的坐标。在两个起点之间慢慢移动，样本会怎样变？
+# $\eta=0$ 时，起点决定样本。那么在两个起点之间慢慢移动，样本会怎样变？
 #
-# 走直线，到了中点是两个独立的标准高斯的平均，方差只有 $\frac14+\frac14=\frac12$，网络没见过这样的起点。
-# 换成转动：$\cos\varphi\,z_1+\sin\varphi\,z_2$，方差是 $\cos^2\varphi+\sin^2\varphi=1$，途中每一点都仍是标准高斯。第 5 章的 $x_t$ 也是这样转的。
+# 走直线的话，中点是两个独立的标准高斯的平均，方差只有 $\frac14+\frac14=\frac12$，网络没见过这样的起点。
+# 所以换成转动：$\cos\varphi\,z_1+\sin\varphi\,z_2$，方差是 $\cos^2\varphi+\sin^2\varphi=1$，途中每一点都仍是标准高斯。第 5 章的 $x_t$ 也是这样转的。自己定起点，用 `model.sample` 的 `x_T`。
 
 # %%
 interpolation_panel(interpolation_frames(model, num_pairs=8, count=13, steps=10, cond=digits[:8]))
 
 # %% [markdown]
-# 面板：类别 0 到 7 各一对起点，走 10 步，拖动滑块，从一个转到另一个。0 与 1 一点一点地斜过去，6 的尾巴慢慢收起来；也不是处处都好：4 在途中断成了两截，3 转到 90 度成了 5。起点都是标准高斯，所以画错的是网络（也可能是步子太大，这里只走了 10 步），下一节就来让它少错。
-#
-# 方差不对，会怎样？两个的平均还看不出差别，换成八个的平均，方差只有 $\frac18$；再乘 $\sqrt8$，方差就回到 1。甲、乙是两组起点，每组八个：
-
-# %%
-groups = torch.randn(2, 8, 1, 28, 28, generator=torch.Generator().manual_seed(0))
-ways = {"甲的第一个": groups[0, 0], "甲的平均": groups[0].mean(0), "乙的平均": groups[1].mean(0)}
-ways |= {f"{name}，乘 √8": 8**0.5 * ways[f"{name}的平均"] for name in "甲乙"}
-starts = torch.stack(list(ways.values())).repeat_interleave(10, 0)  # 一行一个起点，配十个类别
-grid_figure(model.sample(50, sampler="ddim", steps=10, cond=digits.repeat(5), x_T=starts, progress=False), nrow=10, rows=list(ways), columns="0123456789")
-
-# %% [markdown]
-# 图：一行一个起点，一列一个类别。第一行的十个数字都写得粗、往右斜，可见起点管的是写法。二、三行方差太小，笔画光滑端正；四、五行乘回 $\sqrt8$，同一组的字形大体没变，笔画却毛糙了，乙的 4、5 还断成几截。
-# 可见方差一变，画法就跟着变。光滑虽然好看，可是网络只学过从标准高斯出发，只有这样出发，终点才近似地照真图的分布来。所以插值用转动：起点始终是标准高斯。
+# 面板：类别 0 到 7 各一对起点，走 10 步，拖动滑块，从一个转到另一个。0 与 1 一点一点地斜过去，6 的尾巴慢慢收起来。也不是处处都好：4 在途中断成了两截，3 转到 90 度成了 5。起点都是标准高斯，所以毛病不在起点，而在网络或步数（只走了 10 步）；下一节就来让它少画错。
 
 # %% [markdown]
 # ## 6　引导：让条件更管用
@@ -296,7 +290,9 @@ for name, move in {"不给类别：$w=0$": plain, "给类别：$w=1$": given, "�
 points_figure(dict.fromkeys(arrows, spread), labels=~is_upper, arrows=arrows)
 
 # %% [markdown]
-# 图：$\bar\alpha=0.5$ 处，蓝与橙是加噪到这一步的上弯与下弯，已经混在一起；箭头是猜测指的方向（太长的截成一样长）。$w=0$ 的箭头汇到两弯的中间，$w=1$ 的汇到上弯的中间。两者之差到处指着左上，背离下弯，越往下弯那边越长。$w=3$ 是第一张加三倍的差，箭头汇到更靠上的弯顶：上弯的右腿挨着下弯，那里的点也被推走了。走到底，样本落在哪里？
+# 图：$\bar\alpha=0.5$ 处，蓝与橙是加噪到这一步的上弯与下弯，已经混在一起；箭头是猜测指的方向（太长的截成一样长）。$w=0$ 的箭头汇到两弯的中间，$w=1$ 的汇到上弯的中间。两者之差到处指着左上，背离下弯，越往下弯那边越长。$w=3$ 是第一张加三倍的差，箭头汇到更靠上的弯顶：上弯的右腿挨着下弯，那里的点也被推走了。
+#
+# 走到底，样本落在哪里？
 
 # %%
 start = torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
@@ -305,10 +301,11 @@ points_figure(clouds, shadow=lower)
 
 # %% [markdown]
 # 图：蓝的是样本，灰影是另一弯。左起第一张是真的上弯，后三张各从一千个起点走到底。$w=1$ 铺满整弯（终点都落回数据点上，有重叠，所以稀些）。$w$ 越大，伸进另一弯里的右腿越空；$w=3$ 时右腿没有了，左脚也稀了，点最密的是弯顶与左上，正是上一张图里箭头汇到的那一侧。
-# 这里 $w=1$ 已经全在上弯，引导没有换来准确，只丢了半边。真的网络 $w=1$ 时会画错，才谈得上用多样换准确。
+#
+# 这里 $w=1$ 已经全在上弯，所以引导没有换来准确，只丢了半边。真的网络 $w=1$ 时会画错，才谈得上用多样换准确。
 
 # %% [markdown]
-# 现在写成公式。想让样本更“像” $c$，可以更看重分类器的意见 $p(c\mid x_t)$：取它的 $w$ 次方，也就是把对数放大 $w$ 倍。$w=1$ 就是贝叶斯公式：
+# 为什么要放大这个差？想让样本更“像” $c$，可以更看重分类器的意见 $p(c\mid x_t)$：取它的 $w$ 次方，也就是把对数放大 $w$ 倍。$w=1$ 就是贝叶斯公式：
 #
 # $$\tilde p(x_t\mid c)\;\propto\; p(x_t)\,p(c\mid x_t)^{w}.$$
 #
@@ -320,23 +317,21 @@ points_figure(clouds, shadow=lower)
 #
 # $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing),$$
 #
-# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。每一步要算两次网络，所以引导时时间加倍。网络预测 $v$（不是 `v_posterior` 的 $v$）或 $x_0$ 时，公式照写。
+# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。这个式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导（第 8 章读它的源码 `guided_output`）。每一步要算两次网络，所以引导时时间加倍。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1：他们的 0 是这里的 1。
 #
-# 更早的做法要另外训练一个认得带噪图的分类器，求 $\nabla\ln p(c\mid x_t)$；这个式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导（第 8 章读它的源码 `guided_output`）。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1：他们的 0 是这里的 1。
-#
-# <details><summary>得分为什么等于 −E[ε | x_t] / √(1−ᾱ_t)</summary>
+# <details><summary>得分为什么等于 −E[ε | x_t] / √(1−ᾱ_t)；网络预测别的目标怎么办</summary>
 #
 # $p(x_t)=\int q(x_t\mid x_0)\,p(x_0)\,\mathrm dx_0$，求梯度，用 $\nabla q=q\,\nabla\ln q$，再除以 $p(x_t)$；权重 $q(x_t\mid x_0)\,p(x_0)/p(x_t)$ 正是给定 $x_t$ 时 $x_0$ 的分布：
 #
 # $$\nabla\ln p(x_t) = \mathbb E\bigl[\nabla\ln q(x_t\mid x_0)\,\big|\,x_t\bigr] = -\,\mathbb E\Bigl[\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Bigr] = -\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}.$$
 #
-# 预测 $v$ 或 $x_0$ 时公式不变，是因为 $x_t$ 固定时三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1。
+# 网络预测 $v$（第 5 章的目标，不是 `v_posterior` 的 $v$）或 $x_0$ 时，引导的公式照写：$x_t$ 固定时，三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1。
 #
 # </details>
 #
 # 要当心：各个 $t$ 的 $\tilde p$ 并不是同一个分布加噪的结果，所以 $w$ 不是 0 或 1 时，样本不严格服从 $p(x_0)\,p(c\mid x_0)^w$。月牙就是例子：干净的两弯本来分得清，这个分布里并不少右腿，引导却把它丢了。
 #
-# 再看真的图。网络要学会不给类别的猜测，`mnist` 训练时就有一成的标签换成了 $-1$。每个 $w$ 画四十张，每类四张，走 10 步，把“更准”与“更单调”各量成一个数。“认得出”在这一章都指：分类器的判断就是所要的类别；“散布”是同一类的四张在分类器的特征里相差多少。
+# **真的图上怎样？** 网络要学会不给类别的猜测，所以 `mnist` 训练时有一成的标签换成了 $-1$。每个 $w$ 画四十张，每类四张，走 10 步，把“更准”与“更单调”各量成一个数。“认得出”在这一章都指分类器的判断就是所要的类别；“散布”是同一类的四张在分类器的特征里相差多少。
 
 # %%
 classifier = load_classifier("mnist")
@@ -355,23 +350,30 @@ guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each i
 # %% [markdown]
 # 面板：一列一个类别，起点是同一批，拖动 $w$ 看它们怎样变；右图的黑点是认得出的比例，橙线是散布（以 $w=1$ 时为 1），竖线标出此刻的 $w$。$w=0$ 时类别不起作用，画的与所要的对不上。$w=1$ 都是所要的数字，有几张潦草（2、3、5）。$w=3$ 的笔画规矩，也粗了，同一列的几张更像；$w=6$ 与它差别不大。
 #
-# 四十张太少，看不出 $w=1$ 会画错：就算真的只认得出 95%，四十张全认得出也有 13% 的机会（$0.95^{40}$）。多画些，八个种子、各 200 张，还是走 10 步，并且量离真图的分布多远。要画好几分钟，所以下面的数是事先量好的；Fréchet 距离用 MNIST 的分类器量，与第 3 节的不是同一把尺子，不能互比。
+# 四十张太少，看不出 $w=1$ 会画错：就算真的只认得出 95%，四十张全认得出也有 13% 的机会（$0.95^{40}$）。所以多画些，并且用 Fréchet 距离量离真图的分布多远。要画好几分钟，下面的数是事先量好的：
 
 # %%
-# 各是平均与标准误
-shares = ((0.952, 0.004), (0.984, 0.003), (0.996, 0.001), (0.998, 0.001))
-distances = ((88.6, 5.2), (57.9, 2.9), (58.8, 1.9), (104.3, 3.6))
-tradeoff_figure((1, 1.25, 1.5, 2), shares, distances, floor=(64.7, 4.3))
+# 各是平均与标准误；同样多的真图在最后
+few = ((1, 1.25, 1.5, 2), ((0.952, 0.004), (0.984, 0.003), (0.996, 0.001), (0.998, 0.001)),
+       ((88.6, 5.2), (57.9, 2.9), (58.8, 1.9), (104.3, 3.6)), (64.7, 4.3))
+many = ((1, 1.5, 2), ((0.937, 0.005), (0.995, 0.003), (0.998, 0.001)), ((53.6, 3.2), (36.7, 3.3), (84.7, 3.9)), (38.9, 3.5))
+tradeoff_figure({"走 10 步，各 200 张": few, "走 50 步，各 400 张": many})
 
 # %% [markdown]
-# 图：越往右认得出的越多，越往下离真图越近；每个点的竖线与横线是标准误，橙色的带是同样多的真图的距离（64.7 ± 4.3）。
-# 从 $w=1$ 到 1.25，两样都变好；1.5 的距离与 1.25 分不出，认得出的再多一点；到了 2，认得出的没有多少可升，距离却大了 46 ± 3，样本多半太单调了。
+# 图：越往右认得出的越多，越往下离真图越近；每个点的竖线与横线是八个种子的标准误，橙色的带是同样多的真图的距离。左右两格的张数不同，距离只能与自己那一格的带子比，也不能与第 3 节的比，因为分类器不是同一个。
 #
-# 1.25 与 1.5 的点比带子还低，差不到一个半标准误，与真图分不出。就算真的低，也不是比真图还真：一批只有 200 张，抽样的起伏也算进了距离，样本偏向好认的写法，起伏可能就小些。所以不要把真图当下界。
+# 从 $w=1$ 到 1.25，两样都变好；到 1.5，认得出的再多一点，距离没有变。到了 2，认得出的没有多少可升，距离却大了 46 ± 3（走 10 步），样本多半太单调了。
+# 走 50 步也是这样：1.5 比同一批起点的 $w=1$ 近 20 ± 5，到 2 又远了。2 认得出的是 99.8%，真图只有 99.4%；比真图“准”不是好事，因为真图里有写得潦草的。1.25 没有走 50 步量过。
+# 1.25 与 1.5 的点都与带子分不出，所以看不出比真图差。
 #
 # 一种说得通的解释（没有量过）：轻轻一推，去掉的多半是画坏的，所以两样都好；推得重了，写得潦草的真样子也去掉，这才是用多样换准确。
 #
+# **怎样选：先试 $w=1.25$ 到 1.5；要张张认得出、不求多样，才加到 2。** 这几个数只对这个 `mnist` 网络量过；文生图常用大得多的 $w$。
+# 条件也可以是一张图、一串词，引导的公式不变；它们怎样进网络，本章末的“条件的三个入口”有一张图。
+#
 # <details><summary>量这张图的程序（要有 MNIST 的数据）</summary>
+#
+# 左格用下面的程序。右格的 $w=1$、2 与真图取自随模型发布的卡片，八个种子、各 400 张；1.5 是八个种子各 50 张合成一批，标准误由逐个去掉一个种子估出。
 #
 # ```python
 # from ddpm_edu.authoring.pretrained import make_data
@@ -385,20 +387,6 @@ tradeoff_figure((1, 1.25, 1.5, 2), shares, distances, floor=(64.7, 4.3))
 # ```
 #
 # </details>
-#
-# 多走些步也是这样吗？随模型发布的卡片量过 $w=1$ 与 2，走 50 步，八个种子、各 400 张。张数不同，距离就不同，只能与这张表里的真图比：
-
-# %%
-measured = pretrained_card("mnist")["quality"]
-rows = {f"w={w}": (measured[f"guidance_{w}"]["recognised"]["mean"], measured[f"guidance_{w}"]["frechet"]) for w in (1, 2)}
-for name, (share, far) in {**rows, "真图": (measured["real_recognised"]["recognised"], measured["frechet_floor"])}.items():
-    print(f"{name}　认得出 {share:.2%}　Fréchet 距离 {far['mean']:.1f} ± {far['se']:.1f}")
-
-# %% [markdown]
-# 走 50 步，$w=2$ 离真图的分布同样远得多，却比真图还好认。比真图“准”不是好事：真图里有写得潦草的，$w=2$ 多半只画最典型的。$w=1$ 走 50 步，认得出的反而比走 10 步少（93.7% ± 0.5% 对 95.2% ± 0.4%），原因没有查。1.25 与 1.5 只量了 10 步，所以换了步数，要自己再量一次。
-#
-# **怎样选：先试 $w=1.25$ 到 1.5；要张张认得出、不求多样，才加到 2。** 再大，样本只会更单调。这几个数只对这个 `mnist` 网络量过；文生图常用大得多的 $w$。
-# 条件也可以是一张图、一串词，引导的公式不变；它们怎样进网络，本章末的“条件的三个入口”有一张图。
 
 # %% [markdown]
 # ## 7　补全：不必另外训练
@@ -436,12 +424,12 @@ for name in ("10 步 1 遍", "37 步 1 遍"):
 # %% [markdown]
 # ## 小结
 #
-# - 训练只用到 $q(x_t\mid x_0)$，同一个网络可以配不同的走法，步子也可以大。$\eta=0$ 走 20 步，8×8 数字的 Fréchet 距离是 21，走 50 步是 18，同样多的真图是 11。
-# - $\eta=1$ 是 $v=0$ 的祖先采样。少走就用 $\eta=0$：8×8 数字走 5 步，61 对 75，走 10 步以上分不出；论文的 CIFAR-10，走 50 步还是 4.67 对 8.01。
-# - 步数少就偏，因为猜测是平均，走着走着会变。$\eta=0$ 是用欧拉法解微分方程，在高斯例子里步数加倍，方差的误差减半。
-# - $\eta=0$ 时起点就是样本的坐标，插值用转动。
-# - 引导把给类别与不给类别之差放大 $w$ 倍。`mnist` 走 10 步，从 $w=1$ 到 1.5，认得出的从 95% 升到 99.6%，Fréchet 距离从 89 降到 59，与真图的 65 分不出；到 2，距离升到 104，多样换成了准确（用 MNIST 的分类器量，不能与上面的 21 比）。
-# - 补全不必另外训练：每一步把已知的部分贴回去，再退回去重走几遍，接缝才合。
+# - **不用重新训练。** 训练只用到边缘分布 $q(x_t\mid x_0)$，所以保住它的走法都能配同一个网络，步子也可以大。$\eta=1$ 是 $v=0$ 的祖先采样，$\eta=0$ 途中不掺噪声。
+# - **怎样选步数。** 少走就用 $\eta=0$：8×8 数字走 5 步，Fréchet 距离是 61，$\eta=1$ 是 75，走 10 步以上分不出；CIFAR-10（论文）走 50 步还是 4.67 对 8.01。走满时 $v=1$ 最好。
+# - **步数少为什么偏。** 猜测是平均，会一路变，所以路是弯的；$\eta=0$ 用欧拉法一段段直着走。在高斯例子里步数加倍，方差的误差减半。
+# - **起点是坐标。** $\eta=0$ 时起点决定样本；插值用转动，起点才始终是标准高斯。
+# - **引导**把给类别与不给类别之差放大 $w$ 倍。`mnist` 走 10 步，$w=1.5$ 比 $w=1$ 认得出的多，离真图的分布也近；到 2，分布离真图远了，多样换成了准确。
+# - **补全**不必另外训练：每一步把已知的部分贴回去，再退回去重走几遍，接缝才合。
 #
 # ## 练习
 #
@@ -507,7 +495,7 @@ grade("07.3", heun)
 # %% [markdown]
 # ### 07.4　五步里的噪声 ★
 #
-# 第 3 节的表里，走 5 步时，$\eta=1$ 的 Fréchet 距离比 $\eta=0$ 大得多（75 对 61）。哪一条说得通？
+# 第 3 节的左图里，走 5 步时，$\eta=1$ 的 Fréchet 距离比 $\eta=0$ 大得多（75 对 61）。哪一条说得通？
 #
 # - A：$\eta=1$ 时，最后一步也掺噪声，留在了图上。
 # - B：步子大，$\eta=1$ 更依赖 $\hat x_0$（$a$ 更大），而 $\hat x_0$ 是平均，样本被抹得更集中。
@@ -577,7 +565,7 @@ show_source(Sampling.starting_noise,
 # | 一串向量，长度不定 | 像素用交叉注意力来查（第 8 章） | `crossattn` | 文生图：向量是文本编码器（CLIP、T5）的输出 |
 
 # %%
-noisy = bar[500] ** 0.5 * drawn[20, 0.0][7] + (1 - bar[500]) ** 0.5 * groups[0, 0]
+noisy = bar[500] ** 0.5 * drawn[20, 0.0][7] + (1 - bar[500]) ** 0.5 * torch.randn(1, 28, 28, generator=torch.Generator().manual_seed(0))
 hint = torch.nn.functional.avg_pool2d(drawn[20, 0.0][7:8], 4).repeat_interleave(4, 2).repeat_interleave(4, 3)[0]
 conditions_figure(noisy.clamp(-1, 1), hint)
 
@@ -640,7 +628,6 @@ show_source(inpaint,
 # ```python
 # road, wanted = spaced_timesteps(1000, 18)[::-1].tolist(), digits.repeat(4)
 #
-#
 # @torch.no_grad()
 # def paint(strength, seed=0):
 #     x = torch.randn(40, 1, 28, 28, generator=torch.Generator().manual_seed(seed))
@@ -649,7 +636,6 @@ show_source(inpaint,
 #         x = a * model.predict_start(x, torch.full((40,), t), cond=wanted, guidance_scale=strength(t)) + b * x
 #     varied = classifier.features(x.clamp(-1, 1)).view(4, 10, -1).std(0).mean()
 #     return recognised(classifier, x, wanted)["recognised"], float(varied)
-#
 #
 # print(paint(lambda t: 3.0 if t > 666 else 1.0))  # 改这一处
 # ```

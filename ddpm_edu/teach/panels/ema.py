@@ -44,6 +44,6 @@ def ema_panel():
         Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.7), legend="upper right",
              curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$", "fixed": "影子，不热身"}),
     ])
-    return Panel(plot, ema_data, sheet=[{"decay": 0.9999, "warm_up": True}, {"decay": 0.99, "warm_up": True}],
+    return Panel(plot, ema_data, sheet=[{"decay": 0.9999, "warm_up": True}, {"decay": 0.9, "warm_up": True}],
                  decay=choice([0.9, 0.99, 0.999, 0.9999], 0.9999, "ema_decay"),
                  warm_up=toggle(True, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))

@@ -73,7 +73,7 @@ def guidance_panel(samples, classifier, spread):
 
     plot = Plot([
         Axis(image="grid"),
-        Axis("引导强度 $w$", "", (-0.2, scales[-1] + 0.2), (0, 1.9), dots=("right",), xticks=tuple(map(int, scales)),
+        Axis("引导强度 $w$", "比例，或者是几倍", (-0.2, scales[-1] + 0.2), (0, 1.9), dots=("right",), xticks=tuple(map(int, scales)),
              curves={"right": "认得出的比例", "here": "", "spread": "散布，是 $w=1$ 时的几倍"}),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, compute, sheet=[{"scale": scale} for scale in scales], scale=choice(scales, scales[1], "引导强度 w"))
