@@ -1,6 +1,8 @@
 """找 bug 一章：每段坏代码确实有它的症状，正确的写法没有；修好的答案合乎独立的标准；黑箱各有各的病；坏代码不许流出去"""
 import ast
+import contextlib
 import inspect
+import io
 import math
 import re
 import unicodedata
@@ -15,7 +17,7 @@ from ddpm_edu import LitEma, load_pretrained, make_beta_schedule
 from ddpm_edu.authoring.build import sources
 from ddpm_edu.authoring.coverage import read_cells
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.teach.bugs import formulas, hunts, loading, training
+from ddpm_edu.teach.bugs import formulas, hunts, loading, training, trials
 from ddpm_edu.teach.bugs.folded import folded_hints, folded_result, folded_source
 from ddpm_edu.teach.datasets import drawn_by
 from ddpm_edu.teach.exercises import Choice, bug_hunts, chapters, find
@@ -313,6 +315,24 @@ def test_every_case_ends_in_its_folded_answer():
         assert page.startswith("<details>") and f"答案是 {exercise.answer}。{exercise.why}" in page
 
 
+def test_the_trial_of_every_case_runs_as_shown_and_gives_the_numbers_of_the_answer():
+    """折起来的试验抄到第 16 章的一格里就能跑，印出的与折起来的相同；答案里的数由它而来"""
+    first = next(cell.text for cell in read_cells(BOOK) if cell.code)
+    numbers = {"16.1": ("0.191", "0.300", "0.344", "0.245"), "16.2": ("0.20", "1.57"), "16.3": ("0.05%",), "16.5": ("None", "(10, 4)"),
+               "16.6": ("0.027", "0.010", "0.14"), "16.7": ("更新了 30 次", "更新了 300 次"), "16.8": ("影子 1.0000",), "16.9": ("-0.100",),
+               "16.10": ("备份 5",), "16.11": ("0.49", "27", "9e+02"), "16.12": ("True",)}
+    for number in (f"16.{i}" for i in range(1, 13)):
+        code, printed = trials.trial(number)
+        names, shown = {}, io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            exec(first, names)
+            shown.truncate(0)
+            shown.seek(0)
+            torch.manual_seed(0)
+            exec(code, names)
+        assert shown.getvalue().strip() == printed and all(text in printed for text in numbers.get(number, ())), number
+
+
 def test_broken_code_is_used_by_the_book_and_its_exercises_only():
     for path in (ROOT / "ddpm_edu").rglob("*.py"):
         imports = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.ImportFrom)]
@@ -324,7 +344,7 @@ def test_the_names_of_the_black_boxes_give_nothing_away():
     assert {type(hunts.hunt(1)).__name__, type(hunts.hunt(2).model_ema).__name__, type(hunts.hunt(3)).__name__} == {"Box1", "Box2", "Box3"}
 
 
-def test_every_hunt_has_two_folded_hints():
+def test_every_hunt_has_three_folded_hints():
     for number in ("16.13", "16.14", "16.15"):
         page = folded_hints(number)._repr_mimebundle_()["text/markdown"]
-        assert page.count("<details>") == 2 and all(page.count(hint) == 1 for hint in bug_hunts.HINTS[number])
+        assert page.count("<details>") == 3 and all(page.count(hint) == 1 for hint in bug_hunts.HINTS[number])

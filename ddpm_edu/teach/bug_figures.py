@@ -11,16 +11,35 @@ from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 COLORS = {"一样的权重": GRAY, "偏置多 0.1": ORANGE, "各抽各的": ORANGE, "同一份噪声": BLUE}
 
 
-def gaps_figure(groups, xlabel):
-    """每组一行点：groups = {名字: 数列}，一个点是一次的差；虚线是 0"""
+def gaps_figure(groups, truth):
+    """每组一行点：groups = {名字: 数列}，一个点是一次比较；truth = {名字: 真正的差}，画成竖线"""
     figure = empty_figure(7.0, 0.9 + 0.65 * len(groups))
     ax = plain_axes(figure.subplots())
     for row, (name, values) in enumerate(groups.items()):
         # 上下错开，免得点压着点；用黄金分割，每次画的都一样
         ax.plot(values, row + 0.5 * (np.arange(len(values)) * 0.618 % 1 - 0.5), "o", color=COLORS[name], markersize=4, alpha=0.7)
-    ax.axvline(0, color=INK, linestyle="--", linewidth=1)
-    ax.set(xlabel=xlabel, xlim=(-0.36, 0.36), ylim=(len(groups) - 0.5, -0.5))
+        ax.plot([truth[name]] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=2)
+        ax.text(truth[name], row - 0.4, f"真正的差 {truth[name]:g}", ha="center", va="bottom", fontsize=9, color=INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    ax.axvline(0, color=GRAY, linestyle="--", linewidth=1)
+    ax.set(xlabel="损失之差（减去原权重的损失）", xlim=(-0.36, 0.36), ylim=(len(groups) - 0.5, -0.7))
     ax.set_yticks(range(len(groups)), labels=list(groups))
+    return figure
+
+
+def multiplier_figure(multipliers, marked):
+    """学习率的乘数：marked 是要标出数值的步 {步: 文字在点的 "右" 或 "左"}；负的一段涂色"""
+    figure = empty_figure(7.0)
+    ax, steps, values = plain_axes(figure.subplots()), np.arange(len(multipliers)), np.array(multipliers)
+    ax.plot(steps, values, color=BLUE)
+    ax.fill_between(steps, values, 0, where=values < 0, color=ORANGE, alpha=0.4, linewidth=0)
+    ax.axhline(0, color=GRAY, linestyle="--", linewidth=1)
+    for n, side in marked.items():
+        ax.plot(n, values[n], "o", color=INK, markersize=4)
+        place = {"右": (n + 18, values[n], "left", "bottom"), "左": (n - 18, values[n], "right", "top")}[side]
+        ax.text(*place[:2], f"第 {n} 步 {values[n]:.2f}", ha=place[2], va=place[3], fontsize=9, color=INK)
+    ax.text(1185, 0.03, "小于 0", ha="right", va="bottom", fontsize=9, color=ORANGE)
+    ax.set(xlabel="步 $n$", ylabel="学习率的乘数", xlim=(-40, 1240), ylim=(-0.32, 1.12))
     return figure
 
 

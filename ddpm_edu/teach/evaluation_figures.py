@@ -1,4 +1,4 @@
-"""第 15 章的几张图：损失的抖动、两种像素的误差、几种编码的比特数、最省的搬法、精确率与召回率、距离随张数的变化、方差与步数、揭晓甲"""
+"""第 15 章的几张图：损失的抖动、比特花在哪一步、几种编码的比特数、最省的搬法、距离随张数的变化、方差与步数、揭晓甲、精确率与召回率"""
 import numpy as np
 from matplotlib.patches import Circle
 
@@ -10,27 +10,30 @@ def small_legend(ax, **where):
     ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", **where)
 
 
-def jitter_figure(each):
-    """{名字: 各次的损失}，一行一种，每行之内从上到下是先后的顺序"""
-    figure = empty_figure(7.0, 2.2)
-    ax = plain_axes(figure.subplots())
-    for row, (losses, color) in enumerate(zip(each.values(), (BLUE, ORANGE, INK))):
-        ax.plot(losses, row + np.linspace(-0.3, 0.3, len(losses)), "o", color=color, alpha=0.6, markersize=4)
-    ax.set_yticks(range(len(each)), list(each))
-    ax.set(xlabel="损失", ylim=(len(each) - 0.5, -0.5))
+def jitter_figure(each, fixed):
+    """{名字: 各次的损失}，一格一种，横轴是先后的顺序；fixed 是固定 t 与噪声的损失，一条水平线"""
+    figure = empty_figure(9.0, 2.8)
+    for ax, (name, losses), color in zip(map(plain_axes, figure.subplots(1, len(each), sharey=True)), each.items(), (BLUE, ORANGE)):
+        ax.plot(range(1, len(losses) + 1), losses, "o-", color=color, markersize=3, linewidth=0.8, label=name)
+        ax.axhline(fixed, color=INK, label="固定 $t$ 与噪声")
+        ax.set(xlabel="第几次", ylim=(0.235, 0.33))
+        small_legend(ax, loc="upper left", ncols=2)
+    figure.axes[0].set_ylabel("损失")
     return figure
 
 
-def pixel_errors_figure(steps, ratios, rounding_until):
-    """ratios 一步一行：网络在灰像素、黑像素上的误差，舍入 x_t 在灰像素上的误差；最后一条只画到 rounding_until"""
-    figure = curves_figure((steps, {}, "步号 $t$", r"均方误差 / $(1-\bar\alpha_t)$", "log", "linear"))
-    names = ("网络，灰像素", "网络，黑像素", "不用网络，舍入 $x_t$，灰像素")
-    for values, name, color, style in zip(zip(*ratios), names, (BLUE, BLUE, GRAY), ("o-", "o:", "s--")):
-        shown = [(t, value) for t, value in zip(steps, values) if color == BLUE or t <= rounding_until]
-        figure.axes[0].plot(*zip(*shown), style, color=color, label=name, markersize=4)
-    figure.axes[0].axhline(1, color=INK, linestyle=":", linewidth=1, label="直接报 $x_t$")
-    few_ticks(figure.axes[0].xaxis)
-    small_legend(figure.axes[0], loc="upper right", bbox_to_anchor=(1, 0.93))
+def cumulative_figure(bits, marks):
+    """各项（bits/dim，第 0 项起）一路加起来的曲线；marks 是要标出占几成的步号"""
+    figure = empty_figure(7.0, 3.0)
+    ax, so_far = plain_axes(figure.subplots()), np.cumsum(bits)
+    ax.plot(range(1, len(bits)), so_far[1:], color=BLUE)
+    for t in marks:
+        ax.plot([t, t, 1], [0, so_far[t], so_far[t]], color=INK, linestyle=":", linewidth=1)
+        ax.plot(t, so_far[t], "o", color=BLUE, markersize=5)
+        ax.text(t * 0.9, so_far[t] + 0.08, f"到 $t={t}$：{so_far[t] / so_far[-1]:.0%}", ha="right", fontsize=9)
+    ax.set(xlabel="步号 $t$", ylabel="加到这一步（bits/dim）", xscale="log", xlim=(1, 1000), ylim=(0, 3.4))
+    few_ticks(ax.xaxis)
+    ax.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
@@ -91,19 +94,15 @@ def circles_figure():
     return figure
 
 
-def sample_sizes_figure(sizes, batches, real_sizes, real, ours):
-    """左：高斯的两批点，batches 是 {名字: (量得的, 公式)}；右：real 一行一次重抽、一列一个张数，ours 是模型的 {mean, se}"""
-    figure = curves_figure((sizes, {}, "点数 $N$", "Fréchet 距离", "log", "log"), (real_sizes, {}, "张数 $N$", "Fréchet 距离", "log", "log"))
-    left, right = figure.axes
-    for (name, (values, law)), mark, color in zip(batches.items(), "os", (INK, ORANGE)):
-        left.plot(sizes, values, mark, color=color, label=name)
-        left.plot(sizes, law, color=GRAY, zorder=1, label="公式" if mark == "s" else None)
-    right.errorbar(real_sizes, real.mean(0), yerr=real.std(0, ddof=1) / len(real) ** 0.5, color=INK, marker=".", capsize=3, label="$N$ 张真的训练图")
-    right.errorbar([1000], [ours["mean"]], yerr=[ours["se"]], color=BLUE, marker="o", capsize=3, label="digits 的 1000 张样本")
-    for ax in figure.axes:
-        few_ticks(ax.xaxis)
-        few_ticks(ax.yaxis)
-        small_legend(ax)
+def sample_sizes_figure(sizes, real, ours):
+    """real 一行一次重抽、一列一个张数，ours 是模型的 {mean, se}"""
+    figure = curves_figure((sizes, {}, "张数 $N$", "Fréchet 距离", "log", "log"))
+    ax = figure.axes[0]
+    ax.errorbar(sizes, real.mean(0), yerr=real.std(0, ddof=1) / len(real) ** 0.5, color=INK, marker=".", capsize=3, label="$N$ 张真的训练图")
+    ax.errorbar([1000], [ours["mean"]], yerr=[ours["se"]], color=BLUE, marker="o", linestyle="none", capsize=3, label="digits 的 1000 张样本")
+    few_ticks(ax.xaxis)
+    few_ticks(ax.yaxis)
+    small_legend(ax)
     return figure
 
 

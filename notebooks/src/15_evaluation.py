@@ -1,15 +1,21 @@
 # %% [markdown]
 # # 15 · 评估
 #
-# 同学交来一个模型，我们叫它“甲”，样本张张像真的。甲的训练损失是 0.15，随课程发布的 `digits` 是 0.26；Fréchet 距离（越小越像真图）甲是 20，`digits` 是 28。
-# 可是拿没见过的图去考它，记下一张图平均每个像素至多要几个比特，它答三千多；什么都不学、均匀地猜，也只要 4.09。
-# 三个数，两个说好，一个说坏，该信哪一个？这一章先看这些数怎么来，最后揭晓甲是什么。
+# 同学交来一个模型，我们叫它“甲”，样本张张像真的。拿它与随课程发布的 `digits` 比，量出三个数：
+#
+# | | 甲 | `digits` | 谁好 |
+# |:--|--:|--:|:--|
+# | 训练图上的损失 | 0.15 | 0.26 | 甲 |
+# | Fréchet 距离，越小越像真图 | 20 | 28 | 甲 |
+# | 没见过的图，每个像素至多要几个比特 | 三千多 | 3.1 | `digits` |
+#
+# 最后一行里，什么都不学、均匀地猜，也只要 4.09 个比特。三个数，两个说甲好，一个说它坏得离谱，该信哪一个？这一章先看这些数怎么来，最后揭晓甲是什么。
 #
 # **学习目标**
 #
 # - 会用 `evaluate`，说得出报告里每个数的意思和误差；说清损失能说明什么，不能说明什么。
 # - 把 bits/dim 拆开，看出比特花在哪一步；拿直方图当基线，知道什么时候不该夸口。
-# - 从头搭起 Fréchet 距离，知道它随样本数的偏差，会用参照线；查得出一个模型是不是背了训练集。
+# - 从头搭起 Fréchet 距离，知道它随样本数的偏差，会用参照线；看得出三把尺子各漏掉了什么，并且补上。
 #
 # **预计用时** 60 分钟。运行全部单元约 1 分钟。
 
@@ -23,16 +29,15 @@ from torch import nn
 from ddpm_edu import DigitsDataModule, load_pretrained
 from ddpm_edu.data.base import random_images
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance, nearest_distances
+from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance
 from ddpm_edu.evaluation.report import bits_report, evaluate
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.generate import generate
 from ddpm_edu.likelihood import gaussian_nll, kl_constants, vlb_terms
 from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.teach import check, check_order, grid_figure, show_source
-from ddpm_edu.teach.evaluation_figures import (bars_figure, circles_figure, jitter_figure, memorizer_figure, pixel_errors_figure,
-                                               sample_sizes_figure, transport_figure, variance_figure)
-from ddpm_edu.teach.laboratory import ideal_start
+from ddpm_edu.teach.evaluation_figures import (bars_figure, circles_figure, cumulative_figure, jitter_figure, sample_sizes_figure,
+                                               transport_figure, variance_figure)
 from ddpm_edu.training.timestep_loss import quarter_losses, quarters, spread
 
 train, val, test = (load_digits_split()[name][0] for name in ("train", "val", "test"))
@@ -43,11 +48,11 @@ print(f"训练图 {len(train)} 张，验证图 {len(val)} 张，测试图 {len(t
 #
 # 模型练好了，好不好？有三种量法，问的是三个不同的问题。
 #
-# | 尺子 | 问的是 | 看不见的是 |
-# |:--|:--|:--|
-# | 损失 | 随机的一步 $t$ 上，猜得准不准 | 各步的误差怎样累积成样本 |
-# | bits/dim | 没见过的真图，模型给的概率有多高 | 样本好不好看 |
-# | Fréchet 距离 | 一批样本像不像一批真图 | 样本是不是从训练集里抄来的 |
+# | 尺子 | 问的是 |
+# |:--|:--|
+# | 损失 | 随机的一步 $t$ 上，猜得准不准 |
+# | bits/dim | 没见过的真图，模型给的概率有多高 |
+# | Fréchet 距离 | 一批样本像不像一批真图 |
 #
 # 损失在训练时就看得到，后两个数由 `evaluate` 来算。先用 16 张测试图、1000 张样本试一次：
 
@@ -58,25 +63,26 @@ for name, value in report.items():
     print(f"{name:16}{value:.2f}" if value < 10 else f"{name:16}{value:.0f}")
 
 # %% [markdown]
-# 接下来就是弄懂这份报告：
+# 先混个脸熟，后面几节再逐个弄懂：
 #
 # | 字段 | 意思 |
 # |:--|:--|
 # | `bits_per_dim` | 记下一张没见过的图，平均每个像素至多要几个比特，越小越好 |
 # | `bits_per_dim_se` | 它的标准误 (standard error)，来自各图难易不同，也来自每一步只抽一份噪声 |
 # | `L_T`、`L_kl`、`L_0` | 它的三个部分：起点、中间各步、最后一步 |
-# | `frechet` | 样本与 500 张留出的真图（验证与测试合在一起）之间的距离，越小越像；只有一个种子，换种子的标准差约 6 |
-# | `frechet_floor` | 参照线：同样多的训练图，与那些真图之间的距离；也只抽一次，第 4 节的 11 是多次的平均 |
+# | `frechet` | 样本与 500 张留出的真图（验证与测试合在一起）之间的距离，越小越像 |
+# | `frechet_floor` | 参照线：同样多的训练图，与那些真图之间的距离 |
 # | `frechet_ceiling` | 参照线：纯噪声的距离 |
-# | `images`、`levels`、`samples`、`steps` | 测试图几张，像素几级灰度，样本几张，采样走几步；张数不同的距离不能比，步数不同的，差别就不全是权重的 |
+# | `images`、`levels`、`samples`、`steps` | 测试图几张，像素几级灰度，样本几张，采样走几步 |
 #
-# 在终端里，`python -m ddpm_edu evaluate --ckpt digits --data digits --num 64 --samples 1000 --steps 10` 做同样的事，只是图用 64 张。留心它不查抄袭：样本离训练图多远，要另外量，第 5 节会做。
+# 两个距离这里各只抽了一次：换一个种子，`frechet` 的标准差约 6，所以这里是 24，八个种子的平均是 28。
+# 在终端里，`python -m ddpm_edu evaluate --ckpt digits --data digits --num 64 --samples 1000 --steps 10` 做同样的事，只是图用 64 张。
 #
 # ## 2　损失：能说明什么，不能说明什么
 #
-# 先说能的，有两种比法。一种是比两套权重：噪声表、参数化（网络的预测目标）、图、$t$ 与噪声都相同时，损失低的猜得更准。另一种是比两批图：同一套权重，在训练图上与在留出的图上各量一次，两边差得远，就是过拟合了。甲的破绽就在这里，第 5 节会看到。
+# 先说能的，有两种比法。一种是比两套权重：噪声表、参数化（网络的预测目标）、图、$t$ 与噪声都相同时，损失低的猜得更准。另一种是比两批图：同一套权重，在训练图上与在留出的图上各量一次，两边差得远，就是过拟合了。
 #
-# 有三件事它不能说明。**第一，一次的损失高低不算数，因为它抖得厉害。** 每批抽到的 $t$ 与噪声不同，权重一动不动，损失也上下跳。
+# 有三件事它不能说明。**第一，一次的损失高低不算数，因为它抖得厉害。** 每批抽到的 $t$ 与噪声不同，所以权重一动不动，损失也上下跳。
 
 # %%
 def repeated(t_sampling, repeats=60):
@@ -94,30 +100,24 @@ def by_quarter(model, x):
 
 held = by_quarter(model, test[:64])
 check("固定 t 与噪声：再量一次，一丝不动", by_quarter(model, test[:64]), held)
-jitter_figure({"均匀地抽 $t$": repeated("uniform"), "铺匀了抽 $t$": repeated("stratified"), "固定 $t$ 与噪声": [float(held.mean())] * 60})
+jitter_figure({"均匀地抽 $t$": repeated("uniform"), "铺匀了抽 $t$": repeated("stratified")}, float(held.mean()))
 
 # %% [markdown]
-# 图：权重从头到尾没有动过，每一点是同一批 64 张图的一次损失，每行 60 次，从上到下是先后的顺序。均匀地抽 $t$（蓝）与把 $t$ 铺匀（橙）都在抖，固定 $t$ 与噪声（黑）才纹丝不动。
-# 60 次还看不准抖得多大。把 `repeats` 改成 400，均匀地抽，标准差是 0.0158 ± 0.0006；铺匀了抽，是 0.0117 ± 0.0004。铺匀能少抖一些，却去不掉，因为它只管 $t$，噪声照旧是随机的。
+# 图：同一批 64 张图、同一套权重，损失量了 60 次。左边均匀地抽 $t$（蓝），右边把 $t$ 铺匀（橙），都在抖；黑线是固定 $t$ 与噪声的损失，量多少次都是这个数（它也只是一份 $t$ 与噪声，所以不必落在正中）。
+# 量 400 次，均匀地抽，标准差是 0.0158 ± 0.0006；铺匀了抽，是 0.0117 ± 0.0004。铺匀能少抖一些，却去不掉，因为它只管 $t$，噪声照旧是随机的。
 #
-# 所以相邻两批的损失谁高谁低，说明不了什么；要比较，就固定 $t$ 与噪声，`quarter_losses` 正是这样做的。
+# 所以相邻两批的损失谁高谁低，说明不了什么。要比较，就固定 $t$ 与噪声，`quarter_losses` 正是这样做的。
 #
-# **第二，它的高低由目标定。** 同一个猜测，误差写成 $\varepsilon$、$x_0$ 还是速度 $v$，差着信噪比的倍数（第 6 章）。换了参数化或噪声表，损失就不能比。
-# 高斯数据 $\mathcal N(0,s^2)$ 上可以算个明白。记 $D_t=\bar\alpha_ts^2+1-\bar\alpha_t$，即 $x_t$ 的方差。第 5 章求过完美去噪器的均方误差；取 $s=0.5$，对 `cosine` 的各个 $t$ 求平均：
+# **第二，换了目标，损失就不能比。** 网络猜 $\varepsilon$、猜 $x_0$ 还是猜速度 $v$，说的是同一件事，误差却差着随 $t$ 变的倍数（第 6 章）。
+# 拿高斯数据 $\mathcal N(0,s^2)$ 来看，第 5 章求过它的完美去噪器。取 $s=0.5$ 与 `cosine` 噪声表，各步的均方误差平均起来，猜 $\varepsilon$ 是 0.33，猜 $x_0$ 是 0.17，猜 $v$ 是 0.50。
+# 同一个已经不能再好的模型，三个数相差几倍。没有一个是 0，因为 $x_t$ 里没有的信息，谁也猜不出来。
 #
-# | 目标 | 第 $t$ 步的均方误差 | 各步的平均 |
-# |:--|:--|--:|
-# | $\varepsilon$ | $\bar\alpha_ts^2/D_t$ | 0.33 |
-# | $x_0$ | $s^2(1-\bar\alpha_t)/D_t$ | 0.17 |
-# | $v$ | $s^2/D_t$ | 0.50 |
-#
-# 同一个已经不能再好的模型，三个数相差几倍。而且没有一个是 0，因为 $x_t$ 里没有的信息，谁也猜不出来。
-#
-# **第三，它不管误差落在哪一步。** 把 $t$ 分成四段，假定网络的输出只在其中一段上偏了 0.2，偏差与原来的误差无关。不论偏在哪一段，损失都多 $0.2^2/4=0.01$。可是在 bits/dim 里，每一步的误差要先乘上第 6 章的权重 $w_t$，偏在不同的段，多付的比特就相差悬殊：
+# **第三，它不管误差落在哪一步。** 把 $t$ 分成四段，假定网络的输出只在其中一段上偏了 0.2，偏差与原来的误差无关。不论偏在哪一段，损失都多 $0.2^2/4=0.01$。
+# bits/dim 却不是这样：它把第 $t$ 步的误差乘上权重再加起来。`digits` 的目标是速度，所以用第 6 章的 $w^v_t$。偏在不同的段，多付几个比特？
 
 # %%
-betas = model.exact_table("betas").numpy()
-weights_v = diffusion_tables(betas, 0.0, "v")["lvlb_weights"]  # 目标是速度 v 时的权重
+betas, bar = (model.exact_table(name).numpy() for name in ("betas", "alphas_cumprod"))
+weights_v = diffusion_tables(betas, 0.0, "v")["lvlb_weights"]
 for start, stop in quarters(1000):
     bits = weights_v[max(start, 1):stop].sum() * 0.2**2 / math.log(2)  # t=0 那一步算在 L_0 里，不在这里
     print(f"偏在 t = {max(start, 1):3} 到 {stop - 1:3}：损失 +0.01，bits/dim +{bits:.2g}")
@@ -127,40 +127,43 @@ for start, stop in quarters(1000):
 #
 # ## 3　bits/dim：比特花在哪里
 #
-# 第 6 章的变分下界 $L$ 已经取过负号，所以它是编码长度的上界，越小越好。bits/dim 就是把 $L$ 除以维数，再换成比特。它有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。这里的 $t$ 从 0 数起，论文的第 1 步就是这里的第 0 步。
+# 记下一件概率是 $1/8$ 的事，要 $\log_2 8=3$ 个比特。模型给真图的概率越高，要的比特就越少。第 6 章的变分下界 $L$ 取过负号，是这个编码长度的上界；除以维数，换成比特，就是 bits/dim。
+# 它有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。这里的 $t$ 从 0 数起，论文的第 1 步就是这里的第 0 步。
 #
-# 还是 `evaluate` 选中的那 16 张测试图，把每一项都算出来。
+# 还是 `evaluate` 选中的那 16 张测试图，把每一项都算出来，从 $t=0$ 一路往上加：
 
 # %%
 images = random_images(DigitsDataModule().dataset("test"), 16)["image"]
 terms = vlb_terms(model, images, levels=17, generator=torch.Generator().manual_seed(0)) / math.log(2)
 total = terms.sum(1)  # 一项一列：L_0、999 项 KL、L_T
 check("合计就是 evaluate 报的 bits_per_dim", total.mean(), report["bits_per_dim"], atol=1e-4)
-print(f"16 张图，各图的标准差 {float(total.std()):.2f}，平均的标准误 {float(total.std() / 4):.2f}")
-per_step = terms.mean(0)[1:-1]
-share = per_step.cumsum(0) / per_step.sum()
-print(f"t = 1 到 30 花去 {share[29]:.0%}，t = 1 到 300 花去 {share[299]:.0%}")
+cumulative_figure(terms.mean(0)[:-1].numpy(), (10, 30, 300))
 
 # %% [markdown]
-# 比特大半花在小 $t$，与第 6 章画的一样：一千步里，$t=1$ 到 30 就花去六成，$t=1$ 到 300 花去九成以上。$t$ 小的这几十步，改动的是肉眼看不见的细节。画的是几，$t$ 大的步就大致定了，可是 $t>300$ 的步平均每步花不到千分之一比特。所以 bits/dim 差 0.1，样本可能毫无分别。
-# $L_T$ 小，是因为 `cosine` 走到头时 $\bar\alpha_{T-1}$ 只有十亿分之二，图已经没有痕迹。$L_0$ 小，是因为 $t=0$ 时的噪声只有 0.006，半级灰度是 1/16，约是它的十倍，最后一步几乎不会猜错级。
+# 图：横轴是步号（对数），纵轴是从 $t=0$ 加到这一步的比特数，16 张图的平均；点旁边是占合计的几成。
+#
+# 比特大半花在小 $t$：一千步里，头三十步就花去六成，头三百步花去九成以上。可是 $t$ 小的这几十步，改动的只是肉眼看不见的细节。画的是几，$t$ 大的步就大致定了，而 $t>300$ 的步平均每步花不到千分之一比特。所以 bits/dim 差 0.1，样本可能毫无分别。
+# 两头都几乎不花。$L_T$ 小，是因为 `cosine` 走到头时 $\bar\alpha_{T-1}$ 只有十亿分之二，图已经没有痕迹。$L_0$ 小，是因为 $t=0$ 时的噪声只有 0.006，半级灰度是 1/16，约是它的十倍，最后一步几乎不会猜错级。
 #
 # ### 这个数准到几位
 #
 # 各图的难易不同，标准差约 0.45（64 张图量的）。所以 $N$ 张图的平均，标准误是 $0.45/\sqrt N$：16 张是 0.11；测试图全用上（250 张），也还有 0.03，小数第二位已不可信。
 #
 # 要分辨更小的差别，靠**配对**：两个同学做同一张卷子，卷子难不难，一减就没了。两个模型也用同一批图、同一份噪声，逐图相减，再求标准误。
-# 拿采样方差来试：同一个网络，$v$（即 `v_posterior`，第 4 章）取 0 还是 0.5 好？每步的方差是 $\sigma_t^2=(1-v)\tilde\beta_t+v\beta_t$。
-# 这不必再跑网络，因为网络的误差与 $v$ 无关。第 6 章给出 $\mathrm{KL}_t=\text{常数}_t+w_t\cdot$ 均方误差，常数与 $w_t$ 都由 $v$ 决定。$v=0$ 时常数是 0，所以刚才的 KL 除以 $w_t$ 就是均方误差；有了它，换哪个 $v$ 都只要代进去算。
+# 拿采样方差来试。第 4 章说，它可以**取小**（$\tilde\beta_t$，`v_posterior=0`），可以**取大**（$\beta_t$，`v_posterior=1`），也可以**取中**（两者各一半，`v_posterior=0.5`）。同一个网络，哪一种编码最短？
+#
+# 这不必再跑网络。第 6 章给出 $\mathrm{KL}_t=\text{常数}_t+w^{x_0}_t\cdot$ 均方误差，均方误差是 $\hat x_0$ 的，与方差怎么取无关；常数与 $w^{x_0}_t$ 才由方差决定（上一节的 $w^v_t$ 是它的 $1-\bar\alpha_t$ 倍）。
+# 取小时常数是 0，所以刚才的 KL 除以 $w^{x_0}_t$ 就是均方误差；有了它，换哪种方差都只要代进去算。
 
 # %%
 weights = diffusion_tables(betas, 0.0, "x0")["lvlb_weights"][1:]
 each_mse = terms[:, 1:-1].numpy() * math.log(2) / weights  # (16, 999)，t = 1 .. 999
 
 
-def kl_bits(v, mse=each_mse):
+def kl_bits(v_posterior, mse=each_mse):
     """各步的 KL 之和，bits/dim，一张图一个数；只算，不再调用网络"""
-    return (kl_constants(betas, v)[1:] + diffusion_tables(betas, v, "x0")["lvlb_weights"][1:] * mse).sum(-1) / math.log(2)
+    weights = diffusion_tables(betas, v_posterior, "x0")["lvlb_weights"][1:]
+    return (kl_constants(betas, v_posterior)[1:] + weights * mse).sum(-1) / math.log(2)
 
 
 def mean_se(values):
@@ -169,15 +172,16 @@ def mean_se(values):
     return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values)**0.5:.2f}"
 
 
-print(f"单独看：v=0 是 {mean_se(kl_bits(0.0))}，v=0.5 是 {mean_se(kl_bits(0.5))}")
-print(f"逐图相减：v=0.5 省 {mean_se(kl_bits(0.0) - kl_bits(0.5))}，v=1 省 {mean_se(kl_bits(0.0) - kl_bits(1.0))}")
+small, middle, large = (kl_bits(v_posterior) for v_posterior in (0.0, 0.5, 1.0))
+print(f"单独看：取小 {mean_se(small)}，取中 {mean_se(middle)}，取大 {mean_se(large)}")
+print(f"逐图相减：取中比取小省 {mean_se(small - middle)}，取大比取小省 {mean_se(small - large)}")
 
 # %% [markdown]
-# 单独看，两个数的误差都有 0.1，差别淹没在里面；配对之后，$v=0.5$ 省下的是标准误的十几倍，一清二楚。
+# 单独看，每个数的误差都有 0.1 上下，差别淹没在里面；配对之后，取中省下的是标准误的十几倍，一清二楚。
 #
 # ### 先与直方图比
 #
-# 3.1 比均匀地猜省了一个比特（像素有 17 级，均匀地猜要 $\log_2 17=4.09$），听上去不错。可是均匀地猜太弱了。两个同样简单、不用网络的基线：数一数训练集里各级灰度出现的次数，64 个像素共用一张直方图；或者每个像素各用一张。它们给测试图的编码长度，是直方图里那一级的 $-\log_2$ 概率。先猜一猜：网络能赢几个？
+# 3.12 比均匀地猜省了一个比特（像素有 17 级，均匀地猜要 $\log_2 17=4.09$），听上去不错。可是均匀地猜太弱了。再请两个不用网络的对手：数一数训练集里各级灰度出现的次数，64 个像素共用一张直方图；或者每个像素各用一张。它们记下一个像素，要直方图里那一级的 $-\log_2$ 概率个比特。**先猜一猜**：网络能赢几个？
 
 # %%
 def levels_of(x):
@@ -194,11 +198,13 @@ def histogram_bits(counts, x):
 counts = nn.functional.one_hot(levels_of(train), 17).sum(0)  # (64, 17)：每个像素一张直方图
 shared, own = histogram_bits(counts.sum(0).expand(64, -1), images), histogram_bits(counts, images)
 for name, rival in (("共用一张", shared), ("逐像素一张", own)):
-    print(f"{name} {mean_se(rival)}；配对，模型多花 {mean_se(total.numpy() - rival)}（v=0），{mean_se(kl_bits(0.5) - rival)}（v=0.5）")
+    print(f"{name} {mean_se(rival)}；配对，模型多花 {mean_se(total.numpy() - rival)}（取小），{mean_se(middle - rival)}（取中）")
 
 # %% [markdown]
-# 一个也没有赢：$v=0$ 时两个都输，$v=0.5$ 时与共用的一张分不出高下，对逐像素的仍差得远。能画出数字的网络，难道连“四角总是黑的”都不知道？
-# 把像素分开看：黑的（$-1$）、灰的（不黑也不白），各自的均方误差除以噪声的方差 $1-\bar\alpha_t$。再请一个不用网络的对手，它只会把 $x_t/\sqrt{\bar\alpha_t}$ 舍入到最近的一级。
+# 一个也没有赢：取小时两个都输，取中时与共用的一张分不出高下，对逐像素的仍差得远。能画出数字的网络，怎么会输给数数？
+#
+# 上一张图给了线索：头十步就花去四成。这几步的噪声很小，$t=3$ 时只有 0.014，而相邻两级灰度差 0.125。把 $x_t/\sqrt{\bar\alpha_t}$ 舍入到最近的一级，几乎个个都对，所以最前面的几步本该几乎不花比特。
+# 于是有了一个猜测：网络把像素当成连续的数，没有用上“只有 17 级”这一条。如果真是这样，那么在 $t=1$ 到 10 这十步，替它把猜测舍入到最近的一级，比特数就该大降。再做一个对照：这十步完全不用网络，只舍入 $x_t/\sqrt{\bar\alpha_t}$。
 
 # %%
 def to_level(x):
@@ -206,25 +212,6 @@ def to_level(x):
     return ((x.clamp(-1, 1) + 1) * 8).round() / 8 - 1
 
 
-bar, generator = model.exact_table("alphas_cumprod").numpy(), torch.Generator().manual_seed(0)
-black, gray = test == -1, (test > -1) & (test < 1)
-picked, ratios = [1, 2, 3, 5, 7, 10, 14, 20, 30, 50, 80, 120, 200, 300, 500, 700, 990], []
-for t in picked:
-    x_t = model.q_sample(test, torch.full((250,), t), torch.randn(test.shape, generator=generator))
-    with torch.no_grad():
-        guess = model.predict_start(x_t, torch.full((250,), t), clip_denoised=True)
-    errors = [((other - test) ** 2 / (1 - bar[t])) for other in (guess, to_level(x_t / bar[t] ** 0.5))]
-    ratios.append([float(errors[0][gray].mean()), float(errors[0][black].mean()), float(errors[1][gray].mean())])
-print(f"黑像素占 {float(black.double().mean()):.0%}，灰像素占 {float(gray.double().mean()):.0%}")
-pixel_errors_figure(picked, ratios, 10)
-
-# %% [markdown]
-# 图：横轴是步号，纵轴是均方误差与噪声的方差之比，250 张测试图，每步一份噪声。蓝的是网络（实线灰像素，点线黑像素）；灰虚线不用网络，只画到 $t=10$，因为再往后噪声更大，舍入错得越来越多。黑点线是 1，$t$ 小时，直接报 $x_t$ 就得这么多。
-#
-# 黑像素网络早就会了：$t\le500$ 时，误差不到噪声的一成。毛病在灰像素：$t\le20$ 时比值在 1 上下，等于没有去噪。可是这里本来很容易：相邻两级差 0.125，$t\le3$ 时噪声只有 0.01 上下，舍入一下几乎个个都对。
-# 看来网络把灰像素当成了连续的数，没有用上“只有 17 级”这一条，于是 $t$ 每减一步，都要为没有意义的小数位付比特。为什么没有学会，我们没有查；先看缺的是不是这一条。如果是，那么在 $t=1$ 到 10 这十步，让它把猜测舍入到最近的一级，比特数就该大降。再做一个对照：这十步完全不用网络，只舍入 $x_t/\sqrt{\bar\alpha_t}$。
-
-# %%
 generator, rounded, blind = torch.Generator().manual_seed(0), each_mse.copy(), each_mse.copy()
 for t in range(11):
     x_t = model.q_sample(images, torch.full((16,), t), torch.randn(images.shape, generator=generator))
@@ -233,24 +220,19 @@ for t in range(11):
     for mse, other in ((rounded, guess), (blind, x_t / bar[t] ** 0.5)):
         if t > 0:
             mse[:, t - 1] = (to_level(other) - images).square().flatten(1).mean(1)
-bars = {"均匀地猜": np.full(16, math.log2(17)), "digits，$v=0$": total, "digits，$v=0.5$": kl_bits(0.5), "共用一张直方图": shared, "逐像素的直方图": own,
+
+# %%
+bars = {"均匀地猜": np.full(16, math.log2(17)), "digits，取小": total, "digits，取中": middle, "共用一张直方图": shared, "逐像素的直方图": own,
         "digits，$t\\leq10$ 舍入猜测": kl_bits(0.0, rounded), "digits，$t\\leq10$ 只舍入 $x_t$": kl_bits(0.0, blind)}
 print(f"这十步舍入之后，比逐像素的直方图少 {mean_se(own - kl_bits(0.0, rounded))}（配对）")
 print(f"t = 11 到 999 这 989 步，一共花 {mean_se((each_mse * weights)[:, 10:].sum(1) / math.log(2))}")
 bars_figure(bars)
 
 # %% [markdown]
-# 图：同样的 16 张测试图，条末是平均数，横线是标准误；蓝的是模型，灰的不用网络。“$t\le10$”是 $t=1$ 到 10 这十步，$v$ 取 0。原样的模型连共用一张的直方图也没有赢；这十步一舍入，就比逐像素的直方图还短 0.53。
+# 图：同样的 16 张测试图，条末是平均数，横线是标准误；蓝的是模型，灰的不用网络。“$t\le10$”是 $t=1$ 到 10 这十步，方差取小。
 #
-# 对照说明了功劳归谁。这十步不用网络，只舍入 $x_t$，也有 1.95。可见降下来的 1.2 个比特，几乎全靠知道“像素只有 17 级”。网络真正出力的是 $t=11$ 到 999 这 989 步，它们一共花 1.85。
-# 教训有两条。bits/dim 要先与最简单的基线比，再说好坏。它对眼睛看不见的一点小数极其敏感，与画得好不好是两回事。（换成 256 级的图，舍入帮不了这么多：一级是 $2/255\approx0.008$，与 $t=0$ 时的噪声差不多宽。）
-#
-# <details><summary>选读：连续的 bits/dim 不能与离散的比</summary>
-#
-# 离散的像素，$L_0$ 用格子里的面积（第 6 章）；连续的数据，用高斯密度的负对数（`gaussian_nll`）。格宽 $\delta$ 远小于标准差时，面积约等于密度乘格宽，所以离散的比特数约等于连续的减去 $\log_2\delta$。$[-1,1]$ 上分 256 级，$\delta=2/255$，相差将近 7 比特。
-# 连续的还会随单位变：数据除以 2，它就少 1；它也可以是负的。报告时要说清是几级像素，还是连续。
-#
-# </details>
+# 猜测对了：这十步一舍入，3.12 降到 1.91，比逐像素的直方图还短 0.53。可是对照说明，功劳不在网络：这十步不用网络，只舍入 $x_t$，也有 1.95。降下来的 1.2 个比特，几乎全靠知道“像素只有 17 级”。网络真正出力的是 $t=11$ 到 999 这 989 步，它们一共花 1.85。
+# 教训有两条。bits/dim 要先与最简单的基线比，再说好坏。它对眼睛看不见的一点小数极其敏感，与画得好不好是两回事。
 
 # %% [markdown]
 # ## 4　Fréchet 距离：像不像一批真图
@@ -295,109 +277,68 @@ gauss = torch.randn(100_000, 1, generator=generator, dtype=torch.float64)
 check_order("只取 ±1 的硬币与标准高斯，距离不到千分之一", frechet_distance(coin, gauss), 1e-3, digits=1)
 
 # %% [markdown]
-# ### 造错与漏掉，分开量
-#
-# 它还把两种毛病混成一个数：样本不像真图（第 1 章的“造错”），与真图没有样本像它（“漏掉”）。要分开量，就在点的周围画圈。
-
-# %%
-circles_figure()
-
-# %% [markdown]
-# 图：平面上的示意。真图有左右两堆；样本画出了左边一堆，漏掉了右边一堆，另有四个画歪了。左边以每张真图为圆心画圈，半径是它到其余真图里第三近的那张的距离；样本落进任何一个圈（蓝），就算像真图，四个画歪的没有落进（橙）。右边反过来，以每个样本为圆心，半径是它到其余样本里第三近的那个的距离；真图落进任何一个圈（黑），就算有样本像它，右边一堆全没有落进，左边也有一张差一点（橙）。
-#
-# 落进圈的样本占几成，叫**精确率** (precision)；落进圈的真图占几成，叫**召回率** (recall)（Kynkäänniemi 等 2019）。半径由点自己的疏密定：密的地方圈小，疏的地方圈大，不必另定多近才算像。
-# 用与 Fréchet 距离同样的 32 个特征，样本与真图各 500 张，八个种子：
-#
-# | | 精确率 | 召回率 |
-# |:--|--:|--:|
-# | 训练图 | 0.909 ± 0.005 | 0.908 ± 0.007 |
-# | `digits`，20 步 | 0.888 ± 0.006 | 0.877 ± 0.009 |
-# | `digits`，10 步 | 0.898 ± 0.006 | 0.856 ± 0.008 |
-# | `digits`，5 步 | 0.899 ± 0.007 | 0.781 ± 0.007 |
-# | 甲，10 步 | 0.906 ± 0.002 | 0.864 ± 0.005 |
-#
-# `digits` 少走几步，精确率没有降，丢的是召回率：样本照样像数字，花样少了。甲与同样走 10 步的 `digits` 分不出高下，可见这两个数也不管样本是画的，还是抄的。
-#
-# <details><summary>选读：表里的数怎样量</summary>
-#
-# `precision_recall` 就是练习 15.2；要量甲，把 `model` 换成第 5 节的 `jia`，再加 `use_ema=False`。训练图那一行，每个种子随机挑 500 张。
-#
-# ```python
-# for n in (20, 10, 5):
-#     batches = [generate(model, 500, batch_size=500, seed=seed, steps=n, progress=False)[0] for seed in range(8)]
-#     each = np.array([precision_recall(score.features(images).double(), reference.double(), 3) for images in batches])
-#     print(n, each.mean(0), each.std(0, ddof=1) / 8**0.5)
-# ```
-#
-# </details>
+# 它还把两种毛病混成一个数：样本不像真图（第 1 章的“造错”），与真图没有样本像它（“漏掉”）。要分开量，见小结后面的选读。
 #
 # ### 样本少，距离就偏大
 #
-# 两批点来自同一个分布，真正的距离是 0，算出来却总大于 0，因为均值和协方差都有估计误差。
+# 两批图来自同一个分布，真正的距离是 0，算出来却总大于 0，因为均值和协方差都有估计误差。偏大多少？从训练图里随机挑 $N$ 张，对留出的 500 张真图量一量：
 
 # %%
-d, sizes, generator = 32, np.array([100, 200, 400, 800, 1600, 3200]), torch.Generator().manual_seed(0)
-
-
-def two_batches(N, M):
-    """两批标准高斯的点，各 N 与 M 个：八次距离的平均"""
-    return np.mean([frechet_distance(*(torch.randn(k, d, generator=generator, dtype=torch.float64) for k in (N, M))) for _ in range(8)])
-
-
-both, one_fixed, half = [two_batches(N, N) for N in sizes], [two_batches(N, 500) for N in sizes], d + d * (d + 1) / 4
-check("两批同为 N，800 个以上：公式准到 5%", np.array(both[3:]) / (2 * half / sizes[3:]), np.ones(3), atol=0.05)
-score, real_sizes = DigitsFrechet(), (20, 60, 200, 600, 1000, 1200)
+score, sizes, generator = DigitsFrechet(), (20, 60, 200, 600, 1000, 1200), torch.Generator().manual_seed(0)
 known, reference = score.features(train), score.features(score.real)
-real = np.array([[frechet_distance(known[torch.randperm(len(known), generator=generator)[:N]], reference) for N in real_sizes] for _ in range(100)])
-
-# %%
+real = np.array([[frechet_distance(known[torch.randperm(len(known), generator=generator)[:N]], reference) for N in sizes] for _ in range(100)])
 quality = pretrained_card("digits")["quality"]
 ours = quality["ddim_10"]["frechet"]
-batches = {"两批同为 $N$ 个": (both, 2 * half / sizes), "另一批固定 500 个": (one_fixed, half / sizes + half / 500)}
-sample_sizes_figure(sizes, batches, real_sizes, real, ours)
+sample_sizes_figure(sizes, real, ours)
 
 # %% [markdown]
-# 图：左边是同一个 32 维标准高斯的两批点。两批都增加时（圆点），距离按 $1/N$ 下降；另一批固定 500 个时（方块），降到一定程度就停下。灰线是公式。右边是真的训练图对留出的 500 张真图，误差棒是重抽一百次的标准误（只含从 1297 张里怎样抽，参照的 500 张没有换，所以不是这个得分的全部误差）；蓝点是 `digits` 的一千张样本（DDIM 走 10 步，八个种子）。
-# 60 张真图得七十多，比 `digits` 一千张样本的 28 还“差”，一千张真图却只有 11。所以**张数不同的距离不能比**；要说一个距离好不好，就拿同样多的真图来比。真图再多也到不了 0，因为参照的那 500 张自己有误差。
+# 图：横轴是张数，纵轴是距离，都是对数。黑的是训练图里随机挑的 $N$ 张，误差棒是重抽一百次的标准误（参照的 500 张没有换）；蓝点是 `digits` 的一千张样本（DDIM 走 10 步，八个种子）。
 #
-# <details><summary>选读：公式从哪里来，FID 为什么要五万张</summary>
+# 60 张真图约得 70，比 `digits` 一千张样本的 28 还“差”，一千张真图却只有 11。所以**张数不同的距离不能比**；要说一个距离好不好，就拿同样多的真图来比，这就是 `frechet_floor`。真图再多也到不了 0，因为参照的那 500 张自己有误差。
+# 参照线也不是硬的界：两批真图之间有抽样误差，样本也有，谁大谁小看运气。样本的距离低于它，不说明“比真图还真”，只说明这把尺子量到头了。
+#
+# <details><summary>选读：偏大多少，FID 为什么要五万张</summary>
 #
 # 数据取 $\mathcal N(0,I)$，$d$ 维，两批各 $N$ 个。均值之差的平方平均是 $2d/N$。协方差的误差很小时，$(\sqrt{1+a}-\sqrt{1+b})^2\approx\tfrac14(a-b)^2$；矩阵在单位阵附近开方也是这样，每个元素的误差减半。
 # $d$ 个对角元的误差方差各是 $2/N$，$d(d-1)$ 个非对角元各是 $1/N$，两批之差再加倍，乘上 $\tfrac14$，合起来是 $d(d+1)/(2N)$。所以
 #
 # $$\text{偏差}\approx\frac{2d+d(d+1)/2}{N}.$$
 #
-# 两批的误差各占一半，所以另一批固定 500 个时，$1/N$ 换成 $\tfrac12(1/N+1/500)$，$N$ 再大也降不到 0。
+# 用 32 维标准高斯的点量过，$N\ge800$ 时它准到 5%。两批的误差各占一半，所以另一批固定 500 个时，$1/N$ 换成 $\tfrac12(1/N+1/500)$，$N$ 再大也降不到 0。
 # 不要把 FID 的 $d=2048$、$N=50\,000$ 直接代进去：公式假设协方差是单位阵，而 Inception 的特征方差小，又挤在少数几个方向上，偏差远没有这么大。“随张数降、随维数涨”这一点不变，所以论文里的 FID 多用五万张样本。
 # 想避开这个偏差，可以用 KID (kernel Inception distance)：它是无偏的，平均起来与张数无关，报告时写几个子集上的平均与散布。
 # 两个 FID 要能比，须用同一份 Inception 网络、同一批参照的真图、同样的张数、同样的缩放与预处理。`ddpm_edu.evaluation.fid.inception_fid` 备好了算法，网络的权重要自己提供。
 #
 # </details>
 #
-# 参照线也不是硬的界：两批真图之间有抽样误差，样本也有，谁大谁小看运气。样本的距离低于 `frechet_floor`，不说明“比真图还真”，只说明这把尺子量到头了。
-#
 # ### 换一个方差，换几步
 #
-# 按 bits/dim，$v=0.5$ 比 $v=0$ 低 0.16，$v=1$ 也比 $v=0$ 低 0.06（第 3 节）。样本也是这样吗？**先猜一猜**，再看 `digits` 的卡片里存的结果：祖先采样，每点八个种子，各 1000 张。
+# 按 bits/dim，方差取大比取小省 0.06（第 3 节）。样本也是这样吗？**先猜一猜**，再看 `digits` 的卡片里存的结果：祖先采样，每点八个种子，各 1000 张。
 
 # %%
 steps = (5, 10, 20, 50)
 low, high = ([quality[f"ancestral_{n}{mark}"]["frechet"] for n in steps] for mark in ("", "_v1"))
 for n, a, b in zip(steps, low, high):
     gap = np.subtract(b["each"], a["each"])  # 种子相同，起点就相同，逐个种子相减
-    print(f"{n:2} 步：v=1 比 v=0 大 {gap.mean():.1f} ± {gap.std(ddof=1) / 8**0.5:.1f}")
-variance_figure(steps, {"$v=0$": low, "$v=1$": high}, quality["frechet_floor"]["mean"])
+    print(f"{n:2} 步：取大比取小多 {gap.mean():.1f} ± {gap.std(ddof=1) / 8**0.5:.1f}")
+variance_figure(steps, {"方差取小（$\\tilde\\beta_t$）": low, "方差取大（$\\beta_t$）": high}, quality["frechet_floor"]["mean"])
 
 # %% [markdown]
-# 图：横轴是步数，纵轴是 Fréchet 距离，误差棒是标准误，点线是 1000 张真图。步数越少，$v=1$ 越吃亏；20 步时的差约是标准误的六倍，50 步就分不出了。
+# 图：横轴是步数，纵轴是 Fréchet 距离，误差棒是标准误，点线是 1000 张真图。步数越少，取大越吃亏；20 步时的差约是标准误的六倍，50 步就分不出了。取中落在两者之间（卡片里没有，同样的八个种子另量的）：比取小，5 步多 27.4 ± 1.1，10 步多 4.8 ± 0.7。
 #
-# 两把尺子的答案相反：$v=1$ 的编码短些，20 步以内画出的样本却差些。这并不矛盾，因为它们量的不是同一条链。bits/dim 算的是走满一千步的编码长度，大半花在小 $t$。样本只走 5 到 50 步，多数步落在大 $t$，而且第 4 章看到，最后一次掺的噪声会留在背景上。所以要压缩数据，看前者；要几步画好图，看后者。
+# 两把尺子的答案相反：方差取大，编码短些，20 步以内画出的样本却差些。这并不矛盾，因为它们量的不是同一条链：bits/dim 算的是走满一千步的编码长度，大半花在小 $t$；样本只走 5 到 50 步，多数步落在大 $t$。所以要压缩数据，看前者；要几步画好图，看后者。
 #
-# ## 5　揭晓：一个死记硬背的模型
+# ## 5　揭晓甲
 #
-# 甲没有网络，只有训练集。它猜 $\hat x_0$ 的办法，是把训练图 $x_i$ 加权平均，权重正比于 $\exp\big(-\|x_t-\sqrt{\bar\alpha_t}\,x_i\|^2/2(1-\bar\alpha_t)\big)$，即 $x_i$ 加噪成 $x_t$ 的可能性。练习 01.3 写的就是它。假如世上只有训练集这些图，它就是最优解，所以平均起来，没有哪个模型的训练损失比它更低。死记硬背 (memorization) 的模型，走到头就是它。
+# 甲没有网络，只有训练集。它猜 $\hat x_0$ 的办法，是把训练图 $x_i$ 加权平均，权重正比于 $\exp\big(-\|x_t-\sqrt{\bar\alpha_t}\,x_i\|^2/2(1-\bar\alpha_t)\big)$，即 $x_i$ 加噪成 $x_t$ 的可能性。练习 01.3 写的就是它。
+# 假如世上只有训练集这些图，它就是最优解，所以平均起来，没有哪个模型的训练损失比它更低。一个网络如果死记硬背 (memorization)，把训练损失压到底，得到的也就是它。
 
 # %%
+from ddpm_edu.evaluation.metrics import nearest_distances
+from ddpm_edu.teach.evaluation_figures import memorizer_figure
+from ddpm_edu.teach.laboratory import ideal_start
+
+
 class Memorizer(nn.Module):
     """有限个训练图上的最优去噪器，换算成速度"""
 
@@ -414,24 +355,23 @@ class Memorizer(nn.Module):
         return out
 
 
+# %%
 memory, jia = train, load_pretrained("digits").eval()
 jia.use_ema = False  # EMA 的那份权重是原来的网络的
 jia.model.diffusion_model = Memorizer(memory, model.exact_table("alphas_cumprod"))
-print("甲：没有网络，只存了", len(memory), "张训练图")
-
-# %%
 copies, fresh = (generate(one, 10, batch_size=10, steps=10, use_ema=False, progress=False)[0] for one in (jia, model))
 closest = [train[torch.cdist(drawn.flatten(1), train.flatten(1)).argmin(1)] for drawn in (copies, fresh)]
 rows = nn.functional.interpolate(torch.cat([fresh, closest[1], copies, closest[0]]), size=28, mode="bilinear")
-check("甲的十张，离最近的训练图都不到 0.01", nearest_distances(copies, train).max() < 0.01, True)
-grid_figure(rows, nrow=10, rows=["网络的样本", "最近的图", "甲的样本", "最近的图"],
+check("甲的十张，离最近的训练图都不到 0.01", nearest_distances(copies, memory).max() < 0.01, True)
+grid_figure(rows, nrow=10, rows=["digits", "最近的图", "甲", "最近的图"],
             columns=[f"{distance:.1f}" for distance in nearest_distances(fresh, train)])
 
 # %% [markdown]
 # 图：第一、三行是 `digits` 与甲从同样的噪声画出的样本，第二、四行是训练集里离它们最近的图（原图 8×8，放大到 28×28 显示）。列上的数是第一行离第二行多远（64 个像素之差的平方和再开方）。
-# 网络的样本有几张很像训练图，但不是同一张，最近的也离 1.5。甲的每一张都与训练图一模一样。只看第三行，谁也挑不出毛病。
 #
-# 现在三把尺子一起上，再加第四把：样本离最近的训练图有多远。“近得可疑”的门槛，取测试图里离训练图最近的 1%，约是 1.0。先猜一猜，甲在哪里露馅？
+# `digits` 的样本有几张很像训练图，但不是同一张，最近的也离 1.5。甲的每一张都是一张训练图。只看第三行，谁也挑不出毛病。
+#
+# 现在三把尺子一起上，再加第四把：样本离最近的训练图有多远。没见过的真图，离训练图也有远有近；测试图里最近的 1% 离训练图约 1.0，比这还近的样本就算“近得可疑”。**先猜一猜**，甲在哪里露馅？
 
 # %%
 losses = {(who, where): by_quarter(one, x) for who, one in (("digits", model), ("甲", jia)) for where, x in (("训练图", train[:64]), ("留出的图", test[:64]))}
@@ -444,32 +384,57 @@ for (who, where), values in losses.items():
 memorizer_figure(losses, distances, limit)
 
 # %% [markdown]
-# 图：左边横轴是四段 $t$，纵轴是损失（对数），$t$ 与噪声固定，训练图（实线）与留出的图（虚线）各 64 张；蓝的是 `digits`，橙的是甲。右边是离最近的训练图多远，纵轴是占百分之几：`digits` 的五百张样本（蓝），甲的八千张（橙），250 张测试图（灰虚线）；点线是门槛。
+# 图：左边横轴是四段 $t$，纵轴是损失（对数），$t$ 与噪声固定，训练图（实线）与留出的图（虚线）各 64 张；蓝的是 `digits`，橙的是甲。右边是离最近的训练图多远，纵轴是占百分之几：`digits` 的五百张样本（蓝），甲的八千张（橙），250 张测试图（灰虚线）；点线是“近得可疑”的门槛。
 #
-# 先看左边。训练损失甲赢，低四成，因为它见过答案。到了留出的图上，第一段（$t<250$）甲却是 31，`digits` 只有 0.33，因为那里 $x_t$ 几乎就是原图，它却只会答训练图。第三、四段反倒与 `digits` 差不多，因为噪声大时谁都只能猜个大概。所以要在留出的图上量，还要分段量。
-# 右边更直接：`digits` 的样本与没见过的真图离训练图一样远，甲的张张都是 0。再看另外两把：
+# 先看左边。训练损失甲赢，低四成，因为它见过答案。到了留出的图上，第一段（$t<250$）甲却是 31，`digits` 只有 0.33，因为那里 $x_t$ 几乎就是原图，甲却只会答训练图。第三、四段两者差不多，因为噪声大时谁都只能猜个大概。所以要在留出的图上量，还要分段量。
+# 右边更直接：`digits` 的样本与没见过的真图，离训练图一样远，甲的张张都是 0。再看另外两把：
 
 # %%
 recited = evaluate(jia, DigitsDataModule(), max_images=16, num_samples=0, progress=False)
 theirs, near = np.array([score(images) for images in drawn]), quality["neighbours"]
 gap = theirs - ours["each"]  # 种子相同，起点就相同，逐个种子相减
-print(f"bits/dim：digits {report['bits_per_dim']:.1f}，甲 {round(recited['bits_per_dim'], -2):.0f} ± {round(recited['bits_per_dim_se'], -2):.0f}，其中 L_0 占 {recited['L_0'] / recited['bits_per_dim']:.0%}")
+print(f"bits/dim：digits {report['bits_per_dim']:.1f}，甲 {round(recited['bits_per_dim'], -2):.0f} ± {round(recited['bits_per_dim_se'], -2):.0f}，"
+      f"其中 L_0 占 {recited['L_0'] / recited['bits_per_dim']:.0%}")
 print(f"Fréchet 距离：digits {ours['mean']:.0f}，甲 {theirs.mean():.0f}，甲减 digits {gap.mean():.1f} ± {gap.std(ddof=1) / 8**0.5:.1f}")
 print(f"离最近的训练图（中位数）：digits {near['median']:.1f}，测试图 {near['median_of_test']:.1f}，甲 {distances['甲'].median():.1f}")
 print(f"近得可疑：digits {near['closer_than_1_percent_of_test']:.1%}，测试图 1%，甲 {float((distances['甲'] < limit).double().mean()):.0%}")
 
 # %% [markdown]
-# Fréchet 距离也判甲胜，20 对 28，因为它的样本本来就是真图；它比一千张真图的 11 大些，一个原因是抄重了，一千张里只有 687 张不同的（见小实验）。bits/dim 则一眼看穿它：没见过的图，许多像素它猜错了级，方差又小得不容人错，光 $L_0$ 一项就占六成。
+# bits/dim 一眼看穿了甲：没见过的图，许多像素它猜错了级，方差又小得不容人错，光 $L_0$ 一项就占六成。
+# Fréchet 距离却判甲胜，20 对 28，因为它的样本本来就是真图。同样多的真图是 11，甲为什么还多出 9？它抄重了，一千张里平均只有 687 张不同的；可是从训练图里有放回地随机抽一千张，不同的也只有 696 张，距离是 13.7 ± 0.3（抽一百次）。所以抄重大约只解释了三成，其余的我们没有查。
+#
 # 后两行里，`digits` 近得可疑的只有千分之一（卡片里量的是走 50 步的八千张）。两行要一起报，因为中位数会藏住少量的抄袭（练习 15.4）。这个查法也有盲区：它按像素量，抄来再挪一格就查不出了。训练图全部右移一格（`train.roll(1, 3)`），离最近的训练图的中位数是 4.3，没有一张可疑。
 #
 # ## 小结
 #
-# - 该信哪个数？哪一个也不能单独信。甲是死记硬背的模型：训练损失低四成，Fréchet 距离 20 对 28，两项都赢；没见过的图却要三千多 bits/dim，比均匀地猜还差几百倍。要查抄袭，就看留出的损失（小 $t$ 那一段最灵），再量样本离训练图多远。
-# - 一次的损失会抖，高低由目标定，也不管误差落在哪一步；要比较，就固定 $t$ 与噪声，分段量，训练图与留出的图分开量。
+# - 该信哪个数？哪一个也不能单独信。甲只会背训练图，却有两项赢了 `digits`：训练损失低四成，Fréchet 距离 20 对 28。没见过的图它要三千多 bits/dim，比均匀地猜还差几百倍。要查抄袭，就看留出的损失（小 $t$ 那一段最灵），再量样本离训练图多远。
+# - 一次的损失会抖，换了目标就不能比，也不管误差落在哪一步。要比较，就固定 $t$ 与噪声，分段量，训练图与留出的图分开量。
 # - bits/dim 六成花在 $t=1$ 到 30 这三十步。250 张图的误差约 0.03，更小的差别要靠配对。它要先与直方图比：我们的模型 3.12，输给逐像素直方图的 2.43；把 $t=1$ 到 10 这十步的猜测舍入之后是 1.91，省下的几乎全靠知道“像素只有 17 级”。
-# - Fréchet 距离是两个拟合高斯之间的搬运代价。张数少就偏大，一千张真图自己也有 11，所以只与同样多的真图比。它看不出抄袭，也分不开造错与漏掉；后两样要看精确率与召回率。
-# - 采样方差取多少，两把尺子答得不同：按 bits/dim，$v=0.5$ 最短，$v=1$ 次之，$v=0$ 最长；几步画图，20 步以内 $v=0$ 比 $v=1$ 好，50 步分不出。
+# - Fréchet 距离是两个拟合高斯之间的搬运代价。张数少就偏大，一千张真图自己也有 11，所以只与同样多的真图比。它看不出抄袭，也分不开造错与漏掉。
+# - 采样方差取多少，两把尺子答得不同：按 bits/dim，取中最短，取大次之，取小最长；画图时，20 步以内取小比取大好，50 步分不出。
 #
+# ## 选读：造错与漏掉，分开量
+#
+# Fréchet 距离把造错与漏掉混成一个数。要分开量，就在点的周围画圈。
+
+# %%
+circles_figure()
+
+# %% [markdown]
+# 图：平面上的示意。真图有左右两堆；样本画出了左边一堆，漏掉了右边一堆，另有四个画歪了。左边以每张真图为圆心画圈，半径是它到其余真图里第三近的那张的距离；样本落进任何一个圈（蓝），就算像真图，四个画歪的没有落进（橙）。右边反过来，以每个样本为圆心画圈；真图落进任何一个圈（黑），就算有样本像它，右边一堆全没有落进，左边也有一张差一点（橙）。
+#
+# 落进圈的样本占几成，叫**精确率** (precision)；落进圈的真图占几成，叫**召回率** (recall)（Kynkäänniemi 等 2019）。半径由点自己的疏密定：密的地方圈小，疏的地方圈大，不必另定多近才算像。
+# 用与 Fréchet 距离同样的 32 个特征，样本与真图各 500 张，八个种子：
+#
+# | | 精确率 | 召回率 |
+# |:--|--:|--:|
+# | 训练图 | 0.909 ± 0.005 | 0.908 ± 0.007 |
+# | `digits`，20 步 | 0.888 ± 0.006 | 0.877 ± 0.009 |
+# | `digits`，10 步 | 0.898 ± 0.006 | 0.856 ± 0.008 |
+# | `digits`，5 步 | 0.899 ± 0.007 | 0.781 ± 0.007 |
+# | 甲，10 步 | 0.906 ± 0.002 | 0.864 ± 0.005 |
+#
+# `digits` 少走几步，精确率没有降，丢的是召回率：样本照样像数字，花样少了。甲与同样走 10 步的 `digits` 分不出高下，可见这两个数也不管样本是画的，还是抄的。
 # ## 附：源码速查（第一遍可以跳过）
 
 # %%
@@ -527,6 +492,8 @@ show_source(gaussian_nll, "def gaussian_nll")
 
 # %% [markdown]
 # - ① 连续数据没有格子，所以没有 `levels`；返回高斯密度的负对数 $\tfrac12[\ln 2\pi+\ln\sigma^2+(x-\mu)^2/\sigma^2]$。
+#
+# 它给出的 bits/dim 不能与离散的比。格宽 $\delta$ 远小于标准差时，格子里的概率约等于密度乘格宽，所以离散的比特数约等于连续的减去 $\log_2\delta$；$[-1,1]$ 上分 256 级，相差将近 7 比特。连续的还会随单位变，也可以是负的。
 #
 # ## 练习
 #
@@ -595,7 +562,7 @@ grade("15.3", frechet)
 # - A：样本离最近的训练图多远，取中位数。
 # - B：Fréchet 距离。
 # - C：近得可疑的样本占几成。
-# - D：精确率。
+# - D：bits/dim。
 
 # %%
 grade("15.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
@@ -611,7 +578,7 @@ grade("15.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 小实验　背几张，就与网络打平
 #
-# 改一处，量一量，写三句话。甲背下了全部 1297 张训练图。把第 5 节造甲那一格里以 `memory, jia` 开头的一行换成下面的第一行，让它只背随便挑的三百张；再运行那一格、后面画四段损失与距离的那一格、量 Fréchet 距离的那一格，最后用第二行数一数，一千张样本里有几张不同的。多试几个张数与种子。
+# 改一处，量一量，写三句话。甲背下了全部 1297 张训练图。在第 5 节里，把以 `memory, jia` 开头的一行换成下面的第一行，让它只背随便挑的三百张；从那一格起连着运行三格，最后用第二行数一数，一千张样本里有几张不同的。多试几个张数与种子。
 # 先猜：至少要背几张，Fréchet 距离才与 `digits` 的 28 打平？
 #
 # ```python

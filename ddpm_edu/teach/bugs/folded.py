@@ -15,7 +15,7 @@ class FoldedText:
 
 def code_fold(objects):
     text = "\n\n\n".join(SourceView(obj).code() for obj in objects)
-    return "点开代码", text, f"```python\n{text}\n```"
+    return "坏代码", text, f"```python\n{text}\n```"
 
 
 def folded_source(*objects):
@@ -24,16 +24,20 @@ def folded_source(*objects):
 
 
 def folded_result(number, *objects):
-    """选择题 number 的答案与理由，折起来；给了 objects 时，源码折在它下面"""
+    """选择题 number 的答案与理由、那个试验的代码与结果，各折一块；给了 objects 时，坏代码折在最下面"""
     from ..exercises import find
+    from .trials import trial
 
-    exercise = find(number)
+    exercise, (code, printed) = find(number), trial(number)
     text = f"答案是 {exercise.answer}。{exercise.why}"
-    return FoldedText(("答完再点开：试验的结果", text, text), *([code_fold(objects)] if objects else ()))
+    page = f"```python\n{code}\n```\n\n印出：\n\n```text\n{printed}\n```"
+    folds = [("选完再点开：答案与理由", text, text), ("试验的代码，抄到新的一格里就能跑", f"{code}\n\n{printed}", page)]
+    return FoldedText(*folds, *([code_fold(objects)] if objects else ()))
 
 
 def folded_hints(number):
-    """猎场 number 的两级提示，各折一块"""
+    """猎场 number 的三级提示，各折一块"""
     from ..exercises.bug_hunts import HINTS
 
-    return FoldedText(*((summary, text, text) for summary, text in zip(("提示一：先查哪里", "提示二：对哪一条公式"), HINTS[number])))
+    titles = ("提示一：先查哪里", "提示二：对哪一条公式", "提示三：试验怎样写")
+    return FoldedText(*((title, text, text) for title, text in zip(titles, HINTS[number])))

@@ -18,7 +18,7 @@ def unet_state(state):
 def state_cases():
     full = {
         PREFIX + "middle.weight": torch.tensor([1.0]), PREFIX + "out.weight": torch.tensor([2.0]),
-        "model_ema.shadow.out.weight": torch.tensor([3.0]), "betas": torch.tensor([4.0]),
+        "ema." + PREFIX + "out.weight": torch.tensor([3.0]), "betas": torch.tensor([4.0]),
     }
     return [(full,), ({"betas": torch.tensor([4.0]), "model.out.weight": torch.tensor([5.0])},)]
 
@@ -52,6 +52,10 @@ def loss_cases():
 
 LOADING = (
     Code("16.4b", 2, "动手修", unet_state, state_cases, (
+        Mistake("影子的键 ema.model.diffusion_model.… 里也有这一串字，去掉之后与原权重同名，把它盖掉了。用 startswith 判断。",
+                choosing(lambda key: key.split(PREFIX)[-1], lambda key: PREFIX in key)),
+        Mistake("影子的键 ema.model.diffusion_model.… 里也有这一串字，被你一起取来了。用 startswith 判断，不用 in。",
+                choosing(lambda key: key.removeprefix(PREFIX), lambda key: PREFIX in key)),
         Mistake("lstrip 去掉的是一组字符，不是一个前缀：middle. 也被它吃掉了。用 removeprefix。", choosing(lambda key: key.lstrip(PREFIX))),
         Mistake("别的键也混进来了：只要以这个前缀开头的，EMA 与噪声表不属于 U-Net。", choosing(lambda key: key.removeprefix(PREFIX), lambda key: True)),
         Mistake("前缀没有去掉，网络里的名字不带它，一个也对不上。", choosing(lambda key: key)),
