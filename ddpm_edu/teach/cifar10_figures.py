@@ -1,4 +1,4 @@
-"""第 14 章的图：两把尺子、各类认得出多少、参数与乘法在哪里、一处一处地省、练到几处的质量与学习率、梯度偏几度"""
+"""第 14 章的图：两把尺子、各类认得出多少、参数与乘法在哪里、一处一处地省、练到几处的质量与学习率、四段的损失、梯度偏几度"""
 import numpy as np
 import torch
 
@@ -146,13 +146,34 @@ def training_figure(card, plans):
     return figure
 
 
+def quarter_losses_figure(card, drops):
+    """卡片：左边是四段的损失，线性滤波（黑短横）、history 末一处与练完时的权重；右边是后者比前者低百分之几，drops 是 [(平均, 标准误), ……]"""
+    figure = empty_figure(9.0, 3.0)
+    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.5, 1]))
+    before, after, where = card["history"][-1], card["quality"]["loss_by_quarter"], np.arange(4)
+    left.plot(where, after["wiener"], "_", color=INK, markersize=30, markeredgewidth=2.5, label="线性滤波")
+    left.plot(where - 0.1, before["loss_by_quarter"], "o", color=BLUE, alpha=0.4, label=f"{before['steps']} 步")
+    left.plot(where + 0.1, after["model"], "o", color=BLUE, label=f"{card['recipe']['max_steps']} 步")
+    left.set(ylabel="$v$ 的损失", ylim=(0, None))
+    left.legend(fontsize=9).legend_handles[0].set_markersize(12)
+    means, errors = zip(*drops)
+    right.bar(where, means, 0.5, yerr=errors, color=BLUE, capsize=3, zorder=2)
+    for x, (mean, error) in enumerate(drops):
+        right.annotate(f"{mean} ± {error}", (x, mean + error), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    right.set(ylabel=f"{card['recipe']['max_steps']} 步比 {before['steps']} 步低（%）", ylim=(0, 7))
+    for ax in (left, right):
+        ax.set_xticks(where, labels=["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"])
+        ax.set_xlim(-0.5, 3.5)
+    return figure
+
+
 def angles_figure(angles):
-    """angles = {t: [一对批的三个夹角, ……]}：换一批图、换成 bf16、两批图的偏差之间；画平均，误差条是标准误，旁边写出数来"""
+    """angles = {t: [(平均, 标准误)] 三个}：换一批图、换成 bf16、两批图的偏差之间；误差条是标准误，旁边写出数来"""
     figure = empty_figure(8.0, 3.0)
     ax = plain_axes(figure.subplots())
     rows = np.array(list(angles.values()))
     names = ("换一批图，都用 32 位", "同一批图，换成 bf16", "两批图的 bf16 偏差之间")
-    means, errors = rows.mean(1), rows.std(1, ddof=1) / rows.shape[1] ** 0.5
+    means, errors = rows[..., 0], rows[..., 1]
     for k, (name, color, mark) in enumerate(zip(names, (GRAY, ORANGE, INK), "so^")):
         ax.errorbar(range(len(angles)), means[:, k], errors[:, k], color=color, marker=mark, capsize=3, label=name)
         for x, (mean, error) in enumerate(zip(means, errors)):

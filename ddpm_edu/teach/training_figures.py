@@ -1,4 +1,4 @@
-"""第 13 章的几张图：损失与学习率、四段的损失怎样降、几种去噪器在四段里的误差、步数加倍的几次训练"""
+"""第 13 章的几张图：损失与学习率、四段的损失怎样降、几种去噪器在四段里的误差、步数加倍的几次训练与它们四段的误差"""
 import numpy as np
 
 from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, few_ticks, plain_axes
@@ -39,22 +39,23 @@ def quarters_figure(steps, quarters, any_class, own_class):
 
 
 def above_line_figure(line, networks):
-    """各张图在四段里的误差 (N, 4)：line 是知道类别的线性滤波，networks 是 {名字: 误差}，依次是本次训练与发布的模型；右边是后两段减 line，误差条是两个标准误"""
+    """各张图在四段里的误差 (N, 4)：line 是知道类别的线性滤波，networks 是 {名字: 误差}，依次是本次训练与发布的模型；右边减去 line，误差条是两个标准误"""
     figure = empty_figure(9.0, 3.4)
-    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.7, 1]))
+    left, right = map(plain_axes, figure.subplots(1, 2))
     names = ["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"]
     where = np.arange(4)
     left.plot(where, np.asarray(line.mean(0)), color=INK, marker="_", linestyle="none", markersize=26, markeredgewidth=2.5, label="线性滤波，知道类别")
     for shift, (label, errors), color, marker in zip((-0.13, 0.13), networks.items(), (ORANGE, BLUE), "^o"):
         left.plot(where + shift, np.asarray(errors.mean(0)), color=color, marker=marker, linestyle="none", label=label)
-        gap = np.asarray(errors - line)[:, 2:]
+        gap = np.asarray(errors - line)
         bars = 2 * gap.std(0, ddof=1) / len(gap) ** 0.5
-        right.errorbar(where[2:] + shift, gap.mean(0), bars, color=color, marker=marker, linestyle="none", capsize=3)
+        right.errorbar(where + shift, gap.mean(0), bars, color=color, marker=marker, linestyle="none", capsize=3)
     right.axhline(0, color=INK, linewidth=2.5)
-    left.set_xticks(where, labels=names)
-    right.set_xticks(where[2:], labels=names[2:])
-    left.set(ylabel="$v$ 的损失", ylim=(0, None), xlim=(-0.5, 3.5))
-    right.set(ylabel="减去知道类别的线性滤波", xlim=(1.5, 3.5))
+    for ax in (left, right):
+        ax.set_xticks(where, labels=names)
+        ax.set_xlim(-0.5, 3.5)
+    left.set(ylabel="$v$ 的损失", ylim=(0, None))
+    right.set(ylabel="减去知道类别的线性滤波")
     legend = left.legend(fontsize=9)
     for handle in legend.legend_handles:
         handle.set_markersize(min(handle.get_markersize(), 12))
@@ -62,16 +63,35 @@ def above_line_figure(line, networks):
 
 
 def doubled_figure(runs, held):
-    """{名字: (步, 验证损失)}，步数依次加倍，学习率都沿余弦降完；held 是照头一次练完之后学习率不再变、接着走的"""
+    """{名字: (步, 验证损失)}，步数依次约加倍，学习率都沿余弦降完；held 是第二次练完之后学习率不再变、接着走的"""
     figure = empty_figure(7.0, 3.2)
     ax = plain_axes(figure.subplots())
-    for (name, (steps, losses)), color, marker, place in zip(runs.items(), (ORANGE, GREEN, INK), "^sD", (14, -20, -20)):
+    for (name, (steps, losses)), color, marker, place in zip(runs.items(), (ORANGE, BLUE, GREEN, INK), "^osD", (14, 14, -20, -20)):
         ax.plot(steps, losses, color=color, marker=marker, label=name)
         ax.plot(steps[-1:], losses[-1:], color=color, marker="o", markersize=15, fillstyle="none")
         ax.annotate(f"{losses[-1]:.3f}", (steps[-1], losses[-1]), (0, place), textcoords="offset points", ha="center", color=color, fontsize=9)
-    ax.plot(*held, color=ORANGE, linestyle=":", marker="^", fillstyle="none", label="375 步练完，照末尾的学习率接着走")
-    ax.annotate(f"{held[1][-1]:.3f}", (held[0][-1], held[1][-1]), (0, 9), textcoords="offset points", ha="center", color=ORANGE, fontsize=9)
-    ax.set(xlabel="步", ylabel="验证损失（EMA 权重）", yscale="log", xlim=(0, 1580), ylim=(0.1, 0.37))
+    ax.plot(*held, color=BLUE, linestyle=":", marker="o", fillstyle="none", label="375 步练完，照末尾的学习率接着走")
+    ax.annotate(f"{held[1][-1]:.3f}", (held[0][-1], held[1][-1]), (0, 9), textcoords="offset points", ha="center", color=BLUE, fontsize=9)
+    ax.set(xlabel="步", ylabel="验证损失（EMA 权重）", yscale="log", xlim=(0, 1580), ylim=(0.09, 0.65))
     few_ticks(ax.yaxis)
     ax.legend(fontsize=9)
+    return figure
+
+
+def gaps_figure(gaps, held):
+    """gaps = {步数: 四段的误差减及格线}，一段一格，横轴是对数；held 是 375 步练完、学习率不再变、接着走到 750 步的"""
+    figure = empty_figure(9.0, 2.8)
+    axes, steps = [plain_axes(ax) for ax in figure.subplots(1, 4)], list(gaps)
+    for ax, values, kept, name in zip(axes, np.array(list(gaps.values())).T, held, ("$q_1$，近原图", "$q_2$", "$q_3$", "$q_4$，近噪声")):
+        ax.axhline(0, color=INK, linewidth=2, label="及格线：线性滤波，知道类别")
+        ax.plot(steps, values, color=ORANGE, marker="o", label="从头重练")
+        ax.plot(750, kept, color=ORANGE, marker="^", fillstyle="none", linestyle="none", label="375 步练完，接着走到 750 步")
+        ax.set(xlabel="步", xscale="log")
+        ax.set_xticks(steps, labels=steps)
+        ax.minorticks_off()
+        ax.tick_params(labelsize=8)
+        ax.locator_params(axis="y", nbins=5)
+        ax.set_title(name, fontsize=10)
+    axes[0].set_ylabel("误差减去及格线")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncol=3, fontsize=9)
     return figure
