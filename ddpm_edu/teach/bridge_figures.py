@@ -1,8 +1,8 @@
-"""第 18 章的几张图：总图、两种走法、误差与步数、调用网络的次数与画质、亮度的散布、直路与弧"""
+"""第 18 章的几张图：总图、两种走法、误差与步数、调用网络的次数与画质、训练看哪些噪声、亮度的散布、直路与弧"""
 import numpy as np
 
 from .diagrams import PALE, arrow
-from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, GRAY, GREEN, INK, ORANGE, curve_figure, empty_figure, plain_axes
 
 # 同一种采样器，各张图里同色同形
 WAYS = {"ddim": (BLUE, "-", "o"), "dpmpp": (ORANGE, "--", "s"), "heun": (INK, ":", "D"), "ddim，trailing": (BLUE, "-.", "^")}
@@ -14,7 +14,7 @@ def quiet_legend(ax, **kwargs):
 
 def changes_figure():
     """总图：一条采样链，四处换过的东西各写方法名与节号"""
-    figure = empty_figure(9.0, 3.5)
+    figure = empty_figure(9.0, 3.1)
     ax = figure.subplots()
     box = {"boxstyle": "round,pad=0.4", "facecolor": "white", "edgecolor": INK, "linewidth": 0.9}
     places, middle = {"$x_T$": 0.0, r"$\cdots$": 1.3, "$x_t$": 2.6, "$x_s$": 5.4, r"$\cdots $": 6.7, "$x_0$": 8.0}, 4.0
@@ -26,15 +26,15 @@ def changes_figure():
             bbox={**box, "facecolor": PALE, "edgecolor": BLUE})
     arrow(ax, (2.6, -0.28), (3.0, -0.66), BLUE)
     arrow(ax, (middle, -0.66), (middle, -0.08), BLUE)
-    notes = (("噪声", "训练看哪些、从哪里出发\nEDM 的 $\\ln\\sigma$　第 4 节\n零终端信噪比　第 6 节", 0.0, 1.6, ((0, 0.75), (0, 0.3))),
-             ("坐标", "带噪图与输出怎样写\n得分　第 1 节\nEDM　第 4 节，流匹配　第 7 节", 2.45, 1.6, ((2.6, 0.75), (2.6, 0.3))),
-             ("走法", "从 $x_t$ 到 $x_s$ 怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节", 5.0, 1.6, ((4.5, 0.75), (4.5, 0.08))),
-             ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.6, -0.65, ((6.6, -0.95), (5.95, -0.95))))
+    notes = (("噪声", "训练看哪些、从哪里出发\nEDM 的 $\\ln\\sigma$　第 4 节\n零终端信噪比　第 6 节", 0.0, 1.35, ((0, 0.5), (0, 0.28))),
+             ("坐标", "带噪图与输出怎样写\n得分　第 1 节，EDM　第 4 节\n流匹配　第 7 节", 2.6, 1.35, ((2.6, 0.5), (2.6, 0.28))),
+             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节", 5.3, 1.35, ((4.6, 0.5), (4.4, 0.08))),
+             ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.5, -0.62, ((6.4, -0.95), (5.8, -0.95))))
     for title, words, x, y, line in notes:
         ax.text(x, y, title, ha="center", va="center", fontsize=12, color=ORANGE)
-        ax.text(x, y - 0.15, words, ha="center", va="top", fontsize=9, linespacing=1.35)
-        ax.plot(*np.array(line).T, color=ORANGE, linewidth=0.8, linestyle=":")
-    ax.set(xlim=(-0.8, 8.8), ylim=(-1.3, 1.8))
+        ax.text(x, y - 0.15, words, ha="center", va="top", fontsize=10, linespacing=1.3)
+        ax.plot(*np.array(line).T, color=ORANGE, linewidth=1.0, linestyle=":")
+    ax.set(xlim=(-1.0, 8.8), ylim=(-1.25, 1.5))
     ax.set_axis_off()
     return figure
 
@@ -97,7 +97,7 @@ def orders_figure(rows):
 
 
 def calls_figure(calls, rows, real):
-    """{名字: [(平均, 标准误), ...]}，依次是 calls 里的次数；real 是真图的 (平均, 标准误)，画成灰带"""
+    """{名字: [(平均, 标准误), ...]}，依次是 calls 里的次数；real 是真图的 (平均, 标准误)，画成灰带；名字里不写取步的，用默认的"""
     figure = empty_figure(6.5, 3.2)
     ax = plain_axes(figure.subplots())
     ax.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
@@ -106,7 +106,8 @@ def calls_figure(calls, rows, real):
         mean, error = np.array(found).T
         # 横向错开一点，误差棒不叠在一起
         ax.errorbar(np.asarray(calls[:len(mean)]) * 1.03 ** (i - 1), mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3,
-                    markerfacecolor="white" if "trailing" in name else color, label=name)
+                    markerfacecolor="white" if "trailing" in name else color,
+                    label=name if "，" in name else f"{name}，{'linspace' if name == 'ddim' else 'trailing'}")
     ax.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xscale="log")
     ax.set_xticks(calls, calls)
     ax.minorticks_off()
@@ -114,8 +115,20 @@ def calls_figure(calls, rows, real):
     return figure
 
 
-def brightness_rows_figure(rows, shown=40):
-    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图"""
+def noise_figure(ln_sigma, shares, end):
+    """训练时各种噪声抽到的密度：shares = {名字: 密度}；上边的尺子是 σ，end 是 linear 的终点 (ln σ, 密度)"""
+    figure = curve_figure(ln_sigma, shares, r"$\ln\sigma$，右边噪声大", "训练时抽到的密度")
+    ax = figure.axes[0]
+    marks = (0.01, 0.1, 1, 10, 100, 1000)
+    top = ax.secondary_xaxis("top")
+    top.set_xticks(np.log(marks), [f"{mark:g}" for mark in marks])
+    top.set_xlabel(r"$\sigma$")
+    ax.annotate(rf"linear 到此为止，$\sigma={np.exp(end[0]):.0f}$", end, (10, 8), textcoords="offset points", fontsize=9, color=BLUE)
+    return figure
+
+
+def gray_figure(rows, shown=40):
+    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图，写着标准差"""
     figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
     edges = np.linspace(-1.2, 1.2, 25)
@@ -127,6 +140,7 @@ def brightness_rows_figure(rows, shown=40):
         left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
         right.set(xlim=(-1.2, 1.2), ylim=(0, 0.25), yticks=())
+        right.text(0.98, 0.92, f"标准差 {values.std():.2f}", transform=right.transAxes, ha="right", va="top", fontsize=9)
         if right is not axes[-1, 1]:
             right.set_xticklabels(())
     axes[-1, 1].set_xlabel("平均亮度")
@@ -134,7 +148,7 @@ def brightness_rows_figure(rows, shown=40):
 
 
 def straight_figure(x_start, noise, cloud, paths, limit=2.6):
-    """左：一个像素的 (x0, ε) 平面里，弧与直路，虚线连起同一个方向上的点；右：直路的坐标里，完美的猜测走出的路 (S, M, 2)"""
+    """左：一个像素的 (x0, ε) 平面里，弧与直路，虚线连起同一个方向上的点；右：直路的坐标里，完美的猜测走出的路 (S, M, 2)，叉是全体的均值"""
     figure = empty_figure(8.0, 3.9)
     left, right = figure.subplots(1, 2)
     u = np.linspace(0, 1, 9)[:, None]
@@ -150,9 +164,13 @@ def straight_figure(x_start, noise, cloud, paths, limit=2.6):
         left.plot(*b, "o", color=BLUE, markersize=4)
     left.annotate("$x_0$", ends[0], (4, -10), textcoords="offset points")
     left.annotate(r"$\varepsilon$", ends[1], (-12, 4), textcoords="offset points")
-    left.set(xlim=(-0.25, 2.3), ylim=(-0.25, 2.7), aspect="equal", xticks=(0,), yticks=(0,))
+    left.set(xlim=(-0.25, 2.3), ylim=(-0.25, 2.7), aspect="equal", xticks=(), yticks=())
+    left.annotate("原点", (0, 0), (-4, -12), textcoords="offset points", fontsize=9, ha="center")
     quiet_legend(left, fontsize=8, loc="upper right")
     right.scatter(*np.asarray(cloud).T, s=2, c=GRAY, alpha=0.4, linewidths=0)
+    middle = np.asarray(cloud).mean(0)
+    right.plot(*middle, "X", color=ORANGE, markersize=9, zorder=5)
+    right.annotate("均值", middle, (7, 5), textcoords="offset points", fontsize=9, color=ORANGE)
     paths = np.asarray(paths)
     for i in range(paths.shape[1]):
         right.plot(*paths[:, i].T, color=GREEN, linewidth=1.0)
