@@ -2,6 +2,7 @@
 import math
 
 import numpy as np
+import pytest
 import torch
 from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
@@ -10,8 +11,8 @@ from matplotlib.contour import ContourSet
 from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, nested_figure, order_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.figures import BLUE
 from ddpm_edu.teach.points import fields_figure, losses_figure, points_figure, scores_figure
-from ddpm_edu.teach.unet_figures import cuts_figure, residual_figure
-from ddpm_edu.unet import ResBlock, UNet
+from ddpm_edu.teach.unet_figures import clocks_figure, cuts_figure, residual_figure
+from ddpm_edu.unet import ResBlock, UNet, timestep_embedding
 
 
 def test_points_arrows_and_paths_are_drawn_where_they_are():
@@ -79,6 +80,14 @@ def test_the_cuts_are_marked_on_the_lines_they_cut():
 def test_the_residual_block_adds_twice():
     words = [text.get_text() for text in residual_figure().axes[0].texts]
     assert words.count("⊕") == 2 and sum("卷积" in word for word in words) == 2 and r"$\mathrm{emb}$" in words
+
+
+def test_each_hand_of_the_clocks_points_at_its_cosine_and_sine():
+    embedding = timestep_embedding(torch.tensor([0, 7]), 64)
+    ax = clocks_figure((0, 7), embedding).axes[0]
+    tips = [line.get_xydata()[0].tolist() for line in ax.lines if line.get_marker() == "o"]
+    assert len(tips) == 8 and tips[3] == pytest.approx([1 + 0.4 * embedding[1, 8].item(), -1 + 0.4 * embedding[1, 40].item()])
+    assert "$i=16$\n628 步一圈" in [text.get_text() for text in ax.texts]
 
 
 def test_a_nested_call_is_drawn_inside_the_box_of_its_caller():

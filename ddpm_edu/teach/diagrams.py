@@ -79,7 +79,7 @@ def unet_figure(unet, size, width=9.8, brief=False):
             layers = layers[-1:]
         boxes.append((layers, shape))
     levels = [-round(math.log2(boxes[0][1][1] / shape[1])) for _, shape in boxes]
-    floor, half, side = min(levels), 0.3, 0.31 if brief else 0.36
+    floor, half, side = min(levels), 0.3, 0.29 if brief else 0.36
     top = 0.45 + 0.12 * levels[:len(unet.input_blocks)].count(0)
     figure = empty_figure(width, 1.25 * (top - floor + (1.0 if brief else 0.85)))
     ax = figure.subplots()
@@ -96,7 +96,7 @@ def unet_figure(unet, size, width=9.8, brief=False):
     for i, entry in enumerate(reversed(entries)):
         # 最先存的最后取，拼在前一个方框的输出旁边
         y, lift = levels[i], 0.12 * (sum(level == levels[i] for level in levels[i:len(unet.input_blocks)]))
-        join = entry - (0.43 if brief else 0.52)
+        join = entry - (0.4 if brief else 0.52)
         ax.plot((i, i, join, join), (y + half, y + half + lift, y + half + lift, y), color=ORANGE, linestyle="--", linewidth=1.2)
         ax.text(join, y, "拼", ha="center", va="center", fontsize=7.5 if brief else 9, color=ORANGE, zorder=6,
                 bbox={"boxstyle": f"square,pad={0.1 if brief else 0.2}", "facecolor": "white", "edgecolor": ORANGE})

@@ -1,33 +1,87 @@
-"""U-Net 一章的图：剪在哪里，残差块里两处相加，网络的输出里有多少噪声"""
+"""U-Net 一章的图：步号的钟，残差块里两处相加，剪在哪里，网络的输出里有多少噪声；还有三种剪法"""
+import math
+
+import torch
+from matplotlib.patches import Circle
+
 from .diagrams import arrow, box, unet_figure
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 
 
-def scissors(ax, x, y, words="", size=10, **place):
+def silence(layer, value=0):
+    """这一层的输出换成 value；与下面两个一样，返回装上的 hook，逐个 remove() 就复原"""
+    return [layer.register_forward_hook(lambda layer, inputs, out: 0 * out + value)]
+
+
+def unplug(stages, fill=torch.zeros_like):
+    """stages 是 [(上行的一段, 前一段送来几个通道), ...]：前面这几个通道照旧，后面是跳跃连接送来的，换成 fill 给的"""
+    def cut(channels):
+        def change(stage, inputs):
+            before, skip = inputs[0][:, :channels], inputs[0][:, channels:]
+            return torch.cat([before, fill(skip).expand_as(skip)], 1), *inputs[1:]
+        return change
+
+    return [stage.register_forward_pre_hook(cut(channels)) for stage, channels in stages]
+
+
+def bypass(network, kind):
+    """这一类层不算，输入原样送过去"""
+    return [layer.register_forward_hook(lambda layer, inputs, out: inputs[0]) for layer in network.modules() if isinstance(layer, kind)]
+
+
+def scissors(ax, x, y, words="", **place):
     """一把剪刀，旁边写剪掉的是什么"""
-    ax.text(x, y, f"✂{words}", fontsize=size, color=INK, zorder=8, **{"ha": "center", "va": "center", **place},
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5})
+    ax.text(x, y, f"✂{words}", color=ORANGE, zorder=8, **{"ha": "center", "va": "center", "fontsize": 13, **place},
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})
 
 
 def cuts_figure(unet, size):
-    """两层的 U-Net，标出剪在哪里：六条跳跃连接按取用的先后编号，前一半在下层"""
+    """两层的 U-Net，标出剪在哪里：六条跳跃连接按取用的先后编号，前一半在下层；去掉的注意力写成橙字"""
     figure = unet_figure(unet, size, width=10.0, brief=True)
     ax = figure.axes[0]
+    name = {"fontsize": 10, "color": ORANGE}
     skips = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "--"]
     for number, line in enumerate(reversed(skips)):
         ax.text(line[2, 0] + 0.08, line[0, 1] + 0.01, "①②③④⑤⑥"[number], ha="left", va="bottom", fontsize=9, color=ORANGE)
     for words, lines in (("剪上层连线", skips[:len(skips) // 2]), ("剪下层连线", skips[len(skips) // 2:])):
         x = (max(line[0, 0] for line in lines) + min(line[2, 0] for line in lines)) / 2
         for line in lines:
-            scissors(ax, x, line[1, 1], size=8)
-        ax.text(x + 0.25, lines[0][1, 1] + 0.02, words, ha="left", va="bottom", fontsize=9)
+            scissors(ax, x, line[1, 1])
+        ax.text(x + 0.25, lines[0][1, 1] + 0.02, words, ha="left", va="bottom", **name)
     # 不走下层：剪在“放大”与“拼”之间；抹掉 t：剪在类别加进来、线分岔之前
     climb = next(text.get_position()[0] for text in ax.texts if text.get_text().startswith("放大"))
-    scissors(ax, climb + 0.39, 0, size=8)
-    ax.text(climb + 0.39, -0.4, "不走下层", ha="center", va="center", fontsize=9)
+    scissors(ax, climb + 0.38, 0, fontsize=11)
+    ax.text(climb + 0.4, -0.42, "不走下层", ha="center", va="center", **name)
     line = min(text.get_position()[1] for text in ax.texts)
-    scissors(ax, 0.42, line, size=9)
-    ax.text(0.42, line - 0.22, "抹掉 $t$", ha="center", va="center", fontsize=9)
+    scissors(ax, 0.42, line)
+    ax.text(0.42, line - 0.22, "抹掉 $t$", ha="center", va="center", **name)
+    # 去注意力：方框里的那一行改成橙色
+    for text in [text for text in ax.texts if "注意力" in text.get_text()]:
+        rows, (x, y) = text.get_text().split("\n"), text.get_position()
+        text.set_text("\n".join("　" if row == "注意力" else row for row in rows))
+        ax.annotate("注意力", (x, y), (0, 9.0 * ((len(rows) - 1) / 2 - rows.index("注意力"))), textcoords="offset points",
+                    ha="center", va="center", fontsize=8, color=ORANGE, zorder=8)
+    scissors(ax, x + 0.48, y - 0.03, " 去注意力", fontsize=10, ha="left")
+    return figure
+
+
+def clocks_figure(steps, embedding, hands=(0, 8, 16, 24)):
+    """步号的嵌入画成钟：一列一个步号，一行一对分量，余弦是指针尖的横坐标，正弦是纵坐标；embedding 是 (步号, d)"""
+    half = embedding.shape[1] // 2
+    figure = empty_figure(9.0, 4.4)
+    ax = figure.subplots()
+    for row, hand in enumerate(hands):
+        period = 2 * math.pi * 10000 ** (hand / half)
+        ax.text(-0.75, -row, f"$i={hand}$\n{period:.{max(0, 1 - hand // 8)}f} 步一圈", ha="right", va="center", fontsize=10)
+        for column, values in enumerate(embedding.tolist()):
+            ax.add_patch(Circle((column, -row), 0.4, facecolor="#eef4f9", edgecolor=GRAY, linewidth=0.8))
+            x, y = column + 0.4 * values[hand], -row + 0.4 * values[hand + half]
+            ax.plot((column, x), (-row, y), color=BLUE, linewidth=2, solid_capstyle="round")
+            ax.plot(x, y, "o", color=BLUE, markersize=4)
+    for column, step in enumerate(steps):
+        ax.text(column, 0.62, f"$t={step}$", ha="center", va="center", fontsize=11)
+    ax.set(xlim=(-2.1, len(steps) - 0.5), ylim=(0.55 - len(hands), 0.85), aspect="equal")
+    ax.set_axis_off()
     return figure
 
 
@@ -59,8 +113,8 @@ def residual_figure():
     return figure
 
 
-def told_figure(steps, errors, told, wanted):
-    """两格：猜的原图的误差，输出里噪声的系数；前两样是 {剪掉什么: 每个 t 一个数}，wanted 是应有的系数"""
+def told_figure(steps, errors, told, wanted, chosen, marks):
+    """两格：猜的原图的误差，输出里噪声的系数；errors、told 是 {剪掉什么: 每个 t 一个数}，wanted 是应有的系数，marks 只在 chosen 处有，画成记号"""
     styles = {"完整": (INK, "-"), "剪上层连线": (ORANGE, "--"), "抹掉 $t$": (BLUE, "-"), "输出 0": (GRAY, "-.")}
     figure = empty_figure(9.0, 3.1)
     left, right = map(plain_axes, figure.subplots(1, 2))
@@ -70,6 +124,9 @@ def told_figure(steps, errors, told, wanted):
             ax.plot(steps, values, color=color, linestyle=style, label=part)
         ax.set(xlabel="步号 $t$", ylabel=label)
     right.plot(steps, wanted, color=INK, linestyle=":", label=r"应有的 $\sqrt{\bar\alpha_t}$")
+    for (part, values), shape in zip(marks.items(), ("o", "x")):
+        right.plot(chosen, values, shape, color=ORANGE, markersize=8, markerfacecolor="none", markeredgewidth=1.6, label=part)
     left.set_yscale("log")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside upper center", ncols=5, fontsize=9, frameon=False)
+    kinds = {label: line for ax in (left, right) for line, label in zip(*ax.get_legend_handles_labels())}
+    figure.legend(kinds.values(), kinds, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
     return figure
