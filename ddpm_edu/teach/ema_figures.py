@@ -1,7 +1,7 @@
 """第 11 章的图：成对的点、沿直线的损失、谷底在哪里、热身、平均多长最好"""
 import numpy as np
 
-from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, plain_axes
+from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, few_ticks, plain_axes
 
 
 def pairs_figure(groups, ylabel, floor_name, floor):
@@ -36,15 +36,24 @@ def line_figure(places, losses):
 
 
 def valleys_figure(window, curves, valleys):
-    """误差随平均的长短怎样变：curves = {名字: 数列}，第二条是不平均的；valleys 里的每一条，谷底画一个圈"""
+    """误差随平均的长短怎样变：curves = {名字: 数列}，名字写在线旁；valleys 里的每一条，谷底画一个圈"""
     figure = curve_figure(window, curves, "平均最近多少步，$1/(1-d)$", "均方根误差", "log", "log")
     ax = figure.axes[0]
-    ax.legend(handles=[ax.lines[i] for i in (3, 0, 2, 1)], fontsize=9, framealpha=0.85, edgecolor="none")
+    ax.get_legend().remove()
+    ax.set(xlim=(1, 10_000), ylim=(0.03, 3))
+    ax.set_xticks([1, 10, 100, 1000, 10_000], labels=["1", "10", "100", "1000", "10 000"])
+    ax.set_yticks([0.03, 0.1, 0.3, 1, 3], labels=["0.03", "0.1", "0.3", "1", "3"])
+    ax.minorticks_off()
+    # 每条线的名字放在 x 处，往 (右, 上) 挪几点
+    for line, (x, shift) in zip(ax.lines, ((1800, (8, -8)), (1.3, (0, 7)), (500, (-8, 5)), (170, (-8, -14)))):
+        nearest = abs(np.asarray(line.get_xdata()) - x).argmin()
+        ax.annotate(line.get_label(), (x, line.get_ydata()[nearest]), xytext=shift, textcoords="offset points",
+                    color="#666666" if line.get_color() == GRAY else line.get_color(), ha="left" if shift[0] >= 0 else "right")
     for values in map(np.asarray, valleys):
         best = values.argmin()
         place = float(window[best]), float(values[best])
         ax.plot(*place, "o", color=INK, markerfacecolor="white")
-        ax.annotate(f"{place[0]:.0f} 步", place, xytext=(0, 7), textcoords="offset points", ha="center")
+        ax.annotate(f"约 {round(place[0], -1):.0f} 步", place, xytext=(0, 8), textcoords="offset points", ha="center")
     return figure
 
 
@@ -63,22 +72,28 @@ def warm_figure(curves, levels, top):
 
 
 def lengths_figure(tens, marked, *sides):
-    """平均得多长最好：每格是 (标题, ylabel, 数的表：一行一个种子、一列一个 c, 不平均时的一列数)；横轴向右越长，竖线标出 marked"""
+    """平均得多长最好：tens 是刻度，竖线标出 marked；横轴向右越长
+
+    每格是 (标题, ylabel, yscale, 各个 c, 数的表：一行一个种子、一列一个 c, 不平均时的一列数)；谷底画一个圈
+    """
     figure = empty_figure(9.0, 3.5)
-    for ax, (title, ylabel, rows, raw) in zip(map(plain_axes, figure.subplots(1, len(sides))), sides):
+    figure.get_layout_engine().set(wspace=0.05)
+    for ax, (title, ylabel, yscale, places, rows, raw) in zip(map(plain_axes, figure.subplots(1, len(sides))), sides):
         rows, raw = np.asarray(rows), np.asarray(raw)
-        parts = np.array(tens) - 1
-        error = rows.std(0, ddof=1) / len(rows)**0.5 if len(rows) > 1 else None
-        ax.errorbar(parts, rows.mean(0), error, color=BLUE, marker="o", markersize=4, capsize=3, label="影子")
-        ax.axhline(raw.mean(), color=ORANGE, linestyle="--", label="权重，不平均")
-        if len(raw) > 1:
+        parts, mean, several = np.array(places) - 1, rows.mean(0), len(raw) > 1
+        error = rows.std(0, ddof=1) / len(rows)**0.5 if several else None
+        ax.errorbar(parts, mean, error, color=BLUE, marker="o", markersize=4, capsize=3, label="影子 ± 标准误")
+        ax.plot(parts[mean.argmin()], mean.min(), "o", color=INK, markerfacecolor="white", markersize=7, zorder=5)
+        ax.axhline(raw.mean(), color=ORANGE, linestyle="--", label="原权重 ± 标准误")
+        if several:
             half = raw.std(ddof=1) / len(raw)**0.5
             ax.axhspan(raw.mean() - half, raw.mean() + half, color=ORANGE, alpha=0.12, linewidth=0, zorder=0)
+            ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left", bbox_to_anchor=(0.1, 1))
         ax.axvline(marked - 1, color=GRAY, linewidth=0.8, zorder=0)
-        ax.set(xlabel="平均已走步数的几分之几，与公式里的 $c$", ylabel=ylabel, xscale="log")
+        ax.set(xlabel="平均已走步数的几分之几（下一行是公式里的 $c$）", ylabel=ylabel, xscale="log", yscale=yscale)
         ax.set_title(title, fontsize=11)
-        ax.set_xticks(parts, labels=[f"{'全部' if c == 2 else f'1/{c - 1}'}\n$c={c}$" for c in tens])
+        ax.set_xticks(np.array(tens) - 1, labels=[f"{'全部' if c == 2 else f'1/{c - 1}'}\n{c}" for c in tens])
         ax.minorticks_off()
+        few_ticks(ax.yaxis)
         ax.invert_xaxis()
-    figure.axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower left")
     return figure

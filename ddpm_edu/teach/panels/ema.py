@@ -39,11 +39,11 @@ def follow(weight, decays):
 
 def ema_panel():
     plot = Plot([
-        Axis("步 $n$", "每一步靠近的比例", (1, 2000), (5e-5, 1.5), "log", "log", legend="upper right",
+        Axis("步 $n$", "", (1, 2000), (5e-5, 1.5), "log", "log", legend="upper right", title="每一步向权重靠近的比例",
              curves={"step": "$1-d_n$", "limit": "不热身，$1-d$"}, styles=STYLES[::2]),  # 橙色只给权重
-        Axis("步 $n$", "权重", (0, 2000), (-0.6, 1.7), legend="upper right",
+        Axis("步 $n$", "", (0, 2000), (-0.6, 1.7), legend="upper right", title="权重与它的影子",
              curves={"shadow": "影子 $s_n$", "weight": r"权重 $\theta_n$", "fixed": "影子，不热身"}),
-    ])
+    ], width=7.4, height=2.9)
     return Panel(plot, ema_data, sheet=[{"decay": 0.9999, "warm_up": True}, {"decay": 0.9, "warm_up": True}],
                  decay=choice([0.9, 0.99, 0.999, 0.9999], 0.9999, "ema_decay"),
                  warm_up=toggle(True, "热身公式（use_num_updates）"), noise=slider(0.15, 0.0, 0.3, 0.05, "抖动的大小"))
