@@ -43,6 +43,8 @@ def test_a_short_chain_stops_half_way_and_its_samples_are_off():
     # 题面里写着 0.70
     assert math.sqrt(np.prod(1 - bad)) == pytest.approx(0.696, abs=1e-3) and math.sqrt(np.prod(1 - good)) < 0.03
     assert abs(chain_moments(bad, 0.3, 0.5, 0.5)[0] - 0.3) > 0.05 > 0.002 > abs(chain_moments(good, 0.3, 0.5, 0.5)[0] - 0.3)
+    # 修好之后走 50 步，题面里写着均值 0.300、方差 0.238
+    assert np.allclose(chain_moments(answer("16.1b")(50), 0.3, 0.5, 0.5), (0.3, 0.238), atol=5e-4)
     np.testing.assert_allclose(formulas.make_betas(1000), BETAS, rtol=1e-12)
 
 
@@ -106,7 +108,7 @@ def test_two_validations_of_the_same_weights_disagree_unless_they_share_the_seed
 
 
 def test_sharing_the_noise_is_worth_two_hundred_validations():
-    """题目里写着：起伏 0.136 与 0.010，差 0.027；方差之比在两百上下"""
+    """题目里写着：起伏 0.14 与 0.010，差 0.028；方差之比在两百上下"""
     torch.manual_seed(0)
     model = nn.Conv2d(1, 1, 3, padding=1)
     worse, images = nn.Conv2d(1, 1, 3, padding=1), torch.rand(8, 1, 8, 8) * 2 - 1
@@ -115,8 +117,9 @@ def test_sharing_the_noise_is_worth_two_hundred_validations():
     free = np.array([training.validate(worse, images) - training.validate(model, images) for _ in range(1000)])
     shared = np.array([answer("16.6b")(worse, images, seed) - answer("16.6b")(model, images, seed) for seed in range(1000)])
     # 一千次估出的标准差，相对的标准误是 2%
-    assert free.std() == pytest.approx(0.136, rel=0.1) and shared.std() == pytest.approx(0.0096, rel=0.1)
-    assert shared.mean() == pytest.approx(0.027, abs=0.0015)
+    assert free.std() == pytest.approx(0.139, rel=0.1) and shared.std() == pytest.approx(0.0095, rel=0.1)
+    exact = 0.2 * model(images * 2 / 3).mean().item() + 0.01
+    assert exact == pytest.approx(0.0276, abs=5e-5) and shared.mean() == pytest.approx(exact, abs=0.0015)
 
 
 def test_ema_ticks_once_a_batch_instead_of_once_an_update():
@@ -319,7 +322,7 @@ def test_the_trial_of_every_case_runs_as_shown_and_gives_the_numbers_of_the_answ
     """折起来的试验抄到第 16 章的一格里就能跑，印出的与折起来的相同；答案里的数由它而来"""
     first = next(cell.text for cell in read_cells(BOOK) if cell.code)
     numbers = {"16.1": ("0.191", "0.300", "0.344", "0.245"), "16.2": ("0.20", "1.57"), "16.3": ("0.05%",), "16.5": ("None", "(10, 4)"),
-               "16.6": ("0.027", "0.010", "0.14"), "16.7": ("更新了 30 次", "更新了 300 次"), "16.8": ("影子 1.0000",), "16.9": ("-0.100",),
+               "16.6": ("0.0271 ± 0.0003", "0.010", "0.14"), "16.7": ("更新了 30 次", "更新了 300 次"), "16.8": ("影子 1.0000",), "16.9": ("-0.100",),
                "16.10": ("备份 5",), "16.11": ("0.49", "27", "9e+02"), "16.12": ("True",)}
     for number in (f"16.{i}" for i in range(1, 13)):
         code, printed = trials.trial(number)

@@ -16,7 +16,7 @@ def draw(model):
 
 @torch.no_grad()
 def loss_at(model, t):
-    """二十张数字在第 t 步的损失；噪声固定"""
+    """二十张数字在第 t 步的损失；数字是随包的模型画的，噪声固定"""
     from ..datasets import drawn_by
 
     images = drawn_by("mnist")[:20]

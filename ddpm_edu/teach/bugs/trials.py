@@ -78,7 +78,7 @@ def trial_6():
     nn.init.constant_(worse.bias, model.bias.item() + 0.1)
     free, shared = gaps(worse, model, images, times=1000), gaps(worse, model, images, shared=True, times=1000)
     ratio = free.var() / shared.var()
-    print(f"同一份噪声：一次的差 {shared.mean():.3f}，标准差 {shared.std():.3f}")
+    print(f"同一份噪声：比 1000 次，差平均 {shared.mean():.4f} ± {shared.std() / 1000**0.5:.4f}，标准差 {shared.std():.3f}")
     print(f"各抽各的：标准差 {free.std():.2f}；要量约 {round(ratio, -2):.0f} 次再平均，才一样准")
 
 
