@@ -322,9 +322,16 @@ def test_guidance_panel_shows_the_share_of_right_classes():
         return right if images.mean() > 0.5 else torch.eye(10)[torch.zeros(20, dtype=torch.long)]
 
     panel = panels.guidance_panel(samples, classifier, {0.0: 0.6, 1.0: 0.4})
-    data = panel.compute(scale=1.0)[0]
-    assert data["right"] == ([0.0, 1.0], [0.1, 1.0]) and data["spread"] == ([0.0, 1.0], [pytest.approx(1.5), 1.0])
-    assert "10%" in panel.compute(scale=0.0)[1] and "100%" in panel.compute(scale=1.0)[1]
+    assert "10%" in panel.compute(scale=0.0)[1] and "1.50 倍" in panel.compute(scale=0.0)[1]
+    assert "100%" in panel.compute(scale=1.0)[1] and "1.00 倍" in panel.compute(scale=1.0)[1]
+
+
+def test_interpolation_panel_frames_the_marked_pairs_only_where_they_are_marked():
+    panel = panels.interpolation_panel([torch.zeros(4, 1, 8, 8)] * 3, shown=(1, 3), marked={45.0: (3,)})
+    data = panel.compute(angle=45.0)[0]
+    # 8 个像素加 1 个像素的缝，第 3 对排在第二列
+    assert data["grid"].shape == (10, 19) and data["mark"][0][:5].tolist() == [9, 18, 18, 9, 9] and data["mark"][1][:5].tolist() == [0, 0, 9, 9, 0]
+    assert len(panel.compute(angle=0.0)[0]["mark"][0]) == 0
 
 
 def test_turning_between_two_starts_keeps_them_standard_normal():

@@ -42,6 +42,7 @@ class Axis:
     """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像；equal 时两轴等比
 
     xticks 只标这几个数；styles 是各条曲线依次的 (颜色, 线型, 粗细)
+    columns 是图像上方各列的名字；图像上的 curves 是橙色的框
     """
 
     xlabel: str = ""
@@ -58,6 +59,7 @@ class Axis:
     equal: bool = False
     xticks: tuple = ()
     styles: tuple = STYLES
+    columns: tuple = ()
 
 
 class Plot:
@@ -76,6 +78,10 @@ class Plot:
         if axis.image:
             ax.set_axis_off()
             self.artists[axis.image] = ax.imshow(np.zeros((1, 1)), cmap="gray", vmin=-1, vmax=1, animated=True)
+            for order, name in enumerate(axis.columns):
+                ax.text((order + 0.5) / len(axis.columns), 1.01, name, transform=ax.transAxes, ha="center", va="bottom", fontsize=9)
+            for name in axis.curves:
+                self.artists[name], = ax.plot([], [], color=ORANGE, linewidth=3, zorder=9, animated=True)
             return
         ax.set(xlabel=axis.xlabel, ylabel=axis.ylabel, xscale=axis.xscale, yscale=axis.yscale, xlim=axis.xlim,
                ylim=axis.ylim)

@@ -7,17 +7,18 @@ from .figures import BLUE, CURVES, GRAY, INK, ORANGE, empty_figure, plain_axes
 
 def variance_bars_figure(rows):
     """一步之后方差由哪几份加成：rows = {名字: (图, 旧噪声, 新噪声)}，一个名字一条，从上到下；不到 1 的一截画成虚线"""
-    figure = empty_figure(8.0, 2.2)
+    figure = empty_figure(8.0, 2.5)
     ax = plain_axes(figure.subplots())
     names, shares = list(rows), np.array(list(rows.values()))
     starts = np.cumsum(shares, 1) - shares
     for label, color, start, share in zip(("图", "留下的旧噪声", "掺进的新噪声"), (GRAY, BLUE, ORANGE), starts.T, shares.T):
         ax.barh(names, share, 0.6, start, color=color, label=label)
     ends = shares.sum(1)
-    ax.barh(names, 1 - ends, 0.6, ends, fill=False, edgecolor=INK, linestyle="--", linewidth=np.where(ends < 1 - 1e-9, 1.0, 0.0))
+    ax.axvline(1, color=INK, linewidth=1)
+    ax.barh(names, np.maximum(1 - ends, 0), 0.6, ends, fill=False, edgecolor=INK, linestyle="--", linewidth=np.where(ends < 1 - 1e-9, 1.0, 0.0))
     ax.invert_yaxis()
     ax.grid(False)
-    ax.set(xlim=(0, 1.01), xlabel=r"$x_s$ 的方差")
+    ax.set(xlim=(0, max(1.01, 1.03 * ends.max())), xlabel=r"$x_s$ 的方差，应当是 1")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9, frameon=False)
     return figure
 
@@ -71,11 +72,11 @@ def tradeoff_figure(views):
         (share, share_se), (far, far_se) = (np.asarray(pairs).T for pairs in (shares, distances))
         ax.errorbar(100 * share, far, far_se, 100 * share_se, color=BLUE, marker="o", markersize=5, linewidth=1, capsize=3)
         for scale, x, y in zip(scales, 100 * share, far):
-            last = scale == max(scales)
-            ax.annotate(f"$w={scale:g}$", (x, y), xytext=(-10, -3) if last else (0, -22), textcoords="offset points",
-                        ha="right" if last else "center", color=INK, fontsize=9)
+            # 最大的写在左上，其余写在下面；第二个往左让一让，免得碰到第三个
+            where, align = ((-4, 5), "right") if scale == max(scales) else ((-14 if scale == scales[1] else 0, -22), "center")
+            ax.annotate(f"$w={scale:g}$", (x, y), xytext=where, textcoords="offset points", ha=align, color=INK, fontsize=9)
         ax.axhspan(floor[0] - floor[1], floor[0] + floor[1], color=ORANGE, alpha=0.25, linewidth=0)
-        ax.annotate("同样多的真图", (0.34, floor[0]), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, fontsize=9)
+        ax.annotate("同样多的真图", (0.02, floor[0]), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, fontsize=9)
         ax.set(title=title, xlabel="认得出的比例（%），越右越准", ylim=(0, max(1.1 * (far + far_se).max(), ax.get_ylim()[1])))
         ax.margins(x=0.12)
     figure.axes[0].set_ylabel("Fréchet 距离，越低越像真图")

@@ -1,6 +1,7 @@
 """采样的三块面板：DDIM 的 eta 与步数、引导的强度、两个起点之间，图事先算好，拖动时不必等"""
 import math
 
+import numpy as np
 import torch
 
 from ...generate import generate
@@ -60,22 +61,16 @@ def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
 
 
 def guidance_panel(samples, classifier, spread):
-    """samples 由 guidance_grids 算好；右图是分类器认出的比例，与 spread（{强度: 散布}）是 w=1 时的几倍"""
+    """samples 由 guidance_grids 算好，上方是类别；一句话里有认得出的比例，与 spread（{强度: 散布}）是 w=1 时的几倍"""
     scales = sorted(samples)
     labels = torch.arange(len(samples[scales[0]])) % 10
-    right = [float((classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean()) for scale in scales]
+    right = {scale: float((classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean()) for scale in scales}
 
     def compute(scale):
-        share = right[scales.index(scale)]
-        data = {"grid": framed_grid(samples[scale], 10)[0][0].numpy(), "right": (scales, right), "here": ((scale, scale), (0, share)),
-                "spread": (scales, [spread[s] / spread[1.0] for s in scales])}
-        return data, f"引导强度 w = {scale:g}：分类器认为类别正确的有 {share:.0%}"
+        return ({"grid": framed_grid(samples[scale], 10)[0][0].numpy()},
+                f"引导强度 w = {scale:g}：认得出 {right[scale]:.0%}，散布是 w = 1 时的 {spread[scale] / spread[1.0]:.2f} 倍")
 
-    plot = Plot([
-        Axis(image="grid"),
-        Axis("引导强度 $w$", "比例，或者是几倍", (-0.2, scales[-1] + 0.2), (0, 1.9), dots=("right",), xticks=tuple(map(int, scales)),
-             curves={"right": "认得出的比例", "here": "", "spread": "散布，是 $w=1$ 时的几倍"}),
-    ], width=9.0, ratios=(1.5, 1))
+    plot = Plot([Axis(image="grid", columns=tuple("0123456789"))], width=5.2, height=2.3)
     return Panel(plot, compute, sheet=[{"scale": scale} for scale in scales], scale=choice(scales, scales[1], "引导强度 w"))
 
 
@@ -92,8 +87,18 @@ def interpolation_frames(model, num_pairs=8, count=21, steps=20, cond=None):
     return model.sample(len(starts), sampler="ddim", steps=steps, cond=cond, x_T=starts).chunk(count)
 
 
-def interpolation_panel(frames):
-    plot = Plot([Axis(image="grid")], width=7.0, height=1.1)
-    last = len(frames) - 1
-    return Panel(plot, lambda angle: ({"grid": framed_grid(frames[round(angle / 90 * last)], 8)[0][0].numpy()}, f"转了 {angle:g} 度"),
+def interpolation_panel(frames, shown=None, marked=None):
+    """shown 是画哪几对，第几对写在上方，不写就都画；marked = {度数: 第几对的几个}，转到那里时用橙框框出"""
+    shown, marked = tuple(range(len(frames[0]))) if shown is None else tuple(shown), marked or {}
+    last, side = len(frames) - 1, frames[0].shape[-1]
+
+    def compute(angle):
+        grid, padding = framed_grid(frames[round(angle / 90 * last)][list(shown)], len(shown))
+        # 框画在缝的正中；NaN 把几个框断开
+        left = (padding - 1) / 2 + (side + padding) * np.array([shown.index(pair) for pair in marked.get(angle, ())])
+        x, y = (np.array([0, 1, 1, 0, 0, np.nan]) * (side + padding), (padding - 1) / 2 + np.array([0, 0, 1, 1, 0, np.nan]) * (side + padding))
+        return {"grid": grid[0].numpy(), "mark": ((left[:, None] + x).ravel(), np.tile(y, len(left)))}, f"转了 {angle:g} 度"
+
+    plot = Plot([Axis(image="grid", columns=tuple(map(str, shown)), curves={"mark": ""})], width=4.4, height=4.4 / len(shown) + 0.25)
+    return Panel(plot, compute,
                  sheet=[{"angle": 22.5 * k} for k in range(5)], angle=slider(0.0, 0.0, 90.0, 90 / last, "转了多少度", ".1f"))
