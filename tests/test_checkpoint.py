@@ -40,6 +40,16 @@ def test_round_trip(tmp_path):
     assert equal(DDPM.load_from_checkpoint(tmp_path / "a.ckpt"), model)
 
 
+@pytest.mark.parametrize("change", [{"timesteps": 30}, {"beta_schedule": "sqrt"}])
+def test_taking_only_the_network_says_when_the_table_differs(tmp_path, change):
+    saved(tmp_path / "a.ckpt")
+    with pytest.warns(UserWarning, match=f"{next(iter(change))}：文件"):
+        tiny_ddpm(**change).init_from_ckpt(tmp_path / "a.ckpt", only_model=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tiny_ddpm().init_from_ckpt(tmp_path / "a.ckpt", only_model=True)
+
+
 def test_load_only_unet_really_loads_and_restarts_ema(tmp_path):
     model = saved(tmp_path / "a.ckpt", timesteps=20)
     # 只取网络时，别的 T 也可以

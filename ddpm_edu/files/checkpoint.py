@@ -188,14 +188,17 @@ def clean_state_dict(state_dict):
 
 
 def check_compatible(model, checkpoint, source, only_model=False):
-    """检查点与模型的 T、噪声表、参数化须一致；只取网络时，参数化一致就行。不一致时列出每一项"""
+    """检查点与模型的 T、噪声表、参数化须一致，不一致时列出每一项；只取网络时参数化须一致，T 与噪声表不同只提醒"""
     saved, own = checkpoint.get("hyper_parameters", {}), model.hparams
     if not isinstance(saved, Mapping):
         raise CheckpointError(f"{source} 的 hyper_parameters 应为字典，得到 {saved!r}；请确认它是模型的检查点")
-    fields = ("parameterization",) if only_model else ("timesteps", "beta_schedule", "parameterization")
-    odd = [f"{f}：文件 {saved[f]!r}，这里 {own[f]!r}" for f in fields if f in saved and saved[f] != own[f]]
+    odd = {f: f"{f}：文件 {saved[f]!r}，这里 {own[f]!r}" for f in ("timesteps", "beta_schedule", "parameterization")
+           if f in saved and saved[f] != own[f]}
+    if "parameterization" in odd or (odd and not only_model):
+        raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd.values())}。请用相同的参数构造")
     if odd:
-        raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造")
+        warnings.warn(f"只取 {source} 的网络，{'；'.join(odd.values())}。网络只认步号，噪声表不同，同一个步号就是另一种噪声；除非有意如此，请用相同的参数构造",
+                      stacklevel=2)
 
 
 def check_resumable(checkpoint, source, *parts):

@@ -5,7 +5,7 @@
 # 下面两排数字是个反例。两排用的是**同一份**练好的权重、同一份起始噪声，权重一个也没有载错；第二排只是在构造时写成了 `timesteps=500`，而权重是在 1000 步的噪声表上练的。
 # 第一排这样的图，会认 MNIST 的分类器认得出 99.4% ± 0.6%；第二排这样的，只认得出 22.5% ± 2.7%（八个种子，每个二十张，± 后面是标准误）。
 #
-# 文件里明明存着噪声表，原文件却照样载入，不报错。课程版的 `DDPM` 会拦住；为了画出第二排，下面改用只取网络权重的 `load_pretrained`，绕开了核对。
+# 文件里明明存着噪声表，原文件却照样载入，不报错。课程版载入整份检查点时会拦住；只取网络的权重时不拦，`load_pretrained` 用的正是这一种，所以下面画得出第二排。
 # 这一章要回答的问题是：**`__init__` 的每一条语句做什么，谁必须在谁之前？**
 #
 # **学习目标**
@@ -23,9 +23,11 @@ import tempfile
 
 import torch
 
-from ddpm_edu import DDPM, count_params, load_pretrained
+from ddpm_edu import DDPM, count_params, instantiate_from_config, load_pretrained
+from ddpm_edu.config import get_class, target_class
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.files.checkpoint import save_checkpoint
+from ddpm_edu.files.names import check_names
 from ddpm_edu.gaussian import GaussianDiffusion
 from ddpm_edu.generate import generate
 from ddpm_edu.teach import card, card_index, check, check_order, check_raises, grid_figure, show_source
@@ -44,7 +46,7 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 
 # %% [markdown]
 # 图：上排用的是训练时的表，下排换成了 500 步的。两排都只走 25 步，下排的第一步就是第 499 步。
-# 网络只认步号。训练时，第 499 步的图还有七成的幅度 $\sqrt{\bar\alpha_t}$；到了 500 步的表上，同一个步号已经是纯噪声。网络以为图还在，就把噪声里的疙瘩当成笔画来修。往后的每一步，步号与噪声的多少也都对不上。
+# 网络只认步号。训练时，第 499 步的图还有七成的幅度 $\sqrt{\bar\alpha_t}$；到了 500 步的表上，同一个步号已经是纯噪声。往后也几乎步步都错：同一个步号，噪声都比训练时多。起点只占一部分：头三步照错、其余换对，认出率就回到 90.6%；只换对头三步，只有 40.6%（章末的小实验）。
 
 # %%
 amplitude = {name: model.sqrt_alphas_cumprod[499] for name, model in models.items()}
@@ -55,7 +57,7 @@ check_order("第 499 步，图的幅度：500 步的表 < 1000 步的表", ampli
 #
 # 下面把 latent-diffusion 与 Stable Diffusion 2 的 `ddpm.py` 都叫“原文件”，两份不同的地方会点明；本课程的叫“课程版”。
 #
-# 原文件的 `__init__` 里，次序要紧的有五条：四条造东西（网络、EMA、噪声表、`logvar`），一条从检查点 (checkpoint) 往里填。其余是存设定、核对和打印，只有建表要读的设定必须先存。EMA 是网络权重的滑动平均，第 11 章细讲。按先后写出来，是这样的骨架：
+# 原文件的 `__init__` 里，次序要紧的有五条：四条造东西（网络、EMA、噪声表、`logvar`），一条从检查点 (checkpoint) 往里填。`super().__init__` 当然最先；其余多是存设定、核对和打印，设定只须存在读它的语句之前，例如建表要读的两项。（Stable Diffusion 2 还有几条改 EMA 的，打开开关才做，图里不画。）EMA 是网络权重的滑动平均，第 11 章细讲。按先后写出来，是这样的骨架：
 #
 # ```text
 # self.parameterization = ……
@@ -67,7 +69,7 @@ check_order("第 499 步，图的幅度：500 步的表 < 1000 步的表", ampli
 # self.logvar           = 长度为 T 的一串数
 # ```
 #
-# 把它画成图，再画上谁需要谁：EMA 要复制网络的权重，`logvar` 的长度是噪声表的步数，载入时则要往四样东西里填数。课程版的次序，由程序在源码里找出来。
+# 把它画成图，再画上谁需要谁：EMA 要复制网络的权重，`logvar` 的长度是噪声表的步数，载入时则要往四样东西里填数。原文件的次序照第 2 节的表抄下；课程版的，由下面的程序按各条语句在源码里的位置排出来（父类的构造函数先拼进 `super().__init__` 那一行）。
 
 # %%
 parent = inspect.getsource(GaussianDiffusion.__init__)
@@ -101,15 +103,15 @@ for name, order in orders.items():
 # %% [markdown]
 # 必须改的只有一处：把载入挪到最后，橙线就没有了。课程版还把噪声表提到最前，只因为公式都写在父类里，而父类的构造函数先运行；噪声表留在后面也不算错。
 #
-# 七条线合起来，就给出了全部的先后要求：设定、噪声表、`logvar` 依次是一串，网络、EMA 依次是另一串，两串之间谁先谁后都行；载入要等两串都造完。
+# 七条线合起来，就是图里六个方框的全部先后要求：设定、噪声表、`logvar` 依次是一串，网络、EMA 依次是另一串，两串之间谁先谁后都行；载入要等两串都造完。
 
 # %% [markdown]
 # ## 2　原文件的每一条语句
 #
-# 打开你的那一份，从上往下对着看。下表一行一条语句，次序与原文件相同，以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”；
+# 打开你的那一份，从上往下对着看；没有就用 `python course.py original --download sd2` 取。下表一行一条语句，次序与原文件相同，以 Stable Diffusion 2 的版本为准，latent-diffusion 没有的标了“SD 2”；
 # `if` 自己不占一行，讲的是它管着的那几条。第二列是在那一条语句里找得到的名字，“细讲”是章号，最后一列空着就是与课程版一样。
 #
-# 第一遍不必逐行细读，只看带**错**字的几行：多数要在特殊的设定下才碰得到，后果最重、又最难察觉的是四处，第 3 到第 5 节逐个重现。
+# 第一遍不必逐行细读，只看带**错**字的几行：多数要在特殊的设定下才碰得到，后果最重、又最难察觉的是四处（第 12、25、35 条；第 25 条占两处），第 3 到第 5 节逐个重现。
 
 # %%
 statement_table("DDPM.__init__")
@@ -233,7 +235,7 @@ print(f"网络有 {len(fresh.model.state_dict())} 个键，其中 {len(missing)}
 check("权重还是随机的初值", all(torch.equal(p, q) for p, q in zip(fresh.model.parameters(), before)), True)
 
 # %% [markdown]
-# 这一节的两处与第 3 节的都不报错，比报错的更难找。所以课程版宁可多报错：构造参数一传进来就核对，检查点里的每个键都要对得上，除非写进 `ignore_keys`。
+# 这一节的两处与第 3 节的都不报错，比报错的更难找。所以课程版宁可多报错：构造参数一传进来就核对，检查点里的每个键都要对得上，除非写进 `ignore_keys`；例外只有能重新算出或重新开始的（系数表、不学的 `logvar`、整份 EMA），文件里可以没有。只取网络时，步数或噪声表与文件记的不同，也会提醒一句。
 
 # %% [markdown]
 # ## 6　逐行读课程版的构造函数
@@ -252,7 +254,7 @@ show_source(DDPM.__init__,
 # %% [markdown]
 # - ① 装饰器 `suggest_keywords` 在名字拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
 # - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
-# - ③ 损失的形式；从哪个检查点载入权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点。
+# - ③ 损失的形式（第 6 章）；从哪个检查点载入权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点（第 10 章）。
 # - ④ 要不要指数滑动平均 (EMA)：另存一份平滑过的权重，采样时用它。第 11 章。
 # - ⑤ 数据：图像在 batch 里的键、边长、通道数。
 # - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
@@ -286,7 +288,7 @@ show_source(DDPM.__init__,
 # %% [markdown]
 # ### 然后：存设定，一边存一边核对
 #
-# 这一段没有造新东西，除了计数的 `batches_seen`，每一行都是“核对，然后存下”，第一遍可以快些读。
+# 这一段造的新东西只有两样：③ 由噪声表算出的 `simple_weights`（所以要在噪声表之后），⑤ 计数用的 `batches_seen`。其余各行都是“核对，然后存下”，第一遍可以快些读。
 
 # %%
 show_source(DDPM.__init__,
@@ -322,11 +324,11 @@ show_source(DDPM.__init__,
 
 # %% [markdown]
 # - ① 调度器的配方先试造一次，写错了现在就知道，不必等到训练开始。
-# - ② `DiffusionWrapper` 按配方造出 U-Net，并决定条件怎样接进去。第 8 章。
+# - ② `DiffusionWrapper` 按配方造出 U-Net（配方怎样变成网络，见本章的附录），并决定条件怎样接进去。第 8 章。
 # - ③ 条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
 # - ④ 核对通道数与下采样倍数；噪声表不合适时给出警告。
 # - ⑤ 核对 `ema_decay`。EMA 另存一份平滑过的权重，叫影子，初值就是此刻网络的权重。
-# - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表，写成一个字符串会被逐字拆开，所以拒绝。
+# - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表或元组，写成一个字符串会被逐字拆开，所以拒绝。
 # - ⑦ 到这里才载入：网络、EMA、噪声表、`logvar` 都已经造好，每个键都能核对。文件里没有 EMA，载入之后就让影子从网络此刻的权重重新开始。
 # - ⑧ 要求“只取网络”或“略过哪些键”却没给文件，多半是忘了写路径，所以报错。
 
@@ -360,7 +362,7 @@ check("读回来的每个张量都相同", first.keys() == second.keys() and all
 # ## 小结
 #
 # - **这一章的问题**：`__init__` 的每一条语句做什么，谁必须在谁之前？
-# - **答案**：对照表有三十七条语句，多数是存设定、核对和打印。次序要紧的有五条，四条造东西，一条从文件往里填：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在它们四个之后；建表要读的设定也要先存。原文件的基类把载入放在噪声表之前，1000 步的权重能载入 500 步的模型，数字的认出率从 99.4% 掉到 22.5%，却不报错。
+# - **答案**：对照表有三十八条语句，多数是存设定、核对和打印。次序要紧的有五条，四条造东西，一条从文件往里填：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在它们四个之后；建表要读的设定也要先存。原文件的基类把载入放在噪声表之前，1000 步的权重能载入 500 步的模型，数字的认出率从 99.4% 掉到 22.5%，却不报错。
 # - 要存、要搬家、优化器不更新的张量，应当登记成缓冲区。`logvar` 没有登记，`LatentDiffusion` 在 GPU 上训练，PyTorch 1.13 起就报错。
 # - `strict=False` 放过多余与缺少的键；键的前缀错了，就一个也没有载入。
 #
@@ -429,6 +431,64 @@ check("其余的载入了", loaded.input_blocks[0][0].weight, model.model.diffus
 difference = (loaded.time_embed[0].weight - model.model.diffusion_model.time_embed[0].weight).abs().max()
 check("略过的没有载入，还是随机的初值", difference > 0, True)
 check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
+
+# %% [markdown]
+# ## 附：从配方到网络
+#
+# 构造函数里造网络的那一行，背后是下面几个函数；检查点里的类名怎样核对、参数怎样数，也放在这里。第一遍可以跳过。
+#
+# 网络的配方写在配置文件里：一个类名，加上它的参数。类名是字符串，程序要把它变成类再调用。如果什么都肯调用，配置文件就能执行任何命令，例如 `os.system`。所以先确认它是神经网络或调度器的子类，然后才调用。要确认就先得导入，而导入会运行模块里的代码，所以检查点里别人写的名字，不替他导入。
+
+# %%
+show_source(get_class,
+            "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if found is None", "if not isinstance(found, type)")
+
+# %% [markdown]
+# - ① 只认 `kinds` 的子类。
+# - ② 写法须是“包.模块.类”。
+# - ③ 导入它所在的模块，`import_named` 在导入失败时说出导入的错误。
+# - ④ 模块里没有这个名字，多半是拼错了。
+# - ⑤ 不是类，或者不是允许的那一类，就拒绝。到此为止只导入了模块，没有调用其中的东西；导入也会运行代码，所以它只用于你自己写下的名字，文件里的名字先过下面的 `check_names`。
+
+# %%
+show_source(check_names,
+            "def check_names", "for target in", "if not at_hand")
+
+# %% [markdown]
+# - ① 从检查点取超参数时，先由它检查；通过的类名才交给 `get_class`。
+# - ② 逐个看文件里的类名，不论藏得多深；用户自己也写下了的，不用看。
+# - ③ 不在手边的就拒绝，并说出办法。可用的须是网络或调度器，只有三种：本包公开的；`torch.nn` 与 `torch.optim` 里的；你自己已经导入的模块里的。
+
+# %%
+show_source(target_class,
+            "def target_class", "if not isinstance(config, Mapping)", "if extra :=")
+
+# %% [markdown]
+# - ① 从一份配方里取出要造的类。
+# - ② 配方须是字典，须有 `target`。
+# - ③ 多出的键多半是缩进写错了，报错；都对了，才交给 `get_class`。
+
+# %%
+show_source(instantiate_from_config,
+            "def instantiate_from_config", "config, cls =", "params = {} if", "known = inspect", "try:")
+
+# %% [markdown]
+# - ① 名字同参考实现，可接受的种类是我们加的。
+# - ② 名字空间换成普通的字典，再由 `target_class` 找到那个类。
+# - ③ `params` 可以不写，也可以写成空的。
+# - ④ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
+# - ⑤ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误原样抛出，保留文件与行号。
+
+# %%
+show_source(count_params,
+            "def count_params", "seen, by_module", "trainable =", "if verbose:")
+
+# %% [markdown]
+# - ① 返回值可以当整数用。
+# - ② 按最外层的子模块分别计数；同一个参数被两处共用，只数一次。
+# - ③ 可训练的另外数，冻结的不算。
+# - ④ `verbose=True` 打印逐个子模块的表。
+# 参考实现的 `count_params` 只有一个总数，看不出冻结了多少。
 
 # %% [markdown]
 # ## 练习
@@ -513,7 +573,7 @@ grade("09.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 小实验　换错的是步数，还是形状
 #
-# 改一处，量一量，写三句话。把第 1 节画两排数字那一格的第一行换成下面这行，重新运行那一格；它后面的单元不用重跑。`linear` 的步数没有错，错的是形状。先猜哪一个坏得厉害。
+# 改一处，量一量，写三句话。把本章开头画两排数字那一格的第一行换成下面这行，重新运行那一格；它后面的单元不用重跑。`linear` 的步数没有错，错的是形状。先猜哪一个坏得厉害。
 #
 # ```python
 # changes = {"训练时的表": {}, "linear": {"beta_schedule": "linear"}, "800 步": {"timesteps": 800}}

@@ -59,6 +59,7 @@ METHODS = (
         Note("= self.model_ema", "eecc4c56", "影子从载入的权重重新开始", differs="课程版在文件里没有影子时自动做", chapter=11, only="SD 2"),
         Note("if reset_num_ema_updates", "61ea0529", "要把更新次数归零的话", chapter=11, only="SD 2"),
         Note("call print", "295be9d3", "印一句警告", chapter=11, only="SD 2"),
+        Note("assert self.use_ema", "8826dde7", "没有 EMA 就谈不上归零", chapter=11, only="SD 2"),
         Note("call self.model_ema.reset_num_updates", "90c17f2b", "更新次数归零：热身从头来过", chapter=11, only="SD 2"),
         Note("call self.register_schedule", "5b7dae14", "建噪声表与全部系数表", formula=r"\beta_t\to\bar\alpha_t=\prod_{s\le t}(1-\beta_s)",
              differs="课程版放到最前，在父类里；这里放在载入之后，就是上面那处错的由来", chapter=2, proof=(9, "毛病一")),
