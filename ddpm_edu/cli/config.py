@@ -42,6 +42,21 @@ def shipped_name(arguments):
     return next((value for value in reversed(values) if value in names and not Path(value).is_file()), None)
 
 
+def model_class(arguments):
+    """--model_class，或写着它的 YAML 里的那个类；都没有时 DDPM"""
+    from .. import DDPM
+    from ..config import get_class
+    from ..files.persistence import Persistence
+
+    given = ["ddpm_edu.DDPM"]
+    for flag, value in zip(arguments, [*arguments[1:], ""]):
+        if flag == "--config":
+            given.append(yaml.safe_load(read_config(value)).get("model_class", given[-1]))
+        elif flag.partition("=")[0] == "--model_class":
+            given.append(flag.partition("=")[2] or value)
+    return DDPM if given[-1] == "ddpm_edu.DDPM" else get_class(given[-1], (Persistence,), "model_class")
+
+
 def check_whole(flag):
     """jsonargparse 遇到 --model.unet_config.params.X 会丢掉其余的 params，又把值当成字符串"""
     for key in configs.WHOLE:

@@ -193,7 +193,7 @@ def check_compatible(model, checkpoint, source, only_model=False):
     if not isinstance(saved, Mapping):
         raise CheckpointError(f"{source} 的 hyper_parameters 应为字典，得到 {saved!r}；请确认它是模型的检查点")
     fields = ("parameterization",) if only_model else ("timesteps", "beta_schedule", "parameterization")
-    odd = [f"{f}：文件 {saved[f]!r}，这里 {own[f]!r}" for f in fields if f in saved and saved[f] != own[f]]
+    odd = [f"{f}：文件 {saved[f]!r}，这里 {own.get(f)!r}" for f in fields if f in saved and saved[f] != own.get(f)]
     if odd:
         raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd)}。请用相同的参数构造")
 
