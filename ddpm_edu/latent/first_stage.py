@@ -43,6 +43,11 @@ def first_stage_file(path):
     return found[-1]
 
 
+def self_contained(config, first_stage):
+    """记进检查点的那份 first_stage_config：自编码器的全部参数，不写 ckpt_path，权重已经在检查点里"""
+    return {"target": config["target"], "params": dict(first_stage.hparams)}
+
+
 def check_latents(model):
     """model 的 image_size、channels 须是潜变量的，条件编码器要有交叉注意力来听"""
     first = model.first_stage_model
