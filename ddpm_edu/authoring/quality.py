@@ -15,6 +15,11 @@ PLAIN = {f"{sampler}_{steps}{mark}": {"sampler": sampler, "steps": steps, **knob
 GUIDED = {"guidance_1": {"steps": 50, "guidance_scale": 1.0}, "guidance_2": {"steps": 50, "guidance_scale": 2.0}}
 
 
+def asked(model, labels):
+    """(B,) 的类别 → 按这个模型的说法：类别号，或者词号（类别 k 是第 k + 1 个词）"""
+    return labels[:, None] + 1 if "c_crossattn" in model.cond_keys else labels
+
+
 def measure(model, data, count):
     """网络此刻的权重画得多好
 
@@ -23,7 +28,7 @@ def measure(model, data, count):
     """
     score, train, real = frechet_for(data), data.dataset("train"), data.dataset("test")[:]
     labels = torch.arange(count) % data.num_classes if model.conditioning_key else None
-    drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=labels, use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
+    drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=labels if labels is None else asked(model, labels), use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
              for way, options in (PLAIN if labels is None else GUIDED).items()}
     if labels is not None:
         drawn["gaussian"] = [gaussian_images(train, labels, seed) for seed in range(SEEDS)]
@@ -34,9 +39,24 @@ def measure(model, data, count):
         "frechet_floor": averaged(floor), "frechet_noise": round(score.ceiling(), 1),
         "real_recognised": {name: round(value, 4) for name, value in recognised(score.classifier, real["image"], real["label"]).items()},
         "neighbours": neighbours(torch.cat(drawn["ddim_50" if labels is None else "guidance_1"]), real["image"], train),
-        "bits_per_dim": bits(model, data),
-        "loss_by_quarter": by_quarter(model, data),
+        **(in_pixels(model, data) if model.pixel_stage is model else through_the_autoencoder(model, data, count, score)),
     }
+
+
+def in_pixels(model, data):
+    return {"bits_per_dim": bits(model, data), "loss_by_quarter": by_quarter(model, data)}
+
+
+@torch.no_grad()
+def through_the_autoencoder(model, data, count, score):
+    """潜空间的模型：压缩又解码的训练图有多像真图（样本大致不会更近）、还原的误差（均方根）、潜变量乘完系数的标准差，后两样在测试图上"""
+    def decoded(images):
+        return torch.cat([model.decode_first_stage(model.get_first_stage_encoding(model.encode_first_stage(part))) for part in images.split(100)])
+
+    test, train = random_images(data.dataset("test"), 2000)["image"], data.dataset("train")
+    z = torch.cat([model.get_first_stage_encoding(model.encode_first_stage(part)) for part in test.split(100)])
+    return {"frechet_decoded": averaged([score(decoded(random_images(train, count, seed)["image"])) for seed in range(SEEDS)]),
+            "rmse": round(float((decoded(test) - test).square().mean().sqrt()), 4), "latent_std": round(float(z.std()), 4)}
 
 
 def scores(score, several, labels):
