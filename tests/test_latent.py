@@ -305,7 +305,8 @@ def test_the_configs_stand_alone_and_fit_the_data(name, cls, trained, tmp_path, 
 @pytest.mark.parametrize(("change", "sentence"), [
     ({"image_size": 8}, r"channels 与 image_size 应为潜变量的 2 与 \[4, 4\].*8"),
     ({"first_stage_config": {"target": "ddpm_edu.UNet", "params": {}}}, "first_stage_config 的 target 应为能编码.*AutoencoderKL"),
-    ({"first_stage_config": {"target": "ddpm_edu.AutoencoderKL", "params": {"ckpt_path": "没有这个"}}}, "ckpt_path 应为自编码器的检查点.*fit --config mnist-autoencoder"),
+    ({"first_stage_config": {"target": "ddpm_edu.AutoencoderKL", "params": {"ckpt_path": "没有这个"}}},
+     "ckpt_path 应为自编码器的检查点.*fit --config mnist-autoencoder"),
     ({"scale_factor": 0.0}, "scale_factor"), ({"scale_by_std": "yes"}, "scale_by_std"),
     ({"cond_stage_config": {"target": "ddpm_edu.WordEmbedder", "params": {"words": ["a", "a"], "embed_dim": 8}}}, "words 应为非空、不重复"),
 ])

@@ -28,7 +28,8 @@ def measure(model, data, count):
     """
     score, train, real = frechet_for(data), data.dataset("train"), data.dataset("test")[:]
     labels = torch.arange(count) % data.num_classes if model.conditioning_key else None
-    drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=labels if labels is None else asked(model, labels), use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
+    cond = None if labels is None else asked(model, labels)
+    drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=cond, use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
              for way, options in (PLAIN if labels is None else GUIDED).items()}
     if labels is not None:
         drawn["gaussian"] = [gaussian_images(train, labels, seed) for seed in range(SEEDS)]

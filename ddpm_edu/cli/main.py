@@ -8,7 +8,17 @@ from pathlib import Path
 from ..checks import fail
 from ..configs import name_runs
 from ..files.names import check_names
-from .config import NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, model_class, newest_checkpoint, read_hyper_parameters, resolve_config, shipped_name
+from .config import (
+    NAMED_CHECKPOINTS,
+    check_parsed,
+    follow_model,
+    inline_configs,
+    model_class,
+    newest_checkpoint,
+    read_hyper_parameters,
+    resolve_config,
+    shipped_name,
+)
 from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
@@ -74,7 +84,7 @@ def train_cli(arguments, run=True):
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
-            parser.add_argument("--model_class", default="ddpm_edu.DDPM", help="练哪一类模型：ddpm_edu 的 DDPM、AutoencoderKL、LatentDiffusion，或自己的子类")
+            parser.add_argument("--model_class", default="ddpm_edu.DDPM", help="练哪一类：ddpm_edu 的 DDPM、AutoencoderKL、LatentDiffusion，或自己的子类")
             parser.add_argument("--retune", type=bool, default=False, help="续训时改用这里给的学习率、权重衰减、动量系数、调度器，步数与累积的动量照旧")
 
         def before_fit(self):
@@ -117,7 +127,8 @@ def train_main(arguments):
     if cli.subcommand == "fit" and not stopped and trainer.is_global_zero and (path := getattr(trainer.checkpoint_callback, "last_model_path", "")):
         path = Path(os.path.relpath(path)).as_posix()
         drawing = hasattr(cli.model, "sample")
-        following = f"画几张：python -m ddpm_edu sample --ckpt {path} --out grid.png" if drawing else "用它练潜空间的模型：python -m ddpm_edu fit --config mnist-latent"
+        following = (f"画几张：python -m ddpm_edu sample --ckpt {path} --out grid.png" if drawing
+                     else "用它练潜空间的模型：python -m ddpm_edu fit --config mnist-latent")
         print(f"练完 {trainer.global_step} 步，存在 {path}；{following}")
     # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
     return 130 if stopped and trainer.local_rank == 0 else 0

@@ -82,7 +82,8 @@ def make_data(name, root, model):
     if name not in DATA:
         if not Path(name).exists():
             fail("--data", f" {' / '.join(DATA)} 之一，或存在的文件夹、zip", name)
-        return ddpm_edu.ImageFolderDataModule(name, pixels.image_size, pixels.channels, classes="c_adm" in model.cond_keys or "words" in conditions, conditions=conditions)
+        classes = "c_adm" in model.cond_keys or "words" in conditions
+        return ddpm_edu.ImageFolderDataModule(name, pixels.image_size, pixels.channels, classes=classes, conditions=conditions)
     module = getattr(ddpm_edu, DATA[name])
     place = {"root": root} if "root" in inspect.signature(module).parameters else {}
     return module(**place, conditions=conditions)

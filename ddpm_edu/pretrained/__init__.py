@@ -35,7 +35,8 @@ def checked_file(name, sha256):
 def load_pretrained(name="digits", **overrides):
     """载入随包模型（eval 模式），可直接交给 Trainer 接着练；权重是训练结束时的 EMA 权重
 
-    name      : digits、digits_class（8×8，后者按类别），mnist、fashion（28×28，按类别），cifar10（32×32 彩色，按类别），mnist_latent（潜空间，28×28，听类别与粗细两个词）
+    name      : digits、digits_class（8×8，后者按类别），mnist、fashion（28×28，按类别），cifar10（32×32 彩色，按类别）
+                mnist_latent（潜空间，28×28，听类别与粗细两个词）
     overrides : 覆盖 DDPM 的个别参数，如微调用的 learning_rate、scheduler_config、ema_decay
     返回      : DDPM；mnist_latent 是 LatentDiffusion；异常：没有这个名字时 ValueError
     """
