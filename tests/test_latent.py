@@ -276,6 +276,7 @@ def test_the_same_command_line_trains_both_stages_resumes_and_draws(tmp_path, mo
     latent = ["fit", "--config", "mnist-latent", "--config", "small.yaml", *QUICK]
     assert not main(latent)
     assert not main([*latent, "--trainer.max_steps=3", "--ckpt_path=last"])
+    assert "ch_mult" in load_checkpoint(next(Path("runs/mnist-latent").rglob("last*.ckpt")))["hyper_parameters"]["first_stage_config"]["params"]
     ckpt = str(max(Path("runs/mnist-latent").rglob("last*.ckpt"), key=lambda path: path.stat().st_mtime_ns))
     assert load_checkpoint(ckpt)["global_step"] == 3
     for spoken in (["--words", "粗 3,细 7"], ["--labels", "0-9"]):
@@ -295,6 +296,8 @@ def test_the_configs_stand_alone_and_fit_the_data(name, cls, trained, tmp_path, 
         warnings.simplefilter("ignore")
         cli = train_cli(["--config", name, "--trainer.accelerator=cpu", "--trainer.logger=false"], run=False)
     pixels = cli.model if cls is AutoencoderKL else cli.model.pixel_stage
+    # 自编码器记的是自己的超参数，不是命令行给整个模型的
+    assert cls is AutoencoderKL or "unet_config" not in cli.model.hparams["first_stage_config"]["params"]
     assert type(cli.model) is cls and (pixels.image_size, pixels.channels) == (cli.datamodule.image_size, cli.datamodule.channels)
     assert cli.model.scheduler_config["params"]["max_decay_steps"] == cli.trainer.max_steps
 

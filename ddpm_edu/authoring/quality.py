@@ -12,6 +12,8 @@ SEEDS = 8
 # 无条件的模型比两种采样与步数（v1 是祖先采样的 v_posterior 取 1），按类别的比引导的强度
 PLAIN = {f"{sampler}_{steps}{mark}": {"sampler": sampler, "steps": steps, **knob} for steps in (5, 10, 20, 50)
          for sampler, mark, knob in (("ddim", "", {}), ("ancestral", "", {}), ("ancestral", "_v1", {"v_posterior": 1.0}))}
+# 潜空间的模型只走 10 步
+LATENT = {f"guidance_{w:g}": {"sampler": "dpmpp", "steps": 10, "guidance_scale": w} for w in (1.0, 1.5, 2.0, 3.0)}
 GUIDED = {"guidance_1": {"steps": 50, "guidance_scale": 1.0}, "guidance_2": {"steps": 50, "guidance_scale": 2.0}}
 
 
@@ -28,10 +30,10 @@ def measure(model, data, count):
     """
     score, train, real = frechet_for(data), data.dataset("train"), data.dataset("test")[:]
     labels = torch.arange(count) % data.num_classes if model.conditioning_key else None
-    cond = None if labels is None else asked(model, labels)
+    cond, latent = None if labels is None else asked(model, labels), model.pixel_stage is not model
     drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=cond, use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
-             for way, options in (PLAIN if labels is None else GUIDED).items()}
-    if labels is not None:
+             for way, options in (PLAIN if labels is None else LATENT if latent else GUIDED).items()}
+    if labels is not None and not latent:
         drawn["gaussian"] = [gaussian_images(train, labels, seed) for seed in range(SEEDS)]
     floor = [score(random_images(train, count, seed)["image"]) for seed in range(SEEDS)]
     return {
@@ -40,7 +42,7 @@ def measure(model, data, count):
         "frechet_floor": averaged(floor), "frechet_noise": round(score.ceiling(), 1),
         "real_recognised": {name: round(value, 4) for name, value in recognised(score.classifier, real["image"], real["label"]).items()},
         "neighbours": neighbours(torch.cat(drawn["ddim_50" if labels is None else "guidance_1"]), real["image"], train),
-        **(in_pixels(model, data) if model.pixel_stage is model else through_the_autoencoder(model, data, count, score)),
+        **(through_the_autoencoder(model, data, count, score) if latent else in_pixels(model, data)),
     }
 
 

@@ -1,4 +1,5 @@
 """LatentDiffusion 的第一阶段：造出来，核对形状，量潜变量的标准差"""
+import contextvars
 import logging
 from pathlib import Path
 
@@ -24,13 +25,15 @@ def make_first_stage(config):
     cls, params = target_class(config, (nn.Module,), "first_stage_config"), dict(as_mapping(as_mapping(config).get("params") or {}))
     if missing := [name for name in ("encode", "decode", "get_input") if not hasattr(cls, name)]:
         fail("first_stage_config 的 target", "能编码、能解码的类", config["target"], f"它没有 {'、'.join(missing)}；用 ddpm_edu.AutoencoderKL")
+    # LightningCLI 造模型时，把命令行给的参数放在上下文里当作超参数；自编码器要记自己的，所以换一个空的上下文
+    empty = contextvars.Context()
     if "ckpt_path" not in params:
-        return instantiate_from_config(config, kinds=(nn.Module,), name="first_stage_config")
+        return empty.run(instantiate_from_config, config, kinds=(nn.Module,), name="first_stage_config")
     path = first_stage_file(params.pop("ckpt_path"))
     saved = load_checkpoint(path).get("hyper_parameters") or {}
     if "embed_dim" not in saved:
         fail("first_stage_config 的 ckpt_path", "自编码器的检查点", str(path), TRAIN_IT)
-    return cls.load_from_checkpoint(path, **params)
+    return empty.run(cls.load_from_checkpoint, path, **params)
 
 
 def first_stage_file(path):
