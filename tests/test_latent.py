@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jsonargparse import Namespace
 from PIL import Image
 
-from ddpm_edu import AutoencoderKL, DigitsDataModule, LatentDiffusion, WordEmbedder, configs, load_pretrained
+from ddpm_edu import AutoencoderKL, DigitsDataModule, ImageFolderDataModule, LatentDiffusion, WordEmbedder, configs, load_pretrained
+from ddpm_edu.cli.config import follow_model
 from ddpm_edu.cli.main import main, train_cli
 from ddpm_edu.data.conditions import STROKE_THRESHOLDS, stroke_level, words
 from ddpm_edu.evaluation.report import evaluate
@@ -17,6 +19,7 @@ from ddpm_edu.files.checkpoint import load_checkpoint
 from ddpm_edu.generate import generate
 from ddpm_edu.latent.autoencoder import DiagonalGaussianDistribution
 from ddpm_edu.latent.cache import CacheLatents, LatentDataset
+from ddpm_edu.latent.first_stage import picture_size
 from ddpm_edu.training.timestep_loss import TimestepLoss
 
 from .conftest import randomize
@@ -300,6 +303,27 @@ def test_the_configs_stand_alone_and_fit_the_data(name, cls, trained, tmp_path, 
     assert cls is AutoencoderKL or "unet_config" not in cli.model.hparams["first_stage_config"]["params"]
     assert type(cli.model) is cls and (pixels.image_size, pixels.channels) == (cli.datamodule.image_size, cli.datamodule.channels)
     assert cli.model.scheduler_config["params"]["max_decay_steps"] == cli.trainer.max_steps
+
+
+def test_a_folder_is_read_as_large_as_the_first_stage_reads(tmp_path):
+    for k in range(2):
+        (tmp_path / "图" / str(k)).mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(np.full((24, 24, 3), 40 * i, np.uint8)).save(tmp_path / "图" / str(k) / f"{i}.png")
+    ckpt = tmp_path / "last.ckpt"
+    fit(AutoencoderKL(16, 3, embed_dim=2, ch=8, patch_size=2), 1, tmp_path, data=ImageFolderDataModule(tmp_path / "图", 16, 3, batch_size=2),
+        limit_val_batches=0).save_checkpoint(ckpt)
+    first = {"target": "ddpm_edu.AutoencoderKL", "params": {"ckpt_path": str(ckpt)}}
+    assert picture_size(first) == (16, 3)
+    options = Namespace(data=Namespace(class_path="ddpm_edu.ImageFolderDataModule",
+                                       init_args=Namespace(root=str(tmp_path / "图"), image_size=64, channels=3, classes=False)),
+                        model=Namespace(image_size=4, channels=2, first_stage_config=first, unet_config=None))
+    follow_model(options)
+    assert (options.data.init_args.image_size, options.data.init_args.channels) == (16, 3)
+    data = ImageFolderDataModule(tmp_path / "图", 16, 3, batch_size=2, classes=True, conditions=["words"])
+    model = tiny_latent(ckpt)
+    fit(model, 2, tmp_path, data=data, limit_val_batches=1, callbacks=[CacheLatents()])
+    assert model.sample(2, steps=2, cond=torch.tensor([1, 2]), progress=False).shape == (2, 3, 16, 16)
 
 
 # ---- 说错了 ----

@@ -127,10 +127,15 @@ def follow_model(options):
     module = locate(options.get("data.class_path") or "")
     if not (isinstance(module, type) and issubclass(module, ImageFolderDataModule)):
         return
-    for name in ("image_size", "channels"):
-        given, wanted = (options.get(f"{part}.{name}") for part in ("data.init_args", "model"))
+    size = options.get("model.image_size"), options.get("model.channels")
+    if (first := options.get("model.first_stage_config")) is not None:
+        from ..latent.first_stage import picture_size
+
+        size = picture_size(first)  # 潜空间的模型，image_size 与 channels 是潜变量的
+    for name, wanted in zip(("image_size", "channels"), size):
+        given = options.get(f"data.init_args.{name}")
         if given not in (inspect.signature(module).parameters[name].default, wanted):
-            fail(f"--data.{name}", f"不给，或与 --model.{name}={wanted} 相同", given, "图读成多大、几个通道，由模型定")
+            fail(f"--data.{name}", f"不给，或与模型的图一样的 {wanted}", given, "图读成多大、几个通道，由模型定")
         options[f"data.init_args.{name}"] = wanted
     params = (options.get("model.unet_config") or {}).get("params", {})
     if options.get("data.init_args.classes") is True and "num_classes" in params and (root := options.get("data.init_args.root")):

@@ -46,6 +46,15 @@ def first_stage_file(path):
     return found[-1]
 
 
+def picture_size(config):
+    """配置里的自编码器读多大的图：(image_size, channels)；只看参数，不造它"""
+    params = as_mapping(as_mapping(config).get("params") or {})
+    if "ckpt_path" in params:
+        params = load_checkpoint(first_stage_file(params["ckpt_path"])).get("hyper_parameters") or {}
+    size = params.get("image_size", 32)
+    return tuple(size) if isinstance(size, list) else size, params.get("channels", 3)
+
+
 def self_contained(config, first_stage):
     """记进检查点的那份 first_stage_config：自编码器的全部参数，不写 ckpt_path，权重已经在检查点里"""
     return {"target": config["target"], "params": dict(first_stage.hparams)}
