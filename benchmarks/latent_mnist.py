@@ -1,9 +1,10 @@
 """同样的 U-Net 放在潜变量上与放在像素上，画得多好，多快：python -m benchmarks.latent_mnist [设定 ...] [--seeds 8] [--out latent_mnist.json]
 
 随包的 mnist_latent 与 mnist（28×28，按类别），DPM-Solver++ 走 10 步，每个种子 400 张，各类一样多；latent-2 是引导强度 2
+longer-1   : mnist_latent 照第 13 章的量法（benchmarks.longer：每批 200 张，DDIM 15 步，不引导），与那里像素模型的各档步数比
 beta-0.01  : 8×8 数字上的小 AutoencoderKL，β = 0.01，每个种子练 300 步：还原的误差、潜变量的标准差
 decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集
-time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（引导强度 1），各量 5 次，与种子无关
+time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），各量 5 次，与种子无关
 --out 里已有的不再量，中断了接着来
 """
 import argparse
@@ -26,7 +27,7 @@ from .runs import by_name, train_all
 COUNT, CALLS = 400, 10
 MODELS = {"latent": "mnist_latent", "pixel": "mnist"}
 BETAS = ("1e-4", "1e-2", "0.1", "1", "10")
-SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "decoded", "train",
+SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1", "decoded", "train",
             *(f"beta-{beta}" for beta in BETAS)]
 TITLES = {"frechet": "Fréchet 距离", "recognised": "认得出", "rmse": "还原的均方根误差", "std": "潜变量的标准差", "posterior": "编码器给的 σ",
           "kl": "KL（nats）"}
@@ -94,11 +95,11 @@ def timing_table(count=64):
             optimizer.step()
             model.model_ema(model.model)
 
-        once = seconds(lambda model=model: draw(model, 1.0, 0, count))
+        once = seconds(lambda model=model: draw(model, 1.0, 0, count // 4))
         size, each = sum(p.numel() for p in model.model.parameters()), seconds(step)
         macs = multiplications(model.apply_model, x[:1], t[:1], cond[:1])
         lines.append(f"| {name} | {size / 1e6:.2f} M | {macs / 1e6:.1f} M | {each['mean']:.3f} ± {each['se']:.3f} | "
-                     f"{once['mean'] / count:.4f} ± {once['se'] / count:.4f} |")
+                     f"{4 * once['mean'] / count:.4f} ± {4 * once['se'] / count:.4f} |")
         if isinstance(model, LatentDiffusion):
             image = torch.zeros(1, 1, 28, 28)
             z = model.encode_first_stage(image).mode()
@@ -140,7 +141,10 @@ def main(arguments=None):
         kind, _, value = name.partition("-")
         if kind == "beta":
             return train_beta(float(value), seed)
-        if kind in MODELS:
+        if kind == "longer":
+            model, labels = models.setdefault("latent", load_pretrained("mnist_latent")), torch.arange(200) % 10
+            images, _ = generate(model, 200, batch_size=100, seed=seed, cond=asked(model, labels), use_ema=False, progress=False, steps=15)
+        elif kind in MODELS:
             model = models.setdefault(kind, load_pretrained(MODELS[kind]))
             images, labels = draw(model, float(value), seed)
         else:
