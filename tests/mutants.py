@@ -483,7 +483,7 @@ MUTANTS = [Mutant(*row) for row in [
      f"{LATENT}::test_samples_are_decoded_pictures"),
     (LD, "self.model_ema = LitEma(self.model, self.hparams.ema_decay) if self.use_ema else None", "pass", "EMA 漏了词的向量",
      f"{LATENT}::test_the_words_are_learned_with_the_network_and_averaged_with_it"),
-    ("latent/first_stage.py", '"params": dict(first_stage.hparams)}', '"params": dict(config["params"])}', "检查点还要自编码器的文件",
+    ("latent/first_stage.py", '"params": dict(model.first_stage_model.hparams)}', '"params": dict(config["params"])}', "检查点还要自编码器的文件",
      f"{LATENT}::test_a_checkpoint_holds_its_first_stage"),
     ("latent/first_stage.py", "empty.run(cls.load_from_checkpoint, path, **params)", "cls.load_from_checkpoint(path, **params)",
      "自编码器记下了命令行给整个模型的超参数", f"{LATENT}::test_the_configs_stand_alone_and_fit_the_data"),

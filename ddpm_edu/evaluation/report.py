@@ -143,5 +143,6 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
                        "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
             if {"label", "words"} & {*model.cond_keys.values()}:
-                report |= recognised(frechet.classifier, samples, asked_classes(sample_conditions(model, data_module, num_samples)))
+                asked = asked_classes(sample_conditions(model, data_module, num_samples))
+                report |= recognised(frechet.classifier, samples, asked)
     return report

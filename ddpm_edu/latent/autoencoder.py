@@ -19,7 +19,7 @@ from ..unet import Downsample, Upsample, normalization, zero_module
 class DiagonalGaussianDistribution:
     """编码器给出的分布 N(μ, σ²)，各个数互相独立
 
-    parameters : (B, 2C, h, w)，前一半通道是均值 μ，后一半是对数方差 ln σ²（截到 [-30, 20]，两头都放得进 float32）
+    parameters : (B, 2C, h, w)，前一半通道是均值 μ，后一半是对数方差 ln σ²，截到 [-30, 20]
     来源       : Kingma & Welling 2014；名字同参考实现
     """
 
@@ -160,12 +160,13 @@ class AutoencoderKL(Persistence):
         return self.decode(posterior.sample() if sample_posterior else posterior.mode()), posterior
 
     def shared_step(self, batch):
-        """一批数据 → (loss, 字典)：rec_loss 是每个像素的平方误差，kl 是一张图的 nats，std 是潜变量的标准差"""
+        """一批数据 → (loss, 字典)：rec_loss 每个像素的平方误差，kl 一张图的 nats，std 潜变量的标准差"""
         x = self.get_input(batch, self.first_stage_key)
         restored, posterior = self(x)
         rec_loss, kl = F.mse_loss(restored, x), posterior.kl().mean()
         loss, prefix = rec_loss + self.kl_weight * kl / x[0].numel(), "train" if self.training else "val"
-        found = {"loss": loss, "rec_loss": rec_loss, "kl": kl, "std": (posterior.mean.var() + posterior.std.square().mean()).sqrt()}
+        std = (posterior.mean.var() + posterior.std.square().mean()).sqrt()
+        found = {"loss": loss, "rec_loss": rec_loss, "kl": kl, "std": std}
         return loss, {f"{prefix}/{name}": value.detach() for name, value in found.items()}
 
     # ---- Lightning 的钩子 ----

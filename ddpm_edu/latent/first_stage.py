@@ -17,11 +17,24 @@ log = logging.getLogger("ddpm_edu")
 TRAIN_IT = "先练一个：python -m ddpm_edu fit --config mnist-autoencoder"
 
 
-def make_first_stage(config):
+def make_first_stage(config, model):
     """按 {"target", "params"} 造自编码器；params 里有 ckpt_path 的，参数与权重都取自那个文件，其余的 params 覆盖它
 
-    异常 : 不是自编码器、没有那个文件、文件里不是自编码器时 ValueError
+    model : 用它的 LatentDiffusion；channels、image_size 须与潜变量的一致
+    异常  : 不是自编码器、没有那个文件、文件里不是自编码器、潜变量不是那么大时 ValueError
     """
+    first_stage = built(config)
+    check_latents(model, first_stage)
+    return first_stage
+
+
+def make_cond_stage(config):
+    """按 {"target", "params"} 造条件编码器"""
+    return instantiate_from_config(config, kinds=(nn.Module,), name="cond_stage_config")
+
+
+def built(config):
+    """造自编码器，还没有冻结"""
     cls, params = target_class(config, (nn.Module,), "first_stage_config"), dict(as_mapping(as_mapping(config).get("params") or {}))
     if missing := [name for name in ("encode", "decode", "get_input") if not hasattr(cls, name)]:
         fail("first_stage_config 的 target", "能编码、能解码的类", config["target"], f"它没有 {'、'.join(missing)}；用 ddpm_edu.AutoencoderKL")
@@ -55,14 +68,15 @@ def picture_size(config):
     return tuple(size) if isinstance(size, list) else size, params.get("channels", 3)
 
 
-def self_contained(config, first_stage):
-    """记进检查点的那份 first_stage_config：自编码器的全部参数，不写 ckpt_path，权重已经在检查点里"""
-    return {"target": config["target"], "params": dict(first_stage.hparams)}
+def remember(model, first_stage_config, cond_stage_config):
+    """记进检查点的超参数；first_stage_config 里是自编码器的全部参数，不写 ckpt_path，权重已经在检查点里"""
+    own = {"target": first_stage_config["target"], "params": dict(model.first_stage_model.hparams)}
+    model.save_hyperparameters({"first_stage_config": own, "cond_stage_config": cond_stage_config,
+                                "scale_factor": float(model.scale_factor), "scale_by_std": model.scale_by_std})
 
 
-def check_latents(model):
-    """model 的 image_size、channels 须是潜变量的，条件编码器要有交叉注意力来听"""
-    first = model.first_stage_model
+def check_latents(model, first):
+    """model 的 image_size、channels 须是潜变量的"""
     wanted, got = (first.embed_dim, *first.latent_size), (model.channels, *sides(model.image_size))
     if wanted != got:
         fail("channels 与 image_size", f"潜变量的 {wanted[0]} 与 {list(wanted[1:])}", (got[0], list(got[1:])),
