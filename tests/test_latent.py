@@ -20,6 +20,7 @@ from ddpm_edu.generate import generate
 from ddpm_edu.latent.autoencoder import DiagonalGaussianDistribution
 from ddpm_edu.latent.cache import CacheLatents, LatentDataset
 from ddpm_edu.latent.first_stage import picture_size
+from ddpm_edu.pretrained import HERE, pretrained_card
 from ddpm_edu.training.timestep_loss import TimestepLoss
 
 from .conftest import randomize
@@ -368,6 +369,15 @@ def test_a_checkpoint_of_another_kind_is_not_an_autoencoder(trained, tmp_path):
 
 def test_the_class_takes_at_most_sixty_lines():
     assert len(inspect.getsource(LatentDiffusion).splitlines()) <= 60
+
+
+def test_the_card_tells_what_was_measured_and_the_readme_quotes_it():
+    quality, text = pretrained_card("mnist_latent")["quality"], (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    rows = [quality["guidance_1"]["frechet"], quality["guidance_2"]["frechet"], quality["frechet_decoded"]]
+    assert all(len(row["each"]) == 8 and f"{row['mean']:.1f} ± {row['se']:.1f}" in text for row in rows)
+    assert all(f"{100 * row['mean']:.1f} ± {100 * row['se']:.1f} %" in text for row in (quality[way]["recognised"] for way in ("guidance_1", "guidance_2")))
+    assert abs(quality["latent_std"] - 1) < 0.05 and quality["rmse"] < 0.08 and quality["frechet_decoded"]["mean"] < 60
+    assert (HERE / "mnist_latent.safetensors").stat().st_size < 5 * 2**20
 
 
 def test_the_shipped_model_draws_what_it_is_told():
