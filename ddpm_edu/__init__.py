@@ -29,6 +29,9 @@ _HOME = {
     "ImageFolderDataModule": "data",
     "PhotoPatchesDataModule": "data",
     "load_pretrained": "pretrained",
+    "AutoencoderKL": "latent.autoencoder",
+    "WordEmbedder": "latent.words",
+    "LatentDiffusion": "latent.diffusion",
 }
 __all__ = list(_HOME)
 

@@ -142,7 +142,9 @@ def joined(name, value, batch_size):
         if labels and (part.ndim != 1 or part.dtype == torch.bool or not torch.can_cast(part.dtype, torch.int64)):
             fail(f"cond[{name!r}]", f"形状 ({batch_size},) 的整数张量（类别）", (tuple(part.shape), part.dtype),
                  "类别号请先用 .long() 换成整数")
-        if not labels and not part.is_floating_point():
+        # 词号由 LatentDiffusion 的条件编码器换成向量
+        words = name == "c_crossattn" and part.dtype == torch.int64 and part.ndim <= 2
+        if not labels and not words and not part.is_floating_point():
             fail(f"cond[{name!r}]", "浮点张量", part.dtype)
     # 嵌入只认 int64，“无条件”的 -1 也要放得下
     return parts[0].long() if labels else parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -268,7 +268,7 @@ class DDPM(Sampling, Persistence):
     def on_before_batch_transfer(self, batch, dataloader_idx):
         # 值的范围在这里看：到了 GPU 上，看一眼就要等它
         if self.device.type != "cpu" and not self.trainer.predicting:
-            self.get_input(batch, self.first_stage_key)
+            self.pixel_stage.get_input(batch, self.first_stage_key)
         if (key := self.cond_keys.get("c_adm")) is not None and (labels := read_tensor(batch, key)).device.type == "cpu":
             check_labels(f"batch[{key!r}]", labels, self.model.diffusion_model)
         return batch

@@ -20,7 +20,7 @@ def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_
     cond       : 同 sample，第一维是 num
     num_frames : 途中留几帧 x_t；0 不留
     kwargs     : 交给 sample，如 eta、v_posterior、guidance_scale
-    返回       : (images, frames)；images 为 (num, C, H, W)
+    返回       : (images, frames)；images 为 (num, C, H, W)，潜空间的模型已经解码
                  frames 是同样形状的列表，末帧就是 images；都在 CPU 上
     """
     check_int("num", num, 1)
@@ -45,7 +45,7 @@ def generate(model, num, *, batch_size=64, seed=0, cond=None, use_ema=True, num_
         def watch(t, x, x_recon):
             bar.update()
             if next(count) in kept:
-                frames.append(x.cpu())
+                frames.append(model.decode_first_stage(x).cpu())
 
         x = model.sample(part.stop - part.start, cond=slice_condition(cond, part, device),
                          x_T=start[part], generator=generator, progress=False, callback=watch,

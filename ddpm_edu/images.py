@@ -90,7 +90,7 @@ def log_images(model, batch, N, n_row, sample, return_keys, **kwargs):
     N, n_row = min(check_int("N", N, 1), len(x)), min(check_int("n_row", n_row, 1), len(x))
     x = x[:N]
     with isolated_rng(model.seed, "log_images", device=x.device):
-        log, intermediates = {"inputs": x}, None
+        log, intermediates = {"inputs": model.decode_first_stage(x)}, None
         if sample:
             cond = kwargs.pop("cond", None)
             if cond is None and (cond := model.get_condition(batch)) is not None:
@@ -108,9 +108,9 @@ def log_images(model, batch, N, n_row, sample, return_keys, **kwargs):
 
 def diffusion_row(model, x, columns):
     """原图和逐步变糊的 columns - 1 张，噪声是同一份"""
-    noise = torch.randn_like(x)
+    noise, decode = torch.randn_like(x), model.decode_first_stage
     steps = spaced_timesteps(model.num_timesteps, min(columns - 1, model.num_timesteps))
-    return [x, *(model.q_sample(x, torch.full((len(x),), int(t), device=x.device), noise) for t in steps)]
+    return [decode(x), *(decode(model.q_sample(x, torch.full((len(x),), int(t), device=x.device), noise)) for t in steps)]
 
 
 def rows_grid(frames, n_row):

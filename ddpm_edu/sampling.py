@@ -130,6 +130,15 @@ class Sampling(GaussianDiffusion):
         """网络的输出，(B, C, H, W)"""
         raise NotImplementedError
 
+    @property
+    def pixel_stage(self):
+        """谁与图打交道，有图的 channels 与 image_size：潜空间的模型是它的自编码器，别的就是自己"""
+        return getattr(self, "first_stage_model", self)
+
+    def decode_first_stage(self, z):
+        """走完的样本 → 图；在像素上扩散的，本来就是"""
+        return z
+
     def guided_output(self, x, t, cond=None, guidance_scale=1.0):
         """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；w=1 时只算一次网络"""
         conditional = self.apply_model(x, t, cond)

@@ -19,6 +19,7 @@ EMA, CHECKPOINT, TRAINING, NONFINITE = "test_ema.py", "test_checkpoint.py", "tes
 CONVENTIONS = "test_conventions.py"
 HOSTILE = "test_hostile.py::test_hostile_pickles_never_run"
 RESUMING = "test_resuming.py"
+A, LD, LATENT = "latent/autoencoder.py", "latent/diffusion.py", "test_latent.py"
 
 MUTANTS = [Mutant(*row) for row in [
     # ---- 噪声表 ----
@@ -310,7 +311,7 @@ MUTANTS = [Mutant(*row) for row in [
      "test_stand_ins.py::test_real_data_are_used_only_when_they_are_whole"),
     ("data/digits.py", "return to_uint8(F.pad(", "return (F.pad(", "放大的数字不在所说的 256 级上",
      "test_stand_ins.py::test_the_pixels_lie_on_the_levels_the_module_claims"),
-    ("evaluation/report.py", "        check_levels(data_module, batch[model.first_stage_key])\n", "", "级数与像素不符也照算 bits/dim",
+    ("evaluation/report.py", "            check_levels(data_module, batch[model.first_stage_key])\n", "", "级数与像素不符也照算 bits/dim",
      "test_evaluation.py::test_levels_come_from_the_data"),
     ("training/speed.py", "        if self._network is not None:\n            del self._network.forward\n            self._network = None\n",
      "        vars(pl_module.model.diffusion_model).pop(\"forward\", None)\n", "收尾时删掉用户自己换的 forward",
@@ -461,6 +462,38 @@ MUTANTS = [Mutant(*row) for row in [
     ("teach/bugs/hunts.py", "1: lambda: of_class(Box1)", "1: lambda: load_pretrained(\"mnist\")", "一号猎场没有了病", "test_bug_hunt.py"),
     ("teach/bugs/hunts.py", "torch.where(t >= 500, t // 100 * 100, t)", "t", "三号猎场没有了病", "test_bug_hunt.py"),
     ("teach/bugs/hunts.py", "[tensor.clone() for tensor in shadow]", "shadow", "二号猎场没有了病", "test_bug_hunt.py"),
+    # ---- 潜空间 ----
+    (A, "self.mean + self.std * randn_like(self.mean, generator)", "self.mean + self.logvar.exp() * randn_like(self.mean, generator)",
+     "抽样用了方差，不是标准差", f"{LATENT}::test_the_posterior_is_the_gaussian_that_torch_knows"),
+    (A, "self.mean**2 + self.logvar.exp() - 1 - self.logvar", "self.mean**2 + self.logvar.exp() - 1", "KL 漏了 ln σ²",
+     f"{LATENT}::test_the_posterior_is_the_gaussian_that_torch_knows"),
+    (A, "rec_loss + self.kl_weight * kl / x[0].numel()", "rec_loss + self.kl_weight * kl", "KL 没有除以像素数",
+     f"{LATENT}::test_the_loss_is_reconstruction_plus_beta_kl"),
+    (A, "top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2", "top, left = 0, 0", "裁掉的不是补上的",
+     f"{LATENT}::test_28_pixels_are_padded_to_32_and_cropped_back_where_they_were"),
+    (LD, "super().train(mode).first_stage_model.eval()", "super().train(mode)", "自编码器回到了训练模式", f"{LATENT}::test_the_first_stage_stays_frozen"),
+    (LD, ".eval().requires_grad_(False)", ".eval()", "自编码器还在算梯度", f"{LATENT}::test_the_first_stage_stays_frozen"),
+    (LD, "self.scale_factor.fill_(1 / measured_std(self))", "self.scale_factor.fill_(measured_std(self))", "系数反了",
+     f"{LATENT}::test_latents_have_unit_deviation_within_five_percent"),
+    (LD, "if self.scale_by_std and self.scale_factor == 1:", "if self.scale_by_std:", "每次训练都重新量系数",
+     f"{LATENT}::test_latents_have_unit_deviation_within_five_percent"),
+    (LD, "self.scale_factor * encoder_posterior.sample()", "self.scale_factor * encoder_posterior.mode()", "不抽样，只用均值",
+     f"{LATENT}::test_every_step_draws_a_new_latent_of_the_same_picture"),
+    (LD, "self.first_stage_model.decode(z / self.scale_factor)", "self.first_stage_model.decode(z)", "解码之前忘了除系数",
+     f"{LATENT}::test_samples_are_decoded_pictures"),
+    (LD, "self.model_ema = LitEma(self.model, self.hparams.ema_decay) if self.use_ema else None", "pass", "EMA 漏了词的向量",
+     f"{LATENT}::test_the_words_are_learned_with_the_network_and_averaged_with_it"),
+    ("latent/first_stage.py", '"params": dict(model.first_stage_model.hparams)}', '"params": dict(config["params"])}', "检查点还要自编码器的文件",
+     f"{LATENT}::test_a_checkpoint_holds_its_first_stage"),
+    ("latent/first_stage.py", "empty.run(cls.load_from_checkpoint, path, **params)", "cls.load_from_checkpoint(path, **params)",
+     "自编码器记下了命令行给整个模型的超参数", f"{LATENT}::test_the_configs_stand_alone_and_fit_the_data"),
+    ("latent/cache.py", "{**self.dataset[index], \"moments\": self.moments[check_index(index, len(self))]}",
+     "{**self.dataset[index], \"moments\": self.moments[(check_index(index, len(self)) + 1) % len(self)]}", "潜变量与图错开了一张",
+     f"{LATENT}::test_training_gives_the_same_numbers_with_and_without_the_cache"),
+    ("latent/words.py", "torch.tensor(sorted(1 + self.words.index(word) for word in said))",
+     "torch.tensor([1 + self.words.index(word) for word in said])", "“粗 3”与“3 粗”成了两句", f"{LATENT}::test_the_embedder_speaks_its_words"),
+    ("data/conditions.py", "torch.where(index % 4 == 0, 0, stroke)", "stroke", "每张都说粗细，只听类别时没有练过",
+     f"{LATENT}::test_words_say_the_class_and_the_stroke_and_every_fourth_picture_only_the_class"),
     # ---- 课堂上的断言 ----
     ("teach/check.py", "atol + rtol * expected.abs()", "atol + rtol", "相对误差成了绝对误差：很小的数怎样都通过", "test_check.py"),
     ("teach/check.py", "if not (gap <= limit).all():", "if not (gap <= limit).any():", "有一个数对就算都对", "test_check.py"),

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import from_scratch, gpu, latent, learning_rate, longer, quality, quick, rows, step_time, weights
+from benchmarks import from_scratch, gpu, latent, latent_mnist, learning_rate, longer, quality, quick, rows, step_time, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
-from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config
+from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config, load_pretrained
 
 from .test_remote_data import serve, small_files  # noqa: F401
 
@@ -174,6 +174,20 @@ def test_the_latent_script_goes_on_where_it_stopped(tmp_path, monkeypatch, capsy
     assert [(run["name"], run["seed"]) for run in found] == [(name, seed) for seed in (0, 1) for name in chosen]
     assert all(run["frechet"] > 0 and ("std" in run) == (run["name"] != "pixel") for run in found)
     assert "| pixel | 2 | — |" in capsys.readouterr().out
+
+
+def test_the_latent_mnist_script_measures_beta_and_draws_with_both_models(tmp_path, monkeypatch, capsys):
+    descend = latent_mnist.descend
+    monkeypatch.setattr(latent_mnist, "descend", lambda network, loss_of, steps, lr: descend(network, loss_of, 2, lr))
+    latent_mnist.main(["beta-1e-2", "beta-10", "--seeds", "2", "--out", str(tmp_path / "a.json")])
+    found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["runs"]
+    assert [run["name"] for run in found] == ["beta-1e-2", "beta-10"] * 2 and all(run["kl"] >= 0 and run["std"] > 0 for run in found)
+    assert "| beta-10 | 2 | — |" in capsys.readouterr().out
+    for name in latent_mnist.MODELS.values():
+        images, labels = latent_mnist.draw(load_pretrained(name), 1.0, 0, count=2)
+        assert images.shape == (2, 1, 28, 28) and labels.tolist() == [0, 1]
+    restored = latent_mnist.through(load_pretrained("mnist_latent"), images)
+    assert restored.shape == images.shape and (restored - images).square().mean() < 0.03
 
 
 def test_every_recipe_of_a_race_trains_and_draws():

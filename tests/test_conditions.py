@@ -83,7 +83,7 @@ def test_the_erased_side_depends_on_the_index_only_and_a_mirrored_copy_is_mirror
 
 @pytest.mark.parametrize("make", [CIFAR10DataModule, DigitsDataModule, FashionMNISTDataModule, MNISTDataModule, PhotoPatchesDataModule])
 def test_an_unknown_name_is_refused_at_the_door_with_a_suggestion(make):
-    assert make(conditions=list(CONDITIONS)).conditions == NAMES
+    assert make(conditions=list(CONDITIONS)).conditions == (*NAMES, "words")
     with pytest.raises(ValueError, match="conditions.*'mask'.*你是想写 'masked'"):
         make(conditions=("mask",))
     with pytest.raises(TypeError, match="conditions"):

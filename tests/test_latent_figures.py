@@ -1,9 +1,8 @@
-"""第 17 章的图：先练自编码器再冻结，潜变量在两条界线之间；自编码器的乘法算得进去；颜色与线型各说一件事"""
+"""第 17 章的图：先练自编码器再冻结，潜变量在两条界线之间；信噪比降到 1 的步号"""
 import torch
 from matplotlib.colors import to_hex
 
-from ddpm_edu.teach.figures import BLUE, INK, ORANGE, curves_figure
-from ddpm_edu.teach.latent_figures import FROZEN, PALE, amplitude_figure, budget_figure, latent_figure, one_legend, snr_figure
+from ddpm_edu.teach.latent_figures import FROZEN, PALE, latent_figure, snr_figure
 
 
 def test_the_latent_pipeline_trains_the_autoencoder_first_and_freezes_it():
@@ -35,26 +34,6 @@ def test_the_latent_picture_shows_the_channels_it_was_given():
     assert [value for value in shown if value] == [1.0, -1.0, 1.0, -1.0]
 
 
-def test_the_budget_has_points_per_way_and_a_rule_per_floor():
-    ways = {"潜变量": [(1, 70, 1, 300), (5, 35, 1, 1500)], "潜变量，算上自编码器": [(4, 70, 1, 300), (8, 35, 1, 1500)], "像素": [(1, 200, 9, 75)]}
-    ax = budget_figure(ways, {"底线": 17}).axes[0]
-    found = {name: handle[0] for handle, name in zip(*ax.get_legend_handles_labels())}
-    assert list(found) == list(ways) and list(found["潜变量"].get_xdata()) == [1, 5]
-    assert found["潜变量"].get_color() == found["潜变量，算上自编码器"].get_color() == BLUE != found["像素"].get_color()
-    # 空心是算上自编码器的；点与点不连，旁边写着步数
-    assert [line.get_markerfacecolor() for line in found.values()] == [BLUE, "white", found["像素"].get_color()]
-    assert {line.get_linestyle() for line in found.values()} == {"None"} and 17 in [line.get_ydata()[0] for line in ax.lines]
-    assert [text.get_text() for text in ax.texts][:5] == ["300 步", "1500 步", "300 步", "1500 步", "75 步"]
-
-
-def test_the_colours_say_which_mistake_and_the_dashes_which_change():
-    lines = amplitude_figure({"都不改": [1, 1], "忘了乘：都改": [5, 1], "忘了乘：只改幅度": [4, 1], "多乘了：都改": [0.2, 1]}).axes[0].lines
-    assert [(line.get_color(), line.get_linestyle()) for line in lines] == [(BLUE, "-"), (ORANGE, "-"), (ORANGE, "--"), (INK, "-")]
+def test_the_ratios_cross_one_at_a_marked_step():
     marked = snr_figure({"乘对了": [2.0, 1.5, 0.5]}, [2]).axes[0]
     assert "$t=2$" in [text.get_text() for text in marked.texts] and len(marked.lines) == 3
-
-
-def test_two_panels_share_one_legend():
-    figure = one_legend(curves_figure(([0, 1], {"甲": [0, 1], "乙": [1, 0]}, "x", "y"), ([0, 1], {"甲": [0, 1]}, "x", "y")))
-    assert not any(ax.get_legend() for ax in figure.axes)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["甲", "乙"]

@@ -2,6 +2,7 @@
 
 digits、digits_class   : 当场训练
 mnist、fashion、cifar10 : 先照 COMMANDS 里的命令练完，再用 --ckpt 取出 EMA 权重，存成半精度
+mnist_latent           : 同上，自编码器的权重与 scale_factor 一起存
 --classifier           : 训练这份数据的分类器
 --measure              : 不训练，重新量随包权重的质量
 --draw                 : 不训练，重画样本
@@ -16,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 from safetensors.torch import save_file
 
+from ..cli.options import class_of
 from ..configs.recipes import conditional_digits_config, digits_model_config
 from ..data import DigitsDataModule, FashionMNISTDataModule, ImageFolderDataModule, MNISTDataModule
 from ..ddpm import DDPM
@@ -24,7 +26,7 @@ from ..files.checkpoint import load_checkpoint, sha256_of
 from ..generate import generate
 from ..images import save_grid
 from ..pretrained import HERE, classifier_cards, load_pretrained, pretrained_card
-from .quality import measure
+from .quality import asked, measure
 
 # 比配置 digits 宽一些、练得久一些，所以学习率略低、EMA 更慢
 RECIPES = {
@@ -32,10 +34,12 @@ RECIPES = {
     "digits_class": functools.partial(conditional_digits_config, ["label"], width=32, learning_rate=3e-3, ema_decay=0.999),
 }
 DATA = {"digits": DigitsDataModule, "digits_class": DigitsDataModule, "mnist": MNISTDataModule, "fashion": FashionMNISTDataModule,
+        "mnist_latent": functools.partial(MNISTDataModule, conditions=["words"]),
         "cifar10": functools.partial(ImageFolderDataModule, image_size=32, classes=True, flip=True)}
 COMMANDS = {
     "mnist": "python -m ddpm_edu fit --config mnist-class",
     "fashion": "python -m ddpm_edu fit --config mnist-class --data ddpm_edu.FashionMNISTDataModule",
+    "mnist_latent": "python -m ddpm_edu fit --config mnist-autoencoder，再 python -m ddpm_edu fit --config mnist-latent",
     "cifar10": "python -m ddpm_edu fit --config cifar10-class --data ddpm_edu.ImageFolderDataModule --data.root data/cifar10/train "
                "--data.classes true --data.flip true",
 }
@@ -61,7 +65,7 @@ def build_classifier(name, data):
 
 
 def train_digits(name, data, max_steps, seed):
-    """当场训练；返回网络、构造参数与配方"""
+    """当场训练；返回权重、构造参数与配方"""
     config = RECIPES[name](max_steps=max_steps)
     pl.seed_everything(seed, verbose=False)
     model = DDPM(**config, seed=seed)
@@ -71,25 +75,32 @@ def train_digits(name, data, max_steps, seed):
     model.model_ema.copy_to(model.model)
     recipe = {"command": f"python -m ddpm_edu.authoring.pretrained {name} --steps {max_steps} --seed {seed}",
               "batch_size": data.batch_size, "max_steps": max_steps, "seed": seed, "scheduler_config": config["scheduler_config"]}
-    return model.model, config, recipe
+    return {f"model.{key}": value for key, value in model.model.state_dict().items()}, config, recipe
 
 
 def take_from(name, ckpt, data, note):
-    """练完的检查点里的 EMA 权重；返回半精度的网络、构造参数与配方"""
-    model, state = DDPM.load_from_checkpoint(ckpt), load_checkpoint(ckpt)
+    """练完的检查点里的 EMA 权重，半精度；另返回构造参数与配方"""
+    state = load_checkpoint(ckpt)
+    model = class_of(state, ckpt).load_from_checkpoint(ckpt)
     model.model_ema.copy_to(model.model)
     defaults = {name: p.default for name, p in inspect.signature(DDPM).parameters.items()}
     config = {name: value for name, value in model.hparams.items() if value != defaults.get(name)}
     stream = state[type(data).__qualname__]
     recipe = {"command": COMMANDS[name], "batch_size": stream["batch_size"], "max_steps": state["global_step"], "seed": model.seed,
               "images_seen": state["global_step"] * stream["batch_size"], "scheduler_config": config["scheduler_config"], "note": note}
-    return model.model.half(), config, recipe
+    states = {f"model.{key}": value.half() for key, value in model.model.state_dict().items()}
+    if model.pixel_stage is not model:
+        states |= {f"first_stage_model.{key}": value.half() for key, value in model.first_stage_model.state_dict().items()}
+        # 系数已经量好，接着练也不再量
+        config |= {"scale_factor": float(model.scale_factor), "scale_by_std": False}
+        states["scale_factor"] = model.scale_factor
+    return states, config, recipe
 
 
-def publish(name, network, config, recipe, data):
+def publish(name, states, config, recipe, data):
     """写下权重，量读回来的那一份，写卡片"""
     path = HERE / f"{name}.safetensors"
-    save_file({f"model.{key}": value.contiguous() for key, value in network.state_dict().items()}, path)
+    save_file({key: value.contiguous() for key, value in states.items()}, path)
     # 学习率计划只属于训练，随包模型不带
     card = {"model": {**config, "scheduler_config": None}, "recipe": {**recipe, "torch": torch.__version__.split("+")[0]},
             "quality": {}, "sha256": sha256_of(path)}
@@ -101,8 +112,8 @@ def publish(name, network, config, recipe, data):
 
 def draw(name):
     """一百个样本 NAME.png；mnist 另有从噪声到样本的几条 mnist_walk.png，README 的第一张图"""
-    model, labels = load_pretrained(name), torch.arange(10).repeat(10)
-    images, _ = generate(model, 100, steps=50, seed=0, cond=labels, use_ema=False, guidance_scale=2.0)
+    model = load_pretrained(name)
+    images, _ = generate(model, 100, steps=50, seed=0, cond=asked(model, torch.arange(10).repeat(10)), use_ema=False, guidance_scale=2.0)
     save_grid(images, HERE / f"{name}.png", nrow=10)
     if name == "mnist":
         _, frames = generate(model, 4, steps=50, seed=1, cond=torch.tensor([2, 3, 5, 8]), use_ema=False, guidance_scale=2.0, num_frames=10)

@@ -12,7 +12,14 @@ SEEDS = 8
 # 无条件的模型比两种采样与步数（v1 是祖先采样的 v_posterior 取 1），按类别的比引导的强度
 PLAIN = {f"{sampler}_{steps}{mark}": {"sampler": sampler, "steps": steps, **knob} for steps in (5, 10, 20, 50)
          for sampler, mark, knob in (("ddim", "", {}), ("ancestral", "", {}), ("ancestral", "_v1", {"v_posterior": 1.0}))}
+# 潜空间的模型只走 10 步
+LATENT = {f"guidance_{w:g}": {"sampler": "dpmpp", "steps": 10, "guidance_scale": w} for w in (1.0, 2.0)}
 GUIDED = {"guidance_1": {"steps": 50, "guidance_scale": 1.0}, "guidance_2": {"steps": 50, "guidance_scale": 2.0}}
+
+
+def asked(model, labels):
+    """(B,) 的类别 → 按这个模型的说法：类别号，或者词号（类别 k 是第 k + 1 个词）"""
+    return labels[:, None] + 1 if "c_crossattn" in model.cond_keys else labels
 
 
 def measure(model, data, count):
@@ -23,9 +30,10 @@ def measure(model, data, count):
     """
     score, train, real = frechet_for(data), data.dataset("train"), data.dataset("test")[:]
     labels = torch.arange(count) % data.num_classes if model.conditioning_key else None
-    drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=labels, use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
-             for way, options in (PLAIN if labels is None else GUIDED).items()}
-    if labels is not None:
+    cond, latent = None if labels is None else asked(model, labels), model.pixel_stage is not model
+    drawn = {way: [generate(model, count, batch_size=100, seed=seed, cond=cond, use_ema=False, progress=False, **options)[0] for seed in range(SEEDS)]
+             for way, options in (PLAIN if labels is None else LATENT if latent else GUIDED).items()}
+    if labels is not None and not latent:
         drawn["gaussian"] = [gaussian_images(train, labels, seed) for seed in range(SEEDS)]
     floor = [score(random_images(train, count, seed)["image"]) for seed in range(SEEDS)]
     return {
@@ -34,9 +42,24 @@ def measure(model, data, count):
         "frechet_floor": averaged(floor), "frechet_noise": round(score.ceiling(), 1),
         "real_recognised": {name: round(value, 4) for name, value in recognised(score.classifier, real["image"], real["label"]).items()},
         "neighbours": neighbours(torch.cat(drawn["ddim_50" if labels is None else "guidance_1"]), real["image"], train),
-        "bits_per_dim": bits(model, data),
-        "loss_by_quarter": by_quarter(model, data),
+        **(through_the_autoencoder(model, data, count, score) if latent else in_pixels(model, data)),
     }
+
+
+def in_pixels(model, data):
+    return {"bits_per_dim": bits(model, data), "loss_by_quarter": by_quarter(model, data)}
+
+
+@torch.no_grad()
+def through_the_autoencoder(model, data, count, score):
+    """潜空间的模型：压缩又解码的训练图有多像真图（样本大致不会更近）、还原的误差（均方根）、潜变量乘完系数的标准差，后两样在测试图上"""
+    def decoded(images):
+        return torch.cat([model.decode_first_stage(model.get_first_stage_encoding(model.encode_first_stage(part))) for part in images.split(100)])
+
+    test, train = random_images(data.dataset("test"), 2000)["image"], data.dataset("train")
+    z = torch.cat([model.get_first_stage_encoding(model.encode_first_stage(part)) for part in test.split(100)])
+    return {"frechet_decoded": averaged([score(decoded(random_images(train, count, seed)["image"])) for seed in range(SEEDS)]),
+            "rmse": round(float((decoded(test) - test).square().mean().sqrt()), 4), "latent_std": round(float(z.std()), 4)}
 
 
 def scores(score, several, labels):

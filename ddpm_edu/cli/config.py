@@ -42,6 +42,21 @@ def shipped_name(arguments):
     return next((value for value in reversed(values) if value in names and not Path(value).is_file()), None)
 
 
+def model_class(arguments):
+    """--model_class，或写着它的 YAML 里的那个类；都没有时 DDPM"""
+    from .. import DDPM
+    from ..config import get_class
+    from ..files.persistence import Persistence
+
+    given = ["ddpm_edu.DDPM"]
+    for flag, value in zip(arguments, [*arguments[1:], ""]):
+        if flag == "--config":
+            given.append(yaml.safe_load(read_config(value)).get("model_class", given[-1]))
+        elif flag.partition("=")[0] == "--model_class":
+            given.append(flag.partition("=")[2] or value)
+    return DDPM if given[-1] == "ddpm_edu.DDPM" else get_class(given[-1], (Persistence,), "model_class")
+
+
 def check_whole(flag):
     """jsonargparse 遇到 --model.unet_config.params.X 会丢掉其余的 params，又把值当成字符串"""
     for key in configs.WHOLE:
@@ -112,10 +127,15 @@ def follow_model(options):
     module = locate(options.get("data.class_path") or "")
     if not (isinstance(module, type) and issubclass(module, ImageFolderDataModule)):
         return
-    for name in ("image_size", "channels"):
-        given, wanted = (options.get(f"{part}.{name}") for part in ("data.init_args", "model"))
+    size = options.get("model.image_size"), options.get("model.channels")
+    if (first := options.get("model.first_stage_config")) is not None:
+        from ..latent.first_stage import picture_size
+
+        size = picture_size(first)  # 潜空间的模型，image_size 与 channels 是潜变量的
+    for name, wanted in zip(("image_size", "channels"), size):
+        given = options.get(f"data.init_args.{name}")
         if given not in (inspect.signature(module).parameters[name].default, wanted):
-            fail(f"--data.{name}", f"不给，或与 --model.{name}={wanted} 相同", given, "图读成多大、几个通道，由模型定")
+            fail(f"--data.{name}", f"不给，或与模型的图一样的 {wanted}", given, "图读成多大、几个通道，由模型定")
         options[f"data.init_args.{name}"] = wanted
     params = (options.get("model.unet_config") or {}).get("params", {})
     if options.get("data.init_args.classes") is True and "num_classes" in params and (root := options.get("data.init_args.root")):

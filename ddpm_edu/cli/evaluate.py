@@ -58,7 +58,7 @@ def evaluate_main(arguments):
 
 def table(report):
     """报告 → 对齐的几行文字"""
-    rows = [
+    rows = [("bits/dim", "没有算", "潜空间的模型给不出图的编码长度")] if "bits_per_dim" not in report else [
         ("bits/dim", f"{report['bits_per_dim']:.4f} ± {report['bits_per_dim_se']:.4f}", f"{report['images']} 张图的平均与标准误"),
         ("  L_0", f"{report['L_0']:.4f}", "最后一步：像素落在自己那一格"),
         ("  L_1 … L_{T-1}", f"{report['L_kl']:.4f}", "中间各步 KL 之和"),

@@ -8,7 +8,17 @@ from pathlib import Path
 from ..checks import fail
 from ..configs import name_runs
 from ..files.names import check_names
-from .config import NAMED_CHECKPOINTS, check_parsed, follow_model, inline_configs, newest_checkpoint, read_hyper_parameters, resolve_config, shipped_name
+from .config import (
+    NAMED_CHECKPOINTS,
+    check_parsed,
+    follow_model,
+    inline_configs,
+    model_class,
+    newest_checkpoint,
+    read_hyper_parameters,
+    resolve_config,
+    shipped_name,
+)
 from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
@@ -17,7 +27,7 @@ log = logging.getLogger("ddpm_edu")
 def train_cli(arguments, run=True):
     """LightningCLI：Trainer 的每个选项都能在命令行或 YAML 里给；run=False 时只造好各个对象"""
     # 从包里取，环境里有不配的 torchvision 时才有那句说明，所以要在 Lightning 之前
-    from .. import DDPM
+    from .. import DDPM  # noqa: F401
 
     import pytorch_lightning as pl  # isort: skip
     from pytorch_lightning.cli import LightningArgumentParser, LightningCLI  # isort: skip
@@ -74,6 +84,7 @@ def train_cli(arguments, run=True):
 
         def add_arguments_to_parser(self, parser):
             parser.add_lightning_class_args(SpeedUp, "speed")
+            parser.add_argument("--model_class", default="ddpm_edu.DDPM", help="练哪一类：ddpm_edu 的 DDPM、AutoencoderKL、LatentDiffusion，或自己的子类")
             parser.add_argument("--retune", type=bool, default=False, help="续训时改用这里给的学习率、权重衰减、动量系数、调度器，步数与累积的动量照旧")
 
         def before_fit(self):
@@ -85,10 +96,11 @@ def train_cli(arguments, run=True):
     # (高, 宽) 存进配置里是列表，读回来一样
     warnings.filterwarnings("ignore", message="(?s).*does not round-trip.*tuple")
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
-    return CourseCLI(DDPM, pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
+    resolved = resolve_config(arguments)
+    return CourseCLI(model_class(resolved), pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
                      parser_kwargs={"allow_abbrev": False}, save_config_kwargs={"overwrite": True},
                      trainer_defaults={"callbacks": [SayMemory()]},
-                     parser_class=CourseParser, args=inline_configs(resolve_config(arguments)), run=run)
+                     parser_class=CourseParser, args=inline_configs(resolved), run=run)
 
 
 def check_launcher(trainer):
@@ -114,7 +126,10 @@ def train_main(arguments):
     stopped = any(isinstance(c, StopSafely) and c.stopped_at is not None for c in trainer.callbacks)
     if cli.subcommand == "fit" and not stopped and trainer.is_global_zero and (path := getattr(trainer.checkpoint_callback, "last_model_path", "")):
         path = Path(os.path.relpath(path)).as_posix()
-        print(f"练完 {trainer.global_step} 步，存在 {path}；画几张：python -m ddpm_edu sample --ckpt {path} --out grid.png")
+        drawing = hasattr(cli.model, "sample")
+        following = (f"画几张：python -m ddpm_edu sample --ckpt {path} --out grid.png" if drawing
+                     else "用它练潜空间的模型：python -m ddpm_edu fit --config mnist-latent")
+        print(f"练完 {trainer.global_step} 步，存在 {path}；{following}")
     # 由 Trainer 起的子进程仍返回 0：有一个不是 0，主进程会以为出了错，把别的都杀掉
     return 130 if stopped and trainer.local_rank == 0 else 0
 

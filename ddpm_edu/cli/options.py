@@ -8,6 +8,7 @@ import torch
 
 from ..checks import fail
 from ..config import import_named
+from ..files.checkpoint import load_checkpoint
 from ..pretrained import NAMES as PRETRAINED
 from ..pretrained import load_pretrained
 from .errors import ChineseErrors
@@ -41,9 +42,18 @@ def load_model(name, modules=()):
         import_named(module, "--import", module)
     if name in PRETRAINED and not Path(name).exists():
         return load_pretrained(name)
-    from .. import DDPM
+    path = newest_in(name) if Path(name).is_dir() else name
+    return class_of(load_checkpoint(path), path).load_from_checkpoint(path)
 
-    return DDPM.load_from_checkpoint(newest_in(name) if Path(name).is_dir() else name)
+
+def class_of(checkpoint, path):
+    """检查点是哪一类模型存的，看它记下的超参数：有 first_stage_config 的是 LatentDiffusion；自编码器画不出新的图，ValueError"""
+    from .. import DDPM, LatentDiffusion
+
+    saved = checkpoint.get("hyper_parameters") or {}
+    if "embed_dim" in saved:
+        fail("--ckpt", "会生成的模型", str(path), "这是自编码器；用它练潜空间的模型：python -m ddpm_edu fit --config mnist-latent")
+    return LatentDiffusion if "first_stage_config" in saved else DDPM
 
 
 def newest_in(folder):
@@ -68,11 +78,12 @@ def make_data(name, root, model):
     """按名字造数据模块，内置的数据随依赖安装，不用 root；不是名字的，当作自己的图的文件夹或 zip，读成 model 要的大小"""
     import ddpm_edu
 
-    conditions = condition_names(model)
+    conditions, pixels = condition_names(model), model.pixel_stage
     if name not in DATA:
         if not Path(name).exists():
             fail("--data", f" {' / '.join(DATA)} 之一，或存在的文件夹、zip", name)
-        return ddpm_edu.ImageFolderDataModule(name, model.image_size, model.channels, classes="c_adm" in model.cond_keys, conditions=conditions)
+        classes = "c_adm" in model.cond_keys or "words" in conditions
+        return ddpm_edu.ImageFolderDataModule(name, pixels.image_size, pixels.channels, classes=classes, conditions=conditions)
     module = getattr(ddpm_edu, DATA[name])
     place = {"root": root} if "root" in inspect.signature(module).parameters else {}
     return module(**place, conditions=conditions)

@@ -26,6 +26,7 @@ def make_parser():
     add("--eta", type=float, default=0.0, help="ddim 的随机性，0 到 1")
     add("--v-posterior", type=float, help="ancestral 的方差，0 到 1；默认同训练时的设置")
     add("--labels", help="类别，逐张轮流用：3，或 3,1,4，或 0-9；按类别生成的模型必须给（或给 --data）")
+    add("--words", help="一句话，逐张轮流用，如 3 或 \"粗 3,细 7\"；听词的模型（如 mnist_latent）必须给它、--labels 或 --data")
     add("--guidance", type=float, default=1.0, help="无分类器引导的强度，1 为不引导")
     add("--data", help=f"条件取自它的测试图；拼通道、交叉注意力的模型必须给。{DATA_HELP}")
     add("--root", default="data", help="数据目录（默认 data）")
@@ -64,10 +65,15 @@ def sample_main(arguments):
 
 def read_condition(model, options):
     """--labels 与 --data → sample 用的条件；模型不需要的不许给"""
-    if options.labels is not None and "c_adm" not in model.cond_keys:
+    embedder = getattr(model.model, "cond_stage_model", None)
+    if options.labels is not None and "c_adm" not in model.cond_keys and embedder is None:
         fail("--labels", " 空（这个模型不按类别生成）", options.labels)
+    if options.words is not None and (embedder is None or options.labels is not None):
+        fail("--words", " 空（这个模型不听词，或已经给了 --labels）", options.words)
     if not model.cond_keys:
         return None
+    if embedder is not None and options.data is None:
+        return {"c_crossattn": spoken(embedder, options)}
     labels = None if options.labels is None else parse_labels(options.labels, options.num, number_of_classes(model))
     if options.data is None:
         if labels is None and list(model.cond_keys) == ["c_adm"]:
@@ -77,6 +83,16 @@ def read_condition(model, options):
         return {"c_adm": labels}
     cond = condition_from_data(model, options)
     return cond if labels is None else {**cond, "c_adm": labels}
+
+
+def spoken(embedder, options):
+    """--words 或 --labels → (num, L) 的词号；类别 k 是第 k + 1 个词"""
+    if options.words is None and options.labels is None:
+        fail("--words", f"给出（这个模型听词：{' '.join(embedder.words)}）", None, '例如 --words "粗 3,细 7"，或 --labels 0-9')
+    if options.words is None:
+        return parse_labels(options.labels, options.num, len(embedder.words))[:, None] + 1
+    sentences = options.words.split(",")
+    return embedder.encode([sentences[i % len(sentences)] for i in range(options.num)])
 
 
 def number_of_classes(model):

@@ -1,12 +1,12 @@
-"""随包的训练配置：NAME.yaml 是一套完整的配置，NAME-FLAVOUR.yaml 是叠在它上面的改动"""
+"""随包的训练配置：NAME.yaml 是一套完整的配置，NAME-FLAVOUR.yaml 是叠在它上面的改动；写明 model_class 的练另一类模型，自成一套"""
 from importlib.resources import files
 from pathlib import Path
 
 from ..checks import check_choice
 
 HERE = files("ddpm_edu") / "configs"
-# 这两样是一整份配方，上层写了就整个换掉，与 LightningCLI 的规矩相同
-WHOLE = ("unet_config", "scheduler_config")
+# 这几样是一整份配方，上层写了就整个换掉，与 LightningCLI 的规矩相同
+WHOLE = ("unet_config", "scheduler_config", "first_stage_config", "cond_stage_config")
 
 
 def names():
@@ -16,7 +16,9 @@ def names():
 def layers(name):
     """mnist-gpu → [mnist.yaml, mnist-gpu.yaml] 的路径，后面的盖过前面的"""
     check_choice("config", name, names())
-    return [str(HERE / f"{part}.yaml") for part in dict.fromkeys((name.partition("-")[0], name))]
+    own = HERE / f"{name}.yaml"
+    alone = own.read_text(encoding="utf-8").partition("model_class: ")[1]
+    return [str(own)] if alone else [str(HERE / f"{part}.yaml") for part in dict.fromkeys((name.partition("-")[0], name))]
 
 
 def load(name):

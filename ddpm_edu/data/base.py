@@ -146,7 +146,7 @@ class ImageDataModule(pl.LightningDataModule):
     """子类写明 image_size、channels、num_classes，并在 setup 里用 make_dataset 填好 self.splits 的 train、val、test
 
     batch_size  : ≥ 1；num_workers：≥ 0；seed：打乱次序的种子
-    conditions  : batch 里另加的条件，取自 low_resolution / masked / prompt
+    conditions  : batch 里另加的条件，取自 low_resolution / masked / prompt / words
     """
 
     levels = 256  # 像素有几级，算 bits/dim 用

@@ -1,4 +1,4 @@
-"""由图像和标签算出的条件：超分辨率、补全、一句两个词的“提示”；都是纯函数，不用随机数
+"""由图像和标签算出的条件：超分辨率、补全、一句两个词的“提示”（独热向量，或词号）；都是纯函数，不用随机数
 
 数据模块的 conditions=("masked",) 会让每个 batch 多一个同名的键，DDPM 用 cond_key="masked" 取它
 """
@@ -55,11 +55,34 @@ def prompt(image, label, num_classes):
     return F.one_hot(words, num_classes + len(INK_THRESHOLDS) + 1).to(image.dtype)
 
 
+# 笔画宽（像素）的两个门槛，把 MNIST 的训练图大致三等分，每个数字各自也是；别的数据集不保证均匀
+STROKE_THRESHOLDS = (1.78, 2.21)
+
+
+def stroke_level(image):
+    """笔画粗细分三级：(B, C, H, W)，[-1, 1] → (B,) int64，0 细、1 中、2 粗；笔画宽约是两倍的墨量除以轮廓的长"""
+    ink = (image + 1) / 2
+    outline = ink.diff(dim=-1).abs().flatten(1).sum(1) + ink.diff(dim=-2).abs().flatten(1).sum(1)
+    width = 2 * ink.flatten(1).sum(1) / outline.clamp(min=1e-6)
+    return torch.bucketize(width, torch.tensor(STROKE_THRESHOLDS, dtype=ink.dtype, device=ink.device))
+
+
+def words(image, label, index, num_classes):
+    """给 WordEmbedder 的一句话：类别与笔画粗细的词号；序号是 4 的倍数的样本不说粗细，模型才学得会只听类别
+
+    image : (B, C, H, W)，[-1, 1]；label：(B,) int64，0..num_classes-1；index：样本序号
+    返回  : (B, 2) int64，类别是 1..num_classes，粗细是 num_classes + 1..num_classes + 3，没有说的是 0
+    """
+    stroke = num_classes + 1 + stroke_level(image)
+    return torch.stack([label + 1, torch.where(index % 4 == 0, 0, stroke)], dim=1)
+
+
 # 名字 → 由 (图像, 标签, 样本序号, 类别数) 算出条件
 CONDITIONS = {
     "low_resolution": lambda image, label, index, num_classes: low_resolution(image),
     "masked": lambda image, label, index, num_classes: masked(image, index % len(SIDES)),
     "prompt": lambda image, label, index, num_classes: prompt(image, label, num_classes),
+    "words": words,
 }
 
 

@@ -17,7 +17,7 @@ def check_same_size(model, data_module):
     """模型与数据的边长、通道数须一致；在读数据之前就能查"""
     if not isinstance(data_module, ImageDataModule):
         fail("data_module", " ImageDataModule", type(data_module).__name__, "如 DigitsDataModule()", TypeError)
-    own, other = ((thing.channels, *sides(thing.image_size)) for thing in (model, data_module))
+    own, other = ((thing.channels, *sides(thing.image_size)) for thing in (model.pixel_stage, data_module))
     if own != other:
         fail("数据的 (C, H, W)", f"与模型一致的 {own}", other, f"{type(data_module).__name__} 不是这个模型要的数据，请换一个 data_module")
 
@@ -98,6 +98,11 @@ def sample_conditions(model, data_module, count):
     return model.get_condition(test[torch.arange(count) % len(test)])
 
 
+def asked_classes(cond):
+    """条件里说的类别 (B,)：c_adm 就是它，一句话里是第一个词"""
+    return cond["c_adm"] if "c_adm" in cond else cond["c_crossattn"][:, 0] - 1
+
+
 def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50,
              use_ema=True, seed=0, batch_size=64, cache=None, progress=None):
     """在测试划分上评估模型，返回一个只含数的字典
@@ -106,7 +111,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     num_samples : 算 Fréchet 距离的样本数；0 为不算
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
-    返回        : bits_report 的各项（levels 取自数据模块）
+    返回        : bits_report 的各项（levels 取自数据模块），潜空间的模型没有
                   能算 Fréchet 距离时另有 frechet、frechet_floor（同样多的训练图）、frechet_ceiling
                   按类别生成的模型再加 recognised、sure
     异常        : 模型与数据的尺寸不同、数据说的级数与像素不符时 ValueError，不做任何计算
@@ -119,12 +124,15 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     if num_samples == 1:
         fail("num_samples", " 0 或 ≥ 2 的整数", num_samples)
     with model.ema_scope() if check_bool("use_ema", use_ema) else contextlib.nullcontext():
-        batch = random_images(data_module.dataset("test"), max_images)
-        check_levels(data_module, batch[model.first_stage_key])
-        report = bits_report(model, list(model_inputs(model, batch, batch_size)),
-                             levels=data_module.levels,
-                             generator=torch.Generator().manual_seed(seed), progress=progress)
-        report["levels"] = data_module.levels
+        report = {}
+        # 潜空间的模型给的是潜变量的密度，换不成图的编码长度
+        if model.pixel_stage is model:
+            batch = random_images(data_module.dataset("test"), max_images)
+            check_levels(data_module, batch[model.first_stage_key])
+            report = bits_report(model, list(model_inputs(model, batch, batch_size)),
+                                 levels=data_module.levels,
+                                 generator=torch.Generator().manual_seed(seed), progress=progress)
+            report["levels"] = data_module.levels
         if num_samples and frechet is None:
             frechet = frechet_for(data_module, cache, progress=progress)
         if num_samples and frechet is not None:
@@ -134,7 +142,7 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
             report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(as_many),
                        "frechet_ceiling": frechet.ceiling(),
                        "samples": num_samples, "steps": min(steps, model.num_timesteps)}
-            if "c_adm" in model.cond_keys:
-                asked = sample_conditions(model, data_module, num_samples)["c_adm"]
+            if {"label", "words"} & {*model.cond_keys.values()}:
+                asked = asked_classes(sample_conditions(model, data_module, num_samples))
                 report |= recognised(frechet.classifier, samples, asked)
     return report

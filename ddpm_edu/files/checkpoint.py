@@ -192,8 +192,8 @@ def check_compatible(model, checkpoint, source, only_model=False):
     saved, own = checkpoint.get("hyper_parameters", {}), model.hparams
     if not isinstance(saved, Mapping):
         raise CheckpointError(f"{source} 的 hyper_parameters 应为字典，得到 {saved!r}；请确认它是模型的检查点")
-    odd = {f: f"{f}：文件 {saved[f]!r}，这里 {own[f]!r}" for f in ("timesteps", "beta_schedule", "parameterization")
-           if f in saved and saved[f] != own[f]}
+    odd = {f: f"{f}：文件 {saved[f]!r}，这里 {own.get(f)!r}" for f in ("timesteps", "beta_schedule", "parameterization")
+           if f in saved and saved[f] != own.get(f)}
     if "parameterization" in odd or (odd and not only_model):
         raise CheckpointError(f"{source} 与模型对不上：{'；'.join(odd.values())}。请用相同的参数构造")
     if odd:

@@ -42,7 +42,7 @@ def at_hand(target):
     module, _, name = target.rpartition(".")
     root = module.partition(".")[0]
     if root == "ddpm_edu" and name in _HOME:
-        return _HOME[name] in ("unet", "lr_scheduler") and module in (root, f"{root}.{_HOME[name]}")
+        return _HOME[name] in ("unet", "lr_scheduler", "latent.autoencoder", "latent.words") and module in (root, f"{root}.{_HOME[name]}")
     if root in BROUGHT and not f"{module}.".startswith(("torch.nn.", "torch.optim.")):
         return False
     # 不用 getattr：有的模块取一个名字就会导入别的

@@ -12,7 +12,7 @@ class Row:
     only: str = ""
 
 
-GAUSSIAN, DDPM, SAMPLING = "gaussian.GaussianDiffusion.", "ddpm.DDPM.", "sampling.Sampling."
+GAUSSIAN, DDPM, SAMPLING, LATENT_CLASS = "gaussian.GaussianDiffusion.", "ddpm.DDPM.", "sampling.Sampling.", "latent.diffusion.LatentDiffusion."
 
 BASE = (
     Row("__init__", (DDPM + "__init__",), "参数同名同序；这里最后才载入检查点，并且逐个检查"),
@@ -61,18 +61,18 @@ PARTS = (
 )
 
 LATENT = (
-    Row("instantiate_first_stage", (), "造自编码器，冻结，锁在 eval 模式"),
-    Row("encode_first_stage", (), "图 → 潜变量；LDM 的版本还能切块"),
-    Row("get_first_stage_encoding", (), "从分布里抽一个，乘 scale_factor"),
-    Row("decode_first_stage", (), "除以 scale_factor，潜变量 → 图"),
-    Row("on_train_batch_start", (), "scale_by_std 时，用第一批算出 scale_factor"),
-    Row("instantiate_cond_stage", (), "造条件编码器，或两个特殊字符串之一"),
-    Row("get_learned_conditioning", ("conditioning.as_condition",), "文字 → 向量；这里假定条件已经是张量"),
+    Row("instantiate_first_stage", ("latent.first_stage.make_first_stage", LATENT_CLASS + "train"), "造自编码器，冻结，锁在 eval 模式"),
+    Row("encode_first_stage", (LATENT_CLASS + "encode_first_stage",), "图 → 潜变量；LDM 的版本还能切块"),
+    Row("get_first_stage_encoding", (LATENT_CLASS + "get_first_stage_encoding",), "从分布里抽一个，乘 scale_factor"),
+    Row("decode_first_stage", (LATENT_CLASS + "decode_first_stage",), "除以 scale_factor，潜变量 → 图"),
+    Row("on_train_batch_start", (LATENT_CLASS + "on_fit_start",), "scale_by_std 时算出 scale_factor：那里用第一批，这里用两千来张"),
+    Row("instantiate_cond_stage", (LATENT_CLASS + "__init__",), "造条件编码器；那里还认两个特殊字符串"),
+    Row("get_learned_conditioning", (LATENT_CLASS + "get_learned_conditioning",), "文字 → 向量；这里是词号 → 向量"),
     Row("get_unconditional_conditioning", ("conditioning.null_condition",), "“无条件”是什么样子", "SD 2"),
-    Row("get_input", (DDPM + "get_input", DDPM + "get_condition"), "编码图，编码条件；返回值的个数随参数变"),
+    Row("get_input", (LATENT_CLASS + "get_input", DDPM + "get_condition"), "编码图，编码条件；返回值的个数随参数变"),
     Row("make_cond_schedule", (), "条件也掺噪声时，掺到第几步"),
     Row("forward", (DDPM + "forward",), "抽 t；条件在这里编码、掺噪声"),
-    Row("apply_model", (DDPM + "apply_model",), "把条件包成字典；LDM 的版本还能切块"),
+    Row("apply_model", (LATENT_CLASS + "apply_model",), "这里把词号换成向量，那里把条件包成字典；LDM 的版本还能切块"),
     Row("get_fold_unfold", (), "把大图切成重叠的块，再加权拼回；SD 2 里没有用到"),
     Row("p_losses", (DDPM + "p_losses",), "这里用上了 logvar"),
     Row("_predict_eps_from_xstart", (GAUSSIAN + "predict_noise_from_start",), "相同的公式"),

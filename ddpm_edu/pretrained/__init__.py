@@ -6,7 +6,7 @@ from importlib.resources import files
 from ..checks import check_choice
 
 HERE = files("ddpm_edu") / "pretrained"
-NAMES = ("digits", "digits_class", "mnist", "fashion", "cifar10")
+NAMES = ("digits", "digits_class", "mnist", "fashion", "cifar10", "mnist_latent")
 
 
 def pretrained_card(name="digits"):
@@ -36,10 +36,11 @@ def load_pretrained(name="digits", **overrides):
     """载入随包模型（eval 模式），可直接交给 Trainer 接着练；权重是训练结束时的 EMA 权重
 
     name      : digits、digits_class（8×8，后者按类别），mnist、fashion（28×28，按类别），cifar10（32×32 彩色，按类别）
+                mnist_latent（潜空间，28×28，听类别与粗细两个词）
     overrides : 覆盖 DDPM 的个别参数，如微调用的 learning_rate、scheduler_config、ema_decay
-    返回      : DDPM；异常：没有这个名字时 ValueError
+    返回      : DDPM；mnist_latent 是 LatentDiffusion；异常：没有这个名字时 ValueError
     """
-    from .. import DDPM
+    from .. import DDPM, LatentDiffusion
     from ..files.names import check_names
 
     card = pretrained_card(name)
@@ -48,5 +49,8 @@ def load_pretrained(name="digits", **overrides):
     with warnings.catch_warnings():
         # 格式不带摘要的提醒；上面已经核对过
         warnings.filterwarnings("ignore", ".*SHA-256.*")
-        model = DDPM(**{**card["model"], **overrides}, ckpt_path=weights, load_only_unet=True)
+        if "first_stage_config" in card["model"]:
+            model = LatentDiffusion(**{**card["model"], **overrides}, ckpt_path=weights)
+        else:
+            model = DDPM(**{**card["model"], **overrides}, ckpt_path=weights, load_only_unet=True)
     return model.eval()

@@ -1,10 +1,10 @@
-"""第 17 章的图：潜空间里的扩散全程、乘法与 Fréchet 距离、信噪比与幅度"""
+"""第 17 章的图：潜空间里的扩散全程、信噪比"""
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from .diagrams import PALE, arrow
-from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, plain_axes
+from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure
 
 SHADES = LinearSegmentedColormap.from_list("蓝橙", [BLUE, "#ffffff", ORANGE])
 FROZEN, EMPTY = "#dddddd", "空"  # 空：还没有画出来
@@ -70,35 +70,6 @@ def slot(ax, x, y, image, words):
     ax.text(x, y - half - 0.06, words, ha="center", va="top", fontsize=9)
 
 
-def budget_figure(lines, floors):
-    """乘法与 Fréchet 距离
-
-    lines  : {名字: [(乘法，是几倍, 平均, 标准误, 步数), ...]}；名字里有“自编码器”的画成空心，有“窄”的画成菱形
-    floors : {名字: 距离}，画成横线
-    """
-    figure = empty_figure(7.0, 3.8)
-    ax = plain_axes(figure.subplots())
-    for name, points in lines.items():
-        x, y, error, steps = np.array(points).T
-        latent = name.startswith("潜变量")
-        color = BLUE if latent else ORANGE
-        ax.errorbar(x, y, error, color=color, marker="D" if "窄" in name else "o", markersize=6, mfc="white" if "自编码器" in name else color,
-                    linestyle="none", capsize=3, label=name)
-        for point in zip(x, y, steps):
-            ax.annotate(f"{point[2]:.0f} 步", point[:2], xytext=(8 if latent else -8, 0), textcoords="offset points",
-                        ha="left" if latent else "right", va="center", color=color, fontsize=9)
-    for name, value in floors.items():
-        ax.axhline(value, color=GRAY, linestyle="-.", linewidth=1)
-        ax.annotate(f"{name}，{value}", (1, value), xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-                    ha="right", va="bottom", color="#666666", fontsize=9)
-    ax.set(xscale="log", yscale="log", xlabel="训练时前向的乘法，是表中第一行的几倍", ylabel="Fréchet 距离", xlim=(0.75, 12), ylim=(10, 300))
-    ax.set_xticks([1, 2, 4, 8], labels=["1", "2", "4", "8"])
-    ax.set_yticks([10, 20, 50, 100, 200], labels=["10", "20", "50", "100", "200"])
-    ax.minorticks_off()
-    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
-    return figure
-
-
 def snr_figure(ratios, crossing):
     """信噪比：{名字: 数列}，对数轴；crossing 是各条曲线降到 1 的步号，画成竖线"""
     steps = len(next(iter(ratios.values())))
@@ -106,27 +77,4 @@ def snr_figure(ratios, crossing):
     for t in crossing:
         figure.axes[0].axvline(t, color=GRAY, linewidth=0.8)
         figure.axes[0].text(t + 8, 3e-5, f"$t={t}$", fontsize=9)
-    return figure
-
-
-def amplitude_figure(curves):
-    """网络看到的标准差：{名字: 数列}；颜色与信噪比那张图一致，“只改幅度”的画成虚线"""
-    figure = empty_figure(7.0, 3.2)
-    ax = plain_axes(figure.subplots())
-    for name, y in curves.items():
-        color = {"忘": ORANGE, "多": INK}.get(name[0], BLUE)
-        ax.plot(y, color=color, linestyle="--" if "只改幅度" in name else "-", label=name)
-    ax.set(xlabel="步号 $t$", ylabel="网络看到的标准差", yscale="log")
-    ax.set_yticks([0.2, 0.5, 1, 2, 5], labels=["0.2", "0.5", "1", "2", "5"])
-    ax.minorticks_off()
-    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
-
-
-def one_legend(figure):
-    """几个面板共用一个图例，放在图的上面：按第一个面板的"""
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    for ax in figure.axes:
-        ax.get_legend().remove()
-    figure.legend(handles, names, loc="outside upper center", ncol=len(names), fontsize=9, frameon=False)
     return figure

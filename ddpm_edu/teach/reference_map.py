@@ -8,9 +8,10 @@ TABLES = {"base": BASE, "parts": PARTS, "latent": LATENT}
 
 
 def chapter_of(targets):
-    """先讲到其中某个对象（或它的某个方法）的章；都没有逐行讲过时 None"""
+    """先讲到其中某个对象（或它的某个方法）的章，latent 里的都在第 17 章；都没有讲过时 None"""
     explained = [(qualified_name(resolve(name)), chapter) for chapter, names in EXPLAINED.items() for name in names]
-    return next((chapter for target in targets for name, chapter in explained if f"{name}.".startswith(f"{target}.")), None)
+    return next((chapter for target in targets for name, chapter in explained if f"{name}.".startswith(f"{target}.")),
+                17 if any(target.startswith("latent.") for target in targets) else None)
 
 
 class ReferenceMap:

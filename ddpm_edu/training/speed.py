@@ -20,9 +20,9 @@ class SpeedUp(pl.Callback):
         self._network = None  # 被换掉 forward 的网络
 
     def setup(self, trainer, pl_module, stage):
-        network = pl_module.model.diffusion_model
-        # 用户自己换过的 forward 不动
-        if self.compile and "forward" not in vars(network):
+        # 自编码器没有 U-Net，照原样走；用户自己换过的 forward 不动
+        network = getattr(pl_module.model, "diffusion_model", None)
+        if self.compile and network is not None and "forward" not in vars(network):
             # 就地换掉 forward：参数的名字不变，检查点与没有编译时一样
             network.forward = compiled_in_training(network)
             self._network = network

@@ -95,7 +95,7 @@ METHODS = (
         Note("= model", "e2fb3f90", "按配方造"),
         Note("= self.cond_stage_model", "1d3ab319", "留着训练"),
     )),
-    Method("LatentDiffusion._get_denoise_row_from_list", 17, "把去噪途中的潜变量逐个解码，排成一张大图", proof=(17, "在潜变量上训练"),
+    Method("LatentDiffusion._get_denoise_row_from_list", 17, "把去噪途中的潜变量逐个解码，排成一张大图", proof=(17, "上添了什么"),
            heads="600fdf5f",
            known="f8a81fba 2cbe1a46 d38549eb 51c05d1b f648989e 91e10048 18784bc0 83f9bdd7 e4ab000a"),
     Method("LatentDiffusion.get_first_stage_encoding", 17, "从编码器给的分布里抽一个，乘 scale_factor", formula=r"z\leftarrow a\,z",

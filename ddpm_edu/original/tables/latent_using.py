@@ -88,7 +88,7 @@ METHODS = (
            known="c59f0cfa d67652e6 7abea2d4 245f500e 03a2995d b5b9bf15 f2c1d5c4 4d7b0143 8067bbc1 ecf9f843 3baa88ab 737c8417 ff7c450c 70798e33 "
                  "07f3c789 b376bebb 87dee5d0 c03e6ecc 43b636ba c871cf87 e01dd002 db05c3f2 220e9424 2d8f398f ad401623 22cfe8a2 4c36bd80 621967f5 "
                  "0362b176 0d2fb161 0ece32df 36c6fe66 6dc7384e f68b927a 31ec2534 5aecbfca 5a499731 4d5e2a21"),
-    Method("LatentDiffusion.p_sample_loop", 17, "从纯噪声走 T 步，回到潜变量；可以从半路开始，可以补全", proof=(17, "在潜变量上训练"),
+    Method("LatentDiffusion.p_sample_loop", 17, "从纯噪声走 T 步，回到潜变量；可以从半路开始，可以补全", proof=(17, "上添了什么"),
            heads="bfc7f0ed", notes=(
         Note("if log_every_t", "c59f0cfa", "没有给间隔"),
         Note("= log_every_t", "d67652e6", "用设定的"),
@@ -123,7 +123,7 @@ METHODS = (
         Note("return", "4d5e2a21", "一起返回"),
         Note("return", "3ca17ab1", "只返回最后的"),
     )),
-    Method("LatentDiffusion.sample", 17, "定形状，截条件，走完整条链", proof=(17, "在潜变量上训练"), heads="f7c4b17d",
+    Method("LatentDiffusion.sample", 17, "定形状，截条件，走完整条链", proof=(17, "上添了什么"), heads="f7c4b17d",
            known="cdfd070d 1a6dd498 737c8417 ff7c450c 70798e33 07f3c789 fb72a499"),
     Method("LatentDiffusion.sample_log", 7, "记录用的采样，可选 DDIM", proof=(7, "DDIM：换一种走法"), heads="ef17d664", notes=(
         Note("if ddim", "7270cb21", "用 DDIM"),

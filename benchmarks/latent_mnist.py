@@ -1,0 +1,160 @@
+"""同样的 U-Net 放在潜变量上与放在像素上，画得多好，多快：python -m benchmarks.latent_mnist [设定 ...] [--seeds 8] [--out latent_mnist.json]
+
+随包的 mnist_latent 与 mnist（28×28，按类别），DPM-Solver++ 走 10 步，每个种子 400 张，各类一样多；latent-2 是引导强度 2
+longer-1   : mnist_latent 照第 13 章的量法（benchmarks.longer：每批 200 张，DDIM 15 步，不引导），与那里像素模型的各档步数比
+beta-0.01  : 8×8 数字上的小 AutoencoderKL，β = 0.01，每个种子练 300 步：还原的误差、潜变量的标准差
+decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集
+time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），各量 5 次，与种子无关
+--out 里已有的不再量，中断了接着来
+"""
+import argparse
+import time
+import warnings
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from ddpm_edu import AutoencoderKL, LatentDiffusion, MNISTDataModule, load_pretrained
+from ddpm_edu.authoring.quality import asked, averaged
+from ddpm_edu.data.base import random_images
+from ddpm_edu.data.digits import load_digits_split
+from ddpm_edu.evaluation.metrics import frechet_for, recognised
+from ddpm_edu.generate import generate
+from ddpm_edu.teach.training import descend
+
+from .runs import by_name, train_all
+
+COUNT, CALLS = 400, 10
+MODELS = {"latent": "mnist_latent", "pixel": "mnist"}
+BETAS = ("1e-4", "1e-2", "0.1", "1", "10")
+SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1", "decoded", "train",
+            *(f"beta-{beta}" for beta in BETAS)]
+TITLES = {"frechet": "Fréchet 距离", "recognised": "认得出", "rmse": "还原的均方根误差", "std": "潜变量的标准差", "posterior": "编码器给的 σ",
+          "kl": "KL（nats）"}
+
+
+def draw(model, guidance, seed, count=COUNT):
+    """count 张图与要的类别"""
+    labels = torch.arange(count) % 10
+    images, _ = generate(model, count, batch_size=100, seed=seed, cond=asked(model, labels), use_ema=False, progress=False,
+                         sampler="dpmpp", steps=CALLS, guidance_scale=guidance)
+    return images, labels
+
+
+def through(model, images):
+    """压缩又解码"""
+    with torch.no_grad():
+        return torch.cat([model.decode_first_stage(model.get_first_stage_encoding(model.encode_first_stage(part))) for part in images.split(100)])
+
+
+def train_beta(beta, seed, steps=300):
+    """8×8 的数字上练一个自编码器，在留出的图上量"""
+    torch.manual_seed(seed)
+    model, splits = AutoencoderKL(8, 1, embed_dim=2, ch=16, ch_mult=[1], patch_size=2, kl_weight=beta), load_digits_split()
+    train, x = splits["train"][0], splits["test"][0]
+    descend(model, lambda: model.shared_step({"image": train[torch.randint(len(train), (32,))]})[0], steps, lr=5e-3)
+    with torch.no_grad():
+        posterior = model.encode(x)
+        z = posterior.sample(torch.Generator().manual_seed(seed))
+        return {"rmse": float((model.decode(z) - x).square().mean().sqrt()), "std": float(z.std()), "posterior": float(posterior.std.mean()),
+                "kl": float(posterior.kl().mean())}
+
+
+def multiplications(function, *arguments):
+    """调用一次要做几次乘法"""
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        function(*arguments)
+    return counter.get_total_flops() // 2
+
+
+def seconds(function, repeats=5):
+    """CPU 秒，平均 ± 标准误；头一次不算"""
+    function()
+    found = []
+    for _ in range(repeats):
+        start = time.process_time()
+        function()
+        found.append(time.process_time() - start)
+    return averaged(found)
+
+
+def timing_table(count=64):
+    """训练一步与画一张，两个模型并排"""
+    torch.set_num_threads(1)
+    lines = ["| | 参数 | U-Net 一次的乘法 | 训练一步（CPU 秒） | 画一张（CPU 秒） |", "|:--|--:|--:|--:|--:|"]
+    for name in MODELS.values():
+        model, labels = load_pretrained(name), torch.arange(count) % 10
+        x, t, cond = torch.randn(count, model.channels, *[model.image_size] * 2), torch.arange(count) * 15, asked(model, labels)
+        optimizer = model.configure_optimizers()
+        optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
+
+        def step(model=model, x=x, t=t, cond=cond, optimizer=optimizer):
+            optimizer.zero_grad()
+            # 潜变量事先算好（CacheLatents），所以这一步里没有编码
+            model.p_losses(x.clamp(-1, 1), t, cond=cond)[0].backward()
+            optimizer.step()
+            model.model_ema(model.model)
+
+        once = seconds(lambda model=model: draw(model, 1.0, 0, count // 4))
+        size, each = sum(p.numel() for p in model.model.parameters()), seconds(step)
+        macs = multiplications(model.apply_model, x[:1], t[:1], cond[:1])
+        lines.append(f"| {name} | {size / 1e6:.2f} M | {macs / 1e6:.1f} M | {each['mean']:.3f} ± {each['se']:.3f} | "
+                     f"{4 * once['mean'] / count:.4f} ± {4 * once['se'] / count:.4f} |")
+        if isinstance(model, LatentDiffusion):
+            image = torch.zeros(1, 1, 28, 28)
+            z = model.encode_first_stage(image).mode()
+            size = sum(p.numel() for p in model.first_stage_model.parameters())
+            encode, decode = multiplications(model.encode_first_stage, image) / 1e6, multiplications(model.decode_first_stage, z) / 1e6
+            lines.append(f"| 它的自编码器 | {size / 1e6:.2f} M | 编码 {encode:.1f} M，解码 {decode:.1f} M | | |")
+    return "\n".join(lines)
+
+
+def table(rows):
+    """{设定: [各个种子]} → Markdown 的表，平均 ± 标准误"""
+    lines = ["| 设定 | 种子 | " + " | ".join(TITLES.values()) + " |", "|:--|--:|" + "--:|" * len(TITLES)]
+    for name, each in rows.items():
+        found = {key: averaged([row[key] for row in each]) for key in TITLES if key in each[0]}
+        cells = [f"{found[key]['mean']:.3g} ± {found[key]['se']:.2g}" if key in found else "—" for key in TITLES]
+        lines.append(f"| {name} | {len(each)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(arguments=None):
+    parser = argparse.ArgumentParser("python -m benchmarks.latent_mnist", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("settings", nargs="*", metavar="设定", help=f"只量这几个：{'、'.join(SETTINGS)}、time")
+    parser.add_argument("--data", default="data", help="数据目录（默认 data）")
+    parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--out", help="另存为 JSON，接着量也靠它")
+    options = parser.parse_args(arguments)
+    names = options.settings or [*SETTINGS, "time"]
+    if unknown := [name for name in names if name not in (*SETTINGS, "time")]:
+        parser.error(f"没有 {unknown}；有的是 {SETTINGS} 与 time")
+    warnings.simplefilter("ignore")
+    if "time" in names:
+        print(timing_table(), flush=True)
+    names = [name for name in names if name != "time"]
+    needs_pictures = any(not name.startswith("beta") for name in names)
+    data = MNISTDataModule(options.data, progress=False) if needs_pictures else None
+    score, models = frechet_for(data) if needs_pictures else None, {}
+
+    def once(name, seed):
+        kind, _, value = name.partition("-")
+        if kind == "beta":
+            return train_beta(float(value), seed)
+        if kind == "longer":
+            model, labels = models.setdefault("latent", load_pretrained("mnist_latent")), torch.arange(200) % 10
+            images, _ = generate(model, 200, batch_size=100, seed=seed, cond=asked(model, labels), use_ema=False, progress=False, steps=15)
+        elif kind in MODELS:
+            model = models.setdefault(kind, load_pretrained(MODELS[kind]))
+            images, labels = draw(model, float(value), seed)
+        else:
+            images, labels = (random_images(data.dataset("train"), COUNT, seed)[key] for key in ("image", "label"))
+            images = through(models.setdefault("latent", load_pretrained("mnist_latent")), images) if kind == "decoded" else images
+        return {"frechet": score(images), "recognised": recognised(score.classifier, images, labels)["recognised"]}
+
+    if names:
+        print(table(by_name(train_all(parser, options.out, {"measure": "latent_mnist", "count": COUNT}, names, options.seeds, once))))
+
+
+if __name__ == "__main__":
+    main()
