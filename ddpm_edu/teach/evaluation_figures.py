@@ -14,10 +14,12 @@ def jitter_figure(each, fixed):
     """{名字: 各次的损失}，一格一种，横轴是先后的顺序；fixed 是固定 t 与噪声的损失，一条水平线"""
     figure = empty_figure(9.0, 2.8)
     for ax, (name, losses), color in zip(map(plain_axes, figure.subplots(1, len(each), sharey=True)), each.items(), (BLUE, ORANGE)):
+        mean, std = np.mean(losses), np.std(losses, ddof=1)
+        ax.axhspan(mean - std, mean + std, color=color, alpha=0.15, linewidth=0, label="平均 ± 标准差")
         ax.plot(range(1, len(losses) + 1), losses, "o-", color=color, markersize=3, linewidth=0.8, label=name)
-        ax.axhline(fixed, color=INK, label="固定 $t$ 与噪声")
-        ax.set(xlabel="第几次", ylim=(0.235, 0.33))
-        small_legend(ax, loc="upper left", ncols=2)
+        ax.axhline(fixed, color=INK, linewidth=1.2, label="固定 $t$ 与噪声")
+        ax.set(xlabel="第几次", ylim=(0.235, 0.34))
+        small_legend(ax, loc="upper left", ncols=3, columnspacing=1.2, handlelength=1.5)
     figure.axes[0].set_ylabel("损失")
     return figure
 
@@ -29,26 +31,32 @@ def cumulative_figure(bits, marks):
     ax.plot(range(1, len(bits)), so_far[1:], color=BLUE)
     for t in marks:
         ax.plot([t, t, 1], [0, so_far[t], so_far[t]], color=INK, linestyle=":", linewidth=1)
-        ax.plot(t, so_far[t], "o", color=BLUE, markersize=5)
-        ax.text(t * 0.9, so_far[t] + 0.08, f"到 $t={t}$：{so_far[t] / so_far[-1]:.0%}", ha="right", fontsize=9)
+        ax.plot(t, so_far[t], "o", color=BLUE, markersize=5, clip_on=False)
+        words, side = f"到 $t={t}$：{so_far[t] / so_far[-1]:.0%}", "left" if t == 1 else "right"
+        ax.text(t * (1.08 if t == 1 else 0.9), so_far[t] + (-0.22 if t == 1 else 0.08), words, ha=side, fontsize=9)
     ax.set(xlabel="步号 $t$", ylabel="加到这一步（bits/dim）", xscale="log", xlim=(1, 1000), ylim=(0, 3.4))
     few_ticks(ax.xaxis)
     ax.xaxis.set_major_formatter("{x:g}")
     return figure
 
 
-def bars_figure(bars):
-    """{名字: 一张图一个数}：平均与标准误，名字里有 digits 的是模型"""
-    figure = empty_figure(7.0, 2.8)
+def bars_figure(groups, rivals):
+    """groups = {哪一组: {方差: 一张图一个数}}，一条一个平均与标准误；rivals = {名字: 平均}，不用网络的，各一条竖线"""
+    figure, row, names = empty_figure(8.0, 3.4), 0.0, {}
     ax = plain_axes(figure.subplots())
-    values = [np.asarray(one) for one in bars.values()]
-    heights, errors = [one.mean() for one in values], [one.std(ddof=1) / len(one) ** 0.5 for one in values]
-    ax.barh(list(bars), heights, xerr=errors, color=[BLUE if "digits" in name else GRAY for name in bars])
-    for row, (height, error) in enumerate(zip(heights, errors)):
-        ax.text(height + error + 0.04, row, f"{height:.2f}", va="center", fontsize=9)
-    ax.invert_yaxis()
-    ax.set_axisbelow(True)
-    ax.set(xlabel="bits/dim（越短越好）", xlim=(0, 4.5))
+    for (group, bars), color in zip(groups.items(), ("#7fb8dc", BLUE, ORANGE)):
+        for way, each in bars.items():
+            height, error = np.mean(each), np.std(each, ddof=1) / len(each) ** 0.5
+            ax.barh(row, height, 0.75, xerr=error, color=color, ecolor=INK)
+            ax.text(0.06, row, f"{height:.2f}", va="center", fontsize=9, color=INK if row < 2.5 else "white")
+            names[row], row = f"{group}，{way}", row + 1
+        row += 0.5
+    for (name, level), side in zip(rivals.items(), ("center", "left", "right")):
+        ax.axvline(level, color=INK, linestyle=":", linewidth=1.4)
+        ax.text(level, -0.75, f"{name}\n{level:.2f}", ha=side, va="bottom", fontsize=9)
+    ax.set_yticks(list(names), list(names.values()))
+    ax.set(xlabel="bits/dim（越短越好）", xlim=(0, 4.5), ylim=(row - 1, -0.7), axisbelow=True)
+    ax.grid(visible=False, axis="y")
     return figure
 
 
@@ -134,8 +142,11 @@ def memorizer_figure(losses, distances, limit):
         edges = np.arange(np.floor(4 * values.min()), np.floor(4 * values.max()) + 1.5) / 4
         right.hist(values, edges, weights=np.full(len(values), 100 / len(values)), histtype="step", linewidth=1.8,
                    linestyle="-" if who in colors else "--", color=colors.get(who, GRAY), label=who)
+    right.axvspan(0, limit, color=GRAY, alpha=0.2, linewidth=0)
     right.axvline(limit, color=INK, linestyle=":", label="门槛")
-    right.set(xlabel="离最近的训练图多远", ylabel="占百分之几")
+    right.text(0.63, 15, "近得\n可疑", ha="center", va="center", fontsize=9)
+    right.text(0.31, 26, "甲：100%\n超出图顶", va="center", fontsize=9, color=ORANGE)
+    right.set(xlabel="离最近的训练图多远", ylabel="占百分之几", xlim=(-0.1, 4), ylim=(0, 30))
     small_legend(left)
     small_legend(right)
     return figure
