@@ -80,7 +80,7 @@ def same(seed):
 
     def draw(x_T, steps, eta=0.0):
         return model.sample(10, sampler="ddim", steps=steps, eta=eta, x_T=x_T, cond=labels, progress=False,
-                            generator=torch.Generator().manual_seed(steps)).clamp(-1, 1)
+                            generator=torch.Generator().manual_seed(100 * seed + steps)).clamp(-1, 1)
 
     def gap(a, b):
         return float((a - b).square().mean().sqrt())

@@ -23,6 +23,16 @@ def measured():
     return json.loads((HERE / "papers.json").read_text(encoding="utf-8"))["rows"]
 
 
+def column(rows, names, measure):
+    """几个名字的同一个量：(平均的列表, 标准误的列表)"""
+    return tuple([rows[name][measure][key] for name in names] for key in ("mean", "se"))
+
+
+def said(one, digits=1):
+    """{"mean", "se"} → 平均 ± 标准误"""
+    return f"{one['mean']:.{digits}f} ± {one['se']:.{digits}f}"
+
+
 def stops(cumprod, steps, first=None):
     """从第 first 步（默认末一步）到第 0 步均匀地停 steps 次，各处的 ᾱ，由小到大"""
     first = len(cumprod) - 1 if first is None else first
