@@ -141,10 +141,12 @@ def main(arguments=None):
         parser.error(f"没有 {unknown}；有的是 {list(FIGURES)}")
     for figure in options.figures or FIGURES:
         names = [" ".join([figure, *setting.split()]) for setting in FIGURES[figure][1]]
-        record = train_all(parser, options.out, {"command": "python -m benchmarks.papers"}, names, min(options.seeds, FIGURES[figure][2]), once)
+        seeds = min(options.seeds, FIGURES[figure][2])
+        record = train_all(parser, options.out, {"command": "python -m benchmarks.papers"}, names, seeds, once)
     rows = summary(record)
     for name, found in rows.items():
-        said = "，".join(f"{measure} {one['mean']:.4f} ± {one['se']:.4f}" for measure, one in found.items() if measure != "seeds" and isinstance(one["mean"], float))
+        single = {measure: one for measure, one in found.items() if measure != "seeds" and isinstance(one["mean"], float)}
+        said = "，".join(f"{measure} {one['mean']:.4f} ± {one['se']:.4f}" for measure, one in single.items())
         print(f"{name}：{said or '见 --out'}")
     if options.write:
         text = json.dumps({"command": "python -m benchmarks.papers", "rows": rows}, ensure_ascii=False, indent=1)

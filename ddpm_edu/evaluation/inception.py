@@ -105,10 +105,12 @@ class InceptionV3(nn.Module):
         for name, *shape in stem:
             self.add_module(f"Conv2d_{name}", Convolution(*shape))
         self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = mixed_5(192, 32), mixed_5(256, 64), mixed_5(288, 64)
-        self.Mixed_6a = Mixed(288, [("branch3x3", 384, 3, 2)], [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, 2)], [halved])
+        self.Mixed_6a = Mixed(288, [("branch3x3", 384, 3, 2)],
+                              [("branch3x3dbl_1", 64, 1), ("branch3x3dbl_2", 96, 3), ("branch3x3dbl_3", 96, 3, 2)], [halved])
         self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = map(mixed_6, (128, 160, 160, 192))
         self.Mixed_7a = Mixed(768, [("branch3x3_1", 192, 1), ("branch3x3_2", 320, 3, 2)],
-                              [("branch7x7x3_1", 192, 1), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)), ("branch7x7x3_4", 192, 3, 2)], [halved])
+                              [("branch7x7x3_1", 192, 1), ("branch7x7x3_2", 192, (1, 7)), ("branch7x7x3_3", 192, (7, 1)), ("branch7x7x3_4", 192, 3, 2)],
+                              [halved])
         self.Mixed_7b, self.Mixed_7c = mixed_7(1280, average), mixed_7(2048, highest)
         self.fc = nn.Linear(2048, 1008)
 
