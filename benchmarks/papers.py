@@ -118,8 +118,11 @@ def once(name, seed):
 
 def summary(record):
     """{名字: {量: {"mean", "se"}}}；一个种子给出一串数的，逐个平均"""
-    rows = {}
-    for name, runs in by_name(record).items():
+    rows, each_name = {}, by_name(record)
+    for name, runs in each_name.items():
+        if name.startswith("skip "):  # 种子相同，起点就相同，逐个种子减去不略过的
+            whole = {run["seed"]: run["frechet"] for run in each_name[f"{name.rpartition(' ')[0]} 0"]}
+            runs = [{**run, "change": run["frechet"] - whole[run["seed"]]} for run in runs]
         rows[name] = {}
         for measure in runs[0].keys() - {"name", "seed"}:
             each = torch.tensor([run[measure] for run in runs], dtype=torch.float64)
