@@ -18,7 +18,6 @@ import torch
 
 from ddpm_edu import load_pretrained, make_beta_schedule
 from ddpm_edu.authoring.pretrained import make_data
-from ddpm_edu.authoring.quality import averaged
 from ddpm_edu.data.base import random_images
 from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
@@ -126,8 +125,9 @@ def summary(record):
         rows[name] = {}
         for measure in runs[0].keys() - {"name", "seed"}:
             each = torch.tensor([run[measure] for run in runs], dtype=torch.float64)
-            several = [averaged(column.tolist()) for column in each.reshape(len(runs), -1).T]
-            pair = {key: [one[key] for one in several] for key in ("mean", "se")}
+            flat = each.reshape(len(runs), -1)
+            found = {"mean": flat.mean(0), "se": flat.std(0) / len(runs) ** 0.5}
+            pair = {key: [float(f"{value:.5g}") for value in values] for key, values in found.items()}
             rows[name][measure] = pair if each.ndim == 2 else {key: value[0] for key, value in pair.items()}
         rows[name] = {**dict(sorted(rows[name].items())), "seeds": len(runs)}
     return rows
