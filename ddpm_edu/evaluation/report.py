@@ -100,14 +100,16 @@ def sample_conditions(model, data_module, count):
 
 
 def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50,
-             use_ema=True, seed=0, batch_size=64, cache=None, progress=None, inception=None, real_images=None):
+             use_ema=True, seed=0, batch_size=64, cache=None, progress=None,
+             inception=None, real_images=None):
     """在测试划分上评估模型，返回一个只含数的字典
 
     max_images  : ≥ 2，算 bits/dim 的图数，从测试划分里固定随机地选；每张图要走满 T 步
     num_samples : 算 Fréchet 距离的样本数；0 为不算
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
-    inception   : 取特征的网络，见 inception.load_inception；给了就用同一批样本另算 FID 与 KID，真图是训练划分里的 real_images 张（默认全部）
+    inception   : 取特征的网络，见 inception.load_inception；给了就用同一批样本另算 FID 与 KID
+                  真图是训练划分里的 real_images 张，默认全部
     返回        : bits_report 的各项（levels 取自数据模块）
                   能算 Fréchet 距离时另有 frechet、frechet_floor（同样多的训练图）、frechet_ceiling
                   按类别生成的模型再加 recognised、sure；给了 inception 时再加 fid.comparable 的各项
@@ -143,8 +145,13 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
                 asked = sample_conditions(model, data_module, num_samples)["c_adm"]
                 report |= recognised(frechet.classifier, samples, asked)
     if inception is not None:
-        train = data_module.dataset("train")
-        real = len(train) if real_images is None else check_int("real_images", real_images, 20, len(train))
-        features = [inception_features(one, inception, batch_size, progress) for one in (samples, random_images(train, real)["image"])]
-        report |= comparable(*features)
+        report |= against_train(samples, data_module, inception, real_images, batch_size, progress)
     return report
+
+
+def against_train(samples, data_module, inception, count=None, batch_size=64, progress=None):
+    """样本对训练划分的 count 张真图（默认全部）：fid.comparable 的各项"""
+    train = data_module.dataset("train")
+    count = len(train) if count is None else check_int("real_images", count, 20, len(train))
+    real = random_images(train, count)["image"]
+    return comparable(*(inception_features(images, inception, batch_size, progress) for images in (samples, real)))

@@ -304,15 +304,29 @@ def bits_paid(terms):
 grade("19.2", bits_paid)
 
 # %% [markdown]
-# ### 19.3　换算引导强度 ★
+# ### 19.3　两两相差 ★★★
+#
+# `groups` 的形状是 $(N, k, d)$：$N$ 组，每组 $k$ 个样本，各 $d$ 维。返回一个数：同一组里两个不同的样本之差，平方，对各维、各对、各组求平均，再开方。不许用循环。
+
+# %%
+def pair_distance(groups):
+    # 答案
+    return (2 * groups.var(1)).mean().sqrt()
+    # 答案完
+
+
+grade("19.3", pair_distance)
+
+# %% [markdown]
+# ### 19.4　换算引导强度 ★
 #
 # 论文的 $w=0.3$，我们的 `guidance_scale` 写多少？
 
 # %%
-grade("19.3", None)  # 把 None 换成一个数
+grade("19.4", None)  # 把 None 换成一个数
 
 # %% [markdown]
-# ### 19.4　能说什么 ★★
+# ### 19.5　能说什么 ★★
 #
 # 有人在自己的 MNIST 模型上量得小分类器的 Fréchet 距离是 3.0，说“比 DDPM 论文的 3.17 好”。下面哪一句是对的？
 #
@@ -322,7 +336,7 @@ grade("19.3", None)  # 把 None 换成一个数
 # - D：除以特征的维数（32 与 2048）就能比了。
 
 # %%
-grade("19.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
+grade("19.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %% [markdown]
 # ### 小实验　略过多少才看得出坏

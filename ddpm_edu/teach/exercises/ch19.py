@@ -38,6 +38,15 @@ def term_cases():
     return [(torch.tensor([0.5, 0.4, 0.2, 0.1, 0.05]),), (torch.tensor([0.1, 1.0, 0.3]).double(),)]
 
 
+def pair_distance(groups):
+    return (2 * groups.var(1)).mean().sqrt()
+
+
+def group_cases():
+    generator = torch.Generator().manual_seed(3)
+    return [(torch.randn(3, 4, 5, generator=generator) * torch.tensor([1.0, 2.0, 0.5]).reshape(3, 1, 1),), (torch.rand(2, 3, 2, generator=generator).double(),)]
+
+
 EXERCISES = (
     Code("19.1", 2, "两头都能走的一步", ddim_either_way, step_cases, (
         Mistake("出发处与到达处的 ᾱ 用反了：先由 here 求出噪声，再掺到 there。", either_way(swap=True)),
@@ -52,11 +61,19 @@ EXERCISES = (
         Mistake("方向反了：从 x_T 收起，先付的是 L_T。", lambda terms: terms.cumsum(0)[:-1] / math.log(2)),
         Mistake("漏了 L_T：收到 x_T 也要付。", lambda terms: (terms[:-1].sum() - terms[:-1].cumsum(0)) / math.log(2)),
     ), "第 0 项再加 L_0，就是整条下界。", "第 t 项是 terms 里下标大于 t 的各项之和，除以 ln 2。"),
-    Number("19.3", 1, "换算引导强度", 1.3, {
+    Code("19.3", 3, "两两相差", pair_distance, group_cases, (
+        Mistake("自己与自己的差是 0，不该算进平均：除以 k(k-1) 对，不是 k² 对。", lambda groups: (2 * groups.var(1, unbiased=False)).mean().sqrt()),
+        Mistake("这是各离组平均多远；两个样本之差的方差是它的两倍。", lambda groups: groups.var(1).mean().sqrt()),
+        Mistake("忘了开方。", lambda groups: (2 * groups.var(1)).mean()),
+        Mistake("先对各组开方再平均了；要先平均，最后开方。", lambda groups: (2 * groups.var(1)).mean(1).sqrt().mean()),
+        Mistake("把不同组的样本也比了；只比同一组里的。", lambda groups: (2 * groups.flatten(0, 1).var(0)).mean().sqrt()),
+    ), "不必真的两两相减：独立的两个样本之差，方差是各自的两倍，一次 var 就够。", "样本方差（除以 k-1）乘二，恰是两两之差的平方的平均。"),
+    Number("19.4", 1, "换算引导强度", 1.3, {
         0.3: "我们的 1 才是不引导；论文的 0 是不引导。",
         0.7: "有条件的那一项的系数是 1+w，不是 1-w。",
+        -0.3: "无条件的那一项才带负号；s 是有条件那一项的系数。",
     }, "两种写法都叫引导强度，抄参数时要先问不引导写的是几。", "把 (1+w)·有 - w·无 写成 无 + s·(有 - 无)，求 s。"),
-    Choice("19.4", 2, "能说什么", "C", {
+    Choice("19.5", 2, "能说什么", "C", {
         "A": "名字相同，特征不同：一个是 32 维的小分类器，一个是 2048 维的 Inception。",
         "B": "张数只是一样；特征与真图还是不同。",
         "D": "距离不与维数成正比，要看特征的方差与相关；没有这样的换算。",
