@@ -20,6 +20,7 @@ CONVENTIONS = "test_conventions.py"
 HOSTILE = "test_hostile.py::test_hostile_pickles_never_run"
 RESUMING = "test_resuming.py"
 A, LD, LATENT = "latent/autoencoder.py", "latent/diffusion.py", "test_latent.py"
+PAPERS, INCEPTION = "teach/papers.py", "evaluation/inception.py"
 
 MUTANTS = [Mutant(*row) for row in [
     # ---- 噪声表 ----
@@ -433,7 +434,7 @@ MUTANTS = [Mutant(*row) for row in [
      "test_devices.py::test_every_sampler_runs_without_float64"),
     (G, "saved.cpu().double()", "saved.double().cpu()", "核对噪声表时在没有 float64 的设备上换 float64",
      "test_devices.py::test_training_and_loading_weights_need_no_float64"),
-    ("evaluation/fid.py", "return found.cpu().double()", "return found.double()", "FID 的特征在没有 float64 的设备上换 float64",
+    ("evaluation/fid.py", "return found.cpu()", "return found", "FID 的特征留在没有 float64 的设备上",
      "test_devices.py::test_evaluation_gives_the_numbers_of_the_cpu"),
     ("cli/options.py", 'if name not in ("auto", *ready):', "if False:", "这台机器没有的 --device 不说",
      "test_devices.py::test_a_device_that_is_not_there_is_named"),
@@ -499,4 +500,32 @@ MUTANTS = [Mutant(*row) for row in [
     ("teach/check.py", "if not (gap <= limit).all():", "if not (gap <= limit).any():", "有一个数对就算都对", "test_check.py"),
     ("teach/check.py", "all(a < b for a, b in pairwise(numbers))", "numbers[0] < numbers[-1]", "比大小只看两头", "test_check.py"),
     ("teach/check.py", "if limit > 1e-4 * expected.abs():", "if False:", "容差很宽也印四位：换一台机器，存下的输出就不同", "test_check.py"),
+    # ---- 第 19 章：论文的八条结论，各有一个让它不成立的变体 ----
+    (PAPERS, "terms.flip(0).cumsum(0).flip(0)[1:]", "terms.cumsum(0)[:-1]", "论文一：比特从 x_0 那一头数起",
+     "test_papers.py::test_most_bits_pay_for_details_nobody_sees"),
+    (PAPERS, "return F.avg_pool2d(x, block)", "return x[..., ::block, ::block]", "论文二：粗的一层取了单个的像素",
+     "test_papers.py::test_coarse_parts_settle_before_fine_ones"),
+    (PAPERS, "round(steps * (t + 1) / model.num_timesteps)), t)", "round(steps * (t + 1) / model.num_timesteps)))", "论文三：从 x_t 出发，却当作 x_T",
+     "test_papers.py::test_samples_share_more_the_later_they_part"),
+    (S, "return np.linspace(linear_start, linear_end, T)\n", "return np.linspace(linear_start, linear_end / 10, T)\n",
+     "论文四：线性的表终点小了十倍，末尾不再是噪声",
+     "test_papers.py::test_the_end_of_the_linear_schedule_is_walked_for_nothing"),
+    (P, "sigma = eta * (", "sigma = (1 - eta) * (", "论文五：η 用反了", "test_papers.py::test_few_steps_want_no_noise"),
+    (P, "return x_T.to(self.betas.device)", "return torch.randn_like(x_T)", "论文六：给了起点却不用",
+     "test_papers.py::test_one_start_gives_one_picture_whatever_the_steps"),
+    (PAPERS, "b = ((1 - cumprod_s) / (1 - cumprod_t)) ** 0.5", "b = (1 - cumprod_s) / (1 - cumprod_t)", "论文七：来回的一步忘了开方",
+     "test_papers.py::test_the_way_there_and_back_loses_less_with_more_steps"),
+    (P, "unconditional + guidance_scale * (conditional - unconditional)", "conditional + guidance_scale * (unconditional - conditional)",
+     "论文八：引导的方向反了", "test_papers.py::test_guidance_buys_certainty_with_distance"),
+    # ---- FID 与 KID ----
+    (INCEPTION, "count_include_pad=False", "count_include_pad=True", "平均池化数了补的零", "test_inception.py::test_features_are_those_of_torch_fidelity"),
+    (INCEPTION, "mixed_7(2048, highest)", "mixed_7(2048, average)", "Mixed_7c 用了平均池化", "test_inception.py::test_features_are_those_of_torch_fidelity"),
+    (INCEPTION, "* (size / side)", "* (size / side) + (size / side - 1) / 2", "缩放时把像素的中心对齐了",
+     "test_inception.py::test_resizing_is_that_of_tensorflow_one"),
+    (INCEPTION, "if not found.startswith(digest):", "if False:", "摘要不核对", "test_inception.py::test_a_truncated_file_is_refused"),
+    ("evaluation/fid.py", "return features.double()", "return features", "FID 在半精度里求和", "test_metrics.py::test_half_precision_features_do_not_overflow"),
+    ("evaluation/fid.py", "each.std() / blocks**0.5", "each.std()", "KID 的误差没有除以份数的根",
+     "test_inception.py::test_kid_error_bar_covers_the_spread_of_repeated_measurements"),
+    ("evaluation/metrics.py", "inverse, found = 1 / torch.tensor(sizes", "inverse, found = torch.tensor(sizes", "外推用了张数而不是它的倒数",
+     "test_inception.py::test_the_curve_falls_to_the_distance_of_infinitely_many"),
 ]]

@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import from_scratch, gpu, latent, latent_mnist, learning_rate, longer, quality, quick, rows, step_time, weights
+from benchmarks import from_scratch, gpu, latent, latent_mnist, learning_rate, longer, papers, quality, quick, rows, step_time, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
 from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config, load_pretrained
+from ddpm_edu.teach.papers import measured
 
 from .test_remote_data import serve, small_files  # noqa: F401
 
@@ -252,3 +253,18 @@ def test_the_moons_of_chapter_one_are_measured_again_from_other_seeds(tmp_path, 
     # 哪里也不管，就与网络无关；只有送得全的那一种分段量
     assert runs[0]["哪里也不管"] < 0.2 < runs[0]["wrong"] and "t<150" not in runs[1]
     assert "坐标与 t，excess" in capsys.readouterr().out
+
+
+def test_the_measurement_runs_resumes_and_is_what_the_chapter_reads(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(papers.FIGURES, "skip", (lambda seed, table, part: {"frechet": float(seed), "list": [1.0, 2.0 + seed]}, ["linear 0"], 3))
+    out = tmp_path / "a.json"
+    papers.main(["skip", "--seeds", "2", "--out", str(out)])
+    assert "skip linear 0：frechet 0.5000 ± 0.5000" in capsys.readouterr().out
+    papers.main(["skip", "--out", str(out)])
+    runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
+    found = papers.summary({"runs": runs})
+    assert [run["seed"] for run in runs] == [0, 1, 2] and found["skip linear 0"]["list"]["mean"] == [1.0, 3.0] and found["skip linear 0"]["seeds"] == 3
+    with pytest.raises(SystemExit):
+        papers.main(["fig9"])
+    names = {" ".join([figure, *setting.split()]) for figure, (_, settings, _) in papers.FIGURES.items() for setting in settings if figure != "skip"}
+    assert names <= measured().keys() and all(row["seeds"] >= 2 for row in measured().values())

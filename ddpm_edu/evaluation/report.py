@@ -10,6 +10,7 @@ from ..gaussian import sides
 from ..generate import generate
 from ..likelihood import vlb_terms
 from ..progress import progress_bar
+from .fid import comparable, inception_features
 from .metrics import frechet_for, recognised
 
 
@@ -104,16 +105,19 @@ def asked_classes(cond):
 
 
 def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=None, steps=50,
-             use_ema=True, seed=0, batch_size=64, cache=None, progress=None):
+             use_ema=True, seed=0, batch_size=64, cache=None, progress=None,
+             inception=None, real_images=None):
     """在测试划分上评估模型，返回一个只含数的字典
 
     max_images  : ≥ 2，算 bits/dim 的图数，从测试划分里固定随机地选；每张图要走满 T 步
     num_samples : 算 Fréchet 距离的样本数；0 为不算
     frechet     : FrechetDistance；默认由 frechet_for 取得，cache 交给它
     steps       : DDIM 的步数，超过 T 时走 T 步；use_ema：用 EMA 权重；seed：噪声的种子
+    inception   : 取特征的网络，见 inception.load_inception；给了就用同一批样本另算 FID 与 KID
+                  真图是训练划分里的 real_images 张，默认全部
     返回        : bits_report 的各项（levels 取自数据模块），潜空间的模型没有
                   能算 Fréchet 距离时另有 frechet、frechet_floor（同样多的训练图）、frechet_ceiling
-                  按类别生成的模型再加 recognised、sure
+                  按类别生成的模型再加 recognised、sure；给了 inception 时再加 fid.comparable 的各项
     异常        : 模型与数据的尺寸不同、数据说的级数与像素不符时 ValueError，不做任何计算
     """
     check_same_size(model, data_module)
@@ -123,6 +127,8 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
     check_int("seed", seed, 0, 2**63 - 1)
     if num_samples == 1:
         fail("num_samples", " 0 或 ≥ 2 的整数", num_samples)
+    if inception is not None:
+        check_int("num_samples", num_samples, 20, advice="要算 FID 与 KID")
     with model.ema_scope() if check_bool("use_ema", use_ema) else contextlib.nullcontext():
         report = {}
         # 潜空间的模型给的是潜变量的密度，换不成图的编码长度
@@ -135,14 +141,25 @@ def evaluate(model, data_module, *, max_images=256, num_samples=1024, frechet=No
             report["levels"] = data_module.levels
         if num_samples and frechet is None:
             frechet = frechet_for(data_module, cache, progress=progress)
-        if num_samples and frechet is not None:
+        if num_samples and (frechet is not None or inception is not None):
             samples = draw_samples(model, data_module, num_samples,
                                    steps=steps, seed=seed, progress=progress)
+            report |= {"samples": num_samples, "steps": min(steps, model.num_timesteps)}
+        if num_samples and frechet is not None:
             as_many = random_images(data_module.dataset("train"), num_samples)["image"]
             report |= {"frechet": frechet(samples), "frechet_floor": frechet.floor(as_many),
-                       "frechet_ceiling": frechet.ceiling(),
-                       "samples": num_samples, "steps": min(steps, model.num_timesteps)}
+                       "frechet_ceiling": frechet.ceiling()}
             if {"label", "words"} & {*model.cond_keys.values()}:
                 asked = asked_classes(sample_conditions(model, data_module, num_samples))
                 report |= recognised(frechet.classifier, samples, asked)
+    if inception is not None:
+        report |= against_train(samples, data_module, inception, real_images, batch_size, progress)
     return report
+
+
+def against_train(samples, data_module, inception, count=None, batch_size=64, progress=None):
+    """样本对训练划分的 count 张真图（默认全部）：fid.comparable 的各项"""
+    train = data_module.dataset("train")
+    count = len(train) if count is None else check_int("real_images", count, 20, len(train))
+    real = random_images(train, count)["image"]
+    return comparable(*(inception_features(images, inception, batch_size, progress) for images in (samples, real)))

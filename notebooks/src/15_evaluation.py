@@ -453,7 +453,7 @@ show_source(evaluate, "def evaluate", "check_same_size(model, data_module)", "wi
 # - ② 尺寸、张数、种子，在算任何东西之前查完。
 # - ③ 用 EMA 权重，从测试划分固定地选出一批图，算 bits/dim。像素的级数取自数据模块，还要核对像素是不是真在那些级上：不在，算出来的就不是编码长度。潜空间的模型（第 17 章）给的是潜变量的密度，换不成图的编码长度，这一项不算。
 # - ④ 没有给 Fréchet 的打分器就取一个：数字有随包的分类器，别的数据现训一个，没有标签的就不算。
-# - ⑤ 采样、打分，连两条参照线和样本数一起写进报告；真图的参照线也取同样多张。
+# - ⑤ 打分，连两条参照线一起写进报告；真图的参照线也取同样多张。给了 Inception 的网络，就用同一批样本另算 FID 与 KID，真图是训练划分（[91 章](91_troubleshooting.ipynb)“为什么我的 FID 对不上”）。
 
 # %%
 show_source(bits_report, "def bits_report", "bar = progress_bar", "hook = model.model.register_forward_hook(tick)", "total = terms.sum(1)")

@@ -31,6 +31,7 @@
 # | 检查点 | [续训时换学习率不起作用](#续训时换学习率不起作用) | 检查点里记着学习率，以它为准 |
 # | 检查点 | [微调随包的模型](#微调随包的模型) | 微调只取权重，别的从头来 |
 # | 数据 | [用自己的图训练](#用自己的图训练) | 大小不一、格式杂的图，按定好的规矩读成一样 |
+# | 评估 | [为什么我的 FID 对不上](#为什么我的-FID-对不上) | 张数、真图、缩放、权重文件里有一样不同 |
 # | 环境 | [第一格就报 No module named](#第一格就报-No-module-named) | 内核选错了，或者包没有装全 |
 # | 环境 | [torchvision 与 torch 不配](#torchvision-与-torch-不配) | 版本不是一对 |
 # | 环境 | [GPU 用不上](#GPU-用不上) | 装的是 CPU 版，或驱动太旧 |
@@ -44,6 +45,7 @@ import functools
 import hashlib
 import http.server
 import logging
+import io
 import math
 import os
 import subprocess
@@ -53,7 +55,9 @@ import threading
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import nn
 
@@ -66,7 +70,9 @@ from ddpm_edu.data.download import fetch
 from ddpm_edu.data.photos import load_photos
 from ddpm_edu.data.transfer import RemoteFile
 from ddpm_edu.generate import generate
-from ddpm_edu.evaluation.metrics import DigitsFrechet
+from ddpm_edu.evaluation.inception import load_inception, resize_like_tensorflow
+from ddpm_edu.evaluation.metrics import DigitsFrechet, frechet_curve
+from ddpm_edu.images import to_uint8
 from ddpm_edu.progress import progress_bar
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import rescale_linear_range
@@ -580,6 +586,58 @@ network = {"in_channels": 3, "out_channels": 3}
 painter = DDPM(**toy_model_config(network, image_size=(24, 32), channels=3))
 quiet_trainer(max_steps=2).fit(painter, own)
 check("样本也是这样大", painter.sample(2, sampler="ddim", steps=2).shape, (2, 3, 24, 32))
+
+# %% [markdown]
+# ## 为什么我的 FID 对不上
+#
+# 常被问到：论文写 3.17，我照着练、照着采，FID 却是十几，哪里错了？
+#
+# **原因**：FID 量的是整条流水线，从怎样存图到拿哪些真图来比，有一样不同，数就不能比。下面每一样都用第 15 章的小分类器量过或算得出，次序大致照影响的大小。
+#
+# | 哪里不同 | 差多少 |
+# |:--|:--|
+# | 权重文件 | 换一份 Inception（如 torchvision 的），特征就换了，整个数不能比；只认摘要以 6726825d 开头的那一份 |
+# | 像素的范围 | 把 [-1, 1] 当成 [0, 1] 交进去：下面从 11 变成 1369 |
+# | 采样的步数 | `digits` 走 5、10、20、50 步是 61、28、21、18（第 15 章的卡片） |
+# | EMA 还是原权重 | 学习率不下降时，128 ± 7 对 178 ± 13（第 11 章）；命令行的 `--both` 两样都算 |
+# | 样本的张数 | 1000 张换成 100 张，多 28 ± 4 |
+# | 真图是哪一份 | 同一批样本，对留出的 500 张与对训练的 1297 张，是 33.8 ± 4.2 与 17.7 ± 2.5（400 张，走 10 步，八个种子）；DDPM 的 CIFAR-10 模型对训练集是 3.17，对测试集是 5.24（论文第 4 节） |
+# | 缩放 | 那份权重配的是 TensorFlow 1 的双线性，像素的中心差半格：下面放大一倍再缩回来，比中心对齐的多 3.3 ± 0.1；缩小时先平滑（PIL）与不先平滑也不同 |
+# | JPEG | 质量 75 存一遍，多 1.8 ± 0.1 |
+# | 抖动 | 每个像素加一级之内的均匀噪声（训练流模型时的 dequantization）：这里一级是 1/8，多 0.25 ± 0.03 |
+# | 灰度图 | 复制成三通道，不是补两个零通道；两种都算得出数，数不同 |
+# | 存成 uint8 | −0.005 ± 0.001，可以不管；超出 [-1, 1] 的会被截断 |
+# | 半精度的特征 | 分不出；但不许在半精度里求和，协方差会溢出 |
+#
+# **办法**：报数时写全：几张样本、哪些真图几张、哪份权重、几步、EMA。张数不够五万，就报 KID 与它的标准误，或照 1/N 把 FID 外推到无穷多张。一条命令都给出（`--real` 少用几张真图，CPU 上取五万张的特征要几个小时）：
+# `python -m ddpm_edu evaluate --ckpt runs/mine --data cifar10 --samples 50000 --inception pt_inception-2015-12-05-6726825d.pth`
+
+# %%
+def through_jpeg(x):
+    """每张图存成质量 75 的 JPEG，再读回来"""
+    files = [io.BytesIO() for _ in x]
+    for one, file in zip(to_uint8(x)[:, 0].numpy(), files):
+        Image.fromarray(one).save(file, "JPEG", quality=75)
+    return torch.tensor(np.stack([np.asarray(Image.open(file)) for file in files]))[:, None] / 127.5 - 1
+
+
+score, known = DigitsFrechet(), load_digits_split()["train"][0]
+batches = [known[torch.randperm(len(known), generator=torch.Generator().manual_seed(seed))[:1000]] for seed in range(8)]
+changes = {"原样": lambda x: x, "当成 [0, 1]": lambda x: (x + 1) / 2, "只有 100 张": lambda x: x[:100], "JPEG": through_jpeg,
+           "放大再缩回，中心对齐": lambda x: F.avg_pool2d(F.interpolate(x, size=16, mode="bilinear"), 2),
+           "放大再缩回，TensorFlow 1": lambda x: F.avg_pool2d(resize_like_tensorflow(x, 16), 2), "存成 uint8": lambda x: to_uint8(x) / 127.5 - 1}
+found = {name: np.array([score(change(batch)) for batch in batches]) for name, change in changes.items()}
+for name, values in found.items():
+    gap = values - found["原样"]
+    print(f"{name}：{values.mean():.2f} ± {values.std(ddof=1) / 8**0.5:.2f}，逐批减去原样 {gap.mean():+.2f} ± {gap.std(ddof=1) / 8**0.5:.2f}")
+
+# %%
+values, limit = frechet_curve(score.features(known), score.features(score.real), [100, 200, 400, 800, 1297])
+print("100、200、400、800、1297 张：" + "、".join(f"{value:.1f}" for value in values) + f"；外推到无穷多张：{limit:.1f}")
+check_order("张数越少越大，外推的比哪一个都小", limit, values[-1], values[0])
+check("存成 uint8 只差百分之一以内，JPEG 差一成以上", found["存成 uint8"].mean() < 1.01 * found["原样"].mean() < 1.1 * found["原样"].mean() < found["JPEG"].mean(), True)
+Path("weights.pth").write_bytes(b"not the weights")
+check_raises("摘要不对的文件不读", lambda: load_inception("weights.pth"), "SHA-256 应为以 6726825d 开头的")
 
 # %% [markdown]
 # ## 第一格就报 No module named
