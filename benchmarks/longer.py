@@ -5,7 +5,7 @@
 练完时另量四段的误差减知道类别的线性滤波，逐张相减（2 048 张测试图，第 13 章）
 写进 --out 的每练完一遍就存一次；文件已经在了，就接着练没有练过的
 --grid 是这一次练的种子 0 从同一份噪声画的 0 到 9（引导强度 2，DDIM 15 步），一遍一行；随包的 pretrained/mnist_longer.png 是 --times 2 4
---references 不训练，照样量发布的模型与真图
+--references 不训练，照样量发布的模型、真图，与从每一类的高斯里抽的样本（“不训练”）
 """
 import argparse
 import warnings
@@ -96,15 +96,29 @@ def once(times, seed, root, images, tests, hold, rows):
     return {"losses": watch.losses, "steps": watch.found, "above": above_the_filter(model.eval(), data, tests)}
 
 
+def class_gaussians(known, labels, seed):
+    """每一类的训练图拟合一个高斯，各抽几张，截断到 [-1, 1]：中心化的图各乘一个标准正态再加起来，协方差就是样本协方差"""
+    generator, images = torch.Generator().manual_seed(seed), torch.zeros(len(labels), *known["image"].shape[1:])
+    for label in known["label"].unique():
+        seen = known["image"][known["label"] == label]
+        weights = torch.randn(int((labels == label).sum()), len(seen), generator=generator) / max(len(seen) - 1, 1) ** 0.5
+        images[labels == label] = (seen.mean(0) + torch.einsum("kn,n...->k...", weights, seen - seen.mean(0))).clamp(-1, 1)
+    return images
+
+
 def references(root, images, tests):
-    """发布的模型与真图照样量：{"发布的": {"loss", "frechet", "recognised", "above"}, "真图": {"frechet"}}"""
+    """发布的模型、真图、每类一个高斯，照样量：{"发布的": {"loss", "frechet", "recognised", "above"}, "真图": {"frechet"}, "不训练": 同上两样}"""
     data = MNISTDataModule(root, batch_size=load("mnist-quick")["data"]["init_args"]["batch_size"], seed=0)
     data.setup()
     shipped, score = load_pretrained("mnist").eval(), frechet_for(data, num_images=1000)
     (losses,) = quiet_trainer(limit_val_batches=4).validate(shipped, data, verbose=False)
     real = averaged([score(random_images(data.dataset("train"), images, seed)["image"]) for seed in range(1, 9)])
+    known, labels = data.dataset("train")[:], torch.arange(images) % 10
+    drawn = [class_gaussians(known, labels, seed) for seed in range(1, 9)]
+    untrained = {"frechet": averaged([score(each) for each in drawn]),
+                 "recognised": averaged([recognised(score.classifier, each, labels)["recognised"] for each in drawn])}
     return {"发布的": {"loss": losses["val/loss_simple_ema"], **pictures(shipped, score, images), "above": above_the_filter(shipped, data, tests)},
-            "真图": {"frechet": real}}
+            "真图": {"frechet": real}, "不训练": untrained}
 
 
 def main(arguments=None):

@@ -64,12 +64,12 @@ def test_the_cuts_are_marked_on_the_lines_they_cut():
     words = [text.get_text() for text in ax.texts]
     places = {text.get_text(): text.get_position() for text in ax.texts}
     assert words.count("放大\n64") == 1 and {"边长\n14", "边长\n7", "步号 $t$", "类别"} <= set(words)
-    # 编号照取用的先后，从左到右；每条跳跃连接上一把剪刀，一半在上层
+    # 编号照取用的先后，从左到右；每条跳跃连接上一把剪刀，一半在大图上
     assert sorted(places[mark][0] for mark in "①②③④⑤⑥") == [places[mark][0] for mark in "①②③④⑤⑥"]
     skips = [line.get_xydata()[1, 1] for line in ax.lines if line.get_linestyle() == "--"]
     cuts = [text.get_position()[1] for text in ax.texts if text.get_text() == "✂"]
-    assert cuts[:6] == skips and len(cuts) == 8 and places["剪上层连线"][1] > 0 > places["剪下层连线"][1]
-    # 不走下层，剪在“放大”与接它的“拼”之间；抹掉 t，剪在步号之后、类别加进来之前
+    assert cuts[:6] == skips and len(cuts) == 8 and places["剪大图连线"][1] > 0 > places["剪小图连线"][1]
+    # 不走小图，剪在“放大”与接它的“拼”之间；抹掉 t，剪在步号之后、类别加进来之前
     climb, wiped = [text.get_position() for text in ax.texts if text.get_text() == "✂"][6:]
     boxes = [patch.get_x() + patch.get_width() for patch in ax.patches]
     x = next(text.get_position()[0] for text in ax.texts if text.get_text() == "放大\n64")

@@ -1,4 +1,4 @@
-"""第 14 章的图：两把尺子、各类认得出多少、参数与乘法在哪里、一处一处地省、练到几处的质量与学习率、四段的损失、梯度偏几度"""
+"""第 14 章的图：两把尺子、各类认得出多少、参数与乘法在哪里、一处一处地省、练到几处的质量与学习率、四段的损失、梯度转几度"""
 import numpy as np
 import torch
 
@@ -21,6 +21,12 @@ def two_rulers_figure(quality):
         ax.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker="o", markersize=8, capsize=3)
         words = f"{name}\n距离 {x['mean']:.1f} ± {x['se']:.1f}\n认得出 {100 * y['mean']:.1f} ± {100 * y['se']:.1f}%"
         ax.annotate(words, (x["mean"], 100 * y["mean"]), (10, -4), textcoords="offset points", color=INK if color == GRAY else color, va="top", fontsize=9)
+    # 不加引导的与斑图，各胜在一把尺子上；(left, high) 是两样都胜的地方
+    (left, low), (right, high) = ((x["mean"], 100 * y["mean"]) for _, _, x, y in (rows[1], rows[3]))
+    for start in ((right, high), (left, low)):
+        ax.annotate("", (left, high), start, arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 7, "shrinkB": 0})
+    ax.annotate("距离：左边好", ((left * right) ** 0.5, high), (-5, 5), textcoords="offset points", ha="center", fontsize=9)
+    ax.annotate("认得出：\n上边好", (left, (low + high) / 2), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=9)
     ax.set(xscale="log", xlim=(0.8, 60), ylim=(28, 90), xticks=[1, 2, 5, 10, 20, 50],
            xlabel="Fréchet 距离（越往左越像真图）", ylabel="认得出（%，越高越好）")
     ax.xaxis.set_major_formatter("{x:g}")
@@ -32,15 +38,14 @@ def by_class_figure(names, quality, real=None):
     """各类认得出多少，按“不加引导的减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
     figure = empty_figure(8.0, 3.2)
     ax = plain_axes(figure.subplots())
-    share = {key: 100 * np.array(quality[key]["by_class"]) for key, _, _ in KINDS}
+    share = {key: 100 * np.array(quality[key]["by_class"]) for key in ("guidance_1", "gaussian")}
     order = np.argsort(share["gaussian"] - share["guidance_1"])
     ours, spots = share["guidance_1"][order], share["gaussian"][order]
     ax.vlines(range(10), ours, spots, color=np.where(ours > spots, ORANGE, GRAY), linewidth=5, alpha=0.3)
-    for (key, name, color), marker, shift in zip(KINDS, "^os", (-0.12, 0, 0.12)):
-        values, aside = share[key][order], key == "guidance_2"  # 加引导的只作参照，画得浅
+    for (key, name, color), marker, shift in zip(KINDS[::2], "^s", (-0.12, 0.12)):
+        values = share[key][order]
         error = (values * (100 - values) / 320) ** 0.5  # 每类 320 张
-        ax.errorbar(np.arange(10) + shift, values, None if aside else error, color=color, marker=marker, linestyle="none",
-                    markersize=4 if aside else 7, alpha=0.4 if aside else 1, elinewidth=1, capsize=2, label=name)
+        ax.errorbar(np.arange(10) + shift, values, error, color=color, marker=marker, linestyle="none", markersize=7, elinewidth=1, capsize=2, label=name)
     if real is not None:
         ax.plot(range(10), 100 * np.array(real)[order], "_", color=INK, markersize=22, label="真图")
     ax.set(ylabel="认得出（%）", ylim=(0, 103))
@@ -139,6 +144,9 @@ def training_figure(card, plans):
     curve = [(step, LambdaWarmUpCosineScheduler(**{**shape, "max_decay_steps": length})(step))
              for (start, length), end in zip(plans, ends) for step in range(start, end + 1)]
     bottom.plot(*zip(*curve), color=INK)
+    for start, length in plans[1:]:
+        high = LambdaWarmUpCosineScheduler(**{**shape, "max_decay_steps": length})(start)
+        bottom.annotate(f"换成 {length} 步的计划", (start, high), (6, 4), textcoords="offset points", fontsize=9)
     for step in card["growth"]:
         for ax in (top, bottom):
             ax.axvline(step, color=GRAY, linestyle=":", linewidth=1, zorder=1)
@@ -168,20 +176,17 @@ def quarter_losses_figure(card, drops):
 
 
 def angles_figure(angles):
-    """angles = {t: [(平均, 标准误)] 三个}：换一批图、换成 bf16、两批图的偏差之间；误差条是标准误，旁边写出数来"""
-    figure = empty_figure(8.0, 3.0)
+    """angles = {t: [(平均, 标准误)] 两个}：换一批图、换成 bf16；误差条是标准误，旁边写出数来"""
+    figure = empty_figure(7.0, 2.8)
     ax = plain_axes(figure.subplots())
     rows = np.array(list(angles.values()))
-    names = ("换一批图，都用 32 位", "同一批图，换成 bf16", "两批图的 bf16 偏差之间")
-    means, errors = rows[..., 0], rows[..., 1]
-    for k, (name, color, mark) in enumerate(zip(names, (GRAY, ORANGE, INK), "so^")):
-        ax.errorbar(range(len(angles)), means[:, k], errors[:, k], color=color, marker=mark, capsize=3, label=name)
+    for k, (name, color, mark) in enumerate(zip(("换一批图，都用 32 位", "同一批图，换成 bf16"), (GRAY, ORANGE), "so")):
+        means, errors = rows[:, k].T
+        ax.errorbar(range(len(angles)), means, errors, color=color, marker=mark, capsize=3, label=name)
         for x, (mean, error) in enumerate(zip(means, errors)):
-            low = k and mean[k] < mean[3 - k]  # 橙与黑会相遇，低的一个把数写在下面
-            words = f"{mean[k]:.0f} ± {error[k]:.0f}" if error[k] >= 0.95 else f"{mean[k]:.1f} ± {error[k]:.1f}"
-            ax.annotate(words, (x, mean[k]), (8, -6 if low else 5), textcoords="offset points", va="top" if low else "bottom",
-                        color=ORANGE if k == 1 else INK, fontsize=8)
-    ax.set(xlabel="$t$", ylabel="夹角（度）", xlim=(-0.3, len(angles) - 0.4), ylim=(-14, 110), yticks=range(0, 101, 20))
+            words = f"{mean:.0f} ± {error:.0f}" if error >= 0.95 else f"{mean:.1f} ± {error:.1f}"
+            ax.annotate(words, (x, mean), (8, 6), textcoords="offset points", color=ORANGE if k else INK, fontsize=9)
+    ax.set(xlabel="$t$", ylabel="梯度转几度", xlim=(-0.3, len(angles) - 0.4), ylim=(-4, 112), yticks=range(0, 91, 30))
     ax.set_xticks(range(len(angles)), labels=angles)
-    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
+    figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     return figure

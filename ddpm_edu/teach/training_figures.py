@@ -22,18 +22,21 @@ def loss_and_rate_figure(training, validation, rates):
 
 
 def quarters_figure(steps, quarters, any_class, own_class):
-    """四段的验证损失随步数的变化，一段一格，各有各的纵轴；any_class、own_class 是不知与知道类别的线性滤波在四段里的误差"""
-    figure = empty_figure(9.0, 2.8)
-    axes = [plain_axes(ax) for ax in figure.subplots(1, 4)]
+    """四段的验证损失随步数的变化，一段一格，都除以知道类别的线性滤波的误差 own_class，所以共用一条对数纵轴；any_class 是不知类别的"""
+    figure = empty_figure(9.0, 3.0)
+    axes = [plain_axes(ax) for ax in figure.subplots(1, 4, sharey=True)]
     for ax, values, free, told, name in zip(axes, quarters, any_class, own_class, ("$q_1$，近原图", "$q_2$", "$q_3$", "$q_4$，近噪声")):
-        ax.axhline(free, color=GRAY, linestyle="--", label="线性滤波，不知类别")
-        ax.axhline(told, color=INK, label="线性滤波，知道类别")
-        ax.plot(steps, values, color=ORANGE, marker="^", label="本次训练")
-        ax.set(xlabel="步", xticks=steps)
+        ratios, white = np.array(values) / float(told), {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+        ax.axhline(float(free / told), color=GRAY, linestyle="--", label="线性滤波，不知类别")
+        ax.axhline(1, color=INK, linewidth=2, label="线性滤波，知道类别")
+        ax.plot(steps, ratios, color=ORANGE, marker="^", label="本次训练")
+        ax.annotate(f"{ratios[-1]:.2f}", (steps[-1], ratios[-1]), (0, 9), textcoords="offset points", ha="center", color=ORANGE, fontsize=9, bbox=white)
+        ax.set(xlabel="步", xticks=steps, xlim=(25, 215), yscale="log", ylim=(0.9, 6.2))
+        ax.set_yticks([1, 1.5, 2, 3, 5], labels=["1", "1.5", "2", "3", "5"])
+        ax.minorticks_off()
         ax.tick_params(labelsize=8)
-        ax.locator_params(axis="y", nbins=5)
         ax.set_title(name, fontsize=10)
-    axes[0].set_ylabel("$v$ 的损失")
+    axes[0].set_ylabel("$v$ 的损失，及格线的几倍")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncol=3, fontsize=9)
     return figure
 
@@ -78,20 +81,23 @@ def doubled_figure(runs, held):
     return figure
 
 
-def gaps_figure(gaps, held):
-    """gaps = {步数: 四段的误差减及格线}，一段一格，横轴是对数；held 是 375 步练完、学习率不再变、接着走到 750 步的"""
-    figure = empty_figure(9.0, 2.8)
+def gaps_figure(gaps, again, held):
+    """gaps 与 again 是两个训练种子的 {步数: 四段的误差减及格线}，一段一格，横轴是对数；held 是 375 步练完、学习率不再变、接着走到 750 步的"""
+    figure = empty_figure(9.0, 3.0)
     axes, steps = [plain_axes(ax) for ax in figure.subplots(1, 4)], list(gaps)
-    for ax, values, kept, name in zip(axes, np.array(list(gaps.values())).T, held, ("$q_1$，近原图", "$q_2$", "$q_3$", "$q_4$，近噪声")):
+    ours, others = np.array(list(gaps.values())).T, np.array(list(again.values())).T
+    for ax, values, other, kept, name in zip(axes, ours, others, held, ("$q_1$，近原图", "$q_2$", "$q_3$", "$q_4$，近噪声")):
         ax.axhline(0, color=INK, linewidth=2, label="及格线：线性滤波，知道类别")
         ax.plot(steps, values, color=ORANGE, marker="o", label="从头重练")
+        ax.plot(list(again), other, color=ORANGE, marker="o", fillstyle="none", linestyle="none", markersize=8, label="换一个训练种子")
         ax.plot(750, kept, color=ORANGE, marker="^", fillstyle="none", linestyle="none", label="375 步练完，接着走到 750 步")
-        ax.set(xlabel="步", xscale="log")
+        ax.annotate(f"{values[-1]:.3f}".replace("-", "−"), (steps[-1], values[-1]), (0, 9), textcoords="offset points", ha="center", color=ORANGE, fontsize=9)
+        ax.set(xlabel="步", xscale="log", xlim=(160, 2100))
         ax.set_xticks(steps, labels=steps)
         ax.minorticks_off()
         ax.tick_params(labelsize=8)
         ax.locator_params(axis="y", nbins=5)
         ax.set_title(name, fontsize=10)
     axes[0].set_ylabel("误差减去及格线")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncol=3, fontsize=9)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncol=4, fontsize=9)
     return figure

@@ -1,6 +1,7 @@
-"""U-Net 一章的图：步号的钟，残差块里两处相加，剪在哪里，网络的输出里有多少噪声；还有三种剪法"""
+"""U-Net 一章的图：步号的钟，残差块里两处相加，注意力看哪里，剪在哪里，网络的输出里有多少噪声；还有三种剪法"""
 import math
 
+import numpy as np
 import torch
 from matplotlib.patches import Circle
 
@@ -8,9 +9,9 @@ from .diagrams import arrow, box, unet_figure
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 
 
-def silence(layer, value=0):
-    """这一层的输出换成 value；与下面两个一样，返回装上的 hook，逐个 remove() 就复原"""
-    return [layer.register_forward_hook(lambda layer, inputs, out: 0 * out + value)]
+def silence(layer, fill=torch.zeros_like):
+    """这一层的输出换成 fill 给的；与下面两个一样，返回装上的 hook，逐个 remove() 就复原"""
+    return [layer.register_forward_hook(lambda layer, inputs, out: fill(out).expand_as(out))]
 
 
 def unplug(stages, fill=torch.zeros_like):
@@ -36,22 +37,22 @@ def scissors(ax, x, y, words="", **place):
 
 
 def cuts_figure(unet, size):
-    """两层的 U-Net，标出剪在哪里：六条跳跃连接按取用的先后编号，前一半在下层；去掉的注意力写成橙字"""
+    """两层的 U-Net，标出剪在哪里：六条跳跃连接按取用的先后编号，前一半在小图上；去掉的注意力写成橙字"""
     figure = unet_figure(unet, size, width=10.0, brief=True)
     ax = figure.axes[0]
     name = {"fontsize": 10, "color": ORANGE}
     skips = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "--"]
     for number, line in enumerate(reversed(skips)):
         ax.text(line[2, 0] + 0.08, line[0, 1] + 0.01, "①②③④⑤⑥"[number], ha="left", va="bottom", fontsize=9, color=ORANGE)
-    for words, lines in (("剪上层连线", skips[:len(skips) // 2]), ("剪下层连线", skips[len(skips) // 2:])):
+    for words, lines in (("剪大图连线", skips[:len(skips) // 2]), ("剪小图连线", skips[len(skips) // 2:])):
         x = (max(line[0, 0] for line in lines) + min(line[2, 0] for line in lines)) / 2
         for line in lines:
             scissors(ax, x, line[1, 1])
         ax.text(x + 0.25, lines[0][1, 1] + 0.02, words, ha="left", va="bottom", **name)
-    # 不走下层：剪在“放大”与“拼”之间；抹掉 t：剪在类别加进来、线分岔之前
+    # 不走小图：剪在“放大”与“拼”之间；抹掉 t：剪在类别加进来、线分岔之前
     climb = next(text.get_position()[0] for text in ax.texts if text.get_text().startswith("放大"))
     scissors(ax, climb + 0.38, 0, fontsize=11)
-    ax.text(climb + 0.4, -0.42, "不走下层", ha="center", va="center", **name)
+    ax.text(climb + 0.4, -0.42, "不走小图", ha="center", va="center", **name)
     line = min(text.get_position()[1] for text in ax.texts)
     scissors(ax, 0.42, line)
     ax.text(0.42, line - 0.22, "抹掉 $t$", ha="center", va="center", **name)
@@ -61,7 +62,8 @@ def cuts_figure(unet, size):
         text.set_text("\n".join("　" if row == "注意力" else row for row in rows))
         ax.annotate("注意力", (x, y), (0, 9.0 * ((len(rows) - 1) / 2 - rows.index("注意力"))), textcoords="offset points",
                     ha="center", va="center", fontsize=8, color=ORANGE, zorder=8)
-    scissors(ax, x + 0.48, y - 0.03, " 去注意力", fontsize=10, ha="left")
+    ax.plot((x + 0.24, x + 0.62), (y - 0.04, y - 0.12), color=ORANGE, linewidth=0.8, zorder=7)
+    scissors(ax, x + 0.5, y - 0.12, " 去注意力", fontsize=10, ha="left")
     return figure
 
 
@@ -113,20 +115,55 @@ def residual_figure():
     return figure
 
 
+def looks_figure(model, layer, image, noise, steps, query):
+    """一处注意力里，query（第几行、第几列）给各个位置的权重，写成百分数；每个 t 两格：左边是送进去的 x_t，右边是权重，叉是 query"""
+    t, found = torch.tensor(steps), []
+    x_t = model.q_sample(image.expand(len(steps), -1, -1, -1), t, noise.expand(len(steps), -1, -1, -1))
+    hook = layer.register_forward_pre_hook(lambda layer, inputs: found.append(layer.qkv(layer.norm(inputs[0]))))
+    with torch.no_grad():
+        model.apply_model(x_t, t, {"c_adm": torch.full_like(t, -1)})
+    hook.remove()
+    side = found[0].shape[-1]
+    q, k, _ = found[0].flatten(2).chunk(3, 1)
+    weights = (q.transpose(1, 2) @ k / q.shape[1] ** 0.5).softmax(-1).unflatten(1, (side, side))[:, query[0], query[1]].unflatten(1, (side, side))
+    figure = empty_figure(9.0, 2.5)
+    axes, size = figure.subplots(1, 2 * len(steps)), image.shape[-1] / side  # 小图的一格，在原图上是几个像素
+    for step, picture, weight, left, right in zip(steps, x_t[:, 0], weights, axes[::2], axes[1::2]):
+        left.imshow(picture, cmap="gray", vmin=-1, vmax=1)
+        left.plot((query[1] + 0.5) * size - 0.5, (query[0] + 0.5) * size - 0.5, "x", color=ORANGE, markersize=9, markeredgewidth=2.5)
+        right.imshow(weight, cmap="Blues", vmin=0, vmax=1.6 * weight.max())
+        for (row, column), value in np.ndenumerate(weight.numpy()):
+            right.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8)
+        right.plot(query[1] + 0.36, query[0] - 0.36, "x", color=ORANGE, markersize=5, markeredgewidth=1.8)
+        left.set_title(f"$x_t$，$t={step}$", fontsize=10)
+        right.set_title("叉处给出的权重（%）", fontsize=10)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+    return figure
+
+
 def told_figure(steps, errors, told, wanted, chosen, marks):
-    """两格：猜的原图的误差，输出里噪声的系数；errors、told 是 {剪掉什么: 每个 t 一个数}，wanted 是应有的系数，marks 只在 chosen 处有，画成记号"""
-    styles = {"完整": (INK, "-"), "剪上层连线": (ORANGE, "--"), "抹掉 $t$": (BLUE, "-"), "输出 0": (GRAY, "-.")}
+    """两格：猜的原图的误差，输出里噪声的系数；errors、told 依次是完整、剪大图连线、抹掉 t（errors 再加输出 0）的 {名字: 每个 t 一个数}
+
+    wanted 是应有的系数；marks 只在 chosen 处有，画成圈与叉，依次是不走小图、大图连线换成平均
+    """
+    styles = ((INK, "-"), (ORANGE, "--"), (BLUE, "-"), (GRAY, "-."))
     figure = empty_figure(9.0, 3.1)
     left, right = map(plain_axes, figure.subplots(1, 2))
     for ax, curves, label in ((left, errors, r"$\hat x_0$ 的均方误差"), (right, told, "输出里噪声的系数")):
-        for part, values in curves.items():
-            color, style = styles[part]
-            ax.plot(steps, values, color=color, linestyle=style, label=part)
+        for values, (color, style) in zip(curves.values(), styles):
+            ax.plot(steps, values, color=color, linestyle=style)
         ax.set(xlabel="步号 $t$", ylabel=label)
-    right.plot(steps, wanted, color=INK, linestyle=":", label=r"应有的 $\sqrt{\bar\alpha_t}$")
-    for (part, values), shape in zip(marks.items(), ("o", "x")):
-        right.plot(chosen, values, shape, color=ORANGE, markersize=8, markerfacecolor="none", markeredgewidth=1.6, label=part)
-    left.set_yscale("log")
-    kinds = {label: line for ax in (left, right) for line, label in zip(*ax.get_legend_handles_labels())}
-    figure.legend(kinds.values(), kinds, loc="outside upper center", ncols=4, fontsize=9, frameon=False)
+    right.plot(steps, wanted, color=INK, linestyle=":")
+    for values, shape, color in zip(marks.values(), ("o", "x"), (INK, ORANGE)):
+        right.plot(chosen, values, shape, color=color, markersize=8, markerfacecolor="none", markeredgewidth=1.6)
+    left.set(yscale="log", ylim=(8e-4, 3))
+    right.set_ylim(-0.08, 1.14)
+    places = ((60, 0.42, ORANGE, "剪大图连线"), (480, 1.15, GRAY, "输出 0"), (170, 0.03, BLUE, "抹掉 $t$"), (480, 0.017, INK, "完整"))
+    for x, y, color, words in places:
+        left.text(x, y, words, color=color, fontsize=10, va="center")
+    places = ((230, 1.03, INK, r"应有的 $\sqrt{\bar\alpha_t}$（点线）"), (660, 0.97, BLUE, "抹掉 $t$"), (290, 0.5, INK, "完整（实线）\n不走小图（圈）"),
+              (130, 0.1, ORANGE, "剪大图连线：换成 0（虚线），换成平均（叉）"))
+    for x, y, color, words in places:
+        right.text(x, y, words, color=color, fontsize=10, va="center")
     return figure

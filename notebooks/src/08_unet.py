@@ -18,18 +18,16 @@ from functools import cache
 
 import torch
 
-from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, instantiate_from_config, load_pretrained
+from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, load_pretrained
 from ddpm_edu.conditioning import drop_condition
-from ddpm_edu.config import get_class, target_class
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.files.names import check_names
 from ddpm_edu.sampling import Sampling
 from ddpm_edu.teach import card, check, check_raises, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting, mnist_or_stand_in
 from ddpm_edu.teach.diagrams import unet_figure
 from ddpm_edu.teach.figures import heat_figure
 from ddpm_edu.teach.tables import Table
-from ddpm_edu.teach.unet_figures import bypass, clocks_figure, cuts_figure, residual_figure, silence, told_figure, unplug
+from ddpm_edu.teach.unet_figures import bypass, clocks_figure, cuts_figure, looks_figure, residual_figure, silence, told_figure, unplug
 from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
 
 torch.manual_seed(0)
@@ -48,11 +46,11 @@ unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, 
 unet_figure(unet, 8)
 
 # %% [markdown]
-# 图：从左到右依次算，上排边长 8，下排边长 4；方框里的最后一行是输出的形状（通道×高×宽）。
+# 图：从左到右依次算。同一边长的一排方框叫一级：上面一级边长 8，下面一级边长 4。方框里的最后一行是输出的形状（通道×高×宽）。
 # 橙色虚线是跳跃连接 (skip connection)：左半边每一个方框的输出都存一份，不只是缩小之前的那张；右半边按相反的次序取出来，到“拼”处与前一段的输出沿通道排在一起。拼不是相加，“32 | 16”是两边的通道数，拼好以后有 48 个通道；两边的边长总是相同。
 # 蓝线是时间嵌入，每个残差块 (residual block) 接一条，第 2、3 节讲。
 #
-# 左半边叫编码器 (encoder)，也叫下行；右半边叫解码器 (decoder)，也叫上行。缩小 (downsampling) 是步长 2 的 3×3 卷积。放大 (upsampling) 是每个像素复制成 2×2，再过一层 3×3 卷积。
+# 左半边叫编码器 (encoder)，也叫下行；右半边叫解码器 (decoder)，也叫上行。下行、上行说的是走的方向，不是哪一级。缩小 (downsampling) 是步长 2 的 3×3 卷积。放大 (upsampling) 是每个像素复制成 2×2，再过一层 3×3 卷积。
 #
 # 用网络自己的零件，照着图走一遍：
 
@@ -75,9 +73,9 @@ check("与 unet(x, t) 一样", unet.out(h), unet(x, t), atol=1e-5)
 # 形状与图上的一一对得上。骨架由下面五个参数定下；进出的通道数、dropout 等另给。
 #
 # - `model_channels`：第一层的通道数，这里是 16。
-# - `channel_mult`：各层的通道数是它的几倍。写几个数就有几层，一层比一层边长减半。
-# - `num_res_blocks`：每层下行有几个残差块；上行多一个。
-# - `attention_resolutions`：哪些层加注意力。写的是缩小了几倍，不是边长，这里的 2 就是边长 4 的那一层。最底下的一段总有注意力，写成空的 `()` 也关不掉。
+# - `channel_mult`：各级的通道数是它的几倍。写几个数就有几级，一级比一级边长减半。
+# - `num_res_blocks`：每一级下行有几个残差块；上行多一个。
+# - `attention_resolutions`：哪几级加注意力。写的是缩小了几倍，不是边长，这里的 2 就是边长 4 的那一级。最底下的一段总有注意力，写成空的 `()` 也关不掉。
 # - `patch_size`：先把 p×p 个像素叠成一个位置，图小了，算得快。默认是 1，不叠；第 6 节的 `mnist` 取 2。
 #
 # 同一个 `UNet` 换一组参数，就是论文在 CIFAR-10 上用的网络：
@@ -90,7 +88,7 @@ check("论文说 35.7 M 个参数", count_params(cifar), 35_746_307)
 # %% [markdown]
 # ## 2　步号怎样变成向量
 #
-# 网络怎样知道走到了第几步？直接送整数 $t$，数值大到 999，而像素原在 $-1$ 与 1 之间，相差太远。除以 1000，该分开的步号又挨得太近：第 1 章的月牙，同一个位置，$t=5$ 与 $t=30$ 该猜的噪声差到两倍多，$t/1000$ 却只差 0.025。
+# 网络怎样知道走到了第几步？直接送整数 $t$，数值大到 999，而像素只在 $-1$ 与 1 之间，相差太远。除以 1000，该分开的步号又挨得太近：第 1 章的月牙，同一个位置，$t=5$ 与 $t=30$ 该猜的噪声差到两倍多，$t/1000$ 却只差 0.025。
 # 那一章改送正弦、余弦，造错的点就从 3.9 ± 0.2% 降到 2.8 ± 0.1%（八个种子）。为什么是正弦、余弦？
 #
 # 钟有办法：秒针分得清相邻的时刻，时针分得清早与晚，合起来就是一个时刻。照这个办法，给 $t$ 配几十根快慢不同的指针：
@@ -106,7 +104,7 @@ clocks_figure(steps, timestep_embedding(torch.tensor(steps), 64))
 #
 # $$e_i(t) = \cos(\omega_i t),\quad e_{i+d/2}(t) = \sin(\omega_i t),\qquad \omega_i = 10000^{-i/(d/2)},\quad i=0,1,\dots,d/2-1.$$
 #
-# 这就是 Transformer 的位置编码，只是位置换成了步号。取 $d=64$，前三百步排在一起：
+# 这与 Transformer 的位置编码是同一个办法，只是位置换成了步号，分量的次序也不同（那里正弦与余弦交替着排）。取 $d=64$，前三百步排在一起：
 
 # %%
 heat_figure(timestep_embedding(torch.arange(300), 64).T, "步号 $t$", "第几个分量", width=9.0)
@@ -126,10 +124,10 @@ residual_figure()
 #
 # $$a = \mathrm{conv}_1\bigl(\mathrm{act}(\mathrm{norm}(x))\bigr) + \mathrm{linear}\bigl(\mathrm{act}(\mathrm{emb})\bigr),\qquad y = s(x) + \mathrm{conv}_2\bigl(\mathrm{act}(\mathrm{norm}(a))\bigr).$$
 #
-# $\mathrm{act}$ 是 SiLU，即 $x$ 乘以它的 sigmoid；$\mathrm{norm}$ 是 GroupNorm：把通道分组，组内减去均值，再除以标准差。
-# $s(x)$ 是块里自己的近路：通道数不变时就是 $x$，变了时是一层 1×1 卷积（代码里叫 `skip_connection`，与第 1 节的跳跃连接不是一回事）。
+# $\mathrm{act}$ 是 SiLU，即 $x$ 乘以它的 sigmoid；$\mathrm{norm}$ 是 GroupNorm：把通道分组，组内减去均值，再除以标准差，所以不管 $t$ 是多少，送进卷积的数，大小都差不多。这里不用 BatchNorm，因为它把一批图合起来算均值，而一批里的 $t$ 各不相同。
+# $s(x)$ 是块里自己的近路：通道数不变时就是 $x$，变了时是一层 1×1 卷积（代码里叫 `skip_connection`，与第 1 节的跳跃连接不是一回事）。有了近路，往前的图、往回的梯度都不必穿过每一个卷积，网络深了也好训练。
 #
-# 第二个卷积的初值是 0，所以一开始支路等于不存在，通道数不变的残差块原样输出。整个 U-Net 的最后一层卷积也从 0 开始，所以未训练的网络输出恒为 0。
+# 第二个卷积的初值是 0，所以一开始支路等于不存在，通道数不变的残差块原样输出：网络再深，开始训练时也像一个浅的。整个 U-Net 的最后一层卷积也从 0 开始，所以未训练的网络输出恒为 0。
 #
 # 这里藏着一个陷阱：时间嵌入给整个通道加上同一个数，紧跟着的 GroupNorm 却要减去组内的均值。如果一组只有一个通道，加上多少，均值就大多少，正好减光，网络从这里得不到 $t$ 的任何消息。
 
@@ -147,12 +145,22 @@ print(f"每组四个通道：加上以后，归一化的结果平均变了 {(fou
 #
 # ## 4　注意力：一步看遍全图
 #
-# 卷积要一层一层才看得远，注意力一步就看遍全图。每个像素算出一个查询、一个键、一个值，用自己的查询与所有像素的键作内积，经 softmax 变成权重，再对所有的值取加权平均。一共有 $HW$ 个像素，$C$ 个通道，一行写一个像素：
+# 卷积要一层一层才看得远，注意力一步就看遍全图：每个像素给所有的像素各定一个权重，按权重取平均。权重不是固定的，要看图的内容。从训练好的 `mnist` 模型里取一处来看：
+
+# %%
+mnist, (images, _) = load_pretrained("mnist"), handwriting("../data")
+net, noise = mnist.model.diffusion_model, torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+looks_figure(mnist, net.output_blocks[0][1], images[25:26], noise[25:26], (400, 900), (3, 4))
+
+# %% [markdown]
+# 图：同一张图、同一个位置（叉），两个 $t$。这一处注意力在边长 7 的一级，一格管原图的 4×4 个像素；格里的数是叉处给这一格的权重，若处处相等，各是 2%。$t=400$ 时，权重几乎都落在笔画上，其中六成给了两格以外的最下面一笔。$t=900$ 时看不清笔画，权重就摊开了，多半在画面中间。这只是六处里的一处，别处看的不一样。
+#
+# 权重这样算：每个像素有一个查询、一个键、一个值，用自己的查询与所有像素的键作内积，经 softmax 变成权重，再对所有的值取加权平均。一共有 $HW$ 个像素，$C$ 个通道，一行写一个像素：
 #
 # $$\mathrm{out}=\mathrm{softmax}\!\Bigl(\frac{\mathrm{Q}\,\mathrm{K}^\top}{\sqrt C}\Bigr)\mathrm{V},\qquad \mathrm{Q},\mathrm{K},\mathrm{V}\in\mathbb R^{HW\times C}.$$
 #
 # 内积是 $C$ 项之和，各项若互相独立、方差为 1，和的标准差就是 $\sqrt C$。除以它，softmax 才不至于一开始就几乎只选一个像素。
-# 权重有 $(HW)^2$ 个，边长加倍就变成 16 倍，所以只在缩小之后的层用它。与残差块一样，结果再过一层初值为 0 的卷积，加回输入。
+# 权重有 $(HW)^2$ 个，边长加倍就变成 16 倍，所以只在缩小以后的小图上用它。与残差块一样，结果再过一层初值为 0 的卷积，加回输入。
 #
 # 它不知道像素的位置：把像素打乱，输出只是跟着打乱。所以它要与卷积交替着用，位置的信息来自卷积：图的边缘补了 0，卷积认得出边在哪里。
 #
@@ -170,7 +178,6 @@ digits, start = torch.tensor([*range(10), -1]), torch.randn(1, 1, 28, 28, genera
 test = mnist_or_stand_in("../data")[0].dataset("test")
 means = torch.stack([test[(test.labels == digit).nonzero()[:, 0]]["image"].mean(0) for digit in range(10)])  # 测试图里，每一类的平均
 means = torch.cat([means, means.mean(0, keepdim=True)])  # 最后一张是十类的总平均
-mnist = load_pretrained("mnist")
 with torch.no_grad():
     guesses = mnist.predict_start(start, torch.full((11,), 999), cond={"c_adm": digits})
 apart = [(x - y).square().mean() ** 0.5 for x, y in ((guesses[:10], means[:10]), (means[:10], means[10]), (guesses[10], means[10]))]
@@ -178,7 +185,7 @@ print("每个像素差多少（均方根）：给类别的与类平均 {:.2f}，
 grid_figure(torch.cat([means, guesses]), nrow=11, width=9.0, rows=["真的平均", "网络猜的"], columns=[*"0123456789", "不给类别"])
 
 # %% [markdown]
-# 图：上行是测试图里每一类的平均，最右是总平均；下行是网络从同一张噪声猜的 $\hat x_0$，列名是给它的类别。看不见原图，均方误差最小的猜测就是平均（第 1 章），所以张张都糊：给了类别，猜的接近这一类的平均（每个像素差 0.10，而各类的平均与总平均差 0.24）；不给，猜的接近总平均。
+# 图：上排是测试图里每一类的平均，最右是总平均；下排是网络从同一张噪声猜的 $\hat x_0$，列名是给它的类别。看不见原图，均方误差最小的猜测就是平均（第 1 章），所以张张都糊：给了类别，猜的接近这一类的平均（每个像素差 0.10，而各类的平均与总平均差 0.24）；不给，猜的接近总平均。下排的细粒，是输出里剩下的一点噪声。
 # 可见只凭这一个向量，网络就知道该猜哪一类。第 7 章的引导用的，正是给与不给这两个猜测之差。
 #
 # ## 6　剪掉一块，看误差变成几倍
@@ -186,13 +193,12 @@ grid_figure(torch.cat([means, guesses]), nrow=11, width=9.0, rows=["真的平均
 # 零件都认识了，哪一块最要紧？每次拿掉 `mnist` 模型的一块，看误差变成几倍，这样的实验叫消融 (ablation)。先画出来，标上要剪的地方：
 
 # %%
-net = mnist.model.diffusion_model
 cuts_figure(net, 28)
 
 # %% [markdown]
-# 图：画法同第 1 节，也是两层，只是每层下行有两个残差块；方框里的数是输出的通道数，边长写在各层的右端。`patch_size` 是 2，所以 28×28 的图在上层边长是 14，在下层是 7。①②③ 是下层的跳跃连接，④⑤⑥ 是上层的。剪刀标的是五种剪法。
+# 图：画法同第 1 节，只是每一级下行有两个残差块；方框里的数是输出的通道数，边长写在各级的右端。`patch_size` 是 2，所以 28×28 的图在上面一级边长是 14，下文叫大图；在下面一级是 7，叫小图。①②③ 是小图的跳跃连接，④⑤⑥ 是大图的。剪刀标的是五种剪法。
 #
-# 前四种是把那里送来的数换成 0：两种剪跳跃连接；“不走下层”剪“放大”的输出；“抹掉 $t$”剪时间嵌入，十二个残差块都收不到。第五种去掉橙字的六处注意力，输入原样送过去。权重都不动。
+# 前四种是把那里送来的数换成 0：两种剪跳跃连接；“不走小图”剪“放大”的输出；“抹掉 $t$”剪时间嵌入，十二个残差块都收不到。第五种去掉橙字的六处注意力，输入原样送过去。权重都不动。
 #
 # 坏到什么程度，要有一个参照：输出恒为 0。这个模型的输出是 $v$（第 5 章），猜的原图由输出 $\hat v$ 换算：
 #
@@ -202,7 +208,7 @@ cuts_figure(net, 28)
 #
 # **先猜一猜**：这五种剪法，哪一种最要命？$t$ 大与 $t$ 小，是同一种吗？
 #
-# 剪，用 PyTorch 的 hook：挂在一层上的函数，这一层一算完就叫它，它返回什么，输出就换成什么。例如抹掉 $t$：
+# 剪，用 PyTorch 的 hook：挂在一层上的函数，这一层一算完就调用它，它返回什么，输出就换成什么。例如抹掉 $t$：
 
 # %%
 hook = net.time_embed.register_forward_hook(lambda layer, inputs, out: 0 * out)
@@ -217,24 +223,24 @@ check("挂上以后，同一张图，步号是 100 还是 900，输出都一样"
 # %%
 up = list(zip(net.output_blocks, (64, 64, 64, 64, 32, 32)))  # 上行的六段，与前一段送来的通道数
 usual = net.time_embed(timestep_embedding(torch.arange(1000), net.model_channels)).mean(0).detach()  # 一千个步号的平均
+
+
+def mean(x):  # 每个通道一个数：一百张图、所有像素的平均
+    return x.mean((0, 2, 3), keepdim=True)
+
+
 ways = {
     "完整": list,  # 什么也不挂
-    "剪上层连线": lambda: unplug(up[3:]),
-    "剪下层连线": lambda: unplug(up[:3]),
-    "不走下层": lambda: silence(net.output_blocks[2]),
+    "剪大图连线": lambda: unplug(up[3:]), "大图连线换成平均": lambda: unplug(up[3:], mean),
+    "剪小图连线": lambda: unplug(up[:3]), "小图连线换成平均": lambda: unplug(up[:3], mean),
+    "不走小图": lambda: silence(net.output_blocks[2]), "小图的输出换成平均": lambda: silence(net.output_blocks[2], mean),
+    "抹掉 $t$": lambda: silence(net.time_embed), "$t$ 换成平均": lambda: silence(net.time_embed, lambda x: usual),
     "去注意力": lambda: bypass(net, AttentionBlock),
-    "抹掉 $t$": lambda: silence(net.time_embed),
     "输出 0": lambda: silence(net),
-    "上层连线换成平均": lambda: unplug(up[3:], lambda x: x.mean((0, 2, 3), keepdim=True)),
-    "$t$ 换成平均": lambda: silence(net.time_embed, usual),
     **{mark: lambda stage=stage: unplug([stage]) for mark, stage in zip("①②③④⑤⑥", up)},
 }
 
 # %%
-images, labels = handwriting("../data")
-noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-
-
 @cache
 @torch.no_grad()
 def guess(step, part):  # 猜的原图，网络的输出；算过的不再算
@@ -246,14 +252,14 @@ def guess(step, part):  # 猜的原图，网络的输出；算过的不再算
     return mnist.predict_start_from_z_and_v(x_t, t, out), out
 
 
-chosen, drawn = (100, 400, 700, 900), ["完整", "剪上层连线", "剪下层连线", "不走下层", "抹掉 $t$", "输出 0"]
+chosen, drawn = (100, 400, 700, 900), ["完整", "剪大图连线", "剪小图连线", "不走小图", "抹掉 $t$", "输出 0"]
 cells = [picture[25:26] for step in chosen
          for picture in (images, mnist.q_sample(images, torch.full((100,), step), noise), *[guess(step, part)[0] for part in drawn])]
 grid_figure(torch.cat(cells), nrow=8, width=9.0, rows=[f"$t={step}$" for step in chosen], columns=["$x_0$", "$x_t$", *drawn])
 
 # %% [markdown]
 # 图：每行一个 $t$，像素截到 $[-1,1]$ 再画。左起是原图、带噪的图、完整的网络猜的 $\hat x_0$，接着四列各剪掉一块，最后是输出 0。
-# 剪断上层的连线，行行都有噪点，$t=400$ 连笔画也散了。剪断下层的连线或不走下层，到 $t=700$ 才看得出笔画淡了、短了。抹掉 $t$，$t=400$ 只有零星的噪点，$t=700$、900 满是噪点。$t=900$ 时，完整的网络也只猜得出一团。
+# 剪断大图的连线，行行都有噪点，$t=400$ 连笔画也散了。剪断小图的连线或不走小图，到 $t=700$ 才看得出笔画淡了、短了。抹掉 $t$，$t=400$ 只有零星的噪点，$t=700$、900 满是噪点。$t=900$ 时，完整的网络也只猜得出一团。
 #
 # 逐个量出来，不截断：$\hat x_0$ 的均方误差是完整的网络的几倍（± 是一百张图的标准误），比“输出 0”还大的加粗。正文里的数都来自 MNIST 的测试图；磁盘上没有 MNIST 时，用的是模型自己画的图，数会不同。
 
@@ -273,27 +279,31 @@ def table(names, caption):
     return Table(("误差是完整的几倍", *[f"$t={step}$" for step in chosen]), rows, caption)
 
 
-table({part: part for part in ("剪上层连线", "剪下层连线", "不走下层", "去注意力", "抹掉 $t$", "输出 0")}, "误差的倍数")
+table({part: part for part in ("剪大图连线", "剪小图连线", "不走小图", "去注意力", "抹掉 $t$", "输出 0")}, "误差的倍数")
 
 # %% [markdown]
 # **哪一种最要命，要看 $t$。**
 #
-# - $t=100$、400，是剪断上层的连线。$t=100$ 时误差是完整的 23 倍，输出 0 也只有 9 倍。
+# - $t=100$、400，是剪断大图的连线。$t=100$ 时误差是完整的 23 倍，输出 0 也只有 9 倍。
 # - $t=700$、900，是抹掉 $t$，到 $t=900$ 比输出 0 还糟。
-# - 其余三种，$t\le700$ 时都轻得多。$t=900$ 时，剪断上层的连线（多 14%）也轻了，与不走下层（多 17%）相仿。
+# - 其余三种，$t\le700$ 时都轻得多。$t=900$ 时，剪断大图的连线（多 14%）也轻了，与不走小图（多 17%）相仿。
 #
-# 从头到尾最轻的是去掉注意力，至多多 3%；其次是剪断下层的连线，至多多 15%。（只看这四个 $t$；模型小，图也小，大图上未必如此。）
+# 从头到尾最轻的是去掉注意力，至多多 3%。剪断小图的连线至多多 15%，不走小图至多多 39%；$t\le400$ 时这两种相近。（只看这四个 $t$；模型小，图也小，大图上未必如此。）
+# 注意力为什么可有可无，没有查。也许是因为图小：数一数卷积，走到小图的第二个残差块，每个位置就已经看得到全图。
 #
-# 可是 0 是训练时没有见过的输入，害处会不会是 0 带来的？换一种填法：上层连线送来的，换成每个通道的平均；时间嵌入，换成一千个步号的平均。顺便看六条线里哪一条最要紧：
+# 可是 0 是训练时没有见过的输入，害处会不会是 0 带来的？换一种填法：跳跃连接与小图送来的，每个通道换成这一百张图、所有像素的平均；时间嵌入，换成一千个步号的平均。顺便看六条线里哪一条最要紧：
 
 # %%
 # NBVAL_IGNORE_OUTPUT
 for step in chosen:
     print(f"只剪一条，t={step}：", *["{} {:.2f} ± {:.2f}".format(mark, *times(step, mark)) for mark in "①②③④⑤⑥"], sep="　")
-table({"上层连线换成 0": "剪上层连线", "上层连线换成平均": "上层连线换成平均", "$t$ 换成 0": "抹掉 $t$", "$t$ 换成平均": "$t$ 换成平均"}, "换一种填法")
+pairs = {}
+for what, part in (("大图连线", "剪大图连线"), ("小图连线", "剪小图连线"), ("小图的输出", "不走小图"), ("$t$ ", "抹掉 $t$")):
+    pairs |= {f"{what}换成 0": part, f"{what}换成平均": f"{what}换成平均"}
+table(pairs, "换一种填法")
 
 # %% [markdown]
-# 倍数果然变了，$t=700$ 时连谁最要命都变了。两种填法都成立的有两条：**$t=100$、400 时，最要命的是没有上层的连线**，$t=100$ 时还不如输出 0；**$t=900$ 时，最要命的是没有 $t$**，至于是否不如输出 0，就要看换成什么。
+# 倍数果然变了，$t=700$ 时连谁最要命都变了。两种填法都成立的有两条：**$t=100$、400 时，最要命的是没有大图的连线**，$t=100$ 时还不如输出 0；**$t=900$ 时，最要命的是没有 $t$**，至于是否不如输出 0，就要看换成什么。小图的连线与小图的输出，换成平均也都轻。
 # 单剪一条，四个 $t$ 都是 ⑥ 的害处最大。它从最前面的卷积直通最后一个残差块。
 #
 # ### 剪断以后，输出里还有什么
@@ -301,13 +311,13 @@ table({"上层连线换成 0": "剪上层连线", "上层连线换成平均": "�
 # 怎么会比输出 0 还糟？把网络的输出画出来，与应有的 $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ 比一比：
 
 # %%
-shown = ("完整", "剪上层连线", "抹掉 $t$")
+shown = ("完整", "剪大图连线", "抹掉 $t$")
 cells = [picture[25:26] for step in chosen
          for picture in (mnist.get_v(images, noise, torch.full((100,), step)), *[guess(step, part)[1] for part in shown])]
 grid_figure(torch.cat(cells) / 2, nrow=4, width=5.5, rows=[f"$t={step}$" for step in chosen], columns=["应有的 $v$", *shown])
 
 # %% [markdown]
-# 图：同一张图，网络的输出除以 2，再截到 $[-1,1]$；灰色是 0；$x_0$ 前面是负号，所以笔画黑，背景亮。$t=100$ 时，应有的几乎只有噪声；$t$ 越大，原图占得越多。剪断上层的连线，哪一行都没有噪声：$t=700$ 还有原图的模样，$t=400$ 多出了不相干的斑块，$t=100$ 只剩一片格子。抹掉 $t$，$t=100$ 的噪声太淡，$t=700$、900 的太浓。
+# 图：同一张图，网络的输出除以 2，再截到 $[-1,1]$；灰色是 0；$x_0$ 前面是负号，所以笔画黑，背景亮。$t=100$ 时，应有的几乎只有噪声；$t$ 越大，原图占得越多。剪断大图的连线，哪一行都没有噪声：$t=700$ 还有原图的模样，$t=400$ 多出了不相干的斑块，$t=100$ 只剩一片格子，周期是两个像素，与输出层摊开的 2×2 一样大。抹掉 $t$，$t=100$ 的噪声太淡，$t=700$、900 的太浓。
 #
 # 输出里没有噪声，会怎样？$x_0$ 与 $v$ 的换算和 $\hat x_0$ 与 $\hat v$ 的一样，两式相减：
 #
@@ -327,35 +337,48 @@ def told(step, part):  # 输出里噪声的系数
 
 
 lines = {part: [told(step, part) for step in steps] for part in shown}
-marks = {part: [told(step, part) for step in chosen] for part in ("不走下层", "上层连线换成平均")}
+marks = {part: [told(step, part) for step in chosen] for part in ("不走小图", "大图连线换成平均")}
 told_figure(steps, errors, lines, mnist.alphas_cumprod[list(steps)].sqrt(), chosen, marks)
 
 # %% [markdown]
-# 图：一百张图的平均，横轴是步号。左边是均方误差（对数轴），比灰线还高就不如输出 0：橙线在 $t\le300$ 时如此，往后渐渐靠近黑线；蓝线在 $t\ge800$ 时如此。右边是噪声的系数，点线是应有的。橙线从头到尾贴着 0，绝对值不过 0.013，不到应有的一成；上层连线换成平均（橙叉），也是这样。反过来，不走下层（橙圈），与完整的至多差 0.021。蓝线有噪声，多少却不对：$t=300$ 处与完整的一样，$t$ 再小就太少，再大就太多。
+# 图：一百张图的平均，横轴是步号。左边是均方误差（对数轴），比灰线还高就不如输出 0：橙线在 $t\le300$ 时如此，往后渐渐靠近黑线；蓝线在 $t\ge800$ 时如此。右边是噪声的系数，点线是应有的。橙线从头到尾贴着 0，绝对值不过 0.013，不到应有的一成；大图的连线换成平均，也是这样。反过来，不走小图，与完整的至多差 0.021。蓝线有噪声，多少却不对：$t=300$ 处与完整的一样，$t$ 再小就太少，再大就太多。
 #
-# 所以在这个网络里，**噪声走的是上层的跳跃连接**，不走下层；而输出多少噪声，要看 $t$。
+# 所以在这个网络里，**噪声走的是大图的跳跃连接**，不走小图。
 #
-# 完整的网络（黑线）也比点线低：猜不准的那一部分，最好的猜测是平均，噪声跟着少一些。由上面的式子可以推出，最好的猜测少的正好是均方误差的 $\sqrt{\bar\alpha_t}/(1-\bar\alpha_t)$ 倍。图上的十个 $t$，黑线这样算出来的与量到的至多差 0.009。
+# 抹掉 $t$ 呢？照上面的式子，噪声的系数差了多少，取平方，乘以 $1-\bar\alpha_t$，就是它给 $\hat x_0$ 添的均方误差。$t=100$ 时，误差 0.0135 里有 0.0103 是噪声太淡。$t=900$ 时，误差 1.28 里，噪声太浓只占 0.45；余下 0.83，而一点原图也不猜的“输出 0”，这一份是 0.88：原图也几乎没有猜出来。所以**输出多少噪声、多少原图，都要看 $t$**。
+#
+# 完整的网络（黑线）也比点线低：猜不准的那一部分，最好的猜测是平均，噪声跟着少一些。
+#
+# <details><summary>少多少，推得出来</summary>
+#
+# 最好的猜测，误差 $v-\hat v$ 与凡是由 $x_t$ 算得出的数都不相关，所以 $\mathbb E[(v-\hat v)\varepsilon]=\mathbb E[(v-\hat v)(\varepsilon-\hat\varepsilon)]$。
+# $x_t$ 是已知的，于是 $\sqrt{1-\bar\alpha_t}\,(\varepsilon-\hat\varepsilon)=\sqrt{\bar\alpha_t}\,(\hat x_0-x_0)$；代入上面的式子，$\varepsilon-\hat\varepsilon=\sqrt{\bar\alpha_t}\,(v-\hat v)$。
+# 所以系数少了 $\sqrt{\bar\alpha_t}\,\mathbb E[(v-\hat v)^2]$，也就是 $\hat x_0$ 的均方误差的 $\sqrt{\bar\alpha_t}/(1-\bar\alpha_t)$ 倍。图上的十个 $t$，黑线这样算出来的与量到的至多差 0.009。
+#
+# </details>
 #
 # ### 练好再剪，与从头就没有
 #
-# 噪声为什么不绕道小图？不是装不下：图有 784 个数，缩小以后是 32×7×7 = 1568 个。也许只是因为已有直通的线，训练时用不着绕。若是这样，让网络从头就没有上层的连线，它应当学得会绕道。
+# 噪声为什么不绕道小图？不是装不下：图有 784 个数，缩小以后是 32×7×7 = 1568 个。也许只是因为已有直通的线，训练时用不着绕。若是这样，让网络从头就没有大图的连线，它应当学得会绕道。
 #
 # 这是两种不同的实验：练好再剪，别的权重来不及适应；从头就没有，才看得出这一块是不是非有不可。
-# 重训 `mnist` 太久，这里换一个小的：图是 8×8 的数字，网络是第 1 节的那个，目标换成 `eps`，噪声表换成 `linear`，训练 300 步。两种实验都做，各八个种子，在没有训练过的 500 张图上量损失（平均 ± 标准误，程序在章末的小实验里）：
+# 重训 `mnist` 太久，这里换一个小的：图是 8×8 的数字，网络是第 1 节的那个，目标换成 `eps`，噪声表换成 `linear`，训练 300 步。拿走的换成 0，两种实验都做，各八个种子，在没有训练过的 500 张图上量损失（平均 ± 标准误，程序在章末的小实验里）：
 #
-# | 拿走什么（换成 0） | 练好再剪，是完整的几倍 | 从头没有，损失 | 从头没有，比完整的多 |
+# | 拿走什么 | 练好再剪，是完整的几倍 | 从头没有，损失 | 从头没有，比完整的多 |
 # |:--|--:|--:|--:|
 # | 完整 | 1 | 0.1754 ± 0.0006 | |
-# | 下层的跳跃连接 | 1.011 ± 0.001 | 0.1766 ± 0.0009 | 0.7% ± 0.4% |
-# | 上层的跳跃连接 | 7.98 ± 0.15 | 0.2028 ± 0.0014 | 15.7% ± 1.0% |
+# | 注意力（输入原样送过去） | 1.000 ± 0.000 | 0.1750 ± 0.0008 | −0.2% ± 0.2% |
+# | 小图的跳跃连接 | 1.011 ± 0.001 | 0.1766 ± 0.0009 | 0.7% ± 0.4% |
+# | 小图的输出（不走小图） | 1.33 ± 0.05 | 0.1810 ± 0.0007 | 3.2% ± 0.6% |
+# | 大图的跳跃连接 | 7.98 ± 0.15 | 0.2028 ± 0.0014 | 15.7% ± 1.0% |
 # | $t$ | 2.05 ± 0.04 | 0.1911 ± 0.0010 | 9.0% ± 0.6% |
 #
 # 这里的目标是 $\varepsilon$，输出 0 的损失是 $\varepsilon^2$ 的平均，也就是 1，不到完整的 6 倍。
 #
-# - 上层的连线：练好再剪是 8 倍，又比输出 0 还糟；从头没有只多 16%，可见噪声有别的路可走。
+# - 大图的连线：练好再剪是 8 倍，又比输出 0 还糟；从头没有只多 16%，可见噪声有别的路可走。
 # - $t$：练好再抹掉是 2 倍，从头没有只多 9%。这不奇怪：噪声有多强，从 $x_t$ 上也看得出来（习题 08.5）。
-# - 下层的连线：从头没有，多出的 0.7% 与 0 分不开。
+# - 小图：练好再不走是 1.3 倍，从头没有只多 3.2% ± 0.6%。大图上还有八层 3×3 的卷积，8×8 的图已经看得全。
+# - 小图的连线、注意力：从头没有，差别都与 0 分不开。
 #
 # 只训练了 300 步，多出来的有多少是学不会、多少只是学得慢，没有分开量。
 
@@ -363,9 +386,9 @@ told_figure(steps, errors, lines, mnist.alphas_cumprod[list(steps)].sqrt(), chos
 # ## 小结
 #
 # - **这一章的问题**：网络长什么样，每一块为什么在那里，少了它会怎样？
-# - **每一块为什么在那里**：先缩小、再放大，是为了看到布局；跳跃连接让细节不必绕道小图；时间嵌入告诉每个残差块噪声有多强；注意力放在缩小之后的层，一步看遍全图；类别的向量加到时间嵌入上。
-# - **少了它会怎样**：在训练好的 `mnist` 上，$t$ 小时最要命的是剪断上层的跳跃连接，输出里不再有噪声，$t\le300$ 时比输出 0 还糟。$t=900$ 时最要命的是抹掉 $t$，坏多少要看换成什么。剪断下层的连线、去掉注意力，误差至多多 15% 与 3%。
-# - “练好再剪”与“从头没有”是两回事。8×8 的数字，训练 300 步：上层的跳跃连接，练好再剪是 8 倍，从头没有只多 15.7% ± 1.0%；$t$ 是 2 倍与 9.0% ± 0.6%。
+# - **每一块为什么在那里**：先缩小、再放大，是为了看到布局；跳跃连接让细节不必绕道小图；时间嵌入告诉每个残差块噪声有多强；注意力放在小图上，一步看遍全图；类别的向量加到时间嵌入上。
+# - **少了它会怎样**：在训练好的 `mnist` 上，$t$ 小时最要命的是剪断大图的跳跃连接，输出里不再有噪声：换成 0，$t\le300$ 时比输出 0 还糟；换成平均，$t=100$ 也是。$t=900$ 时最要命的是抹掉 $t$，坏多少要看换成什么。剪断小图的连线、去掉注意力，误差至多多 15% 与 3%。
+# - “练好再剪”与“从头没有”是两回事。8×8 的数字，训练 300 步：大图的跳跃连接，练好再剪是 8 倍，从头没有只多 15.7% ± 1.0%；$t$ 是 2 倍与 9.0% ± 0.6%，小图是 1.3 倍与 3.2% ± 0.6%；注意力有没有都一样。
 # - 时间嵌入加在残差块中间；紧跟着的归一化若每组只有一个通道，就把它全减掉。
 
 # %% [markdown]
@@ -476,59 +499,7 @@ show_source(Sampling.guided_output,
 # - ② $w=1$ 时只算一次网络，省一半时间。
 # - ③ 用 `null_condition` 造出“无条件”，再算一次网络，沿两者之差外推，这就是无分类器引导 (classifier-free guidance)。条件若还没有整理过，`as_condition` 先把标签、列表或字典统一成 `Condition`。
 #
-# 最后是配方与数参数。网络的配方写在配置文件里：一个类名，加上它的参数。类名是字符串，程序要把它变成类再调用。如果什么都肯调用，配置文件就能执行任何命令，例如 `os.system`。所以先确认它是神经网络或调度器的子类，然后才调用。要确认就先得导入，而导入会运行模块里的代码，所以检查点里别人写的名字，不替他导入。
-
-# %%
-show_source(get_class,
-            "def get_class", "if not isinstance(target, str)", "module_name, _, class_name", "if found is None", "if not isinstance(found, type)")
-
-# %% [markdown]
-# - ① 只认 `kinds` 的子类。
-# - ② 写法须是“包.模块.类”。
-# - ③ 导入它所在的模块，`import_named` 在导入失败时说出导入的错误。
-# - ④ 模块里没有这个名字，多半是拼错了。
-# - ⑤ 不是类，或者不是允许的那一类，就拒绝。到此为止只导入了模块，没有调用其中的东西；导入也会运行代码，所以它只用于你自己写下的名字，文件里的名字先过下面的 `check_names`。
-
-# %%
-show_source(check_names,
-            "def check_names", "for target in", "if not at_hand")
-
-# %% [markdown]
-# - ① 从检查点取超参数时，先由它检查；通过的类名才交给 `get_class`。
-# - ② 逐个看文件里的类名，不论藏得多深；用户自己也写下了的，不用看。
-# - ③ 不在手边的就拒绝，并说出办法。可用的须是网络或调度器，只有三种：本包公开的；`torch.nn` 与 `torch.optim` 里的；你自己已经导入的模块里的。
-
-# %%
-show_source(target_class,
-            "def target_class", "if not isinstance(config, Mapping)", "if extra :=")
-
-# %% [markdown]
-# - ① 从一份配方里取出要造的类。
-# - ② 配方须是字典，须有 `target`。
-# - ③ 多出的键多半是缩进写错了，报错；都对了，才交给 `get_class`。
-
-# %%
-show_source(instantiate_from_config,
-            "def instantiate_from_config", "config, cls =", "params = {} if", "known = inspect", "try:")
-
-# %% [markdown]
-# - ① 名字同参考实现，可接受的种类是我们加的。
-# - ② 名字空间换成普通的字典，再由 `target_class` 找到那个类。
-# - ③ `params` 可以不写，也可以写成空的。
-# - ④ 对照类的签名，挑出不认得的参数名，并列出可用的有哪些；类若收下任意关键字，就不查。
-# - ⑤ 缺了必填的参数，报错里有类名和给了的全部参数；齐了才真正地造。类自己抛出的错误原样抛出，保留文件与行号。
-
-# %%
-show_source(count_params,
-            "def count_params", "seen, by_module", "trainable =", "if verbose:")
-
-# %% [markdown]
-# - ① 返回值可以当整数用。
-# - ② 按最外层的子模块分别计数；同一个参数被两处共用，只数一次。
-# - ③ 可训练的另外数，冻结的不算。
-# - ④ `verbose=True` 打印逐个子模块的表。
-#
-# 与参考实现的差别有三处。它收下 `use_positional_encodings`，却没有拼坐标这一步。它的 `adm` 从 `c_crossattn` 里取类别：名字不符，但与 `LatentDiffusion` 打包条件的方式是配套的；基类 `DDPM` 从不把条件传下去。它的 `count_params` 只有一个总数，看不出冻结了多少。
+# 网络怎样按配方造出来、参数怎样数，见[第 9 章](09_init.ipynb)末尾。与参考实现的差别有两处。它收下 `use_positional_encodings`，却没有拼坐标这一步。它的 `adm` 从 `c_crossattn` 里取类别：名字不符，但与 `LatentDiffusion` 打包条件的方式是配套的；基类 `DDPM` 从不把条件传下去。
 # 还有四张参数卡片，都管网络的入口，用到时再查。
 
 # %%
@@ -589,7 +560,7 @@ grade("08.1", embed)
 # ### 08.2　上行的入口有几个通道 ★★
 #
 # 照第 1 节的图，从左到右写出上行每个残差块入口的通道数，也就是“拼”处两边之和，返回一个列表。
-# `width` 是 `model_channels`，`mult` 是 `channel_mult`，`blocks` 是 `num_res_blocks`。下行存下的依次是：最前面的卷积一份，每层 `blocks` 个残差块各一份，每次缩小一份。
+# `width` 是 `model_channels`，`mult` 是 `channel_mult`，`blocks` 是 `num_res_blocks`。下行存下的依次是：最前面的卷积一份，每一级 `blocks` 个残差块各一份，每次缩小一份。
 # 第 1 节的网络是 `entries(16, (1, 2), 1)`，应得 `[64, 48, 48, 32]`。
 
 # %%
@@ -665,9 +636,13 @@ grade("08.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 #
 # def change(network, part):
 #     stages = list(zip(network.output_blocks, (32, 32, 32, 16)))
-#     unplug({"没有跳跃连接": stages, "没有上层的": stages[2:], "没有下层的": stages[:2]}.get(part, []))
+#     unplug({"没有跳跃连接": stages, "没有大图的": stages[2:], "没有小图的": stages[:2]}.get(part, []))
 #     if part == "不告诉它 t":
 #         silence(network.time_embed)
+#     if part == "不走小图":
+#         silence(network.output_blocks[1])
+#     if part == "没有注意力":
+#         bypass(network, AttentionBlock)
 #
 # def loss(model, x, t):
 #     noise = torch.randn_like(x)

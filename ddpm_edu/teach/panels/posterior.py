@@ -4,9 +4,9 @@ import torch
 
 from ...gaussian import diffusion_tables
 from ...progress import progress_bar
-from ...sampling import ancestral_step
+from ...sampling import ancestral_step, spaced_timesteps
 from ...schedules import make_beta_schedule, rescale_linear_range
-from ..figures import framed_grid
+from ..figures import INK, framed_grid
 from ..laboratory import chain_variances, walk
 from ..panel import Panel, choice, slider
 from ..plot import STYLES, Axis, Plot
@@ -14,20 +14,28 @@ from ..plot import STYLES, Axis, Plot
 V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-def posterior_data(betas, v):
-    """→ (σ² 与 β̃ 各是 β 的几倍, 一句话)；t=0 的 β̃ 为 0，不画"""
-    data = {name: (np.arange(1, len(betas)), diffusion_tables(betas, value)["posterior_variance"][1:] / betas[1:])
+def posterior_data(betas, v, steps=None):
+    """→ (σ² 与 β̃ 各是 β 的几倍, 一句话)；只走 steps 步时，β 是大步的；t=0 的 β̃ 为 0，不画"""
+    kept = spaced_timesteps(len(betas), len(betas) if steps is None else steps)
+    if len(kept) < len(betas):
+        cumprod = np.cumprod(1 - betas)[kept]
+        betas = 1 - cumprod / np.append(1.0, cumprod[:-1])
+    data = {name: (kept[1:], diffusion_tables(betas, value)["posterior_variance"][1:] / betas[1:])
             for name, value in (("ratio_v", v), ("ratio", 0.0))}
-    return data, f"v = {v:.2f}：t=1 处 β̃/β = {data['ratio'][1][0]:.3f}，σ²/β = {data['ratio_v'][1][0]:.3f}"
+    # 步数少时，把走到的几步画成点
+    data["marks"] = data["ratio_v"] if len(kept) <= 20 else ((), ())
+    return data, f"v = {v:.2f}，走 {len(kept)} 步：t={kept[1]} 处 β̃/β = {data['ratio'][1][0]:.3f}，σ²/β = {data['ratio_v'][1][0]:.3f}"
 
 
 def posterior_panel(betas):
     """σ² 是 β 的几倍；v=1 处处是 1，不画"""
     T = len(betas)
-    plot = Plot([Axis("步号 $t$（对数）", r"$\sigma_t^2$ 是 $\beta_t$ 的几倍", (1, T - 1), (0.4, 1.02), "log", legend="lower right",
-                      curves={"ratio_v": "你选的 $v$", "ratio": r"$v=0$（$\tilde\beta_t/\beta_t$）"},
-                      xticks=tuple(t for t in (1, 2, 5, 10, 50, 167) if t < T - 1) + (T - 1,), styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.6)
-    return Panel(plot, lambda v: posterior_data(betas, v), sheet=[{"v": v} for v in (0.5, 1.0)], v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"))
+    plot = Plot([Axis("步号 $t$（对数）", r"$\sigma_t^2$ 是 $\beta_t$ 的几倍", (1, T - 1), (0, 1.02), "log", legend="lower left", dots=("marks",),
+                      curves={"ratio_v": "你选的 $v$", "ratio": r"$v=0$（$\tilde\beta_t/\beta_t$）", "marks": ""},
+                      xticks=tuple(t for t in (1, 2, 5, 10, 50, 111, 167) if t < T - 1) + (T - 1,), styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.6)
+    every = [T // fewer for fewer in (1, 10, 100) if T // fewer >= 5]
+    return Panel(plot, lambda v, steps: posterior_data(betas, v, steps), sheet=[{"v": 0.5, "steps": count} for count in (every[0], every[-1])],
+                 v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), steps=choice(every, T, "走几步"))
 
 
 def each_best(std):
@@ -38,25 +46,26 @@ def each_best(std):
 def chain_data(v, std, T, schedule):
     """→ (采样链的方差与真实边缘方差之比随 t 的变化，最左端是最终样本, 最终样本的方差之比, 一句话)"""
     betas = make_beta_schedule(schedule, T, *rescale_linear_range(T))
-    u, cumprod, each_v = np.arange(T) / T, np.cumprod(1 - betas), np.linspace(0, 1, 21)
+    u, cumprod, each_v = np.arange(T + 1) / T, np.cumprod(1 - betas), np.linspace(0, 1, 21)
     ratios = {name: chain_variances(betas, std, value) for name, value in {"v": v, "zero": 0.0, "one": 1.0}.items()}
     ratios["best"] = walk(cumprod, each_best(std), std=std)[1] / np.append(std**2, cumprod * std**2 + 1 - cumprod)
-    data = {name: (u, ratio[:-1]) for name, ratio in ratios.items()}
+    data = {name: (u, ratio) for name, ratio in ratios.items()}
     data |= {"end": (each_v, [chain_variances(betas, std, value)[0] for value in each_v]), "here": ((v,), (ratios["v"][0],)),
-             "best_end": ((0, 1), (ratios["best"][0],) * 2)}
+             "best_end": ((0, 1), (ratios["best"][0],) * 2), "last": ((1 / T, 1 / T), (0, 2.4))}
     return data, (f"数据 x₀ ~ N(0, {std:.2f}²)，走 {T} 步：v = {v:.2f} 时样本的方差是真值的 {ratios['v'][0]:.2f} 倍，"
                   f"每步用最优的 v 时 {ratios['best'][0]:.2f} 倍")
 
 
 def chain_panel():
     plot = Plot([
-        Axis("$(t+1)/T$（最左端是最终样本）", "途中的方差是真值的几倍", ylim=(0, 3), legend="upper right",
-             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$"}),
-        Axis("$v$", "最终样本的方差是真值的几倍", (-0.03, 1.03), (0, 3), dots=("here",),
+        Axis("$(t+1)/T$（采样从右往左，最左端是最终样本）", "途中的方差是真值的几倍", ylim=(0, 2.4), legend="upper right",
+             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$", "last": "竖线 $t=0$：往左只取均值"},
+             styles=(*STYLES, (INK, "-", 0.7))),
+        Axis("$v$", "最终样本的方差是真值的几倍", (-0.03, 1.03), (0, 2.4), dots=("here",),
              curves={"here": "", "end": "各步同一个 $v$", "best_end": "每步用 $v^*_t$"}, styles=(STYLES[0], STYLES[3])),
     ], width=9.0, height=2.8)
     return Panel(
-        plot, chain_data, sheet=[{"std": std, "T": T} for std, T in ((0.2, 10), (1.0, 10), (0.2, 200))],
+        plot, chain_data, sheet=[{"v": 0.5, "std": std, "T": T} for std, T in ((0.2, 10), (1.0, 10), (0.2, 200))],
         v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.2, 0.02, 1.0, 0.02, "数据的标准差"),
         T=choice([5, 10, 20, 50, 200], 10, "步数 T"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
     )
