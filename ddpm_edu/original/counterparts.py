@@ -71,7 +71,7 @@ LATENT = (
     Row("get_unconditional_conditioning", ("conditioning.null_condition",), "“无条件”是什么样子", "SD 2"),
     Row("get_input", (LATENT_CLASS + "get_input", DDPM + "get_condition"), "编码图，编码条件；返回值的个数随参数变"),
     Row("make_cond_schedule", (), "条件也掺噪声时，掺到第几步"),
-    Row("forward", (DDPM + "forward",), "抽 t；条件在这里编码、掺噪声"),
+    Row("forward", (DDPM + "forward",), "抽 t；那里条件编码器若也训练，就在这里编码条件"),
     Row("apply_model", (LATENT_CLASS + "apply_model",), "这里把词号换成向量，那里把条件包成字典；LDM 的版本还能切块"),
     Row("get_fold_unfold", (), "把大图切成重叠的块，再加权拼回；SD 2 里没有用到"),
     Row("p_losses", (DDPM + "p_losses",), "这里用上了 logvar"),

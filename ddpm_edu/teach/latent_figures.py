@@ -1,19 +1,19 @@
-"""第 17 章的图：潜空间里的扩散全程、信噪比"""
+"""第 17 章的图：潜空间里的扩散全程、信噪比、训练花的乘法与质量"""
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from .diagrams import PALE, arrow
-from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure
+from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, few_ticks, plain_axes
 
 SHADES = LinearSegmentedColormap.from_list("蓝橙", [BLUE, "#ffffff", ORANGE])
-FROZEN, EMPTY = "#dddddd", "空"  # 空：还没有画出来
+FROZEN = "#dddddd"
 
 
 def latent_figure(pictures, width=10.0):
     """潜空间里的扩散：三排是第一阶段、第二阶段、采样；蓝框在学，灰框冻结，两条虚线之间是潜变量
 
-    pictures : {"x": (1, H, W)，"z"、"az"、"z_t"、"noise": (C, h, w)，"restored": (1, H, W)}，一张图走到各处的样子
+    pictures : {"x"、"restored"、"new": (1, H, W)，"z"、"az"、"z_t"、"noise"、"z_0"、"divided": (C, h, w)}，一张图走到各处的样子
     """
     figure = empty_figure(width, 0.46 * width)
     ax = figure.subplots()
@@ -28,7 +28,7 @@ def latent_figure(pictures, width=10.0):
                 arrow(ax, (before + 0.38, y), (x - 0.38, y), INK, 1.0)
             slot(ax, x, y, image, words)
     ax.text(4.5, 2.62, "不加噪，直接解码", ha="center", va="center", fontsize=9, color=INK)
-    for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (5, 1.25, "步号 $t$、类别", BLUE), (3, 0, "步号 $t$、类别", BLUE)):
+    for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (5, 1.25, "步号 $t$、词", BLUE), (3, 0, "步号 $t$、词", BLUE)):
         ax.text(x, y + 0.56, words, ha="center", va="center", fontsize=9, color=color)
         arrow(ax, (x, y + 0.48), (x, y + 0.25), color, 1.0)
     arrow(ax, (4, -0.2), (3, -0.24), ORANGE, 1.2, connectionstyle="arc3,rad=-0.4")
@@ -39,21 +39,20 @@ def latent_figure(pictures, width=10.0):
 
 
 def rows(pictures):
-    """(高度, 名字, {横坐标: (画什么, 写什么)})；画的是张量、方框的颜色、EMPTY，或者没有"""
-    x, z, restored, loss = (pictures["x"], "图 $x$"), (pictures["z"], "$z$"), pictures["restored"], "损失 $|\\hat x-x|^2$"
+    """(高度, 名字, {横坐标: (画什么, 写什么)})；画的是张量、方框的颜色，或者没有"""
+    x, z, restored, loss = (pictures["x"], "图 $x$"), (pictures["z"], "$z$"), pictures["restored"], "损失 $|\\hat x-x|^2$\n$+\\,\\beta\\cdot\\mathrm{KL}$"
     yield 2.5, "第一阶段", {0: x, 1: (PALE, "编码器\n（训练）"), 2: z, 7: (PALE, "解码器\n（训练）"), 8: (restored, f"还原的图 $\\hat x$\n{loss}")}
     yield 1.25, "第二阶段", {
         0: x, 1: (FROZEN, "编码器\n（冻结）"), 2: z, 3: (pictures["az"], "乘系数\n$z_0=az$"), 4: (pictures["z_t"], "加噪\n$z_t$"),
-        5: (PALE, "U-Net\n（训练）"), 6: (None, "猜噪声 $\\hat\\varepsilon$\n损失 $|\\hat\\varepsilon-\\varepsilon|^2$")}
+        5: (PALE, "U-Net\n（训练）"), 6: (None, "猜 $v$，给出 $\\hat v$\n损失 $|\\hat v-v|^2$")}
     yield 0, "采样", {
-        2: (pictures["noise"], "噪声 $z_T$"), 3: (FROZEN, "U-Net\n（冻结）"), 4: (None, "退一步\n$z_{t-1}$"), 5: (EMPTY, "$z_0$"),
-        6: (EMPTY, "除系数\n$z=z_0/a$"), 7: (FROZEN, "解码器\n（冻结）"), 8: (EMPTY, "新的图")}
+        2: (pictures["noise"], "噪声 $z_T$"), 3: (FROZEN, "U-Net\n（冻结）"), 4: (None, "退一步\n$z_{t-1}$"), 5: (pictures["z_0"], "$z_0$"),
+        6: (pictures["divided"], "除系数\n$z=z_0/a$"), 7: (FROZEN, "解码器\n（冻结）"), 8: (pictures["new"], "新的图")}
 
 
 def slot(ax, x, y, image, words):
     """一格：方框里写字，或者一张小图，字在下面；像素是灰的，潜变量是彩色的，每个通道一块，一个数都画得一样大"""
-    drawn = not (image is None or isinstance(image, str))
-    if not drawn and image != EMPTY:
+    if image is None or isinstance(image, str):
         if image:
             ax.add_patch(Rectangle((x - 0.36, y - 0.22), 0.72, 0.44, facecolor=image, edgecolor=INK, linewidth=0.8, zorder=2))
         ax.text(x, y, words, ha="center", va="center", fontsize=9)
@@ -62,11 +61,9 @@ def slot(ax, x, y, image, words):
     half = 0.28 if pixel else 0.14
     for place in (x,) if pixel else (x - 0.16, x + 0.16):
         edges = (place - half, place + half, y - half, y + half)
-        if drawn:
-            channel = np.asarray(image[0 if place <= x else 1])
-            ax.imshow(channel, cmap="gray" if pixel else SHADES, vmin=-1 if pixel else -3, vmax=1 if pixel else 3, extent=edges, zorder=2)
-        frame = "-" if drawn else ":"
-        ax.add_patch(Rectangle((edges[0], edges[2]), 2 * half, 2 * half, facecolor="none", edgecolor=GRAY, linestyle=frame, linewidth=0.8, zorder=3))
+        channel = np.asarray(image[0 if place <= x else 1])
+        ax.imshow(channel, cmap="gray" if pixel else SHADES, vmin=-1 if pixel else -3, vmax=1 if pixel else 3, extent=edges, zorder=2)
+        ax.add_patch(Rectangle((edges[0], edges[2]), 2 * half, 2 * half, facecolor="none", edgecolor=GRAY, linewidth=0.8, zorder=3))
     ax.text(x, y - half - 0.06, words, ha="center", va="top", fontsize=9)
 
 
@@ -77,4 +74,28 @@ def snr_figure(ratios, crossing):
     for t in crossing:
         figure.axes[0].axvline(t, color=GRAY, linewidth=0.8)
         figure.axes[0].text(t + 8, 3e-5, f"$t={t}$", fontsize=9)
+    return figure
+
+
+def cost_figure(pixels, shipped, latent, real):
+    """横轴是训练的乘法，纵轴是 Fréchet 距离：像素的各档连成线，潜变量的是一段横线，从只算 U-Net 到全算
+
+    pixels  : {名字: (万亿次乘法, 距离, 标准误)}，练法相同的几档；shipped：另一种练法的，同样的写法，空心
+    latent  : {名字: 同上}，两种算法；real：真图的 (距离, 标准误)，画成一条带
+    """
+    figure = empty_figure(7.0, 3.2)
+    ax = plain_axes(figure.subplots())
+    ax.axhspan(real[0] - real[1], real[0] + real[1], color="#e3e3e3", linewidth=0)
+    ax.text(1.05, real[0], "真图", va="center", fontsize=9, color=INK)
+    for points, style, filled in ((pixels, {"color": BLUE, "linestyle": "-"}, BLUE), (shipped, {"color": BLUE, "linestyle": ""}, "white"),
+                                  (latent, {"color": ORANGE, "linestyle": "-"}, ORANGE)):
+        cost, distance, error = zip(*points.values())
+        ax.errorbar(cost, distance, error, marker="o", markerfacecolor=filled, capsize=3, **style)
+        for name, x, y in zip(points, cost, distance):
+            below = points is latent
+            ax.annotate(name, (x, y), (-4, -9) if below else (7, 5), textcoords="offset points", ha="center" if below else "left",
+                        va="top" if below else "bottom", fontsize=9, color=style["color"])
+    ax.set(xlabel="训练时前向的乘法（万亿次）", ylabel="Fréchet 距离", xscale="log", yscale="log", xlim=(1, 25), ylim=(55, 500))
+    for axis in (ax.xaxis, ax.yaxis):
+        few_ticks(axis)
     return figure

@@ -2,14 +2,19 @@
 import sys
 
 
-def entered(run, modules=("ddpm", "gaussian", "sampling", "conditioning", "objectives", "latent.diffusion", "latent.autoencoder")):
-    """按先后记下 run() 里进入过的函数，只看这几个模块，相邻的重复不记"""
-    wanted, seen = {f"ddpm_edu.{name}" for name in modules}, []
+def entered(run, names, modules=("ddpm", "gaussian", "sampling", "conditioning", "objectives", "latent.diffusion")):
+    """run() 里先后进入过的函数，一个一行，写成 类.函数；谁调用的，就缩进在谁的下面；只记这几个模块里的这些名字，相邻的重复不记"""
+    wanted, seen, inside = {f"ddpm_edu.{name}" for name in modules}, [], []
 
     def look(frame, event, argument):
-        name = frame.f_code.co_name
-        if event == "call" and frame.f_globals.get("__name__") in wanted and name[0] not in "<_" and seen[-1:] != [name]:
-            seen.append(name)
+        if event == "return" and inside:
+            inside.pop()
+        if event == "call":
+            kept = frame.f_globals.get("__name__") in wanted and frame.f_code.co_name in names
+            line = "    " * sum(inside) + owner(frame)
+            inside.append(kept)
+            if kept and seen[-1:] != [line]:
+                seen.append(line)
 
     sys.setprofile(look)
     try:
@@ -17,3 +22,15 @@ def entered(run, modules=("ddpm", "gaussian", "sampling", "conditioning", "objec
     finally:
         sys.setprofile(None)
     return seen
+
+
+def owner(frame):
+    """类.函数；类是真正写着这个函数的那一个，不是 self 的"""
+    code, me = frame.f_code, frame.f_locals.get("self")
+    for kind in type(me).__mro__:
+        function = vars(kind).get(code.co_name)
+        while function is not None and getattr(function, "__code__", code) is not code:
+            function = getattr(function, "__wrapped__", None)
+        if getattr(function, "__code__", None) is code:
+            return f"{kind.__name__}.{code.co_name}"
+    return code.co_name

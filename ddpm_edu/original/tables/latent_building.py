@@ -190,7 +190,7 @@ METHODS = (
         Note("= loss", "201ac5ce", "算损失：self(x, c) 就是 forward"),
         Note("return", "e910d33e", "返回；它其实是 (损失, 要记录的数)"),
     )),
-    Method("LatentDiffusion.forward", 17, "抽 t；条件在这里编码、掺噪声", proof=APPENDIX, heads="450dd1e4", notes=(
+    Method("LatentDiffusion.forward", 17, "抽 t；条件编码器若也训练，就在这里编码条件", proof=APPENDIX, heads="450dd1e4", notes=(
         Note("= t", "4e4cb20e", "每个样本各抽一个 t", formula=r"t\sim\mathcal U\{0,\dots,T-1\}", chapter=10),
         Note("if self.model", "7393b48a", "有条件的话"),
         Note("assert c", "b3584026", "条件不能缺"),
