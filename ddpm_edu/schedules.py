@@ -27,7 +27,7 @@ def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2,
     check_float("linear_end", linear_end, 0, 1, open_low=True, open_high=True)
     check_float("linear_start", linear_start, 0, linear_end, open_low=True,
                 advice="须满足 0 < linear_start ≤ linear_end")
-    check_float("cosine_s", cosine_s, 0)
+    check_float("cosine_s", cosine_s, 0, 1e6)
     if schedule == "linear":
         return np.linspace(math.sqrt(linear_start), math.sqrt(linear_end), T) ** 2
     if schedule == "sqrt_linear":
@@ -35,7 +35,7 @@ def make_beta_schedule(schedule, n_timestep, linear_start=1e-4, linear_end=2e-2,
     if schedule == "sqrt":
         return np.linspace(linear_start, linear_end, T) ** 0.5
     u = np.arange(T + 1) / T
-    f = np.cos((u + check_float("cosine_s", cosine_s, 0, 1e6)) / (1 + cosine_s) * np.pi / 2) ** 2
+    f = np.cos((u + cosine_s) / (1 + cosine_s) * np.pi / 2) ** 2
     # f(1) = 0，最后一个 β 恰好是 1，故截断
     return np.minimum(1 - f[1:] / f[:-1], 0.999)
 

@@ -90,7 +90,7 @@ CARDS = {
         "太小，走到头还留着原图；须小于 1。`cosine` 不用它。"),
     "cosine_s": Card(
         2, "`cosine` 噪声表的偏移，使最初几步的 $\\beta$ 不至于太小。",
-        r"$f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$", ((SCHEDULE, "f = np.cos((u + check_float"),),
+        r"$f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$", ((SCHEDULE, "f = np.cos((u + cosine_s"),),
         "取 0，$\\beta_0$ 只有约 $2.5\\times10^{-6}$（$T=1000$），噪声小得网络难以猜准；调大，开头的 $\\beta$ 也跟着变大，低噪声的步就少。其他噪声表不用它。"),
     "given_betas": Card(
         2, "直接给出整张噪声表，代替 `beta_schedule`。", r"$(\beta_0, \dots, \beta_{T-1})$",

@@ -84,7 +84,7 @@ def grid_figure(images, nrow=8, width=7.0, rows=(), columns=()):
     """排成格子的图像：(N, C, H, W)，[-1, 1]；rows、columns 是各行、各列的名字，可以不写"""
     grid, padding = framed_grid(images, nrow)
     grid, (high, wide) = ((grid + 1) / 2).numpy(), images[0].shape[-2:]
-    margin = max((len(name.replace("$", "")) for name in rows), default=0) * 0.14
+    margin = max((len(line) for name in rows for line in name.replace("$", "").splitlines()), default=0) * 0.14
     figure = empty_figure(width, (width - margin) * grid.shape[1] / grid.shape[2] + (0.3 if columns else 0))
     ax = figure.subplots()
     gray = grid.shape[0] == 1

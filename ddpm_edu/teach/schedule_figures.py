@@ -72,8 +72,8 @@ def endings_figure(tables):
 
 
 def landed_figure(clouds, real, width=9.0):
-    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，灰线相交于真点的平均，× 是这一张图里的点的平均"""
-    figure = empty_figure(width, width / len(clouds) + 0.5)
+    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，灰线相交于真点的平均，× 是这一张图里的点的平均，下面数着竖线两侧各有几个点"""
+    figure = empty_figure(width, width / len(clouds) + 0.6)
     real = np.asarray(real)
     middle, half = (real.max(0) + real.min(0)) / 2, np.ptp(real, axis=0).max() / 2 + 0.1
     for ax, (name, points) in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items()):
@@ -86,7 +86,9 @@ def landed_figure(clouds, real, width=9.0):
         ax.plot(*mean, "x", color=ORANGE, markersize=10, markeredgewidth=3)
         ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal", xticks=(), yticks=())
         ax.set_title(name, fontsize=10)
-        ax.set_xlabel("平均（" + "，".join(f"{value:.2f}".replace("-", "−") for value in mean) + "）", fontsize=10)
+        words = "，".join(f"{value:.2f}".replace("-", "−") for value in mean)
+        left = int((points[:, 0] < real[:, 0].mean()).sum())
+        ax.set_xlabel(f"平均（{words}）\n竖线左边 {left} 个点，右边 {len(points) - left} 个", fontsize=10)
     return figure
 
 

@@ -1,7 +1,10 @@
 """β 面板：噪声表 × T × 两端的 β × cosine_s → β_t、ᾱ_t、信噪比"""
+import re
+
 import numpy as np
 
 from ...schedules import SCHEDULES, alphas_cumprod, make_beta_schedule, rescale_linear_range
+from ..figures import BLUE, GRAY
 from ..panel import Panel, choice, int_slider, log_slider, slider
 from ..plot import Axis, Plot
 
@@ -13,15 +16,22 @@ PAPER_NAMES = {
 }
 
 
+LOOKS = ((BLUE, "-", 2.0), (GRAY, "--", 1.5))
+
+
+def curves(betas):
+    """β → {曲线的名字: (t/T, 值)}"""
+    cumprod, _ = alphas_cumprod(betas)
+    u = np.arange(len(betas)) / len(betas)
+    return {"beta": (u, betas), "alpha_bar": (u, cumprod), "snr": (u, np.maximum(cumprod, 1e-300) / (1 - cumprod))}
+
+
 def beta_data(schedule, T, linear_start, linear_end, cosine_s):
     """→ ({beta, alpha_bar, snr: (t/T, 值)}, 一句话)；两端写反时按小的在前"""
     low, high = sorted((linear_start, linear_end))
     betas = make_beta_schedule(schedule, T, low, high, cosine_s)
-    cumprod, _ = alphas_cumprod(betas)
-    u = np.arange(T) / T
-    snr = np.maximum(cumprod, 1e-300) / (1 - cumprod)
-    note = describe(schedule, T, low, high, cumprod[-1] ** 0.5)
-    return {"beta": (u, betas), "alpha_bar": (u, cumprod), "snr": (u, snr)}, note
+    data = curves(betas)
+    return data, describe(schedule, T, low, high, data["alpha_bar"][1][-1] ** 0.5)
 
 
 def describe(schedule, T, linear_start, linear_end, leftover):
@@ -39,12 +49,18 @@ def describe(schedule, T, linear_start, linear_end, leftover):
 
 def beta_panel():
     plot = Plot([
-        Axis("$t/T$", r"$\beta_t$", ylim=(1e-6, 1.5), yscale="log", curves={"beta": ""}),
-        Axis("$t/T$", r"$\bar\alpha_t$", ylim=(-0.02, 1.02), curves={"alpha_bar": ""}),
-        Axis("$t/T$", "信噪比", ylim=(1e-10, 1e6), yscale="log", curves={"snr": ""}),
+        Axis("$t/T$", r"$\beta_t$", ylim=(1e-5, 1.5), yscale="log", curves={"beta": "这张表", "beta_reference": "linear，T=1000"}, legend="lower right",
+             styles=LOOKS),
+        Axis("$t/T$", r"$\bar\alpha_t$", ylim=(-0.02, 1.02), curves={"alpha_bar": "", "alpha_bar_reference": ""}, styles=LOOKS),
+        Axis("$t/T$", "信噪比", ylim=(1e-5, 1e5), yscale="log", curves={"snr": "", "snr_reference": ""}, styles=LOOKS),
     ])
+    # 每十步取一点，拖动时重画得快
+    plot.update(**{f"{name}_reference": (u[::10], values[::10]) for name, (u, values) in curves(make_beta_schedule("linear", 1000)).items()})
     return Panel(
-        plot, beta_data, sheet=[{"schedule": "linear", "T": 1000}, {"schedule": "linear", "T": 100}, {"schedule": "cosine", "T": 100}],
+        plot, beta_data, sheet=[
+            {"schedule": "linear", "T": 1000}, {"schedule": "linear", "T": 100},
+            {"schedule": "linear", "T": 100, "linear_start": 1e-3, "linear_end": 0.2}, {"schedule": "cosine", "T": 100}],
+        aside=lambda note: "。走完以后，原图的幅度还剩 " + re.search("√ᾱ = ([^。]*[0-9])", note)[1],
         schedule=choice(list(SCHEDULES), "linear", "噪声表"), T=int_slider(100, 10, 2000, "步数 T", 10),
         linear_start=log_slider(1e-4, -5, -1, "linear_start"), linear_end=log_slider(2e-2, -3, -0.1, "linear_end"),
         cosine_s=slider(0.008, 0.0, 0.1, 0.002, "cosine_s", ".3f"),
