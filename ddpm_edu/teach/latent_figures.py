@@ -27,7 +27,7 @@ def latent_figure(pictures, width=10.0):
             if before is not None:
                 arrow(ax, (before + 0.38, y), (x - 0.38, y), INK, 1.0)
             slot(ax, x, y, image, words)
-    ax.text(4.5, 2.62, "不加噪，直接解码", ha="center", va="center", fontsize=9, color=INK)
+    ax.text(4.5, 2.62, "抽一个 $z$，直接解码", ha="center", va="center", fontsize=9, color=INK)
     for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (5, 1.25, "步号 $t$、词", BLUE), (3, 0, "步号 $t$、词", BLUE)):
         ax.text(x, y + 0.56, words, ha="center", va="center", fontsize=9, color=color)
         arrow(ax, (x, y + 0.48), (x, y + 0.25), color, 1.0)
