@@ -6,7 +6,7 @@ share     : mnist，每个种子四张测试图，各走八次（DDPM 图 7）
 skip      : digits，每个种子 400 张，略过开头的几成（Improved DDPM 图 4）
 same      : mnist，每个种子十张，同一个起点、不同的步数（DDIM 图 5）
 trip      : mnist，每个种子五张测试图，倒着走再走回来（DDIM 表 2）
-guidance  : digits_class，每个种子 400 张，DPM-Solver++ 10 步（引导的图 4、表 1）
+guidance  : digits_class，每个种子 400 张，DPM-Solver++ 10 步（引导的表 1、表 2）
 DDIM 表 1 在 digits 的卡片里，不必再量。--out 里已有的不再量，中断了接着来；--write 把平均与标准误写进随包的 papers.json
 """
 import argparse
@@ -48,7 +48,9 @@ def some(name, seed, count):
 def rate(seed, name):
     images, cond = some(name, seed, 2)
     paid, error, total = rate_distortion(load(name), images, cond, generator=torch.Generator().manual_seed(seed))
-    return {"total": total, "after_1": total - float(paid[int((error[1:] > 1).int().argmax())]), "paid": paid[KEPT].tolist(), "error": error[KEPT].tolist()}
+    after = total - float(paid[int((error[1:] > 1).int().argmax())])
+    return {"total": total, "L_0": total - float(paid[0]), "L_1": float(paid[0] - paid[1]), "after_1": after,
+            "paid": paid[KEPT].tolist(), "error": error[KEPT].tolist()}
 
 
 def settle(seed):
@@ -105,7 +107,7 @@ def guidance(seed, w):
 # {图: (怎样量, 各种设定, 几个种子)}：Fréchet 距离要八个种子，其余的每个种子已经有许多张
 FIGURES = {
     "settle": (settle, [""], 4), "share": (share, ["250", "500", "750", "999"], 4), "same": (same, [""], 4), "trip": (trip, ["10", "50", "100"], 4),
-    "guidance": (guidance, ["1", "1.5", "5"], 8), "skip": (skip, [f"{table} {part}" for part in (0, 0.2, 0.4) for table in TABLES], 8),
+    "guidance": (guidance, ["1", "1.1", "1.25", "1.5", "3", "5"], 8), "skip": (skip, [f"{table} {part}" for part in (0, 0.2, 0.4) for table in TABLES], 8),
     "rate": (rate, ["cifar10"], 3),
 }
 

@@ -84,7 +84,7 @@ def test_the_way_there_and_back_loses_less_with_more_steps():
 
 
 def test_guidance_buys_certainty_with_distance():
-    """引导的图 4、表 1"""
+    """引导的表 1、表 2"""
     model, labels, score = load_pretrained("digits_class"), torch.arange(100) % 10, DigitsFrechet()
     weak, strong = (generate(model, 100, batch_size=100, seed=0, cond=labels, use_ema=False, progress=False, sampler="dpmpp", steps=8,
                              guidance_scale=w)[0] for w in (1.0, 5.0))
