@@ -259,7 +259,7 @@ def test_the_measurement_runs_resumes_and_is_what_the_chapter_reads(tmp_path, mo
     monkeypatch.setitem(papers.FIGURES, "skip", (lambda seed, table, part: {"frechet": float(seed), "list": [1.0, 2.0 + seed]}, ["linear 0"], 3))
     out = tmp_path / "a.json"
     papers.main(["skip", "--seeds", "2", "--out", str(out)])
-    assert "skip linear 0：frechet 0.5000 ± 0.5000" in capsys.readouterr().out
+    assert "skip linear 0：change 0.0000 ± 0.0000，frechet 0.5000 ± 0.5000" in capsys.readouterr().out
     papers.main(["skip", "--out", str(out)])
     runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     found = papers.summary({"runs": runs})

@@ -258,7 +258,7 @@ def test_one_command_trains_on_a_folder_then_samples_and_evaluates(nasty, tmp_pa
     assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", str(nasty), "--num", "2", "--samples", "0", "--device", "cpu"]) == 0
     assert "bits/dim" in capsys.readouterr().out
     assert main(["fit", "--config", "folder", "--config", "small.yaml", "--data.root", str(nasty), "--data.channels=4"]) == 2
-    assert "--data.channels 应为不给，或与 --model.channels=1 相同" in capsys.readouterr().err
+    assert "--data.channels 应为不给，或与模型的图一样的 1，得到 4" in capsys.readouterr().err
     assert main(["evaluate", "--ckpt", "kept/last.ckpt", "--data", "没有的", "--num", "2"]) == 2
     assert "没有的" in capsys.readouterr().err
 

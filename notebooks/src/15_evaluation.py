@@ -445,15 +445,16 @@ circles_figure()
 # ## 附：源码速查（第一遍可以跳过）
 
 # %%
-show_source(evaluate, "def evaluate", "check_same_size(model, data_module)", "with model.ema_scope()", "if num_samples and frechet is None:",
-            "if num_samples and frechet is not None:")
+show_source(evaluate, "def evaluate", "inception   : 取特征的网络", "check_same_size(model, data_module)", "with model.ema_scope()",
+            "if num_samples and frechet is None:", "if num_samples and frechet is not None:")
 
 # %% [markdown]
-# - ① 参数与返回的字典；全是数，可以直接存成 JSON。
-# - ② 尺寸、张数、种子，在算任何东西之前查完。
-# - ③ 用 EMA 权重，从测试划分固定地选出一批图，算 bits/dim。像素的级数取自数据模块，还要核对像素是不是真在那些级上：不在，算出来的就不是编码长度。潜空间的模型（第 17 章）给的是潜变量的密度，换不成图的编码长度，这一项不算。
-# - ④ 没有给 Fréchet 的打分器就取一个：数字有随包的分类器，别的数据现训一个，没有标签的就不算。
-# - ⑤ 打分，连两条参照线一起写进报告；真图的参照线也取同样多张。给了 Inception 的网络，就用同一批样本另算 FID 与 KID，真图是训练划分（[91 章](91_troubleshooting.ipynb)“为什么我的 FID 对不上”）。
+# - ① 参数：量几张图，画几张样本，走几步，用不用 EMA。
+# - ② 有 Inception 的权重就另算 FID 与 KID；返回的字典里全是数，可以直接存成 JSON。
+# - ③ 尺寸、张数、种子，在算任何东西之前查完。
+# - ④ 用 EMA 权重，从测试划分固定地选出一批图，算 bits/dim。像素的级数取自数据模块，还要核对像素是不是真在那些级上：不在，算出来的就不是编码长度。潜空间的模型（第 17 章）给的是潜变量的密度，换不成图的编码长度，这一项不算。
+# - ⑤ 没有给 Fréchet 的打分器就取一个：数字有随包的分类器，别的数据现训一个，没有标签的就不算。
+# - ⑥ 打分，连两条参照线一起写进报告；真图的参照线也取同样多张。给了 Inception 的网络，就用同一批样本另算 FID 与 KID，真图是训练划分（[91 章](91_troubleshooting.ipynb)“为什么我的 FID 对不上”）。
 
 # %%
 show_source(bits_report, "def bits_report", "bar = progress_bar", "hook = model.model.register_forward_hook(tick)", "total = terms.sum(1)")

@@ -64,7 +64,7 @@ EXERCISES = (
     Code("19.3", 3, "两两相差", pair_distance, group_cases, (
         Mistake("自己与自己的差是 0，不该算进平均：除以 k(k-1) 对，不是 k² 对。", lambda groups: (2 * groups.var(1, unbiased=False)).mean().sqrt()),
         Mistake("这是各离组平均多远；两个样本之差的方差是它的两倍。", lambda groups: groups.var(1).mean().sqrt()),
-        Mistake("忘了开方。", lambda groups: (2 * groups.var(1)).mean()),
+        Mistake("忘了开方：问的是均方根，不是均方。", lambda groups: (2 * groups.var(1)).mean()),
         Mistake("先对各组开方再平均了；要先平均，最后开方。", lambda groups: (2 * groups.var(1)).mean(1).sqrt().mean()),
         Mistake("把不同组的样本也比了；只比同一组里的。", lambda groups: (2 * groups.flatten(0, 1).var(0)).mean().sqrt()),
     ), "不必真的两两相减：独立的两个样本之差，方差是各自的两倍，一次 var 就够。", "样本方差（除以 k-1）乘二，恰是两两之差的平方的平均。"),
