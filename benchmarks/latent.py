@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from ddpm_edu import DDPM, DigitsDataModule, make_beta_schedule
-from ddpm_edu.authoring.quality import averaged
 from ddpm_edu.configs.recipes import conditional_digits_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
@@ -21,7 +20,7 @@ from ddpm_edu.progress import progress_bar
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach.training import quiet_trainer
 
-from .runs import by_name, train_all
+from .runs import by_name, seeds_table, train_all
 
 CLASSES = torch.arange(10).repeat(50)
 MEASURES = {"std": "样本标准差/σ_z", "overflow": "有 |z| > 4σ_z 的样本", "frechet": "Fréchet 距离", "recognised": "认得出"}
@@ -128,16 +127,6 @@ def share_beyond(z, std):
     return float((z.abs().flatten(1).amax(1) > 4 * std).double().mean())
 
 
-def table(rows):
-    """{设定: [各个种子]} → Markdown 的表，平均 ± 标准误"""
-    lines = ["| 设定 | 种子 | " + " | ".join(MEASURES.values()) + " |", "|:--|--:|" + "--:|" * len(MEASURES)]
-    for name, each in rows.items():
-        found = {measure: averaged([row[measure] for row in each]) for measure in MEASURES if measure in each[0]}
-        cells = [f"{found[m]['mean']:.3g} ± {found[m]['se']:.2g}" if m in found else "—" for m in MEASURES]
-        lines.append(f"| {name} | {len(each)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.latent", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("settings", nargs="*", metavar="设定", help=f"只练这几个：{'、'.join(SETTINGS)}")
@@ -155,7 +144,7 @@ def main(arguments=None):
     def once(name, seed):
         return measure(SETTINGS[name], *draw(SETTINGS[name], seed, autoencoder, data_std), score)
 
-    print(table(by_name(train_all(parser, options.out, {"measure": "latent"}, options.settings or SETTINGS, options.seeds, once))))
+    print(seeds_table(by_name(train_all(parser, options.out, {"measure": "latent"}, options.settings or SETTINGS, options.seeds, once)), MEASURES))
 
 
 if __name__ == "__main__":

@@ -15,14 +15,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ddpm_edu import AutoencoderKL, LatentDiffusion, MNISTDataModule, load_pretrained
-from ddpm_edu.authoring.quality import asked, averaged
+from ddpm_edu.authoring.quality import asked, averaged, through
 from ddpm_edu.data.base import random_images
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import frechet_for, recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.teach.training import descend
 
-from .runs import by_name, train_all
+from .runs import by_name, seeds_table, train_all
 
 COUNT, CALLS = 400, 10
 MODELS = {"latent": "mnist_latent", "pixel": "mnist"}
@@ -39,12 +39,6 @@ def draw(model, guidance, seed, count=COUNT):
     images, _ = generate(model, count, batch_size=100, seed=seed, cond=asked(model, labels), use_ema=False, progress=False,
                          sampler="dpmpp", steps=CALLS, guidance_scale=guidance)
     return images, labels
-
-
-def through(model, images):
-    """压缩又解码"""
-    with torch.no_grad():
-        return torch.cat([model.decode_first_stage(model.get_first_stage_encoding(model.encode_first_stage(part))) for part in images.split(100)])
 
 
 def train_beta(beta, seed, steps=300):
@@ -109,16 +103,6 @@ def timing_table(count=64):
     return "\n".join(lines)
 
 
-def table(rows):
-    """{设定: [各个种子]} → Markdown 的表，平均 ± 标准误"""
-    lines = ["| 设定 | 种子 | " + " | ".join(TITLES.values()) + " |", "|:--|--:|" + "--:|" * len(TITLES)]
-    for name, each in rows.items():
-        found = {key: averaged([row[key] for row in each]) for key in TITLES if key in each[0]}
-        cells = [f"{found[key]['mean']:.3g} ± {found[key]['se']:.2g}" if key in found else "—" for key in TITLES]
-        lines.append(f"| {name} | {len(each)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.latent_mnist", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("settings", nargs="*", metavar="设定", help=f"只量这几个：{'、'.join(SETTINGS)}、time")
@@ -153,7 +137,7 @@ def main(arguments=None):
         return {"frechet": score(images), "recognised": recognised(score.classifier, images, labels)["recognised"]}
 
     if names:
-        print(table(by_name(train_all(parser, options.out, {"measure": "latent_mnist", "count": COUNT}, names, options.seeds, once))))
+        print(seeds_table(by_name(train_all(parser, options.out, {"measure": "latent_mnist", "count": COUNT}, names, options.seeds, once)), TITLES))
 
 
 if __name__ == "__main__":

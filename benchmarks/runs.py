@@ -5,6 +5,8 @@ from pathlib import Path
 
 import torch
 
+from ddpm_edu.authoring.quality import averaged
+
 from .timing import machine
 
 
@@ -43,3 +45,13 @@ def by_name(record):
     for run in sorted(record["runs"], key=lambda run: run["seed"]):
         rows.setdefault(run["name"], []).append(run)
     return rows
+
+
+def seeds_table(rows, titles):
+    """{设定: [各个种子的 {量: 值}]} → Markdown 的表，平均 ± 标准误；titles 是 {量: 列名}"""
+    lines = ["| 设定 | 种子 | " + " | ".join(titles.values()) + " |", "|:--|--:|" + "--:|" * len(titles)]
+    for name, each in rows.items():
+        found = {key: averaged([row[key] for row in each]) for key in titles if key in each[0]}
+        cells = [f"{found[key]['mean']:.3g} ± {found[key]['se']:.2g}" if key in found else "—" for key in titles]
+        lines.append(f"| {name} | {len(each)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

@@ -51,15 +51,18 @@ def in_pixels(model, data):
 
 
 @torch.no_grad()
+def through(model, images):
+    """压缩又解码"""
+    return torch.cat([model.decode_first_stage(model.get_first_stage_encoding(model.encode_first_stage(part))) for part in images.split(100)])
+
+
+@torch.no_grad()
 def through_the_autoencoder(model, data, count, score):
     """潜空间的模型：压缩又解码的训练图有多像真图（样本大致不会更近）、还原的误差（均方根）、潜变量乘完系数的标准差，后两样在测试图上"""
-    def decoded(images):
-        return torch.cat([model.decode_first_stage(model.get_first_stage_encoding(model.encode_first_stage(part))) for part in images.split(100)])
-
     test, train = random_images(data.dataset("test"), 2000)["image"], data.dataset("train")
     z = torch.cat([model.get_first_stage_encoding(model.encode_first_stage(part)) for part in test.split(100)])
-    return {"frechet_decoded": averaged([score(decoded(random_images(train, count, seed)["image"])) for seed in range(SEEDS)]),
-            "rmse": round(float((decoded(test) - test).square().mean().sqrt()), 4), "latent_std": round(float(z.std()), 4)}
+    return {"frechet_decoded": averaged([score(through(model, random_images(train, count, seed)["image"])) for seed in range(SEEDS)]),
+            "rmse": round(float((through(model, test) - test).square().mean().sqrt()), 4), "latent_std": round(float(z.std()), 4)}
 
 
 def scores(score, several, labels):
