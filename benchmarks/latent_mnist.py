@@ -4,7 +4,7 @@
 longer-1   : mnist_latent 照第 13 章的量法（benchmarks.longer：每批 200 张，DDIM 15 步，不引导），与那里像素模型的各档步数比
 beta-0.01  : 8×8 数字上的小 AutoencoderKL，β = 0.01，每个种子练 300 步：还原的误差、潜变量的标准差
 decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集
-time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），各量 5 次，与种子无关
+time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），轮流各量 5 次，与种子无关；“同样深”的每级一个残差块，没有练过
 --out 里已有的不再量，中断了接着来
 """
 import argparse
@@ -14,12 +14,13 @@ import warnings
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_edu import AutoencoderKL, LatentDiffusion, MNISTDataModule, load_pretrained
+from ddpm_edu import DDPM, AutoencoderKL, LatentDiffusion, MNISTDataModule, load_pretrained
 from ddpm_edu.authoring.quality import asked, averaged, through
 from ddpm_edu.data.base import random_images
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import frechet_for, recognised
 from ddpm_edu.generate import generate
+from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.teach.training import descend
 
 from .runs import by_name, seeds_table, train_all
@@ -61,23 +62,31 @@ def multiplications(function, *arguments):
     return counter.get_total_flops() // 2
 
 
-def seconds(function, repeats=5):
-    """CPU 秒，平均 ± 标准误；头一次不算"""
-    function()
-    found = []
-    for _ in range(repeats):
-        start = time.process_time()
-        function()
-        found.append(time.process_time() - start)
-    return averaged(found)
+def seconds(functions, repeats=5):
+    """几件事轮流做，各做几遍：各自的 CPU 秒，平均 ± 标准误；头一遍不算"""
+    found = [[] for _ in functions]
+    for _ in range(repeats + 1):
+        for function, mine in zip(functions, found):
+            start = time.process_time()
+            function()
+            mine.append(time.process_time() - start)
+    return [averaged(mine[1:]) for mine in found]
+
+
+def timed_models():
+    """随包的两个，与像素上同潜变量一样深的：每级一个残差块，也就是 mnist-quick 的网络"""
+    config = pretrained_card("mnist")["model"]
+    network = config["unet_config"] | {"params": config["unet_config"]["params"] | {"num_res_blocks": 1}}
+    return {"mnist": load_pretrained("mnist"), "mnist，同样深": DDPM(**config | {"unet_config": network}), "mnist_latent": load_pretrained("mnist_latent")}
 
 
 def timing_table(count=64):
-    """训练一步与画一张，两个模型并排"""
+    """训练一步与画一张，三个模型并排"""
     torch.set_num_threads(1)
     lines = ["| | 参数 | U-Net 一次的乘法 | 训练一步（CPU 秒） | 画一张（CPU 秒） |", "|:--|--:|--:|--:|--:|"]
-    for name in MODELS.values():
-        model, labels = load_pretrained(name), torch.arange(count) % 10
+    models, steps, draws = timed_models(), [], []
+    for model in models.values():
+        labels = torch.arange(count) % 10
         x, t, cond = torch.randn(count, model.channels, *[model.image_size] * 2), torch.arange(count) * 15, asked(model, labels)
         optimizer = model.configure_optimizers()
         optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
@@ -89,9 +98,11 @@ def timing_table(count=64):
             optimizer.step()
             model.model_ema(model.model)
 
-        once = seconds(lambda model=model: draw(model, 1.0, 0, count // 4))
-        size, each = sum(p.numel() for p in model.model.parameters()), seconds(step)
-        macs = multiplications(model.apply_model, x[:1], t[:1], cond[:1])
+        steps.append(step)
+        draws.append(lambda model=model: draw(model, 1.0, 0, count // 4))
+    for (name, model), each, once in zip(models.items(), seconds(steps), seconds(draws)):
+        x, t, cond = torch.zeros(1, model.channels, *[model.image_size] * 2), torch.zeros(1, dtype=torch.long), asked(model, torch.zeros(1, dtype=torch.long))
+        size, macs = sum(p.numel() for p in model.model.parameters()), multiplications(model.apply_model, x, t, cond)
         lines.append(f"| {name} | {size / 1e6:.2f} M | {macs / 1e6:.1f} M | {each['mean']:.3f} ± {each['se']:.3f} | "
                      f"{4 * once['mean'] / count:.4f} ± {4 * once['se'] / count:.4f} |")
         if isinstance(model, LatentDiffusion):

@@ -1,7 +1,7 @@
 """第 19 章的数：python -m benchmarks.papers [哪几张图 ...] [--seeds 8] [--out papers.json] [--write]
 
 rate      : cifar10，每个种子两张测试图，一步一步收的比特与误差（DDPM 图 5）
-settle    : mnist，每个种子四十张，粗处与细处各还有几成没有定（DDPM 图 6）
+settle    : mnist，每个种子四十张，粗处与细处各还有几成没有定、在第几步降到两成（DDPM 图 6）
 share     : mnist，每个种子四张测试图，各走八次（DDPM 图 7）
 skip      : digits，每个种子 400 张，略过开头的几成（Improved DDPM 图 4）
 same      : mnist，每个种子十张，同一个起点、不同的步数（DDIM 图 5）
@@ -50,14 +50,28 @@ def rate(seed, name):
     paid, error, total = rate_distortion(load(name), images, cond, generator=torch.Generator().manual_seed(seed))
     after = total - float(paid[int((error[1:] > 1).int().argmax())])
     return {"total": total, "L_0": total - float(paid[0]), "L_1": float(paid[0] - paid[1]), "after_1": after,
-            "paid": paid[KEPT].tolist(), "error": error[KEPT].tolist()}
+            "paid": paid[KEPT].tolist(), "error": error[KEPT].tolist(), "error_0": first_error(load(name), images, cond, seed)}
+
+
+@torch.no_grad()
+def first_error(model, images, cond, seed):
+    """收到第 0 步时的误差：L_0 是像素的似然，由它换不出来，所以照同一份噪声再猜一次"""
+    first = torch.zeros(len(images), dtype=torch.long)
+    x_t = model.q_sample(images, first, generator=torch.Generator().manual_seed(seed))
+    return float((model.predict_start(x_t, first, cond=cond) - images).square().mean().sqrt() * 127.5)
 
 
 def settle(seed):
     labels = torch.arange(40) % 10
     images, seen = guesses(load("mnist"), 40, 50, labels, torch.Generator().manual_seed(seed))
     coarse, fine = zip(*(unsettled(guess, images, 7) for _, guess in seen))
-    return {"t": [t for t, _ in seen], "coarse": list(coarse), "fine": list(fine)}
+    steps = [t for t, _ in seen]
+    return {"t": steps, "coarse": list(coarse), "fine": list(fine), "coarse_done": settled_at(steps, coarse), "fine_done": settled_at(steps, fine)}
+
+
+def settled_at(steps, shares):
+    """没有定的头一次不到两成，是在第几步"""
+    return float(next(t for t, share in zip(steps, shares) if share < 0.2))
 
 
 def share(seed, t):
@@ -117,20 +131,22 @@ def once(name, seed):
     return FIGURES[figure][0](seed, *settings)
 
 
+def rounded(value):
+    return float(f"{value:.5g}")
+
+
 def summary(record):
-    """{名字: {量: {"mean", "se"}}}；一个种子给出一串数的，逐个平均"""
-    rows, each_name = {}, by_name(record)
-    for name, runs in each_name.items():
-        if name.startswith("skip "):  # 种子相同，起点就相同，逐个种子减去不略过的
-            whole = {run["seed"]: run["frechet"] for run in each_name[f"{name.rpartition(' ')[0]} 0"]}
-            runs = [{**run, "change": run["frechet"] - whole[run["seed"]]} for run in runs]
+    """{名字: {量: {"mean", "se", "each"}}}；each 按种子排，好逐个相减；一个种子给出一串数的，逐个平均，不存 each"""
+    rows = {}
+    for name, runs in by_name(record).items():
         rows[name] = {}
         for measure in runs[0].keys() - {"name", "seed"}:
             each = torch.tensor([run[measure] for run in runs], dtype=torch.float64)
             flat = each.reshape(len(runs), -1)
             found = {"mean": flat.mean(0), "se": flat.std(0) / len(runs) ** 0.5}
-            pair = {key: [float(f"{value:.5g}") for value in values] for key, values in found.items()}
-            rows[name][measure] = pair if each.ndim == 2 else {key: value[0] for key, value in pair.items()}
+            pair = {key: [rounded(value) for value in values] for key, values in found.items()}
+            single = {key: value[0] for key, value in pair.items()}
+            rows[name][measure] = pair if each.ndim == 2 else {**single, "each": [rounded(value) for value in each]}
         rows[name] = {**dict(sorted(rows[name].items())), "seeds": len(runs)}
     return rows
 

@@ -8,8 +8,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.contour import ContourSet
 
-from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, nested_figure, order_figure, rotation_figure, unet_figure
+from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, nested_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.figures import BLUE
+from ddpm_edu.teach.init_figures import course_order, init_map, original_order, same_step_figure
 from ddpm_edu.teach.points import fields_figure, losses_figure, points_figure, scores_figure
 from ddpm_edu.teach.unet_figures import clocks_figure, cuts_figure, residual_figure
 from ddpm_edu.unet import ResBlock, UNet, timestep_embedding
@@ -111,25 +112,20 @@ def test_the_rotation_has_one_picture_per_angle_and_its_arrows_are_orthogonal():
         assert ax.get_title().startswith(name) and f"{math.degrees(angle):.0f}" in ax.get_title()
 
 
-def test_what_is_needed_before_it_is_made_is_drawn_dashed():
-    rows, names = {"错": ["乙", "甲"], "对": ["甲", "乙"]}, {"甲": "", "乙": ""}
-    ax = order_figure(rows, [("甲", "乙")], names, {"错": (), "对": ("乙",)}).axes[0]
-    arrows = [note.arrow_patch for note in ax.texts if getattr(note, "arrow_patch", None)]
-    assert [patch.get_linestyle() for patch in arrows] == ["--", "-"]
-    white, *others, blue = (box.get_facecolor() for box in ax.patches)
-    assert white == others[0] == others[1] != blue
+def test_what_the_original_makes_after_loading_is_dashed_on_the_map():
+    assert course_order()[-1] == "载入" and original_order()[2:] == ["载入", "噪声表", "logvar"]
+    ax = init_map().axes[0]
+    boxes = [box for box in ax.patches if box.get_linestyle() == "--"]
+    dashed = {text.get_text() for text in ax.texts for box in boxes if box.get_extents().contains(*text.get_transform().transform(text.get_position()))}
+    assert len(boxes) == 2 and dashed == {"噪声表", "logvar"} and len(ax.patches) == 5 * 3
 
 
-def test_lines_to_one_box_end_apart_and_a_box_may_be_half_blue():
-    names, needs = list("甲乙丙丁"), [("甲", "乙"), ("乙", "丙"), ("甲", "丙"), ("丁", "丙")]
-    figure = order_figure({"一": names}, needs, dict.fromkeys(names, ""), {"一": "甲"}, {"一": "丙"})
-    ax, legend = figure.axes[0], figure.legends[0]
-    (short, _), (_, near), (long, far), (_, right) = [(note.xyann[0], note.xy[0]) for note in ax.texts if getattr(note, "arrow_patch", None)]
-    # 套着的弧不相碰：接在丙上的，左边近的在最左；从甲出发的，远的在左
-    assert near < far < right and long < short
-    half, whole = ax.patches[2:4]
-    assert len(ax.patches) == 5 and 2 * half.get_width() == whole.get_width() and half.get_facecolor() == ax.patches[0].get_facecolor()
-    assert "要学时才存" in [text.get_text() for text in legend.texts]
+def test_the_same_step_of_two_tables_is_two_amounts_of_noise():
+    figure = same_step_figure({"甲": torch.linspace(1, 0, 10), "乙": torch.linspace(1, 0, 5)}, 4, torch.ones(1, 8, 8))
+    left, first, second = figure.axes
+    marks = [line.get_ydata()[0] for line in left.lines if line.get_marker() == "o"]
+    assert marks == pytest.approx([5 / 9, 0]) and "0.56" in first.get_xlabel() and "0.00" in second.get_xlabel()
+    assert first.images[0].get_array().mean() > second.images[0].get_array().mean()
 
 
 def test_each_kind_of_condition_has_its_own_picture():

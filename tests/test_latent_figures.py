@@ -1,8 +1,8 @@
-"""第 17 章的图：先练自编码器再冻结，潜变量在两条界线之间；信噪比降到 1 的步号"""
+"""第 17 章的图：先练自编码器再冻结，潜变量在两条界线之间；σ 的图与像素对得上"""
 import torch
 from matplotlib.colors import to_hex
 
-from ddpm_edu.teach.latent_figures import FROZEN, PALE, cost_figure, latent_figure, snr_figure
+from ddpm_edu.teach.latent_figures import FROZEN, PALE, cost_figure, latent_figure, sigma_figure
 from ddpm_edu.teach.latents import entered
 
 from .conftest import tiny_ddpm
@@ -38,9 +38,12 @@ def test_the_latent_picture_shows_the_channels_it_was_given():
     assert [value for value in shown if value] == [1.0, -1.0, 1.0, -1.0]
 
 
-def test_the_ratios_cross_one_at_a_marked_step():
-    marked = snr_figure({"乘对了": [2.0, 1.5, 0.5]}, [2]).axes[0]
-    assert "$t=2$" in [text.get_text() for text in marked.texts] and len(marked.lines) == 3
+def test_the_map_of_sigma_lies_under_the_pixels_it_came_from():
+    spread, sigma = torch.zeros(28, 28), torch.linspace(0, 1, 64).view(8, 8)
+    left, right, _ = sigma_figure(spread, sigma).axes
+    # 28 补到 32，两边各 2；一格潜变量管 4 个像素
+    assert left.get_xlim() == (-2, 30) and left.get_ylim() == (30, -2)
+    assert [text.get_text() for text in right.texts][::63] == ["0.0", "1.0"] and right.images[0].get_array().shape == (8, 8)
 
 
 def test_the_cost_figure_joins_the_pixel_points_and_the_two_ways_of_counting():

@@ -52,7 +52,6 @@ def every_panel(digits, model):
         "lr": panels.lr_panel(), "weights": panels.weights_panel(),
         "eta": panels.eta_panel(sampler.eta_grids(model, steps=(2, 3), num_samples=8)),
         "guidance": panels.guidance_panel(guided, load_classifier(), dict.fromkeys(guided, 1.0)),
-        "interpolation": panels.interpolation_panel(sampler.interpolation_frames(model, num_pairs=2, count=5, steps=3)),
     }
 
 
@@ -324,22 +323,6 @@ def test_guidance_panel_shows_the_share_of_right_classes():
     panel = panels.guidance_panel(samples, classifier, {0.0: 0.6, 1.0: 0.4})
     assert "10%" in panel.compute(scale=0.0)[1] and "1.50 倍" in panel.compute(scale=0.0)[1]
     assert "100%" in panel.compute(scale=1.0)[1] and "1.00 倍" in panel.compute(scale=1.0)[1]
-
-
-def test_interpolation_panel_frames_the_marked_pairs_only_where_they_are_marked():
-    panel = panels.interpolation_panel([torch.zeros(4, 1, 8, 8)] * 3, shown=(1, 3), marked={45.0: (3,)})
-    data = panel.compute(angle=45.0)[0]
-    # 8 个像素加 1 个像素的缝，第 3 对排在第二列
-    assert data["grid"].shape == (10, 19) and data["mark"][0][:5].tolist() == [9, 18, 18, 9, 9] and data["mark"][1][:5].tolist() == [0, 0, 9, 9, 0]
-    assert len(panel.compute(angle=0.0)[0]["mark"][0]) == 0
-
-
-def test_turning_between_two_starts_keeps_them_standard_normal():
-    a, b = torch.randn(2, 200_000, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(sampler.rotate(a, b, 0.0), a) and torch.allclose(sampler.rotate(a, b, 1.0), b, atol=1e-6)
-    for u in (0.25, 0.5, 0.8):
-        # 20 万个样本，标准误 0.003
-        assert float(sampler.rotate(a, b, u).var()) == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize(("decay", "warm_up"), [(0.99, True), (0.999, False)])

@@ -8,11 +8,16 @@ from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach.papers import completions, guesses, rate_distortion, round_trip, skipped, spread_within, stops, turn, unsettled
+from ddpm_edu.teach.papers import completions, gap, guesses, rate_distortion, round_trip, skipped, spread_within, stops, turn, unsettled
 
 
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def test_differences_are_taken_seed_by_seed():
+    """两组数的起伏相同，相减就没有了"""
+    assert gap([11.0, 22.0, 33.0], [10.0, 20.0, 30.0]) == {"mean": 2.0, "se": pytest.approx(3**-0.5)}
 
 
 def test_most_bits_pay_for_details_nobody_sees():

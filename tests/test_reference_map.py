@@ -50,3 +50,12 @@ def test_the_statement_table_says_what_the_knowledge_base_says_in_the_original_o
     for note, line in zip(notes, lines):
         assert note.does in line and (note.wrong or note.differs) in line and ("**错**" in line) == bool(note.wrong)
     assert "| `call" not in "".join(lines) and "| `print`（SD 2）" in "".join(lines)
+
+
+def test_a_folded_statement_table_keeps_every_row_and_counts_the_wrong_ones():
+    whole = reference_map.statement_table("DDPM.__init__").rows(1, 99)
+    folded = reference_map.statement_table("DDPM.__init__", {1: "甲", 12: "乙"})._repr_mimebundle_()["text/markdown"]
+    rows = [line for line in folded.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert rows == [line for line in whole.splitlines() if line[2].isdigit()] and folded.count("<details>") == 2
+    wrong = sum("**错**" in line for line in rows[:11])
+    assert wrong and f"第 1 到 11 条　甲（{wrong} 条有错）" in folded

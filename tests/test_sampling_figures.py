@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from ddpm_edu.teach.laboratory import euler_roads
-from ddpm_edu.teach.sampling_figures import steps_figure, straight_steps_figure, tradeoff_figure, variance_bars_figure
+from ddpm_edu.teach.sampling_figures import steps_figure, straight_steps_figure, variance_bars_figure
 
 
 def test_each_panel_shows_the_true_roads_and_its_own_steps_from_left_to_right():
@@ -19,14 +19,6 @@ def test_the_bars_are_end_to_end_and_only_the_short_one_has_a_gap():
     bars = [(round(bar.get_x(), 9), round(bar.get_width(), 9)) for bar in ax.patches]
     assert bars == [(0, 0.5), (0, 0.5), (0.5, 0.1), (0.5, 0.2), (0.6, 0), (0.7, 0.3), (0.6, 0.4), (1, 0)]
     assert [bar.get_linewidth() for bar in ax.patches[-2:]] == [1, 0] and ax.yaxis_inverted()
-
-
-def test_the_tradeoff_is_drawn_in_percent_with_its_floor():
-    ax = tradeoff_figure({"甲": ((1, 2), ((0.5, 0.1), (1.0, 0.0)), ((10, 1), (30, 2)), (8, 1))}).axes[0]
-    assert ax.lines[0].get_xydata().tolist() == [[50, 10], [100, 30]]
-    assert {"$w=1$", "$w=2$"} < {text.get_text() for text in ax.texts}
-    low, high = ax.patches[0].get_extents().transformed(ax.transData.inverted()).intervaly
-    assert abs(low - 7) < 1e-9 and abs(high - 9) < 1e-9
 
 
 def test_each_view_of_the_steps_has_its_curves_its_errors_and_its_floor():

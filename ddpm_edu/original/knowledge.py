@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 SAME, DIFFERENT, WRONG = "同", "不同", "这里有错"
 # 好几条都指向的一处
-APPENDIX = (17, "附二：Stable Diffusion 还多什么，哪里容易看错")
+APPENDIX = (17, "哪里容易看错")
 
 
 @dataclass(frozen=True)

@@ -30,15 +30,15 @@ CARDS = {
         r"$\hat y_\theta(x_t, t)$", (("conditioning.DiffusionWrapper.__init__", "self.diffusion_model = instantiate_from_config("),),
         "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现（Stable Diffusion 2）会改动你传入的字典。"),
     "timesteps": Card(
-        2, "扩散链的步数 $T$。代码里 $t$ 从 0 数到 $T-1$。", r"$t = 0, 1, \dots, T-1$",
+        93, "扩散链的步数 $T$。代码里 $t$ 从 0 数到 $T-1$。", r"$t = 0, 1, \dots, T-1$",
         ((SCHEDULE, "T = check_int(\"timesteps\", n_timestep, 1)"),),
         "$\\beta$ 不随 $T$ 缩放：$T$ 太短时 $\\sqrt{\\bar\\alpha_{T-1}}$ 还很大，采样的起点就错了。构造时会提醒。"),
     "beta_schedule": Card(
-        2, "噪声表的形状：`linear`（对 $\\sqrt\\beta$ 线性）、`sqrt_linear`（论文的线性）、`sqrt`、`cosine`。",
+        93, "噪声表的形状：`linear`（对 $\\sqrt\\beta$ 线性）、`sqrt_linear`（论文的线性）、`sqrt`、`cosine`。",
         r"$\beta_0, \dots, \beta_{T-1}$", ((SCHEDULE, "check_choice(\"beta_schedule\", schedule, SCHEDULES)"),),
         "名字骗人：这里的 `linear` 不是论文的 linear。训练与采样必须用同一张表。"),
     "loss_type": Card(
-        6, "逐元素的误差怎样算：`l2` 是平方，`l1` 是绝对值。", r"$\ell(y, \hat y) = (y-\hat y)^2$ 或 $\lvert y-\hat y\rvert$",
+        93, "逐元素的误差怎样算：`l2` 是平方，`l1` 是绝对值。", r"$\ell(y, \hat y) = (y-\hat y)^2$ 或 $\lvert y-\hat y\rvert$",
         (("ddpm.DDPM.get_loss", "loss = F.l1_loss if self.loss_type"),),
         "变分下界讲的是平方误差；参考实现用 `l1` 时，把 VLB 权重也乘到了绝对值上。"),
     "ckpt_path": Card(
@@ -77,23 +77,23 @@ CARDS = {
         (("sampling.Sampling.p_sample_loop", "keep_every = max(1, self.log_every_t"),),
         "参考实现里 0 会引起除以零；这里在构造时就拒绝。"),
     "clip_denoised": Card(
-        4, "采样时把 $\\hat x_0$ 截到 $[-1,1]$。", r"$\hat x_0 \leftarrow \min(\max(\hat x_0, -1), 1)$",
+        93, "采样时把 $\\hat x_0$ 截到 $[-1,1]$。", r"$\hat x_0 \leftarrow \min(\max(\hat x_0, -1), 1)$",
         (("sampling.Sampling.p_sample_loop", "clip_denoised=self.clip_denoised"),),
         "数据不在 $[-1,1]$ 时（例如自编码器的潜变量）必须关掉；参考实现还会就地改掉网络的输出。"),
     "linear_start": Card(
-        2, "噪声表的起点；`linear` 与 `sqrt_linear` 的 $\\beta_0$ 就是它，`sqrt` 的 $\\beta_0$ 是它的平方根。", r"$\beta_0$",
+        93, "噪声表的起点；`linear` 与 `sqrt_linear` 的 $\\beta_0$ 就是它，`sqrt` 的 $\\beta_0$ 是它的平方根。", r"$\beta_0$",
         ((SCHEDULE, "math.sqrt(linear_start)"),),
         "太大，第一步就毁掉细节；`cosine` 不用它。"),
     "linear_end": Card(
-        2, "噪声表的终点；`linear` 与 `sqrt_linear` 的 $\\beta_{T-1}$ 就是它，`sqrt` 的是它的平方根。", r"$\beta_{T-1}$",
+        93, "噪声表的终点；`linear` 与 `sqrt_linear` 的 $\\beta_{T-1}$ 就是它，`sqrt` 的是它的平方根。", r"$\beta_{T-1}$",
         ((SCHEDULE, "check_float(\"linear_end\""),),
         "太小，走到头还留着原图；须小于 1。`cosine` 不用它。"),
     "cosine_s": Card(
-        2, "`cosine` 噪声表的偏移，使最初几步的 $\\beta$ 不至于太小。",
+        93, "`cosine` 噪声表的偏移，使最初几步的 $\\beta$ 不至于太小。",
         r"$f(u) = \cos^2\!\left(\frac{u+s}{1+s}\cdot\frac{\pi}{2}\right)$", ((SCHEDULE, "f = np.cos((u + cosine_s"),),
         "取 0，$\\beta_0$ 只有约 $2.5\\times10^{-6}$（$T=1000$），噪声小得网络难以猜准；调大，开头的 $\\beta$ 也跟着变大，低噪声的步就少。其他噪声表不用它。"),
     "given_betas": Card(
-        2, "直接给出整张噪声表，代替 `beta_schedule`。", r"$(\beta_0, \dots, \beta_{T-1})$",
+        93, "直接给出整张噪声表，代替 `beta_schedule`。", r"$(\beta_0, \dots, \beta_{T-1})$",
         (("gaussian.GaussianDiffusion.register_schedule", "betas = check_betas(given_betas"),),
         "参考实现只认 NumPy 数组，YAML 给出的列表会 TypeError，并且悄悄忽略 `timesteps`。"),
     "original_elbo_weight": Card(
@@ -109,7 +109,7 @@ CARDS = {
         6, "简化损失在总损失里的系数。", r"$w_s$", ((LOSSES, "self.l_simple_weight * weighted"),),
         "与 `original_elbo_weight` 不能同时为 0，否则损失恒为 0。"),
     "conditioning_key": Card(
-        8, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
+        93, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
         r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "wanted, extra = CONDITIONS[self.conditioning_key]"),),
         "参考实现收下了这个参数，却从不把条件传下去，第一次前向就 TypeError。"),
     "parameterization": Card(
@@ -121,15 +121,15 @@ CARDS = {
         (("ddpm.DDPM.configure_optimizers", "make_scheduler(self.scheduler_config, optimizer)"),),
         "参考实现的基类存下它却从不使用。`lr_*`、`f_*` 是乘数，不是学习率本身；`warm_up_steps` 与周期的长度是步数。"),
     "use_positional_encodings": Card(
-        8, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
+        93, "给网络的输入另拼两个坐标通道。", r"$[x_t;\ x;\ y] \in \mathbb R^{(C+2)\times H\times W}$",
         (("ddpm.DDPM.apply_model", "x = torch.cat([x, coordinate_channels(x)]"),),
         "U-Net 的 `in_channels` 要等于 `channels + 2`；参考实现的基类里这个开关什么也不做。"),
     "learn_logvar": Card(
-        6, "让每个 $t$ 的对数方差 $s_t$ 也参加训练。", r"$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t$",
+        93, "让每个 $t$ 的对数方差 $s_t$ 也参加训练。", r"$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t$",
         ((INIT, "self.logvar = nn.Parameter(logvar)"),),
         "参考实现的基类 `DDPM` 把它交给优化器，却没有放进损失，梯度永远是 None（`LatentDiffusion` 里才用）。"),
     "logvar_init": Card(
-        6, "$s_t$ 的初值，对所有 $t$ 相同。", r"$s_t = s$", ((INIT, "torch.full((self.num_timesteps,)"),),
+        93, "$s_t$ 的初值，对所有 $t$ 相同。", r"$s_t = s$", ((INIT, "torch.full((self.num_timesteps,)"),),
         "不为 0 时，损失的数值会变，不要与别人的曲线直接比。"),
     "learning_rate": Card(
         10, "AdamW 的基础学习率。", r"$\eta$", (("optim.make_optimizer", "lr=model.learning_rate"),),
@@ -153,10 +153,10 @@ CARDS = {
         (("ddpm.DDPM.draw_t", "if self.t_sampling == \"stratified\":"),),
         "两种抽法的期望相同，分层抽样的方差更小；比较两条损失曲线的抖动时，抽法要相同。"),
     "cond_key": Card(
-        8, "条件在 batch 字典里的键。", r"$c = \mathrm{batch}[k]$", ((INIT, "condition_keys(conditioning_key, cond_key)"),),
+        93, "条件在 batch 字典里的键。", r"$c = \mathrm{batch}[k]$", ((INIT, "condition_keys(conditioning_key, cond_key)"),),
         "有几种条件时要给字典，写明哪一种在哪个键。"),
     "cond_drop_prob": Card(
-        8, "训练时以这个概率把条件换成“无条件”，采样时才能做无分类器引导。", r"$c \leftarrow \varnothing$，概率 $p$",
+        93, "训练时以这个概率把条件换成“无条件”，采样时才能做无分类器引导。", r"$c \leftarrow \varnothing$，概率 $p$",
         (("ddpm.DDPM.shared_step", "drop_condition(cond, self.cond_drop_prob"),),
         "为 0 时，网络没见过“无条件”，引导会得到乱图；没有条件时不能设它。"),
     "rescale_betas_zero_snr": Card(

@@ -3,7 +3,6 @@ import math
 
 import numpy as np
 import torch
-from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
@@ -182,53 +181,6 @@ def nested_figure(calls, notes, hooks=(), added=(), width=9.0):
     ax.set(xlim=(-0.05, width - 0.05), ylim=(-y - 0.05, 0))
     ax.set_axis_off()
     return figure
-
-
-def order_figure(rows, needs, places, stored, partly=None, width=9.0):
-    """几种次序：一行一种，从左到右依次造出；需要的东西造在后面的，画成橙色的虚线
-
-    rows   : {标题: [名字, ...]}；places：{名字: 写在方框下面的小字}
-    needs  : [(先要有的, 要用它的), ...]；stored：{标题: 进检查点的名字}，这些方框是蓝的
-    partly : {标题: 有时才进检查点的名字}，这些方框一半是蓝的
-    """
-    figure = empty_figure(width, 0.235 * width * len(rows) + 0.35)
-    ax = figure.subplots()
-    for row, (title, names) in enumerate(rows.items()):
-        y = -1.62 * row
-        ax.text(-0.55, y, title, ha="right", va="center", fontsize=11, color=INK)
-        for x, name in enumerate(names):
-            half = name in (partly or {}).get(title, ())
-            if half:
-                ax.add_patch(Rectangle((x - 0.36, y - 0.17), 0.36, 0.34, facecolor=PALE, edgecolor="none"))
-            face = PALE if name in stored[title] else "none" if half else "#ffffff"
-            ax.add_patch(Rectangle((x - 0.36, y - 0.17), 0.72, 0.34, facecolor=face, edgecolor=INK, linewidth=0.8))
-            ax.text(x, y, name, ha="center", va="center", fontsize=11, color=INK)
-            ax.text(x, y - 0.22, places[name], ha="center", va="top", fontsize=8, color=INK)
-        for (before, after), (start, end) in zip(needs, spread_ends(names, needs)):
-            color, thick, line, bend = (ORANGE, 1.8, "--", 0.42) if names.index(before) > names.index(after) else (GRAY, 1.1, "-", -0.42)
-            arrow(ax, (start, y + 0.18), (end, y + 0.18), color, thick, linestyle=line, connectionstyle=f"arc3,rad={bend}")
-    blue, white = (Rectangle((0, 0), 1, 1, facecolor=face, edgecolor=INK, linewidth=0.8) for face in (PALE, "#ffffff"))
-    kinds = {"有张量存进检查点": blue, "要学时才存": (blue, white), "没有张量要存": white, "先有的 → 要用它的": Line2D([], [], color=GRAY),
-             "要用时还没有造出来": Line2D([], [], color=ORANGE, linestyle="--", linewidth=1.8)}
-    if not partly:
-        del kinds["要学时才存"]
-    figure.legend(kinds.values(), kinds, handler_map={tuple: HandlerTuple(ndivide=None, pad=0)}, loc="outside lower center", ncols=5,
-                  fontsize=9, frameon=False, columnspacing=1.6, handlelength=1.8)
-    longest = max(map(len, rows.values()))
-    ax.set(xlim=(-1.1, longest - 0.6), ylim=(-1.62 * (len(rows) - 1) - 0.5, 0.95), aspect="equal")
-    ax.set_axis_off()
-    return figure
-
-
-def spread_ends(names, needs):
-    """每条线两端的横坐标 [(起, 止), ...]：接在同一个方框上的几条左右错开，套着的弧不相碰"""
-    def place(name, other):
-        partners = [b if a == name else a for a, b in needs if name in (a, b)]
-        # 左边的先排近的，右边的先排远的
-        partners.sort(key=lambda partner: 1 / (names.index(partner) - names.index(name)))
-        return names.index(name) + 0.15 * (partners.index(other) - (len(partners) - 1) / 2)
-
-    return [(place(before, after), place(after, before)) for before, after in needs]
 
 
 def conditions_figure(noisy, hint, width=9.0):

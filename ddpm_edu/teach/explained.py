@@ -3,45 +3,45 @@ import ast
 import functools
 import importlib
 
-from .books import Cell, book, link, read_cells
+from .books import Cell, link, read_cells, sources
 from .source import SourceView, qualified_name, resolve
 
 # 课程声明要逐行讲解的源码，按章；与 notebook 对不上时测试失败
 EXPLAINED = {
-    2: ("schedules.make_beta_schedule", "schedules.alphas_cumprod", "schedules.rescale_linear_range", "schedules.check_betas",
-        "gaussian.GaussianDiffusion.__init__", "gaussian.GaussianDiffusion.register_schedule", "ddpm.DDPM.register_schedule", "gaussian.diffusion_tables",
-        "gaussian.GaussianDiffusion.register_table", "gaussian.GaussianDiffusion._apply"),
-    3: ("gaussian.extract_into_tensor", "gaussian.GaussianDiffusion.q_sample",
-        "gaussian.GaussianDiffusion.q_mean_variance"),
-    4: ("gaussian.GaussianDiffusion.q_posterior", "sampling.Sampling.p_mean_variance", "sampling.Sampling.predict_start",
-        "sampling.Sampling.p_sample", "sampling.Sampling.p_sample_loop", "sampling.ancestral_step"),
+    2: ("schedules.make_beta_schedule", "schedules.alphas_cumprod", "schedules.rescale_linear_range"),
+    3: ("gaussian.extract_into_tensor", "gaussian.GaussianDiffusion.q_sample", "gaussian.GaussianDiffusion.q_mean_variance"),
+    4: ("gaussian.GaussianDiffusion.q_posterior", "sampling.Sampling.p_sample", "sampling.ancestral_step"),
     5: ("objectives.EpsObjective", "objectives.X0Objective", "objectives.VObjective",
         "gaussian.GaussianDiffusion.predict_start_from_noise", "gaussian.GaussianDiffusion.predict_noise_from_start",
         "gaussian.GaussianDiffusion.predict_start_from_z_and_v", "gaussian.GaussianDiffusion.predict_eps_from_z_and_v",
         "gaussian.GaussianDiffusion.get_v"),
-    6: ("ddpm.DDPM.get_loss", "ddpm.DDPM.p_losses", "likelihood.kl_constants", "likelihood.prior_kl",
-        "likelihood.discretized_gaussian_nll", "likelihood.vlb_terms", "likelihood.bits_per_dim"),
-    7: ("sampling.Sampling.sample", "sampling.Sampling.starting_noise", "sampling.ddim_step", "sampling.Sampler", "sampling.check_knobs",
-         "conditioning.null_condition", "editing.inpaint", "generate.generate"),
-    8: ("unet.timestep_embedding", "unet.normalization", "unet.ResBlock", "unet.AttentionBlock", "unet.UNet.forward",
-        "conditioning.DiffusionWrapper.__init__", "conditioning.DiffusionWrapper.forward", "ddpm.DDPM.apply_model",
-        "conditioning.drop_condition", "sampling.Sampling.guided_output"),
-    9: ("ddpm.DDPM.__init__", "config.instantiate_from_config", "config.get_class", "config.target_class", "files.names.check_names",
-        "parameters.count_params"),
+    6: ("ddpm.DDPM.p_losses",),
+    7: ("sampling.ddim_step",),
+    9: ("ddpm.DDPM.__init__",),
     10: ("ddpm.DDPM.forward", "ddpm.DDPM.draw_t", "ddpm.DDPM.get_input", "ddpm.DDPM.shared_step", "ddpm.DDPM.training_step",
          "ddpm.DDPM.validation_step", "ddpm.DDPM._evaluate", "optim.make_optimizer", "ddpm.DDPM.configure_callbacks",
          "ddpm.DDPM.setup", "randomness.isolated_rng", "files.persistence.Persistence.init_from_ckpt", "ddpm.DDPM.log_images",
          "images.log_images"),
     11: ("ema.LitEma.__init__", "ema.LitEma.effective_decay", "ema.LitEma.forward", "ema.LitEma.copy_to", "ema.LitEma.store",
-        "ema.LitEma.restore", "ema.averaged_tensors", "ddpm.DDPM.optimizer_step", "ddpm.DDPM.ema_scope"),
+         "ema.LitEma.restore", "ema.averaged_tensors", "ddpm.DDPM.optimizer_step", "ddpm.DDPM.ema_scope"),
     12: ("lr_scheduler.LambdaWarmUpCosineScheduler", "lr_scheduler._CyclicLambda.find_in_interval",
-        "lr_scheduler._CyclicLambda.schedule", "lr_scheduler.LambdaWarmUpCosineScheduler2.decay",
-        "lr_scheduler.LambdaLinearScheduler.decay", "optim.make_scheduler", "ddpm.DDPM.configure_optimizers"),
-    15: ("likelihood.gaussian_nll", "evaluation.report.bits_report", "evaluation.report.evaluate", "evaluation.metrics.frechet_distance",
-         "evaluation.metrics.FrechetDistance",
-         "training.timestep_loss.quarters", "training.timestep_loss.spread", "training.timestep_loss.quarter_losses"),
-    18: ("solvers.heun", "solvers.dpmpp", "objectives.simple_weights",
-         "schedules.rescale_zero_terminal_snr"),
+         "lr_scheduler._CyclicLambda.schedule", "lr_scheduler.LambdaWarmUpCosineScheduler2.decay",
+         "lr_scheduler.LambdaLinearScheduler.decay", "optim.make_scheduler", "ddpm.DDPM.configure_optimizers"),
+    15: ("evaluation.metrics.frechet_distance",),
+    18: ("solvers.heun", "solvers.dpmpp", "objectives.simple_weights", "schedules.rescale_zero_terminal_snr"),
+    93: ("schedules.check_betas", "gaussian.GaussianDiffusion.__init__", "gaussian.GaussianDiffusion.register_schedule",
+         "ddpm.DDPM.register_schedule", "gaussian.diffusion_tables", "gaussian.GaussianDiffusion.register_table",
+         "gaussian.GaussianDiffusion._apply", "sampling.Sampling.p_mean_variance", "sampling.Sampling.predict_start",
+         "sampling.Sampling.p_sample_loop", "ddpm.DDPM.get_loss", "likelihood.kl_constants", "likelihood.prior_kl",
+         "likelihood.discretized_gaussian_nll", "likelihood.vlb_terms", "likelihood.bits_per_dim", "sampling.Sampling.sample",
+         "sampling.Sampling.starting_noise", "sampling.Sampler", "sampling.check_knobs", "conditioning.null_condition",
+         "editing.inpaint", "generate.generate", "unet.timestep_embedding", "unet.normalization", "unet.ResBlock",
+         "unet.AttentionBlock", "unet.UNet.forward", "conditioning.DiffusionWrapper.__init__",
+         "conditioning.DiffusionWrapper.forward", "ddpm.DDPM.apply_model", "conditioning.drop_condition",
+         "sampling.Sampling.guided_output", "config.instantiate_from_config", "config.get_class", "config.target_class",
+         "files.names.check_names", "parameters.count_params", "likelihood.gaussian_nll", "evaluation.report.bits_report",
+         "evaluation.report.evaluate", "evaluation.metrics.FrechetDistance", "training.timestep_loss.quarters",
+         "training.timestep_loss.spread", "training.timestep_loss.quarter_losses"),
 }
 
 
@@ -83,10 +83,9 @@ def views(path):
 @functools.cache
 def sections():
     """{对象名: [(源文件, 单元的下标, 展示了哪些行), ...]}：逐行讲解它的那几格"""
-    found = {}
-    for chapter, names in EXPLAINED.items():
-        wanted, path = {qualified_name(resolve(name)) for name in names}, book(chapter)
-        for view, _, index in displays(path) if path else ():
+    wanted, found = {qualified_name(resolve(name)) for names in EXPLAINED.values() for name in names}, {}
+    for path in sources():
+        for view, _, index in displays(path):
             if view.name in wanted:
                 found.setdefault(view.name, []).append((path, index, {i for _, block in view.blocks() for i, _ in block}))
     return found

@@ -1,10 +1,10 @@
-"""第 17 章的图：潜空间里的扩散全程、信噪比、训练花的乘法与质量"""
+"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、训练花的乘法与质量"""
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
 
 from .diagrams import PALE, arrow
-from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, few_ticks, plain_axes
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, few_ticks, plain_axes
 
 SHADES = LinearSegmentedColormap.from_list("蓝橙", [BLUE, "#ffffff", ORANGE])
 FROZEN = "#dddddd"
@@ -67,13 +67,22 @@ def slot(ax, x, y, image, words):
     ax.text(x, y - half - 0.06, words, ha="center", va="top", fontsize=9)
 
 
-def snr_figure(ratios, crossing):
-    """信噪比：{名字: 数列}，对数轴；crossing 是各条曲线降到 1 的步号，画成竖线"""
-    steps = len(next(iter(ratios.values())))
-    figure = curve_figure(range(steps), {**ratios, "信噪比 = 1": np.ones(steps)}, "步号 $t$", "信噪比", "linear", "log")
-    for t in crossing:
-        figure.axes[0].axvline(t, color=GRAY, linewidth=0.8)
-        figure.axes[0].text(t + 8, 3e-5, f"$t={t}$", fontsize=9)
+def sigma_figure(spread, sigma):
+    """左：各个像素在一批图里的标准差，(H, W)；右：编码器给的 σ，(h, w)，格子里写着数；左边垫上补的边，两边的格子对得上"""
+    figure = empty_figure(7.0, 3.2)
+    left, right = figure.subplots(1, 2)
+    side = len(sigma)
+    edge = (-(-len(spread) // side) * side - len(spread)) / 2
+    left.set_facecolor("#000000")
+    left.imshow(np.asarray(spread), cmap="gray", vmin=0, vmax=1, extent=(0, len(spread), len(spread), 0))
+    left.set(xlim=(-edge, len(spread) + edge), ylim=(len(spread) + edge, -edge), title="像素的标准差")
+    shown = right.imshow(np.asarray(sigma), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    for y, x in np.ndindex(side, side):
+        right.text(x, y, f"{float(sigma[y][x]):.1f}", ha="center", va="center", fontsize=8, color="white" if sigma[y][x] > 0.6 else INK)
+    right.set(title="编码器给的 $\\sigma$")
+    for ax in (left, right):
+        ax.set(xticks=[], yticks=[])
+    figure.colorbar(shown, ax=right, shrink=0.85)
     return figure
 
 

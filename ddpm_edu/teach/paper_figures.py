@@ -1,15 +1,16 @@
-"""第 19 章的图：带误差棒的几条线，可以并排几格"""
+"""第 19 章的图：带误差棒的几条线，可以并排几格；逐个种子相减的图"""
 import numpy as np
 
-from .figures import CURVES, GRAY, empty_figure, few_ticks, plain_axes
+from .figures import BLUE, CURVES, GRAY, INK, empty_figure, few_ticks, plain_axes
 
 
 def measured_figure(*plots, width=9.0, height=3.2):
-    """并排几格，每格是 (标题, x, {名字: (平均, 标准误或 None[, 自己的 x])}, xlabel, ylabel[, xscale, yscale])"""
+    """并排几格，每格是 (标题, x, {名字: (平均, 标准误或 None[, 自己的 x])}, xlabel, ylabel[, xscale, yscale])；有自己的 x 的只画点，不连线"""
     figure = empty_figure(width, height)
     for ax, (title, x, rows, xlabel, ylabel, *scales) in zip(map(plain_axes, np.atleast_1d(figure.subplots(1, len(plots)))), plots):
         for (name, (mean, error, *own)), (color, style), marker in zip(rows.items(), CURVES, "osD^"):
-            ax.errorbar(own[0] if own else x[:len(mean)], mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3, label=name)
+            ax.errorbar(own[0] if own else x[:len(mean)], mean, error, color=color, linestyle="none" if own else style,
+                        marker=marker, markersize=4, capsize=3, label=name)
         xscale, yscale = scales or ("linear", "linear")
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
         ax.set_title(title, fontsize=10)
@@ -17,13 +18,46 @@ def measured_figure(*plots, width=9.0, height=3.2):
             ax.set_xticks(x, [f"{value:g}" for value in x])
             ax.minorticks_off()
         few_ticks(ax.yaxis)
-        if any(rows):
+        if len(rows) > 1:
             ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
     return figure
 
 
-def mark_rest(ax, low, high, text):
-    """横轴上 low 到 high 的一段铺灰底，中间写字；返回整张图，放在单元的末尾就显示"""
-    ax.axvspan(low, high, color=GRAY, alpha=0.2, linewidth=0)
-    ax.text((low + high) / 2, 0.45, text, transform=ax.get_xaxis_transform(), ha="center", va="center", fontsize=9)
-    return ax.figure
+def zero_line(figure, *panels):
+    """在第几格画一条零线：误差棒碰到它，就看不出谁大；返回整张图"""
+    for panel in panels:
+        figure.axes[panel].axhline(0, color=GRAY, linewidth=1)
+    return figure
+
+
+def mark_parts(figure, edges, names):
+    """第一格的横轴上，edges 里相邻两数之间的各段铺灰底，一段比一段深，中间写名字；返回整张图"""
+    ax = figure.axes[0]
+    for k, (low, high, name) in enumerate(zip(edges, edges[1:], names)):
+        ax.axvspan(low, high, color=GRAY, alpha=0.15 + 0.2 * k, linewidth=0)
+        ax.text((low + high) / 2, 0.45, name, transform=ax.get_xaxis_transform(), ha="center", va="center", fontsize=9)
+    return figure
+
+
+def paired_figure(slopes, gaps, names, ylabel, gap_label, width=10.0, height=3.3):
+    """逐个种子相减
+
+    slopes : {标题: (前一种的各个种子, 后一种的各个种子)}，一条线是一个种子；names 是两种的名字
+    gaps   : {名字: 各个种子的差}，画在最右一格；横线是平均，误差棒是两倍标准误
+    """
+    figure = empty_figure(width, height)
+    *each, last = map(plain_axes, figure.subplots(1, len(slopes) + 1, width_ratios=[1] * len(slopes) + [1.5]))
+    top = max(max(map(max, pair)) for pair in slopes.values())
+    for ax, (title, pair) in zip(each, slopes.items()):
+        ax.plot([0, 1], np.array(pair), color=BLUE, marker="o", markersize=4, linewidth=1, alpha=0.7)
+        ax.set_xticks([0, 1], names)
+        ax.set(xlim=(-0.3, 1.3), ylim=(0, 1.05 * top), ylabel=ylabel)
+        ax.set_title(title, fontsize=10)
+    for place, values in enumerate(gaps.values()):
+        last.plot([place - 0.15] * len(values), values, "o", color=BLUE, markersize=4, alpha=0.7)
+        last.errorbar(place + 0.15, np.mean(values), 2 * np.std(values, ddof=1) / len(values) ** 0.5, color=INK, marker="_", markersize=12, capsize=4)
+    last.axhline(0, color=GRAY, linewidth=1)
+    last.set_xticks(range(len(gaps)), list(gaps))
+    last.set(xlim=(-0.6, len(gaps) - 0.4), ylabel=gap_label)
+    last.set_title("逐个种子相减", fontsize=10)
+    return figure

@@ -19,7 +19,7 @@ from ..sampling import ancestral_step, ddim_step
 
 @functools.cache
 def measured():
-    """量好的数：{名字: {量: {"mean", "se"}}}"""
+    """量好的数：{名字: {量: {"mean", "se", "each"}}}，each 是各个种子的，按种子排"""
     return json.loads((HERE / "papers.json").read_text(encoding="utf-8"))["rows"]
 
 
@@ -31,6 +31,12 @@ def column(rows, names, measure):
 def said(one, digits=1):
     """{"mean", "se"} → 平均 ± 标准误"""
     return f"{one['mean']:.{digits}f} ± {one['se']:.{digits}f}"
+
+
+def gap(large, small):
+    """两种做法在同样的几个种子上的数，逐个相减：{"mean", "se"}"""
+    change = np.subtract(large, small)
+    return {"mean": float(change.mean()), "se": float(change.std(ddof=1) / len(change) ** 0.5)}
 
 
 def stops(cumprod, steps, first=None):

@@ -36,23 +36,40 @@ def reference_map(name):
 
 
 class StatementTable:
-    """一个方法的每条语句，次序同原文件；说明来自 python course.py original 用的同一份知识库"""
+    """一个方法的每条语句，次序同原文件；说明来自 python course.py original 用的同一份知识库
 
-    def __init__(self, name):
+    groups : {从第几条起: 这一组的题目}，第一组从第 1 条起；给了就一组一组折起来，题目写在外面
+    """
+
+    def __init__(self, name, groups=None):
         self.method = methods()[name]
         # 条件语句自己没有什么可讲，讲的是它管着的那一条
         self.notes = [note for note in self.method.notes if not note.signature.startswith("if ")]
+        self.groups = groups or {}
 
-    def _repr_mimebundle_(self, include=None, exclude=None):
+    def rows(self, start, stop):
+        """第 start 条到第 stop 条（含）的表"""
         lines = ["| | 找这个名字 | 做什么 | 细讲 | 课程版的不同，或**错在哪里** |", "|--:|:--|:--|--:|:--|"]
-        for number, note in enumerate(self.notes, 1):
+        for number, note in enumerate(self.notes[start - 1:stop], start):
             name = note.signature.removeprefix("call ").removeprefix("= ").replace("self.", "")
             only = f"（{note.only}）" if note.only else ""
             detail = f"**错**：{note.wrong}" if note.verdict == WRONG else note.differs
             lines.append(f"| {number} | `{name}`{only} | {note.does} | {note.chapter or self.method.chapter:02d} | {detail} |")
-        return {"text/markdown": "\n".join(lines), "text/plain": f"{len(self.notes)} 条语句"}
+        return "\n".join(lines)
+
+    def folded(self):
+        folds, starts = [], list(self.groups)
+        for start, stop in zip(starts, [*(following - 1 for following in starts[1:]), len(self.notes)]):
+            wrong = sum(note.verdict == WRONG for note in self.notes[start - 1:stop])
+            title = f"第 {start} 到 {stop} 条　{self.groups[start]}" + (f"（{wrong} 条有错）" if wrong else "")
+            folds.append(f"<details><summary>{title}</summary>\n\n{self.rows(start, stop)}\n\n</details>")
+        return "\n\n".join(folds)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        text = self.folded() if self.groups else self.rows(1, len(self.notes))
+        return {"text/markdown": text, "text/plain": f"{len(self.notes)} 条语句"}
 
 
-def statement_table(name):
+def statement_table(name, groups=None):
     """显示一个方法的逐句说明，例如 statement_table("DDPM.__init__")"""
-    return StatementTable(name)
+    return StatementTable(name, groups)

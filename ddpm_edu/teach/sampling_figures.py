@@ -1,4 +1,4 @@
-"""第 7 章的图：方差由哪几份加成、弯的路与直的步子、步数与距离、引导强度的取舍"""
+"""第 7 章的图：方差由哪几份加成、弯的路与直的步子、步数与距离"""
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -58,26 +58,4 @@ def steps_figure(views):
         ax.yaxis.set_minor_formatter(NullFormatter())
         ax.tick_params(which="minor", length=0)
         ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
-    return figure
-
-
-def tradeoff_figure(views):
-    """引导强度的取舍，横轴认得出的比例，纵轴离真图多远：views = {标题: (几个强度, shares, distances, 真图的)}，一个标题一格
-
-    shares、distances 一个强度一对 (平均, 标准误)；真图的是距离的 (平均, 标准误)
-    """
-    figure = empty_figure(9.0, 3.3)
-    axes = figure.subplots(1, len(views), sharex=True, sharey=True, squeeze=False)[0]
-    for ax, (title, (scales, shares, distances, floor)) in zip(map(plain_axes, axes), views.items()):
-        (share, share_se), (far, far_se) = (np.asarray(pairs).T for pairs in (shares, distances))
-        ax.errorbar(100 * share, far, far_se, 100 * share_se, color=BLUE, marker="o", markersize=5, linewidth=1, capsize=3)
-        for scale, x, y in zip(scales, 100 * share, far):
-            # 最大的写在左上，其余写在下面；第二个往左让一让，免得碰到第三个
-            where, align = ((-4, 5), "right") if scale == max(scales) else ((-14 if scale == scales[1] else 0, -22), "center")
-            ax.annotate(f"$w={scale:g}$", (x, y), xytext=where, textcoords="offset points", ha=align, color=INK, fontsize=9)
-        ax.axhspan(floor[0] - floor[1], floor[0] + floor[1], color=ORANGE, alpha=0.25, linewidth=0)
-        ax.annotate("同样多的真图", (0.02, floor[0]), xycoords=ax.get_yaxis_transform(), va="center", color=ORANGE, fontsize=9)
-        ax.set(title=title, xlabel="认得出的比例（%），越右越准", ylim=(0, max(1.1 * (far + far_se).max(), ax.get_ylim()[1])))
-        ax.margins(x=0.12)
-    figure.axes[0].set_ylabel("Fréchet 距离，越低越像真图")
     return figure

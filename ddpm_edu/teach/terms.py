@@ -39,7 +39,7 @@ TERMS = (
     Term("祖先采样", "ancestral sampling", 4, "按去噪过程一步步抽样", ("祖传采样",)),
     Term("跳跃连接", "skip connection", 8, "把下行时存好的图拼到上行", ("跳过连接",)),
     Term("交叉注意力", "cross-attention", 8, "像素作查询，上下文作键和值", ("交叉关注",)),
-    Term("无分类器引导", "classifier-free guidance", 8, "沿有条件与无条件之差外推", ("免分类器",)),
+    Term("无分类器引导", "classifier-free guidance", 7, "沿有条件与无条件之差外推", ("免分类器",)),
     Term("指数滑动平均", "exponential moving average", 11, "权重的平滑的影子", ("指数移动平均", "指数平滑平均")),
     Term("衰减", "decay", 11, "影子每一步保留几成；学习率的衰减指它逐步变小"),
     Term("权重衰减", "weight decay", 10, "每一步把权重往 0 拉一点"),

@@ -371,7 +371,8 @@ check("v=1 的左上角，比 v=0 的脏 5 倍以上", dirt[1.0].mean() > 5 * di
 # - **一　原理**（01–08）：先在平面上[从零写一个](01_from_scratch.ipynb)，再一章回答一个问题：[每步掺多少噪声](02_schedule.ipynb)，[噪声怎样加](03_forward.ipynb)，[怎样倒着走一步](04_posterior.ipynb)，[网络预测什么](05_parameterization.ipynb)，[损失从哪里来](06_loss.ipynb)，[怎样采样](07_sampling.ipynb)，[网络长什么样](08_unet.ipynb)。
 # - **二　源码**（09–12）：逐行读 `DDPM` 的[构造函数](09_init.ipynb)、[训练的一步](10_training.ipynb)、[EMA](11_ema.ipynb)、[学习率](12_lr_scheduler.ipynb)。
 # - **三　实验**（13–17）：训练 [MNIST](13_mnist.ipynb) 与 [CIFAR-10](14_cifar10.ipynb)，[评估](15_evaluation.ipynb)，[找 bug](16_bug_hunt.ipynb)，最后[去读 latent-diffusion 的原文件](17_latent_diffusion.ipynb)。
-# - 备查：[符号与术语](90_symbols_and_terms.ipynb)，[训练不对劲时](91_troubleshooting.ipynb)，[给教师](92_for_teachers.ipynb)。
+# - **四　之后**（18–19）：[DDPM 之后换掉了什么](18_bridge.ipynb)，[论文里的结论在我们的尺度上还成不成立](19_papers.ipynb)。
+# - 备查：[符号与术语](90_symbols_and_terms.ipynb)，[训练不对劲时](91_troubleshooting.ipynb)，[给教师](92_for_teachers.ipynb)，[源码精读](93_source_reading.ipynb)（各章没有逐行读的函数与参数卡片）。
 #
 # 本课程说“参考实现”，指 latent-diffusion 里那个著名的 `DDPM` 类；我们对照的是它在 Stable Diffusion 2 的仓库里的后继版本。
 #

@@ -23,9 +23,8 @@ import torch
 
 from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.schedules import alphas_cumprod, check_betas, rescale_linear_range
-from ddpm_edu.teach import card, check, check_order, check_raises, grade, grid_figure, show_source
+from ddpm_edu.schedules import alphas_cumprod, rescale_linear_range
+from ddpm_edu.teach import check, grade, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.moons import moons
 from ddpm_edu.teach.panels import beta_panel
@@ -405,7 +404,7 @@ for name, value in (("先舍入再相减", 1 - np.float32(cumprod[0])), ("先相
 # %% [markdown]
 # 先舍入再相减，错了万分之 1.7。这点误差未必影响画出来的图，但要避免它并不费事：先用 float64 算好 $1-\bar\alpha_t$，最后才舍入一次。
 #
-# 程序包里，整个模型转换成半精度，噪声表仍是 float32，从 float64 的原表重新舍入（源码在章末的附录）：
+# 程序包里，整个模型转换成半精度，噪声表仍是 float32，从 float64 的原表重新舍入（源码在[源码精读](93_source_reading.ipynb)第 1 节）：
 
 # %%
 model = DDPM(**toy_model_config()).bfloat16()
@@ -497,126 +496,6 @@ grade("02.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %%
 grade("02.5", None)  # 把 None 换成一个数
-
-# %% [markdown]
-# ## 附：参数速查与其余的源码（第一遍可以不读）
-#
-# 先是六个参数的卡片，再是前面没有展示的源码。
-
-# %%
-card("beta_schedule")
-by_name = GaussianDiffusion(beta_schedule="cosine").exact_table("betas")
-check("名字决定了表", by_name, make_beta_schedule("cosine", 1000))
-check_raises("不认识的名字", lambda: GaussianDiffusion(beta_schedule="cosin"), "cosine")
-
-# %%
-card("timesteps")
-leftover = GaussianDiffusion(timesteps=100).exact_table("sqrt_alphas_cumprod")[-1]
-check("只走一百步，最后原图的幅度还剩", leftover, 0.6961, atol=5e-5)
-
-# %%
-card("linear_start")
-check("它就是第一个 β", make_beta_schedule("linear", 10, linear_start=1e-3)[0], 1e-3, atol=1e-15)
-check_raises("不能大于 linear_end", lambda: make_beta_schedule("linear", 10, linear_start=0.5), "linear_start ≤ linear_end")
-
-# %%
-card("linear_end")
-check("它就是最后一个 β", make_beta_schedule("linear", 10, linear_end=0.3)[-1], 0.3, atol=1e-15)
-check_raises("须小于 1", lambda: make_beta_schedule("linear", 10, linear_end=1.0), "linear_end")
-
-# %%
-card("cosine_s")
-plain, shifted = (make_beta_schedule("cosine", 1000, cosine_s=s)[0] for s in (0.0, 0.008))
-print(f"第一步的 β：cosine_s=0 时 {plain:.1e}，cosine_s=0.008 时 {shifted:.1e}")
-check_order("有了偏移，第一步的 β 是原来的几倍：超过 10", 10, shifted / plain)
-
-# %%
-card("given_betas")
-mine = [0.1, 0.2, 0.3]
-for given_betas in (mine, np.array(mine), torch.tensor(mine, dtype=torch.float64)):
-    table = GaussianDiffusion(given_betas=given_betas)
-    check(f"{type(given_betas).__name__} 也可以，T={table.num_timesteps}", table.exact_table("betas"), mine)
-check_raises("有 NaN 时说出在哪里", lambda: GaussianDiffusion(given_betas=[0.1, float("nan")]), "下标 1")
-
-# %% [markdown]
-# `make_beta_schedule` 的开头，第 2 节没有展示的部分：
-
-# %%
-show_source(make_beta_schedule,
-            "def make_beta_schedule", "check_choice(\"beta_schedule\"", stop="check_float(\"cosine_s\"")
-
-# %% [markdown]
-# - ① 参数与默认值都和参考实现相同；返回的是 float64 的 NumPy 数组。
-# - ② 先检查五个参数，例如 `linear_start` 不能大于 `linear_end`。
-
-# %%
-show_source(check_betas,
-            "def check_betas", "try:", "if values.size == 0:", "bad = np.flatnonzero", "if timesteps is not None")
-
-# %% [markdown]
-# - ① 列表、数组、张量都收：YAML 给出的是列表。
-# - ② 逐个换成 float，换不成就说应当给什么。
-# - ③ 空表没有意义，最后取 $\bar\alpha$ 时也会越界。
-# - ④ 每一项都须在 $(0,1)$ 内，只有最后一个可以是 1：走到头就是纯噪声（第 18 章）。写成“不在范围内”而不是“超出范围”，才拦得住 NaN：它与任何数比大小都为假。
-# - ⑤ 同时给了步数，就核对长度。`register_schedule` 只在步数不是默认的 1000 时才传进来。
-
-# %%
-show_source(diffusion_tables,
-            "@np.errstate", "cumprod, cumprod_prev =", "# 第 0 步 β_tilde 为 0", "coef1 =", "objective =", "\"betas\": betas")
-
-# %% [markdown]
-# - ① 输入只有 $\beta$、`v_posterior`（采样时掺多少噪声，第 4 章）和参数化的名字；全程 float64。NaN 与无穷由 `register_schedule` 查，这里先让 NumPy 别出声。
-# - ② $\bar\alpha_t$ 与 $\bar\alpha_{t-1}$，以及后验方差 $\tilde\beta_t$，推导在第 4 章。
-# - ③ $\tilde\beta_0 = 0$，取对数得 $-\infty$，所以用第 1 步的值代替，再与 $\beta$ 混合。
-# - ④ 后验均值的两个系数 $c_1$、$c_2$，也在第 4 章。
-# - ⑤ 三种目标的差别收在 `objective` 里，第 5 章读它。
-# - ⑥ 十三张表，式子与用处见第 7 节的表格。
-
-# %%
-show_source(GaussianDiffusion.__init__,
-            "def __init__", "self.v_posterior =", "self.register_schedule(")
-
-# %% [markdown]
-# - ① 只列与公式有关的参数；这个类里没有网络，没有训练。`rescale_betas_zero_snr` 是改不改终点，第 18 章讲。
-# - ② 记下 $v$、参数化与改不改终点，当场检查。
-# - ③ 建表的事交给 `register_schedule`。
-
-# %%
-show_source(GaussianDiffusion.register_schedule,
-            "def register_schedule", "check_int(\"timesteps\", timesteps, 1)",
-            "self.num_timesteps =", "if broken:", "self._exact_tables = {}")
-
-# %% [markdown]
-# - ① 参数的名字与次序都和参考实现相同。
-# - ② 先按名字造表；给了 `given_betas` 就以它为准。步数是 1000 时不核对长度：那是默认值，看不出是不是用户写的。要改终点就在这里改；终点的 $\bar\alpha$ 是 0 而网络预测 $\varepsilon$ 时拒绝，理由见第 18 章。
-# - ③ 步数取表的真实长度，再算出全部系数，检查 NaN 与无穷。终点的 $\bar\alpha$ 是 0 时，除以 $\sqrt{\bar\alpha}$ 的两张表末项是无穷，末项不查。
-# - ④ 任何一张表里有 NaN 或无穷，就说出是哪些表、$\beta$ 的范围是多少。
-# - ⑤ 逐张登记（下一段）。`lvlb_weights` 不存进检查点：它由 $\beta$ 与参数化就能重新算出，参考实现也不存它。
-
-# %%
-show_source(GaussianDiffusion.register_table,
-            "def register_table", "self._exact_tables[name] =")
-
-# %% [markdown]
-# - ① 一张表是长度为 $T$ 的 float64 数组；`persistent` 管存不存进检查点。
-# - ② 留一份 float64 的原表，缓冲区存 float32。
-
-# %%
-show_source(GaussianDiffusion._apply,
-            "def _apply", "# .half()/.bfloat16()", "return self")
-
-# %% [markdown]
-# - ① PyTorch 的 `.to()`、`.half()`、`.double()` 最后都会调用 `_apply`，所以重写它。`fn` 是“搬到某处、换成某种类型”的函数，先照常搬动参数和缓冲区。
-# - ② 再用 float64 的原表把每张表重填一遍：半精度退回 float32，`.double()` 则得到真正的 float64。
-# - ③ 按 PyTorch 的约定返回自己，所以能连着写 `model.double().to(...)`。
-
-# %%
-show_source(DDPM.register_schedule,
-            "def register_schedule", "super().register_schedule")
-
-# %% [markdown]
-# - ① 模型建好之后再换表，就拒绝：网络练的是原来那张表上的 $t$，`logvar` 的长度、存进检查点的超参数也都是照它定的。
-# - ② 构造时照常建表。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别</summary>

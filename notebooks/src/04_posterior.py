@@ -18,8 +18,7 @@
 import numpy as np
 import torch
 
-from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedule
-from ddpm_edu.configs.recipes import toy_model_config
+from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.gaussian import diffusion_tables
@@ -477,7 +476,7 @@ for v in (0.0, 0.1, 1.0):
 # %% [markdown]
 # ## 8　三段源码
 #
-# 公式都见过了，这里只对一对代码：后验，走一步用的三个数，走一步。猜测、走完整条链的循环与截断，放在这一章的末尾，第一遍可以不看。
+# 公式都见过了，这里只对一对代码：后验，走一步用的三个数，走一步。猜测、走完整条链的循环与截断，在[源码精读](93_source_reading.ipynb)第 2 节。
 
 # %%
 show_source(GaussianDiffusion.q_posterior,
@@ -607,62 +606,6 @@ grade("04.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 
 # %%
 grade("04.5", None)  # 把 None 换成一个数
-
-# %% [markdown]
-# ## 附：其余的源码（第一遍可以不看）
-#
-# **猜测，与一步的均值和方差。**
-
-# %%
-show_source(Sampling.predict_start,
-            "def predict_start", "x_recon = self.objective", "return x_recon.clamp")
-
-# %% [markdown]
-# - ① 网络输出 → $\hat x_0$。`guidance_scale` 只在有条件时起作用（把有条件与无条件的两次输出拉开，第 8 章）；它的默认值 1 等于没有，这一章都用默认值。
-# - ② 三种目标的差别都在 `objective` 里，这里没有分支。
-# - ③ 截断返回新的张量，网络自己的输出不动。
-
-# %%
-show_source(Sampling.p_mean_variance,
-            "def p_mean_variance", "x_recon = self.predict_start", "if step is None:", "else:", "return (*moments")
-
-# %% [markdown]
-# - ① 这是 $p_\theta(x_{t-1}\mid x_t)$ 的均值与方差，$p_\theta$ 表示网络给出的去噪分布。论文的式 (11) 用 $\hat\varepsilon$ 写，把 $\hat x_0$ 用 $\hat\varepsilon$ 代换就是它。
-# - ② 猜出 $\hat x_0$。
-# - ③ 只有一步替换：$x_0\to\hat x_0$，别的都由 `q_posterior` 算。
-# - ④ 从 $x_t$ 不走到 $x_{t-1}$ 而走到别处时，系数由 `step` 给，就是 $a$、$b$、$\sigma$ 三个数。
-# - ⑤ 画轨迹要看 $\hat x_0$，所以可以一起交出来。
-#
-# **走完整条链。**
-
-# %%
-show_source(Sampling.p_sample_loop,
-            "@torch.no_grad()", "check_bool(\"return_intermediates\"", "timesteps = spaced_timesteps", "with evaluating(self):",
-            "step = SAMPLERS", "if callback is not None", "return (x, intermediates)")
-
-# %% [markdown]
-# - ① 采样不求梯度；步数、引导、起点、进度条、回调都从这里进来，第 7 章一个个讲。
-# - ② 核对各个旋钮。祖先采样的旋钮是 $v$。
-# - ③ 走哪几步（没有指明怎样取，就照采样器自己的）、那几步的 $\bar\alpha$（前面补上 $\bar\alpha_{-1}=1$）；起点抽自 $\mathcal N(0, I)$，条件在这里整理一次；隔多少步留一张。参数沿用论文的名字 `x_T`，按代码的下标它就是 $x_{T-1}$。
-# - ④ 途中是 eval 模式，关掉 dropout，离开时恢复。从大到小走。
-# - ⑤ 走一步：采样器给出 `step`，`p_sample` 照着走，与上面读过的是同一个。
-# - ⑥ 回调拿到此刻的 $t$、$x_t$、$\hat x_0$，画轨迹用；`correct` 是二阶的采样器用的，第 18 章讲，祖先采样没有；`edit` 是补全用的，第 7 章讲；该留的中间结果留下。
-# - ⑦ 要中间结果就一起返回。
-#
-# **截断。**
-
-# %%
-card("clip_denoised")
-torch.manual_seed(0)
-clipped, free = (DDPM(**toy_model_config(clip_denoised=clip_denoised, beta_schedule="sqrt_linear")) for clip_denoised in (True, False))
-noise = torch.randn(2, 1, 8, 8)
-steps = torch.full((2,), 999)
-check("截断之后都在 [-1, 1]", clipped.predict_start(noise, steps, clipped.clip_denoised).abs().max() <= 1, True)
-largest = free.predict_start(noise, steps, free.clip_denoised).abs().max()
-check("不截断时的最大值，就是噪声的最大值放大 1/√ᾱ 倍", largest, noise.abs().max() / free.alphas_cumprod[999].sqrt(), atol=1e-3)
-
-# %% [markdown]
-# 未训练的网络输出 0（第 8 章），猜 $\varepsilon$ 时 $\hat x_0 = x_t/\sqrt{\bar\alpha_t}$：用论文的表，在 $t=999$ 处放大 157 倍，噪声的最大值有 3 上下，$\hat x_0$ 就大到五百多。截断把它挡在这一步。
 
 # %% [markdown]
 # ### 小实验　噪声只在半路上掺

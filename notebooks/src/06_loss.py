@@ -31,7 +31,7 @@ from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedul
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants, prior_kl, vlb_terms
+from ddpm_edu.likelihood import bits_per_dim, kl_constants, vlb_terms
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
@@ -290,7 +290,7 @@ show_source(DDPM.p_losses,
 # - ④ 目标由参数化决定，没有分支。
 # - ⑤ 每个样本自己的平均误差，形状 $(B,)$，除了第一维都求平均。
 # - ⑥ VLB 一律用平方误差，`loss_type` 是 `l1` 时也是。
-# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见章末的附；$s_t=0$ 时就是普通的均方误差。`simple_weights` 是 min-SNR 的权重（第 18 章），默认全是 1。
+# - ⑦ 简化损失，除以 $e^{s_t}$ 再加 $s_t$，见[源码精读](93_source_reading.ipynb)第 3 节；$s_t=0$ 时就是普通的均方误差。`simple_weights` 是 min-SNR 的权重（第 18 章），默认全是 1。
 # - ⑧ 加权的平方误差，对这一批求平均。
 # - ⑨ 两者按权重 $w_s$（`l_simple_weight`）与 $w_e$（`original_elbo_weight`）相加，第 3 节的面板里可以拖动它们。
 # - ⑩ 训练时记 `train/…`，验证时记 `val/…`；记录的数都与计算图断开。
@@ -324,7 +324,7 @@ check("加上 2 倍的 loss_vlb", mixed.p_losses(x_start, t, noise)[0], loss + 2
 # %% [markdown]
 # ## 6　把下界算出来：bits/dim
 #
-# 存下一张图，平均每一维至多要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数，源码在章末：
+# 存下一张图，平均每一维至多要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数，源码在[源码精读](93_source_reading.ipynb)第 3 节：
 #
 # - `prior_kl` 算 $L_T$；`kl_constants` 算第 2 节的常数。
 # - `discretized_gaussian_nll` 算 $L_0$。像素只取有限个值（8 位图是 256 个），概率是高斯落在那一格里的面积；两端的格子开到无穷，总和才是 1。
@@ -502,118 +502,9 @@ grade("06.4", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 grade("06.5", None)  # 把 None 换成一个数
 
 # %% [markdown]
-# ## 附：其余的参数与源码（第一遍可以不看）
+# <details><summary>与参考实现的差别</summary>
 #
-# **误差怎样算：`loss_type`。**
-
-# %%
-show_source(DDPM.get_loss,
-            "def get_loss", "loss = F.l1_loss")
-
-# %% [markdown]
-# - ① 预测与目标的形状须相同。
-# - ② 名字在构造时核对过，这里只有两种。`mean=False` 时逐元素返回。
-
-# %%
-card("loss_type")
-absolute = DDPM(**toy_model_config(loss_type="l1"))
-_, logs_l1 = absolute.p_losses(x_start, t, noise)
-check("l1：loss_simple 是绝对值的平均", logs_l1["train/loss_simple"], noise.abs().mean(), atol=1e-5)
-check("l1：loss_vlb 仍是平方误差", logs_l1["train/loss_vlb"], by_hand, atol=1e-5)
-check_raises("构造时就核对名字", lambda: DDPM(**toy_model_config(loss_type="huber")), "l1 / l2")
-
-# %% [markdown]
-# **给每个 $t$ 一个可学的尺度：`learn_logvar`。** 默认关着。
-#
-# 不同的 $t$，误差的大小不同。不想自己定权重，可以让网络学：把误差看作方差为 $e^{s_t}$ 的高斯，负对数似然乘 2、去掉常数，就是
-#
-# $$\mathcal L_t = \mathrm{mse}_t\,e^{-s_t} + s_t.$$
-#
-# 每个 $t$ 有一个参数 $s_t$，`learn_logvar=True` 时一起学。对 $s_t$ 求导：$-\mathrm{mse}_t\,e^{-s_t} + 1 = 0$，最优点 $s_t = \ln\mathrm{mse}_t$。二阶导数 $\mathrm{mse}_t\,e^{-s_t} > 0$，所以是最小值。
-# 在最优点，第一项等于 1：每个 $t$ 的误差都除以自己平时的大小，各步的损失就拉到了同一个尺度。
-
-# %%
-s = np.linspace(-6, 2, 200)
-figure = curves_figure((s, {f"mse = {mse}": mse * np.exp(-s) + s for mse in (1.0, 0.1, 0.01)}, "$s$", r"$\mathrm{mse}\cdot e^{-s}+s$"))
-figure.axes[0].set_ylim(-5, 6)
-figure.axes[0].plot([math.log(mse) for mse in (1, 0.1, 0.01)], [1 + math.log(mse) for mse in (1, 0.1, 0.01)], "o", color="#222222")
-figure
-
-# %% [markdown]
-# 图：三种大小的误差，损失随 $s$ 的变化，圆点是最低点 $(\ln\mathrm{mse},\ 1+\ln\mathrm{mse})$：mse 为 1、0.1、0.01 时，最小值是 1、−1.3、−3.6。打开 `learn_logvar` 之后，mse 小于 $1/e\approx0.37$ 的地方最小值就是负的，所以损失可能变成负数，这不是错误。
-
-# %%
-card("learn_logvar")
-learner = DDPM(**toy_model_config(timesteps=4, beta_schedule="cosine", learn_logvar=True))
-optimizer = torch.optim.SGD([learner.logvar], lr=4.0)  # 每个 t 占一批的四分之一，步长取 4，最优点附近就近似于牛顿法
-t4 = torch.arange(64) % 4
-for _ in range(20):
-    optimizer.zero_grad()
-    learner.p_losses(x_start, t4, noise)[0].backward()  # 只更新 logvar，网络的输出一直是 0
-    optimizer.step()
-mse = torch.stack([(noise[t4 == k] ** 2).mean() for k in range(4)])
-check("学到的 s_t 就是 ln mse_t", learner.logvar.detach(), mse.log(), atol=1e-3)
-
-# %%
-card("logvar_init")
-shifted = DDPM(**toy_model_config(logvar_init=1.0))
-check("损失变成 mse/e + 1", shifted.p_losses(x_start, t, noise)[0], logs["train/loss_simple"] / math.e + 1, atol=1e-5)
-check("不学时它是缓冲区，也会存进检查点", "logvar" in shifted.state_dict(), True)
-
-# %% [markdown]
-# **算 bits/dim 的五个函数。** 公式都见过了，这里逐行对照代码。
-
-# %%
-show_source(kl_constants,
-            "def kl_constants", "tables = diffusion_tables", "constants = 0.5")
-
-# %% [markdown]
-# - ① 只由噪声表与 `v_posterior` 决定的那部分。
-# - ② 混合后的 $\sigma^2$ 与 $\tilde\beta$ 之比；$t=0$ 处用截断过的值。
-# - ③ 第 2 节公式里的方括号；$t=0$ 是解码项，没有这个常数。
-
-# %%
-show_source(prior_kl,
-            "def prior_kl", "cumprod = float")
-
-# %% [markdown]
-# - ① $L_T$：第 2 节的公式，令 $\sigma^2=1$、$\mu_\theta=0$，$\tilde\mu$ 与 $\tilde\beta$ 换成终点的均值与方差。
-# - ② 用 float64 算，`log1p` 在 $\bar\alpha$ 很小时也准。
-
-# %%
-show_source(discretized_gaussian_nll,
-            "def discretized_gaussian_nll", "sigma, half", "# 右尾相减会丢光", "log_upper, log_lower")
-
-# %% [markdown]
-# - ① 像素是 $[-1,1]$ 上等距的 `levels` 个值；返回负对数概率。
-# - ② 每格的半宽是 $1/(\text{levels}-1)$；两端开到无穷。
-# - ③ 两个都接近 1 的数相减会丢光有效数字；翻到左尾，它们都接近 0，就没事了。
-# - ④ 两个对数已知，求差的对数：大的那个提出来，剩下 `1 - exp(小 - 大)`；`clamp` 防止对 0 取对数。
-
-# %%
-show_source(vlb_terms,
-            "@torch.no_grad()", "check_choice(\"decoder\"", "constants = kl_constants", "with evaluating(model):",
-            "x_recon = model.predict_start", "if t == 0:", "else:", "terms.append")
-
-# %% [markdown]
-# - ① 返回每一项，单位 nats/dim；$x_t$ 抽自 $q(x_t\mid x_0)$，所以是无偏估计；每个 $t$ 只抽一份，所以有方差。
-# - ② 解码器有两种：离散的像素，或连续的高斯。
-# - ③ 常数、系数与对数方差都取 float64 的原表。
-# - ④ 逐个 $t$ 造出 $x_t$，途中是 eval 模式。
-# - ⑤ 猜 $\hat x_0$，与采样时完全相同，包括截断。
-# - ⑥ 第 0 步用解码器，均值就是 $\hat x_0$。
-# - ⑦ 其余的用第 2 节的公式。
-# - ⑧ 每张图一个数；最后接上 $L_T$。
-
-# %%
-show_source(bits_per_dim,
-            "def bits_per_dim")
-
-# %% [markdown]
-# - ① 全部加起来，从 nats 换成 bits。
-
-# %% [markdown]
-# **与参考实现的差别。** 下面的倍数都是默认的 `linear` 噪声表、$T=1000$、`v_posterior=0` 的。
+# 下面的倍数都是默认的 `linear` 噪声表、$T=1000$、`v_posterior=0` 的。
 #
 # - `eps` 的权重公式是对的，只是把第 1 步的抄到第 0 步：方差取 $\tilde\beta$ 时，那里只有真值的 0.52。
 # - `x0` 的权重写成 $0.5\sqrt{\bar\alpha}/(2-\bar\alpha)$，看不出从哪里来：$t=1$ 处真值是它的 5067 倍，$t=999$ 处只有它的千分之 1.1。流行的“修正”说 $2-\bar\alpha$ 是 $2(1-\bar\alpha)$ 的笔误，改过之后仍然不对：$t=999$ 处是真值的 904 倍（第 16 章）。
@@ -621,6 +512,8 @@ show_source(bits_per_dim,
 # - `loss_type="l1"` 时，VLB 权重乘在绝对值上，不再是下界。
 # - `p_losses` 写死在第 1、2、3 维上求平均，只能用于图像。
 # - `learn_logvar` 时，`DDPM` 的损失里没有用到 `logvar`，它学不到东西（`LatentDiffusion` 里才用）。
+#
+# </details>
 
 # %% [markdown]
 # ### 小实验　平方换成绝对值

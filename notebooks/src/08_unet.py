@@ -11,24 +11,22 @@
 # - 明白时间 $t$ 和类别是从哪里进网络的，归一化为什么可能把 $t$ 抹掉。
 # - 剪掉一块看误差的时候，知道要拿什么作参照，也分得清“练好再剪”与“从头就没有”。
 #
-# **预计用时** 正文 40 分钟，附录与练习另计。运行全部单元约 40 秒。
+# **预计用时** 正文 40 分钟，练习另计。运行全部单元约 40 秒。
 
 # %%
 from functools import cache
 
 import torch
 
-from ddpm_edu import DDPM, DiffusionWrapper, UNet, count_params, load_pretrained
-from ddpm_edu.conditioning import drop_condition
+from ddpm_edu import DDPM, UNet, count_params, load_pretrained
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.sampling import Sampling
-from ddpm_edu.teach import card, check, check_raises, grid_figure, show_source
+from ddpm_edu.teach import check, grid_figure
 from ddpm_edu.teach.datasets import handwriting, mnist_or_stand_in
 from ddpm_edu.teach.diagrams import unet_figure
 from ddpm_edu.teach.figures import heat_figure
 from ddpm_edu.teach.tables import Table
 from ddpm_edu.teach.unet_figures import bypass, clocks_figure, cuts_figure, looks_figure, residual_figure, silence, told_figure, unplug
-from ddpm_edu.unet import AttentionBlock, ResBlock, normalization, timestep_embedding
+from ddpm_edu.unet import AttentionBlock, ResBlock, timestep_embedding
 
 torch.manual_seed(0)
 print("准备好了")
@@ -168,7 +166,7 @@ looks_figure(mnist, net.output_blocks[0][1], images[25:26], noise[25:26], (400, 
 #
 # ## 5　类别从哪里进来
 #
-# `mnist` 模型能按类别画数字。类别与 $t$ 走的是同一条路：一个类别一个向量，加到时间嵌入上，再进每一个残差块。训练时有一成（`cond_drop_prob`）的类别换成 $-1$，表示不给类别，这时加上的向量是 0。（条件是图或文字时怎样进来，见第 7 章末的图，源码在本章附录。）
+# `mnist` 模型能按类别画数字。类别与 $t$ 走的是同一条路：一个类别一个向量，加到时间嵌入上，再进每一个残差块。训练时有一成（`cond_drop_prob`）的类别换成 $-1$，表示不给类别，这时加上的向量是 0。（条件是图或文字时怎样进来，见[源码精读](93_source_reading.ipynb)第 4 节的图，源码在第 5 节。）
 #
 # 只加一个向量，有多大的力量？拿一张纯噪声（$t=999$）送进网络，只改类别，看它猜的 $\hat x_0$。**先猜一猜**：这时 $x_t$ 里几乎没有原图（$\sqrt{\bar\alpha_t}$ 只有 0.00005），均方误差最小的猜测是什么？
 
@@ -237,7 +235,6 @@ ways = {
     "抹掉 $t$": lambda: silence(net.time_embed), "$t$ 换成平均": lambda: silence(net.time_embed, lambda x: usual),
     "去注意力": lambda: bypass(net, AttentionBlock),
     "输出 0": lambda: silence(net),
-    **{mark: lambda stage=stage: unplug([stage]) for mark, stage in zip("①②③④⑤⑥", up)},
 }
 
 # %%
@@ -286,25 +283,19 @@ table({part: part for part in ("剪大图连线", "剪小图连线", "不走小�
 #
 # - $t=100$、400，是剪断大图的连线。$t=100$ 时误差是完整的 23 倍，输出 0 也只有 9 倍。
 # - $t=700$、900，是抹掉 $t$，到 $t=900$ 比输出 0 还糟。
-# - 其余三种，$t\le700$ 时都轻得多。$t=900$ 时，剪断大图的连线（多 14%）也轻了，与不走小图（多 17%）相仿。
+# - 从头到尾最轻的是去掉注意力。也许是因为图小：走到小图的第二个残差块，卷积已经看得到全图。这只是猜测，大图上未必如此。
 #
-# 从头到尾最轻的是去掉注意力，至多多 3%。剪断小图的连线至多多 15%，不走小图至多多 39%；$t\le400$ 时这两种相近。（只看这四个 $t$；模型小，图也小，大图上未必如此。）
-# 注意力为什么可有可无，没有查。也许是因为图小：数一数卷积，走到小图的第二个残差块，每个位置就已经看得到全图。
-#
-# 可是 0 是训练时没有见过的输入，害处会不会是 0 带来的？换一种填法：跳跃连接与小图送来的，每个通道换成这一百张图、所有像素的平均；时间嵌入，换成一千个步号的平均。顺便看六条线里哪一条最要紧：
+# 可是 0 是训练时没有见过的输入，害处会不会是 0 带来的？换一种填法：跳跃连接与小图送来的，每个通道换成这一百张图、所有像素的平均；时间嵌入，换成一千个步号的平均。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-for step in chosen:
-    print(f"只剪一条，t={step}：", *["{} {:.2f} ± {:.2f}".format(mark, *times(step, mark)) for mark in "①②③④⑤⑥"], sep="　")
 pairs = {}
 for what, part in (("大图连线", "剪大图连线"), ("小图连线", "剪小图连线"), ("小图的输出", "不走小图"), ("$t$ ", "抹掉 $t$")):
     pairs |= {f"{what}换成 0": part, f"{what}换成平均": f"{what}换成平均"}
 table(pairs, "换一种填法")
 
 # %% [markdown]
-# 倍数果然变了，$t=700$ 时连谁最要命都变了。两种填法都成立的有两条：**$t=100$、400 时，最要命的是没有大图的连线**，$t=100$ 时还不如输出 0；**$t=900$ 时，最要命的是没有 $t$**，至于是否不如输出 0，就要看换成什么。小图的连线与小图的输出，换成平均也都轻。
-# 单剪一条，四个 $t$ 都是 ⑥ 的害处最大。它从最前面的卷积直通最后一个残差块。
+# 倍数果然变了，$t=700$ 时连谁最要命都变了。两种填法都成立的只有两条：**$t=100$、400 时，最要命的是没有大图的连线；$t=900$ 时，最要命的是没有 $t$**。下面只追问这两条。
 #
 # ### 剪断以后，输出里还有什么
 #
@@ -323,7 +314,7 @@ grid_figure(torch.cat(cells) / 2, nrow=4, width=5.5, rows=[f"$t={step}$" for ste
 #
 # $$\hat x_0-x_0=\sqrt{1-\bar\alpha_t}\,(v-\hat v).$$
 #
-# 假如别的都对，只少了噪声那一项，均方误差就是 $\bar\alpha_t(1-\bar\alpha_t)$，$t=100$ 时是 0.0276；输出 0，误差是 0.0283，几乎一样，因为 $v$ 里几乎只有噪声。可是剪断以后量到 0.0704：多出来的一片格子，让它比输出 0 还糟。
+# 输出里少了噪声，误差里就多出噪声的一整份。$t$ 小时 $v$ 几乎全是噪声，少了它就与什么也不输出差不多；再添上一片不相干的格子，就比输出 0 还糟。
 #
 # 噪声有多少，可以量。把输出看成“系数 × $\varepsilon$ ＋ 与 $\varepsilon$ 不相关的部分”。后一部分乘以 $\varepsilon$ 再平均，就是 0。所以拿输出乘以 $\varepsilon$，对像素取平均，再除以 $\varepsilon^2$ 的平均，剩下的就是系数。应有的 $v$ 里，它是 $\sqrt{\bar\alpha_t}$；输出里没有噪声，它就是 0。
 
@@ -341,21 +332,11 @@ marks = {part: [told(step, part) for step in chosen] for part in ("不走小图"
 told_figure(steps, errors, lines, mnist.alphas_cumprod[list(steps)].sqrt(), chosen, marks)
 
 # %% [markdown]
-# 图：一百张图的平均，横轴是步号。左边是均方误差（对数轴），比灰线还高就不如输出 0：橙线在 $t\le300$ 时如此，往后渐渐靠近黑线；蓝线在 $t\ge800$ 时如此。右边是噪声的系数，点线是应有的。橙线从头到尾贴着 0，绝对值不过 0.013，不到应有的一成；大图的连线换成平均，也是这样。反过来，不走小图，与完整的至多差 0.021。蓝线有噪声，多少却不对：$t=300$ 处与完整的一样，$t$ 再小就太少，再大就太多。
+# 图：一百张图的平均，横轴是步号。左边是均方误差（对数轴），比灰线还高就不如输出 0：橙线在 $t\le300$ 时如此，往后渐渐靠近黑线；蓝线在 $t\ge800$ 时如此。右边是噪声的系数，点线是应有的。橙线从头到尾贴着 0，大图的连线换成平均，也是这样；不走小图，却与完整的几乎一样。
 #
 # 所以在这个网络里，**噪声走的是大图的跳跃连接**，不走小图。
 #
-# 抹掉 $t$ 呢？误差 $v-\hat v$ 可以拆成 $\varepsilon$ 的一份与不相关的一份，两份的均方相加。照上面的式子，噪声的系数差了多少，取平方，乘以 $1-\bar\alpha_t$，就是它给 $\hat x_0$ 添的均方误差。$t=100$ 时，误差 0.0135 里有 0.0103 是噪声太淡。$t=900$ 时，误差 1.28 里，噪声太浓只占 0.45；余下 0.83 里，约 0.6 既不随 $\varepsilon$ 变，也不随 $x_0$ 变；猜的原图去掉平均以后，与这一张的相关只有约 0.04（完整的约 0.35）：是哪一张，几乎没有猜出来。所以**输出多少噪声、多少原图，都要看 $t$**。
-#
-# 完整的网络（黑线）也比点线低：猜不准的那一部分，最好的猜测是平均，噪声跟着少一些。
-#
-# <details><summary>少多少，推得出来</summary>
-#
-# 最好的猜测，误差 $v-\hat v$ 与凡是由 $x_t$ 算得出的数都不相关，所以 $\mathbb E[(v-\hat v)\varepsilon]=\mathbb E[(v-\hat v)(\varepsilon-\hat\varepsilon)]$。
-# $x_t$ 是已知的，于是 $\sqrt{1-\bar\alpha_t}\,(\varepsilon-\hat\varepsilon)=\sqrt{\bar\alpha_t}\,(\hat x_0-x_0)$；代入上面的式子，$\varepsilon-\hat\varepsilon=\sqrt{\bar\alpha_t}\,(v-\hat v)$。
-# 所以系数少了 $\sqrt{\bar\alpha_t}\,\mathbb E[(v-\hat v)^2]$，也就是 $\hat x_0$ 的均方误差的 $\sqrt{\bar\alpha_t}/(1-\bar\alpha_t)$ 倍。图上的十个 $t$，黑线这样算出来的与量到的至多差 0.009。
-#
-# </details>
+# 抹掉 $t$ 呢？蓝线与点线交叉：$t$ 小时噪声太少，$t$ 大时噪声太多。网络不知道走到了哪一步，只好给出一个折中的量。所以**输出多少噪声、多少原图，都要看 $t$**。
 #
 # ### 练好再剪，与从头就没有
 #
@@ -387,148 +368,16 @@ told_figure(steps, errors, lines, mnist.alphas_cumprod[list(steps)].sqrt(), chos
 #
 # - **这一章的问题**：网络长什么样，每一块为什么在那里，少了它会怎样？
 # - **每一块为什么在那里**：先缩小、再放大，是为了看到布局；跳跃连接让细节不必绕道小图；时间嵌入告诉每个残差块噪声有多强；注意力放在小图上，一步看遍全图；类别的向量加到时间嵌入上。
-# - **少了它会怎样**：在训练好的 `mnist` 上，$t$ 小时最要命的是剪断大图的跳跃连接，输出里不再有噪声：换成 0，$t\le300$ 时比输出 0 还糟；换成平均，$t=100$ 也是。$t=900$ 时最要命的是抹掉 $t$，坏多少要看换成什么。剪断小图的连线、去掉注意力，误差至多多 15% 与 3%。
-# - “练好再剪”与“从头没有”是两回事。8×8 的数字，训练 300 步：大图的跳跃连接，练好再剪是 8 倍，从头没有只多 15.7% ± 1.0%；$t$ 是 2 倍与 9.0% ± 0.6%，小图是 1.3 倍与 3.2% ± 0.6%；注意力有没有都一样。
+# - **少了它会怎样**：在训练好的 `mnist` 上，$t$ 小时最要命的是剪断大图的跳跃连接，因为噪声从那里走；$t=900$ 时最要命的是抹掉 $t$，坏多少要看换成什么。
+# - “练好再剪”与“从头没有”是两回事：大图的跳跃连接，练好再剪误差是 8 倍，从头没有只多一成半。
 # - 时间嵌入加在残差块中间；紧跟着的归一化若每组只有一个通道，就把它全减掉。
 
 # %% [markdown]
-# ## 附：逐行的源码
+# <details><summary>与参考实现的差别</summary>
 #
-# 想法都见过了，这里只对一对代码，第一遍可以跳到[练习](#练习)。先是 U-Net 的骨架：
-
-# %%
-show_source(UNet.forward,
-            "def forward", "divisible =", "emb = timestep_embedding", "if (y is None) !=", "skips, h = [], F.pixel_unshuffle",
-            "h = self.middle_block", "for stage in self.output_blocks")
-
-# %% [markdown]
-# - ① 四样输入：图、步号、可选的上下文（交叉注意力用的一串向量）与类别。
-# - ② 通道数与边长不合，就说出应当是什么。
-# - ③ 步号先变成向量，再过两层全连接。
-# - ④ 类别嵌入直接加到时间嵌入上；该给的没给、不该给的给了，都报错。
-# - ⑤ 先把每 `patch_size`² 个像素叠成一个位置（默认是 1，不叠）。下行：每一段的输出都存起来。
-# - ⑥ 最底下的一段，边长最小，看得最远。
-# - ⑦ 上行：后存的先取，沿通道拼上，再过残差块；最后摊开成像素。
-
-# %%
-show_source(timestep_embedding,
-            "def timestep_embedding", "half = dim // 2", "angles =")
-
-# %% [markdown]
-# - ① 输出是 float32，不管网络是什么精度。
-# - ② 频率从 1 降到接近 $1/10000$，等比排列；`freq_shift` 取 1 就同 Ho 等人的原版程序，最低的正好是 $1/10000$，装他们的权重时用。
-# - ③ 余弦在前，正弦在后；维数是奇数时补一个 0。
-
-# %%
-show_source(ResBlock,
-            "class ResBlock", "def __init__(self, channels", "self.emb_layers =", "self.out_layers =", "same = channels ==", "def forward")
-
-# %% [markdown]
-# - ① 输入图与嵌入，输出图；形状写在说明里。
-# - ② 第一遍：归一化、激活、卷积。
-# - ③ 嵌入变成每个通道一个数。
-# - ④ 第二遍的卷积初值为 0：支路一开始等于不存在。
-# - ⑤ 通道数不变就原样相加，变了就用 1×1 卷积换算。
-# - ⑥ 时间嵌入加在两遍之间：同一通道的所有像素加同一个数。
-
-# %%
-show_source(normalization,
-            "def normalization")
-
-# %% [markdown]
-# - ① 最多 32 组，每组至少 4 个通道（通道不到 8 个时只有一组）。`gcd` 保证除得尽。
-
-# %%
-show_source(AttentionBlock,
-            "class AttentionBlock", "def __init__(self, channels", "self.cross =", "def forward", "h = attend", "return x if")
-
-# %% [markdown]
-# - ① 形状不变；有上下文时再做一次交叉注意力。
-# - ② `qkv` 用 1×1 卷积一次算出查询、键、值；输出层的初值也是 0。
-# - ③ 没有设 `context_dim`，就没有交叉注意力这一层。
-# - ④ 把每个像素当作一个词：$(B, C, H, W)$ 展成 $(B, HW, 3C)$。
-# - ⑤ `attend` 是多头的缩放点积注意力，交给 PyTorch 的融合实现；再变回图的形状，加到输入上。
-# - ⑥ 有上下文，就再做一次交叉注意力：像素作查询，上下文作键和值。
+# 有两处。它收下 `use_positional_encodings`，却没有拼坐标这一步。它的 `adm` 从 `c_crossattn` 里取类别：名字不符，但与 `LatentDiffusion` 打包条件的方式是配套的；基类 `DDPM` 从不把条件传下去。
 #
-# 再看从 `DDPM` 到网络的一路。条件有三种：图沿通道拼到 $x_t$ 后面，文字走交叉注意力，类别加到时间嵌入上。`DiffusionWrapper` 把它们送到各自的入口，给多给少都报错。
-
-# %%
-show_source(DDPM.apply_model,
-            "def apply_model", "if self.use_positional_encodings:", "cond = {} if cond is None", "# 混合精度下")
-
-# %% [markdown]
-# - ① 训练与采样都只从这里调用网络。
-# - ② 打开开关，就拼上 $x$、$y$ 两个坐标。
-# - ③ 条件展开成关键字交给 `DiffusionWrapper`；输出的形状当场核对。
-# - ④ 网络用半精度时，后面的公式仍用 float32。
-
-# %%
-show_source(DiffusionWrapper.__init__,
-            "def __init__", "check_choice(\"conditioning_key\"", "self.diffusion_model =")
-
-# %% [markdown]
-# - ① 收两个参数：网络的配方，和条件进网络的方式。
-# - ② 当场核对 `conditioning_key`，拼错了就提示。
-# - ③ 按配方造网络，不改动配方。网络叫 `diffusion_model`，所以检查点里的键以 `model.diffusion_model.` 开头。diffusers 的网络，同样的参数另有名字，先记下对照。
-
-# %%
-show_source(DiffusionWrapper.forward,
-            "def forward", "wanted, extra =", "for name, value in cond.items():", "out = self.diffusion_model")
-
-# %% [markdown]
-# - ① 三种条件，各有各的形状。
-# - ② 给的条件必须恰好齐全。多给的若被悄悄忽略，你会以为它起了作用。
-# - ③ 怎样进网络，查 `KINDS` 这张小表：没有参数名的沿通道拼，其余按名字交给网络。
-# - ④ 调用网络，$x$ 与 $t$ 之外的都按名字给；diffusers 的网络把输出包在对象里，拆开。
-
-# %%
-show_source(drop_condition,
-            "def drop_condition", "first = next", "def pick")
-
-# %% [markdown]
-# - ① 没有条件，或者不丢，就原样返回。
-# - ② 每个样本各抛一次硬币。
-# - ③ 丢掉的样本换成“无条件”，其余不变：类别记作 $-1$，上下文与拼接图记作全 0，也写在 `KINDS` 里；几种条件一起丢。
-
-# %%
-show_source(Sampling.guided_output,
-            "def guided_output", "conditional = self.apply_model(x, t, cond)", "null = null_condition")
-
-# %% [markdown]
-# - ① 引导的强度 $w$ 由 `guidance_scale` 给。
-# - ② $w=1$ 时只算一次网络，省一半时间。
-# - ③ 用 `null_condition` 造出“无条件”，再算一次网络，沿两者之差外推，这就是无分类器引导 (classifier-free guidance)。条件若还没有整理过，`as_condition` 先把标签、列表或字典统一成 `Condition`。
-#
-# 网络怎样按配方造出来、参数怎样数，见[第 9 章](09_init.ipynb)末尾。与参考实现的差别有两处。它收下 `use_positional_encodings`，却没有拼坐标这一步。它的 `adm` 从 `c_crossattn` 里取类别：名字不符，但与 `LatentDiffusion` 打包条件的方式是配套的；基类 `DDPM` 从不把条件传下去。
-# 还有四张参数卡片，都管网络的入口，用到时再查。
-
-# %%
-card("use_positional_encodings")
-wide = DDPM(**toy_model_config(unet={"in_channels": 3}, use_positional_encodings=True))
-seen = []
-wide.model.diffusion_model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-wide.apply_model(torch.zeros(1, 1, 8, 8), torch.tensor([0]))
-check("多了两个通道，先是列的坐标，再是行的坐标", torch.stack([seen[0][0, 1, 0], seen[0][0, 2, :, 0]]), torch.linspace(-1, 1, 8).expand(2, 8))
-check_raises("U-Net 没有相应加宽", lambda: DDPM(**toy_model_config(use_positional_encodings=True)), "in_channels")
-
-# %%
-card("conditioning_key")
-by_class = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm"))
-x, step, label = torch.zeros(2, 1, 8, 8), torch.tensor([500, 500]), torch.tensor([3, 7])
-check_raises("没给条件", lambda: by_class(x), "c_adm")
-check_raises("多给了条件", lambda: by_class.apply_model(x, step, {"c_adm": label, "c_concat": x}), "c_concat")
-
-# %%
-card("cond_key")
-renamed = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm", cond_key="digit"))
-check("按 cond_key 从 batch 取条件", renamed.get_condition({"image": torch.zeros(2, 1, 8, 8), "digit": torch.tensor([3, 7])})["c_adm"], [3, 7])
-
-# %%
-card("cond_drop_prob")
-free = DDPM(**toy_model_config(unet={"num_classes": 10}, conditioning_key="adm", cond_drop_prob=0.1))
-dropped = drop_condition({"c_adm": torch.full((20_000,), 3)}, free.cond_drop_prob, torch.Generator().manual_seed(0))["c_adm"]
-check("大约一成的标签换成了 -1", (dropped == -1).double().mean(), 0.1, atol=0.01)
-check_raises("没有条件可丢", lambda: DDPM(**toy_model_config(cond_drop_prob=0.1)), "cond_drop_prob")
+# </details>
 
 # %% [markdown]
 # ## 练习
@@ -603,7 +452,7 @@ grade("08.3", self_attention)
 # %% [markdown]
 # ### 08.4　数一个残差块 ★★
 #
-# `ResBlock(16, 64, 0.0, 32)`：16 个通道进、32 个通道出，时间嵌入 64 维。它有多少参数？照附录里 `ResBlock` 的源码逐层手算，算完再用 `count_params` 核对。
+# `ResBlock(16, 64, 0.0, 32)`：16 个通道进、32 个通道出，时间嵌入 64 维。它有多少参数？照[源码精读](93_source_reading.ipynb)第 5 节 `ResBlock` 的源码逐层手算，算完再用 `count_params` 核对。
 
 # %%
 grade("08.4", None)  # 把 None 换成一个数

@@ -30,16 +30,16 @@ from torch import nn
 from ddpm_edu import DigitsDataModule, load_pretrained
 from ddpm_edu.data.base import random_images
 from ddpm_edu.data.digits import load_digits_split
-from ddpm_edu.evaluation.metrics import DigitsFrechet, FrechetDistance, frechet_distance
-from ddpm_edu.evaluation.report import bits_report, evaluate
+from ddpm_edu.evaluation.metrics import DigitsFrechet, frechet_distance
+from ddpm_edu.evaluation.report import evaluate
 from ddpm_edu.gaussian import diffusion_tables
 from ddpm_edu.generate import generate
-from ddpm_edu.likelihood import gaussian_nll, kl_constants, vlb_terms
+from ddpm_edu.likelihood import kl_constants, vlb_terms
 from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.teach import check, grid_figure, show_source
 from ddpm_edu.teach.evaluation_figures import (bars_figure, circles_figure, cumulative_figure, jitter_figure, sample_sizes_figure,
                                                transport_figure, variance_figure)
-from ddpm_edu.training.timestep_loss import quarter_losses, quarters, spread
+from ddpm_edu.training.timestep_loss import quarter_losses, quarters
 
 train, val, test = (load_digits_split()[name][0] for name in ("train", "val", "test"))
 print(f"训练图 {len(train)} 张，验证图 {len(val)} 张，测试图 {len(test)} 张")
@@ -442,67 +442,8 @@ circles_figure()
 # | 甲，10 步 | 0.906 ± 0.002 | 0.864 ± 0.005 |
 #
 # `digits` 少走几步，精确率没有降，丢的是召回率：样本照样像数字，花样少了。甲与同样走 10 步的 `digits` 分不出高下，可见这两个数也不管样本是画的，还是抄的。
-# ## 附：源码速查（第一遍可以跳过）
-
-# %%
-show_source(evaluate, "def evaluate", "inception   : 取特征的网络", "check_same_size(model, data_module)", "with model.ema_scope()",
-            "if num_samples and frechet is None:", "if num_samples and frechet is not None:")
 
 # %% [markdown]
-# - ① 参数：量几张图，画几张样本，走几步，用不用 EMA。
-# - ② 有 Inception 的权重就另算 FID 与 KID；返回的字典里全是数，可以直接存成 JSON。
-# - ③ 尺寸、张数、种子，在算任何东西之前查完。
-# - ④ 用 EMA 权重，从测试划分固定地选出一批图，算 bits/dim。像素的级数取自数据模块，还要核对像素是不是真在那些级上：不在，算出来的就不是编码长度。潜空间的模型（第 17 章）给的是潜变量的密度，换不成图的编码长度，这一项不算。
-# - ⑤ 没有给 Fréchet 的打分器就取一个：数字有随包的分类器，别的数据现训一个，没有标签的就不算。
-# - ⑥ 打分，连两条参照线一起写进报告；真图的参照线也取同样多张。给了 Inception 的网络，就用同一批样本另算 FID 与 KID，真图是训练划分（[91 章](91_troubleshooting.ipynb)“为什么我的 FID 对不上”）。
-
-# %%
-show_source(bits_report, "def bits_report", "bar = progress_bar", "hook = model.model.register_forward_hook(tick)", "total = terms.sum(1)")
-
-# %% [markdown]
-# - ① 输入是若干批（图，条件）；返回总数、标准误和三个部分，单位都是 bits/dim。至少要两张图，否则谈不上标准误。
-# - ② 进度条按“网络被调用几次”来数。
-# - ③ 用一个前向钩子推动进度条，算完无论成败都摘掉；各批的结果首尾相接。
-# - ④ 每张图先把各项加起来（`terms.sum(1)`），再对图求平均；标准误是各图的标准差除以 $\sqrt N$。
-
-# %%
-show_source(FrechetDistance, "class FrechetDistance:", "def __init__", "@torch.no_grad()", "def __call__", "def floor")
-
-# %% [markdown]
-# - ① 距离在小分类器的特征上算，不在像素上算。
-# - ② 真图的特征只算一次，记下来。
-# - ③ 取倒数第二层的 32 个数；样本先截到 $[-1,1]$，分块过网络。
-# - ④ 求样本的特征与真图的特征之间的距离。
-# - ⑤ 两条参照线：训练用的真图（不给 `train` 就用全部，要与 $N$ 张样本比就给它 $N$ 张），与纯噪声的得分。
-
-# %%
-show_source(quarter_losses, "def quarter_losses", "noise = torch.randn", "for number, (start, stop)")
-
-# %% [markdown]
-# - ① 用名字固定的随机数发生器：每次调用，噪声都相同，也不动全局的随机数。
-# - ② 噪声在 CPU 上抽，搬到数据所在的设备，换了机器也一样。
-# - ③ 四段各铺开一批 $t$，用训练的损失 `p_losses` 去量；空的那段跳过。
-
-# %%
-show_source(quarters, "def quarters")
-
-# %% [markdown]
-# - ① 把 $0..T-1$ 分成四段，每段含起点、不含终点。
-
-# %%
-show_source(spread, "def spread")
-
-# %% [markdown]
-# - ① 在一段里均匀地铺开 `count` 个步号，每次都是同样的几个。
-
-# %%
-show_source(gaussian_nll, "def gaussian_nll")
-
-# %% [markdown]
-# - ① 连续数据没有格子，所以没有 `levels`；返回高斯密度的负对数 $\tfrac12[\ln 2\pi+\ln\sigma^2+(x-\mu)^2/\sigma^2]$。
-#
-# 它给出的 bits/dim 不能与离散的比。格宽 $\delta$ 远小于标准差时，格子里的概率约等于密度乘格宽，所以离散的比特数约等于连续的减去 $\log_2\delta$；$[-1,1]$ 上分 256 级，相差将近 7 比特。连续的还会随单位变，也可以是负的。
-#
 # ## 练习
 #
 # 每题写完就运行那一格，当场批改：☐ 还没做，✗ 附一句提示，✓ 做对了。做不出来可以先跳过，不影响后面的单元。

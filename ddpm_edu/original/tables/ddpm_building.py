@@ -64,7 +64,7 @@ METHODS = (
         Note("call self.register_schedule", "5b7dae14", "建噪声表与全部系数表", formula=r"\beta_t\to\bar\alpha_t=\prod_{s\le t}(1-\beta_s)",
              differs="课程版放到最前，在父类里；这里放在载入之后，就是上面那处错的由来", chapter=2, proof=(9, "毛病一")),
         Note("= self.loss_type", "b4f05e6f", "存下损失的名字", wrong="写错了要到训练的第一步才知道；课程版当场核对", chapter=6,
-             proof=(6, 'card("loss_type")'), needs="DDPM.get_loss"),
+             proof=(93, 'card("loss_type")'), needs="DDPM.get_loss"),
         Note("= self.learn_logvar", "f01181d9", "每个 t 的对数方差要不要学", chapter=6),
         Note("= self.logvar", "0c80acaa", "造一个长度为 T 的对数方差，处处等于 logvar_init", formula=r"s_t=s",
              wrong="只是普通的张量：不跟着模型搬上 GPU，也不存进检查点。LatentDiffusion 在 GPU 上训练会因此报错", chapter=6, proof=(9, "毛病二")),

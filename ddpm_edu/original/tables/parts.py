@@ -2,7 +2,7 @@
 from ..knowledge import Method, Note
 
 METHODS = (
-    Method("DiffusionWrapper.__init__", 8, "包住 U-Net，记下条件从哪里进", proof=(8, "附：逐行的源码"), heads="afae494c", notes=(
+    Method("DiffusionWrapper.__init__", 8, "包住 U-Net，记下条件从哪里进", proof=(93, "U-Net，与条件怎样进网络"), heads="afae494c", notes=(
         Note("call super().__init__", "a6603dc8", "让 LightningModule 准备好"),
         Note("= self.sequential_cross_attn", "bdca028c", "从配方里取走一项：几份条件是不是一份一份地看",
              wrong="改动了传进来的字典：同一份配置第二次用，这一项就没有了", chapter=9, proof=(9, "毛病三、四")),
@@ -10,7 +10,7 @@ METHODS = (
         Note("= self.conditioning_key", "dc3beb7f", "记下条件怎样进网络"),
         Note("assert self.conditioning_key", "6a281f5e 0f7e8bd4", "只许列出的几种"),
     )),
-    Method("DiffusionWrapper.forward", 8, "按 conditioning_key 把条件接进 U-Net", proof=(8, "附：逐行的源码"), heads="9181ab8f 84ef560e", notes=(
+    Method("DiffusionWrapper.forward", 8, "按 conditioning_key 把条件接进 U-Net", proof=(93, "U-Net，与条件怎样进网络"), heads="9181ab8f 84ef560e", notes=(
         Note("if self.conditioning_key", "7868dbd1", "没有条件"),
         Note("= out", "ff4c45b5", "只给图与步号", formula=r"\hat y_\theta(x_t,t)"),
         Note("if self.conditioning_key", "b01ffffa", "拼通道"),

@@ -1,7 +1,4 @@
-"""采样的三块面板：DDIM 的 eta 与步数、引导的强度、两个起点之间，图事先算好，拖动时不必等"""
-import math
-
-import numpy as np
+"""采样的两块面板：DDIM 的 eta 与步数、引导的强度，图事先算好，拖动时不必等"""
 import torch
 
 from ...generate import generate
@@ -72,33 +69,3 @@ def guidance_panel(samples, classifier, spread):
 
     plot = Plot([Axis(image="grid", columns=tuple("0123456789"))], width=5.2, height=2.3)
     return Panel(plot, compute, sheet=[{"scale": scale} for scale in scales], scale=choice(scales, scales[1], "引导强度 w"))
-
-
-def rotate(a, b, u):
-    """从 a 转到 b，u 在 [0, 1]；a、b 是独立的标准高斯时，途中每一点也是标准高斯"""
-    return math.cos(u * math.pi / 2) * a + math.sin(u * math.pi / 2) * b
-
-
-def interpolation_frames(model, num_pairs=8, count=21, steps=20, cond=None):
-    """num_pairs 对起点，各转 count 个位置再用 DDIM 采样：[(num_pairs, C, H, W), ...]；cond 是这几对的条件"""
-    a, b = torch.randn(2, num_pairs, model.channels, model.image_size, model.image_size, generator=torch.Generator().manual_seed(1))
-    starts = torch.cat([rotate(a, b, i / (count - 1)) for i in range(count)])
-    cond = None if cond is None else cond.repeat(count)
-    return model.sample(len(starts), sampler="ddim", steps=steps, cond=cond, x_T=starts).chunk(count)
-
-
-def interpolation_panel(frames, shown=None, marked=None):
-    """shown 是画哪几对，第几对写在上方，不写就都画；marked = {度数: 第几对的几个}，转到那里时用橙框框出"""
-    shown, marked = tuple(range(len(frames[0]))) if shown is None else tuple(shown), marked or {}
-    last, side = len(frames) - 1, frames[0].shape[-1]
-
-    def compute(angle):
-        grid, padding = framed_grid(frames[round(angle / 90 * last)][list(shown)], len(shown))
-        # 框画在缝的正中；NaN 把几个框断开
-        left = (padding - 1) / 2 + (side + padding) * np.array([shown.index(pair) for pair in marked.get(angle, ())])
-        x, y = (np.array([0, 1, 1, 0, 0, np.nan]) * (side + padding), (padding - 1) / 2 + np.array([0, 0, 1, 1, 0, np.nan]) * (side + padding))
-        return {"grid": grid[0].numpy(), "mark": ((left[:, None] + x).ravel(), np.tile(y, len(left)))}, f"转了 {angle:g} 度"
-
-    plot = Plot([Axis(image="grid", columns=tuple(map(str, shown)), curves={"mark": ""})], width=4.4, height=4.4 / len(shown) + 0.25)
-    return Panel(plot, compute,
-                 sheet=[{"angle": 22.5 * k} for k in range(5)], angle=slider(0.0, 0.0, 90.0, 90 / last, "转了多少度", ".1f"))

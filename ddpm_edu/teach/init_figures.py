@@ -1,0 +1,87 @@
+"""第 9 章的图：构造函数的地图，同一个步号的两种噪声"""
+import inspect
+
+import numpy as np
+import torch
+from matplotlib.patches import Rectangle
+
+from ..ddpm import DDPM
+from ..gaussian import GaussianDiffusion
+from ..original.knowledge import methods
+from .diagrams import PALE, arrow
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+
+# 次序要紧的五件事：名字 → (课程版的源码里恰有的文字, 知识库里的招牌)
+DEEDS = {
+    "噪声表": ("self.register_schedule(", "call self.register_schedule"),
+    "logvar": ("logvar = torch.full", "= self.logvar"),
+    "网络": ("self.model = DiffusionWrapper", "= self.model"),
+    "EMA": ("self.model_ema =", "= self.model_ema"),
+    "载入": ("self.init_from_ckpt(", "call self.init_from_ckpt"),
+}
+
+
+def course_order():
+    """课程版里五件事的先后，按它们在源码里的位置；父类的构造函数在 super().__init__ 那一行运行"""
+    source = inspect.getsource(DDPM.__init__).replace("super().__init__(", inspect.getsource(GaussianDiffusion.__init__))
+    return sorted(DEEDS, key=lambda name: source.index(DEEDS[name][0]))
+
+
+def original_order():
+    """原文件里五件事的先后，按知识库里逐条语句的次序"""
+    signatures = [note.signature for note in methods()["DDPM.__init__"].notes]
+    return sorted(DEEDS, key=lambda name: signatures.index(DEEDS[name][1]))
+
+
+def deed(ax, x, y, name, missing=False):
+    """一个方框；造东西的是蓝的，载入是白的，missing 是载入时还没有造出来的"""
+    ax.add_patch(Rectangle((x - 0.5, y - 0.2), 1.0, 0.4, facecolor="#ffffff" if missing or name == "载入" else PALE,
+                           edgecolor=ORANGE if missing else INK, linestyle="--" if missing else "-", linewidth=1.8 if missing else 0.9))
+    ax.text(x, y, name, ha="center", va="center", fontsize=12, color=ORANGE if missing else INK)
+
+
+def init_map(width=9.0):
+    """构造函数的地图：上面是三条先后，下面是课程版与原文件真实的次序；载入之后才造的画成橙色的虚线框"""
+    figure = empty_figure(width, 0.51 * width)
+    ax = figure.subplots()
+    for y, first, second, mark, words in ((1.55, "噪声表", "logvar", "①", "要知道步数 $T$"), (0.65, "网络", "EMA", "②", "要复制权重")):
+        deed(ax, 0.6, y, first)
+        deed(ax, 3.0, y, second)
+        arrow(ax, (1.12, y), (2.48, y), BLUE, 1.6)
+        ax.text(1.8, y + 0.08, f"{mark} {words}", ha="center", va="bottom", fontsize=10.5, color=BLUE)
+        arrow(ax, (3.52, y), (5.38, 1.1 + (0.12 if y > 1 else -0.12)), BLUE, 1.6)
+    deed(ax, 5.9, 1.1, "载入")
+    ax.text(3.62, 1.1, "③ 要往这四样里填数", ha="left", va="center", fontsize=10.5, color=BLUE)
+    ax.text(-0.75, 1.1, "谁要用谁", ha="right", va="center", fontsize=11, color=INK)
+    ax.plot((-2.0, 6.6), (0.17, 0.17), color=GRAY, linewidth=0.6)
+    for y, title, order in ((-0.25, "课程版的次序", course_order()), (-1.0, "原文件的次序", original_order())):
+        ax.text(-0.75, y, title, ha="right", va="center", fontsize=11, color=INK)
+        loaded = order.index("载入")
+        for place, name in enumerate(order):
+            deed(ax, 1.4 * place + 0.1, y, name, missing=place > loaded)
+            if place:
+                arrow(ax, (1.4 * place - 0.78, y), (1.4 * place - 0.42, y), GRAY, 1.0)
+        late = [1.4 * place + 0.1 for place in range(loaded + 1, len(order))]
+        if late:
+            ax.text(sum(late) / len(late), y - 0.27, "载入时还没有", ha="center", va="top", fontsize=10.5, color=ORANGE)
+    ax.set(xlim=(-2.0, 6.6), ylim=(-1.55, 1.85))
+    ax.set_axis_off()
+    return figure
+
+
+def same_step_figure(tables, step, image, width=9.0):
+    """同一个步号在几张噪声表上：左边是幅度随步号的曲线，右边是这一步的带噪图；tables = {名字: 每一步的幅度}，image 是 (1, H, W)，[-1, 1]"""
+    figure = empty_figure(width, 0.29 * width)
+    left, *others = figure.subplots(1, 1 + len(tables), width_ratios=[2.2] + [1] * len(tables))
+    plain_axes(left).axvline(step, color=GRAY, linewidth=1, linestyle=":")
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    for (name, table), ax, color, line in zip(tables.items(), others, (BLUE, ORANGE), ("-", "--")):
+        amplitude = float(table[step])
+        left.plot(np.asarray(table), color=color, linestyle=line, label=name)
+        left.plot(step, amplitude, "o", color=color, markersize=7, zorder=5)
+        ax.imshow(np.asarray(amplitude * image[0] + (1 - amplitude**2) ** 0.5 * noise[0]), cmap="gray", vmin=-2, vmax=2)
+        ax.set_xlabel(f"{name}，第 {step} 步\n图的幅度 {amplitude:.2f}", fontsize=10, color=color)
+        ax.set(xticks=[], yticks=[])
+    left.set(xlabel="步号 $t$", ylabel=r"图的幅度 $\sqrt{\bar\alpha_t}$", ylim=(-0.03, 1.05))
+    left.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
+    return figure
