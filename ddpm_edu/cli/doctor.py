@@ -8,7 +8,7 @@ import sys
 from typing import NamedTuple
 
 from .facts import GIB, collect, proxies
-from .requirements import fits, plain_name, read_requirements, release
+from .requirements import COURSE_FILE, fits, plain_name, read_requirements, release
 
 REBUILD = "删掉文件夹 {}，再运行 python course.py lab，会重新建好"
 
@@ -46,7 +46,7 @@ def check_python(facts):
     if found["bits"] != 64:
         yield Line("✗", "这是 32 位的 Python，torch 没有它的版本", "从 python.org 装 64 位的")
     if facts.system == "darwin" and facts.machine == "x86_64":
-        yield Line("✗", "Intel 的 Mac 装不上课程用的 torch", "用 Apple 芯片的 Mac 或别的机器；也可以在云端打开，见 README；Apple 芯片却显示这一条，是 Python 装成了 Intel 版的")
+        yield Line("✗", "Intel 的 Mac 装不上课程用的 torch", "用 Apple 芯片的 Mac 或别的机器，或者在云端打开；芯片是 Apple 的，那就是 Python 装成了 Intel 版")
 
 
 def check_environment(facts):
@@ -59,17 +59,19 @@ def check_environment(facts):
     }
     yield known[facts.state]
     if facts.state in ("没有建", "起不来") and not facts.can_make_venv:
-        yield Line("✗", "这个 Python 没有 venv 或 ensurepip，建不了虚拟环境", "Debian 与 Ubuntu 上运行 sudo apt install python3-venv；或者换 python.org 的 Python、conda 的 Python")
+        yield Line("✗", "这个 Python 没有 venv 或 ensurepip，建不了虚拟环境",
+                   "Debian 与 Ubuntu 上运行 sudo apt install python3-venv；或者换 python.org、conda 的 Python")
 
 
 def check_packages(facts):
     have = facts.found.get("packages", {})
     if not installed(facts) or "error" in have:
         return
-    wanted = read_requirements(facts.root / "requirements.txt")
-    bad = [f"{line}（{'装的是 ' + have[name] if name in have else '没有装'}）" for name, line in wanted.items() if name not in have or not fits(have[name], line)]
+    wanted = read_requirements(COURSE_FILE)
+    bad = [f"{line}（{'装的是 ' + have[name] if name in have else '没有装'}）"
+           for name, line in wanted.items() if name not in have or not fits(have[name], line)]
     again = (f"删掉文件 {facts.venv / '.installed'}，再运行 python course.py lab" if facts.state != "没有建"
-             else f"{quoted(facts.python)} -m pip install -r {quoted(facts.root / 'requirements.txt')}")
+             else f"{quoted(facts.python)} -m pip install -r {quoted(COURSE_FILE)}")
     if bad:
         yield Line("✗", f"不合要求的包：{'、'.join(bad)}", again)
     else:
@@ -110,7 +112,7 @@ def check_gpu(facts):
         if torch["computes"]:
             yield Line("✓", f"GPU 用得上：{torch['gpu']}")
         else:
-            yield Line("✗", f"看得见 GPU（{torch['gpu']}），算不动：{torch.get('reason', '')}", "升级显卡的驱动；还不行，照 PyTorch 官网换一个 CUDA 版本的 torch")
+            yield Line("✗", f"看得见 GPU（{torch['gpu']}），算不动：{torch.get('reason', '')}", "升级驱动；还不行，照 PyTorch 官网装配另一个 CUDA 版本的 torch")
     elif facts.nvidia and torch["cuda_build"] is None:
         yield Line("–", "有 NVIDIA 的卡，装的却是 CPU 版的 torch", f"要用它，照 PyTorch 官网装 CUDA 版的 {facts.torch_pin}；不用也行")
     elif facts.nvidia and facts.environ.get("CUDA_VISIBLE_DEVICES") is not None:
@@ -152,7 +154,8 @@ def check_room(facts):
 
 def check_folders(facts):
     if facts.unwritable:
-        yield Line("✗", f"写不进去：{'、'.join(facts.unwritable)}", "把整个课程的文件夹拷到能写的地方；磁盘满了就腾出空间；临时目录由环境变量 TMPDIR（Windows 是 TEMP）定")
+        yield Line("✗", f"写不进去：{'、'.join(facts.unwritable)}",
+                   "把整个课程的文件夹拷到能写的地方；磁盘满了就腾出空间；临时目录由环境变量 TMPDIR（Windows 是 TEMP）定")
     else:
         yield Line("✓", "要写的文件夹都写得进去")
     path = str(facts.root)

@@ -85,7 +85,7 @@ def probe(python, root):
     """让 python 运行 probe.py；半路倒下的，那一项记作 error"""
     try:
         done = subprocess.run([str(python), "-W", "ignore", "-c", PROBE.read_text(encoding="utf-8")], cwd=root, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=180)
+                              capture_output=True, timeout=180)
         output, code = done.stdout, done.returncode
     except subprocess.TimeoutExpired as late:
         output, code = late.stdout or b"", "三分钟没有走完"

@@ -44,11 +44,11 @@ def torch():
              "mps": torch.backends.mps.is_available()}
     device = "cuda" if found["cuda"] else "mps" if found["mps"] else None
     try:
+        found["gpu"] = torch.cuda.get_device_name() if found["cuda"] else device
         # 看得见不等于算得动：驱动旧、卡太新或太旧，都要真的算一次才知道
         found["computes"] = device and float(torch.ones(2, device=device).sum()) == 2
-        found["gpu"] = torch.cuda.get_device_name() if found["cuda"] else device
     except RuntimeError as error:
-        found.update(computes=False, gpu=device, reason=str(error).strip().splitlines()[0])
+        found = {"gpu": device, **found, "computes": False, "reason": str(error).strip().splitlines()[0]}
     return found
 
 

@@ -5,6 +5,8 @@ from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 
 FILE = Path(__file__).resolve().parents[1] / "requirements.txt"
+# 读课程要的另加 JupyterLab；程序包不在课程的仓库里时没有这个文件
+COURSE_FILE = FILE.parents[1] / "requirements.txt"
 # pip 认得的版本号：1.2、2.0rc1、0.3.post1、2.13.0+cu126……
 VERSION = re.compile(r"\d+(\.\d+)*((a|b|rc)\d+)?(\.post\d+)?(\.dev\d+)?(\+[\w.]+)?")
 
