@@ -87,6 +87,7 @@ def test_a_lone_notebook_fetches_the_package_from_the_address(tmp_path, monkeypa
     assert "把整个仓库取来" in done.stderr
 
 
+@pytest.mark.parametrize("image", [PAIRS["合范围的 torch"]], indirect=True)
 def test_no_network_is_said_in_one_sentence(image, tmp_path):
     before = image.installed()
     done = run_cell(image, ROOT / "notebooks", tmp_path)

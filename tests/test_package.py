@@ -1,5 +1,6 @@
 """能安装的程序包：轮子里的文件一个不少，命令 ddpm-edu 就是 python -m ddpm_edu；一处写着的要求，到处读的都是它"""
 import ast
+import json
 import re
 import shutil
 import subprocess
@@ -131,6 +132,8 @@ def test_the_files_around_the_repository_are_valid():
     version = re.search(r'__version__ = "(.+)"', (ROOT / "ddpm_edu" / "__init__.py").read_text(encoding="utf-8"))[1]
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert citation["version"] == version and f"## [{version}]" in changes and "## [未发布]" in changes
+    container = json.loads((ROOT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8"))
+    assert "python course.py" in container["postCreateCommand"]
     forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
     assert [form.stem for form in forms] == ["1-erratum", "2-bug", "config"]
     for form in forms[:2]:
