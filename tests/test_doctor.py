@@ -1,5 +1,6 @@
 """course.py doctor：每种毛病一个假的环境，说得出是什么、怎么办；收集实情的一半在假的虚拟环境里真的运行"""
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -207,8 +208,8 @@ def test_a_folder_that_cannot_be_written_is_noticed(tmp_path):
 
 def test_versions_are_compared_as_pip_compares_them():
     versions = "0.9 1.0 1.10 2.6.6 2.7 2.9.1+cu126 2.10 2.10.0 2.13.0+cpu 3.0 3.0.0 4.24.1 4.25.0 10 12.3".split()
-    for line in WANTED.values():
-        specifier = SpecifierSet(line.partition(">=")[1] + line.partition(">=")[2])
+    for line in (*WANTED.values(), "甲>=2.10.0,<3.0", "甲==2.13"):
+        specifier = SpecifierSet(re.search("[>=].*", line)[0])
         assert [requirements.fits(v, line) for v in versions] == [specifier.contains(v) for v in versions], line
 
 

@@ -70,8 +70,8 @@ def check_packages(facts):
     wanted = read_requirements(COURSE_FILE)
     bad = [f"{line}（{'装的是 ' + have[name] if name in have else '没有装'}）"
            for name, line in wanted.items() if name not in have or not fits(have[name], line)]
-    again = (f"删掉文件 {facts.venv / '.installed'}，再运行 python course.py lab" if facts.state != "没有建"
-             else f"{quoted(facts.python)} -m pip install -r {quoted(COURSE_FILE)}")
+    again = {"好": f"删掉文件 {facts.venv / '.installed'}，再运行 python course.py lab，它会照锁重装", "没有装全": "python course.py lab，它会补装"}.get(
+        facts.state, f"{quoted(facts.python)} -m pip install -r {quoted(COURSE_FILE)}")
     if bad:
         yield Line("✗", f"不合要求的包：{'、'.join(bad)}", again)
     else:
@@ -175,8 +175,8 @@ def hide_password(url):
 
 def check_downloads(facts):
     index, more = facts.pip.get("index-url"), facts.pip.get("extra-index-url")
-    places = "，".join(hide_password(place) for place in (index, more) if place)
-    yield Line("–", f"包从 {places} 取" if places else "包从 pip 默认的索引取", "" if index else "下载慢的话，设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
+    places = f"包从 {index or 'pip 默认的索引'} 取" + (f"，另有 {more}" if more else "")
+    yield Line("–", hide_password(places), "" if index else "下载慢的话，设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
     ready = facts.state == "好"
     traps = {"no-index": "设了 no-index，pip 不去索引里找包", "user": "设了 user，pip 会装到虚拟环境外面去，在虚拟环境里直接报错",
              "target": "设了 target，pip 会把包装到别处", "prefix": "设了 prefix，pip 会把包装到别处"}
@@ -238,5 +238,5 @@ def main(arguments, root, venv, torch_pin, complete):
     parser = argparse.ArgumentParser("python course.py doctor", description="看这个环境哪里对、哪里错、怎么办；有错时退出状态是 1")
     parser.add_argument("--network", action="store_true", help="另外真的连一次包的索引，至多三十秒")
     options = parser.parse_args(arguments)
-    print("正在查，要导入一次 torch 与 Lightning，十秒上下……\n", file=sys.stderr, flush=True)
+    print("正在查；环境里有 torch 与 Lightning，就真的导入一次，要十秒上下……\n", file=sys.stderr, flush=True)
     return report(diagnose(collect(root, venv, torch_pin, complete, options.network)))
