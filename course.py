@@ -8,6 +8,7 @@ python course.py export 把整套课程导出成网页，不开内核、不联�
 python course.py slides 把一章变成幻灯片；后面写章号，如 03，默认全部；--out 目录，默认 build/slides
 python course.py original 讲解你手里的原文件（ddpm.py、ddim.py、ema.py、lr_scheduler.py 或 YAML 配置），只读不执行；
                         后面写文件，或 --download ldm（sd1、sd2）从公开的仓库取一份；写到 build/original
+python course.py doctor 看这个环境哪里对、哪里错、怎么办；--network 另外试一次包的索引。没有建好环境也能用
 python course.py lock   按两份 requirements.txt 的范围重写 requirements.lock；--upgrade 取最新的，后面的参数交给 uv
 python course.py newest 在临时的环境里装范围内最新的版本，跑全部测试，列出与锁定的不同；后面的参数交给 pytest
 """
@@ -21,8 +22,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import venv
 from pathlib import Path
+
+try:
+    import venv
+except ModuleNotFoundError:  # 有的系统把它拆成另一个包；doctor 会说怎么办
+    venv = None
 
 ROOT = Path(__file__).resolve().parent
 # 设成空的等于没有设
@@ -77,7 +82,7 @@ def make_environment(folder, *installs):
             sys.exit(f"{folder} 里已有别的东西，又不是虚拟环境，不会动它；把环境变量 DDPM_EDU_VENV 改成一个空的或还没有的目录")
         print(f"正在建立虚拟环境 {folder} ……", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
+        create_venv(folder)
         print("正在安装依赖（第一次约需几分钟、1.7 GB 磁盘；之后直接启动）……", flush=True)
     else:
         print("正在补装还缺的包……", flush=True)
@@ -91,14 +96,29 @@ def make_environment(folder, *installs):
     return python
 
 
+def create_venv(folder):
+    try:
+        venv.create(folder, with_pip=True)
+    except (AttributeError, subprocess.CalledProcessError):
+        shutil.rmtree(folder, ignore_errors=True)
+        sys.exit(f"{sys.executable} 建不了虚拟环境，它的 venv 或 ensurepip 不全；运行 python course.py doctor 看怎么办")
+
+
+def wanted_stamp():
+    parts = [LOCK.read_text(encoding="utf-8"), TORCH, sys.version, str(ROOT), json.dumps(LAB_SETTINGS)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def is_complete():
+    stamp = VENV / ".installed"
+    return PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted_stamp()
+
+
 def ensure_environment():
     """按 requirements.lock 建好 .venv；装完才盖戳：中途断了，下次重来（已下完的包在 pip 的缓存里）；装好了，下次直接用"""
-    parts = [LOCK.read_text(encoding="utf-8"), TORCH, sys.version, str(ROOT), json.dumps(LAB_SETTINGS)]
-    stamp, wanted = VENV / ".installed", hashlib.sha256("\n".join(parts).encode()).hexdigest()
-    if PYTHON.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return
-    make_environment(VENV, ["--require-hashes", "--no-deps", "-r", LOCK], [TORCH])
-    stamp.write_text(wanted)
+    if not is_complete():
+        make_environment(VENV, ["--require-hashes", "--no-deps", "-r", LOCK], [TORCH])
+        (VENV / ".installed").write_text(wanted_stamp())
 
 
 def make_package_importable(python):
@@ -171,6 +191,12 @@ def original(arguments):
     return run(PYTHON, "-m", "ddpm_edu.original", *places)
 
 
+def doctor(arguments):
+    from ddpm_edu.cli.doctor import main as examine
+
+    return examine(arguments, ROOT, VENV, TORCH, is_complete())
+
+
 def lock(arguments):
     """一份锁管 Python 3.10 到 3.13 与三种系统；torch 与只有它要的包不写进去，见 TORCH。没有 --upgrade 时，已有的版本能不动就不动"""
     with tempfile.TemporaryDirectory() as folder:
@@ -219,7 +245,8 @@ def main():
     if sys.version_info < (3, 10):
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
     use_utf8()
-    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "original": original, "lock": lock, "newest": newest}
+    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "original": original,
+                "doctor": doctor, "lock": lock, "newest": newest}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     # 不另作处理的话，收到 SIGTERM 时 Python 当场消失，子进程留下来占着端口

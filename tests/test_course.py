@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from ddpm_edu.cli.requirements import read_requirements
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -213,8 +215,7 @@ def plain_name(name):
 
 
 def ranges():
-    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "tests/requirements.txt"))
-    return [Requirement(line) for line in text.splitlines() if not line.startswith("#")]
+    return [Requirement(line) for name in ("requirements.txt", "tests/requirements.txt") for line in read_requirements(ROOT / name).values()]
 
 
 def test_the_lock_fits_the_ranges_for_every_python_and_system(course):

@@ -14,6 +14,7 @@ import torch
 
 from ddpm_edu.authoring import build, editions
 from ddpm_edu.authoring.editions import BLANK, solutions_edition, student_edition
+from ddpm_edu.authoring.hosting import TAG
 from ddpm_edu.teach import books, grading
 from ddpm_edu.teach.books import read_cells
 from ddpm_edu.teach.exercises import Choice, Code, Mistake, Number, chapters, find
@@ -421,7 +422,7 @@ def test_solutions_are_built_beside_the_notebooks_and_nothing_is_recorded(tmp_pa
         monkeypatch.delenv(name, raising=False)
     build.main(["--solutions", "03"])
     cells = nbformat.read(tmp_path / "solutions" / "03_small.ipynb", as_version=4).cells
-    cells = [cell for cell in cells if cell.cell_type == "code"]
+    cells = [cell for cell in cells if cell.cell_type == "code" and cell.id != TAG]
     assert cells[1].source == 'grade("02.4", "C")' and cells[1].outputs[0]["data"]["text/plain"].startswith("✓")
     assert "还没有记录" in cells[2].outputs[0]["data"]["text/plain"]
     assert not (tmp_path / "记录.json").exists() and not (tmp_path / "03_small.ipynb").exists()

@@ -19,6 +19,7 @@ from jupyter_client import BlockingKernelClient, write_connection_file
 from jupyter_client.manager import start_new_kernel
 
 from ddpm_edu.authoring.build import NOTEBOOKS, sources
+from ddpm_edu.authoring.hosting import TAG
 
 from .program import Program
 
@@ -48,7 +49,7 @@ def stored(cell):
 
 
 def code_cells(name):
-    return [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "code"]
+    return [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells if cell.cell_type == "code" and cell.id != TAG]
 
 
 @contextlib.contextmanager

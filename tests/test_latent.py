@@ -371,8 +371,8 @@ def test_the_class_takes_at_most_sixty_lines():
     assert len(inspect.getsource(LatentDiffusion).splitlines()) <= 60
 
 
-def test_the_card_tells_what_was_measured_and_the_readme_quotes_it():
-    quality, text = pretrained_card("mnist_latent")["quality"], (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+def test_the_card_tells_what_was_measured_and_the_docs_quote_it():
+    quality, text = pretrained_card("mnist_latent")["quality"], (Path(__file__).parents[1] / "docs" / "quality.md").read_text(encoding="utf-8")
     rows = [quality["guidance_1"]["frechet"], quality["guidance_2"]["frechet"], quality["frechet_decoded"]]
     assert all(len(row["each"]) == 8 and f"{row['mean']:.1f} ± {row['se']:.1f}" in text for row in rows)
     assert all(f"{100 * row['mean']:.1f} ± {100 * row['se']:.1f} %" in text for row in (quality[way]["recognised"] for way in ("guidance_1", "guidance_2")))

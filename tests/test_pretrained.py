@@ -75,7 +75,7 @@ def test_blurred_pictures_have_the_mean_and_the_spread_of_each_class():
 
 
 def test_the_readme_quotes_the_cards():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = "".join((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/quality.md"))
     for name in REAL:
         quality = pretrained.pretrained_card(name)["quality"]
         rows = [quality["frechet_floor"], *(quality[way]["frechet"] for way in ("guidance_1", "guidance_2"))]

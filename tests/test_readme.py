@@ -23,10 +23,30 @@ def test_every_public_name_of_the_contract_is_importable():
     assert all(getattr(ddpm_edu, name) for name in names) and set(names) <= set(dir(ddpm_edu))
 
 
-def test_every_path_the_readme_names_exists():
+def test_every_path_the_pages_name_exists():
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]
+    links = {page: [link for link in re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8")) if "://" not in link] for page in pages}
+    assert len(links[ROOT / "README.md"]) > 30 and not [(page.name, link) for page in pages for link in links[page] if not (page.parent / link).exists()]
+    # 每一页都有路可走
+    reached = {(page.parent / link).resolve() for page in pages for link in links[page]}
+    assert set(pages[1:]) <= reached
+
+
+def test_the_first_screen_is_a_picture_three_sentences_and_two_commands():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert links and all((ROOT / link).exists() for link in links), links
+    first = text.partition("\n## ")[0]
+    assert re.match(r"# .+\n\n!\[.+\]\(ddpm_edu/pretrained/mnist_walk\.png\)\n\n([^\n]+。\n){3}\n```bash\n", first)
+    assert re.findall(r"^python .+$", first, re.M) == [
+        "python course.py lab     # 建好环境，用中文界面打开 JupyterLab 的第一课", "python course.py test    # 建好环境，跑全部测试"]
+    assert "`python course.py export`" in first and len(first.splitlines()) <= 30
+
+
+def test_every_command_of_course_py_that_a_page_names_exists():
+    usage = (ROOT / "course.py").read_text(encoding="utf-8").split('"""')[1]
+    known = set(re.findall(r"^python course\.py (\w+)", usage, re.M))
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"course\.py (\w+)", page.read_text(encoding="utf-8"))}
+    assert {"lab", "test", "doctor", "export", "build"} <= named <= known
 
 
 def test_no_file_grows_far_beyond_350_lines():

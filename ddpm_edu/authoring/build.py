@@ -11,6 +11,7 @@ from ..teach.books import NOTEBOOKS, cell_ids, navigation, resolve, sources, tie
 from ..teach.explained import displays
 from .coverage import CoverageTable
 from .editions import solutions_edition, student_edition
+from .hosting import METADATA, TAG, first_cell, open_links, repository
 
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 # 源文件里写在哪里，生成时就在那里换成课程的覆盖表：写成文字，停下、重启都还在
@@ -19,7 +20,7 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def read_source(path, edition=student_edition):
-    """percent 格式的 .py → 未执行的 notebook，首尾加上导航
+    """percent 格式的 .py → 未执行的 notebook，首尾加上导航，第一格代码之前加上云端用的一格
 
     edition : 改写每个单元的函数，见 editions.py
     """
@@ -42,6 +43,10 @@ def read_source(path, edition=student_edition):
         if COURSE_MAP in cell.source:
             cell.source = cell.source.replace(COURSE_MAP, CoverageTable().markdown())
     top, bottom = (nbformat.v4.new_markdown_cell(text, id=name) for name, text in zip(("nav-top", "nav-bottom"), navigation(path)))
+    if path.stem.startswith("00_") and (links := open_links(repository())):
+        top.source += f"\n\n{links}"
+    first = next(place for place, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+    notebook.cells.insert(first, nbformat.v4.new_code_cell(first_cell(repository()), id=TAG, metadata=METADATA))
     notebook.cells = [top, *notebook.cells, bottom]
     return notebook
 

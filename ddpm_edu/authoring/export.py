@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ..teach.books import NOTEBOOKS
+from .hosting import without_first_cell
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #222; --paper: #fff; --quiet: #666; --code: #f5f5f5; --line: #ddd; --link: #0072b2; }
@@ -57,7 +58,7 @@ def render(path):
     import nbformat
     from nbconvert import HTMLExporter
 
-    notebook = nbformat.read(path, as_version=4)
+    notebook = without_first_cell(nbformat.read(path, as_version=4))
     for cell in notebook.cells:
         # 展示源码的那一格只看输出，与 JupyterLab 里折叠起来的一样
         if cell.metadata.get("jupyter", {}).get("source_hidden"):

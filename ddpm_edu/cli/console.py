@@ -1,4 +1,4 @@
-"""python -m ddpm_edu… 的进程：文件名与印出的字不受系统的编码限制"""
+"""python -m ddpm_edu… 与命令 ddpm-edu 的进程：文件名与印出的字不受系统的编码限制"""
 import os
 import sys
 
@@ -15,3 +15,11 @@ def use_utf8():
     if sys.getfilesystemencoding() == "ascii" and os.environ.get("PYTHONUTF8") != "1":
         os.environ.update(PYTHONUTF8="1", PYTHONIOENCODING=f"{sys.stdout.encoding}:backslashreplace")
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def main():
+    """命令 ddpm-edu：与 python -m ddpm_edu 相同"""
+    use_utf8()
+    from .main import main
+
+    return main()

@@ -22,6 +22,7 @@ from .config import (
 from .errors import ChineseErrors, UsageError, readable
 
 log = logging.getLogger("ddpm_edu")
+OTHERS = "另有 sample（生成）、evaluate（评估）、convert（与别家交换权重）；各自加 --help 看用法"
 
 
 def train_cli(arguments, run=True):
@@ -98,7 +99,7 @@ def train_cli(arguments, run=True):
     # 不许缩写：--model.timestep 应当报错，而不是悄悄当成 timesteps
     resolved = resolve_config(arguments)
     return CourseCLI(model_class(resolved), pl.LightningDataModule, subclass_mode_data=True, auto_configure_optimizers=False,
-                     parser_kwargs={"allow_abbrev": False}, save_config_kwargs={"overwrite": True},
+                     parser_kwargs={"allow_abbrev": False, "epilog": OTHERS}, save_config_kwargs={"overwrite": True},
                      trainer_defaults={"callbacks": [SayMemory()]},
                      parser_class=CourseParser, args=inline_configs(resolved), run=run)
 
