@@ -159,7 +159,8 @@ class Plot:
 def _scale(axis, label):
     """坐标轴的一个方向：{label, log, range: [低, 高], ticks: [[位置, 字], ...]}"""
     low, high = (float(end) for end in axis.get_view_interval())
-    places = [float(place) for place in axis.get_majorticklocs() if low <= place * (1 + 1e-9) and place * (1 - 1e-9) <= high]
+    # 1.0000000000000002 也算 1
+    places = [float(place) for place in axis.get_majorticklocs() if low - 1e-9 * abs(low) <= place <= high + 1e-9 * abs(high)]
     return {"label": label, "log": axis.get_scale() == "log", "range": [low, high],
             "ticks": [list(pair) for pair in zip(places, axis.get_major_formatter().format_ticks(places))]}
 

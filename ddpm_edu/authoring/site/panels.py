@@ -70,11 +70,11 @@ def packed(values, kind):
     return {"kind": kind, "base64": base64.b64encode(data).decode()}
 
 
-def write_panels(folder):
-    """写出 <folder>/assets/panels-data.js：ddpm.panels = {函数名: 面板的描述}；返回写好的路径"""
+def write_panels(folder, live=None):
+    """写出 <folder>/assets/panels-data.js：ddpm.panels = {函数名: 面板的描述}；返回写好的路径。live 不写就是 live_panels()"""
     target = Path(folder) / "assets" / "panels-data.js"
     target.parent.mkdir(parents=True, exist_ok=True)
-    descriptions = {name: {**panel.describe(), "extra": extra} for name, (panel, extra) in live_panels().items()}
+    descriptions = {name: {**panel.describe(), "extra": extra} for name, (panel, extra) in (live or live_panels()).items()}
     text = json.dumps(descriptions, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     target.write_text(f"(globalThis.ddpm = globalThis.ddpm || {{}}).panels = {text};\n", encoding="utf-8")
     return target

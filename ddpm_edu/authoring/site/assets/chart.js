@@ -77,7 +77,7 @@
     const node = html("div", "chart"), clip = `panel-clip-${count++}`, known = {};
     if (axis.title) node.append(html("div", "chart-title", ddpm.words(axis.title)));
     if (axis.legend.length) node.append(legend(axis.legend.map(name => axis.lines.find(line => line.name === name))));
-    const middle = html("div", "chart-middle"), side = html("div", "y-label", `<span>${ddpm.words(axis.y.label)}</span>`), room = html("div", "room");
+    const middle = html("div", "chart-middle"), side = html("div", "y-label", `<span class="turned">${ddpm.words(axis.y.label)}</span>`), room = html("div", "room");
     const bottom = html("div", "x-label", ddpm.words(axis.x.label));
     if (axis.y.label) middle.append(side);
     middle.append(room);
@@ -91,7 +91,9 @@
     let across, down;
 
     function lay() {
-      const left = 8 + 7 * Math.max(...ticksY.map(([, text]) => [...text].length)), wide = room.clientWidth, right = wide - 12, top = 8;
+      // 一个数字宽 7 个像素；最右边的刻度有一半伸出去
+      const left = 8 + 7 * Math.max(...ticksY.map(([, text]) => text.length)), beyond = 6 + 3.5 * ticksX[ticksX.length - 1][1].length;
+      const wide = room.clientWidth, right = wide - beyond, top = 8;
       if (wide < left + 40) return;
       const spread = ({range: [low, high]}) => high - low;
       const high = axis.equal ? (right - left) * spread(axis.y) / spread(axis.x) : Math.min(250, Math.max(180, 0.62 * wide)), floor = top + high;

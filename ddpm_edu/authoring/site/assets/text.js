@@ -24,6 +24,7 @@
     alpha: "α", beta: "β", sigma: "σ", theta: "θ", eta: "η", varepsilon: "ε", epsilon: "ϵ", lambda: "λ", mu: "μ", phi: "φ", pi: "π",
     sqrt: "√", times: "×", cdot: "·", le: "≤", ge: "≥", approx: "≈", pm: "±", infty: "∞",
   };
+  const OPERATORS = {"=": "\u2009=\u2009", "+": "\u2009+\u2009", "-": "\u2009−\u2009"};
   const ACCENTS = {bar: "¯", tilde: "~", hat: "^"};
   const escape = text => text.replace(/[&<>]/g, c => ({"&": "&amp;", "<": "&lt;", ">": "&gt;"})[c]);
 
@@ -45,8 +46,11 @@
 
     function atom(token) {
       const name = token.slice(1);
-      if (token[0] !== "\\") return /[A-Za-z]/.test(token) ? `<i>${token}</i>` : token === "-" ? "−" : token === " " ? "" : escape(token);
-      if (name in ACCENTS) return `<span class="accent" data-mark="${ACCENTS[name]}">${group()}</span>`;
+      if (token[0] !== "\\") return /[A-Za-z]/.test(token) ? `<i>${token}</i>` : OPERATORS[token] || escape(token.trim());
+      if (name in ACCENTS) {
+        const body = group(), low = /<i>[acegm-su-zαεσημ]<\/i>/.test(body) ? " low" : "";
+        return `<span class="accent${low}" data-mark="${ACCENTS[name]}">${body}</span>`;
+      }
       if (/^(mathcal|mathdefault|mathrm|text)$/.test(name)) return group();
       if (name in LETTERS) return /[^\x00-\x7f×·≤≥≈±∞√]/.test(LETTERS[name]) ? `<i>${LETTERS[name]}</i>` : LETTERS[name];
       if (/^[,;! ]$/.test(name)) return " ";
