@@ -133,7 +133,7 @@ class Plot:
         # 先写的画在上面，所以从后往前画
         order = sorted(axis.curves, key=lambda name: self.artists[name].zorder)
         return {"title": axis.title, "equal": axis.equal, "x": _scale(ax.xaxis, axis.xlabel), "y": _scale(ax.yaxis, axis.ylabel),
-                "legend": [name for name in axis.curves if axis.curves[name]],
+                "legend": [name for name in sorted(axis.curves, key=axis.dots.__contains__) if axis.curves[name]],
                 "lines": [{"name": name, "label": axis.curves[name], "dot": name in axis.dots, **_look(self.artists[name])} for name in order]}
 
     def png(self):

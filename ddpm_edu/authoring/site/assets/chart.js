@@ -29,9 +29,11 @@
     };
   }
 
-  const strokeOf = line => ({
-    class: `stroke ${line.color}`, "stroke-width": line.width, "stroke-dasharray": (DASHES[line.style] || []).map(part => part * line.width).join(" "),
-  });
+  // matplotlib 的线宽以点计，虚线的段长是线宽的倍数
+  function strokeOf(line) {
+    const width = 1.25 * line.width, dashes = (DASHES[line.style] || []).map(part => part * width);
+    return {class: `stroke ${line.color}`, "stroke-width": width, "stroke-dasharray": dashes.join(" ")};
+  }
 
   function path(x, y, across, down, steps) {
     if (steps) [x, y] = staircase(x, y);
