@@ -20,7 +20,8 @@ PAGE = """<!DOCTYPE html><html lang="zh-CN"><head><meta charset="utf-8"><title>é
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ --ink: #222; --paper: #fff; --line: #ddd; }}
 :root.night {{ --ink: #ddd; --paper: #181a1b; --line: #444; color-scheme: dark; }}
-body {{ max-width: 54rem; margin: auto; padding: 0 1rem; color: var(--ink); background: var(--paper); font-family: sans-serif; }} img {{ max-width: 100%; }}</style>
+body {{ max-width: 54rem; margin: auto; padding: 0 1rem;
+  color: var(--ink); background: var(--paper); font-family: sans-serif; }} img {{ max-width: 100%; }}</style>
 <script defer src="assets/panels.js"></script></head><body>{}</body></html>"""
 FIGURE = '<figure class="panel" data-panel="{0}" data-chapter="02"><img alt="{0}" src="still.png"></figure>'
 

@@ -85,7 +85,7 @@
     middle.append(room);
     node.append(middle, bottom);
     const canvas = svg("svg", {role: "img", "aria-label": [axis.title && node.firstChild.textContent, side.textContent, bottom.textContent].filter(Boolean).join("，")}, room);
-    const window_ = svg("rect", {}, svg("clipPath", {id: clip}, svg("defs", {}, canvas)));
+    const opening = svg("rect", {}, svg("clipPath", {id: clip}, svg("defs", {}, canvas)));
     const frame = svg("g", {}, canvas), inside = svg("g", {"clip-path": `url(#${clip})`}, canvas), above = svg("g", {}, canvas);
     const drawn = axis.lines.map(line => [line, line.dot ? svg("g", {class: `fill ${line.color}`}, above)
       : svg("path", {...strokeOf(line), fill: "none", "stroke-linejoin": "round", "data-curve": line.name}, inside)]);
@@ -102,7 +102,7 @@
       for (const [name, value] of Object.entries({viewBox: `0 0 ${wide} ${floor + 20}`, width: wide, height: floor + 20})) canvas.setAttribute(name, value);
       across = scale(axis.x, left, right);
       down = scale(axis.y, floor, top);
-      for (const [name, value] of Object.entries({x: left, y: top, width: right - left, height: high})) window_.setAttribute(name, value);
+      for (const [name, value] of Object.entries({x: left, y: top, width: right - left, height: high})) opening.setAttribute(name, value);
       frame.replaceChildren();
       for (const [at] of ticksX) svg("path", {class: "grid", d: `M${across(at)} ${top}V${floor}`}, frame);
       for (const [at] of ticksY) svg("path", {class: "grid", d: `M${left} ${down(at)}H${right}`}, frame);
@@ -128,14 +128,16 @@
     }};
   }
 
-  // 一张方的灰度图，值在 [-1, 1]
+  // 一张方的灰度图，值在 [-1, 1]；越界的截断
   function image(axis) {
     const node = html("div", "chart picture", `<div class="chart-title">${ddpm.words(axis.title)}</div>`), canvas = html("canvas", "");
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", node.textContent);
     node.append(canvas);
     return {node, update(data) {
-      const values = data[axis.image], side = Math.sqrt(values.length);
+      const values = data[axis.image];
+      if (!values) return;
+      const side = Math.sqrt(values.length);
       canvas.width = canvas.height = side;
       const pixels = new ImageData(side, side);
       values.forEach((value, i) => {

@@ -100,7 +100,7 @@
       });
       view.append(line);
     }
-    for (const chart of charts) chart.update({...description.fixed, ...compute(values, extra).data});
+    for (const chart of charts) chart.update(description.fixed);
     update();
     figure.prepend(view);
     figure.classList.add("alive");
