@@ -174,9 +174,13 @@ def test_every_control_moves_by_keyboard_and_the_panel_follows(opened, live):
         assert opened.execute_script("return document.querySelector(`[data-panel=${arguments[0]}] .note`).ariaLive", name) == "polite"
 
 
-def test_panels_without_a_twin_and_pages_without_script_keep_the_still_picture(opened, page, live):
+def test_panels_without_a_twin_paper_and_pages_without_script_keep_the_still_picture(opened, page, live):
     shown = "return [...document.querySelectorAll('.panel > img')].filter(i => i.checkVisibility()).map(i => i.alt)"
     assert opened.execute_script(shown) == list(panels.STILL)
+    # 印的时候也用静态的图
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert opened.execute_script(shown) == [*live, *panels.STILL]
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     opened.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         opened.get(page.as_uri())
