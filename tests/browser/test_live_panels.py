@@ -55,7 +55,7 @@ def opened(driver, page, live):
 
 
 def narrow(driver, width):
-    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500})
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1500, "deviceScaleFactor": 1, "mobile": width < 500})
     driver.execute_async_script("const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done, 100)))")
 
 
@@ -220,8 +220,10 @@ def test_everything_is_legible_and_nothing_overflows(opened, shots, live, theme,
     # 没有露着的 TeX，没有会变成方框的私用字符
     assert [text for text, *_ in texts if any(c in text for c in "$\\{}^_") and "_" not in text] == []
     for name in live:
-        picture = opened.find_element(By.CSS_SELECTOR, f"[data-panel={name}]").screenshot_as_png
-        (shots / f"panel-{name}-{width}{theme}.png").write_bytes(picture)
+        figure = opened.find_element(By.CSS_SELECTOR, f"[data-panel={name}]")
+        # 窗口外面的部分截不到
+        opened.execute_script("arguments[0].scrollIntoView()", figure)
+        (shots / f"panel-{name}-{width}{theme}.png").write_bytes(figure.screenshot_as_png)
 
 
 def test_the_page_asks_for_nothing_outside_and_says_no_error(opened):
