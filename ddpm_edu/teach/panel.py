@@ -13,6 +13,9 @@ from .plot import PALETTE
 
 log = logging.getLogger("ddpm_edu")
 
+# 描述里怎样叫各种控件
+KINDS = {"FloatSlider": "slider", "FloatLogSlider": "log", "IntSlider": "int", "Dropdown": "choice", "Checkbox": "checkbox"}
+
 
 class Panel:
     """compute(**控件的值) → (数据, 一句话)；数据交给 plot.update，一句话用中文写在图的上方
@@ -63,6 +66,14 @@ class Panel:
         page.save(buffer, "PNG", optimize=True)
         return buffer.getvalue(), {"width": page.width // SHARP, "height": page.height // SHARP}
 
+    def describe(self):
+        """→ 可以存成 JSON 的描述，网页照着它摆控件、画图：{controls, plot, fixed: 不随控件变的曲线 {名字: [x, y]}, note: 此刻的一句话}"""
+        data, note = self.compute(**{name: control.value for name, control in self.controls.items()})
+        fixed = {name: [[float(value) for value in values] for values in artist.get_data()]
+                 for name, artist in self.plot.artists.items() if name not in data}
+        return {"controls": [{"name": name, **describe_control(control)} for name, control in self.controls.items()],
+                "plot": self.plot.describe(), "fixed": fixed, "note": note}
+
     def _repr_mimebundle_(self, include=None, exclude=None):
         still, size = self.still()
         self.redraw()
@@ -98,17 +109,29 @@ def toggle(value, description):
     return _widget("Checkbox", value=value, indent=False, description=description)
 
 
+def describe_control(control):
+    """→ {kind, label, value, ...}：滑块有 min、max、step 与 format（数怎样写），对数滑块的 min、max 是 10 的幂次；下拉框有 options: [[显示, 值], ...]"""
+    said = {"kind": KINDS[control.kind], "label": control.description, "value": control.value}
+    if control.kind == "Dropdown":
+        return said | {"options": [list(option) if isinstance(option, tuple) else [str(option), option] for option in control.options]}
+    if control.kind == "Checkbox":
+        return said
+    return said | {"min": control.min, "max": control.max, "step": control.step, "format": getattr(control, "readout_format", "d")}
+
+
 def _spoken(value):
     return {True: "是", False: "否"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _widget(kind, **options):
-    """ipywidgets 的一个控件；没有装时是不会动的替身，只记着这些属性"""
+    """ipywidgets 的一个控件，kind 记着它是哪一种；没有装时是不会动的替身，只记着这些属性"""
     try:
         import ipywidgets
     except ImportError:
-        return SimpleNamespace(**options, observe=lambda *args, **kwargs: None, _repr_mimebundle_=dict)
-    return getattr(ipywidgets, kind)(**options)
+        return SimpleNamespace(**options, kind=kind, observe=lambda *args, **kwargs: None, _repr_mimebundle_=dict)
+    made = getattr(ipywidgets, kind)(**options)
+    made.kind = kind
+    return made
 
 
 def _look(description):

@@ -7,9 +7,10 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from ..checks import fail
-from .figures import BLUE, CURVES, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, CURVES, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
 
 # 颜色与线型同静态的图，第一条粗些：它跟着控件变
+COLORS = {INK: "ink", BLUE: "blue", ORANGE: "orange", GRAY: "gray", GREEN: "green"}
 STYLES = tuple((color, style, 2.0 if i == 0 else 1.5) for i, (color, style) in enumerate(CURVES))
 
 
@@ -67,10 +68,13 @@ class Plot:
 
     def __init__(self, *rows, width=9.0, height=3.2, ratios=None):
         self.figure = empty_figure(width, height)
-        self.artists = {}
+        self.artists, self.axes, self.ratios = {}, [], ratios
         for cell, row in zip(self.figure.add_gridspec(len(rows), 1), rows):
+            self.axes.append([])
             for place, axis in zip(cell.subgridspec(1, len(row), width_ratios=ratios), row):
-                self._set_up(axis, plain_axes(self.figure.add_subplot(place)))
+                ax = plain_axes(self.figure.add_subplot(place))
+                self.axes[-1].append((axis, ax))
+                self._set_up(axis, ax)
         self._background = None
 
     def _set_up(self, axis, ax):
@@ -117,6 +121,21 @@ class Plot:
                 artist.set_data(np.asarray(value[0]), np.asarray(value[1]))
         return self
 
+    def describe(self):
+        """→ 可以存成 JSON 的描述，网页照着它画：{rows: 若干行坐标轴, ratios: 各列的宽之比}"""
+        # 画一遍，刻度才定下来
+        self.png()
+        return {"rows": [[self._describe(axis, ax) for axis, ax in row] for row in self.axes], "ratios": self.ratios}
+
+    def _describe(self, axis, ax):
+        if axis.image:
+            return {"image": axis.image, "title": axis.title}
+        # 先写的画在上面，所以从后往前画
+        order = sorted(axis.curves, key=lambda name: self.artists[name].zorder)
+        return {"title": axis.title, "equal": axis.equal, "x": _scale(ax.xaxis, axis.xlabel), "y": _scale(ax.yaxis, axis.ylabel),
+                "legend": [name for name in sorted(axis.curves, key=axis.dots.__contains__) if axis.curves[name]],
+                "lines": [{"name": name, "label": axis.curves[name], "dot": name in axis.dots, **_look(self.artists[name])} for name in order]}
+
     def png(self):
         """当前这一帧，PNG 的字节"""
         canvas = self.figure.canvas
@@ -135,3 +154,17 @@ class Plot:
         buffer = io.BytesIO()
         Image.fromarray(pixels).convert("RGB").quantize(palette=PALETTE, dither=Image.Dither.NONE).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()
+
+
+def _scale(axis, label):
+    """坐标轴的一个方向：{label, log, range: [低, 高], ticks: [[位置, 字], ...]}"""
+    low, high = (float(end) for end in axis.get_view_interval())
+    # 1.0000000000000002 也算 1
+    places = [float(place) for place in axis.get_majorticklocs() if low - 1e-9 * abs(low) <= place <= high + 1e-9 * abs(high)]
+    return {"label": label, "log": axis.get_scale() == "log", "range": [low, high],
+            "ticks": [list(pair) for pair in zip(places, axis.get_major_formatter().format_ticks(places))]}
+
+
+def _look(line):
+    return {"color": COLORS[line.get_color()], "style": line.get_linestyle(), "width": line.get_linewidth(),
+            "steps": line.get_drawstyle() == "steps-mid"}

@@ -1,0 +1,100 @@
+// 各块面板的计算，与 teach/panels 里的 *_data 一一对应：compute(控件的值, 附带的数) → {data: {曲线名: [x, y], 图像名: 像素}, note: 一句话}
+(() => {
+  "use strict";
+  const ddpm = globalThis.ddpm = globalThis.ddpm || {};
+  const {range, format} = ddpm;
+  const sum = values => values.reduce((total, value) => total + value, 0);
+  const extreme = (values, better) => values.reduce((found, value) => better(value, found) ? value : found);
+  const max = values => extreme(values, (a, b) => a > b), min = values => extreme(values, (a, b) => a < b);
+
+  // ---- 噪声表 ----
+
+  function beta({schedule, T, linear_start, linear_end, cosine_s}, {names}) {
+    const [low, high] = linear_start <= linear_end ? [linear_start, linear_end] : [linear_end, linear_start];
+    const betas = ddpm.makeBetaSchedule(schedule, T, low, high, cosine_s), cumprod = ddpm.alphasCumprod(betas), u = range(T).map(t => t / T);
+    const snr = cumprod.map(bar => Math.max(bar, 1e-300) / (1 - bar)), leftover = Math.sqrt(cumprod[T - 1]);
+    return {data: {beta: [u, betas], alpha_bar: [u, cumprod], snr: [u, snr]}, note: describeBeta(schedule, T, low, high, leftover, names)};
+  }
+
+  function describeBeta(schedule, T, start, end, leftover, names) {
+    const idle = schedule === "cosine" ? "linear_start、linear_end 不" : "cosine_s 不";
+    let text = `<b>${schedule}</b>：${names[schedule]}（${idle}起作用）。走完 T=${T} 步，原图的幅度还剩 √ᾱ = ${format(leftover, ".2g")}。`;
+    if (leftover <= 0.1) return text;
+    text += `<b>${T < 1000 ? "T 太短" : "噪声太少"}：</b>走到头还看得见原图，从 N(0, I) 开始采样就错了。`;
+    if (T >= 1000 || schedule !== "linear" && schedule !== "sqrt_linear") return `${text}把 linear_end 调大，或改用 cosine。`;
+    const ends = ddpm.rescaleLinearRange(T, start, end).map(value => format(value, ".3g"));
+    return `${text}把两端乘上 1000/T（${ends.join(" 与 ")}），或改用 cosine。`;
+  }
+
+  // ---- 后验方差 ----
+
+  function posterior({v, steps}, {betas: all}) {
+    const kept = ddpm.spacedTimesteps(all.length, steps), cumprod = ddpm.alphasCumprod(all);
+    const betas = kept.length < all.length ? ddpm.betasOf(kept.map(t => cumprod[t])) : all, x = kept.slice(1);
+    const ratio = value => [x, ddpm.posteriorVariance(betas, value).map((variance, i) => variance / betas[i]).slice(1)];
+    const data = {ratio_v: ratio(v), ratio: ratio(0)};
+    data.marks = kept.length <= 20 ? data.ratio_v : [[], []];
+    const [tilde, mixed] = [data.ratio, data.ratio_v].map(([, y]) => format(y[0], ".3f"));
+    return {data, note: `v = ${format(v, ".2f")}，走 ${kept.length} 步：t=${x[0]} 处 β̃/β = ${tilde}，σ²/β = ${mixed}`};
+  }
+
+  function chain({v, std, T, schedule}) {
+    const cumprod = ddpm.alphasCumprod(ddpm.makeBetaSchedule(schedule, T, ...ddpm.rescaleLinearRange(T)));
+    const u = range(T + 1).map(i => i / T), eachV = ddpm.linspace(0, 1, 21), ratios = value => ddpm.chainVariances(cumprod, std, ddpm.sameV(value));
+    const mine = ratios(v), best = ddpm.chainVariances(cumprod, std, ddpm.eachBest(std));
+    const data = {
+      v: [u, mine], zero: [u, ratios(0)], one: [u, ratios(1)], best: [u, best], end: [eachV, eachV.map(value => ratios(value)[0])],
+      here: [[v], [mine[0]]], best_end: [[0, 1], [best[0], best[0]]], last: [[1 / T, 1 / T], [0, 2.4]],
+    };
+    const [shown, s, ratio, least] = [v, std, mine[0], best[0]].map(value => format(value, ".2f"));
+    return {data, note: `数据 x₀ ~ N(0, ${s}²)，走 ${T} 步：v = ${shown} 时样本的方差是真值的 ${ratio} 倍，每步用最优的 v 时 ${least} 倍`};
+  }
+
+  // ---- 损失的权重 ----
+
+  function weights({parameterization, v, schedule, l_simple, elbo}) {
+    const T = 1000, betas = ddpm.makeBetaSchedule(schedule, T), t = range(T).map(i => i + 1), data = {};
+    for (const name of ["eps", "x0", "v"]) data[name] = [t, ddpm.lvlbWeights(betas, v, name)];
+    const chosen = data[parameterization][1], mixed = chosen.map(weight => l_simple + elbo * weight);
+    const total = sum(mixed), mean = total / T || 1, most = max(mixed);
+    data.mixed = [t, mixed.map(weight => weight / mean)];
+    data.peak = [[mixed.indexOf(most) + 1], [most / mean]];
+    data.one = [t, t.map(() => 1)];
+    const share = total ? total * total / (T * sum(mixed.map(weight => weight * weight))) : 0;
+    const said = l_simple === 0 && elbo === 0 ? "处处为 0，构造函数会拒绝"
+      : `最重的一步占 ${format(most / total, ".1%")}，有效样本 ${format(share, ".1%")}`;
+    return {data, note: `${parameterization}，v_posterior = ${format(v, ".2f")}：推导出的权重，最大的是最小的 ${format(max(chosen) / min(chosen), ".2g")} 倍；`
+      + `总损失里的权重是 ${format(l_simple, "g")} + ${format(elbo, "g")}·w_t，${said}`};
+  }
+
+  // ---- EMA 与学习率 ----
+
+  function ema({decay, warm_up, noise}, {jitter, drawn}) {
+    const count = jitter.length, steps = range(count).map(i => i + 1), decays = steps.map(n => ddpm.effectiveDecay(decay, n, warm_up));
+    const constant = steps.map(() => decay), weight = steps.map((n, i) => Math.exp(-n / 300) + noise * jitter[i]);
+    const data = {
+      step: [steps, decays.map(d => 1 - d)], limit: [steps, constant.map(d => 1 - d)], shadow: [steps, ddpm.follow(weight, decays, 1)],
+      fixed: [steps, ddpm.follow(weight, constant, 1)], weight: [Float64Array.from(drawn, i => steps[i]), Float64Array.from(drawn, i => weight[i])],
+    };
+    const reached = decays.findIndex(d => d >= decay);
+    let acting = `热身到第 ${reached} 步为止`;
+    if (reached < 0) acting = "2 000 步之内它一直没有起作用，管用的是热身公式";
+    if (!warm_up) acting = `没有热身，${count} 步之后初值还占 ${format(decays.reduce((product, d) => product * d, 1), ".0%")}`;
+    return {data, note: `decay = ${decay}：半衰期 ${format(Math.log(0.5) / Math.log(decay), ".0f")} 步；${acting}`};
+  }
+
+  function lr({kind, warm_up, f_start, f_max, f_min, cycles}, {span, shown}) {
+    const single = kind === "LambdaWarmUpCosineScheduler", count = single ? 1 : cycles, length = single ? span : Math.floor(span / count);
+    const warmUp = Math.min(warm_up, length), n = range(shown), breaks = [];
+    for (let k = 0; k < count; k++) breaks.push(k * length, k * length + warmUp);
+    breaks.push(count * length);
+    const places = [...new Set(breaks)].sort((a, b) => a - b);
+    const multiplier = step => ddpm.lrMultiplier(kind, step, {warmUp, start: f_start, high: f_max, low: f_min, length, cycles: count});
+    const alone = single && cycles > 1 ? "；这个类只有一个周期" : "";
+    return {data: {multiplier: [n, n.map(multiplier)], breaks: [places, places.map(multiplier)]}, note: `转折点：第 ${places.join("、")} 步${alone}`};
+  }
+
+  ddpm.live = Object.assign(ddpm.live || {}, {
+    beta_panel: beta, posterior_panel: posterior, chain_panel: chain, weights_panel: weights, ema_panel: ema, lr_panel: lr,
+  });
+})();

@@ -1,0 +1,113 @@
+// 有图像的两块面板：加噪、参数化。像素是包里的那几张图；噪声照 torch 的办法由种子生成，不必随页面带着
+(() => {
+  "use strict";
+  const ddpm = globalThis.ddpm = globalThis.ddpm || {};
+  const {range, format} = ddpm;
+
+  // ---- torch.manual_seed(seed) 之后 torch.randn(count) 的那些数，单精度，count 是 16 的倍数 ----
+
+  function mersenneTwister(seed) {
+    const state = new Uint32Array(624);
+    state[0] = seed;
+    for (let i = 1; i < 624; i++) state[i] = Math.imul(1812433253, state[i - 1] ^ (state[i - 1] >>> 30)) + i;
+    let at = 624;
+    return () => {
+      if (at === 624) {
+        for (let i = 0; i < 624; i++) {
+          const mixed = (state[i] & 0x80000000) | (state[(i + 1) % 624] & 0x7fffffff);
+          state[i] = state[(i + 397) % 624] ^ (mixed >>> 1) ^ (mixed & 1 ? 0x9908b0df : 0);
+        }
+        at = 0;
+      }
+      let y = state[at++];
+      y ^= y >>> 11;
+      y ^= (y << 7) & 0x9d2c5680;
+      y ^= (y << 15) & 0xefc60000;
+      return (y ^ (y >>> 18)) >>> 0;
+    };
+  }
+
+  function torchRandn(seed, count) {
+    const next = mersenneTwister(seed), values = new Float32Array(count).map(() => (next() & 0xffffff) / 0x1000000);
+    // Box–Muller：十六个一组，前八个定半径，后八个定角度
+    for (let start = 0; start < count; start += 16) {
+      for (let i = start; i < start + 8; i++) {
+        const radius = Math.sqrt(-2 * Math.log(1 - values[i])), angle = 2 * Math.PI * values[i + 8];
+        values[i] = radius * Math.cos(angle);
+        values[i + 8] = radius * Math.sin(angle);
+      }
+    }
+    return values;
+  }
+
+  // ---- 加噪 ----
+
+  const EDGES = ddpm.linspace(-4.05, 4.05, 82);
+  const CENTERS = range(81).map(i => (EDGES[i + 1] + EDGES[i]) / 2);
+  const NORMAL = CENTERS.map(x => Math.exp(-x * x / 2) / Math.sqrt(2 * Math.PI));
+
+  function density(values) {
+    const counts = new Float64Array(81);
+    for (const value of values) {
+      const x = Math.min(Math.max(value, -4), 4);
+      let bin = Math.min(Math.floor((x + 4.05) * 10), 80);
+      // 乘法有舍入：落在格边上的，照格边自己的值归
+      if (x < EDGES[bin]) bin--;
+      else if (bin < 80 && x >= EDGES[bin + 1]) bin++;
+      counts[bin]++;
+    }
+    return counts.map((count, i) => count / (EDGES[i + 1] - EDGES[i]) / values.length);
+  }
+
+  function variance(values) {
+    let sum = 0, squares = 0;
+    for (const x of values) sum += x;
+    const mean = sum / values.length;
+    for (const x of values) squares += (x - mean) * (x - mean);
+    return squares / (values.length - 1);
+  }
+
+  // 同一块面板的图与噪声只备一次
+  const prepared = new WeakMap();
+  function prepare(extra) {
+    if (!prepared.has(extra)) {
+      const images = Float32Array.from(extra.pixels, x => Math.fround(x / 127.5) - 1);
+      prepared.set(extra, {images, noise: torchRandn(extra.seed, images.length), cumprod: ddpm.alphasCumprod(ddpm.makeBetaSchedule(extra.schedule, extra.T))});
+    }
+    return prepared.get(extra);
+  }
+
+  function forward({t, index}, extra) {
+    const {images, noise, cumprod} = prepare(extra), size = extra.side ** 2, signal = Math.sqrt(cumprod[t]);
+    const keep = Math.fround(signal), add = Math.fround(Math.sqrt(1 - cumprod[t]));
+    // 几万个像素：循环比 map 快几倍
+    const x = new Float32Array(images.length);
+    for (let i = 0; i < x.length; i++) x[i] = Math.fround(keep * images[i]) + Math.fround(add * noise[i]);
+    const mixed = `x_t = ${format(signal, ".3f")}·x₀ + ${format(Math.sqrt(1 - signal * signal), ".3f")}·ε`;
+    return {data: {image: x.subarray(index * size, (index + 1) * size), histogram: [CENTERS, density(x)], normal: [CENTERS, NORMAL]},
+      note: `t = ${t}：${mixed}；全部像素的方差 ${format(variance(x), ".1f")}`};
+  }
+
+  // ---- 参数化：三种输出各错一份，换成 x̂0、再走一步各错多少 ----
+
+  function parameterization({t, error}, {schedule, T, start, noise}) {
+    const cumprod = ddpm.alphasCumprod(ddpm.makeBetaSchedule(schedule, T)), bar = cumprod[t], cos = Math.sqrt(bar), sin = Math.sqrt(1 - bar);
+    const stride = Math.floor(T / 50), [a] = ddpm.ddimStep(bar, t >= stride ? cumprod[t - stride] : 1);
+    const clean = Float64Array.from(start), eps = Float64Array.from(noise), wrong = eps.slice().reverse();
+    const x = clean.map((pixel, i) => cos * pixel + sin * eps[i]), names = Object.keys(ddpm.AMPLIFICATION), steps = range(T);
+    const data = {arrow_x_t: [[0, cos], [0, sin]], arrow_v: [[0, -sin], [0, cos]]};
+    for (const name of names) {
+      const guess = clean.map((pixel, i) => ddpm.TO_X_START[name](x[i], ddpm.TARGET[name](pixel, eps[i], cos, sin) + error * wrong[i], cos, sin));
+      data[`x0_from_${name}`] = guess;
+      data[`step_from_${name}`] = guess.map((value, i) => a * (value - clean[i]));
+      data[`error_${name}`] = [steps, cumprod.map(ddpm.AMPLIFICATION[name])];
+    }
+    data.here = [[t, t, t], names.map(name => data[`error_${name}`][1][t])];
+    const said = names.map(name => `${name} ${format(error * data[`error_${name}`][1][t], ".3g")}`);
+    const angle = format(Math.atan2(sin, cos) * 180 / Math.PI, ".0f");
+    return {data, note: `t = ${t}：转角 ${angle}°。三种输出各错 ${format(error, ".2f")}，x̂₀ 分别错：${said.join("，")}`};
+  }
+
+  Object.assign(ddpm, {torchRandn});
+  ddpm.live = Object.assign(ddpm.live || {}, {forward_panel: forward, parameterization_panel: parameterization});
+})();
