@@ -5,18 +5,15 @@
 import contextlib
 import inspect
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..checks import check_int, fail
 from ..ddpm import DDPM
-from ..files.checkpoint import CheckpointError, current_umask, load_checkpoint
+from ..files.checkpoint import CheckpointError, atomic_folder, load_checkpoint
 from ..schedules import make_beta_schedule
 from ..unet import UNet
 from .unet_keys import from_diffusers, layer_pairs, to_diffusers
@@ -168,25 +165,15 @@ def to_folder(model, folder):
         fail("输出的文件夹", "不存在或是空的", str(folder))
     params = checked_params(model)
     states = to_diffusers(network.state_dict(), *pairs_of(params))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as temporary:
         for name, content in (("model_index", {"_class_name": "DDPMPipeline", "_diffusers_version": SUPPORTED,
                                                "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}),
                               ("unet/config", unet_config(model, params)), ("scheduler/scheduler_config", scheduler_config(model))):
             path = temporary / f"{name}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        save_file(states, temporary / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-        # 临时文件夹只有自己读得了，换名之前改成平常的权限
-        for path in (temporary, *temporary.rglob("*")):
-            path.chmod((0o777 if path.is_dir() else 0o666) & ~current_umask())
-        if folder.exists():
-            folder.rmdir()
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        # 由 Python 写：磁盘满了才是 OSError
+        (temporary / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(save(states, metadata={"format": "pt"}))
 
 
 def checked_params(model):

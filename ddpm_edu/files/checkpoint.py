@@ -8,6 +8,7 @@ import glob
 import hashlib
 import logging
 import os
+import shutil
 import struct
 import tempfile
 import time
@@ -53,12 +54,31 @@ def atomic_file(path):
 
     path : 目标文件，目录不存在时会建；给出以 w+b 打开的文件
     异常 : 磁盘满了等写不下去的原因是 OSError，写明文件与原因
-    被杀时会留下隐藏的 .part，超过一小时的由下一次写同一个文件时清掉
+    被 kill -9 时会留下隐藏的 .part，超过一小时的由下一次写同一个文件时清掉
     """
     path = Path(path)
+    with _beside(path), _temporary_file(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """原子地写文件夹：给出旁边的临时文件夹（Path），写完换名；中途出错或被停下时什么也不留
+
+    path : 目标，须不存在或是空的文件夹；异常与 kill -9 留下的 .part 同 atomic_file
+    """
+    path = Path(path)
+    with _beside(path), _temporary_folder(path) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _beside(path):
+    """要在 path 旁边写临时的：父目录备好，先前留下的清掉，磁盘满了说明白"""
     try:
-        with _temporary(path) as file:
-            yield file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        yield
     except Exception as error:
         if (full := disk_full(error)) is None:
             raise
@@ -66,9 +86,7 @@ def atomic_file(path):
 
 
 @contextlib.contextmanager
-def _temporary(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
+def _temporary_file(path):
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w+b") as file:
@@ -82,12 +100,28 @@ def _temporary(path):
         raise
 
 
+@contextlib.contextmanager
+def _temporary_folder(path):
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield temporary
+        # 临时文件夹只有自己读得了，换名之前改成平常的权限
+        for inside in (temporary, *temporary.rglob("*")):
+            inside.chmod((0o777 if inside.is_dir() else 0o666) & ~current_umask())
+        if path.exists():
+            path.rmdir()
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
 def _remove_stale(path):
     # 正在写的文件不断有新的修改时间；一小时没动过的，写它的进程已经不在了
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > 3600:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def save_checkpoint(checkpoint, path):
