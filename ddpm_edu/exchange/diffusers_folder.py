@@ -16,7 +16,7 @@ from ..ddpm import DDPM
 from ..files.checkpoint import CheckpointError, atomic_folder, load_checkpoint
 from ..schedules import make_beta_schedule
 from ..unet import UNet
-from .unet_keys import from_diffusers, layer_pairs, to_diffusers
+from .unet_keys import attended_levels, from_diffusers, layer_pairs, number_of_heads, to_diffusers
 
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
 SUPPORTED = "0.35"  # 写进文件的 diffusers 版本
@@ -73,13 +73,11 @@ def unet_params(config, source="unet/config.json"):
         fail(f"{source} 的 block_out_channels", "都是第一个的倍数", widths)
     attended = [level for level, kind in enumerate(down) if kind == DOWN[1]]
     head = config.get("attention_head_dim", 8)
-    heads = {1 if head is None else widths[level] / head for level in [*attended, -1]}
-    if len(heads) > 1 or not (heads := {int(count) for count in heads if count == int(count)}):
-        fail(f"{source} 的 attention_head_dim", "让每个注意力层的头数相同、且是整数", head)
+    heads = 1 if head is None else number_of_heads(f"{source} 的 attention_head_dim", widths, attended, head)
     return {
         "in_channels": config["in_channels"], "out_channels": config["out_channels"], "model_channels": widths[0],
         "channel_mult": [width // widths[0] for width in widths], "num_res_blocks": config["layers_per_block"],
-        "attention_resolutions": [2**level for level in attended], "num_heads": heads.pop(), "dropout": config.get("dropout", 0.0),
+        "attention_resolutions": [2**level for level in attended], "num_heads": heads, "dropout": config.get("dropout", 0.0),
         "norm_groups": config.get("norm_num_groups", 32), "norm_eps": config.get("norm_eps", 1e-5),
         "freq_shift": config.get("freq_shift", 0), "downsample_padding": config.get("downsample_padding", 1),
     }
@@ -150,8 +148,7 @@ def check_kinds(index, unet, scheduler):
 
 
 def pairs_of(params):
-    levels = len(params["channel_mult"])
-    return layer_pairs(levels, params["num_res_blocks"], [level for level in range(levels) if 2**level in params["attention_resolutions"]])
+    return layer_pairs(len(params["channel_mult"]), params["num_res_blocks"], attended_levels(params))
 
 
 def to_folder(model, folder):
@@ -200,10 +197,6 @@ def checked_params(model):
 
 def model_width(params, level):
     return params["model_channels"] * params["channel_mult"][level]
-
-
-def attended_levels(params):
-    return [level for level in range(len(params["channel_mult"])) if 2**level in params["attention_resolutions"]]
 
 
 def unet_config(model, params):

@@ -334,6 +334,11 @@ def sha256_of(path):
         return sha256(file, os.path.getsize(path))
 
 
+def newest_last(folder):
+    """训练写的文件夹里最近存下的 last.ckpt；没有时 None"""
+    return max(Path(folder).rglob("last*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
+
+
 def current_umask():
     current = os.umask(0)
     os.umask(current)
