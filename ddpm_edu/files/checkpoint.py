@@ -8,6 +8,7 @@ import glob
 import hashlib
 import logging
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -154,13 +155,16 @@ def load_checkpoint(path, map_location="cpu"):
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{path} 不能安全读取（{type(error).__name__}: {str(error).splitlines()[0][:200]}）；"
-            "检查点只能含张量和普通类型，文件也可能不完整，请重新获取"
-        ) from None
+        raise CheckpointError(f"{path} 不能安全读取（{what_was_found(error)}）；检查点只能含张量和普通类型，文件也可能不完整，请重新获取") from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} 里应为字典，得到 {type(checkpoint).__name__}；请确认它是检查点文件")
     return checkpoint
+
+
+def what_was_found(error):
+    """torch.load 的异常 → 文件里的什么不许；看不出来的是异常的名字"""
+    found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+    return f"里面有 {found[1]}" if found else type(error).__name__
 
 
 def load_safetensors(path, map_location):
@@ -201,6 +205,7 @@ def verify_digest(file, path):
     end = tail.rfind(_END_SIGNATURE)
     promised = end >= 0 and tail[end + _END_SIZE - 2:end + _END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
     if not promised and not comment.startswith(_TAG):
+        check_looks_saved(file, path, whole=end >= 0)
         warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
         return
     file.seek(0)
@@ -208,6 +213,16 @@ def verify_digest(file, path):
     expected = comment[len(_TAG):].decode("ascii", "replace")
     if not comment.startswith(_TAG) or found != expected:
         raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {expected}，实际是 {found}；请换一份备份")
+
+
+def check_looks_saved(file, path, whole):
+    """开头须是 ZIP 或 pickle，torch 只存这两种；whole 说 ZIP 的末尾记录在不在"""
+    file.seek(0)
+    head = file.read(4)
+    if not head.startswith((b"PK", b"\x80")):
+        raise CheckpointError(f"{path} 不能安全读取：开头是 {head!r}，不是 torch 存的文件；请确认文件名")
+    if head.startswith(b"PK") and not whole:
+        raise CheckpointError(f"{path} 不能安全读取：它没有写完，多半是保存或下载被打断；请重新获取")
 
 
 def clean_state_dict(state_dict):
