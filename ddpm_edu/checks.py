@@ -45,6 +45,13 @@ def check_float(name, value, low=-math.inf, high=math.inf, open_low=False, open_
     return float(value)
 
 
+def check_betas(name, value):
+    """AdamW 的两个动量系数，各在 [0, 1)"""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        fail(name, "两个数", value)
+    return tuple(check_float(name, b, 0, 1, open_high=True) for b in value)
+
+
 def check_size(name, value):
     """图的边长：正整数，或 (高, 宽)；高宽相等的写成一个整数"""
     if not isinstance(value, (list, tuple)):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .checks import check_bool, check_choice, check_float, check_int, check_size, check_str, fail, suggest_keywords
+from .checks import check_betas, check_bool, check_choice, check_float, check_int, check_size, check_str, fail, suggest_keywords
 from .conditioning import DiffusionWrapper, as_condition, check_labels, check_network, condition_keys, drop_condition, read_tensor
 from .ema import LitEma
 from .files.checkpoint import check_ignore_keys, install_safe_io
@@ -114,9 +114,7 @@ class DDPM(Sampling, Persistence):
         self.register_table("simple_weights", weights, persistent=False)
         self.use_positional_encodings = check_bool("use_positional_encodings", use_positional_encodings)
         self.learning_rate = check_float("learning_rate", learning_rate, 0, open_low=True)
-        if not isinstance(adam_betas, (tuple, list)) or len(adam_betas) != 2:
-            fail("adam_betas", "两个数", adam_betas)
-        self.adam_betas = tuple(check_float("adam_betas", b, 0, 1, open_high=True) for b in adam_betas)
+        self.adam_betas = check_betas("adam_betas", adam_betas)
         self.weight_decay = check_float("weight_decay", weight_decay, 0)
         self.seed = check_int("seed", seed, 0, 2**63 - 1)
         self.batches_seen = 0  # 单位：批；随机数由它决定，随检查点保存

@@ -3,6 +3,7 @@ import enum
 import os
 import random
 import shutil
+import time
 import warnings
 from argparse import Namespace
 from fractions import Fraction
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from ddpm_edu import DDPM, count_params, pretrained
-from ddpm_edu.files.checkpoint import CheckpointError, atomic_file, load_checkpoint, save_checkpoint
+from ddpm_edu.files.checkpoint import CheckpointError, atomic_file, atomic_folder, load_checkpoint, save_checkpoint
 
 from .conftest import randomize, tiny_ddpm, tiny_unet
 
@@ -317,3 +318,16 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(tmp_pa
         file.write(b"new")
         raise ZeroDivisionError
     assert [p.name for p in tmp_path.iterdir()] == ["a"] and (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_a_folder_that_fails_half_way_leaves_nothing_and_an_abandoned_one_is_swept(tmp_path):
+    with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "a") as folder:
+        (folder / "inside").mkdir()
+        raise ZeroDivisionError
+    assert not list(tmp_path.iterdir())
+    for name, age in ((".a.old.part", 3700), (".a.young.part", 60), (".b.old.part", 3700)):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    with atomic_folder(tmp_path / "a") as folder:
+        (folder / "x").write_bytes(b"1")
+    assert {path.name for path in tmp_path.iterdir()} == {"a", ".a.young.part", ".b.old.part"} and (tmp_path / "a" / "x").read_bytes() == b"1"

@@ -7,10 +7,12 @@ import pickle
 
 import pytest
 import torch
+from torch import nn
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from ddpm_edu.cli.main import main
 from ddpm_edu.evaluation import inception as module
-from ddpm_edu.evaluation.fid import comparable, fid_of, inception_features, kid_of, kid_with_error
+from ddpm_edu.evaluation.fid import comparable, fid_of, inception_features, kid_of
 from ddpm_edu.evaluation.inception import InceptionV3, load_inception, resize_like_tensorflow
 from ddpm_edu.evaluation.metrics import frechet_curve, frechet_distance
 
@@ -146,18 +148,28 @@ def clouds(count, shift=0.0, seed=0, d=6):
     return [torch.randn(count, d, generator=generator) + moved for moved in (shift, 0.0)]
 
 
+def drawn(x, y, size):
+    """torchmetrics 常见的用法：(平均, 各次抽取之间的标准差)"""
+    torch.manual_seed(0)
+    metric = KernelInceptionDistance(feature=nn.Identity(), subsets=50, subset_size=size)
+    metric.update(y, real=True)
+    metric.update(x, real=False)
+    return metric.compute()
+
+
 def test_kid_error_bar_covers_the_spread_of_repeated_measurements():
-    found = torch.tensor([kid_with_error(*clouds(200, 0.1, seed)) for seed in range(40)])
+    found = torch.tensor([kid_of(*clouds(200, 0.1, seed)) for seed in range(40)])
     spread, said = float(found[:, 0].std()), float(found[:, 1].square().mean().sqrt())
     # 四十次的标准差，相对误差约 11%
     assert said == pytest.approx(spread, rel=0.4)
     x, y = clouds(200, 0.1)
-    blocks = [kid_of(a, b, 20, 1)[0] for a, b in zip(x.split(20), y.split(20))]
-    assert kid_with_error(x, y)[0] == pytest.approx(sum(blocks) / 10)
-    # 各次抽取之间的标准差随子集大小变，不是误差
-    assert kid_of(x, y, 20, 50)[1] > 2 * kid_of(x, y, 100, 50)[1]
+    halves = [kid_of(a, b, 5)[0] for a, b in zip(x.split(100), y.split(100))]
+    assert kid_of(x, y)[0] == pytest.approx(sum(halves) / 2)
+    # 反复抽子集，各次之间的标准差随子集的大小变，不是误差
+    few, many = (float(drawn(x, y, size)[1]) for size in (20, 100))
+    assert few > 2 * many
     with pytest.raises(ValueError, match="blocks"):
-        kid_with_error(x[:10], y)
+        kid_of(x[:10], y)
 
 
 def test_the_curve_falls_to_the_distance_of_infinitely_many():

@@ -9,9 +9,13 @@ import time
 import pytest
 
 from ddpm_edu.cli.main import main
-from ddpm_edu.files.checkpoint import load_checkpoint
+from ddpm_edu.exchange.diffusers_folder import to_folder
+from ddpm_edu.files.checkpoint import atomic_folder, load_checkpoint, save_checkpoint
+from ddpm_edu.files.leaving import leave, leaving_cleanly
+from ddpm_edu.original.__main__ import main as original
 
-from .program import Program
+from .conftest import tiny_ddpm, tiny_unet
+from .program import Program, run
 
 windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows 没有 SIGINT 可发给单个进程")
 
@@ -47,3 +51,41 @@ def test_ctrl_c_on_the_command_line_exits_130_with_one_line_and_resumes(tmp_path
     monkeypatch.chdir(tmp_path)
     assert not main(command)
     assert max(load_checkpoint(path)["global_step"] for path in tmp_path.rglob("last.ckpt")) == step + 2
+
+
+@windows
+def test_sigterm_unwinds_what_is_being_written_and_the_old_handler_comes_back(tmp_path):
+    with pytest.raises(SystemExit) as gone, leaving_cleanly(), atomic_folder(tmp_path / "out") as folder:
+        (folder / "half").touch()
+        assert signal.getsignal(signal.SIGTERM) is leave
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert gone.value.code == 143 and not list(tmp_path.iterdir()) and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def stopped_before_renaming(command, arguments, number):
+    """在子进程里：要写的都写在旁边了，正要换名时收到信号"""
+    here = os.getcwd()
+
+    def listen(event, args):
+        if event == "os.rename" and os.path.abspath(args[1]).startswith(here):
+            os.kill(os.getpid(), number)
+
+    sys.addaudithook(listen)
+    sys.exit(command(arguments))
+
+
+@windows
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(("command", "arguments"), [
+    (main, ["convert", "ours.ckpt", "--out", "out"]), (main, ["convert", "theirs", "--out", "out.ckpt"]),
+    (main, ["sample", "--ckpt", "ours.ckpt", "-n", "1", "--steps", "1", "--quiet", "--out", "out.png"]), (original, ["ddpm.py", "--out", "."]),
+], ids=["folder", "checkpoint", "png", "original"])
+def test_a_command_told_to_stop_leaves_no_temporary_file_or_folder(command, arguments, number, tmp_path):
+    model = tiny_ddpm(tiny_unet(norm_groups=4))
+    save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, tmp_path / "ours.ckpt")
+    to_folder(model, tmp_path / "theirs")
+    (tmp_path / "ddpm.py").write_text("class DDPM:\n    def forward(self, x):\n        return x\n")
+    before = {path.name for path in tmp_path.iterdir()}
+    done = run(stopped_before_renaming, command, arguments, number, cwd=tmp_path)
+    assert done.returncode == 128 + number and "Traceback" not in done.stderr, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == before

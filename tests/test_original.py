@@ -304,6 +304,15 @@ def test_a_configuration_is_explained_key_by_key_where_it_stands(mine):
     nbformat.validate(nbformat.reads(configuration_page.as_notebook(read, ROOT), as_version=4))
 
 
+def test_a_configuration_that_trains_the_autoencoder_is_known_too(mine):
+    text = ("model:\n  target: my.AutoencoderKL\n  params:\n    monitor: val/rec_loss\n    embed_dim: 3\n    lossconfig:\n      target: my.Loss\n"
+            "      params: {kl_weight: 0.01, disc_start: 9}\n    ddconfig: {z_channels: 3, ch_mult: [1, 2], my_own: 1}\n")
+    found, known = configuration.remarks(configuration.read_configuration(mine(text, "kl.yaml")))
+    assert known == 13 and [remark.text for remark in found[9] if remark.label == UNKNOWN] == ["`model.params.ddconfig.my_own`：课程没有讲"]
+    assert any(remark.formula == r"\beta" for remark in found[8])
+    assert argument("embed_dim") is None
+
+
 def test_every_line_end_that_yaml_counts_is_counted(mine):
     text = "# a\x85# b\u2028# c\u2029# d\r\n" + YAML
     read = configuration.read_configuration(mine(text, "odd.yaml"))

@@ -100,7 +100,10 @@ def read_hyper_parameters(path, typed):
 
     checkpoint = load_checkpoint(path)
     check_resumable(checkpoint, path)
-    return saved_hyper_parameters({"hyper_parameters": {}, **checkpoint}, path, typed=typed)
+    saved = saved_hyper_parameters({"hyper_parameters": {}, **checkpoint}, path, typed=typed)
+    if odd := sorted(set(saved) - set(typed)):
+        fail("--ckpt_path", "这份配置自己存的检查点", str(path), f"存它的是另一类模型，它有 {'、'.join(odd[:3])}，这里没有")
+    return saved
 
 
 def newest_checkpoint(trainer, name):

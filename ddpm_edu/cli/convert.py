@@ -17,10 +17,11 @@ def make_parser():
 
 def convert_main(arguments):
     from ..checks import fail
+    from ..files.checkpoint import newest_last, save_checkpoint
 
     options = make_parser().parse_args(arguments)
     source, exporting = Path(options.source), options.yaml is None and not (Path(options.source) / "model_index.json").exists()
-    if exporting and source.is_dir() and not list(source.rglob("last*.ckpt")):
+    if exporting and source.is_dir() and newest_last(source) is None:
         fail("来源", "检查点，或里面有 model_index.json 的 diffusers 文件夹", options.source)
     if options.raw and not exporting:
         fail("--raw", "只在换成 diffusers 时给", True)
@@ -28,7 +29,6 @@ def convert_main(arguments):
         fail("--out", "不存在的文件夹" if exporting else "以 .ckpt 结尾的文件名", options.out)
     from ..exchange.diffusers_folder import from_folder, to_folder
     from ..exchange.reference import from_reference, params_from_yaml
-    from ..files.checkpoint import save_checkpoint
 
     if exporting:
         model = load_model(options.source)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..checks import fail
 from ..configs import name_runs
+from ..files.leaving import leaving_cleanly
 from ..files.names import check_names
 from .config import (
     NAMED_CHECKPOINTS,
@@ -135,27 +136,31 @@ def train_main(arguments):
     return 130 if stopped and trainer.local_rank == 0 else 0
 
 
+def run(arguments):
+    """照第一个词交给各个子命令；返回退出码"""
+    if arguments[:1] == ["predict"]:
+        known = " fit / validate / test / sample / evaluate / convert 之一"
+        fail("子命令", known, "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
+    if arguments[:1] == ["sample"]:
+        from .sample import sample_main
+
+        return sample_main(arguments[1:])
+    if arguments[:1] == ["evaluate"]:
+        from .evaluate import evaluate_main
+
+        return evaluate_main(arguments[1:])
+    if arguments[:1] == ["convert"]:
+        from .convert import convert_main
+
+        return convert_main(arguments[1:])
+    return train_main(arguments)
+
+
 def main(arguments=None):
-    """入口；我们自己说得清的错误只印一行，退出码 2，别的带着文件与行号抛出"""
-    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    """入口；我们自己说得清的错误只印一行，退出码 2，别的带着文件与行号抛出；被停下时清掉写到一半的，退出码 130 或 143"""
     try:
-        if arguments[:1] == ["predict"]:
-            known = " fit / validate / test / sample / evaluate / convert 之一"
-            fail("子命令", known, "predict", "生成图像用 python -m ddpm_edu sample --ckpt 检查点 --out grid.png")
-        if arguments[:1] == ["sample"]:
-            from .sample import sample_main
-
-            sample_main(arguments[1:])
-        elif arguments[:1] == ["evaluate"]:
-            from .evaluate import evaluate_main
-
-            evaluate_main(arguments[1:])
-        elif arguments[:1] == ["convert"]:
-            from .convert import convert_main
-
-            convert_main(arguments[1:])
-        else:
-            return train_main(arguments)
+        with leaving_cleanly():
+            return run(sys.argv[1:] if arguments is None else list(arguments)) or 0
     except KeyboardInterrupt:
         print("已中断", file=sys.stderr)
         return 130
@@ -164,4 +169,3 @@ def main(arguments=None):
             raise
         print(f"错误：{sentence}", file=sys.stderr)
         return 2
-    return 0

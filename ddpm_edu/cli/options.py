@@ -8,7 +8,7 @@ import torch
 
 from ..checks import fail
 from ..config import import_named
-from ..files.checkpoint import load_checkpoint
+from ..files.checkpoint import load_checkpoint, newest_last
 from ..pretrained import NAMES as PRETRAINED
 from ..pretrained import load_pretrained
 from .errors import ChineseErrors
@@ -58,10 +58,8 @@ def class_of(checkpoint, path):
 
 def newest_in(folder):
     """文件夹里最近存下的 last.ckpt"""
-    found = list(Path(folder).rglob("last*.ckpt"))
-    if not found:
+    if (newest := newest_last(folder)) is None:
         fail("--ckpt", "检查点文件，或里面有 last.ckpt 的文件夹", str(folder))
-    newest = max(found, key=lambda path: path.stat().st_mtime_ns)
     log.warning("--ckpt %s：用的是 %s", folder, newest.as_posix())
     return newest
 

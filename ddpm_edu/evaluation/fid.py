@@ -81,26 +81,23 @@ def fid_of(x, y):
     return float(_measured(FrechetInceptionDistance(feature=_Ready(x.shape[1])), x, y))
 
 
-def kid_of(x, y, subset_size=1000, subsets=100, seed=0):
-    """两组特征的 KID：(平均, 各次抽取之间的标准差)，由 torchmetrics 计算"""
-    check_int("subset_size", subset_size, 2, min(len(x), len(y)), "不能多于图的张数")
-    check_int("subsets", subsets, 1)
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(check_int("seed", seed, 0, 2**63 - 1))
-        mean, spread = _measured(KernelInceptionDistance(feature=_Ready(x.shape[1]), subsets=subsets, subset_size=subset_size), x, y)
-    return float(mean), float(spread)
-
-
-def kid_with_error(x, y, blocks=10):
-    """(KID, 标准误)：两边各切成 blocks 份不重叠的，一份对一份算无偏的 KID，取平均与它的标准误
+def kid_of(x, y, blocks=10):
+    """两组特征的 (KID, 标准误)：两边各切成 blocks 份不重叠的，一份对一份由 torchmetrics 算无偏的 KID，取平均与它的标准误
 
     常见的写法是反复抽有重叠的子集，再报各次之间的标准差：那个数随子集的大小变，不是平均的误差
     """
     check_int("blocks", blocks, 2, min(len(x), len(y)) // 2, "每份至少两张图")
-    size = min(len(x), len(y)) // blocks
-    each = torch.tensor([kid_of(a, b, size, 1)[0] for a, b in zip(x.split(len(x) // blocks)[:blocks], y.split(len(y) // blocks)[:blocks])])
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    metric = KernelInceptionDistance(feature=_Ready(x.shape[1]), subsets=1, subset_size=min(len(x), len(y)) // blocks)
+    each = []
+    # torchmetrics 要打乱次序；全局的随机数不动
+    with torch.random.fork_rng(devices=[]):
+        for a, b in zip(x.split(len(x) // blocks)[:blocks], y.split(len(y) // blocks)[:blocks]):
+            torch.manual_seed(0)
+            metric.reset()
+            each.append(_measured(metric, a, b)[0])
+    each = torch.stack(each)
     return float(each.mean()), float(each.std() / blocks**0.5)
 
 
@@ -121,15 +118,15 @@ def inception_fid(samples, real, inception=None, batch_size=64, progress=None):
     return fid_of(*_both(samples, real, inception, batch_size, progress))
 
 
-def inception_kid(samples, real, inception=None, batch_size=64, subset_size=1000, subsets=100, seed=0, progress=None):
+def inception_kid(samples, real, inception=None, batch_size=64, progress=None, blocks=10):
     """样本与真图的 KID（特征上三次多项式核的 MMD²）：无偏，图少时也不偏大，可以略小于 0
 
-    subset_size, subsets : 每次各抽 subset_size 张，抽 subsets 次；seed 决定怎样抽；其余同 inception_fid
-    返回 : (平均, 标准差)，后者是各次抽取之间的；平均的标准误见 kid_with_error
-    来源 : Bińkowski 2018 (Demystifying MMD GANs)
+    blocks : 两边各切成几份，每份至少两张；其余同 inception_fid
+    返回   : (KID, 标准误)
+    来源   : Bińkowski 2018 (Demystifying MMD GANs)
     """
-    check_int("subset_size", subset_size, 2, min(len(samples), len(real)), "不能多于图的张数")
-    return kid_of(*_both(samples, real, inception, batch_size, progress), subset_size, subsets, seed)
+    check_int("blocks", blocks, 2, min(len(samples), len(real)) // 2, "每份至少两张图")
+    return kid_of(*_both(samples, real, inception, batch_size, progress), blocks)
 
 
 def _both(samples, real, inception, batch_size, progress):
@@ -143,7 +140,7 @@ def comparable(samples, real):
     samples : (N, D)，N 至少 20；来源：外推见 Chong & Forsyth 2020 (Effectively Unbiased FID)
     """
     check_int("num_samples", len(samples), 20, advice="KID 的标准误要切成十份，每份至少两张")
-    kid, se = kid_with_error(samples, real)
+    kid, se = kid_of(samples, real)
     found = {"fid": fid_of(samples, real), "kid": kid, "kid_se": se, "real_images": len(real)}
     if len(samples) > 2 * samples.shape[1]:
         sizes = torch.linspace(max(samples.shape[1], len(samples) // 10), len(samples), 15).long().tolist()

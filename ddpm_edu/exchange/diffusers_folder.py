@@ -5,21 +5,18 @@
 import contextlib
 import inspect
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from ..checks import check_int, fail
 from ..ddpm import DDPM
-from ..files.checkpoint import CheckpointError, current_umask, load_checkpoint
+from ..files.checkpoint import CheckpointError, atomic_folder, load_checkpoint
 from ..schedules import make_beta_schedule
 from ..unet import UNet
-from .unet_keys import from_diffusers, layer_pairs, to_diffusers
+from .unet_keys import attended_levels, from_diffusers, layer_pairs, number_of_heads, to_diffusers
 
 SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
 SUPPORTED = "0.35"  # 写进文件的 diffusers 版本
@@ -76,13 +73,11 @@ def unet_params(config, source="unet/config.json"):
         fail(f"{source} 的 block_out_channels", "都是第一个的倍数", widths)
     attended = [level for level, kind in enumerate(down) if kind == DOWN[1]]
     head = config.get("attention_head_dim", 8)
-    heads = {1 if head is None else widths[level] / head for level in [*attended, -1]}
-    if len(heads) > 1 or not (heads := {int(count) for count in heads if count == int(count)}):
-        fail(f"{source} 的 attention_head_dim", "让每个注意力层的头数相同、且是整数", head)
+    heads = 1 if head is None else number_of_heads(f"{source} 的 attention_head_dim", widths, attended, head)
     return {
         "in_channels": config["in_channels"], "out_channels": config["out_channels"], "model_channels": widths[0],
         "channel_mult": [width // widths[0] for width in widths], "num_res_blocks": config["layers_per_block"],
-        "attention_resolutions": [2**level for level in attended], "num_heads": heads.pop(), "dropout": config.get("dropout", 0.0),
+        "attention_resolutions": [2**level for level in attended], "num_heads": heads, "dropout": config.get("dropout", 0.0),
         "norm_groups": config.get("norm_num_groups", 32), "norm_eps": config.get("norm_eps", 1e-5),
         "freq_shift": config.get("freq_shift", 0), "downsample_padding": config.get("downsample_padding", 1),
     }
@@ -153,8 +148,7 @@ def check_kinds(index, unet, scheduler):
 
 
 def pairs_of(params):
-    levels = len(params["channel_mult"])
-    return layer_pairs(levels, params["num_res_blocks"], [level for level in range(levels) if 2**level in params["attention_resolutions"]])
+    return layer_pairs(len(params["channel_mult"]), params["num_res_blocks"], attended_levels(params))
 
 
 def to_folder(model, folder):
@@ -168,25 +162,15 @@ def to_folder(model, folder):
         fail("输出的文件夹", "不存在或是空的", str(folder))
     params = checked_params(model)
     states = to_diffusers(network.state_dict(), *pairs_of(params))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with atomic_folder(folder) as temporary:
         for name, content in (("model_index", {"_class_name": "DDPMPipeline", "_diffusers_version": SUPPORTED,
                                                "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}),
                               ("unet/config", unet_config(model, params)), ("scheduler/scheduler_config", scheduler_config(model))):
             path = temporary / f"{name}.json"
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        save_file(states, temporary / "unet" / "diffusion_pytorch_model.safetensors", metadata={"format": "pt"})
-        # 临时文件夹只有自己读得了，换名之前改成平常的权限
-        for path in (temporary, *temporary.rglob("*")):
-            path.chmod((0o777 if path.is_dir() else 0o666) & ~current_umask())
-        if folder.exists():
-            folder.rmdir()
-        os.replace(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        # 由 Python 写：磁盘满了才是 OSError
+        (temporary / "unet" / "diffusion_pytorch_model.safetensors").write_bytes(save(states, metadata={"format": "pt"}))
 
 
 def checked_params(model):
@@ -213,10 +197,6 @@ def checked_params(model):
 
 def model_width(params, level):
     return params["model_channels"] * params["channel_mult"][level]
-
-
-def attended_levels(params):
-    return [level for level in range(len(params["channel_mult"])) if 2**level in params["attention_resolutions"]]
 
 
 def unet_config(model, params):

@@ -14,6 +14,7 @@ from ..checks import fail
 from ..ddpm import DDPM
 from ..files.checkpoint import CheckpointError, clean_state_dict, load_checkpoint
 from .diffusers_folder import understood
+from .unet_keys import attended_levels, number_of_heads
 
 NETWORK, EMA = "model.diffusion_model.", "model_ema."
 OTHER_STAGES = ("first_stage_model.", "cond_stage_model.")
@@ -127,10 +128,7 @@ def params_from(config, path):
     widths = [given["model_channels"] * m for m in given["channel_mult"]]
     heads = given.pop("num_heads", 1)
     if (wide := given.pop("num_head_channels", -1)) != -1:
-        counts = {width / wide for level, width in enumerate(widths) if 2**level in given["attention_resolutions"]} | {widths[-1] / wide}
-        if len(counts) > 1 or not min(counts).is_integer():
-            fail(f"{path} 的 unet_config.num_head_channels", "让每个注意力层的头数相同、且是整数", wide)
-        heads = int(counts.pop())
+        heads = number_of_heads(f"{path} 的 unet_config.num_head_channels", widths, attended_levels(given), wide)
     for name in IGNORED_UNET:
         given.pop(name, None)
     if unknown := sorted(set(given) - set(UNET)):

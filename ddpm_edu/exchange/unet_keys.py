@@ -1,12 +1,30 @@
 """同一个 U-Net 在我们这里与在 diffusers（UNet2DModel）里的两套键，以及权重怎样换过去"""
 import torch
 
+from ..checks import fail
+
 RES = {"in_layers.0": "norm1", "in_layers.2": "conv1", "emb_layers.1": "time_emb_proj", "out_layers.0": "norm2",
        "out_layers.3": "conv2", "skip_connection": "conv_shortcut"}
 OUTER = {"time_embed.0": "time_embedding.linear_1", "time_embed.2": "time_embedding.linear_2", "input_blocks.0.0": "conv_in",
          "out.0": "conv_norm_out", "out.2": "conv_out"}
 # diffusers 早年的注意力层用的名字
 OLD_NAMES = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+
+
+def attended_levels(params):
+    """UNet 的参数说的，哪几级有注意力"""
+    return [level for level in range(len(params["channel_mult"])) if 2**level in params["attention_resolutions"]]
+
+
+def number_of_heads(name, widths, attended, wide):
+    """每个头 wide 个通道时的头数；widths 是各级的宽，attended 是有注意力的级（最里面的一级总有）
+
+    异常 : 各级的头数不同、不是整数时 ValueError：我们的 U-Net 按头数记
+    """
+    heads = {widths[level] / wide for level in [*attended, -1]}
+    if len(heads) > 1 or not min(heads).is_integer():
+        fail(name, "让每个注意力层的头数相同、且是整数", wide)
+    return int(heads.pop())
 
 
 def layer_pairs(levels, num_res_blocks, attended):

@@ -8,6 +8,8 @@ import glob
 import hashlib
 import logging
 import os
+import re
+import shutil
 import struct
 import tempfile
 import time
@@ -53,12 +55,31 @@ def atomic_file(path):
 
     path : 目标文件，目录不存在时会建；给出以 w+b 打开的文件
     异常 : 磁盘满了等写不下去的原因是 OSError，写明文件与原因
-    被杀时会留下隐藏的 .part，超过一小时的由下一次写同一个文件时清掉
+    被 kill -9 时会留下隐藏的 .part，超过一小时的由下一次写同一个文件时清掉
     """
     path = Path(path)
+    with _beside(path), _temporary_file(path) as file:
+        yield file
+
+
+@contextlib.contextmanager
+def atomic_folder(path):
+    """原子地写文件夹：给出旁边的临时文件夹（Path），写完换名；中途出错或被停下时什么也不留
+
+    path : 目标，须不存在或是空的文件夹；异常与 kill -9 留下的 .part 同 atomic_file
+    """
+    path = Path(path)
+    with _beside(path), _temporary_folder(path) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def _beside(path):
+    """要在 path 旁边写临时的：父目录备好，先前留下的清掉，磁盘满了说明白"""
     try:
-        with _temporary(path) as file:
-            yield file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(path)
+        yield
     except Exception as error:
         if (full := disk_full(error)) is None:
             raise
@@ -66,9 +87,7 @@ def atomic_file(path):
 
 
 @contextlib.contextmanager
-def _temporary(path):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
+def _temporary_file(path):
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
         with os.fdopen(handle, "w+b") as file:
@@ -82,12 +101,28 @@ def _temporary(path):
         raise
 
 
+@contextlib.contextmanager
+def _temporary_folder(path):
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    try:
+        yield temporary
+        # 临时文件夹只有自己读得了，换名之前改成平常的权限
+        for inside in (temporary, *temporary.rglob("*")):
+            inside.chmod((0o777 if inside.is_dir() else 0o666) & ~current_umask())
+        if path.exists():
+            path.rmdir()
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
 def _remove_stale(path):
     # 正在写的文件不断有新的修改时间；一小时没动过的，写它的进程已经不在了
     for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
         with contextlib.suppress(OSError):
             if time.time() - part.stat().st_mtime > 3600:
-                part.unlink()
+                shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
 def save_checkpoint(checkpoint, path):
@@ -120,13 +155,16 @@ def load_checkpoint(path, map_location="cpu"):
     try:
         checkpoint = torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:
-        raise CheckpointError(
-            f"{path} 不能安全读取（{type(error).__name__}: {str(error).splitlines()[0][:200]}）；"
-            "检查点只能含张量和普通类型，文件也可能不完整，请重新获取"
-        ) from None
+        raise CheckpointError(f"{path} 不能安全读取（{what_was_found(error)}）；检查点只能含张量和普通类型，文件也可能不完整，请重新获取") from None
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} 里应为字典，得到 {type(checkpoint).__name__}；请确认它是检查点文件")
     return checkpoint
+
+
+def what_was_found(error):
+    """torch.load 的异常 → 文件里的什么不许；看不出来的是异常的名字"""
+    found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+    return f"里面有 {found[1]}" if found else type(error).__name__
 
 
 def load_safetensors(path, map_location):
@@ -167,6 +205,7 @@ def verify_digest(file, path):
     end = tail.rfind(_END_SIGNATURE)
     promised = end >= 0 and tail[end + _END_SIZE - 2:end + _END_SIZE] == struct.pack("<H", _COMMENT_SIZE)
     if not promised and not comment.startswith(_TAG):
+        check_looks_saved(file, path, whole=end >= 0)
         warnings.warn(f"{path} 没有记录 SHA-256，无法查出损坏；仍按安全方式读取", stacklevel=3)
         return
     file.seek(0)
@@ -174,6 +213,16 @@ def verify_digest(file, path):
     expected = comment[len(_TAG):].decode("ascii", "replace")
     if not comment.startswith(_TAG) or found != expected:
         raise CheckpointError(f"{path} 已损坏：记录的 SHA-256 是 {expected}，实际是 {found}；请换一份备份")
+
+
+def check_looks_saved(file, path, whole):
+    """开头须是 ZIP 或 pickle，torch 只存这两种；whole 说 ZIP 的末尾记录在不在"""
+    file.seek(0)
+    head = file.read(4)
+    if not head.startswith((b"PK", b"\x80")):
+        raise CheckpointError(f"{path} 不能安全读取：开头是 {head!r}，不是 torch 存的文件；请确认文件名")
+    if head.startswith(b"PK") and not whole:
+        raise CheckpointError(f"{path} 不能安全读取：它没有写完，多半是保存或下载被打断；请重新获取")
 
 
 def clean_state_dict(state_dict):
@@ -298,6 +347,11 @@ def sha256_of(path):
     """整个文件的 SHA-256，十六进制"""
     with open(path, "rb") as file:
         return sha256(file, os.path.getsize(path))
+
+
+def newest_last(folder):
+    """训练写的文件夹里最近存下的 last.ckpt；没有时 None"""
+    return max(Path(folder).rglob("last*.ckpt"), key=lambda path: path.stat().st_mtime_ns, default=None)
 
 
 def current_umask():

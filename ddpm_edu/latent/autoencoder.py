@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..checks import check_float, check_int, check_size, check_str, fail, suggest_keywords
+from ..checks import check_betas, check_float, check_int, check_size, check_str, fail, suggest_keywords
 from ..ddpm import DDPM
 from ..files.checkpoint import install_safe_io
 from ..files.persistence import Persistence
@@ -102,9 +102,7 @@ class AutoencoderKL(Persistence):
         self.first_stage_key = check_str("first_stage_key", first_stage_key)
         self.monitor = None if monitor is None else check_str("monitor", monitor)
         self.learning_rate = check_float("learning_rate", learning_rate, 0, open_low=True)
-        if not isinstance(adam_betas, (tuple, list)) or len(adam_betas) != 2:
-            fail("adam_betas", "两个数", adam_betas)
-        self.adam_betas = tuple(check_float("adam_betas", b, 0, 1, open_high=True) for b in adam_betas)
+        self.adam_betas = check_betas("adam_betas", adam_betas)
         self.weight_decay = check_float("weight_decay", weight_decay, 0)
         self.seed, self.batches_seen = check_int("seed", seed, 0, 2**63 - 1), 0
         self.scheduler_config = scheduler_config
@@ -184,11 +182,5 @@ class AutoencoderKL(Persistence):
         self.log("loss", loss.detach(), prog_bar=True, logger=False)
         return loss
 
-    def validation_step(self, batch, batch_idx, stage="val"):
-        with isolated_rng(self.seed, stage, batch_idx, self.global_rank, device=self.device):
-            _, losses = self.shared_step(batch)
-        losses = {name.replace("val/", f"{stage}/"): value for name, value in losses.items()}
-        self.log_dict(losses, batch_size=len(batch[self.first_stage_key]), sync_dist=True)
-
-    def test_step(self, batch, batch_idx):
-        self.validation_step(batch, batch_idx, "test")
+    # 没有 EMA，验证与测试只算一遍
+    validation_step, test_step, _evaluate = DDPM.validation_step, DDPM.test_step, DDPM._evaluate

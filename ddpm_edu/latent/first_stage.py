@@ -8,7 +8,7 @@ from torch import nn
 
 from ..checks import fail
 from ..config import instantiate_from_config, target_class
-from ..files.checkpoint import load_checkpoint
+from ..files.checkpoint import load_checkpoint, newest_last
 from ..files.plain import as_mapping
 from ..gaussian import sides
 from ..randomness import isolated_rng
@@ -51,12 +51,12 @@ def built(config):
 
 def first_stage_file(path):
     """检查点；写的是文件夹时，取里面最近存下的 last.ckpt"""
-    found = [Path(path)] if Path(path).is_file() else sorted(Path(path).rglob("last*.ckpt"), key=lambda file: file.stat().st_mtime_ns)
-    if not found:
+    found = Path(path) if Path(path).is_file() else newest_last(path)
+    if found is None:
         fail("first_stage_config 的 ckpt_path", "自编码器的检查点，或训练写的文件夹", str(path), TRAIN_IT)
-    if found[-1] != Path(path):
-        log.warning("自编码器用的是 %s", found[-1].as_posix())
-    return found[-1]
+    if found != Path(path):
+        log.warning("自编码器用的是 %s", found.as_posix())
+    return found
 
 
 def picture_size(config):

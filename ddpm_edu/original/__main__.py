@@ -8,6 +8,7 @@ from ..cli.errors import UsageError
 from ..cli.options import Parser
 from ..data.download import DataUnavailableError
 from ..files.checkpoint import atomic_file
+from ..files.leaving import leaving_cleanly
 from ..teach.books import NOTEBOOKS
 from . import book, configuration_page, page
 from .configuration import read_configuration
@@ -50,16 +51,24 @@ def explain(path, folder):
     return folder / f"{stem}.html", folder / f"{stem}.ipynb", told
 
 
-def main(arguments=None):
+def run(arguments):
     parser = make_parser()
+    options = parser.parse_args(arguments)
+    files = [*options.files, *(download(options.download) if options.download else ())]
+    if not files:
+        parser.error("还缺文件：写上你的 ddpm.py 或配置的路径，或用 --download ldm 取一份")
+    for path in files:
+        web, cells, told = explain(path, options.out.absolute())
+        print(f"{path}：{told}\n  用浏览器打开：{web}\n  或在 JupyterLab 里打开：{cells}")
+
+
+def main(arguments=None):
     try:
-        options = parser.parse_args(arguments)
-        files = [*options.files, *(download(options.download) if options.download else ())]
-        if not files:
-            parser.error("还缺文件：写上你的 ddpm.py 或配置的路径，或用 --download ldm 取一份")
-        for path in files:
-            web, cells, told = explain(path, options.out.absolute())
-            print(f"{path}：{told}\n  用浏览器打开：{web}\n  或在 JupyterLab 里打开：{cells}")
+        with leaving_cleanly():
+            run(arguments)
+    except KeyboardInterrupt:
+        print("已中断", file=sys.stderr)
+        return 130
     except (UsageError, Unusable, DataUnavailableError) as error:
         print(error, file=sys.stderr)
         return 2

@@ -6,6 +6,7 @@ from .tables.settings import (
     FIRST_STAGE,
     LATENT,
     LIGHTNING,
+    PERSONAL,
     ROOT,
     SCHEDULER,
     STABLE2,
@@ -14,9 +15,10 @@ from .tables.settings import (
 )
 
 # 从里往外，先碰到谁就在谁里面
-PLACES = (("unet_config", UNET), ("first_stage_config", FIRST_STAGE), ("cond_stage_config", CONDITION), ("scheduler_config", SCHEDULER),
+PLACES = (("unet_config", UNET), ("control_stage_config", UNET), ("first_stage_config", FIRST_STAGE), ("cond_stage_config", CONDITION),
+          ("scheduler_config", SCHEDULER), ("ddconfig", FIRST_STAGE), ("lossconfig", FIRST_STAGE), ("personalization_config", PERSONAL),
           ("data", DATA), ("lightning", LIGHTNING))
-ARGUMENTS = {**STABLE2, **LATENT}
+ARGUMENTS = {**PERSONAL, **STABLE2, **LATENT}
 
 
 def argument(name):
@@ -37,4 +39,5 @@ def setting(path):
     for place, table in PLACES:
         if place in outer:
             return table.get(name)
-    return argument(name) if outer == ["model", "params"] else None
+    # 单独训练自编码器的配置，它的参数也写在这里
+    return argument(name) or FIRST_STAGE.get(name) if outer == ["model", "params"] else None

@@ -111,7 +111,7 @@ CARDS = {
     "conditioning_key": Card(
         93, "条件怎样进网络：拼通道（concat）、交叉注意力（crossattn）、类别嵌入（adm），或它们的组合。",
         r"$\hat y_\theta(x_t, t, c)$", (("conditioning.DiffusionWrapper.forward", "wanted, extra = CONDITIONS[self.conditioning_key]"),),
-        "参考实现收下了这个参数，却从不把条件传下去，第一次前向就 TypeError。"),
+        "参考实现的基类 `DDPM` 收下了这个参数，却从不把条件传下去，第一次前向就出错；传条件的是它的子类 `LatentDiffusion`。"),
     "parameterization": Card(
         5, "网络预测什么：噪声 `eps`、原图 `x0` 或速度 `v`。", r"$y \in \{\varepsilon,\ x_0,\ v\}$",
         (("gaussian.GaussianDiffusion.__init__", "self.objective = make_objective(parameterization)"),),

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 
+from ..files.leaving import leave
+
 log = logging.getLogger("ddpm_edu")
 FILENAME = "interrupted.ckpt"
 
@@ -28,7 +30,7 @@ class StopSafely(pl.Callback):
     def setup(self, trainer, pl_module, stage):
         self.stopped_at, self._asked, self._agreed = None, 0, 0
         # Trainer 随后会在 SIGTERM 外面包一层，那时就看不出程序自己有没有装过
-        self._wanted = (signal.SIGTERM,) if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL else ()
+        self._wanted = (signal.SIGTERM,) if signal.getsignal(signal.SIGTERM) in (signal.SIG_DFL, leave) else ()
 
     # ---- 信号 ----
 

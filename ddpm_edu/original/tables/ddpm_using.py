@@ -15,7 +15,7 @@ METHODS = (
              formula=r"\hat x_0=\sqrt{1/\bar\alpha_t}\,x_t-\sqrt{1/\bar\alpha_t-1}\,\varepsilon"),
     )),
     Method("DDPM.predict_start_from_z_and_v", 5, "由 $x_t$ 与 v 求 x₀", proof=(5, "换算是一次旋转"), only="SD 2", heads="d17d176c", notes=(
-        Note("return", "d924e83c", "旋转回来的一个分量", formula=r"\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v"),
+        Note("return", "d924e83c 11b3fa70", "旋转回来的一个分量", formula=r"\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,v"),
     )),
     Method("DDPM.predict_eps_from_z_and_v", 5, "由 $x_t$ 与 v 求噪声", proof=(5, "换算是一次旋转"), only="SD 2", heads="f68a3a45", notes=(
         Note("return", "2aa0f089", "旋转回来的另一个分量", formula=r"\hat\varepsilon=\sqrt{\bar\alpha_t}\,v+\sqrt{1-\bar\alpha_t}\,x_t"),
@@ -130,6 +130,7 @@ METHODS = (
              proof=(17, "带着它读原文件")),
         Note("= x", "34660490", "内存排成连续的 float32"),
         Note("return", "48e0070b", "返回图"),
+        Note("return", "e58fc574", "按键取出来就返回，不重排：数据集给的已经是排好的", only="instruct-pix2pix"),
     )),
     Method("DDPM.shared_step", 10, "训练与验证共用的一步", proof=(10, "从 batch 到损失"), heads="35a93009", notes=(
         Note("= x", "8511e177", "取图", differs="课程版另取条件"),

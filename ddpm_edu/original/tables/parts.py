@@ -8,7 +8,7 @@ METHODS = (
              wrong="改动了传进来的字典：同一份配置第二次用，这一项就没有了", chapter=9, proof=(9, "毛病三、四")),
         Note("= self.diffusion_model", "deebaaf2", "按配方造出 U-Net", proof=(8, "先缩小，再放大")),
         Note("= self.conditioning_key", "dc3beb7f", "记下条件怎样进网络"),
-        Note("assert self.conditioning_key", "6a281f5e 0f7e8bd4", "只许列出的几种"),
+        Note("assert self.conditioning_key", "6a281f5e 0f7e8bd4 03e9e9ea", "只许列出的几种"),
     )),
     Method("DiffusionWrapper.forward", 8, "按 conditioning_key 把条件接进 U-Net", proof=(93, "U-Net，与条件怎样进网络"), heads="9181ab8f 84ef560e", notes=(
         Note("if self.conditioning_key", "7868dbd1", "没有条件"),

@@ -38,6 +38,20 @@ LATENT = {
     "embedder_config": Setting("图像嵌入用哪一个编码器（SD 2 的 unCLIP）。", 17),
     "noise_aug_config": Setting("图像嵌入也掺一点噪声，用哪一个类来掺（SD 2 的 unCLIP）。", 17),
     "depth_stage_config": Setting("估计深度的网络的配方（SD 2 的深度条件）。", 17),
+    "control_stage_config": Setting("旁边那个看控制图的网络的配方（ControlNet）。", 17),
+    "control_key": Setting("控制图在 batch 里的键（ControlNet）。", 17),
+    "only_mid_control": Setting("控制只加到最里面那一级（ControlNet）。", 17),
+}
+PERSONAL = {
+    "personalization_config": Setting("新词的配方：哪几个占位的词，从什么词出发（textual inversion）。", 17),
+    "embedding_reg_weight": Setting("词向量离出发处太远要罚，这是那一项的系数（textual inversion）。", 17),
+    "unfreeze_model": Setting("要不要连网络一起练；假就是只练词向量（textual inversion）。", 17),
+    "model_lr": Setting("连网络一起练时，网络用的学习率（textual inversion）。", 17),
+    "placeholder_strings": Setting("句子里用来占位的新词。", 17),
+    "initializer_words": Setting("新词的向量从哪些词的出发。", 17),
+    "per_image_tokens": Setting("每张图另有一个自己的词。", 17),
+    "num_vectors_per_token": Setting("一个新词用几个向量。", 17),
+    "progressive_words": Setting("一个新词的几个向量，边练边逐个加进来。", 17),
 }
 ROOT = {
     "model": Setting("模型：类名、参数与基础学习率。", 17),
@@ -75,6 +89,7 @@ UNET = {
     "disable_middle_self_attn": Setting("最里面那一级不要自注意力。", 8),
     "conv_resample": Setting("缩小、放大时用不用卷积。", 8),
     "dims": Setting("图是几维的。", 8),
+    "hint_channels": Setting("控制图的通道数（ControlNet）。", 17),
 }
 FIRST_STAGE = {
     "embed_dim": Setting("潜变量的通道数。", 17),
@@ -93,6 +108,14 @@ FIRST_STAGE = {
     "num_res_blocks": Setting("每一级几个残差块。", 17),
     "attn_resolutions": Setting("在边长是几的级上放注意力；空的就是不放。", 17),
     "attn_type": Setting("用哪一种注意力。", 17),
+    "kl_weight": Setting("KL 那一项的系数，就是 β：大了潜变量更规矩，还原得更糊。", 17, "", r"\beta"),
+    "codebook_weight": Setting("码本那一项的系数（VQ）。", 17),
+    "disc_start": Setting("从第几步起加上对抗损失。", 17),
+    "disc_weight": Setting("对抗损失的系数。", 17),
+    "disc_in_channels": Setting("判别器看的图有几个通道。", 17),
+    "disc_num_layers": Setting("判别器几层。", 17),
+    "disc_conditional": Setting("判别器看不看条件。", 17),
+    "perceptual_weight": Setting("感知损失的系数。", 17),
     "dropout": Setting("随机丢掉一部分激活。", 17),
 }
 CONDITION = {
@@ -130,6 +153,16 @@ DATA = {
     "validation": Setting("验证的数据集。", 10),
     "test": Setting("测试的数据集。", 10),
     "size": Setting("图缩放到多大。", 13),
+    "crop_size": Setting("裁成边长多大的方块。", 13),
+    "degradation": Setting("低分辨率的那一份怎样造出来。", 17),
+    "downscale_f": Setting("低分辨率的那一份缩小几倍。", 17),
+    "shuffle": Setting("打乱时缓冲多少个样本。", 10),
+    "image_key": Setting("图在样本里的键。", 10),
+    "tar_base": Setting("打成包的数据放在哪里。", 10),
+    "shards": Setting("用哪几个包。", 10),
+    "multinode": Setting("几台机器一起读。", 10),
+    "min_size": Setting("边长不到这么大的图不要。", 10),
+    "image_transforms": Setting("图怎样变换，依次做。", 10),
 }
 LIGHTNING = {
     "callbacks": Setting("回调。", 10),
@@ -146,4 +179,13 @@ LIGHTNING = {
     "num_sanity_val_steps": Setting("开练之前先验证几批，看程序通不通。", 10),
     "find_unused_parameters": Setting("几张卡一起练时，允许有没用到的参数；慢一些。", 14),
     "log_images_kwargs": Setting("交给 `log_images` 的参数。", 10),
+    "log_first_step": Setting("第一步就画。", 10),
+    "max_steps": Setting("练多少个优化步。", 10),
+    "N": Setting("画几张。", 10),
+    "use_ema_scope": Setting("画的时候换不换上 EMA 的影子。", 11),
+    "inpaint": Setting("画不画补全。", 17),
+    "plot_diffusion_rows": Setting("画不画加噪的过程。", 17),
+    "plot_progressive_rows": Setting("画不画逐步去噪的过程。", 17),
+    "unconditional_guidance_scale": Setting("引导的强度；1 为不引导。", 8, "", "w"),
+    "unconditional_guidance_label": Setting("“无条件”用什么来说，常是空的一句。", 8),
 }
