@@ -155,7 +155,7 @@ def build(arguments):
 
 def export(arguments):
     ensure_environment()
-    return run(PYTHON, "-m", "ddpm_edu.authoring.export", *(word if word.startswith("-") else os.path.abspath(word) for word in arguments))
+    return run(PYTHON, "-m", "ddpm_edu.authoring.site", *(word if word.startswith("-") else os.path.abspath(word) for word in arguments))
 
 
 def slides(arguments):
