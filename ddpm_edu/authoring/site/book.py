@@ -43,7 +43,7 @@ def write_page(folder, page, address):
 
 
 def export(folder, books=None):
-    """写出全部网页；books 是几本 notebook 的路径，默认全部。返回封面的路径"""
+    """写出全部网页；books 是几本 notebook 的路径，默认全部。返回 (封面的路径, 各页)"""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_assets(folder)
@@ -56,4 +56,4 @@ def export(folder, books=None):
         write_page(folder, page, address)
     home = folder / "index.html"
     home.write_text(cover(), encoding="utf-8")
-    return home
+    return home, pages

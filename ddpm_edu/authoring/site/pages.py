@@ -49,8 +49,8 @@ def read_page(path):
     link_to_pages(page.body)
     name_sections(page.body)
     describe_pictures(page)
-    save_pictures(page)
     mark_panels(page, {f"cell-id={cell.id}": cell.source for cell in notebook.cells if cell.cell_type == "code"})
+    save_pictures(page)
     for code in page.body.find_all("pre"):
         code["translate"] = "no"
         mark_blocks(code)
@@ -107,6 +107,9 @@ def save_pictures(page):
         name = f"{page.name}-{len(page.pictures):02d}.png"
         page.pictures[name] = base64.b64decode(image["src"].partition(",")[2])
         image["src"], image["decoding"] = f"{PICTURES}/{name}", "async"
+        # 点开看大图：窄的屏幕上，坐标轴的字要放大才看得清
+        if not image.find_parent("figure"):
+            image.wrap(page.soup.new_tag("a", attrs={"href": image["src"], "class": "zoom"}))
 
 
 def mark_panels(page, code):

@@ -1,4 +1,6 @@
-"""全文检索的索引：一节一条，写成 .js 文件，从硬盘上打开也读得到（file:// 下不许 fetch）"""
+"""全文检索的索引：一节一条，压缩后写成 .js 文件，从硬盘上打开也读得到（file:// 下不许 fetch）"""
+import base64
+import gzip
 import json
 import re
 
@@ -22,6 +24,6 @@ def squeezed(strings):
 
 
 def index(pages):
-    """全部页 → 索引文件的内容：window.bookIndex = [[文件名, 章名, 各节], ...]"""
-    data = [[f"{page.name}.html", page.title, entries(page)] for page in pages]
-    return f"window.bookIndex = {json.dumps(data, ensure_ascii=False, separators=(',', ':'))};\n"
+    """全部页 → 索引文件的内容：[[文件名, 章名, 各节], ...] 的 JSON，gzip 之后写成 base64，浏览器自己会解开"""
+    data = json.dumps([[f"{page.name}.html", page.title, entries(page)] for page in pages], ensure_ascii=False)
+    return f'window.bookIndex = "{base64.b64encode(gzip.compress(data.encode(), mtime=0)).decode()}";\n'

@@ -43,10 +43,14 @@ def grouped(text):
     return text if len(text.replace("\u0304", "").replace("\u0302", "").replace("\u0303", "")) <= 2 else f"({text})"
 
 
+def formulas(text):
+    """一段文字里的 TeX 换成读得出的字，其余不动"""
+    return re.sub(r"\$\$?([^$]+)\$\$?", lambda hit: spoken(hit[1]).replace("＿", "_").replace("＾", "^"), text)
+
+
 def readable(text):
-    """带公式的一段文字 → 没有 TeX 的一段"""
-    text = re.sub(r"\$\$?([^$]+)\$\$?", lambda hit: spoken(hit[1]), text)
-    return re.sub(r"\s+", " ", text.replace("＿", "_").replace("＾", "^")).strip()
+    """带公式的一段文字 → 没有 TeX 的一行"""
+    return re.sub(r"\s+", " ", formulas(text)).strip()
 
 
 def opening(caption):

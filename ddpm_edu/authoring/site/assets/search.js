@@ -11,20 +11,19 @@
   const SHOWN = 40, AROUND = 36;
 
   let sections = null;
-  const load = () => new Promise((done, failed) => {
-    if (sections) return done();
-    const script = document.createElement("script");
-    script.src = "assets/search-index.js";
-    script.onload = () => {
-      sections = window.bookIndex.flatMap(([file, chapter, parts]) => parts.map(([title, id, prose, code]) => {
-        const fields = [chapter, title, prose, code];
-        return { file, chapter, title, id, fields, low: fields.map(fold) };
-      }));
-      done();
-    };
-    script.onerror = failed;
-    document.head.append(script);
-  });
+  async function load() {
+    if (sections) return;
+    await new Promise((done, failed) => {
+      const script = Object.assign(document.createElement("script"), { src: "assets/search-index.js", onload: done, onerror: failed });
+      document.head.append(script);
+    });
+    const packed = Uint8Array.from(atob(window.bookIndex), letter => letter.charCodeAt(0));
+    const chapters = await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
+    sections = chapters.flatMap(([file, chapter, parts]) => parts.map(([title, id, prose, code]) => {
+      const fields = [chapter, title, prose, code];
+      return { file, chapter, title, id, fields, low: fields.map(fold) };
+    }));
+  }
 
   const fold = text => text.toLowerCase().replace(/\s+/g, " ");
   const count = (text, word) => text.split(word).length - 1;
