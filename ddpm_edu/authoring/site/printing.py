@@ -48,7 +48,9 @@ def article(page, whole):
                 a.unwrap()
         elif whole:
             a["href"] = f"#{name}:{where}" if where else f"#{name}"
-        elif name != page.name:
+        elif name == page.name:
+            a["href"] = f"#{where}"
+        else:
             a.unwrap()
     body["id"] = page.name
     return str(body)

@@ -1,5 +1,6 @@
 """公式与标题变成读得出、指得住的字：图的替代文字、目录与地址都用它"""
 import re
+import unicodedata
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ", "delta": "δ", "varepsilon": "ε", "epsilon": "ε", "eta": "η", "theta": "θ", "lambda": "λ", "mu": "μ",
          "pi": "π", "sigma": "σ", "tau": "τ", "varphi": "φ", "phi": "φ", "chi": "χ", "omega": "ω", "Delta": "Δ", "Sigma": "Σ", "Phi": "Φ"}
@@ -36,7 +37,8 @@ def script(hit):
     if all(ord(letter) in table for letter in inner):
         return inner.translate(table)
     # 换成不再匹配的记号，免得没完没了
-    return ("＿" if hit[1] == "_" else "＾") + grouped(inner)
+    name = inner.strip("\\ ")
+    return ("＿" if hit[1] == "_" else "＾") + (name if name.isalnum() else grouped(name))
 
 
 def grouped(text):
@@ -45,7 +47,7 @@ def grouped(text):
 
 def formulas(text):
     """一段文字里的 TeX 换成读得出的字，其余不动"""
-    return re.sub(r"\$\$?([^$]+)\$\$?", lambda hit: spoken(hit[1]).replace("＿", "_").replace("＾", "^"), text)
+    return unicodedata.normalize("NFC", re.sub(r"\$\$?([^$]+)\$\$?", lambda hit: spoken(hit[1]).replace("＿", "_").replace("＾", "^"), text))
 
 
 def readable(text):

@@ -104,6 +104,8 @@
     list.querySelector("a")?.click();
   });
   dialog.addEventListener("keydown", e => {
+    // 搜索框里的 Esc 本来只清空文字
+    if (e.key === "Escape") dialog.close();
     const step = { ArrowDown: 1, ArrowUp: -1 }[e.key], stops = [input, ...list.querySelectorAll("a")];
     if (!step) return;
     e.preventDefault();
