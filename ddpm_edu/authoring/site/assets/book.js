@@ -41,11 +41,31 @@
   const book = document.getElementById("book"), here = book.querySelector("[aria-current]");
   if (here) book.scrollTop = here.offsetTop - book.clientHeight / 3;
 
+  const MARK = /^[①-⑫]$/;
+  const watch = (element, enter, leave) => {
+    for (const event of ["mouseenter", "focus"]) element.addEventListener(event, enter);
+    for (const event of ["mouseleave", "blur"]) element.addEventListener(event, leave);
+  };
+
+  // ①：说明里的标号点亮它的那几行，反过来也一样
+  const lines = new Map();
+  for (const a of all("li > a[href^='#cell-id=']").filter(a => MARK.test(a.textContent))) {
+    const cell = document.getElementById(a.hash.slice(1));
+    const block = cell && all(".block", cell).find(b => b.dataset.mark === a.textContent);
+    if (!block) continue;
+    lines.set(a, block);
+    const light = on => () => [block, a.parentElement].forEach(e => e.classList.toggle("lit", on));
+    for (const element of [a, block]) watch(element, light(true), light(false));
+  }
+
   // 提示：鼠标停上去或键盘移到那里都看得到，Esc 收起
   const tip = document.createElement("div");
   Object.assign(tip, { className: "tip", id: "tip", role: "tooltip", hidden: true });
   document.body.append(tip);
+  const seen = block => block && block.getBoundingClientRect().top > 52 && block.getBoundingClientRect().bottom < innerHeight;
   const show = a => {
+    // 那几行就在眼前，点亮就够了
+    if (seen(lines.get(a))) return;
     tip.textContent = a.dataset.tip;
     tip.classList.toggle("code", MARK.test(a.textContent));
     tip.hidden = false;
@@ -55,26 +75,12 @@
     a.setAttribute("aria-describedby", "tip");
   };
   const hide = a => { tip.hidden = true; a.removeAttribute("aria-describedby"); };
-  const MARK = /^[①-⑫]$/;
-  const watch = (element, enter, leave) => {
-    for (const event of ["mouseenter", "focus"]) element.addEventListener(event, enter);
-    for (const event of ["mouseleave", "blur"]) element.addEventListener(event, leave);
-  };
   for (const a of all("a[title]")) {
     a.dataset.tip = a.title;
     a.removeAttribute("title");
     watch(a, () => show(a), () => hide(a));
   }
   addEventListener("keydown", e => { if (e.key === "Escape") tip.hidden = true; });
-
-  // ①：说明里的标号点亮它的那几行
-  for (const a of all("li > a[href^='#cell-id=']").filter(a => MARK.test(a.textContent))) {
-    const cell = document.getElementById(a.hash.slice(1));
-    const block = cell && all(".block", cell).find(b => b.dataset.mark === a.textContent);
-    if (!block) continue;
-    const light = on => () => [block, a.parentElement].forEach(e => e.classList.toggle("lit", on));
-    for (const element of [a, block]) watch(element, light(true), light(false));
-  }
 
   // 会左右滚动的框要能用键盘滚；公式排好以后才知道谁宽
   const scrollable = () => all("mjx-container[display='true'], table, pre").forEach(e => {
