@@ -4,7 +4,8 @@ python course.py lab    建好环境，用中文界面打开 JupyterLab 的第�
 python course.py test   装好测试要用的东西，跑全部测试；后面的参数交给 pytest
 python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook；后面可写名字，只生成那几本
                         加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
-python course.py export 把整套课程导出成网页，不开内核、不联网也能读；后面可写目录，默认 build/html
+python course.py export 把整套课程导出成网页书，不开内核、不联网也能读，能搜；后面可写目录，默认 build/html
+                        加 --pdf 再打印成 PDF，全书一份，各章一份，放在那个目录的 pdf/
 python course.py slides 把一章变成幻灯片；后面写章号，如 03，默认全部；--out 目录，默认 build/slides
 python course.py original 讲解你手里的原文件（ddpm.py、ddim.py、ema.py、lr_scheduler.py 或 YAML 配置），只读不执行；
                         后面写文件，或 --download ldm（sd1、sd2）从公开的仓库取一份；写到 build/original
@@ -175,7 +176,7 @@ def build(arguments):
 
 def export(arguments):
     ensure_environment()
-    return run(PYTHON, "-m", "ddpm_edu.authoring.export", *(word if word.startswith("-") else os.path.abspath(word) for word in arguments))
+    return run(PYTHON, "-m", "ddpm_edu.authoring.site", *(word if word.startswith("-") else os.path.abspath(word) for word in arguments))
 
 
 def slides(arguments):

@@ -121,7 +121,7 @@ def test_arguments_are_passed_on(course, monkeypatch):
     course.lab(["--ServerApp.root_dir=别处"])
     assert [part for part in commands[-1] if "root_dir" in str(part)] == ["--ServerApp.root_dir=别处"]
     course.export(["别处"])
-    assert commands[-1][1:] == ("-m", "ddpm_edu.authoring.export", os.path.abspath("别处"))
+    assert commands[-1][1:] == ("-m", "ddpm_edu.authoring.site", os.path.abspath("别处"))
     course.test(["-k", "ema"])
     assert commands[-1][-2:] == ("-k", "ema")
     commands.clear()

@@ -6,37 +6,28 @@ import argparse
 from pathlib import Path
 
 from ..teach.books import NOTEBOOKS, sources
-from .export import render, write_assets
-
-STYLE = """
-html { scroll-snap-type: y proximity; }
-body { max-width: none; margin: 0; padding: 0; font-size: 1.35rem; }
-section { min-height: 100vh; box-sizing: border-box; padding: 3vh max(6vw, calc(50vw - 34rem)); scroll-snap-align: start;
-          display: flex; flex-direction: column; justify-content: center; border-bottom: 1px solid var(--line); }
-.output_png img { max-height: 70vh; }
-@media print { section { break-after: page; min-height: auto; border: 0; } }
-"""
+from .site.book import write_assets, write_pictures
+from .site.frame import head
+from .site.pages import read_page
 
 
 def to_slides(page):
-    """export.render 的一页 → 分成 <section> 的一页；首尾的导航与习题不要"""
-    from bs4 import BeautifulSoup
-
-    soup = BeautifulSoup(page, "html.parser")
-    cells = soup.body.find_all("div", class_="cell", recursive=False)[1:-1]
-    soup.body.clear()
+    """site.pages.read_page 的一页 → 分成 <section> 的一页；结尾的术语与习题不要"""
+    cells = page.body.find_all("div", class_="cell", recursive=False)
+    page.body.clear()
     for cell in cells:
         # 源码的注解、图的说明与它前面的那一格在同一页
         follows = cell.get_text().strip().startswith(("①", "图：", "面板："))
-        if "text_cell" in cell["class"] and not follows or not soup.body.contents:
-            soup.body.append(soup.new_tag("section"))
-        soup.body.contents[-1].append(cell)
+        if "text_cell" in cell["class"] and not follows or not page.body.contents:
+            section = page.soup.new_tag("section")
+            section.append(page.soup.new_tag("div"))
+            page.body.append(section)
+        page.body.contents[-1].div.append(cell)
         if exercises := next((h2 for h2 in cell.find_all("h2") if h2.get_text().startswith("练习")), None):
             for tag in [exercises, *exercises.find_next_siblings()]:
                 tag.decompose()
             break
-    soup.head.append(soup.new_tag("link", rel="stylesheet", href="slides.css"))
-    return str(soup)
+    return f'{head(page.title, ["type.css", "slides.css"], ["mathjax.js", "slides.js"])}<body>{page.body}</body></html>'
 
 
 def main(arguments=None):
@@ -51,8 +42,9 @@ def main(arguments=None):
     folder.mkdir(parents=True, exist_ok=True)
     write_assets(folder)
     for path in chosen:
-        (folder / f"{path.stem}.html").write_text(to_slides(render(NOTEBOOKS / f"{path.stem}.ipynb")), encoding="utf-8")
-    (folder / "slides.css").write_text(STYLE, encoding="utf-8")
+        page = read_page(NOTEBOOKS / f"{path.stem}.ipynb")
+        write_pictures(folder, page.pictures)
+        (folder / f"{path.stem}.html").write_text(to_slides(page), encoding="utf-8")
     print(f"写好了，用浏览器打开：{folder.resolve() / f'{chosen[0].stem}.html'}")
 
 

@@ -2,7 +2,7 @@
 import html
 import re
 
-from ..authoring.export import style
+from ..authoring.site.frame import style
 from .layout import rows
 from .mathml import mathml
 from .places import address

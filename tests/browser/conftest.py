@@ -57,3 +57,11 @@ def driver(tmp_path_factory):
 @pytest.fixture
 def desk(driver, lab):
     return Desk(driver, lab)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory):
+    """导出的整本书：(封面的路径, 各页)；一次运行只写一次"""
+    from ddpm_edu.authoring.site.book import export
+
+    return export(tmp_path_factory.mktemp("网页 书"))
