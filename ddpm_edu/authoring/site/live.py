@@ -22,8 +22,8 @@ PAGE = """<!DOCTYPE html>
 """
 # 页面 → (标题, 写进页面的脚本：页面与 Worker 都用, 只有页面用的脚本)
 PAGES = {
-    "live": ("不开内核，也能画", ("tensor", "unet", "diffusion", "drawing", "background"), ("weights", "digit")),
-    "plane": ("平面上的扩散", ("diffusion", "mlp", "points", "learning", "background"), ("plane_view", "plane")),
+    "live": ("不开内核，也能画", ("product", "tensor", "unet", "diffusion", "drawing", "background"), ("weights", "digit")),
+    "plane": ("平面上的扩散", ("product", "diffusion", "mlp", "points", "learning", "background"), ("plane_view", "plane")),
 }
 
 

@@ -8,8 +8,8 @@ function workbench(jobs, post) {
     const work = current = message.job ? jobs[message.job](message) : null;
     const step = () => {
       if (work !== current) return;
-      const { value, done } = work.next();
-      if (value) post({ ...value, ticket: message.ticket });
+      const {value, done} = work.next();
+      if (value) post({...value, ticket: message.ticket});
       if (!done) setTimeout(step);
     };
     if (work) setTimeout(step);
@@ -23,7 +23,7 @@ function openBackground(source, receive, failed) {
   let ticket = 0, send;
   try {
     const tail = "\nconst handle = workbench(JOBS, message => postMessage(message)); onmessage = event => handle(event.data);";
-    const worker = new Worker(URL.createObjectURL(new Blob([source, tail], { type: "text/javascript" })));
+    const worker = new Worker(URL.createObjectURL(new Blob([source, tail], {type: "text/javascript"})));
     worker.onmessage = event => accept(event.data);
     worker.onerror = event => failed(event.message);
     send = message => worker.postMessage(message);
@@ -31,7 +31,7 @@ function openBackground(source, receive, failed) {
     send = workbench(JOBS, accept);
   }
   return {
-    start: (job, content) => send({ ...content, job, ticket: ++ticket }),
-    stop: () => send({ job: null, ticket: ++ticket }),
+    start: (job, content) => send({...content, job, ticket: ++ticket}),
+    stop: () => send({job: null, ticket: ++ticket}),
   };
 }

@@ -34,7 +34,7 @@ const TO_START = {
 // 从 0..T-1 里均匀取 steps 步，总含最后一步，升序；正好一半时取偶数，同 NumPy
 function spacedTimesteps(T, steps) {
   if (steps === 1) return [T - 1];
-  return Array.from({ length: steps }, (_, i) => {
+  return Array.from({length: steps}, (_, i) => {
     const exact = i === steps - 1 ? T - 1 : i * ((T - 1) / (steps - 1)), low = Math.floor(exact);
     return exact - low === 0.5 ? low + low % 2 : Math.round(exact);
   });
@@ -51,17 +51,17 @@ function normalNumbers(seed) {
     return ((z ^ z >>> 14) >>> 0) / 2 ** 32;
   };
   const normal = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  return { uniform, normal };
+  return {uniform, normal};
 }
 
 // 整条链，从 x（改成每一步的 x_s，Float32Array）走到 x_0；每走一步交出 {i, t, x, start}，i 从 steps-1 数到 0
 // table：ᾱ；sampler、knob、steps；denoise*(x, t, ᾱ_t) 给出 x0，中途可以停下来歇一歇；normal() 给出一个正态数
-function* sampling(x, { table, sampler, knob, steps, denoise, normal }) {
+function* sampling(x, {table, sampler, knob, steps, denoise, normal}) {
   const times = spacedTimesteps(table.length, steps);
   for (let i = steps - 1; i >= 0; i--) {
     const now = table[times[i]], after = i ? table[times[i - 1]] : 1;
     const [a, b, sigma] = SAMPLERS[sampler](now, after, knob), start = yield* denoise(x, times[i], now);
     x = x.map((value, k) => a * start[k] + b * value + (sigma ? sigma * normal() : 0));
-    yield { i, t: times[i], x, start };
+    yield {i, t: times[i], x, start};
   }
 }

@@ -2,7 +2,7 @@
 "use strict";
 
 // 网络的一次猜测，带引导；每调用一次网络就歇一歇，等着的“停”才进得来
-function guidedDenoiser(network, table, { label, guidance, count }) {
+function guidedDenoiser(network, table, {label, guidance, count}) {
   return function* (x, t, now) {
     let out = network.predict(x, t, label);
     count.calls++;
@@ -18,18 +18,18 @@ function guidedDenoiser(network, table, { label, guidance, count }) {
 }
 
 function noiseImage(side, normal) {
-  return Float32Array.from({ length: side * side }, normal);
+  return Float32Array.from({length: side * side}, normal);
 }
 
 let network;
 
 const JOBS = {
   // model 只在第一次带着：{file, config, schedule, timesteps, side}
-  *draw({ model, seed, label, guidance, sampler, knob, steps }) {
-    if (model) network = { unet: new UNet(model.file, model.config), table: alphasCumprod(model.schedule, model.timesteps), side: model.side };
-    const { normal } = normalNumbers(seed), count = { calls: 0 }, { unet, table, side } = network;
-    const denoise = guidedDenoiser(unet, table, { label, guidance, count });
-    for (const step of sampling(noiseImage(side, normal), { table, sampler, knob, steps, denoise, normal }))
-      yield step && { ...step, calls: count.calls };
+  *draw({model, seed, label, guidance, sampler, knob, steps}) {
+    if (model) network = {unet: new UNet(model.file, model.config), table: alphasCumprod(model.schedule, model.timesteps), side: model.side};
+    const {normal} = normalNumbers(seed), count = {calls: 0}, {unet, table, side} = network;
+    const denoise = guidedDenoiser(unet, table, {label, guidance, count});
+    for (const step of sampling(noiseImage(side, normal), {table, sampler, knob, steps, denoise, normal}))
+      yield step && {...step, calls: count.calls};
   },
 };

@@ -2,7 +2,7 @@
 "use strict";
 
 // 半精度的 16 位 → 数
-const HALF = Float32Array.from({ length: 65536 }, (_, bits) => {
+const HALF = Float32Array.from({length: 65536}, (_, bits) => {
   const sign = bits >> 15 ? -1 : 1, exponent = bits >> 10 & 31, fraction = bits & 1023;
   return sign * (exponent ? (1 + fraction / 1024) * 2 ** (exponent - 15) : fraction * 2 ** -24);
 });
@@ -12,49 +12,27 @@ function readWeights(base64, prefix) {
   const text = atob(base64), bytes = new Uint8Array(text.length), weights = {};
   for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
   const start = 8 + new DataView(bytes.buffer).getUint32(0, true), header = JSON.parse(new TextDecoder().decode(bytes.subarray(8, start)));
-  for (const [name, { dtype, shape, data_offsets: [from, to] }] of Object.entries(header)) {
+  for (const [name, {dtype, shape, data_offsets: [from, to]}] of Object.entries(header)) {
     if (!name.startsWith(prefix)) continue;
     if (dtype !== "F16") throw new Error(`${name} 应为半精度 F16，得到 ${dtype}`);
     const halves = new Uint16Array(bytes.buffer, start + from, (to - from) / 2), data = new Float32Array(halves.length);
     for (let i = 0; i < data.length; i++) data[i] = HALF[halves[i]];
-    weights[name.slice(prefix.length)] = { shape, data };
+    weights[name.slice(prefix.length)] = {shape, data};
   }
   return weights;
 }
 
 // 权重 (出, 入, 高, 宽) → 一个输出的数排成一行，次序 (高, 宽, 入)，与 patches 切出的相同
-function asRows({ shape, data }) {
+function asRows({shape, data}) {
   const [outputs, inputs, kernel = 1] = shape, spots = kernel ** 2, length = inputs * spots, rows = new Float32Array(data.length);
-  if (outputs % 4) throw new Error(`输出的个数应能被 4 整除，得到 ${outputs}`);
   for (let o = 0; o < outputs; o++)
     for (let i = 0; i < inputs; i++)
       for (let s = 0; s < spots; s++) rows[o * length + s * inputs + i] = data[o * length + i * spots + s];
-  return { data: rows, outputs, length, kernel };
-}
-
-// 全连接：rows 的每一行有 weight.length 个数，返回每行 weight.outputs 个；两行、四个输出一起算，读进来的数用得最多
-function linear(rows, weight, bias) {
-  const { data: w, outputs, length } = weight, count = rows.length / length, out = new Float32Array(count * outputs);
-  for (let n = 0; n < count; n += 2) {
-    // 行数是奇数时，最后一行与自己配对
-    const m = Math.min(n + 1, count - 1), first = n * length, second = m * length;
-    for (let o = 0; o < outputs; o += 4) {
-      const p = o * length, q = p + length, r = q + length, s = r + length, i = n * outputs + o, j = m * outputs + o;
-      let a0 = bias[o], a1 = bias[o + 1], a2 = bias[o + 2], a3 = bias[o + 3], b0 = a0, b1 = a1, b2 = a2, b3 = a3;
-      for (let k = 0; k < length; k++) {
-        const u = rows[first + k], v = rows[second + k], w0 = w[p + k], w1 = w[q + k], w2 = w[r + k], w3 = w[s + k];
-        a0 += u * w0; a1 += u * w1; a2 += u * w2; a3 += u * w3;
-        b0 += v * w0; b1 += v * w1; b2 += v * w2; b3 += v * w3;
-      }
-      out[i] = a0; out[i + 1] = a1; out[i + 2] = a2; out[i + 3] = a3;
-      out[j] = b0; out[j + 1] = b1; out[j + 2] = b2; out[j + 3] = b3;
-    }
-  }
-  return out;
+  return {data: rows, outputs, length, kernel};
 }
 
 // 每个输出像素看到的 3×3 小块排成一行，出界的补 0
-function patches({ data, side, channels }, stride) {
+function patches({data, side, channels}, stride) {
   const small = side / stride, rows = new Float32Array(small * small * 9 * channels);
   for (let y = 0; y < small; y++)
     for (let x = 0; x < small; x++)
@@ -69,16 +47,16 @@ function patches({ data, side, channels }, stride) {
 }
 
 // 3×3（补一圈 0）或 1×1 的卷积
-function convolve(image, { weight, bias }, stride = 1) {
+function convolve(image, {weight, bias}, stride = 1) {
   const rows = weight.kernel === 3 ? patches(image, stride) : image.data;
-  return { data: linear(rows, weight, bias), side: image.side / stride, channels: weight.outputs };
+  return {data: addVector(product(rows, weight.data, weight.length), bias), side: image.side / stride, channels: weight.outputs};
 }
 
 const silu = value => value / (1 + Math.exp(-value));
 
 // GroupNorm，可以接着过 SiLU；组数的规矩同 ddpm_edu/unet.py 的 normalization
-function normalize(image, { scale, shift }, activate) {
-  const { data, side, channels } = image, pixels = side * side, out = new Float32Array(data.length);
+function normalize(image, {scale, shift}, activate) {
+  const {data, side, channels} = image, pixels = side * side, out = new Float32Array(data.length);
   const divisor = (a, b) => b ? divisor(b, a % b) : a;
   const size = channels / divisor(divisor(32, channels), Math.max(1, channels >> 2)), count = size * pixels;
   for (let start = 0; start < channels; start += size) {
@@ -93,11 +71,11 @@ function normalize(image, { scale, shift }, activate) {
         out[p + c] = activate ? silu(value) : value;
       }
   }
-  return { data: out, side, channels };
+  return {data: out, side, channels};
 }
 
 // 自注意力：一行是一个像素的 q、k、v 三段；返回每个像素的加权平均
-function attend({ data, side, channels }) {
+function attend({data, side, channels}) {
   const width = channels / 3, pixels = side * side, out = new Float32Array(pixels * width), weights = new Float64Array(pixels);
   for (let i = 0; i < pixels; i++) {
     let top = -Infinity, total = 0;
@@ -111,18 +89,18 @@ function attend({ data, side, channels }) {
     for (let j = 0; j < pixels; j++)
       for (let c = 0; c < width; c++) out[i * width + c] += weights[j] / total * data[j * channels + 2 * width + c];
   }
-  return { data: out, side, channels: width };
+  return {data: out, side, channels: width};
 }
 
 // 最近邻放大两倍
-function enlarge({ data, side, channels }) {
+function enlarge({data, side, channels}) {
   const big = 2 * side, out = new Float32Array(4 * data.length);
   for (let y = 0; y < big; y++)
     for (let x = 0; x < big; x++) {
       const from = ((y >> 1) * side + (x >> 1)) * channels;
       out.set(data.subarray(from, from + channels), (y * big + x) * channels);
     }
-  return { data: out, side: big, channels };
+  return {data: out, side: big, channels};
 }
 
 // 沿通道拼起来
@@ -132,17 +110,12 @@ function concatenate(a, b) {
     out.set(a.data.subarray(p * a.channels, (p + 1) * a.channels), p * channels);
     out.set(b.data.subarray(p * b.channels, (p + 1) * b.channels), p * channels + a.channels);
   }
-  return { data: out, side: a.side, channels };
+  return {data: out, side: a.side, channels};
 }
 
-// 相加，结果放在 a 里；vector 是每个像素都加的一个向量
+// 相加，结果放在 a 里
 function addInto(a, b) {
   for (let i = 0; i < a.data.length; i++) a.data[i] += b.data[i];
-  return a;
-}
-
-function addVector(a, vector) {
-  for (let p = 0; p < a.data.length; p += a.channels) for (let c = 0; c < a.channels; c++) a.data[p + c] += vector[c];
   return a;
 }
 
@@ -151,10 +124,10 @@ function fold(pixels, side, p) {
   const small = side / p, data = new Float32Array(pixels.length);
   for (let y = 0; y < side; y++)
     for (let x = 0; x < side; x++) data[(((y / p | 0) * small + (x / p | 0)) * p + y % p) * p + x % p] = pixels[y * side + x];
-  return { data, side: small, channels: p * p };
+  return {data, side: small, channels: p * p};
 }
 
-function unfold({ data, side: small }, p) {
+function unfold({data, side: small}, p) {
   const side = small * p, pixels = new Float32Array(data.length);
   for (let y = 0; y < side; y++)
     for (let x = 0; x < side; x++) pixels[y * side + x] = data[(((y / p | 0) * small + (x / p | 0)) * p + y % p) * p + x % p];

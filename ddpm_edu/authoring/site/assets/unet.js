@@ -13,13 +13,13 @@ class UNet {
       const layer = name.slice(0, name.lastIndexOf("."));
       if (!name.endsWith(".weight") || layer === "label_emb" || this.layers[layer]) continue;
       const weight = weights[name], bias = weights[`${layer}.bias`].data;
-      this.layers[layer] = weight.shape.length === 1 ? { scale: weight.data, shift: bias } : { weight: asRows(weight), bias };
+      this.layers[layer] = weight.shape.length === 1 ? {scale: weight.data, shift: bias} : {weight: asRows(weight), bias};
     }
   }
 
   dense(name, vector) {
-    const { weight, bias } = this.layers[name];
-    return linear(vector, weight, bias);
+    const {weight, bias} = this.layers[name];
+    return addVector(product(vector, weight.data, weight.length), bias);
   }
 
   // 步号与类别 → 嵌入，已经过了 SiLU（每个残差块都先要过一次）；label 为 -1 是“无条件”
@@ -37,16 +37,16 @@ class UNet {
   }
 
   residual(x, name, emb) {
-    const { layers } = this;
+    const {layers} = this;
     let h = convolve(normalize(x, layers[`${name}.in_layers.0`], true), layers[`${name}.in_layers.2`]);
-    h = addVector(h, this.dense(`${name}.emb_layers.1`, emb));
+    addVector(h.data, this.dense(`${name}.emb_layers.1`, emb));
     h = convolve(normalize(h, layers[`${name}.out_layers.0`], true), layers[`${name}.out_layers.3`]);
     const skip = layers[`${name}.skip_connection`];
     return addInto(h, skip ? convolve(x, skip) : x);
   }
 
   attention(x, name) {
-    const { layers } = this;
+    const {layers} = this;
     const h = attend(convolve(normalize(x, layers[`${name}.norm`], false), layers[`${name}.qkv`]));
     return addInto(convolve(h, layers[`${name}.proj_out`]), x);
   }
