@@ -12,8 +12,7 @@ function guidedDenoiser(network, table, {label, guidance, count}) {
       count.calls++;
       out = free.map((value, k) => value + guidance * (given[k] - value));
     }
-    const start = x.map((value, k) => Math.max(-1, Math.min(1, TO_START.v(value, out[k], now))));
-    return start;
+    return x.map((value, k) => Math.max(-1, Math.min(1, TO_START.v(value, out[k], now))));
   };
 }
 
@@ -21,13 +20,14 @@ function noiseImage(side, normal) {
   return Float32Array.from({length: side * side}, normal);
 }
 
-let network;
+// 读进来的网络，画第二张时不必再读
+const studio = {};
 
 const JOBS = {
   // model 只在第一次带着：{file, config, schedule, timesteps, side}
   *draw({model, seed, label, guidance, sampler, knob, steps}) {
-    if (model) network = {unet: new UNet(model.file, model.config), table: alphasCumprod(model.schedule, model.timesteps), side: model.side};
-    const {normal} = normalNumbers(seed), count = {calls: 0}, {unet, table, side} = network;
+    if (model) Object.assign(studio, {unet: new UNet(model.file, model.config), table: alphasCumprod(model.schedule, model.timesteps), side: model.side});
+    const {normal} = normalNumbers(seed), count = {calls: 0}, {unet, table, side} = studio;
     const denoise = guidedDenoiser(unet, table, {label, guidance, count});
     for (const step of sampling(noiseImage(side, normal), {table, sampler, knob, steps, denoise, normal}))
       yield step && {...step, calls: count.calls};
