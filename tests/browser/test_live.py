@@ -154,7 +154,7 @@ def test_the_small_network_and_its_gradient_equal_chapter_ones(visit):
     loss = (out - noise).square().mean()
     loss.backward()
     flat = [torch.cat([part.flatten() for part in parts]) for parts in (net.parameters(), (p.grad for p in net.parameters()))]
-    found = visit("plane").execute_script("""const [p, x, t, noise] = arguments.map(a => Float32Array.from(a)), net = new Mlp(p, 1000);
+    found = visit("plane").execute_script("""const [p, x, t, noise] = Array.from(arguments, a => Float32Array.from(a)), net = new Mlp(p, 1000);
         const {loss, gradient} = net.loss(x, t, noise);
         return [loss, Array.from(gradient), Array.from(net.forward(x, t).out)]""", flat[0].tolist(), x.flatten().tolist(), t.tolist(), noise.flatten().tolist())
     torch.testing.assert_close(torch.tensor(found[2]), out.detach().flatten(), rtol=1e-5, atol=1e-5)
