@@ -98,7 +98,7 @@
     began = performance.now();
     form.dataset.state = "drawing";
     form.elements.stop.disabled = false;
-    said.textContent = "正在画：网络第一次要先读进权重";
+    said.textContent = loaded ? "正在画" : "正在画：第一次要先读进权重";
     background.start("draw", {...request(), model: loaded ? null : MODEL});
     loaded = true;
   }
@@ -123,9 +123,8 @@
   });
   form.addEventListener("input", () => {
     describe();
-    if (form.dataset.state === "drawing") background.stop();
+    if (form.dataset.state === "drawing") stop();
     if (form.reportValidity()) reset();
-    if (form.dataset.state === "drawing") finish();
   });
   form.elements.stop.addEventListener("click", stop);
   form.elements.another.addEventListener("click", () => {

@@ -4,7 +4,7 @@
 
   const find = id => document.getElementById(id);
   const form = find("form"), left = new View(find("given")), right = new View(find("made"));
-  const T = TABLE.length, COUNT = 200, MOST = 600, TRACED = 6, GRID = 17;
+  const T = TABLE.length, COUNT = 200, MOST = 600, TRACED = 6, GRID = 17, SPACING = 0.12;
   const KNOBS = {ancestral: "掺多少 v", ddim: "掺多少 η"};
 
   let points = [], noise = [], cursor = [0, 0], network = null, journey = null, losses = [], least = 0;
@@ -62,7 +62,7 @@
     right.clear();
     right.dots(points, "data", 2, 0.35);
     if (!journey) return;
-    if (form.elements.paths.checked) right.lines(journey.paths, "path", 1, 0.6);
+    if (form.elements.paths.checked) right.lines(journey.paths, "path", 1.2, 0.7);
     right.dots(journey.x, "sample", 2.4);
   }
 
@@ -170,8 +170,10 @@
     addPoint(left.place(event));
   });
   left.canvas.addEventListener("pointermove", event => {
-    const where = left.place(event), [x, y] = points.slice(-2);
-    if (event.buttons && Math.hypot(where[0] - x, where[1] - y) > 0.12) addPoint(where);
+    if (!event.buttons || !points.length) return;
+    // 一下移了很远，就在路上补几个，隔 SPACING 一个
+    const [x, y] = points.slice(-2), where = left.place(event), gap = Math.hypot(where[0] - x, where[1] - y);
+    for (let far = SPACING; far <= gap; far += SPACING) addPoint([x + (where[0] - x) * far / gap, y + (where[1] - y) * far / gap]);
   });
   left.canvas.addEventListener("keydown", event => {
     const move = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1]}[event.key];
