@@ -5,6 +5,7 @@
 import base64
 import html
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -45,7 +46,8 @@ def weights_script():
 def main_part(name):
     """一页的正文：<article>、样式与脚本"""
     _, engine, scripts = PAGES[name]
-    article = (ASSETS / f"{name}.html").read_text(encoding="utf-8")
+    # 源文件里一句一行；汉字之间的换行到了网页上会变成空格
+    article = re.sub(r"(?<=[。；：，])\n", "", (ASSETS / f"{name}.html").read_text(encoding="utf-8"))
     source = "\n".join((ASSETS / f"{part}.js").read_text(encoding="utf-8") for part in engine)
     tags = "\n".join(f'<script src="assets/{script}"></script>' for script in scripts)
     return f'<link rel="stylesheet" href="assets/live.css">\n{article}<script id="engine">\n{source}</script>\n{tags}'
