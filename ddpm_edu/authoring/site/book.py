@@ -7,8 +7,10 @@ from ...teach.books import NOTEBOOKS
 from ..hosting import repository
 from .cover import PICTURE, cover
 from .frame import ASSETS, frame
+from .live import write_live
 from .navigation import section_tools, turn
 from .pages import PICTURES, read_page
+from .panels import write_panels
 from .search import FILE, index
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
@@ -40,6 +42,8 @@ def export(folder, books=None):
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     write_assets(folder)
+    write_panels(folder)
+    write_live(folder, frame)
     pages = [read_page(path) for path in sorted(books or NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
     (folder / "assets" / FILE).write_text(index(pages), encoding="utf-8")
     write_pictures(folder, {PICTURE: (PRETRAINED / PICTURE).read_bytes()})

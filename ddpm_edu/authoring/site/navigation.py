@@ -2,10 +2,11 @@
 import html
 
 from ...teach.books import PARTS, headings, read_cells, sources
+from .live import PAGES
 from .words import readable
 
-# 「动手」一栏：(标题, 文件名)；空着就没有这一栏
-HANDS_ON = ()
+# 「动手」一栏：(标题, 文件名)
+HANDS_ON = [(title, f"{name}.html") for name, (title, *_) in PAGES.items()]
 
 
 def chapters():
@@ -30,7 +31,7 @@ def entry(address, title, current):
 def side_bar(current):
     """current 是这一页的文件名"""
     shelves = [(part, [(f"{name}.html", title) for name, title in books]) for part, books in parts()]
-    shelves += [("动手", [(file, title) for title, file in HANDS_ON])] if HANDS_ON else []
+    shelves.append(("动手", [(file, title) for title, file in HANDS_ON]))
     lists = [(f"<h2>{html.escape(part)}</h2>" if part else "") + f"<ol>{''.join(entry(*each, current) for each in books)}</ol>" for part, books in shelves]
     return "".join(lists)
 
