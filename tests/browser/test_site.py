@@ -185,11 +185,15 @@ def test_the_keyboard_reaches_the_text_the_terms_and_the_marks(reader):
     reader.press(Keys.ENTER)
     assert reader.script("return document.activeElement.id") == "main"
     # 标号点亮源码里的那几行；那几行不在眼前时，写在提示里
-    mark = reader.script("const a = [...document.querySelectorAll('li > a')].find(a => a.textContent == '②'); a.focus(); return a")
+    focus = """document.documentElement.style.scrollBehavior = 'auto';
+        const a = [...document.querySelectorAll('li > a')].find(a => a.textContent == '②'), cell = document.getElementById(a.hash.slice(1));
+        (arguments[0] ? cell.querySelector('[data-mark="②"]') : document.body).scrollIntoView({block: arguments[0] ? 'center' : 'start'});
+        a.focus({preventScroll: true}); return a"""
+    reader.script(focus, True)
     (lit,) = reader.find(".block.lit")
     assert lit.get_attribute("data-mark") == "②" and not reader.find(".tip")[0].is_displayed()
-    reader.open("04_posterior", height=260)
-    mark = reader.script("const a = [...document.querySelectorAll('li > a')].find(a => a.textContent == '②'); a.focus(); return a")
+    reader.script("document.activeElement.blur()")
+    mark = reader.script(focus, False)
     assert reader.find(".tip.code")[0].is_displayed() and mark.get_attribute("aria-describedby") == "tip"
     reader.press(Keys.ESCAPE)
     assert not reader.find(".tip")[0].is_displayed()
