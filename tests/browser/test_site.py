@@ -31,7 +31,8 @@ TYPESET = """
 # 比自己的框宽、或伸出纸外的
 CLIPPED = """return [...document.querySelectorAll("mjx-container, pre, table, img, section > div")].filter(e => {
     const box = e.getBoundingClientRect(), drawn = (e.querySelector(':scope > svg') ?? e).getBoundingClientRect();
-    return e.scrollWidth > e.clientWidth + 1 && e.clientWidth || box.right > innerWidth + 1 || drawn.right > box.right + 1; }).map(e => e.outerHTML.slice(0, 80))"""
+    return e.scrollWidth > e.clientWidth + 1 && e.clientWidth || box.right > innerWidth + 1 || drawn.right > box.right + 1;
+    }).map(e => e.outerHTML.slice(0, 80))"""
 
 
 class Reader:

@@ -1,14 +1,16 @@
 """边栏（各部分、各章）、本页的目录、前后两章。章名从源文件里读，单独写一页时也齐全"""
 import html
+from functools import cache
+from urllib.parse import urlencode
 
 from ...teach.books import PARTS, headings, read_cells, sources
 from .live import PAGES
-from .words import readable
 
 # 「动手」一栏：(标题, 文件名)
 HANDS_ON = [(title, f"{name}.html") for name, (title, *_) in PAGES.items()]
 
 
+@cache
 def chapters():
     """[(文件名, 标题)]，不含后缀与反引号"""
     return [(path.stem, headings(read_cells(path)[0].text)[0].replace("`", "")) for path in sources()]
@@ -68,7 +70,5 @@ def section_tools(page, repository):
 
 def issue(repository, page, anchor, title):
     """仓库里新建问题的页面，标题与位置已经填好"""
-    from urllib.parse import urlencode
-
     body = f"位置：{page.name}.html#{anchor}\n\n哪一句、哪一格不对：\n\n应该是：\n"
-    return f"{repository}/issues/new?" + urlencode({"title": f"{page.name[:2]}　{readable(title)}：", "body": body})
+    return f"{repository}/issues/new?" + urlencode({"title": f"{page.name[:2]}　{title}：", "body": body})

@@ -38,16 +38,16 @@
     return {data, note: `v = ${format(v, ".2f")}，走 ${kept.length} 步：t=${x[0]} 处 β̃/β = ${tilde}，σ²/β = ${mixed}`};
   }
 
-  function chain({v, std, T, schedule}) {
-    const cumprod = ddpm.alphasCumprod(ddpm.makeBetaSchedule(schedule, T, ...ddpm.rescaleLinearRange(T)));
-    const u = range(T + 1).map(i => i / T), eachV = ddpm.linspace(0, 1, 21), ratios = value => ddpm.chainVariances(cumprod, std, ddpm.sameV(value));
-    const mine = ratios(v), best = ddpm.chainVariances(cumprod, std, ddpm.eachBest(std));
+  function chain({v, std, steps, schedule}) {
+    const kept = ddpm.spacedTimesteps(1000, steps), all = ddpm.alphasCumprod(ddpm.makeBetaSchedule(schedule, 1000));
+    const cumprod = kept.map(t => all[t]), eachV = ddpm.linspace(0, 1, 21), ratios = value => ddpm.chainVariances(cumprod, std, ddpm.sameV(value));
+    const mine = ratios(v), best = ddpm.chainVariances(cumprod, std, ddpm.eachBest(std)), along = ratio => [kept, ratio.slice(1)];
     const data = {
-      v: [u, mine], zero: [u, ratios(0)], one: [u, ratios(1)], best: [u, best], end: [eachV, eachV.map(value => ratios(value)[0])],
-      here: [[v], [mine[0]]], best_end: [[0, 1], [best[0], best[0]]], last: [[1 / T, 1 / T], [0, 2.4]],
+      v: along(mine), zero: along(ratios(0)), one: along(ratios(1)), best: along(best), end: [eachV, eachV.map(value => ratios(value)[0])],
+      here: [[v], [mine[0]]], best_end: [[0, 1], [best[0], best[0]]],
     };
     const [shown, s, ratio, least] = [v, std, mine[0], best[0]].map(value => format(value, ".2f"));
-    return {data, note: `数据 x₀ ~ N(0, ${s}²)，走 ${T} 步：v = ${shown} 时样本的方差是真值的 ${ratio} 倍，每步用最优的 v 时 ${least} 倍`};
+    return {data, note: `数据 x₀ ~ N(0, ${s}²)，走 ${steps} 步：v = ${shown} 时样本的方差是真值的 ${ratio} 倍，每步用最优的 v 时 ${least} 倍`};
   }
 
   // ---- 损失的权重 ----
