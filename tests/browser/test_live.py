@@ -91,7 +91,7 @@ def draw(driver, **values):
 def test_the_network_in_the_page_equals_torch_on_random_inputs(visit):
     model, generator = load_pretrained("mnist"), torch.Generator().manual_seed(0)
     x, t = torch.randn(20, 1, 28, 28, generator=generator), torch.randint(1000, (20,), generator=generator)
-    label = torch.randint(-1, 10, (20,), generator=generator)
+    label = torch.arange(20) % 11 - 1
     with torch.no_grad():
         expected = model.model.diffusion_model(x, t, y=label)
     found = visit("live").execute_script("""const net = new UNet(MODEL.file, MODEL.config);
@@ -213,14 +213,17 @@ def test_stop_stops_and_the_page_works_without_a_worker(visit):
     driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     assert driver.execute_script("return typeof Worker") == "undefined"
     assert torch.equal(draw(driver, steps=3), with_worker)
+    # 停下之后，不只是不显示：网络也不再算
+    driver.execute_script("""const predict = UNet.prototype.predict; window.calls = 0;
+        UNet.prototype.predict = function (...given) { calls++; return predict.apply(this, given); }""")
     set_controls(driver, steps=100)
     driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
     until(driver, "return document.getElementById('progress').value > 1", "走了一步")
     driver.find_element(By.NAME, "stop").click()
-    stopped = text(driver, "said")
-    assert "停下了" in stopped and "100" in stopped
+    stopped, calls = text(driver, "said"), driver.execute_script("return calls")
+    assert "停下了" in stopped and "100" in stopped and calls > 1
     time.sleep(1)
-    assert text(driver, "said") == stopped
+    assert text(driver, "said") == stopped and driver.execute_script("return calls") == calls
 
 
 def test_everything_on_the_digit_page_works_by_keyboard(visit):
