@@ -264,7 +264,8 @@ def test_the_ideal_denoiser_returns_the_points_drawn_and_the_network_does_not(vi
     board.send_keys(Keys.SPACE, *[Keys.ARROW_RIGHT] * 5, Keys.SPACE, *[Keys.ARROW_UP] * 5, Keys.SPACE)
     side = board.size["width"]
     ActionChains(driver).move_to_element_with_offset(board, -side // 3, -side // 4).click_and_hold().move_by_offset(0, side // 2).release().perform()
-    assert "200 个与你的点重合" in sampled(driver, who="ideal", steps=50)
+    # 拖出来的点挨得近，走到正中间的少数几个定不下是哪一个
+    assert same(sampled(driver, who="ideal", steps=50)) > 180
     assert "还没有练" in click_sample(driver, who="network")
     set_controls(driver, effort=500)
     driver.find_element(By.NAME, "learn").click()
@@ -275,7 +276,12 @@ def test_the_ideal_denoiser_returns_the_points_drawn_and_the_network_does_not(vi
     assert first < last < float(driver.find_element(By.ID, "floor").get_attribute("y1")) < 100
     said = sampled(driver, who="network")
     driver.save_screenshot(str(shots / "plane.png"))
-    assert int(said.partition("个点：")[2].partition(" 个")[0]) < 150, said
+    assert same(said) < 150, said
+
+
+def same(said):
+    """那句话里说的，几个与给的点重合"""
+    return int(said.partition("个点：")[2].partition(" 个")[0])
 
 
 def click_sample(driver, **values):
@@ -296,13 +302,13 @@ def test_every_control_of_the_plane_redraws(visit):
     assert not torch.equal(seen(), before)
     sampled(driver, steps=20)
     before = made = pixels(driver, "made")
-    for change in ({"sampler": "ddim"}, {"knob": 1}, {"seed": 2}, {"steps": 10}):
+    for change in ({"sampler": "ancestral"}, {"knob": 1}, {"seed": 2}, {"steps": 10}):
         sampled(driver, **change)
         assert not torch.equal(pixels(driver, "made"), before), change
         before = pixels(driver, "made")
     driver.find_element(By.NAME, "paths").click()
     assert not torch.equal(pixels(driver, "made"), before)
-    assert "200 个点" in sampled(driver, sampler="ancestral", knob=0, seed=1, steps=20)
+    assert "200 个点" in sampled(driver, sampler="ddim", knob=0, seed=1, steps=20)
     driver.find_element(By.NAME, "paths").click()
     assert torch.equal(pixels(driver, "made"), made)
 
