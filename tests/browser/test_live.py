@@ -91,7 +91,7 @@ def draw(driver, **values):
 def test_the_network_in_the_page_equals_torch_on_random_inputs(visit):
     model, generator = load_pretrained("mnist"), torch.Generator().manual_seed(0)
     x, t = torch.randn(20, 1, 28, 28, generator=generator), torch.randint(1000, (20,), generator=generator)
-    label = torch.randint(-1, 10, (20,), generator=generator)
+    label = torch.arange(20) % 11 - 1
     with torch.no_grad():
         expected = model.model.diffusion_model(x, t, y=label)
     found = visit("live").execute_script("""const net = new UNet(MODEL.file, MODEL.config);
@@ -213,14 +213,17 @@ def test_stop_stops_and_the_page_works_without_a_worker(visit):
     driver.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
     assert driver.execute_script("return typeof Worker") == "undefined"
     assert torch.equal(draw(driver, steps=3), with_worker)
+    # 停下之后，不只是不显示：网络也不再算
+    driver.execute_script("""const predict = UNet.prototype.predict; window.calls = 0;
+        UNet.prototype.predict = function (...given) { calls++; return predict.apply(this, given); }""")
     set_controls(driver, steps=100)
     driver.find_element(By.CSS_SELECTOR, "button[type=submit]").click()
     until(driver, "return document.getElementById('progress').value > 1", "走了一步")
     driver.find_element(By.NAME, "stop").click()
-    stopped = text(driver, "said")
-    assert "停下了" in stopped and "100" in stopped
+    stopped, calls = text(driver, "said"), driver.execute_script("return calls")
+    assert "停下了" in stopped and "100" in stopped and calls > 1
     time.sleep(1)
-    assert text(driver, "said") == stopped
+    assert text(driver, "said") == stopped and driver.execute_script("return calls") == calls
 
 
 def test_everything_on_the_digit_page_works_by_keyboard(visit):
@@ -261,7 +264,8 @@ def test_the_ideal_denoiser_returns_the_points_drawn_and_the_network_does_not(vi
     board.send_keys(Keys.SPACE, *[Keys.ARROW_RIGHT] * 5, Keys.SPACE, *[Keys.ARROW_UP] * 5, Keys.SPACE)
     side = board.size["width"]
     ActionChains(driver).move_to_element_with_offset(board, -side // 3, -side // 4).click_and_hold().move_by_offset(0, side // 2).release().perform()
-    assert "200 个与你的点重合" in sampled(driver, who="ideal", steps=50)
+    # 拖出来的点挨得近，走到正中间的少数几个定不下是哪一个
+    assert same(sampled(driver, who="ideal", steps=50)) > 180
     assert "还没有练" in click_sample(driver, who="network")
     set_controls(driver, effort=500)
     driver.find_element(By.NAME, "learn").click()
@@ -272,7 +276,12 @@ def test_the_ideal_denoiser_returns_the_points_drawn_and_the_network_does_not(vi
     assert first < last < float(driver.find_element(By.ID, "floor").get_attribute("y1")) < 100
     said = sampled(driver, who="network")
     driver.save_screenshot(str(shots / "plane.png"))
-    assert int(said.partition("个点：")[2].partition(" 个")[0]) < 150, said
+    assert same(said) < 150, said
+
+
+def same(said):
+    """那句话里说的，几个与给的点重合"""
+    return int(said.partition("个点：")[2].partition(" 个")[0])
 
 
 def click_sample(driver, **values):
@@ -293,13 +302,13 @@ def test_every_control_of_the_plane_redraws(visit):
     assert not torch.equal(seen(), before)
     sampled(driver, steps=20)
     before = made = pixels(driver, "made")
-    for change in ({"sampler": "ddim"}, {"knob": 1}, {"seed": 2}, {"steps": 10}):
+    for change in ({"sampler": "ancestral"}, {"knob": 1}, {"seed": 2}, {"steps": 10}):
         sampled(driver, **change)
         assert not torch.equal(pixels(driver, "made"), before), change
         before = pixels(driver, "made")
     driver.find_element(By.NAME, "paths").click()
     assert not torch.equal(pixels(driver, "made"), before)
-    assert "200 个点" in sampled(driver, sampler="ancestral", knob=0, seed=1, steps=20)
+    assert "200 个点" in sampled(driver, sampler="ddim", knob=0, seed=1, steps=20)
     driver.find_element(By.NAME, "paths").click()
     assert torch.equal(pixels(driver, "made"), made)
 

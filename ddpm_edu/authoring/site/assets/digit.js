@@ -3,7 +3,7 @@
   "use strict";
 
   const {form, progress, said, look} = Object.fromEntries(["form", "progress", "said", "look"].map(id => [id, document.getElementById(id)]));
-  const KNOBS = {ancestral: "掺多少 v", ddim: "掺多少 η"};
+  const KNOBS = {ancestral: "v_posterior", ddim: "eta"};
   const FRAMES = 10;
 
   let walk = [], began = 0, loaded = false;

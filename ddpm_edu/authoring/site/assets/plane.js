@@ -5,7 +5,7 @@
   const find = id => document.getElementById(id);
   const form = find("form"), left = new View(find("given")), right = new View(find("made"));
   const T = TABLE.length, COUNT = 200, MOST = 600, TRACED = 6, GRID = 17, SPACING = 0.12;
-  const KNOBS = {ancestral: "掺多少 v", ddim: "掺多少 η"};
+  const KNOBS = {ancestral: "v_posterior", ddim: "eta"};
 
   let points = [], noise = [], cursor = [0, 0], network = null, journey = null, losses = [], least = 0;
   const background = openBackground(find("engine").textContent, learned, error => say("learnSaid", `练不下去：${error}。刷新这一页再试`));
