@@ -168,7 +168,7 @@ def flip(path, content):
 BIAS = "model.diffusion_model.out.2.bias"
 NOTHING = dict(change=lambda path, content: None)
 FILES = [
-    Case("0 字节", "a.ckpt", "0 字节", written(b"")), Case("网页存成 .ckpt", "a.ckpt", "UnpicklingError", written(b"<html>404</html>")),
+    Case("0 字节", "a.ckpt", "0 字节", written(b"")), Case("网页存成 .ckpt", "a.ckpt", "<htm", written(b"<html>404</html>")),
     Case("只有一个数", "a.ckpt", "RuntimeError", written(b"\x80\x02K\x01.")),
     Case("截断", "a.ckpt", "SHA-256|不能安全读取", damaged(lambda path, content: path.write_bytes(path.read_bytes()[:-500]))),
     Case("翻了一位", "a.ckpt", "实际是", damaged(flip)),

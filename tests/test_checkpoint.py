@@ -331,3 +331,14 @@ def test_a_folder_that_fails_half_way_leaves_nothing_and_an_abandoned_one_is_swe
     with atomic_folder(tmp_path / "a") as folder:
         (folder / "x").write_bytes(b"1")
     assert {path.name for path in tmp_path.iterdir()} == {"a", ".a.young.part", ".b.old.part"} and (tmp_path / "a" / "x").read_bytes() == b"1"
+
+
+def test_files_torch_did_not_save_or_did_not_finish_are_one_sentence_without_a_warning(tmp_path):
+    torch.save({"x": torch.zeros(9000)}, tmp_path / "whole.ckpt")
+    whole = (tmp_path / "whole.ckpt").read_bytes()
+    for content, words in ((b"\x08\xb8DU" * 9000, "不是 torch 存的文件"), (whole[:20_000], "没有写完")):
+        (tmp_path / "a.ckpt").write_bytes(content)
+        with warnings.catch_warnings(), pytest.raises(CheckpointError, match=words) as found:
+            warnings.simplefilter("error")
+            load_checkpoint(tmp_path / "a.ckpt")
+        assert "a.ckpt" in str(found.value) and "\n" not in str(found.value)

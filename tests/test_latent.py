@@ -288,6 +288,8 @@ def test_the_same_command_line_trains_both_stages_resumes_and_draws(tmp_path, mo
     assert Image.open("a.png").size == (2 * 29 + 1, 30)
     assert main(["sample", "--ckpt", ckpt, "--out", "a.png", "--words", "粗 三"]) == 2 and "三" in capsys.readouterr().err
     assert main(["sample", "--ckpt", "runs/mnist-autoencoder", "--out", "a.png"]) == 2 and "这是自编码器" in capsys.readouterr().err
+    other = next(Path("runs/mnist-autoencoder").rglob("last*.ckpt"))
+    assert main([*latent, f"--ckpt_path={other}"]) == 2 and "存它的是另一类模型" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "cls"), [("mnist-autoencoder", AutoencoderKL), ("mnist-latent", LatentDiffusion)])
