@@ -18,6 +18,7 @@ from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.gaussian import diffusion_tables
+from ddpm_edu.sampling import spaced_timesteps
 from ddpm_edu.teach import laboratory, panels
 from ddpm_edu.teach.figures import curves_figure, grid_figure, to_png
 from ddpm_edu.teach.panel import Panel, slider
@@ -278,17 +279,21 @@ def test_posterior_panel_draws_the_variance_it_claims(v):
 
 def test_chain_panel_agrees_with_the_moments_of_the_chain():
     data, _ = posterior.chain_data(0.3, 0.5, 10, "cosine")
-    betas = make_beta_schedule("cosine", 10)
-    assert data["v"][1][0] == pytest.approx(laboratory.chain_moments(betas, 0.0, 0.5, 0.3)[1] / 0.25)
+    kept = spaced_timesteps(1000, 10)
+    cumprod = np.cumprod(1 - make_beta_schedule("cosine", 1000))[kept]
+    betas = 1 - cumprod / np.append(1.0, cumprod[:-1])
+    assert data["here"][1][0] == pytest.approx(laboratory.chain_moments(betas, 0.0, 0.5, 0.3)[1] / 0.25)
     # 曲线只有一百来个点，点之间按直线取
     assert data["here"][1][0] == pytest.approx(np.interp(0.3, *data["end"]), rel=1e-3)
     # 两个极端各在自己的数据上处处正确
     point = posterior.chain_data(0.0, 1e-6, 50, "cosine")[0]
     normal = posterior.chain_data(1.0, 1.0, 50, "cosine")[0]
     # 数据的标准差取 1e-6，不是 0
-    np.testing.assert_allclose(point["zero"][1][1:], 1, atol=1e-4)
-    np.testing.assert_allclose(normal["one"][1][1:], 1, atol=1e-4)
-    assert point["one"][1][1:].max() > 1.2 and normal["zero"][1][0] < 0.97
+    np.testing.assert_allclose(point["zero"][1], 1, atol=1e-4)
+    np.testing.assert_allclose(normal["one"][1], 1, atol=1e-4)
+    assert point["one"][1].max() > 1.2 and normal["zero"][1][0] < 0.97
+    # 每步用 v*，任何一个标准差都处处正确
+    np.testing.assert_allclose(data["best"][1], 1, atol=1e-4)
 
 
 def test_sample_grids_use_the_same_noise_and_the_given_v(model):

@@ -1,4 +1,4 @@
-"""第 18 章的几张图：总图、两种走法、误差与步数、调用网络的次数与画质、训练看哪些噪声、亮度的散布、直路与弧"""
+"""第 18 章的几张图：总图、密度的坡、两种走法、二阶的采样器、训练看哪些噪声、亮度的散布、直路与弧"""
 import numpy as np
 
 from .diagrams import PALE, arrow
@@ -39,7 +39,7 @@ def changes_figure():
     return figure
 
 
-def arrows_figure(panels, limit=2.6, width=9.0):
+def arrows_figure(panels, limit=2.6, width=7.2):
     """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大；灰线是等高线"""
     figure = empty_figure(width, width / len(panels) + 0.3)
     for ax, (title, (axis, density, points, at, move)) in zip(figure.subplots(1, len(panels)), panels.items()):
@@ -55,63 +55,67 @@ def arrows_figure(panels, limit=2.6, width=9.0):
 
 
 def walks_figure(degrees, walks, places, count=24):
-    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；后面一格一个 places 里的下标，叠着两种走法的直方图"""
+    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；后面一格一个 places 里的下标，两种走法的直方图叠在精确的密度上
+
+    数据是 -1（三分之一）与 +1（三分之二），所以转过角 φ 时的密度是两个高斯：中心 ±cos φ，标准差 sin φ
+    """
     figure = empty_figure(10.0, 3.2)
     axes = [plain_axes(ax) for ax in figure.subplots(1, 2 + len(places))]
     for ax, (name, walk), color in zip(axes, walks.items(), (BLUE, ORANGE)):
         # 起点排好，两格取同样的几条
         chosen = np.argsort(walk[0])[np.linspace(0, walk.shape[1] - 1, count + 2).astype(int)[1:-1]]
         ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.6, alpha=0.7)
-        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-2.6, 2.6))
+        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-2.6, 2.6), xticks=(80, 50, 20))
         ax.set_title(name, fontsize=10)
     axes[0].set_ylabel("$x$")
-    edges = np.linspace(-2.6, 2.6, 53)
+    edges, fine = np.linspace(-2.6, 2.6, 53), np.linspace(-2.6, 2.6, 300)
     for ax, place in zip(axes[2:], places):
+        center, spread = np.cos(np.radians(degrees[place])), np.sin(np.radians(degrees[place]))
+        exact = sum(share * np.exp(-(((fine - mean * center) / spread) ** 2) / 2) for share, mean in ((1 / 3, -1), (2 / 3, 1)))
+        ax.fill_between(fine, exact / (spread * np.sqrt(2 * np.pi)), color=GRAY, alpha=0.45, linewidth=0, label="$q(x_t)$")
         for (name, walk), color, style in zip(walks.items(), (BLUE, ORANGE), ("-", "--")):
             ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, color=color, linestyle=style, label=name)
         ax.set(xlabel="$x$", xlim=(-2.6, 2.6))
         ax.set_title(f"走到 {degrees[place]:.0f}°", fontsize=10)
     axes[2].set_ylabel("密度")
-    axes[2].set_ylim(0, 0.62)
+    axes[2].set_ylim(0, 0.75)
     quiet_legend(axes[2], fontsize=8, loc="upper left")
     return figure
 
 
-def orders_figure(rows):
-    """误差与调用网络的次数，两轴都是对数：rows = {名字: (次数, 误差)}；灰线的斜率是 -1 与 -2"""
-    figure = empty_figure(6.5, 3.4)
-    ax = plain_axes(figure.subplots())
-    counts, errors = rows["ddim"]
+def solvers_figure(orders, calls, rows, real):
+    """左：高斯数据上的误差，orders = {名字: (调用网络的次数, 误差)}，灰线的斜率是 -1 与 -2
+
+    右：rows = {名字: [(平均, 标准误), ...]}，依次是 calls 里的次数；real 是真图的 (平均, 标准误)，画成灰带；名字里不写取步的，用默认的
+    """
+    figure = empty_figure(10.0, 3.6)
+    left, right = (plain_axes(ax) for ax in figure.subplots(1, 2))
+    counts, errors = orders["ddim"]
     for order, start in ((1, 3.0), (2, 0.8)):
         line = start * errors[0] * (np.asarray(counts) / counts[0]) ** -float(order)
-        ax.plot(counts, line, color=GRAY, linewidth=0.8)
-        ax.annotate(f"斜率 −{order}", (counts[-1], line[-1]), (4, -3), textcoords="offset points", fontsize=8, color="#666666", annotation_clip=False)
-    for name, (calls, values) in rows.items():
+        left.plot(counts, line, color=GRAY, linewidth=0.8)
+        left.annotate(f"斜率 −{order}", (counts[-1], line[-1]), (4, -3), textcoords="offset points", fontsize=9, color="#666666", annotation_clip=False)
+    for name, (times, values) in orders.items():
         color, style, marker = WAYS[name]
-        ax.plot(calls, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
-    ax.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log")
-    ax.set_xticks([*counts, 2 * counts[-1]], [*counts, 2 * counts[-1]])
-    ax.minorticks_off()
-    quiet_legend(ax, loc="lower left")
-    return figure
-
-
-def calls_figure(calls, rows, real):
-    """{名字: [(平均, 标准误), ...]}，依次是 calls 里的次数；real 是真图的 (平均, 标准误)，画成灰带；名字里不写取步的，用默认的"""
-    figure = empty_figure(6.5, 3.2)
-    ax = plain_axes(figure.subplots())
-    ax.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
+        left.plot(times, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
+    left.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log")
+    left.set_xticks([*counts, 2 * counts[-1]], [*counts, 2 * counts[-1]])
+    left.set_title("完美的猜测：阶", fontsize=10)
+    right.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
     for i, (name, found) in enumerate(rows.items()):
         color, style, marker = WAYS[name]
         mean, error = np.array(found).T
         # 横向错开一点，误差棒不叠在一起
-        ax.errorbar(np.asarray(calls[:len(mean)]) * 1.03 ** (i - 1), mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3,
-                    markerfacecolor="white" if "trailing" in name else color,
-                    label=name if "，" in name else f"{name}，{'linspace' if name == 'ddim' else 'trailing'}")
-    ax.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xscale="log")
-    ax.set_xticks(calls, calls)
-    ax.minorticks_off()
-    quiet_legend(ax, loc="upper right")
+        right.errorbar(np.asarray(calls[:len(mean)]) * 1.03 ** (i - 1), mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3,
+                       markerfacecolor="white" if "trailing" in name else color,
+                       label=name if "，" in name else f"{name}，{'linspace' if name == 'ddim' else 'trailing'}")
+    right.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xscale="log", yscale="log", ylim=(32, 170))
+    right.set_xticks(calls, calls)
+    right.set_yticks((40, 60, 80, 100, 150), (40, 60, 80, 100, 150))
+    right.set_title("真的网络：值多少", fontsize=10)
+    for ax, place in ((left, "lower left"), (right, "upper right")):
+        ax.minorticks_off()
+        quiet_legend(ax, loc=place)
     return figure
 
 
@@ -128,7 +132,7 @@ def noise_figure(ln_sigma, shares, end):
 
 
 def gray_figure(rows, shown=40):
-    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图，写着标准差"""
+    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图"""
     figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
     edges = np.linspace(-1.2, 1.2, 25)
@@ -140,7 +144,6 @@ def gray_figure(rows, shown=40):
         left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
         right.set(xlim=(-1.2, 1.2), ylim=(0, 0.25), yticks=())
-        right.text(0.98, 0.92, f"标准差 {values.std():.2f}", transform=right.transAxes, ha="right", va="top", fontsize=9)
         if right is not axes[-1, 1]:
             right.set_xticklabels(())
     axes[-1, 1].set_xlabel("平均亮度")

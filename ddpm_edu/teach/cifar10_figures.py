@@ -1,12 +1,11 @@
-"""第 14 章的图：两把尺子、各类认得出多少、参数与乘法在哪里、一处一处地省、练到几处的质量与学习率、四段的损失、梯度转几度"""
+"""第 14 章的图：两把尺子、参数与乘法在哪里、一处一处地省、练到两处的距离与损失"""
 import numpy as np
 import torch
 
-from ..lr_scheduler import LambdaWarmUpCosineScheduler
 from ..unet import AttentionBlock
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 
-KINDS = (("guidance_1", "不加引导", ORANGE), ("guidance_2", "加引导（强度 2）", BLUE), ("gaussian", "斑图", GRAY))
+KINDS = (("guidance_1", "不加引导", ORANGE, "^"), ("guidance_2", "加引导", BLUE, "o"), ("gaussian", "斑图", GRAY, "s"))
 
 
 def two_rulers_figure(quality):
@@ -15,14 +14,14 @@ def two_rulers_figure(quality):
     ax = plain_axes(figure.subplots())
     share = quality["real_recognised"]["recognised"]
     real = {"mean": share, "se": (share * (1 - share) / 2443) ** 0.5}  # 留出的真图有 2443 张
-    rows = [("真图", INK, quality["frechet_floor"], real)]
-    rows += [(name, color, quality[key]["frechet"], quality[key]["recognised"]) for key, name, color in KINDS]
-    for name, color, x, y in rows:
-        ax.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker="o", markersize=8, capsize=3)
+    rows = [("真图", INK, "D", quality["frechet_floor"], real)]
+    rows += [(name, color, mark, quality[key]["frechet"], quality[key]["recognised"]) for key, name, color, mark in KINDS]
+    for name, color, mark, x, y in rows:
+        ax.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker=mark, markersize=8, capsize=3)
         words = f"{name}\n距离 {x['mean']:.1f} ± {x['se']:.1f}\n认得出 {100 * y['mean']:.1f} ± {100 * y['se']:.1f}%"
         ax.annotate(words, (x["mean"], 100 * y["mean"]), (10, -4), textcoords="offset points", color=INK if color == GRAY else color, va="top", fontsize=9)
     # 不加引导的与斑图，各胜在一把尺子上；(left, high) 是两样都胜的地方
-    (left, low), (right, high) = ((x["mean"], 100 * y["mean"]) for _, _, x, y in (rows[1], rows[3]))
+    (left, low), (right, high) = ((x["mean"], 100 * y["mean"]) for _, _, _, x, y in (rows[1], rows[3]))
     for start in ((right, high), (left, low)):
         ax.annotate("", (left, high), start, arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 7, "shrinkB": 0})
     ax.annotate("距离：左边好", ((left * right) ** 0.5, high), (-5, 5), textcoords="offset points", ha="center", fontsize=9)
@@ -31,26 +30,6 @@ def two_rulers_figure(quality):
            xlabel="Fréchet 距离（越往左越像真图）", ylabel="认得出（%，越高越好）")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
-    return figure
-
-
-def by_class_figure(names, quality, real=None):
-    """各类认得出多少，按“不加引导的减斑图”从大到小排；竖线连着要比的两个点，误差条是标准误；real 是真图的比例"""
-    figure = empty_figure(8.0, 3.2)
-    ax = plain_axes(figure.subplots())
-    share = {key: 100 * np.array(quality[key]["by_class"]) for key in ("guidance_1", "gaussian")}
-    order = np.argsort(share["gaussian"] - share["guidance_1"])
-    ours, spots = share["guidance_1"][order], share["gaussian"][order]
-    ax.vlines(range(10), ours, spots, color=np.where(ours > spots, ORANGE, GRAY), linewidth=5, alpha=0.3)
-    for (key, name, color), marker, shift in zip(KINDS[::2], "^s", (-0.12, 0.12)):
-        values = share[key][order]
-        error = (values * (100 - values) / 320) ** 0.5  # 每类 320 张
-        ax.errorbar(np.arange(10) + shift, values, error, color=color, marker=marker, linestyle="none", markersize=7, elinewidth=1, capsize=2, label=name)
-    if real is not None:
-        ax.plot(range(10), 100 * np.array(real)[order], "_", color=INK, markersize=22, label="真图")
-    ax.set(ylabel="认得出（%）", ylim=(0, 103))
-    ax.set_xticks(range(10), labels=[names[k] for k in order])
-    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
     return figure
 
 
@@ -75,21 +54,20 @@ def spending(model, **inputs):
     return found
 
 
-def spending_figure(networks):
-    """networks = {名字: spending 的结果}，一座网络一格：参数与乘法各有几成在哪里"""
-    figure = empty_figure(9.0, 3.2)
-    axes = figure.subplots(1, len(networks), sharey=True)
+def spending_figure(found):
+    """found 是 spending 的结果：参数与乘法各有几成在哪里"""
+    figure = empty_figure(7.0, 3.0)
+    ax = plain_axes(figure.subplots())
     places = [f"{side}×{side} 的卷积" for side in (32, 16, 8, 4)] + ["注意力", "线性层"]
     where = np.arange(len(places))
-    for ax, (name, found), color in zip(map(plain_axes, axes), networks.items(), (ORANGE, BLUE)):
-        shares = 100 * np.array([found.get(place, [0, 0]) for place in places]) / np.array(list(found.values())).sum(0)
-        for shift, values, shade, label in ((-0.2, shares[:, 0], GRAY, "参数"), (0.2, shares[:, 1], color, "乘法")):
-            bars = ax.barh(where + shift, values, 0.36, color=shade, label=label, zorder=2)
-            ax.bar_label(bars, [f"{value:.0f}" if value >= 0.5 else "0" for value in values], padding=2, fontsize=8)
-        ax.set(title=name, xlabel="占全部的比例（%）", xlim=(0, 70))
-        ax.legend(fontsize=9, loc="lower right")
-    axes[0].set_yticks(where, labels=places)
-    axes[0].invert_yaxis()
+    shares = 100 * np.array([found[place] for place in places]) / np.array(list(found.values())).sum(0)
+    for shift, values, color, label in ((-0.2, shares[:, 0], GRAY, "参数"), (0.2, shares[:, 1], ORANGE, "乘法")):
+        bars = ax.barh(where + shift, values, 0.36, color=color, label=label, zorder=2)
+        ax.bar_label(bars, [f"{value:.0f}" for value in values], padding=2, fontsize=9)
+    ax.set(xlabel="占全部的比例（%）", xlim=(0, 52))
+    ax.set_yticks(where, labels=places)
+    ax.invert_yaxis()
+    ax.legend(fontsize=9, loc="lower right")
     return figure
 
 
@@ -121,72 +99,35 @@ def chain_figure(counts):
     return figure
 
 
-def training_figure(card, plans):
-    """卡片：上面是 history 里各处与练完时的 Fréchet 距离（对数），下面是学习率；plans 是 [(从第几步起, 计划多长), ……]"""
-    figure = empty_figure(7.5, 4.2)
-    top, bottom = map(plain_axes, figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1]))
-    for key, name, color in KINDS[:2]:
-        history = [*card["history"], {"steps": card["recipe"]["max_steps"], **card["quality"]}]
-        points = [(point["steps"], point[key]["frechet"]) for point in history]
-        top.plot([step for step, _ in points], [value["mean"] for _, value in points], "o", color=color, label=name)  # 标准误比点小
-        down = -4 if key == "guidance_1" else -12  # 蓝的数写低些，橙的不碰虚线
-        for step, value in points[1:]:
-            top.annotate(f"{value['mean']:.1f}", (step, value["mean"]), (8, down), textcoords="offset points", color=color, fontsize=9)
-    top.annotate(f"{points[0][1]['mean']:.0f}", (0, points[0][1]["mean"]), (8, 2), textcoords="offset points", color=INK, fontsize=9)
-    for name, value, color in (("斑图", card["quality"]["gaussian"]["frechet"], GRAY), ("真图", card["quality"]["frechet_floor"], INK)):
-        top.axhline(value["mean"], color=color, linestyle="--", linewidth=1.2)
-        top.annotate(f"{name} {value['mean']:.1f}", (6000, value["mean"]), (0, 3), textcoords="offset points", color=INK, fontsize=9)
-    top.set(yscale="log", ylim=(0.9, 220), ylabel="Fréchet 距离", yticks=[1, 3, 10, 30, 100])
-    top.yaxis.set_major_formatter("{x:g}")
-    top.minorticks_off()
-    top.legend(fontsize=9, loc="upper right", ncols=2)
-    shape, ends = card["recipe"]["scheduler_config"]["params"], [start for start, _ in plans[1:]] + [card["recipe"]["max_steps"]]
-    curve = [(step, LambdaWarmUpCosineScheduler(**{**shape, "max_decay_steps": length})(step))
-             for (start, length), end in zip(plans, ends) for step in range(start, end + 1)]
-    bottom.plot(*zip(*curve), color=INK)
-    for start, length in plans[1:]:
-        high = LambdaWarmUpCosineScheduler(**{**shape, "max_decay_steps": length})(start)
-        bottom.annotate(f"换成 {length} 步的计划", (start, high), (6, 4), textcoords="offset points", fontsize=9)
-    for step in card["growth"]:
-        for ax in (top, bottom):
-            ax.axvline(step, color=GRAY, linestyle=":", linewidth=1, zorder=1)
-    bottom.set(xlabel="步", ylabel="学习率", ylim=(0, 1.1), yticks=[0, 0.5, 1], xlim=(-200, 10200), xticks=[0, *card["growth"]])
-    return figure
+def progress_figure(card, spots, drops):
+    """卡片：左边是 history 末一处与练完时的 Fréchet 距离（对数），右边是四段的损失
 
-
-def quarter_losses_figure(card, drops):
-    """卡片：左边是四段的损失，线性滤波（黑短横）、history 末一处与练完时的权重；右边是后者比前者低百分之几，drops 是 [(平均, 标准误), ……]"""
-    figure = empty_figure(9.0, 3.0)
-    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.5, 1]))
-    before, after, where = card["history"][-1], card["quality"]["loss_by_quarter"], np.arange(4)
-    left.plot(where, after["wiener"], "_", color=INK, markersize=30, markeredgewidth=2.5, label="线性滤波")
-    left.plot(where - 0.1, before["loss_by_quarter"], "o", color=BLUE, alpha=0.4, label=f"{before['steps']} 步")
-    left.plot(where + 0.1, after["model"], "o", color=BLUE, label=f"{card['recipe']['max_steps']} 步")
-    left.set(ylabel="$v$ 的损失", ylim=(0, None))
-    left.legend(fontsize=9).legend_handles[0].set_markersize(12)
-    means, errors = zip(*drops)
-    right.bar(where, means, 0.5, yerr=errors, color=BLUE, capsize=3, zorder=2)
-    for x, (mean, error) in enumerate(drops):
-        right.annotate(f"{mean} ± {error}", (x, mean + error), (0, 3), textcoords="offset points", ha="center", fontsize=9)
-    right.set(ylabel=f"{card['recipe']['max_steps']} 步比 {before['steps']} 步低（%）", ylim=(0, 7))
-    for ax in (left, right):
-        ax.set_xticks(where, labels=["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"])
-        ax.set_xlim(-0.5, 3.5)
-    return figure
-
-
-def angles_figure(angles):
-    """angles = {t: [(平均, 标准误)] 两个}：换一批图、换成 bf16；误差条是标准误，旁边写出数来"""
-    figure = empty_figure(7.0, 2.8)
-    ax = plain_axes(figure.subplots())
-    rows = np.array(list(angles.values()))
-    for k, (name, color, mark) in enumerate(zip(("换一批图，都用 32 位", "同一批图，换成 bf16"), (GRAY, ORANGE), "so")):
-        means, errors = rows[:, k].T
-        ax.errorbar(range(len(angles)), means, errors, color=color, marker=mark, capsize=3, label=name)
-        for x, (mean, error) in enumerate(zip(means, errors)):
-            words = f"{mean:.0f} ± {error:.0f}" if error >= 0.95 else f"{mean:.1f} ± {error:.1f}"
-            ax.annotate(words, (x, mean), (8, 6), textcoords="offset points", color=ORANGE if k else INK, fontsize=9)
-    ax.set(xlabel="$t$", ylabel="梯度转几度", xlim=(-0.3, len(angles) - 0.4), ylim=(-4, 112), yticks=range(0, 91, 30))
-    ax.set_xticks(range(len(angles)), labels=angles)
-    figure.legend(loc="outside upper center", ncols=2, fontsize=9, frameon=False)
+    spots 是斑图的高斯在四段的损失；drops 是练完时比那一处低百分之几：[(平均, 标准误), ……]
+    """
+    figure = empty_figure(9.0, 3.3)
+    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1, 1.35]))
+    before, after = card["history"][-1], card["quality"]
+    steps = [before["steps"], card["recipe"]["max_steps"]]
+    for key, name, color, mark in KINDS[:2]:
+        points = [(point[key]["frechet"]["mean"], point[key]["frechet"]["se"]) for point in (before, after)]
+        left.errorbar(steps, *zip(*points), color=color, marker=mark, markersize=8, linestyle=":", linewidth=1)
+        for step, (mean, error) in zip(steps, points):
+            left.annotate(f"{mean:.1f} ± {error:.1f}", (step, mean), (0, -8), textcoords="offset points", ha="center", va="top", color=color, fontsize=9)
+        left.annotate(name, (sum(steps) / 2, (points[0][0] * points[1][0]) ** 0.5), (0, 7), textcoords="offset points", ha="center", color=color, fontsize=9)
+    for name, value, color in (("斑图", after["gaussian"]["frechet"], GRAY), ("真图", after["frechet_floor"], INK)):
+        left.axhline(value["mean"], color=color, linestyle="--", linewidth=1.2)
+        left.annotate(f"{name} {value['mean']:.1f}", (sum(steps) / 2, value["mean"]), (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    left.set(yscale="log", ylim=(0.9, 40), ylabel="Fréchet 距离", yticks=[1, 3, 10, 30], xlim=(2800, 10400), xlabel="步")
+    left.set_xticks(steps)
+    left.yaxis.set_major_formatter("{x:g}")
+    left.minorticks_off()
+    where, late = np.arange(4), after["loss_by_quarter"]["model"]
+    right.plot(where - 0.2, spots, "s", color=GRAY, markersize=8, label="斑图的高斯")
+    right.plot(where, before["loss_by_quarter"], "o", color=BLUE, markersize=8, markerfacecolor="white", label=f"{steps[0]} 步")
+    right.plot(where + 0.2, late, "o", color=BLUE, markersize=8, label=f"{steps[1]} 步")
+    for x, height, (mean, error) in zip(where, late, drops):
+        right.annotate(f"低 {mean} ± {error}%", (x, height), (0, -9), textcoords="offset points", ha="center", va="top", color=BLUE, fontsize=9)
+    right.set(ylabel="$v$ 的损失", ylim=(0, 0.24), yticks=[0, 0.05, 0.1, 0.15, 0.2], xlim=(-0.5, 3.5))
+    right.set_xticks(where, labels=["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"])
+    right.legend(fontsize=9, loc="upper right")
     return figure

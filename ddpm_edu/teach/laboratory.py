@@ -72,15 +72,6 @@ def chain_moments(betas, mean, std, v):
     return means[0], variances[0]
 
 
-def chain_variances(betas, std, v):
-    """N(0, s²) 的数据上，祖先采样链的方差与真实边缘方差之比
-
-    返回 : (T+1,)，第 i 项是 x_{i-1} 处的比值：第 0 项是最终样本对 s²，末项是起点 N(0, 1) 对 D_{T-1}
-    """
-    cumprod = np.cumprod(1 - betas)
-    return walk(cumprod, ancestral(v), std=std)[1] / np.append(std**2, cumprod * std**2 + 1 - cumprod)
-
-
 def ddim_chain_variance(betas, std, steps, eta):
     """N(0, s²) 的数据上，DDIM 走 steps 步之后，样本的方差与真值 s² 之比，闭式"""
     kept = spaced_timesteps(len(betas), steps)

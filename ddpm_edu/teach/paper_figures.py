@@ -2,14 +2,15 @@
 import numpy as np
 
 from .figures import BLUE, CURVES, GRAY, INK, empty_figure, few_ticks, plain_axes
+from .papers import gap
 
 
 def measured_figure(*plots, width=9.0, height=3.2):
-    """并排几格，每格是 (标题, x, {名字: (平均, 标准误或 None[, 自己的 x])}, xlabel, ylabel[, xscale, yscale])；有自己的 x 的只画点，不连线"""
+    """并排几格，每格是 (标题, x, {名字: (平均, 标准误或 None[, 自己的 x[, 颜色]])}, xlabel, ylabel[, xscale, yscale])；有自己的 x 的只画点，不连线"""
     figure = empty_figure(width, height)
     for ax, (title, x, rows, xlabel, ylabel, *scales) in zip(map(plain_axes, np.atleast_1d(figure.subplots(1, len(plots)))), plots):
         for (name, (mean, error, *own)), (color, style), marker in zip(rows.items(), CURVES, "osD^"):
-            ax.errorbar(own[0] if own else x[:len(mean)], mean, error, color=color, linestyle="none" if own else style,
+            ax.errorbar(own[0] if own else x[:len(mean)], mean, error, color=own[1] if own[1:] else color, linestyle="none" if own else style,
                         marker=marker, markersize=4, capsize=3, label=name)
         xscale, yscale = scales or ("linear", "linear")
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
@@ -18,6 +19,8 @@ def measured_figure(*plots, width=9.0, height=3.2):
             ax.set_xticks(x, [f"{value:g}" for value in x])
             ax.minorticks_off()
         few_ticks(ax.yaxis)
+        if yscale == "log":
+            ax.yaxis.set_major_formatter("{x:g}")
         if len(rows) > 1:
             ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
     return figure
@@ -30,12 +33,13 @@ def zero_line(figure, *panels):
     return figure
 
 
-def mark_parts(figure, edges, names):
-    """第一格的横轴上，edges 里相邻两数之间的各段铺灰底，一段比一段深，中间写名字；返回整张图"""
+def mark_parts(figure, edges, names, cut, cut_name):
+    """第一格的横轴上，edges 里相邻两数之间的各段铺灰底，一段比一段深，中间写名字；再用箭头指出 cut 这一点；返回整张图"""
     ax = figure.axes[0]
     for k, (low, high, name) in enumerate(zip(edges, edges[1:], names)):
         ax.axvspan(low, high, color=GRAY, alpha=0.15 + 0.2 * k, linewidth=0)
         ax.text((low + high) / 2, 0.45, name, transform=ax.get_xaxis_transform(), ha="center", va="center", fontsize=9)
+    ax.annotate(cut_name, cut, (0.62, 0.7), textcoords="axes fraction", fontsize=9, arrowprops={"arrowstyle": "->", "color": INK})
     return figure
 
 
@@ -43,7 +47,7 @@ def paired_figure(slopes, gaps, names, ylabel, gap_label, width=10.0, height=3.3
     """逐个种子相减
 
     slopes : {标题: (前一种的各个种子, 后一种的各个种子)}，一条线是一个种子；names 是两种的名字
-    gaps   : {名字: 各个种子的差}，画在最右一格；横线是平均，误差棒是两倍标准误
+    gaps   : {名字: 各个种子的差}，画在最右一格；横线是平均，误差棒是它的 95% 区间
     """
     figure = empty_figure(width, height)
     *each, last = map(plain_axes, figure.subplots(1, len(slopes) + 1, width_ratios=[1] * len(slopes) + [1.5]))
@@ -55,7 +59,8 @@ def paired_figure(slopes, gaps, names, ylabel, gap_label, width=10.0, height=3.3
         ax.set_title(title, fontsize=10)
     for place, values in enumerate(gaps.values()):
         last.plot([place - 0.15] * len(values), values, "o", color=BLUE, markersize=4, alpha=0.7)
-        last.errorbar(place + 0.15, np.mean(values), 2 * np.std(values, ddof=1) / len(values) ** 0.5, color=INK, marker="_", markersize=12, capsize=4)
+        one = gap(values, np.zeros(len(values)))
+        last.errorbar(place + 0.15, one["mean"], one["margin"], color=INK, marker="_", markersize=12, capsize=4)
     last.axhline(0, color=GRAY, linewidth=1)
     last.set_xticks(range(len(gaps)), list(gaps))
     last.set(xlim=(-0.6, len(gaps) - 0.4), ylabel=gap_label)

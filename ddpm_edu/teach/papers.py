@@ -33,10 +33,14 @@ def said(one, digits=1):
     return f"{one['mean']:.{digits}f} ± {one['se']:.{digits}f}"
 
 
+T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}  # {种子数: t 分布的双侧 95% 分位数，自由度少一}
+
+
 def gap(large, small):
-    """两种做法在同样的几个种子上的数，逐个相减：{"mean", "se"}"""
+    """两种做法在同样的几个种子上的数，逐个相减：{"mean", "se", "margin"}；margin 是 95% 区间的一半，平均越过它才算看得出"""
     change = np.subtract(large, small)
-    return {"mean": float(change.mean()), "se": float(change.std(ddof=1) / len(change) ** 0.5)}
+    se = float(change.std(ddof=1) / len(change) ** 0.5)
+    return {"mean": float(change.mean()), "se": se, "margin": T95[len(change)] * se}
 
 
 def stops(cumprod, steps, first=None):

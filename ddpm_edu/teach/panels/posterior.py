@@ -5,9 +5,9 @@ import torch
 from ...gaussian import diffusion_tables
 from ...progress import progress_bar
 from ...sampling import ancestral_step, spaced_timesteps
-from ...schedules import make_beta_schedule, rescale_linear_range
-from ..figures import INK, framed_grid
-from ..laboratory import chain_variances, walk
+from ...schedules import make_beta_schedule
+from ..figures import framed_grid
+from ..laboratory import ancestral, walk
 from ..panel import Panel, choice, slider
 from ..plot import STYLES, Axis, Plot
 
@@ -43,31 +43,31 @@ def each_best(std):
     return lambda cumprod_t, cumprod_s: ancestral_step(cumprod_t, cumprod_s, std**2 / (cumprod_t * std**2 + 1 - cumprod_t))
 
 
-def chain_data(v, std, T, schedule):
-    """→ (采样链的方差与真实边缘方差之比随 t 的变化，最左端是最终样本, 最终样本的方差之比, 一句话)"""
-    betas = make_beta_schedule(schedule, T, *rescale_linear_range(T))
-    u, cumprod, each_v = np.arange(T + 1) / T, np.cumprod(1 - betas), np.linspace(0, 1, 21)
-    ratios = {name: chain_variances(betas, std, value) for name, value in {"v": v, "zero": 0.0, "one": 1.0}.items()}
-    ratios["best"] = walk(cumprod, each_best(std), std=std)[1] / np.append(std**2, cumprod * std**2 + 1 - cumprod)
-    data = {name: (u, ratio) for name, ratio in ratios.items()}
-    data |= {"end": (each_v, [chain_variances(betas, std, value)[0] for value in each_v]), "here": ((v,), (ratios["v"][0],)),
-             "best_end": ((0, 1), (ratios["best"][0],) * 2), "last": ((1 / T, 1 / T), (0, 2.4))}
-    return data, (f"数据 x₀ ~ N(0, {std:.2f}²)，走 {T} 步：v = {v:.2f} 时样本的方差是真值的 {ratios['v'][0]:.2f} 倍，"
+def chain_data(v, std, steps, schedule):
+    """→ (途中 x_t 的方差是真值的几倍, 最终样本的方差是真值的几倍, 一句话)；从一千步的表里抽 steps 步走"""
+    kept = spaced_timesteps(1000, steps)
+    cumprod = np.cumprod(1 - make_beta_schedule(schedule, 1000))[kept]
+    truth, each_v = np.append(std**2, cumprod * std**2 + 1 - cumprod), np.linspace(0, 1, 21)
+    walks = {"v": ancestral(v), "zero": ancestral(0.0), "one": ancestral(1.0), "best": each_best(std)}
+    ratios = {name: walk(cumprod, step, std=std)[1] / truth for name, step in walks.items()}
+    data = {name: (kept, ratio[1:]) for name, ratio in ratios.items()}
+    data |= {"end": (each_v, [walk(cumprod, ancestral(value), std=std)[1][0] / std**2 for value in each_v]), "here": ((v,), (ratios["v"][0],)),
+             "best_end": ((0, 1), (ratios["best"][0],) * 2)}
+    return data, (f"数据 x₀ ~ N(0, {std:.2f}²)，走 {steps} 步：v = {v:.2f} 时样本的方差是真值的 {ratios['v'][0]:.2f} 倍，"
                   f"每步用最优的 v 时 {ratios['best'][0]:.2f} 倍")
 
 
 def chain_panel():
     plot = Plot([
-        Axis("$(t+1)/T$（采样从右往左，最左端是最终样本）", "途中的方差是真值的几倍", ylim=(0, 2.4), legend="upper right",
-             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$", "last": "竖线 $t=0$：往左只取均值"},
-             styles=(*STYLES, (INK, "-", 0.7))),
+        Axis("步号 $t$（采样从右往左）", "途中的方差是真值的几倍", (0, 999), (0, 2.4), legend="upper right",
+             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$"}, styles=STYLES),
         Axis("$v$", "最终样本的方差是真值的几倍", (-0.03, 1.03), (0, 2.4), dots=("here",),
              curves={"here": "", "end": "各步同一个 $v$", "best_end": "每步用 $v^*_t$"}, styles=(STYLES[0], STYLES[3])),
     ], width=9.0, height=2.8)
     return Panel(
-        plot, chain_data, sheet=[{"v": 0.5, "std": std, "T": T} for std, T in ((0.2, 10), (1.0, 10), (0.2, 200))],
+        plot, chain_data, sheet=[{"v": 0.5, "std": std, "steps": steps} for std, steps in ((0.2, 10), (1.0, 10), (0.2, 200))],
         v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.2, 0.02, 1.0, 0.02, "数据的标准差"),
-        T=choice([5, 10, 20, 50, 200], 10, "步数 T"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
+        steps=choice([5, 10, 20, 50, 200], 10, "走几步"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
     )
 
 
