@@ -3,6 +3,7 @@
 python course.py lab    建好环境，用中文界面打开 JupyterLab 的第一课；后面的参数交给 JupyterLab
 python course.py test   装好测试要用的东西，跑全部测试；后面的参数交给 pytest
 python course.py build  由 notebooks/src/ 重新生成并执行全部 notebook；后面可写名字，只生成那几本
+                        加 --text 则只换文字与链接，不执行（代码一字未改时）
                         加 --solutions 则生成习题带答案的版本，放在 notebooks/solutions/
 python course.py export 把整套课程导出成网页书，不开内核、不联网也能读，能搜；后面可写目录，默认 build/html
                         加 --pdf 再打印成 PDF，全书一份，各章一份，放在那个目录的 pdf/

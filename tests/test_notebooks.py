@@ -4,6 +4,7 @@ import io
 import json
 import re
 import runpy
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import nbformat
 import pytest
 from PIL import Image
 
+from ddpm_edu.authoring import build
 from ddpm_edu.authoring.build import NOTEBOOKS, join_sentences, read_source, sources
 from ddpm_edu.authoring.coverage import read_cells
 from ddpm_edu.authoring.hosting import TAG
@@ -34,6 +36,25 @@ def test_a_built_notebook_is_its_source_executed_in_order():
         assert [c.execution_count for c in code] == list(range(1, len(code) + 1)), source.stem
         assert not any(o.get("output_type") == "error" for c in code for o in c.outputs), source.stem
         assert sum("NBVAL_IGNORE_OUTPUT" in c.source for c in code) <= max(2, len(code) // 10), source.stem
+
+
+def test_rewriting_the_text_keeps_the_outputs_and_refuses_changed_code(tmp_path, monkeypatch):
+    source, built = next(pair for pair in BUILT if pair[0].stem.startswith("90"))
+    monkeypatch.setattr(build, "NOTEBOOKS", tmp_path)
+    shutil.copy(built, tmp_path)
+    notebook = json.loads((tmp_path / built.name).read_text(encoding="utf-8"))
+    notebook["cells"][1]["source"] = "旧的文字"
+    (tmp_path / built.name).write_text(json.dumps(notebook), encoding="utf-8")
+    build.rewrite(source)
+    assert (tmp_path / built.name).read_bytes() == built.read_bytes()
+    # 代码不同，就不写
+    cell = next(cell for cell in reversed(notebook["cells"]) if cell["cell_type"] == "code")
+    cell["source"] = "旧的代码"
+    (tmp_path / built.name).write_text(json.dumps(notebook), encoding="utf-8")
+    before = (tmp_path / built.name).read_bytes()
+    with pytest.raises(SystemExit, match="代码改过"):
+        build.rewrite(source)
+    assert (tmp_path / built.name).read_bytes() == before
 
 
 def test_a_built_notebook_holds_nothing_of_the_machine_that_built_it():

@@ -1,6 +1,7 @@
-"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.authoring.build [--solutions] [名字 ...]
+"""由 notebooks/src/*.py 生成并执行 notebook：python -m ddpm_edu.authoring.build [--solutions | --text] [名字 ...]
 
 --solutions : 生成带答案的版本，放在 notebooks/solutions/，不进版本库
+--text      : 代码一字未改时，只换文字与链接，沿用存好的输出，不执行
 """
 import os
 import re
@@ -93,13 +94,33 @@ def build(path, solutions=False):
     print(f"{target.name}：{len(notebook.cells)} 个单元，{time.perf_counter() - started:.0f} 秒", flush=True)
 
 
+def rewrite(path):
+    """只换文字与链接；代码改过时不写，退出并说要执行"""
+    import nbformat
+
+    target = NOTEBOOKS / f"{path.stem}.ipynb"
+    fresh, stored = read_source(path), nbformat.read(target, as_version=4)
+    outputs = {cell.source: cell for cell in stored.cells if cell.cell_type == "code"}
+    code = [cell for cell in fresh.cells if cell.cell_type == "code"]
+    if changed := [cell.source for cell in code if cell.source not in outputs and cell.id != TAG]:
+        sys.exit(f"{target.name} 的代码改过，要执行：python course.py build {path.stem}；第一处是 {changed[0].splitlines()[0]!r}")
+    for count, cell in enumerate(code, 1):
+        cell.execution_count = count
+        if cell.source in outputs:
+            cell.outputs = outputs[cell.source].outputs
+    fresh.metadata = stored.metadata
+    nbformat.write(fresh, target)
+    print(f"{target.name}：只换了文字", flush=True)
+
+
 def main(arguments):
-    names = [argument for argument in arguments if argument != "--solutions"]
+    options = ("--solutions", "--text")
+    names = [argument for argument in arguments if argument not in options]
     chosen = [path for path in sources() if not names or any(path.stem.startswith(name) for name in names)]
     if not chosen:
         sys.exit(f"没有匹配 {names} 的 notebook；有的是 {[path.stem for path in sources()]}")
     for path in chosen:
-        build(path, solutions="--solutions" in arguments)
+        rewrite(path) if "--text" in arguments else build(path, solutions="--solutions" in arguments)
 
 
 if __name__ == "__main__":
