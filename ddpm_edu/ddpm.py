@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprec
 class DDPM(Sampling, Persistence):
     """去噪扩散概率模型（Ho 2020），可用 Trainer.fit 训练
 
-    前 27 个参数的名字、次序与默认值同参考实现，逐个讲解见第 9 章；之后的只能按关键字给：
+    前 27 个参数的名字、次序与默认值同参考实现，逐个讲解见源码精读（93）；之后的只能按关键字给：
     learning_rate    : AdamW 的基础学习率，> 0；adam_betas 是它一阶、二阶矩的衰减系数
     weight_decay     : 只作用于矩阵和卷积核，不作用于偏置、归一化与 logvar
     ema_decay        : [0, 1]；seed：随机数种子，0 以上

@@ -122,7 +122,8 @@ def test_what_the_original_makes_after_loading_is_dashed_on_the_map():
 
 def test_the_same_step_of_two_tables_is_two_amounts_of_noise():
     figure = same_step_figure({"甲": torch.linspace(1, 0, 10), "乙": torch.linspace(1, 0, 5)}, 4, torch.ones(1, 8, 8))
-    left, first, second = figure.axes
+    left, clean, first, second = figure.axes
+    assert (clean.images[0].get_array() == 1).all()
     marks = [line.get_ydata()[0] for line in left.lines if line.get_marker() == "o"]
     assert marks == pytest.approx([5 / 9, 0]) and "0.56" in first.get_xlabel() and "0.00" in second.get_xlabel()
     assert first.images[0].get_array().mean() > second.images[0].get_array().mean()

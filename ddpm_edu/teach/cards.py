@@ -26,7 +26,7 @@ LOSSES = "ddpm.DDPM.p_losses"
 
 CARDS = {
     "unet_config": Card(
-        9, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
+        93, "去噪网络的配方：`target` 是类的全名，`params` 是它的参数。网络的输出记作 $\\hat y_\\theta$。",
         r"$\hat y_\theta(x_t, t)$", (("conditioning.DiffusionWrapper.__init__", "self.diffusion_model = instantiate_from_config("),),
         "类名写错、参数名写错、通道数与 `channels` 不合，都在构造时报错；参考实现（Stable Diffusion 2）会改动你传入的字典。"),
     "timesteps": Card(
@@ -42,15 +42,15 @@ CARDS = {
         (("ddpm.DDPM.get_loss", "loss = F.l1_loss if self.loss_type"),),
         "变分下界讲的是平方误差；参考实现用 `l1` 时，把 VLB 权重也乘到了绝对值上。"),
     "ckpt_path": Card(
-        9, "从这份检查点取权重，作为训练的起点。要接着训练，应当用 `Trainer.fit(ckpt_path=...)`。",
+        93, "从这份检查点取权重，作为训练的起点。要接着训练，应当用 `Trainer.fit(ckpt_path=...)`。",
         r"$\theta \leftarrow \theta_{\text{file}}$", ((INIT, "self.init_from_ckpt(ckpt_path, ignore_keys"),),
-        "文件损坏、是网址、噪声表不同，都会报错；参考实现在噪声表建好之前就载入，$T=100$ 的文件能悄悄装进 $T=50$。"),
+        "文件损坏、是网址、噪声表不同，都会报错；参考实现在噪声表建好之前就载入，$T=100$ 的文件装进 $T=50$ 的模型也不报错。"),
     "ignore_keys": Card(
-        9, "键前缀的列表，以它们开头的权重不取。", r"$\theta_i \leftarrow \theta_{i,\text{file}},\ i \notin$ ignore",
+        93, "键前缀的列表，以它们开头的权重不取。", r"$\theta_i \leftarrow \theta_{i,\text{file}},\ i \notin$ ignore",
         (("files.persistence.Persistence.init_from_ckpt", "states = matching_states(self, states, path, ignore_keys"),),
         "前缀谁也对不上时报错，免得你以为跳过了；参考实现遇到两个重叠的前缀就 KeyError。"),
     "load_only_unet": Card(
-        9, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",
+        93, "只取 `model.` 开头的键，也就是 U-Net。", r"$\theta_{\text{unet}} \leftarrow \theta_{\text{file}}$",
         ((INIT, "only_model=load_only_unet"),),
         "参考实现的键前缀对不上，又是 `strict=False`，结果什么也没有载入，只印出缺了哪些键。"),
     "monitor": Card(
@@ -61,19 +61,19 @@ CARDS = {
         11, "是否给权重留一份指数滑动平均。", r"$s \leftarrow s + (1-d)(\theta - s)$", ((INIT, "self.model_ema = LitEma("),),
         "关掉之后，采样用的就是还在抖动的权重；`monitor` 也不能再用带 `_ema` 的指标。"),
     "first_stage_key": Card(
-        9, "图像在 batch 字典里的键。名字来自 latent-diffusion：那里的图像先经过“第一阶段”的自编码器。",
+        93, "图像在 batch 字典里的键。名字来自 latent-diffusion：那里的图像先经过“第一阶段”的自编码器。",
         r"$x_0 = \mathrm{batch}[k]$", (("ddpm.DDPM.shared_step", "self.get_input(batch, self.first_stage_key)"),),
         "键不对时，错误会列出 batch 里有哪些键。"),
     "image_size": Card(
-        9, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
+        93, "图像的边长（像素）：一个整数，或 (高, 宽)。训练时用来核对 batch，采样时决定样本的大小。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.get_input", "self.image_size")),
         "参考实现只在 `sample()` 里用它：用 28×28 训练，默认却采 256×256，也不提醒。"),
     "channels": Card(
-        9, "图像的通道数：灰度 1，彩色 3。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
+        93, "图像的通道数：灰度 1，彩色 3。", r"$x_0 \in \mathbb R^{C\times H\times W}$",
         (("sampling.Sampling.sample", "shape = (batch_size, self.channels"), ("ddpm.DDPM.apply_model", "if model_out.shape != (x.shape[0], self.channels")),
         "与 U-Net 的 `in_channels`、`out_channels` 不合时，构造就报错。"),
     "log_every_t": Card(
-        9, "采样途中每隔多少扩散步留一张中间结果，起点 $x_T$ 与走完的第一步总要留。", r"$t \in \{T-1\} \cup \{0, k, 2k, \dots\}$",
+        93, "采样途中每隔多少扩散步留一张中间结果，起点 $x_T$ 与走完的第一步总要留。", r"$t \in \{T-1\} \cup \{0, k, 2k, \dots\}$",
         (("sampling.Sampling.p_sample_loop", "keep_every = max(1, self.log_every_t"),),
         "参考实现里 0 会引起除以零；这里在构造时就拒绝。"),
     "clip_denoised": Card(

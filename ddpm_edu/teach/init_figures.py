@@ -70,17 +70,20 @@ def init_map(width=9.0):
 
 
 def same_step_figure(tables, step, image, width=9.0):
-    """同一个步号在几张噪声表上：左边是幅度随步号的曲线，右边是这一步的带噪图；tables = {名字: 每一步的幅度}，image 是 (1, H, W)，[-1, 1]"""
-    figure = empty_figure(width, 0.29 * width)
-    left, *others = figure.subplots(1, 1 + len(tables), width_ratios=[2.2] + [1] * len(tables))
+    """同一个步号在几张噪声表上：左边是幅度随步号的曲线，右边是原图与这一步的带噪图；tables = {名字: 每一步的幅度}，image 是 (1, H, W)，[-1, 1]"""
+    figure = empty_figure(width, 0.26 * width)
+    left, clean, *others = figure.subplots(1, 2 + len(tables), width_ratios=[2.0] + [1] * (1 + len(tables)))
     plain_axes(left).axvline(step, color=GRAY, linewidth=1, linestyle=":")
+    clean.imshow(np.asarray(image[0]), cmap="gray", vmin=-1, vmax=1)
+    clean.set_xlabel("原图", fontsize=10)
+    clean.set(xticks=[], yticks=[])
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     for (name, table), ax, color, line in zip(tables.items(), others, (BLUE, ORANGE), ("-", "--")):
         amplitude = float(table[step])
         left.plot(np.asarray(table), color=color, linestyle=line, label=name)
         left.plot(step, amplitude, "o", color=color, markersize=7, zorder=5)
         ax.imshow(np.asarray(amplitude * image[0] + (1 - amplitude**2) ** 0.5 * noise[0]), cmap="gray", vmin=-2, vmax=2)
-        ax.set_xlabel(f"{name}，第 {step} 步\n图的幅度 {amplitude:.2f}", fontsize=10, color=color)
+        ax.set_xlabel(f"{name}\n第 {step} 步，幅度 {amplitude:.2f}", fontsize=10, color=color)
         ax.set(xticks=[], yticks=[])
     left.set(xlabel="步号 $t$", ylabel=r"图的幅度 $\sqrt{\bar\alpha_t}$", ylim=(-0.03, 1.05))
     left.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")

@@ -39,7 +39,7 @@ def mark_parts(figure, edges, names, cut, cut_name):
     for k, (low, high, name) in enumerate(zip(edges, edges[1:], names)):
         ax.axvspan(low, high, color=GRAY, alpha=0.15 + 0.2 * k, linewidth=0)
         ax.text((low + high) / 2, 0.45, name, transform=ax.get_xaxis_transform(), ha="center", va="center", fontsize=9)
-    ax.annotate(cut_name, cut, (0.62, 0.7), textcoords="axes fraction", fontsize=9, arrowprops={"arrowstyle": "->", "color": INK})
+    ax.annotate(cut_name, cut, (0.22, 0.5), textcoords="axes fraction", fontsize=9, arrowprops={"arrowstyle": "->", "color": INK})
     return figure
 
 

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 09 · `__init__` 逐行
 #
-# 打开 latent-diffusion 的 `ddpm.py`，`class DDPM` 里最先读到的就是 `__init__`：一条接一条地存设定、造东西，看上去谁先谁后都无妨。
+# 打开 latent-diffusion 或 Stable Diffusion 2 的 `ddpm.py`（本章都叫“原文件”），`class DDPM` 里最先读到的就是 `__init__`：一条接一条地存设定、造东西，看上去谁先谁后都无妨。
 # 可是只要一条语句放早了，就可能造出下面第二排那样的模型，而且不报错。
 #
 # 这一章要回答的问题是：**`__init__` 里谁必须在谁之前，放错了会怎样？**
@@ -9,7 +9,7 @@
 # **学习目标**
 #
 # - 说得出构造函数先后造哪几样东西，三条先后各是什么、为什么。
-# - 说得出每一条放错了会怎样，哪两种不报错。
+# - 说得出每一条放错了会怎样，哪几种不报错。
 # - 分清参数 (parameter)、缓冲区 (buffer) 与普通属性，知道哪些存进检查点 (checkpoint)、载入时填得上。
 #
 # **预计用时** 正文 30 分钟，练习另计。运行全部单元约 20 秒，不需要 GPU，不需要联网。
@@ -25,7 +25,7 @@ from ddpm_edu import DDPM, load_pretrained
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.files.checkpoint import save_checkpoint
 from ddpm_edu.generate import generate
-from ddpm_edu.teach import card, card_index, check, check_raises, grid_figure, show_source
+from ddpm_edu.teach import check, check_raises, grid_figure, show_source
 from ddpm_edu.teach.init_figures import init_map, same_step_figure
 from ddpm_edu.teach.reference_map import statement_table
 
@@ -47,21 +47,24 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 # | 1000 步，训练时用的 | 99.4% ± 0.6% |
 # | 500 步 | 22.5% ± 2.7% |
 #
-# “认得出”是说分类器判成了要画的那个数字。八个种子，每个二十张，± 后面是标准误。
+# “认得出”是说随包的分类器判成了要画的那个数字。八个种子，每个二十张，± 后面是标准误。
 #
-# 文件里明明存着 1000 步的表。要是配置里误写成 500 步，原文件照样把权重载入，表却丢了。它丢在 `__init__` 的哪一条语句上？
+# 第二排是故意弄出来的：随包的文件只有网络的权重，我们另给了它一张 500 步的表。
+#
+# 训练时存下的检查点，除了权重还带着表，本来不该弄混。可是配置里若误写成 500 步，原文件照样载入，造出第二排这样的模型，因为文件里的表在 `__init__` 里丢了。
+# 它丢在哪一条语句上？
 
 # %% [markdown]
 # ## 1　五件事，三条先后
 #
-# 本章把 latent-diffusion 与 Stable Diffusion 2 的 `ddpm.py` 都叫“原文件”，本课程的叫“课程版”。
+# 下面把本课程的 `DDPM` 叫“课程版”。
 #
-# `__init__` 的语句虽多，次序要紧的只有五条。前四条各造一样东西；最后一条打开检查点 (checkpoint)，也就是存下权重的文件，往这四样东西里填数：
+# `__init__` 的语句虽多，次序要紧的只有五条。前四条各造一样东西；最后一条打开检查点，把文件里的数填进这四样：
 #
 # | 名字 | 是什么 | 要先有什么 |
 # |:--|:--|:--|
 # | 噪声表 | 每一步掺多少噪声，步数 $T$ 由它定 | |
-# | `logvar` | 长度为 $T$ 的一串数，损失用它给每个 $t$ 定轻重 | 噪声表，才知道 $T$ |
+# | `logvar` | $T$ 个对数方差 $s_t$，每步一个；损失除以 $e^{s_t}$ 再加 $s_t$（[第 6 章](06_loss.ipynb)） | 噪声表，才知道 $T$ |
 # | 网络 | U-Net | |
 # | EMA | 网络权重的影子：先复制一份，训练时再慢慢跟着变 | 网络，才有权重可复制 |
 # | 载入 | 从文件取数 | 上面四样都有了，才填得进去 |
@@ -79,7 +82,7 @@ init_map()
 # 先猜一猜：照原文件的次序载入，会报错吗？哪几样东西会丢？
 
 # %% [markdown]
-# ## 2　四种放错
+# ## 2　六种放错
 #
 # 把五件事写成一个最小的模型，先后由 `order` 决定：
 
@@ -108,63 +111,139 @@ check_raises("logvar 在噪声表之前", lambda: Tiny("logvar→噪声表→网
 check_raises("EMA 在网络之前", lambda: Tiny("噪声表→logvar→EMA→网络"), "model")
 
 # %% [markdown]
-# 第三条放错是另一回事。先存一份“练好的”：表有 100 步，`logvar` 学成了 $-3$。再照原文件的次序载入，配置里写 50 步：
+# 第三条放错是另一回事。先存一份“练好的”：`logvar` 学成了 $-3$，影子的权重是 0。再让载入分别抢在四样东西之前：
 
 # %%
-trained = Tiny("噪声表→logvar→网络→EMA", T=100)
+trained = Tiny("噪声表→logvar→网络→EMA")
 torch.nn.init.constant_(trained.logvar, -3.0)
+torch.nn.init.zeros_(trained.model_ema.weight)
 file = trained.state_dict()
 
-early = Tiny("网络→EMA→载入→噪声表→logvar", T=50, state=file)
-print("没有报错；文件里没有用上的：", "、".join(early.unused))
+orders = {
+    "噪声表": "网络→EMA→载入→噪声表→logvar",  # 原文件的次序
+    "logvar": "网络→EMA→噪声表→载入→logvar",
+    "网络": "噪声表→logvar→载入→网络→EMA",
+    "EMA": "噪声表→logvar→网络→载入→EMA",
+}
+built = {name: Tiny(order, state=file) for name, order in orders.items()}
+for name, one in built.items():
+    print(f"载入在 {name} 之前，文件里没有用上的：", "、".join(dict.fromkeys(key.split(".")[0] for key in one.unused)))
+check("载入在网络之前：权重不是文件里的", torch.equal(built["网络"].model.weight, file["model.weight"]), False)
+check("载入在 EMA 之前：影子是网络的拷贝，不是文件里的", built["EMA"].model_ema.weight, file["model.weight"])
+
+# %% [markdown]
+# 四种都没有报错。因为载入时那样东西还没有造出来，文件里的就成了“多余的键”；而载入时写着 `strict=False`，多余的键不算错。原文件也这样写，它只把多余的键印出来。
+#
+# 原文件的次序是第一种。照它载入这份 100 步的文件，配置里却写 50 步：
+
+# %%
+early = Tiny(orders["噪声表"], T=50, state=file)
 print(f"噪声表的步数：文件 {len(file['betas'])}，造好之后 {len(early.betas)}")
 print(f"logvar 的值：文件 {file['logvar'][0]:.0f}，造好之后 {early.logvar[0]:.0f}")
 check("网络的权重却载入了", early.model.weight, file["model.weight"])
 
 # %% [markdown]
-# 权重进来了，噪声表和学好的 `logvar` 都丢了，没有一句报错。
-# 因为载入时这两样还没有造出来，文件里的就成了“多余的键”；而原文件载入时写着 `strict=False`，多余的键只印出来，不算错。
+# 权重进来了，表却是照配置另造的。配置若写对了，另造的表与文件里的一样，什么也看不出来，所以这个毛病藏得住。
 #
 # 把载入挪到最后，别的一个字不改：
 
 # %%
 order = "网络→EMA→噪声表→logvar→载入"
 check_raises("步数不同，当场报错", lambda: Tiny(order, T=50, state=file), "size mismatch")
-late = Tiny(order, T=100, state=file)
+late = Tiny(order, state=file)
 check("步数相同，logvar 用的是文件里的", late.logvar, file["logvar"])
 
 # %% [markdown]
-# `strict=False` 放过多余的键，却不放过形状不同的键。所以只要载入放在最后，步数不同的文件就混不进来。四种放错合起来是：
+# `strict=False` 放过多余的键，却不放过形状不同的键。所以载入放在最后，而且文件里带着表，步数不同就混不进来。
+# 只有网络权重的文件，像开头那份，谁也查不出，只能靠配置写对。
+#
+# 六种放错合起来是：
 #
 # | 放错的一条 | 后果 | 报错吗 |
 # |:--|:--|:--|
 # | ① `logvar` 在噪声表之前 | 不知道长度 $T$ | 当场报错 |
 # | ② EMA 在网络之前 | 没有权重可复制 | 当场报错 |
-# | ③ 载入在噪声表之前 | 文件里的表丢了，画出开头的第二排 | **不报错** |
-# | ③ 载入在 `logvar` 之前 | 学好的 `logvar` 丢了，回到初值 | **不报错** |
+# | ③ 载入在噪声表之前 | 文件里的表丢了，照配置另造一张 | **不报错** |
+# | ③ 载入在 `logvar` 之前 | 文件里的 `logvar` 丢了，回到初值 | **不报错** |
+# | ③ 载入在网络之前 | 权重一个也没有载入，网络是随机数 | **不报错** |
+# | ③ 载入在 EMA 之前 | 文件里的影子丢了，从网络的权重重新复制 | **不报错** |
+#
+# 原文件的基类犯了 ③ 的前两行。伤人的是噪声表那一行，因为基类的损失不用 `logvar`，本来就学不到它。
 
 # %% [markdown]
 # ## 3　毛病一：先载入，再建表
 #
-# 权重一个没少，只丢了一张表，为什么就画不成数字？因为网络看不见噪声表，它只认步号 $t$。训练时它学会了第 499 步的图是什么样子；换了表，同一个步号就成了另一种样子：
+# 权重一个没少，只丢了一张表，为什么就画不成数字？网络看不见噪声表，它只认步号 $t$。换了表，同一个步号就成了另一种样子：
 
 # %%
 amplitudes = {name: model.sqrt_alphas_cumprod for name, model in models.items()}
-same_step_figure(amplitudes, step=499, image=drawn[0][3])
+same_step_figure(amplitudes, step=349, image=drawn[0][3])
 
 # %% [markdown]
-# 图：左边是原图的幅度 $\sqrt{\bar\alpha_t}$ 随步号怎样变；右边是同一张“3”、同一份噪声，在两张表上的第 499 步。
+# 图：左边是原图的幅度 $\sqrt{\bar\alpha_t}$ 随步号怎样变；右边是一张“3”，与它在两张表上的第 349 步，用的是同一份噪声。
 #
-# 同一个步号，一张表上还隐约看得出“3”，另一张上已是纯噪声。500 步的表，每个步号上的噪声都比训练时多，所以网络每一步都认错了噪声的多少。
+# 同一个步号，一张表上“3”还清楚，另一张上就难认了。500 步的表，每个步号上的噪声都比训练时多。
 #
-# 课程版把载入放在最后，还先核对文件里记下的步数：
+# 这是不是原因，要试了才知道。500 步的表的第 $t$ 步，与 1000 步的表的第 $2t+1$ 步，噪声一样多。现在表不动，权重也不动，只把告诉网络的步号改成 $2t+1$。先猜一猜：数字会回来吗？
 
 # %%
-model = DDPM(**toy_model_config())
-save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, "toy.ckpt")
-check_raises("步数不同的文件载入不了", lambda: DDPM(**toy_model_config(timesteps=2000, ckpt_path="toy.ckpt")), "timesteps")
+wrong = models["500 步的表"]
+check("500 步的表的第 t 步，就是 1000 步的表的第 2t+1 步", amplitudes["500 步的表"], amplitudes["1000 步的表"][1::2], atol=1e-4)
+
+
+def tell_right_step(module, args):  # 每次调用网络之前，先改它的输入
+    x, t = args
+    return x, 2 * t + 1
+
+
+hook = wrong.model.register_forward_pre_hook(tell_right_step)
+fixed, _ = generate(wrong, 10, cond=digits, guidance_scale=2.0, steps=25, seed=0, progress=False)
+hook.remove()
+grid_figure(torch.cat([drawn[1], fixed]), nrow=10, rows=["步号送 $t$", "步号送 $2t+1$"], columns="0123456789")
 
 # %% [markdown]
+# 图：两排用的都是 500 步的表，只差告诉网络的步号。
+#
+# | 噪声表 | 告诉网络的步号 | 分类器认得出的 |
+# |:--|:--|--:|
+# | 1000 步 | $t$ | 99.4% ± 0.6% |
+# | 500 步 | $t$ | 22.5% ± 2.7% |
+# | 500 步 | $2t+1$ | 99.4% ± 0.6% |
+#
+# 数字回来了。只改步号就治好了它，所以原因正是步号：网络每一步都认错了噪声的多少。
+#
+# <details><summary>选读：表里的数怎样量</summary>
+#
+# 在本章里另开一格运行，约两分钟。
+#
+# ```python
+# from ddpm_edu.evaluation.classifier import load_classifier
+# from ddpm_edu.evaluation.metrics import recognised
+#
+# judge, twenty = load_classifier("mnist"), torch.arange(20) % 10
+# for timesteps, right in ((1000, False), (500, False), (500, True)):
+#     model, shares = load_pretrained("mnist", timesteps=timesteps), []
+#     if right:
+#         model.model.register_forward_pre_hook(tell_right_step)
+#     for seed in range(8):
+#         images, _ = generate(model, 20, cond=twenty, guidance_scale=2.0, steps=25, seed=seed, progress=False)
+#         shares.append(recognised(judge, images, twenty)["recognised"])
+#     print(timesteps, right, torch.tensor(shares).mean(), torch.tensor(shares).std() / 8**0.5)
+# ```
+#
+# </details>
+#
+# 课程版把载入放在最后，还先核对文件里记下的步数。噪声表由步数就能算出，所以文件里的只用来核对，不填进来：
+
+# %%
+model = DDPM(**toy_model_config(beta_schedule="cosine"))
+save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, "toy.ckpt")
+short = toy_model_config(beta_schedule="cosine", timesteps=500, ckpt_path="toy.ckpt")
+check_raises("步数不同的文件载入不了", lambda: DDPM(**short), "timesteps")
+
+# %% [markdown]
+# 加上 `load_only_unet=True`，说明只取网络，就只提醒一句。开头那份文件没有记步数，所以连提醒也没有。
+#
 # 这个毛病只在基类 `DDPM` 里。子类 `LatentDiffusion` 先把 `ckpt_path` 拿走，等一切造好才自己载入，次序是对的。
 
 # %% [markdown]
@@ -174,7 +253,7 @@ check_raises("步数不同的文件载入不了", lambda: DDPM(**toy_model_confi
 #
 # | 放法 | 怎样写 | 优化器更新它 | 存进检查点，载入时填 | 跟着 `.to(device)` 搬家 |
 # |:--|:--|:-:|:-:|:-:|
-# | 参数 | `nn.Parameter(x)` | 是 | 是 | 是 |
+# | 参数 | `nn.Parameter(x)` | 是（交给了它，又有梯度） | 是 | 是 |
 # | 缓冲区 | `register_buffer("x", x)` | 否 | 是（`persistent=False` 时否） | 是 |
 # | 普通属性 | `self.x = x` | 否 | 否 | 否 |
 #
@@ -197,7 +276,7 @@ print("检查点里的键：", list(naive.state_dict()))
 #
 # | `learn_logvar` | 原文件怎样放 | 后果 |
 # |:--|:--|:--|
-# | 真 | 参数 | 存得进检查点，但载入早了，值就丢了 |
+# | 真 | 参数 | 存得进检查点，也搬家 |
 # | 假 | 普通属性 | 不存，也不搬家：`LatentDiffusion` 在 GPU 上训练会报错 |
 #
 # 课程版在不学的时候把它登记成缓冲区。于是检查点里的张量，正好是第 1 节的那四样：
@@ -220,14 +299,14 @@ check("四样加起来，一个不多，一个不少", sum(counts.values()), len
 #
 # 有些从它改出来的仓库也换成了缓冲区，可是要学的那一支写成了 `nn.Parameter(self.logvar)`，这时 `self.logvar` 还没有，一构造就报 AttributeError。
 #
-# 系数表有十三张，只存十二张：`lvlb_weights` 能重新算出，登记时写了 `persistent=False`。
+# 父类 `GaussianDiffusion` 的系数表有十三张，只存十二张：`lvlb_weights` 能重新算出，登记时写了 `persistent=False`。
 #
 # </details>
 
 # %% [markdown]
 # ## 5　逐行读课程版的构造函数
 #
-# 现在读真的源码。只读造东西的三段，每一行只问一句：**它要用的东西，前面造好了吗？** 签名与存设定的那些行，留在附三查阅。
+# 现在读真的源码。只读造东西的三段，每一行只问一句：**它要用的东西，前面造好了吗？** 签名与存设定的那些行，在[源码精读](93_source_reading.ipynb)第 7 节。
 #
 # ①②③ 在下面逐个解释，① 管到 ② 之前的那些行；鼠标停在标号上，看得到它管的那几行。
 #
@@ -239,9 +318,9 @@ show_source(DDPM.__init__,
             stop="self.save_hyperparameters")
 
 # %% [markdown]
-# - ① 直接给出的噪声表若是张量，就换成列表，检查点才存得下。
-# - ② 父类 `GaussianDiffusion` 先存下建表要读的设定，再建好噪声表与全部系数表，登记成缓冲区。
-# - ③ 从父类取回真正的步数 $T$，再把构造参数存进 `hparams`，检查点里就带着它们。从哪里载入不算模型的设定，所以略过。
+# - ① 只用构造参数。直接给出的噪声表若是张量，就换成列表，检查点才存得下。
+# - ② 也只用构造参数，所以可以最先做。父类 `GaussianDiffusion` 建好噪声表与全部系数表，登记成缓冲区。
+# - ③ 要用 ② 的表：取回真正的步数 $T$，与别的构造参数一起存进 `hparams`，检查点里就带着它们。从哪里载入不算模型的设定，所以略过。
 
 # %% [markdown]
 # **第二段：造 `logvar`。**
@@ -251,8 +330,8 @@ show_source(DDPM.__init__,
             "self.learn_logvar =", "if learn_logvar:", stop="self.register_buffer(\"logvar\"")
 
 # %% [markdown]
-# - ① 一个长度为 $T$ 的张量，处处等于 `logvar_init`。$T$ 由噪声表给出，所以它在噪声表之后。
-# - ② 要学就登记成参数，不学就登记成缓冲区，没有第三条路。
+# - ① 要用步数 $T$，第一段已经有了。造一个长度为 $T$ 的张量，处处等于 `logvar_init`。
+# - ② 要用 ① 的张量。要学就登记成参数，不学就登记成缓冲区，没有第三条路。
 
 # %% [markdown]
 # **第三段：网络，EMA，载入。**
@@ -264,13 +343,13 @@ show_source(DDPM.__init__,
             "check_bool(\"load_only_unet\"", "if ckpt_path is not None:", "elif load_only_unet")
 
 # %% [markdown]
-# - ① 学习率的配方先试造一次，写错了现在就知道，不必等到训练开始。
-# - ② `DiffusionWrapper` 按配方造出 U-Net，并决定条件怎样接进去。
-# - ③ 条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
-# - ④ 核对通道数与下采样倍数；噪声表不合适时给出警告。
-# - ⑤ 核对 `ema_decay`，造 EMA：影子的初值，就是此刻网络的权重，所以网络要在前。
-# - ⑥ 布尔值就得是布尔值，字符串 `"false"` 不算；`ignore_keys` 须是列表或元组，写成一个字符串会被逐字拆开，所以拒绝。
-# - ⑦ 到这里才载入：网络、EMA、噪声表、`logvar` 都已经造好，每个键都能核对。文件里没有 EMA，载入之后就让影子从网络此刻的权重重新开始。
+# - ① 只用构造参数。学习率的配方先试造一次，写错了现在就知道。
+# - ② 只用构造参数。`DiffusionWrapper` 按配方造出 U-Net，并决定条件怎样接进去。
+# - ③ 只用构造参数。条件的键整理成字典；没有条件可丢时，`cond_drop_prob` 只能是 0。
+# - ④ 要用 ② 的网络与第一段的噪声表：核对通道数与下采样倍数，噪声表不合适时给出警告。
+# - ⑤ 要用 ② 的网络：影子的初值，就是此刻网络的权重。
+# - ⑥ 只用构造参数。布尔值就得是布尔值；`ignore_keys` 须是列表或元组。
+# - ⑦ 四样都要用，此刻都已经造好，每个键都能核对。文件里没有 EMA，载入之后就让影子从网络此刻的权重重新开始。
 # - ⑧ 要求“只取网络”或“略过哪些键”却没给文件，多半是忘了写路径，所以报错。
 
 # %% [markdown]
@@ -279,10 +358,12 @@ show_source(DDPM.__init__,
 # **问题**：`__init__` 里谁必须在谁之前，放错了会怎样？
 #
 # - **三条先后**：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在这四样之后。课程版的次序是噪声表、`logvar`、网络、EMA、载入。
-# - **前两条放错，当场报错；第三条放错，不报错**：文件里的噪声表与学好的 `logvar` 都丢了。1000 步的权重配上 500 步的表，认出率从 99.4% 掉到 22.5%。
+# - **前两条放错，当场报错；第三条有四种放错，都不报错**：载入时还没有造出来的，文件里的就丢了。丢了噪声表，步号的含义就变了，认出率从 99.4% 掉到 22.5%。
 # - **填得上的，还须登记过**：要存、要搬家、优化器不更新的张量，登记成缓冲区。
 #
-# 后面的三个附录与参数卡片，用到时再查。
+# 写自己的代码时，载入之后看一看返回的 `missing_keys` 与 `unexpected_keys`，有不该多的键就报错。原文件把它们印在日志里，`betas` 就在其中。
+#
+# 后面的两个附录，用到时再查；每个构造参数的卡片在[源码精读](93_source_reading.ipynb)第 7 节。
 
 # %% [markdown]
 # ## 附一：原文件的每一条语句
@@ -335,124 +416,6 @@ before = [p.clone() for p in fresh.model.parameters()]
 missing = fresh.model.load_state_dict(model.state_dict(), strict=False).missing_keys
 print(f"网络有 {len(fresh.model.state_dict())} 个键，其中 {len(missing)} 个没有载入")
 check("权重还是随机的初值", all(torch.equal(p, q) for p, q in zip(fresh.model.parameters(), before)), True)
-
-# %% [markdown]
-# ## 附三：签名与存设定的那些行
-#
-# 一共 37 个构造参数，必填的只有第一个。前 27 个的名字、次序、默认值照 latent-diffusion 的，只有 `ignore_keys` 的空列表换成了空元组；Stable Diffusion 2 又添的四个没有收。
-# 管同一件事的参数不一定挨在一起，下面分成 12 组读。
-# 网络怎样按配方造出来、参数怎样数，在[源码精读](93_source_reading.ipynb)第 5 节的末尾。
-
-# %%
-show_source(DDPM.__init__,
-            "@suggest_keywords", "timesteps: int = 1000", "loss_type: str", "use_ema: bool = True",
-            "first_stage_key: str", "log_every_t: int", "linear_start: float", "original_elbo_weight: float",
-            "conditioning_key: str | None", "use_positional_encodings: bool", "learning_rate: float", "cond_key: str",
-            stop="):")
-
-# %% [markdown]
-# - ① 装饰器 `suggest_keywords` 在名字拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
-# - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
-# - ③ 损失的形式（第 6 章）；从哪个检查点载入权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点（第 10 章）。
-# - ④ 要不要指数滑动平均 (EMA)：另存一份平滑过的权重，采样时用它。第 11 章。
-# - ⑤ 数据：图像在 batch 里的键、边长、通道数。
-# - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
-# - ⑦ 噪声表的细节；`given_betas` 可以直接给出整张表。
-# - ⑧ 总损失的两个权重，中间夹着 `v_posterior`：它决定采样的每一步掺回多少噪声，就是第 0 章里拖过的那个滑块。第 4 章与第 6 章。
-# - ⑨ 条件怎样进网络，网络预测什么，学习率怎样变。第 8、5、12 章。
-# - ⑩ 坐标通道（把像素的位置也告诉网络，第 8 章）与可学的对数方差（让损失自己学每个 $t$ 该占多重，第 6 章），然后是一个星号：它后面的参数只能按名字给。
-# - ⑪ 优化器、EMA 衰减、随机数种子、$t$ 的抽法。原文件的 `__init__` 没有这几个。
-# - ⑫ 条件在 batch 里的键，训练时丢掉条件的概率；最后两个是后来的改进，噪声表的终点改不改成纯噪声，损失用不用 min-SNR 的权重，第 18 章讲。
-
-# %% [markdown]
-# <details><summary>原文件的配置能不能搬过来</summary>
-#
-# 写给 `DDPM` 的关键字参数可以照搬，要换的是配方里写的类名：`unet_config` 换成课程版的网络，例如 `ddpm_edu.UNet`；`scheduler_config` 换成课程版同名的调度器。
-# 原文件的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。
-#
-# </details>
-#
-# 存设定的那些行，在第一段与第二段之间，一边存一边核对。
-# 这一段造的新东西只有两样：③ 由噪声表算出的 `simple_weights`（所以要在噪声表之后），⑤ 计数用的 `batches_seen`。其余各行都是“核对，然后存下”，第一遍可以快些读。
-
-# %%
-show_source(DDPM.__init__,
-            "self.loss_type =", "self.first_stage_key =", "self.original_elbo_weight = check_float",
-            "self.use_positional_encodings =", "self.batches_seen", stop="self.cond_drop_prob =")
-
-# %% [markdown]
-# - ① 损失的名字当场核对；原文件要到训练的第一步才核对。`monitor` 是 None 时不挑选检查点；没有 EMA 却要看带 `_ema` 的指标，当场拒绝。
-# - ② 图的键、边长、通道数，与采样的两个设定。`check_int` 连 `True` 和 `2.5` 也拦得住。
-# - ③ 总损失的两个权重。两个都是 0 时损失恒为 0，训练什么也不做，原文件不会提醒。min-SNR 的权重（第 18 章）算好存成缓冲区，不进检查点。
-# - ④ 坐标通道的开关、优化器的设定、随机数种子。`adam_betas` 是 AdamW 一阶、二阶矩的衰减系数，与噪声表的 $\beta$ 只是同名。
-# - ⑤ `batches_seen` 是见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它存在检查点里，所以中断后接着训练，结果逐位相同。后面两行是 $t$ 的抽法与丢条件的概率。
-
-# %% [markdown]
-# ## 构造参数速查
-#
-# 每个构造参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错。归这一章的八张跟在索引后面。
-
-# %%
-card_index()
-
-# %%
-card("unet_config")
-broken = {"target": "ddpm_edu.UNetModel", "params": {}}
-check_raises("类名写错", lambda: DDPM(**toy_model_config(unet_config=broken)), "unet_config.target")
-check_raises("参数名写错", lambda: DDPM(**toy_model_config(unet={"modle_channels": 8})), "modle_channels")
-
-# %%
-card("first_stage_key")
-labelled = DDPM(**toy_model_config(first_stage_key="picture"))
-image = torch.zeros(2, 1, 8, 8)
-check("键对上就能取到图像", labelled.get_input({"picture": image}, "picture"), image)
-check_raises("键不对，错误列出有哪些", lambda: labelled.shared_step({"image": image}), "first_stage_key")
-
-# %%
-card("image_size")
-sample = DDPM(**toy_model_config(image_size=16)).sample(1, sampler="ddim", steps=2)
-check("image_size=16 就采出 16×16", sample.shape[-1], 16)
-check_raises("训练时也核对", lambda: model.shared_step({"image": torch.zeros(2, 1, 28, 28)}), "image_size")
-
-# %%
-card("channels")
-color = {"in_channels": 3, "out_channels": 3}
-rgb = DDPM(**toy_model_config(unet=color, channels=3))
-check("channels=3 就采出三个通道", rgb.sample(1, sampler="ddim", steps=2).shape[1], 3)
-check_raises("与网络不合", lambda: DDPM(**toy_model_config(channels=3)), "in_channels")
-
-# %%
-card("log_every_t")
-for log_every_t in (100, 250):
-    watcher = DDPM(**toy_model_config(log_every_t=log_every_t))
-    _, frames = watcher.sample(1, True, sampler="ddim", steps=20)
-    print(f"log_every_t={log_every_t}：20 步的采样留下 {len(frames)} 帧（含起点）")
-check("间隔 250：起点、第一步，之后每 5 步一帧", len(frames), 1 + 1 + 20 // 5)
-
-# %%
-def same_weights(one, other):
-    return all(torch.equal(p, q) for p, q in zip(one.model.parameters(), other.model.parameters()))
-
-
-card("ckpt_path")
-check("网络的每个权重都载入了", same_weights(DDPM(**toy_model_config(ckpt_path="toy.ckpt")), model), True)
-
-# %%
-card("load_only_unet")
-unet_only = DDPM(**toy_model_config(ckpt_path="toy.ckpt", load_only_unet=True))
-check("网络的权重真的载入了", same_weights(unet_only, model), True)
-shadow = unet_only.model_ema.shadow["diffusion_model/time_embed/0/weight"]
-check("EMA 从载入的权重开始，不是随机数", shadow, model.model.diffusion_model.time_embed[0].weight)
-
-# %%
-card("ignore_keys")
-torch.manual_seed(1)
-keep_out = DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["model.diffusion_model.time_embed", "model_ema."]))
-loaded = keep_out.model.diffusion_model
-check("其余的载入了", loaded.input_blocks[0][0].weight, model.model.diffusion_model.input_blocks[0][0].weight)
-difference = (loaded.time_embed[0].weight - model.model.diffusion_model.time_embed[0].weight).abs().max()
-check("略过的没有载入，还是随机的初值", difference > 0, True)
-check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
 
 # %% [markdown]
 # ## 练习

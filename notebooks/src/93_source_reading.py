@@ -798,6 +798,142 @@ show_source(gaussian_nll, "def gaussian_nll")
 # 它给出的 bits/dim 不能与离散的比。格宽 $\delta$ 远小于标准差时，格子里的概率约等于密度乘格宽，所以离散的比特数约等于连续的减去 $\log_2\delta$；$[-1,1]$ 上分 256 级，相差将近 7 比特。连续的还会随单位变，也可以是负的。
 
 # %% [markdown]
+# ## 7　构造函数：签名、设定与参数卡片
+#
+# 属于[第 9 章](09_init.ipynb)：那一章读造东西的三段，其余的在这里。
+
+# %%
+import os
+import tempfile
+
+from ddpm_edu.files.checkpoint import save_checkpoint
+from ddpm_edu.teach import card_index
+
+os.chdir(tempfile.mkdtemp())  # 在临时目录里存文件，不弄脏课程的文件夹
+model = DDPM(**toy_model_config())
+save_checkpoint({"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams)}, "toy.ckpt")
+
+# %% [markdown]
+# ### `DDPM.__init__` 的签名
+#
+# 一共 37 个构造参数，必填的只有第一个。前 27 个的名字、次序、默认值照 latent-diffusion 的，只有 `ignore_keys` 的空列表换成了空元组；Stable Diffusion 2 又添的四个没有收。
+# 管同一件事的参数不一定挨在一起，下面分成 12 组读。
+# 网络怎样按配方造出来、参数怎样数，在第 5 节的末尾。
+
+# %%
+show_source(DDPM.__init__,
+            "@suggest_keywords", "timesteps: int = 1000", "loss_type: str", "use_ema: bool = True",
+            "first_stage_key: str", "log_every_t: int", "linear_start: float", "original_elbo_weight: float",
+            "conditioning_key: str | None", "use_positional_encodings: bool", "learning_rate: float", "cond_key: str",
+            stop="):")
+
+# %% [markdown]
+# - ① 装饰器 `suggest_keywords` 在名字拼错时指出最接近的那个。`unet_config` 是网络的配方，唯一必填。
+# - ② 噪声表：走多少步，每一步掺多少噪声。第 2 章。
+# - ③ 损失的形式（第 6 章）；从哪个检查点载入权重、略过哪些键、是否只取网络；按哪个指标挑最好的检查点（第 10 章）。
+# - ④ 要不要指数滑动平均 (EMA)：另存一份平滑过的权重，采样时用它。第 11 章。
+# - ⑤ 数据：图像在 batch 里的键、边长、通道数。
+# - ⑥ 采样时隔多少步留一张中间结果，以及要不要把猜测截到 $[-1,1]$。
+# - ⑦ 噪声表的细节；`given_betas` 可以直接给出整张表。
+# - ⑧ 总损失的两个权重，中间夹着 `v_posterior`：它决定采样的每一步掺回多少噪声，就是第 0 章里拖过的那个滑块。第 4 章与第 6 章。
+# - ⑨ 条件怎样进网络，网络预测什么，学习率怎样变。第 8、5、12 章。
+# - ⑩ 坐标通道（把像素的位置也告诉网络，第 8 章）与可学的对数方差（让损失自己学每个 $t$ 该占多重，第 6 章），然后是一个星号：它后面的参数只能按名字给。
+# - ⑪ 优化器、EMA 衰减、随机数种子、$t$ 的抽法。原文件的 `__init__` 没有这几个。
+# - ⑫ 条件在 batch 里的键，训练时丢掉条件的概率；最后两个是后来的改进，噪声表的终点改不改成纯噪声，损失用不用 min-SNR 的权重，第 18 章讲。
+
+# %% [markdown]
+# <details><summary>原文件的配置能不能搬过来</summary>
+#
+# 写给 `DDPM` 的关键字参数可以照搬，要换的是配方里写的类名：`unet_config` 换成课程版的网络，例如 `ddpm_edu.UNet`；`scheduler_config` 换成课程版同名的调度器。
+# 原文件的 YAML 多半是写给 `LatentDiffusion` 的，不能直接交给 `DDPM`。
+#
+# </details>
+#
+# ### 存设定的那些行
+#
+# 它们在第 9 章第 5 节的第一段与第二段之间，一边存一边核对。
+# 这一段造的新东西只有两样：③ 由噪声表算出的 `simple_weights`（所以要在噪声表之后），⑤ 计数用的 `batches_seen`。其余各行都是“核对，然后存下”，第一遍可以快些读。
+
+# %%
+show_source(DDPM.__init__,
+            "self.loss_type =", "self.first_stage_key =", "self.original_elbo_weight = check_float",
+            "self.use_positional_encodings =", "self.batches_seen", stop="self.cond_drop_prob =")
+
+# %% [markdown]
+# - ① 损失的名字当场核对；原文件要到训练的第一步才核对。`monitor` 是 None 时不挑选检查点；没有 EMA 却要看带 `_ema` 的指标，当场拒绝。
+# - ② 图的键、边长、通道数，与采样的两个设定。`check_int` 连 `True` 和 `2.5` 也拦得住。
+# - ③ 总损失的两个权重。两个都是 0 时损失恒为 0，训练什么也不做，原文件不会提醒。min-SNR 的权重（第 18 章）算好存成缓冲区，不进检查点。
+# - ④ 坐标通道的开关、优化器的设定、随机数种子。`adam_betas` 是 AdamW 一阶、二阶矩的衰减系数，与噪声表的 $\beta$ 只是同名。
+# - ⑤ `batches_seen` 是见过几批数据。训练的随机数由它和 `seed` 决定（多卡时还有进程号），它存在检查点里，所以中断后接着训练，结果逐位相同。后面两行是 $t$ 的抽法与丢条件的概率。
+
+# %% [markdown]
+# ### 参数卡片
+#
+# 每个构造参数都有一张卡片，写着含义、公式、在哪里用到、会出什么错；索引写着它在哪一章。其余各节没有放的八张，跟在索引后面。
+
+# %%
+card_index()
+
+# %%
+card("unet_config")
+broken = {"target": "ddpm_edu.UNetModel", "params": {}}
+check_raises("类名写错", lambda: DDPM(**toy_model_config(unet_config=broken)), "unet_config.target")
+check_raises("参数名写错", lambda: DDPM(**toy_model_config(unet={"modle_channels": 8})), "modle_channels")
+
+# %%
+card("first_stage_key")
+labelled = DDPM(**toy_model_config(first_stage_key="picture"))
+image = torch.zeros(2, 1, 8, 8)
+check("键对上就能取到图像", labelled.get_input({"picture": image}, "picture"), image)
+check_raises("键不对，错误列出有哪些", lambda: labelled.shared_step({"image": image}), "first_stage_key")
+
+# %%
+card("image_size")
+sample = DDPM(**toy_model_config(image_size=16)).sample(1, sampler="ddim", steps=2)
+check("image_size=16 就采出 16×16", sample.shape[-1], 16)
+check_raises("训练时也核对", lambda: model.shared_step({"image": torch.zeros(2, 1, 28, 28)}), "image_size")
+
+# %%
+card("channels")
+color = {"in_channels": 3, "out_channels": 3}
+rgb = DDPM(**toy_model_config(unet=color, channels=3))
+check("channels=3 就采出三个通道", rgb.sample(1, sampler="ddim", steps=2).shape[1], 3)
+check_raises("与网络不合", lambda: DDPM(**toy_model_config(channels=3)), "in_channels")
+
+# %%
+card("log_every_t")
+for log_every_t in (100, 250):
+    watcher = DDPM(**toy_model_config(log_every_t=log_every_t))
+    _, frames = watcher.sample(1, True, sampler="ddim", steps=20)
+    print(f"log_every_t={log_every_t}：20 步的采样留下 {len(frames)} 帧（含起点）")
+check("间隔 250：起点、第一步，之后每 5 步一帧", len(frames), 1 + 1 + 20 // 5)
+
+# %%
+def same_weights(one, other):
+    return all(torch.equal(p, q) for p, q in zip(one.model.parameters(), other.model.parameters()))
+
+
+card("ckpt_path")
+check("网络的每个权重都载入了", same_weights(DDPM(**toy_model_config(ckpt_path="toy.ckpt")), model), True)
+
+# %%
+card("load_only_unet")
+unet_only = DDPM(**toy_model_config(ckpt_path="toy.ckpt", load_only_unet=True))
+check("网络的权重真的载入了", same_weights(unet_only, model), True)
+shadow = unet_only.model_ema.shadow["diffusion_model/time_embed/0/weight"]
+check("EMA 从载入的权重开始，不是随机数", shadow, model.model.diffusion_model.time_embed[0].weight)
+
+# %%
+card("ignore_keys")
+torch.manual_seed(1)
+keep_out = DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["model.diffusion_model.time_embed", "model_ema."]))
+loaded = keep_out.model.diffusion_model
+check("其余的载入了", loaded.input_blocks[0][0].weight, model.model.diffusion_model.input_blocks[0][0].weight)
+difference = (loaded.time_embed[0].weight - model.model.diffusion_model.time_embed[0].weight).abs().max()
+check("略过的没有载入，还是随机的初值", difference > 0, True)
+check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
+
+# %% [markdown]
 # ## 小结
 #
 # - **这一本的问题**：书里的公式，一行一行落在代码的什么地方？

@@ -44,7 +44,7 @@ def eta_panel(grids, std=0.5):
              title="高斯数据与最优的猜测（1 是完美）"),
     ], width=9.0, ratios=(1.5, 1))
     return Panel(plot, lambda eta, steps: eta_data(grids, std, eta, steps),
-                 sheet=[{"eta": eta} for eta in (0.5, 1.0)], eta=slider(0.5, 0.0, 1.0, 0.25, "eta"),
+                 sheet=[{"eta": eta} for eta in (0.0, 1.0)], eta=slider(0.5, 0.0, 1.0, 0.25, "eta"),
                  steps=choice(counts, counts[len(counts) // 2], "步数"))
 
 
