@@ -559,7 +559,7 @@ grid_figure(torch.cat([x[:8] for x in drawn.values()]), nrow=8, rows=list(drawn)
 # **原因**：网络要的是同样大小、同样通道数、值在 $[-1,1]$ 的张量；照片却有横有竖，有的带透明度，手机拍的还要按 EXIF 转正，里面总有几张打不开。
 #
 # **办法**：`ImageFolderDataModule(文件夹或 zip, image_size=…)` 照定好的规矩变成同样的大小：转正，缩放到刚好盖住，裁去两边；用不了的跳过，说得出是哪几张、为什么。
-# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`（按类别生成用 `folder-class`），规矩的全文在 README 的“用你自己的图”一节。图不必是正方形，例如 `image_size=(24, 32)`，先写高，后写宽。
+# 命令行是 `python -m ddpm_edu fit --config folder --data.root 文件夹`（按类别生成用 `folder-class`），规矩的全文在仓库的 `docs/own-images.md`。图不必是正方形，例如 `image_size=(24, 32)`，先写高，后写宽。
 #
 # 下面从两张照片上剪下大小不一的几十块（照片随 scikit-learn 发布，署名见 `ddpm_edu.data.photos.ATTRIBUTION`），存成四种格式，再混进一张空的、一张太小的。
 
@@ -648,6 +648,7 @@ check_raises("摘要不对的文件不读", lambda: load_inception("weights.pth"
 #
 # **办法**：新开一格运行 `import sys; print(sys.executable)`，路径里应当有本仓库的 `.venv`。不是它，就点右上角内核的名字，换成 `.venv` 里的 Python；
 # 是它而缺包，就在终端里重新运行 `python course.py lab`；上次断了，已经下完的包不会再下。
+# 拿不准哪里坏了，在终端里运行 `python course.py doctor`：它逐项查环境，坏的一项旁边写着怎么办。
 #
 # 报的若是 `NameError: name 'torch' is not defined` 之类，是内核重启过，前面的格还没有运行：在“运行”菜单里，选把上方的单元格全部运行的那一项。
 #
@@ -774,7 +775,7 @@ check("设成 1：只用一个线程", limited, 1)
 #
 # **原因**：torchrun 只管起进程。Trainer 没有写 `strategy="ddp"` 与 `devices`，每个进程都以为只有自己，各练各的，还往同一个目录里写。
 #
-# **办法**：`--trainer.strategy ddp`，`--trainer.devices` 等于 `--nproc-per-node`，`--trainer.num_nodes` 等于 `--nnodes`（README 有整条命令）。课程的命令行发现数目对不上就拒绝。
+# **办法**：`--trainer.strategy ddp`，`--trainer.devices` 等于 `--nproc-per-node`，`--trainer.num_nodes` 等于 `--nnodes`（整条命令在仓库的 `docs/multi-gpu.md`）。课程的命令行发现数目对不上就拒绝。
 
 # %%
 alone = quiet_trainer(max_steps=1)

@@ -800,7 +800,7 @@ show_source(gaussian_nll, "def gaussian_nll")
 # %% [markdown]
 # ## 7　构造函数：签名、设定与参数卡片
 #
-# 属于[第 9 章](09_init.ipynb)：那一章读造东西的三段，其余的在这里。
+# 属于[第 9 章](09_init.ipynb)：那一章读造东西的三段，其余的在这里。“原文件”指 latent-diffusion 与 Stable Diffusion 2 的 `ddpm.py`。
 
 # %%
 import os

@@ -23,7 +23,8 @@ COVER = """<div class="cover">
 文字旁边就是真实的代码，公式由下一格代码当场验证。</p>
 <figure><img src="pictures/{picture}" alt="从左到右，纯噪声一步一步变成手写的数字"></figure>
 <p class="start"><a class="button" href="{first}.html">从第一课开始</a>
-<a href="live.html">就在这里画一个</a> <a href="plane.html">平面上试试</a> <a href="{first}.html#课程地图">课程地图</a> <a href="90_symbols_and_terms.html">符号与术语</a></p>
+<a href="live.html">就在这里画一个</a> <a href="plane.html">平面上试试</a>
+<a href="{first}.html#课程地图">课程地图</a> <a href="90_symbols_and_terms.html">符号与术语</a></p>
 <p>先用<a href="{first}.html">一分钟</a>看一个扩散模型从训练到画出数字。第一部分讲原理，一章回答一个问题；第二部分逐行读源码，从构造函数到训练的一步；\
 第三部分真的训练、评估，再去找十二个 bug；第四部分看后来的方法换掉了什么。\
 着急的话，读 00 到 07 就能讲清楚 DDPM；手里有卡住的训练，直接查<a href="91_troubleshooting.html">排障手册</a>。</p>

@@ -57,7 +57,7 @@ METHODS = (
         Note("for i", "ced5546d", "从 T-1 走到 0"),
         Note("= img", "95af79b0", "去噪一步，整批同一个 t"),
         Note("if i self.log_every_t self.num_timesteps", "50b99492", "隔 log_every_t 步，以及走完第一步时", wrong="log_every_t 是 0 就除以零",
-             chapter=9, proof=(93, 'card("log_every_t")')),
+             chapter=93, proof=(93, 'card("log_every_t")')),
         Note("call intermediates.append", "3418c0cd", "留一张", differs="这里的图没有截断"),
         Note("if return_intermediates", "8c099ba1", "要途中的图的话"),
         Note("return", "4d5e2a21", "一起返回"),
