@@ -3,7 +3,7 @@
 随包的 mnist_latent 与 mnist（28×28，按类别），DPM-Solver++ 走 10 步，每个种子 400 张，各类一样多；latent-2 是引导强度 2
 longer-1   : mnist_latent 照第 13 章的量法（benchmarks.longer：每批 200 张，DDIM 15 步，不引导），与那里像素模型的各档步数比
 beta-0.01  : 8×8 数字上的小 AutoencoderKL，β = 0.01，每个种子练 300 步：还原的误差、潜变量的标准差
-decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集
+decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集；test-decoded、test 换成测试图；pixel-decoded 是 pixel-1 的样本压缩又解码
 time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），轮流各量 5 次，与种子无关；“同样深”的每级一个残差块，没有练过
 --out 里已有的不再量，中断了接着来
 """
@@ -28,7 +28,7 @@ from .runs import by_name, seeds_table, train_all
 COUNT, CALLS = 400, 10
 MODELS = {"latent": "mnist_latent", "pixel": "mnist"}
 BETAS = ("1e-4", "1e-2", "0.1", "1", "10")
-SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1", "decoded", "train",
+SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1", "decoded", "train", "pixel-decoded", "test", "test-decoded",
             *(f"beta-{beta}" for beta in BETAS)]
 TITLES = {"frechet": "Fréchet 距离", "recognised": "认得出", "rmse": "还原的均方根误差", "std": "潜变量的标准差", "posterior": "编码器给的 σ",
           "kl": "KL（nats）"}
@@ -141,10 +141,11 @@ def main(arguments=None):
             images, _ = generate(model, 200, batch_size=100, seed=seed, cond=asked(model, labels), use_ema=False, progress=False, steps=15)
         elif kind in MODELS:
             model = models.setdefault(kind, load_pretrained(MODELS[kind]))
-            images, labels = draw(model, float(value), seed)
+            images, labels = draw(model, 1.0 if value == "decoded" else float(value), seed)
         else:
-            images, labels = (random_images(data.dataset("train"), COUNT, seed)[key] for key in ("image", "label"))
-            images = through(models.setdefault("latent", load_pretrained("mnist_latent")), images) if kind == "decoded" else images
+            images, labels = (random_images(data.dataset("test" if kind == "test" else "train"), COUNT, seed)[key] for key in ("image", "label"))
+        if name.endswith("decoded"):
+            images = through(models.setdefault("latent", load_pretrained("mnist_latent")), images)
         return {"frechet": score(images), "recognised": recognised(score.classifier, images, labels)["recognised"]}
 
     if names:

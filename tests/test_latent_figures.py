@@ -40,7 +40,8 @@ def test_the_latent_picture_shows_the_channels_it_was_given():
 
 def test_the_map_of_sigma_lies_under_the_pixels_it_came_from():
     spread, sigma = torch.zeros(28, 28), torch.linspace(0, 1, 64).view(8, 8)
-    left, right, _ = sigma_figure(spread, sigma).axes
+    left, right, *bars = sigma_figure(spread, sigma).axes
+    assert len(bars) == 2
     # 28 补到 32，两边各 2；一格潜变量管 4 个像素
     assert left.get_xlim() == (-2, 30) and left.get_ylim() == (30, -2)
     assert [text.get_text() for text in right.texts][::63] == ["0.0", "1.0"] and right.images[0].get_array().shape == (8, 8)

@@ -69,12 +69,12 @@ def slot(ax, x, y, image, words):
 
 def sigma_figure(spread, sigma):
     """左：各个像素在一批图里的标准差，(H, W)；右：编码器给的 σ，(h, w)，格子里写着数；左边垫上补的边，两边的格子对得上"""
-    figure = empty_figure(7.0, 3.2)
+    figure = empty_figure(7.6, 3.2)
     left, right = figure.subplots(1, 2)
     side = len(sigma)
     edge = (-(-len(spread) // side) * side - len(spread)) / 2
     left.set_facecolor("#000000")
-    left.imshow(np.asarray(spread), cmap="gray", vmin=0, vmax=1, extent=(0, len(spread), len(spread), 0))
+    pixels = left.imshow(np.asarray(spread), cmap="gray", vmin=0, vmax=1, extent=(0, len(spread), len(spread), 0))
     left.set(xlim=(-edge, len(spread) + edge), ylim=(len(spread) + edge, -edge), title="像素的标准差")
     shown = right.imshow(np.asarray(sigma), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     for y, x in np.ndindex(side, side):
@@ -82,7 +82,8 @@ def sigma_figure(spread, sigma):
     right.set(title="编码器给的 $\\sigma$")
     for ax in (left, right):
         ax.set(xticks=[], yticks=[])
-    figure.colorbar(shown, ax=right, shrink=0.85)
+    for ax, picture in ((left, pixels), (right, shown)):
+        figure.colorbar(picture, ax=ax, shrink=0.85)
     return figure
 
 
@@ -104,7 +105,7 @@ def cost_figure(pixels, shipped, latent, real):
             below = points is latent
             ax.annotate(name, (x, y), (-4, -9) if below else (7, 5), textcoords="offset points", ha="center" if below else "left",
                         va="top" if below else "bottom", fontsize=9, color=style["color"])
-    ax.set(xlabel="训练时前向的乘法（万亿次）", ylabel="Fréchet 距离", xscale="log", yscale="log", xlim=(1, 25), ylim=(55, 500))
+    ax.set(xlabel="训练的乘法，只算前向（万亿次）", ylabel="Fréchet 距离", xscale="log", yscale="log", xlim=(1, 25), ylim=(55, 500))
     for axis in (ax.xaxis, ax.yaxis):
         few_ticks(axis)
     return figure

@@ -6,11 +6,13 @@ from ...gaussian import diffusion_tables
 from ...progress import progress_bar
 from ...sampling import ancestral_step, spaced_timesteps
 from ...schedules import make_beta_schedule
-from ..figures import framed_grid
+from ..figures import GRAY, framed_grid
 from ..laboratory import ancestral, walk
 from ..panel import Panel, choice, slider
 from ..plot import STYLES, Axis, Plot
 
+# 每步用 v* 的线又粗又灰，垫在别的线底下：与 v=1 重合时两条都看得见
+UNDER = (GRAY, "-", 5.0)
 V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -30,9 +32,9 @@ def posterior_data(betas, v, steps=None):
 def posterior_panel(betas):
     """σ² 是 β 的几倍；v=1 处处是 1，不画"""
     T = len(betas)
-    plot = Plot([Axis("步号 $t$（对数）", r"$\sigma_t^2$ 是 $\beta_t$ 的几倍", (1, T - 1), (0, 1.02), "log", legend="lower left", dots=("marks",),
+    plot = Plot([Axis("步号 $t$", r"$\sigma_t^2$ 是 $\beta_t$ 的几倍", (0, T - 1), (0, 1.02), legend="lower right", dots=("marks",),
                       curves={"ratio_v": "你选的 $v$", "ratio": r"$v=0$（$\tilde\beta_t/\beta_t$）", "marks": ""},
-                      xticks=tuple(t for t in (1, 2, 5, 10, 50, 111, 167) if t < T - 1) + (T - 1,), styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.6)
+                      xticks=tuple(int(t) for t in spaced_timesteps(T, min(T, 10))), styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.6)
     every = [T // fewer for fewer in (1, 10, 100) if T // fewer >= 5]
     return Panel(plot, lambda v, steps: posterior_data(betas, v, steps), sheet=[{"v": 0.5, "steps": count} for count in (every[0], every[-1])],
                  v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), steps=choice(every, T, "走几步"))
@@ -60,9 +62,9 @@ def chain_data(v, std, steps, schedule):
 def chain_panel():
     plot = Plot([
         Axis("步号 $t$（采样从右往左）", "途中的方差是真值的几倍", (0, 999), (0, 2.4), legend="upper right",
-             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$"}, styles=STYLES),
+             curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$"}, styles=(*STYLES[:3], UNDER)),
         Axis("$v$", "最终样本的方差是真值的几倍", (-0.03, 1.03), (0, 2.4), dots=("here",),
-             curves={"here": "", "end": "各步同一个 $v$", "best_end": "每步用 $v^*_t$"}, styles=(STYLES[0], STYLES[3])),
+             curves={"here": "", "end": "各步同一个 $v$", "best_end": "每步用 $v^*_t$"}, styles=(STYLES[0], UNDER)),
     ], width=9.0, height=2.8)
     return Panel(
         plot, chain_data, sheet=[{"v": 0.5, "std": std, "steps": steps} for std, steps in ((0.2, 10), (1.0, 10), (0.2, 200))],
