@@ -28,8 +28,8 @@ from .runs import by_name, seeds_table, train_all
 COUNT, CALLS = 400, 10
 MODELS = {"latent": "mnist_latent", "pixel": "mnist"}
 BETAS = ("1e-4", "1e-2", "0.1", "1", "10")
-SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1", "decoded", "train", "pixel-decoded", "test", "test-decoded",
-            *(f"beta-{beta}" for beta in BETAS)]
+SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1",
+            "decoded", "train", "pixel-decoded", "test", "test-decoded", *(f"beta-{beta}" for beta in BETAS)]
 TITLES = {"frechet": "Fréchet 距离", "recognised": "认得出", "rmse": "还原的均方根误差", "std": "潜变量的标准差", "posterior": "编码器给的 σ",
           "kl": "KL（nats）"}
 

@@ -6,6 +6,8 @@ from .figures import BLUE, GRAY, GREEN, INK, ORANGE, curve_figure, empty_figure,
 
 # 同一种采样器，各张图里同色同形
 WAYS = {"ddim": (BLUE, "-", "o"), "dpmpp": (ORANGE, "--", "s"), "heun": (INK, ":", "D"), "ddim，trailing": (BLUE, "-.", "^")}
+# 等高线比最高处低多少：外面的疏，里面的密
+LEVELS = np.array([60, 44, 30, 20, 12, 8, 6, 4.5, 3, 2, 1, 0.4])
 
 
 def quiet_legend(ax, **kwargs):
@@ -26,7 +28,7 @@ def changes_figure():
             bbox={**box, "facecolor": PALE, "edgecolor": BLUE})
     arrow(ax, (2.6, -0.28), (3.0, -0.66), BLUE)
     arrow(ax, (middle, -0.66), (middle, -0.08), BLUE)
-    notes = (("噪声", "训练看哪些、从哪里出发\nEDM 的 $\\ln\\sigma$　第 4 节\n零终端信噪比　第 6 节", 0.0, 1.35, ((0, 0.5), (0, 0.28))),
+    notes = (("噪声", "训练看哪些、从哪里出发\nEDM 的 $\\ln\\sigma$　第 4 节\n零终端信噪比　第 6 节\n流匹配　第 7 节", 0.0, 1.35, ((0, 0.42), (0, 0.28))),
              ("坐标", "带噪图与输出怎样写\n得分　第 1 节，EDM　第 4 节\n流匹配　第 7 节", 2.6, 1.35, ((2.6, 0.5), (2.6, 0.28))),
              ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节", 5.3, 1.35, ((4.6, 0.5), (4.4, 0.08))),
              ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.5, -0.62, ((6.4, -0.95), (5.8, -0.95))))
@@ -39,16 +41,19 @@ def changes_figure():
     return figure
 
 
-def arrows_figure(panels, limit=2.6, width=7.2):
-    """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大；灰线是等高线"""
+def arrows_figure(panels, lengths=(1, 0.5), limit=2.6, width=7.2):
+    """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大；灰线是等高线
+
+    lengths : 各格的箭头画位移的几倍长
+    """
     figure = empty_figure(width, width / len(panels) + 0.3)
-    for ax, (title, (axis, density, points, at, move)) in zip(figure.subplots(1, len(panels)), panels.items()):
+    for ax, length, (title, (axis, density, points, at, move)) in zip(figure.subplots(1, len(panels)), lengths, panels.items()):
         ax.imshow(np.asarray(density).T, origin="lower", extent=(axis[0], axis[-1]) * 2, cmap="Greys", alpha=0.55,
                   vmin=float(density.max()) - 6, vmax=float(density.max()) + 2)
-        ax.contour(axis, axis, np.asarray(density).T, levels=float(density.max()) - np.array([8, 6, 4.5, 3, 2, 1, 0.4]), colors="#666666", linewidths=0.5,
+        ax.contour(axis, axis, np.asarray(density).T, levels=float(density.max()) - LEVELS, colors="#666666", linewidths=0.5,
                    linestyles="-")
         ax.scatter(*np.asarray(points).T, s=2, c=BLUE, alpha=0.5, linewidths=0)
-        ax.quiver(*np.asarray(at).T, *np.asarray(move).T, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
+        ax.quiver(*np.asarray(at).T, *np.asarray(move).T * length, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
         ax.set_title(title, fontsize=10)
     return figure
@@ -65,8 +70,10 @@ def walks_figure(degrees, walks, places, count=24):
         # 起点排好，两格取同样的几条
         chosen = np.argsort(walk[0])[np.linspace(0, walk.shape[1] - 1, count + 2).astype(int)[1:-1]]
         ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.6, alpha=0.7)
-        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-2.6, 2.6), xticks=(80, 50, 20))
+        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-3.2, 3.2), xticks=(80, 50, 20))
         ax.set_title(name, fontsize=10)
+        for place in places:
+            ax.axvline(degrees[place], color=INK, linewidth=1.0, linestyle="--")
     axes[0].set_ylabel("$x$")
     edges, fine = np.linspace(-2.6, 2.6, 53), np.linspace(-2.6, 2.6, 300)
     for ax, place in zip(axes[2:], places):
@@ -77,8 +84,8 @@ def walks_figure(degrees, walks, places, count=24):
             ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, color=color, linestyle=style, label=name)
         ax.set(xlabel="$x$", xlim=(-2.6, 2.6))
         ax.set_title(f"走到 {degrees[place]:.0f}°", fontsize=10)
+        ax.set_ylim(0, 1.1)
     axes[2].set_ylabel("密度")
-    axes[2].set_ylim(0, 0.75)
     quiet_legend(axes[2], fontsize=8, loc="upper left")
     return figure
 
@@ -100,7 +107,7 @@ def solvers_figure(orders, calls, rows, real):
         left.plot(times, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
     left.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log")
     left.set_xticks([*counts, 2 * counts[-1]], [*counts, 2 * counts[-1]])
-    left.set_title("完美的猜测：阶", fontsize=10)
+    left.set_title("完美的猜测，linspace：阶", fontsize=10)
     right.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
     for i, (name, found) in enumerate(rows.items()):
         color, style, marker = WAYS[name]
@@ -131,11 +138,20 @@ def noise_figure(ln_sigma, shares, end):
     return figure
 
 
+def weights_figure(weights, capped):
+    """乘在 x0 误差上的权重 {名字: (T,)}；capped 是 min(SNR, 5)，画成宽的灰线，垫在下面"""
+    figure = curve_figure(range(len(capped)), weights, "步号 $t$", "乘在 $x_0$ 误差上的权重", "linear", "log")
+    ax = figure.axes[0]
+    ax.plot(capped, color=GRAY, linewidth=6, alpha=0.55, zorder=1, label=r"$\min(\mathrm{SNR}, 5)$")
+    quiet_legend(ax, loc="lower left")
+    return figure
+
+
 def gray_figure(rows, shown=40):
     """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图"""
     figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
-    edges = np.linspace(-1.2, 1.2, 25)
+    edges = np.linspace(-1.8, 1.8, 37)
     for (left, right), (name, values) in zip(axes, rows.items()):
         values = np.sort(np.asarray(values))
         picked = values[((np.arange(shown) + 0.5) / shown * len(values)).astype(int)]
@@ -143,7 +159,7 @@ def gray_figure(rows, shown=40):
         left.set(xticks=(), yticks=())
         left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
         plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
-        right.set(xlim=(-1.2, 1.2), ylim=(0, 0.25), yticks=())
+        right.set(xlim=(-1.8, 1.8), ylim=(0, 0.18), xticks=(-1, 0, 1), yticks=())
         if right is not axes[-1, 1]:
             right.set_xticklabels(())
     axes[-1, 1].set_xlabel("平均亮度")

@@ -8,28 +8,36 @@ from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 KINDS = (("guidance_1", "不加引导", ORANGE, "^"), ("guidance_2", "加引导", BLUE, "o"), ("gaussian", "斑图", GRAY, "s"))
 
 
-def two_rulers_figure(quality):
-    """卡片里的 quality：横轴是 Fréchet 距离（对数），纵轴是认得出的比例，一种图一个点，旁边写出数来"""
-    figure = empty_figure(7.0, 3.2)
-    ax = plain_axes(figure.subplots())
+def two_rulers_figure(card):
+    """左边：横轴是 Fréchet 距离（对数），纵轴是认得出的比例，一种图一个点；右边：两把尺子各自排的名次"""
+    figure = empty_figure(9.0, 3.4)
+    left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
+    left, quality, start = plain_axes(left), card["quality"], card["history"][0]["guidance_2"]
     share = quality["real_recognised"]["recognised"]
     real = {"mean": share, "se": (share * (1 - share) / 2443) ** 0.5}  # 留出的真图有 2443 张
     rows = [("真图", INK, "D", quality["frechet_floor"], real)]
     rows += [(name, color, mark, quality[key]["frechet"], quality[key]["recognised"]) for key, name, color, mark in KINDS]
+    rows += [("没有练", INK, "x", start["frechet"], start["recognised"])]
     for name, color, mark, x, y in rows:
-        ax.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker=mark, markersize=8, capsize=3)
+        left.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker=mark, markersize=8, capsize=3)
         words = f"{name}\n距离 {x['mean']:.1f} ± {x['se']:.1f}\n认得出 {100 * y['mean']:.1f} ± {100 * y['se']:.1f}%"
-        ax.annotate(words, (x["mean"], 100 * y["mean"]), (10, -4), textcoords="offset points", color=INK if color == GRAY else color, va="top", fontsize=9)
-    # 不加引导的与斑图，各胜在一把尺子上；(left, high) 是两样都胜的地方
-    (left, low), (right, high) = ((x["mean"], 100 * y["mean"]) for _, _, _, x, y in (rows[1], rows[3]))
-    for start in ((right, high), (left, low)):
-        ax.annotate("", (left, high), start, arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 7, "shrinkB": 0})
-    ax.annotate("距离：左边好", ((left * right) ** 0.5, high), (-5, 5), textcoords="offset points", ha="center", fontsize=9)
-    ax.annotate("认得出：\n上边好", (left, (low + high) / 2), (-6, 0), textcoords="offset points", ha="right", va="center", fontsize=9)
-    ax.set(xscale="log", xlim=(0.8, 60), ylim=(28, 90), xticks=[1, 2, 5, 10, 20, 50],
-           xlabel="Fréchet 距离（越往左越像真图）", ylabel="认得出（%，越高越好）")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
+        side = (-10, 12, "right") if name == "没有练" else (10, -4, "left")
+        left.annotate(words, (x["mean"], 100 * y["mean"]), side[:2], textcoords="offset points", color=INK if color == GRAY else color,
+                      ha=side[2], va="top", fontsize=9)
+    left.set(xscale="log", xlim=(0.8, 200), ylim=(0, 90), xticks=[1, 2, 5, 10, 20, 50, 100],
+             xlabel="Fréchet 距离（越往左越像真图）", ylabel="认得出（%，越高越好）")
+    left.xaxis.set_major_formatter("{x:g}")
+    left.minorticks_off()
+    ranks = np.array([np.argsort(np.argsort(values)) for values in ([row[3]["mean"] for row in rows], [-row[4]["mean"] for row in rows])]).T
+    for (name, color, mark, _, _), rank in zip(rows, ranks):
+        right.plot([0, 1], rank, color=color, marker=mark, markersize=8, linewidth=2)
+        for x, y, offset, align in ((0, rank[0], -10, "right"), (1, rank[1], 10, "left")):
+            right.annotate(name, (x, y), (offset, 0), textcoords="offset points", ha=align, va="center", fontsize=9, color=INK if color == GRAY else color)
+    right.set(xlim=(-0.85, 1.85), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    right.set_xticks([0, 1], labels=["照距离", "照认得出"])
+    right.tick_params(length=0)
+    right.spines[:].set_visible(False)
+    right.set_title("名次，最好的在上", fontsize=10)
     return figure
 
 

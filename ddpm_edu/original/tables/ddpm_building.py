@@ -28,7 +28,7 @@ METHODS = (
         Note("= self.use_ema", "028cdd22", "要不要给权重留一份指数滑动平均", chapter=11),
         Note("if self.use_ema", "d0b1b6af", "要 EMA 时才做下面两句", chapter=11),
         Note("= self.model_ema", "eecc4c56", "造权重的影子，初值就是此刻网络的权重", formula=r"s\leftarrow s+(1-d)(\theta-s)",
-             wrong="此刻还没有载入检查点：文件里没有 EMA 的键时，影子停在随机的初值", chapter=11, proof=(10, "与参考实现的差别")),
+             wrong="次序没有错，错在载入之后没有补一步：文件里没有 EMA 的键时，影子停在随机的初值", chapter=11, proof=(10, "与参考实现的差别")),
         Note("call print", "ee38890d", "印出影子有几份", wrong="数的是全部缓冲区，比参与平均的张量多两个：衰减率与更新次数", chapter=11,
              proof=(9, "表里有三处要多说一句")),
         Note("= self.use_scheduler", "f9d92905", "有没有给学习率的配方", chapter=12),
