@@ -3,8 +3,10 @@ import base64
 import functools
 import io
 import json
+import shutil
 import time
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -13,11 +15,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select
 
+from ddpm_edu.authoring.site.frame import ASSETS, frame
 from ddpm_edu.authoring.site.live import write_live
 from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.pretrained import load_pretrained
-from ddpm_edu.sampling import ancestral_step, ddim_step, spaced_timesteps
+from ddpm_edu.sampling import SAMPLERS, spaced_timesteps
 from ddpm_edu.schedules import alphas_cumprod, make_beta_schedule
 from ddpm_edu.teach.exercises.ch01 import ideal_start
 from ddpm_edu.teach.moons import MoonDenoiser, moons
@@ -28,7 +31,8 @@ STATE = "return document.getElementById('form').dataset.state"
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("网页 书")
-    write_live(folder)
+    shutil.copytree(ASSETS, folder / "assets")
+    write_live(folder, frame)
     return folder
 
 
@@ -101,40 +105,45 @@ def test_the_network_in_the_page_equals_torch_on_random_inputs(visit):
     assert gap <= 1e-5, gap
 
 
-def test_tables_and_steps_equal_the_packages(visit):
+def test_tables_and_steps_equal_the_packages(visit, amount):
     driver = visit("live")
-    for schedule in ("cosine", "sqrt_linear"):
+    for schedule in ("cosine", "sqrt_linear", "linear", "sqrt"):
         betas = make_beta_schedule(schedule, 1000, 1e-4, 0.02)
-        table = driver.execute_script("return Array.from(alphasCumprod(arguments[0], 1000))", schedule)
+        table = driver.execute_script("return Array.from(ddpm.alphasCumprod(ddpm.makeBetaSchedule(arguments[0], 1000)))", schedule)
         assert max(abs(table - alphas_cumprod(betas)[0])) <= 1e-12, schedule
-    found = driver.execute_script("return Array.from({length: 1000}, (_, i) => spacedTimesteps(1000, i + 1))")
-    assert found == [spaced_timesteps(1000, steps).tolist() for steps in range(1, 1001)]
-    now, after = table[1:], table[:-1]
-    for name, step in (("ancestral", ancestral_step), ("ddim", ddim_step)):
+    counts = list(range(1, 1001, amount(37, 1)))
+    found = driver.execute_script("return arguments[0].map(steps => Array.from(ddpm.spacedTimesteps(1000, steps)))", counts)
+    assert found == [spaced_timesteps(1000, steps).tolist() for steps in counts]
+    # 一步一步走，从各处走到第 10 步，以及走到底
+    cases = [*zip(table[1:], table), *((t, table[10]) for t in table[11:]), *((t, 1.0) for t in table)][::amount(7, 1)]
+    for name in ("ancestral", "ddim"):
         for knob in (0.0, 0.3, 1.0):
-            # 一步一步走，从各处走到第 10 步，以及走到底
-            cases = [*zip(now, after), *((t, table[10]) for t in table[11:]), *((t, 1.0) for t in table)]
-            found = driver.execute_script("return arguments[0].map(([now, after]) => SAMPLERS[arguments[1]](now, after, arguments[2]))", cases, name, knob)
-            gap = (torch.tensor(found, dtype=torch.float64) - torch.tensor([step(*case, knob) for case in cases], dtype=torch.float64)).abs().max()
-            assert gap <= 1e-12, (name, knob, gap)
+            found = driver.execute_script("return arguments[0].map(pair => ddpm.SAMPLERS[arguments[1]].step(...pair, arguments[2]))", cases, name, knob)
+            wanted = [SAMPLERS[name].step(*case, knob) for case in cases]
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-12, err_msg=f"{name} {knob}")
+    assert driver.execute_script("return Object.entries(ddpm.SAMPLERS).map(([name, {knob}]) => [name, knob])") == [
+        [name, SAMPLERS[name].knob] for name in ("ancestral", "ddim")]
+
+
+def test_random_numbers_are_the_ones_torch_draws(visit):
+    driver = visit("live")
+    for seed in (0, 20260101):
+        uniform, normal = driver.execute_script("""return ['uniform', 'normal'].map(name =>
+            Array.from({length: 1600}, ddpm.randomNumbers(arguments[0])[name]))""", seed)
+        generator = torch.Generator().manual_seed(seed)
+        np.testing.assert_allclose(normal, torch.cat([torch.randn(784, generator=generator), torch.randn(816, generator=generator)]).numpy(), atol=5e-6)
+        assert uniform == torch.rand(1600, generator=generator.manual_seed(seed)).tolist()
 
 
 @pytest.mark.parametrize("sampler, knob", [("ddim", {"eta": 0.0}), ("ancestral", {"v_posterior": 0.5})])
-def test_the_chain_lands_where_the_packages_does(visit, sampler, knob):
-    model, steps, shape = load_pretrained("mnist"), 6, (1, 1, 28, 28)
-    x, label, guidance = torch.randn(shape, generator=torch.Generator().manual_seed(3)), 5, 2.0
-    expected = model.p_sample_loop(shape, sampler=sampler, steps=steps, **knob, x_T=x, cond=torch.tensor([label]), guidance_scale=guidance,
-                                   generator=torch.Generator().manual_seed(4), progress=False)
-    # 同一份新噪声，按抽的次序排成一列
-    generator = torch.Generator().manual_seed(4)
-    noise = torch.cat([torch.randn(shape, generator=generator).flatten() for _ in range(steps)])
-    found = visit("live").execute_script("""const [x, noise, sampler, knob, steps, label, guidance] = arguments, count = {calls: 0};
-        const net = new UNet(MODEL.file, MODEL.config), table = alphasCumprod(MODEL.schedule, MODEL.timesteps);
-        let last, k = 0;
-        const denoise = guidedDenoiser(net, table, {label, guidance, count}), normal = () => noise[k++];
-        for (const step of sampling(Float32Array.from(x), {table, sampler, knob, steps, denoise, normal})) last = step || last;
-        return [Array.from(last.x), count.calls]""", x.flatten().tolist(), noise.tolist(), sampler, *knob.values(), steps, label, guidance)
-    # 十二次网络的舍入，由引导放大两倍，一路带着走
+def test_a_seed_draws_the_picture_the_package_draws(visit, sampler, knob):
+    model, steps, seed, label, guidance = load_pretrained("mnist"), 4, 3, 5, 2.0
+    expected = model.p_sample_loop((1, 1, 28, 28), sampler=sampler, steps=steps, **knob, cond=torch.tensor([label]), guidance_scale=guidance,
+                                   generator=torch.Generator().manual_seed(seed), progress=False)
+    found = visit("live").execute_script("""const [seed, sampler, knob, steps, label, guidance] = arguments;
+        const last = [...JOBS.draw({model: MODEL, seed, sampler, knob, steps, label, guidance})].at(-1);
+        return [Array.from(last.x), last.calls]""", seed, sampler, *knob.values(), steps, label, guidance)
+    # 各次网络的舍入，由引导放大两倍，一路带着走；噪声差在单精度的末位
     assert (torch.tensor(found[0]) - expected.flatten()).abs().max() <= 1e-4 and found[1] == 2 * steps
 
 

@@ -1,6 +1,6 @@
 """网页里活的面板：把 notebook 里的那几块面板写成描述（assets/panels-data.js），计算由 assets/ 里的 JavaScript 来做
 
-每块面板的 compute 在 JavaScript 里有一个孪生的函数（live.js、pictures.js），别的（控件、坐标轴、图例、颜色）都取自面板自己的描述
+每块面板的 compute 在 JavaScript 里有一个孪生的函数（panel_compute.js、pictures.js），别的（控件、坐标轴、图例、颜色）都取自面板自己的描述
 图来自训练好的网络的三块（samples、eta、guidance）仍是静态的图：预先算好的样本太大，又写不成公式
 """
 import base64
@@ -28,7 +28,6 @@ from ...teach.panels.beta import PAPER_NAMES
 from ...teach.panels.ema import DRAWN, NOISE
 from ...teach.panels.lr import SPAN
 
-ASSETS = Path(__file__).parent / "assets"
 STILL = ("samples_panel", "eta_panel", "guidance_panel")
 
 
