@@ -5,6 +5,7 @@
 """
 import base64
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,9 @@ from ...teach.panels.lr import SPAN
 STILL = ("samples_panel", "eta_panel", "guidance_panel")
 
 
+@cache
 def live_panels():
-    """与 notebook 里参数相同的面板：{函数名: (面板, 计算时另要的数)}"""
+    """与 notebook 里参数相同的面板：{函数名: (面板, 计算时另要的数)}；图都要画一遍才知道刻度，几秒，所以只造一次"""
     images = handwriting(NOTEBOOKS.parent / "data")[0]
     betas = make_beta_schedule("sqrt_linear", 1000)
     return {
