@@ -28,6 +28,8 @@ TYPESET = """
         done([drawn.length > 0 && drawn.every(m => m.getBoundingClientRect().height > 3), texts, document.querySelectorAll('[data-mml-node=merror]').length]);
     }) : setTimeout(ready, 50);
     ready();"""
+# 纸的宽：A4 去掉左右的边，96 dpi
+PAPER = 673
 # 比自己的框宽、或伸出纸外的
 CLIPPED = """return [...document.querySelectorAll("mjx-container, pre, table, img, section > div")].filter(e => {
     const box = e.getBoundingClientRect(), drawn = (e.querySelector(':scope > svg') ?? e).getBoundingClientRect();
@@ -41,11 +43,14 @@ class Reader:
     def __init__(self, driver, home):
         self.driver, self.folder = driver, home.parent
 
-    def open(self, name, width=1280, height=900, **features):
-        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        media, wanted = features.pop("media", ""), [{"name": "prefers-color-scheme", "value": features.get("theme", "light")}]
-        self.command("Emulation.setEmulatedMedia", media=media, features=wanted)
+    def open(self, name, **look):
+        self.look(**look)
         self.driver.get((self.folder / f"{name}.html").as_uri())
+
+    def look(self, width=1280, height=900, media="", theme="light"):
+        """换窗口的大小、屏幕或纸、主题，页面不重新载入"""
+        self.command("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.command("Emulation.setEmulatedMedia", media=media, features=[{"name": "prefers-color-scheme", "value": theme}])
 
     def command(self, name, **options):
         return self.driver.execute_cdp_cmd(name, options)
@@ -85,24 +90,27 @@ def reader(driver, built):
     reader.command("Emulation.setEmulatedMedia", media="", features=[])
 
 
-def test_the_whole_book_reads_offline_and_asks_for_nothing_outside(reader, shots):
+def test_the_whole_book_reads_offline_on_a_desk_a_phone_and_paper_and_asks_for_nothing_outside(reader, built, shots):
+    names = [page.name for page in built[1]]
     reader.driver.get("about:blank")
     reader.driver.get_log("performance"), reader.driver.get_log("browser")
-    for name in [*NAMES, "index"]:
+    for name in [*names, "index"]:
         reader.open(name)
         assert reader.script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)"), name
         if name != "index":
             assert reader.driver.execute_async_script(TYPESET) == [True, [], 0], name
-        reader.open(name, width=390)
-        if name != "index":
-            reader.driver.execute_async_script(TYPESET)
+        reader.look(width=390)
         assert reader.script("return document.documentElement.scrollWidth <= innerWidth"), name
+        if name != "index":
+            reader.look(width=PAPER, media="print")
+            assert reader.script("document.querySelectorAll('details').forEach(d => d.open = true);" + CLIPPED) == [], name
+            assert not [e for e in reader.find("#book, .bar, .tools, .turn") if e.is_displayed()], name
     reader.driver.save_screenshot(str(shots / "cover-390.png"))
     asked = [json.loads(entry["message"])["message"] for entry in reader.driver.get_log("performance")]
     urls = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
     # 浏览器自己的更新检查之类不是页面发的
     pages = [url for url in urls if not url.startswith(("chrome", "data:"))]
-    assert len(pages) >= 2 * len(NAMES) and all(url.startswith("file:") for url in pages)
+    assert len(pages) > len(names) and all(url.startswith("file:") for url in pages)
     assert [entry["message"] for entry in reader.driver.get_log("browser")] == []
 
 
@@ -113,20 +121,23 @@ def test_every_link_and_anchor_of_the_whole_book_resolves(built):
         text = path.read_text(encoding="utf-8")
         ids[path.name] = set(re.findall(r'\bid="([^"]+)"', text))
         links += [(path.name, href) for href in re.findall(r'\bhref="([^"]+)"', text) if not href.startswith("https:")]
-    dead = []
+    dead, missing = [], {*NAMES} - {page.name for page in built[1]}
     for here, href in links:
         name, _, where = href.partition("#")
+        # 平时没有导出的几章，只看有没有这一章
+        if name.removesuffix(".html") in missing:
+            continue
         if not (folder / name).exists() or where and where not in ids[name or here]:
             dead.append((here, href))
-    assert dead == [] and len(links) > 1000
+    assert dead == [] and len(links) > 40 * len(ids)
 
 
 # ---- 检索 ----
 
-def test_search_finds_every_term_in_every_section_that_has_it(reader, built):
+def test_search_finds_every_term_in_every_section_that_has_it(reader, built, amount):
     sections = [[text.casefold() for text in section[:1] + section[2:]] for page in built[1] for section in entries(page)]
     reader.open("index")
-    for words in [term.chinese for term in TERMS] + ["Signal-to-Noise  ratio", r"\bar\alpha_t", "噪声表 cosine", "p_losses"]:
+    for words in [term.chinese for term in TERMS[::amount(8, 1)]] + ["Signal-to-Noise  ratio", r"\bar\alpha_t", "噪声表 cosine", "q_sample"]:
         wanted = sum(all(any(word in text for text in section) for word in words.casefold().split() if words != "Signal-to-Noise  ratio")
                      for section in sections) if words != "Signal-to-Noise  ratio" else None
         said = reader.search(words)
@@ -143,7 +154,7 @@ def test_search_finds_every_term_in_every_section_that_has_it(reader, built):
 
 def test_search_goes_by_keyboard_from_the_slash_to_the_section(reader):
     reader.open("index")
-    assert reader.search("补全 训练").startswith(("1", "2", "3", "4", "5", "6", "7", "8", "9"))
+    assert reader.search("网络 训练").startswith(("1", "2", "3", "4", "5", "6", "7", "8", "9"))
     reader.press(Keys.ARROW_DOWN)
     first = reader.script("return document.activeElement.href")
     reader.press(Keys.ARROW_DOWN)
@@ -240,7 +251,7 @@ def test_without_scripts_the_pages_still_read_and_link(reader):
 def test_nothing_serious_by_axe(reader, amount):
     if not AXE.exists():
         pytest.skip("没有装 axe-core；在仓库目录里 npm install --no-save axe-core")
-    for name in ("index", "00_quickstart", "02_schedule", "09_init", "90_symbols_and_terms"):
+    for name in ("index", "02_schedule", "90_symbols_and_terms", *amount((), ("00_quickstart", "09_init"))):
         for theme in ("light", "dark"):
             reader.open(name, theme=theme)
             if name != "index":
@@ -253,18 +264,6 @@ def test_nothing_serious_by_axe(reader, amount):
 
 # ---- 打印 ----
 
-# A4 去掉左右的边，96 dpi
-PAPER = 673
-
-
-def test_nothing_is_clipped_on_paper(reader):
-    for name in NAMES:
-        reader.open(name, width=PAPER, media="print")
-        reader.driver.execute_async_script(TYPESET)
-        assert reader.script("document.querySelectorAll('details').forEach(d => d.open = true);" + CLIPPED) == [], name
-        assert not [e for e in reader.find("#book, .bar, .tools, .turn") if e.is_displayed()], name
-
-
 def pages_of(pdf):
     return len(re.findall(rb"/Type */Page\b", pdf.read_bytes()))
 
@@ -275,7 +274,7 @@ def outline(pdf):
 
 def test_chapters_and_the_whole_book_are_printed_with_an_outline(built, amount):
     home, pages = built
-    chosen = amount([page for page in pages if page.name[:2] in ("03", "90")], pages)
+    chosen = amount([page for page in pages if page.name[:2] == "03"], pages)
     whole = printing.write_pdf(printing.find_browser(), home.parent, chosen)
     each = [whole.with_name(f"{page.name}.pdf") for page in chosen]
     assert {path.name for path in whole.parent.iterdir()} == {whole.name, *(path.name for path in each)} and not (home.parent / "print.html").exists()
@@ -298,5 +297,5 @@ def test_slides_are_printed_one_to_a_page(reader, tmp_path):
     reader.open(page.stem, width=1280, height=720)
     reader.driver.execute_async_script(TYPESET)
     reader.until("!document.body.matches('.measure') && document.querySelector('section').style.getPropertyValue('--fit')")
-    reader.command("Emulation.setEmulatedMedia", media="print", features=[])
+    reader.look(width=1280, height=720, media="print")
     assert reader.script("return [...document.querySelectorAll('section')].filter(s => s.scrollHeight > 721).length") == 0

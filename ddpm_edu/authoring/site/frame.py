@@ -45,12 +45,12 @@ def frame(title, main, address, page=None):
 
     main    : 正文的 HTML
     address : 这一页的文件名，边栏里标出它
-    page    : 有章节的页，右边列出各节，并排公式；有面板时带上 panels.js（assets 里有的话）
+    page    : 有章节的页，右边列出各节，并排公式；有面板时带上 panels.js
     """
     scripts = ["book.js", "search.js"]
     if page is not None:
         scripts.append("mathjax.js")
-        if page.body.select_one("figure.panel") and (ASSETS / "panels.js").exists():
+        if page.body.select_one("figure.panel"):
             scripts.append("panels.js")
     listed = contents(page) if page is not None else ""
     here = f'<nav id="here" popover aria-label="本页"><h2>本页</h2>{listed}</nav>' if listed else ""

@@ -3,10 +3,8 @@
 全部由浏览器算，脚本是 assets/ 里的几个小文件；Worker 也要用的几个直接写进页面，Worker 由那一段文字造出来，所以双击打开也能用
 """
 import base64
-import html
 import json
 import re
-import shutil
 from pathlib import Path
 
 from ...pretrained import checked_file, pretrained_card
@@ -19,19 +17,6 @@ PAGES = {
     "live": ("不开内核，也能画", ("product", "tensor", "unet", "diffusion", "drawing", "background"), (WEIGHTS, "digit.js")),
     "plane": ("平面上的扩散", ("product", "diffusion", "mlp", "points", "learning", "background"), ("plane_view.js", "plane.js")),
 }
-FRAME = """<!DOCTYPE html>
-<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title></head><body>
-<main>
-{main}
-</main>
-</body></html>
-"""
-
-
-def bare(title, main, address):
-    """没有书的外框的一页，自成一页也能看"""
-    return FRAME.format(title=html.escape(title), main=main)
 
 
 def weights_script():
@@ -53,17 +38,13 @@ def main_part(name):
     return f'<link rel="stylesheet" href="assets/live.css">\n{article}<script id="engine">\n{source}</script>\n{tags}'
 
 
-def write_live(folder, frame=bare):
-    """把两页写进 folder，脚本、样式与权重写进 folder/assets
+def write_live(folder, frame):
+    """把两页写进 folder，权重写进 folder/assets；脚本与样式由 book.write_assets 一起拷过去
 
-    frame : frame(标题, 正文, 文件名) → 一整页的 HTML；网页书给出它的外框
-    返回  : [(标题, 文件名), …]
+    frame : frame(标题, 正文, 文件名) → 一整页的 HTML
     """
     folder = Path(folder)
     (folder / "assets").mkdir(parents=True, exist_ok=True)
     (folder / "assets" / WEIGHTS).write_text(weights_script(), encoding="utf-8")
-    for name in ("live.css", "digit.js", "plane_view.js", "plane.js"):
-        shutil.copyfile(ASSETS / name, folder / "assets" / name)
     for name, (title, _, _) in PAGES.items():
         (folder / f"{name}.html").write_text(frame(title, main_part(name), f"{name}.html"), encoding="utf-8")
-    return [(title, f"{name}.html") for name, (title, _, _) in PAGES.items()]

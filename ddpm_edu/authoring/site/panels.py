@@ -1,10 +1,11 @@
 """网页里活的面板：把 notebook 里的那几块面板写成描述（assets/panels-data.js），计算由 assets/ 里的 JavaScript 来做
 
-每块面板的 compute 在 JavaScript 里有一个孪生的函数（live.js、pictures.js），别的（控件、坐标轴、图例、颜色）都取自面板自己的描述
+每块面板的 compute 在 JavaScript 里有一个孪生的函数（panel_compute.js、pictures.js），别的（控件、坐标轴、图例、颜色）都取自面板自己的描述
 图来自训练好的网络的三块（samples、eta、guidance）仍是静态的图：预先算好的样本太大，又写不成公式
 """
 import base64
 import json
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +29,12 @@ from ...teach.panels.beta import PAPER_NAMES
 from ...teach.panels.ema import DRAWN, NOISE
 from ...teach.panels.lr import SPAN
 
-ASSETS = Path(__file__).parent / "assets"
 STILL = ("samples_panel", "eta_panel", "guidance_panel")
 
 
+@cache
 def live_panels():
-    """与 notebook 里参数相同的面板：{函数名: (面板, 计算时另要的数)}"""
+    """与 notebook 里参数相同的面板：{函数名: (面板, 计算时另要的数)}；图都要画一遍才知道刻度，几秒，所以只造一次"""
     images = handwriting(NOTEBOOKS.parent / "data")[0]
     betas = make_beta_schedule("sqrt_linear", 1000)
     return {

@@ -3,7 +3,6 @@
   "use strict";
 
   const {form, progress, said, look} = Object.fromEntries(["form", "progress", "said", "look"].map(id => [id, document.getElementById(id)]));
-  const KNOBS = {ancestral: "v_posterior", ddim: "eta"};
   const FRAMES = 10;
 
   let walk = [], began = 0, loaded = false;
@@ -57,7 +56,7 @@
 
   // 换了种子或步数：只把起点画出来
   function reset() {
-    const {seed, steps} = request(), {normal} = normalNumbers(seed);
+    const {seed, steps} = request(), {normal} = ddpm.randomNumbers(seed);
     walk = [{x: noiseImage(MODEL.side, normal)}];
     look.max = progress.max = steps;
     progress.value = 0;
@@ -113,7 +112,7 @@
   function describe() {
     const {sampler, label} = request();
     for (const name of ["guidance", "steps", "knob"]) form.elements[`${name}Shown`].value = form.elements[name].value;
-    document.getElementById("knobName").textContent = KNOBS[sampler];
+    document.getElementById("knobName").textContent = ddpm.SAMPLERS[sampler].knob;
     form.elements.guidance.disabled = label < 0;
   }
 

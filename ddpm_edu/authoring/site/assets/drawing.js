@@ -12,7 +12,7 @@ function guidedDenoiser(network, table, {label, guidance, count}) {
       count.calls++;
       out = free.map((value, k) => value + guidance * (given[k] - value));
     }
-    return x.map((value, k) => Math.max(-1, Math.min(1, TO_START.v(value, out[k], now))));
+    return x.map((value, k) => Math.max(-1, Math.min(1, ddpm.TO_X_START.v(value, out[k], Math.sqrt(now), Math.sqrt(1 - now)))));
   };
 }
 
@@ -26,10 +26,13 @@ const studio = {};
 const JOBS = {
   // model 只在第一次带着：{file, config, schedule, timesteps, side}
   *draw({model, seed, label, guidance, sampler, knob, steps}) {
-    if (model) Object.assign(studio, {unet: new UNet(model.file, model.config), table: alphasCumprod(model.schedule, model.timesteps), side: model.side});
-    const {normal} = normalNumbers(seed), count = {calls: 0}, {unet, table, side} = studio;
+    if (model) {
+      const table = ddpm.alphasCumprod(ddpm.makeBetaSchedule(model.schedule, model.timesteps));
+      Object.assign(studio, {unet: new UNet(model.file, model.config), table, side: model.side});
+    }
+    const {normal} = ddpm.randomNumbers(seed), count = {calls: 0}, {unet, table, side} = studio;
     const denoise = guidedDenoiser(unet, table, {label, guidance, count});
-    for (const step of sampling(noiseImage(side, normal), {table, sampler, knob, steps, denoise, normal}))
+    for (const step of ddpm.sampling(noiseImage(side, normal), {table, sampler, knob, steps, denoise, normal}))
       yield step && {...step, calls: count.calls};
   },
 };

@@ -23,4 +23,4 @@ function* learning(points, steps, {uniform, normal}) {
   }
 }
 
-const JOBS = {learn: ({points, steps, seed}) => learning(points, steps, normalNumbers(seed))};
+const JOBS = {learn: ({points, steps, seed}) => learning(points, steps, ddpm.randomNumbers(seed))};

@@ -4,7 +4,7 @@
   "use strict";
   const ddpm = globalThis.ddpm = globalThis.ddpm || {};
   const HERE = document.currentScript.src.replace(/[^/]*$/, "");
-  const FILES = ["schedules.js", "text.js", "live.js", "pictures.js", "chart.js", "panels-data.js"];
+  const FILES = ["diffusion.js", "text.js", "panel_compute.js", "pictures.js", "chart.js", "panels-data.js"];
 
   // ---- 描述里带着的数 ----
 
@@ -69,7 +69,7 @@
   // ---- 一块面板 ----
 
   function mount(figure, order) {
-    const name = figure.dataset.panel, description = ddpm.panels[name], compute = ddpm.live[name];
+    const name = figure.dataset.panel, description = ddpm.panels[name], compute = ddpm.compute[name];
     if (!description || !compute) return;
     const extra = Object.fromEntries(Object.entries(description.extra).map(([key, value]) => [key, unpack(value)]));
     const values = Object.fromEntries(description.controls.map(control => [control.name, control.value]));

@@ -1,44 +1,7 @@
 // 有图像的两块面板：加噪、参数化。像素是包里的那几张图；噪声照 torch 的办法由种子生成，不必随页面带着
 (() => {
   "use strict";
-  const ddpm = globalThis.ddpm = globalThis.ddpm || {};
-  const {range, format} = ddpm;
-
-  // ---- torch.manual_seed(seed) 之后 torch.randn(count) 的那些数，单精度，count 是 16 的倍数 ----
-
-  function mersenneTwister(seed) {
-    const state = new Uint32Array(624);
-    state[0] = seed;
-    for (let i = 1; i < 624; i++) state[i] = Math.imul(1812433253, state[i - 1] ^ (state[i - 1] >>> 30)) + i;
-    let at = 624;
-    return () => {
-      if (at === 624) {
-        for (let i = 0; i < 624; i++) {
-          const mixed = (state[i] & 0x80000000) | (state[(i + 1) % 624] & 0x7fffffff);
-          state[i] = state[(i + 397) % 624] ^ (mixed >>> 1) ^ (mixed & 1 ? 0x9908b0df : 0);
-        }
-        at = 0;
-      }
-      let y = state[at++];
-      y ^= y >>> 11;
-      y ^= (y << 7) & 0x9d2c5680;
-      y ^= (y << 15) & 0xefc60000;
-      return (y ^ (y >>> 18)) >>> 0;
-    };
-  }
-
-  function torchRandn(seed, count) {
-    const next = mersenneTwister(seed), values = new Float32Array(count).map(() => (next() & 0xffffff) / 0x1000000);
-    // Box–Muller：十六个一组，前八个定半径，后八个定角度
-    for (let start = 0; start < count; start += 16) {
-      for (let i = start; i < start + 8; i++) {
-        const radius = Math.sqrt(-2 * Math.log(1 - values[i])), angle = 2 * Math.PI * values[i + 8];
-        values[i] = radius * Math.cos(angle);
-        values[i + 8] = radius * Math.sin(angle);
-      }
-    }
-    return values;
-  }
+  const {ddpm} = globalThis, {range, format} = ddpm;
 
   // ---- 加噪 ----
 
@@ -72,7 +35,8 @@
   function prepare(extra) {
     if (!prepared.has(extra)) {
       const images = Float32Array.from(extra.pixels, x => Math.fround(x / 127.5) - 1);
-      prepared.set(extra, {images, noise: torchRandn(extra.seed, images.length), cumprod: ddpm.alphasCumprod(ddpm.makeBetaSchedule(extra.schedule, extra.T))});
+      const noise = Float32Array.from(images, ddpm.randomNumbers(extra.seed).normal);
+      prepared.set(extra, {images, noise, cumprod: ddpm.alphasCumprod(ddpm.makeBetaSchedule(extra.schedule, extra.T))});
     }
     return prepared.get(extra);
   }
@@ -90,17 +54,20 @@
 
   // ---- 参数化：三种输出各错一份，换成 x̂0、再走一步各错多少 ----
 
+  // 网络输出错 1，换算成的 x̂0 错多少
+  const AMPLIFICATION = {eps: bar => Math.sqrt((1 - bar) / bar), x0: () => 1, v: bar => Math.sqrt(1 - bar)};
+
   function parameterization({t, error}, {schedule, T, start, noise}) {
     const cumprod = ddpm.alphasCumprod(ddpm.makeBetaSchedule(schedule, T)), bar = cumprod[t], cos = Math.sqrt(bar), sin = Math.sqrt(1 - bar);
     const stride = Math.floor(T / 50), [a] = ddpm.ddimStep(bar, t >= stride ? cumprod[t - stride] : 1);
     const clean = Float64Array.from(start), eps = Float64Array.from(noise), wrong = eps.slice().reverse();
-    const x = clean.map((pixel, i) => cos * pixel + sin * eps[i]), names = Object.keys(ddpm.AMPLIFICATION), steps = range(T);
+    const x = clean.map((pixel, i) => cos * pixel + sin * eps[i]), names = Object.keys(AMPLIFICATION), steps = range(T);
     const data = {arrow_x_t: [[0, cos], [0, sin]], arrow_v: [[0, -sin], [0, cos]]};
     for (const name of names) {
       const guess = clean.map((pixel, i) => ddpm.TO_X_START[name](x[i], ddpm.TARGET[name](pixel, eps[i], cos, sin) + error * wrong[i], cos, sin));
       data[`x0_from_${name}`] = guess;
       data[`step_from_${name}`] = guess.map((value, i) => a * (value - clean[i]));
-      data[`error_${name}`] = [steps, cumprod.map(ddpm.AMPLIFICATION[name])];
+      data[`error_${name}`] = [steps, cumprod.map(AMPLIFICATION[name])];
     }
     data.here = [[t, t, t], names.map(name => data[`error_${name}`][1][t])];
     const said = names.map(name => `${name} ${format(error * data[`error_${name}`][1][t], ".3g")}`);
@@ -108,6 +75,5 @@
     return {data, note: `t = ${t}：转角 ${angle}°。三种输出各错 ${format(error, ".2f")}，x̂₀ 分别错：${said.join("，")}`};
   }
 
-  Object.assign(ddpm, {torchRandn});
-  ddpm.live = Object.assign(ddpm.live || {}, {forward_panel: forward, parameterization_panel: parameterization});
+  ddpm.compute = Object.assign(ddpm.compute || {}, {forward_panel: forward, parameterization_panel: parameterization});
 })();

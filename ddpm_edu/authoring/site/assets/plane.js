@@ -5,7 +5,6 @@
   const find = id => document.getElementById(id);
   const form = find("form"), left = new View(find("given")), right = new View(find("made"));
   const T = TABLE.length, COUNT = 200, MOST = 600, TRACED = 6, GRID = 17, SPACING = 0.12;
-  const KNOBS = {ancestral: "v_posterior", ddim: "eta"};
 
   let points = [], noise = [], cursor = [0, 0], network = null, journey = null, losses = [], least = 0;
   const background = openBackground(find("engine").textContent, learned, error => say("learnSaid", `练不下去：${error}。刷新这一页再试`));
@@ -18,7 +17,7 @@
 
   // 换一批点：网络是照旧的点练的，不再算数
   function setPoints(list) {
-    const {normal} = normalNumbers(7);
+    const {normal} = ddpm.randomNumbers(7);
     points = list.slice(0, 2 * MOST);
     noise = points.map(normal);
     network = journey = null;
@@ -106,10 +105,10 @@
   function sample() {
     const guess = guesser();
     if (!guess) return say("madeSaid", points.length ? "小网络还没有练：先按“训练”。" : "还没有点：先挑一种形状，或在左边画几个。");
-    const {normal} = normalNumbers(number("seed")), x = Float32Array.from({length: 2 * COUNT}, normal), steps = number("steps");
+    const {normal} = ddpm.randomNumbers(number("seed")), x = Float32Array.from({length: 2 * COUNT}, normal), steps = number("steps");
     const denoise = function* (at, t, now) { return guess(at, t, now); };
     const paths = Array.from({length: TRACED}, (_, n) => [x[2 * n], x[2 * n + 1]]);
-    journey = {x, paths, chain: sampling(x, {table: TABLE, sampler: value("sampler"), knob: number("knob"), steps, denoise, normal})};
+    journey = {x, paths, chain: ddpm.sampling(x, {table: TABLE, sampler: value("sampler"), knob: number("knob"), steps, denoise, normal})};
     find("walked").max = steps;
     form.dataset.state = "walking";
     form.elements.stop.disabled = false;
@@ -141,7 +140,7 @@
 
   // 理想去噪器在这些点上的损失：谁也低不过它
   function floor() {
-    const {normal} = normalNumbers(3);
+    const {normal} = ddpm.randomNumbers(3);
     let total = 0;
     for (let t = 0; t < T; t += 2) {
       const from = 2 * (t % (points.length / 2)), error = [normal(), normal()], x = addNoise(points.slice(from, from + 2), error, TABLE[t]);
@@ -187,12 +186,12 @@
 
   function describe() {
     for (const name of ["t", "steps", "knob"]) form.elements[`${name}Shown`].value = value(name);
-    find("knobName").textContent = KNOBS[value("sampler")];
+    find("knobName").textContent = ddpm.SAMPLERS[value("sampler")].knob;
   }
 
   form.addEventListener("input", ({target}) => {
     describe();
-    if (target.name === "shape") setPoints(value("shape") ? shape(value("shape"), COUNT, normalNumbers(11)) : []);
+    if (target.name === "shape") setPoints(value("shape") ? shape(value("shape"), COUNT, ddpm.randomNumbers(11)) : []);
     else redraw();
   });
   form.addEventListener("submit", event => {
@@ -209,6 +208,6 @@
     teach(form.dataset.learning !== "true");
   });
   describe();
-  setPoints(shape(value("shape"), COUNT, normalNumbers(11)));
+  setPoints(shape(value("shape"), COUNT, ddpm.randomNumbers(11)));
   onRestyle(redraw);
 })();

@@ -1,7 +1,7 @@
 // 平面上的点 x, y, x, y …：几种现成的形状、加噪、两种猜测
 "use strict";
 
-const TABLE = alphasCumprod("sqrt_linear", 1000);
+const TABLE = ddpm.alphasCumprod(ddpm.makeBetaSchedule("sqrt_linear", 1000));
 
 // 几种形状：(第几个占几成, 两个正态数) → 一个点；月牙的坐标换算同 ddpm_edu/teach/moons.py
 const SHAPES = {
@@ -55,7 +55,7 @@ function idealStart(data, x, now) {
 // 网络猜噪声，换成 x0
 function networkStart(network, x, t, now) {
   const {out} = network.forward(x, new Float32Array(x.length / 2).fill(t));
-  return x.map((value, k) => TO_START.eps(value, out[k], now));
+  return x.map((value, k) => ddpm.TO_X_START.eps(value, out[k], Math.sqrt(now), Math.sqrt(1 - now)));
 }
 
 // 每个点离 data 里最近的点多远
