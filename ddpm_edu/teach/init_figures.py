@@ -51,7 +51,7 @@ def init_map(width=9.0):
         ax.text(1.8, y + 0.08, f"{mark} {words}", ha="center", va="bottom", fontsize=10.5, color=BLUE)
         arrow(ax, (3.52, y), (5.38, 1.1 + (0.12 if y > 1 else -0.12)), BLUE, 1.6)
     deed(ax, 5.9, 1.1, "载入")
-    ax.text(3.62, 1.1, "③ 四样都在，才填得进、对得上", ha="left", va="center", fontsize=10.5, color=BLUE)
+    ax.text(3.62, 1.1, "③ 四样都要在", ha="left", va="center", fontsize=10.5, color=BLUE)
     ax.text(-0.75, 1.1, "谁要用谁", ha="right", va="center", fontsize=11, color=INK)
     ax.plot((-2.0, 6.6), (0.17, 0.17), color=GRAY, linewidth=0.6)
     for y, title, order in ((-0.25, "课程版的次序", course_order()), (-1.0, "原文件的次序", original_order())):
