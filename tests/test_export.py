@@ -21,7 +21,7 @@ from ddpm_edu.teach.terms import TERMS
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$([^$]+?)\$", re.S)
 NAMES = [path.stem for path in sources()]
-REPOSITORY = "https://example.org/某人/课程"
+REPOSITORY = "https://github.com/someone/course"
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,11 @@ def names(pytestconfig):
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory, names):
-    """(文件夹, 各页)；仓库有地址"""
+    """(文件夹, 各页)；在 GitHub Actions 里，仓库的地址不写也有"""
     folder = tmp_path_factory.mktemp("html")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(book, "repository", lambda: REPOSITORY)
+        patch.setenv("GITHUB_SERVER_URL", "https://github.com")
+        patch.setenv("GITHUB_REPOSITORY", "someone/course")
         home, pages = book.export(folder, [NOTEBOOKS / f"{name}.ipynb" for name in names])
     assert home == folder / "index.html" and b"MathJax" in (folder / "assets" / "mathjax.js").read_bytes()
     return folder, pages
@@ -139,7 +140,10 @@ def test_each_section_can_be_linked_and_reported(written, pages):
             link, report = box.find(class_="tools").find_all("a")
             assert link["href"] == f"#{tag['id']}" and report["href"].startswith(f"{REPOSITORY}/issues/new?")
             assert not box.find(re.compile("^h")).find(class_="tools"), title
-    # 仓库没有地址，就没有这个链接
+        [notebook] = [a["href"] for a in pages[page.name].select(".cloud a") if "colab" in a["href"]]
+        assert notebook.endswith(f"someone/course/blob/main/notebooks/{page.name}.ipynb")
+    # 仓库没有地址，就没有这些链接
+    assert navigation.cloud_links("", "03_a") == ""
     bare = Page("03_a", parse("<h1 id='甲'>甲</h1>"))
     navigation.section_tools(bare, "")
     assert [a["href"] for a in bare.soup.find_all("a")] == ["#甲"]

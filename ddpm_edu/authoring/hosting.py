@@ -1,4 +1,5 @@
 """云端的 notebook：仓库的地址从 pyproject.toml 读来，第一格与“在云端打开”的链接由它拼成"""
+import os
 import re
 from pathlib import Path
 
@@ -26,6 +27,12 @@ def repository(file=PYPROJECT):
     return found[1] if found else ""
 
 
+def published_address():
+    """网页书里用的地址：还没有写进 pyproject.toml 时，用 GitHub Actions 给的那一个，复刻的仓库发布的书就指向它自己"""
+    server, name = os.environ.get("GITHUB_SERVER_URL"), os.environ.get("GITHUB_REPOSITORY")
+    return repository() or (f"{server}/{name}" if server and name else "")
+
+
 def first_cell(address):
     """第一格的代码：import ddpm_edu 成功时什么也不做、什么也不印"""
     return CELL.format(fetch=FETCH.format(address) if address else NO_ADDRESS)
@@ -37,17 +44,21 @@ def without_first_cell(notebook):
     return notebook
 
 
-def open_links(address, notebook="00_quickstart"):
-    """“在云端打开”的一行 Markdown；没有地址时空字符串，别处托管的只有 git clone 的说法
+def cloud_pages(address, notebook):
+    """{平台: 打开这一本的地址}；这几家认得 GitHub 的地址，别处托管的是空的"""
+    if not (found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?", address)):
+        return {}
+    page = f"{found[1]}/blob/main/notebooks/{notebook}.ipynb"
+    return {"Colab": f"https://colab.research.google.com/github/{page}", "Kaggle": f"https://kaggle.com/kernels/welcome?src=https://github.com/{page}",
+            "Codespaces": f"https://codespaces.new/{found[1]}"}
 
-    Colab、Kaggle、Codespaces 认得 GitHub 的地址；魔搭、AI Studio、AutoDL 没有这样的链接，要在它们的终端里取下仓库
+
+def open_links(address, notebook="00_quickstart"):
+    """“在云端打开”的一行 Markdown；没有地址时空字符串
+
+    魔搭、AI Studio、AutoDL 没有打开一本 notebook 的链接，要在它们的终端里取下仓库
     """
     if not address:
         return ""
-    clone = f"魔搭、AI Studio、AutoDL：在终端里 `git clone {address}`，再打开 `notebooks/{notebook}.ipynb`"
-    if not (found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(?:\.git)?", address)):
-        return f"在云端打开　{clone}"
-    page = f"{found[1]}/blob/main/notebooks/{notebook}.ipynb"
-    links = {"Colab": f"https://colab.research.google.com/github/{page}", "Kaggle": f"https://kaggle.com/kernels/welcome?src=https://github.com/{page}",
-             "Codespaces": f"https://codespaces.new/{found[1]}"}
-    return f"在云端打开　{' · '.join(f'[{name}]({link})' for name, link in links.items())}　{clone}"
+    links = " · ".join(f"[{name}]({link})" for name, link in cloud_pages(address, notebook).items())
+    return "　".join(filter(None, ["在云端打开", links, f"魔搭、AI Studio、AutoDL：在终端里 `git clone {address}`，再打开 `notebooks/{notebook}.ipynb`"]))

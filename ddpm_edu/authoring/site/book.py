@@ -4,11 +4,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...teach.books import NOTEBOOKS
-from ..hosting import repository
+from ..hosting import published_address
 from .cover import PICTURE, cover
 from .frame import ASSETS, frame
 from .live import write_live
-from .navigation import section_tools, turn
+from .navigation import cloud_links, section_tools, turn
 from .pages import PICTURES, read_page
 from .panels import write_panels
 from .search import FILE, index
@@ -33,7 +33,7 @@ def write_pictures(folder, pictures):
 
 def write_page(folder, page, address):
     section_tools(page, address)
-    main = str(page.body) + turn(page.name)
+    main = cloud_links(address, page.name) + str(page.body) + turn(page.name)
     (folder / f"{page.name}.html").write_text(frame(page.title, main, f"{page.name}.html", page), encoding="utf-8")
 
 
@@ -47,7 +47,7 @@ def export(folder, books=None):
     pages = [read_page(path) for path in sorted(books or NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))]
     (folder / "assets" / FILE).write_text(index(pages), encoding="utf-8")
     write_pictures(folder, {PICTURE: (PRETRAINED / PICTURE).read_bytes()})
-    address = repository()
+    address = published_address()
     for page in pages:
         write_pictures(folder, page.pictures)
         write_page(folder, page, address)

@@ -4,6 +4,7 @@ from functools import cache
 from urllib.parse import urlencode
 
 from ...teach.books import PARTS, headings, read_cells, sources
+from ..hosting import cloud_pages
 from .live import PAGES
 
 # 「动手」一栏：(标题, 文件名)
@@ -52,6 +53,12 @@ def turn(name):
     links = [f'<a rel="{rel}" href="{books[i][0]}.html"><small>{label}</small>{html.escape(books[i][1])}</a>'
              for label, rel, i in around if 0 <= i < len(books)]
     return f'<nav class="turn" aria-label="前后章">{"".join(links)}</nav>'
+
+
+def cloud_links(address, name):
+    """一页的开头：在云端打开这一本；打不开的平台没有链接"""
+    links = [f'<a href="{page}">{platform}</a>' for platform, page in cloud_pages(address, name).items()]
+    return f'<p class="cloud">在云端打开　{" · ".join(links)}</p>' if links else ""
 
 
 def section_tools(page, repository):
