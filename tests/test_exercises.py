@@ -434,12 +434,16 @@ def test_unknown_exercise_numbers_are_not_found():
 
 # ---- 给教师的表 ----
 
-def test_the_syllabus_covers_the_course_and_the_tables_are_read_from_it():
+def test_the_syllabus_covers_the_course_and_its_wrong_answers_are_real():
     from ddpm_edu.authoring import syllabus
 
-    assert len(syllabus.LESSONS) == 12 and len(syllabus.taught()) == len(set(syllabus.taught()))
-    for path in build.sources():
-        title, listed, time = syllabus.goals(path)
-        assert title and listed and time, path.stem
-    shown = syllabus.exercise_table().text
-    assert all(f"| {e.id} | {e.title} | {'★' * e.stars} |" in shown for several in chapters().values() for e in several)
+    assert len(syllabus.LESSONS) == 12 and syllabus.taught() == sorted(map(int, chapters()))
+    assert all(syllabus.minutes(chapter) >= 20 for chapter in syllabus.taught())
+    shown, asked = syllabus.discussion().text, set()
+    for lesson in syllabus.LESSONS:
+        assert len(lesson.wrong) >= 2 and lesson.ask
+        for number, answer in lesson.wrong:
+            assert int(number[:2]) in lesson.chapters and judge(number, answer).mark == "✗"
+            assert judge(number, answer).text in shown
+            asked.add(number)
+    assert len(asked) >= 24 and len({lesson.ask for lesson in syllabus.LESSONS}) == 12

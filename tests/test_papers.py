@@ -8,7 +8,7 @@ from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach.papers import completions, gap, guesses, rate_distortion, round_trip, skipped, spread_within, stops, turn, unsettled
+from ddpm_edu.teach.papers import completions, gap, guesses, rate_distortion, round_trip, skipped, spread_within, stops, turn, unsettled, verdict
 
 
 def seeded(seed=0):
@@ -18,6 +18,7 @@ def seeded(seed=0):
 def test_differences_are_taken_seed_by_seed():
     """两组数的起伏相同，相减就没有了；种子少，区间就宽"""
     assert gap([11.0, 22.0, 33.0], [10.0, 20.0, 30.0]) == {"mean": 2.0, "se": pytest.approx(3**-0.5), "margin": pytest.approx(4.30 * 3**-0.5)}
+    assert [verdict({"mean": mean, "margin": 1.0}) for mean in (1.5, -1.5, 0.5, -0.5)] == ["成立", "不成立", "看不出", "看不出"]
 
 
 def test_most_bits_pay_for_details_nobody_sees():

@@ -66,27 +66,29 @@ def walks_figure(degrees, walks, places, count=24):
     """
     figure = empty_figure(10.0, 3.2)
     axes = [plain_axes(ax) for ax in figure.subplots(1, 2 + len(places))]
-    for ax, (name, walk), color in zip(axes, walks.items(), (BLUE, ORANGE)):
+    for ax, (name, walk), color in zip(axes, walks.items(), (ORANGE, BLUE)):
         # 起点排好，两格取同样的几条
         chosen = np.argsort(walk[0])[np.linspace(0, walk.shape[1] - 1, count + 2).astype(int)[1:-1]]
         ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.6, alpha=0.7)
-        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-3.2, 3.2), xticks=(80, 50, 20))
-        ax.set_title(name, fontsize=10)
+        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-3.2, 3.2), xticks=(80, 60, 40, 20), yticks=range(-3, 4))
+        ax.set_title(f"路：{name}", fontsize=10)
         for place in places:
             ax.axvline(degrees[place], color=INK, linewidth=1.0, linestyle="--")
+            ax.annotate(f"{degrees[place]:.0f}°", (degrees[place], 2.75), (-3, 0), textcoords="offset points", fontsize=9, ha="right")
     axes[0].set_ylabel("$x$")
+    axes[1].set_yticklabels(())
     edges, fine = np.linspace(-2.6, 2.6, 53), np.linspace(-2.6, 2.6, 300)
     for ax, place in zip(axes[2:], places):
         center, spread = np.cos(np.radians(degrees[place])), np.sin(np.radians(degrees[place]))
         exact = sum(share * np.exp(-(((fine - mean * center) / spread) ** 2) / 2) for share, mean in ((1 / 3, -1), (2 / 3, 1)))
         ax.fill_between(fine, exact / (spread * np.sqrt(2 * np.pi)), color=GRAY, alpha=0.45, linewidth=0, label="$q(x_t)$")
-        for (name, walk), color, style in zip(walks.items(), (BLUE, ORANGE), ("-", "--")):
+        for (name, walk), color, style in zip(walks.items(), (ORANGE, BLUE), ("--", "-")):
             ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, color=color, linestyle=style, label=name)
-        ax.set(xlabel="$x$", xlim=(-2.6, 2.6))
-        ax.set_title(f"走到 {degrees[place]:.0f}°", fontsize=10)
-        ax.set_ylim(0, 1.1)
+        ax.set(xlabel="$x$", xlim=(-2.6, 2.6), ylim=(0, 1.1), yticks=(0, 0.25, 0.5, 0.75, 1))
+        ax.set_title(f"分布：走到 {degrees[place]:.0f}°", fontsize=10)
     axes[2].set_ylabel("密度")
-    quiet_legend(axes[2], fontsize=8, loc="upper left")
+    axes[3].set_yticklabels(())
+    quiet_legend(axes[2], fontsize=9, loc="upper left")
     return figure
 
 
@@ -127,14 +129,16 @@ def solvers_figure(orders, calls, rows, real):
 
 
 def noise_figure(ln_sigma, shares, end):
-    """训练时各种噪声抽到的密度：shares = {名字: 密度}；上边的尺子是 σ，end 是 linear 的终点 (ln σ, 密度)"""
-    figure = curve_figure(ln_sigma, shares, r"$\ln\sigma$，右边噪声大", "训练时抽到的密度")
+    """训练时各种噪声抽到的密度：shares = {名字: 密度}；上边的尺子是 σ，end 是 linear 的终点的 ln σ"""
+    figure = curve_figure(ln_sigma, shares, r"$\ln\sigma$（越往右，噪声越大）", "训练时抽到的密度")
     ax = figure.axes[0]
     marks = (0.01, 0.1, 1, 10, 100, 1000)
     top = ax.secondary_xaxis("top")
     top.set_xticks(np.log(marks), [f"{mark:g}" for mark in marks])
     top.set_xlabel(r"$\sigma$")
-    ax.annotate(rf"linear 到此为止，$\sigma={np.exp(end[0]):.0f}$", end, (10, 8), textcoords="offset points", fontsize=9, color=BLUE)
+    ax.set(xlim=(ln_sigma[0], ln_sigma[-1]), ylim=(0, 0.36))
+    ax.annotate(rf"linear 到此为止，$\sigma={np.exp(end):.0f}$", (end, 0.06), (14, 18), textcoords="offset points", fontsize=9, color=BLUE,
+                arrowprops={"arrowstyle": "->", "color": BLUE, "shrinkA": 0, "shrinkB": 2})
     return figure
 
 
@@ -189,7 +193,7 @@ def straight_figure(x_start, noise, cloud, paths, limit=2.6):
     right.scatter(*np.asarray(cloud).T, s=2, c=GRAY, alpha=0.4, linewidths=0)
     middle = np.asarray(cloud).mean(0)
     right.plot(*middle, "X", color=ORANGE, markersize=9, zorder=5)
-    right.annotate("均值", middle, (7, 5), textcoords="offset points", fontsize=9, color=ORANGE)
+    right.annotate("均值", middle, (8, -9), textcoords="offset points", fontsize=9, color=ORANGE)
     paths = np.asarray(paths)
     for i in range(paths.shape[1]):
         right.plot(*paths[:, i].T, color=GREEN, linewidth=1.0)

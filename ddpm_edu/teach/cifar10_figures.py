@@ -9,35 +9,28 @@ KINDS = (("guidance_1", "不加引导", ORANGE, "^"), ("guidance_2", "加引导"
 
 
 def two_rulers_figure(card):
-    """左边：横轴是 Fréchet 距离（对数），纵轴是认得出的比例，一种图一个点；右边：两把尺子各自排的名次"""
-    figure = empty_figure(9.0, 3.4)
-    left, right = figure.subplots(1, 2, width_ratios=[2.2, 1])
-    left, quality, start = plain_axes(left), card["quality"], card["history"][0]["guidance_2"]
+    """两把尺子各自排的名次，最好的在上；同一种图用线连起来，名字旁边是量到的数与标准误"""
+    figure = empty_figure(7.0, 3.2)
+    ax = plain_axes(figure.subplots())
+    quality, start = card["quality"], card["history"][0]["guidance_2"]
     share = quality["real_recognised"]["recognised"]
     real = {"mean": share, "se": (share * (1 - share) / 2443) ** 0.5}  # 留出的真图有 2443 张
     rows = [("真图", INK, "D", quality["frechet_floor"], real)]
     rows += [(name, color, mark, quality[key]["frechet"], quality[key]["recognised"]) for key, name, color, mark in KINDS]
     rows += [("没有练", INK, "x", start["frechet"], start["recognised"])]
-    for name, color, mark, x, y in rows:
-        left.errorbar(x["mean"], 100 * y["mean"], 100 * y["se"], x["se"], color=color, marker=mark, markersize=8, capsize=3)
-        words = f"{name}\n距离 {x['mean']:.1f} ± {x['se']:.1f}\n认得出 {100 * y['mean']:.1f} ± {100 * y['se']:.1f}%"
-        side = (-10, 12, "right") if name == "没有练" else (10, -4, "left")
-        left.annotate(words, (x["mean"], 100 * y["mean"]), side[:2], textcoords="offset points", color=INK if color == GRAY else color,
-                      ha=side[2], va="top", fontsize=9)
-    left.set(xscale="log", xlim=(0.8, 200), ylim=(0, 90), xticks=[1, 2, 5, 10, 20, 50, 100],
-             xlabel="Fréchet 距离（越往左越像真图）", ylabel="认得出（%，越高越好）")
-    left.xaxis.set_major_formatter("{x:g}")
-    left.minorticks_off()
     ranks = np.array([np.argsort(np.argsort(values)) for values in ([row[3]["mean"] for row in rows], [-row[4]["mean"] for row in rows])]).T
-    for (name, color, mark, _, _), rank in zip(rows, ranks):
-        right.plot([0, 1], rank, color=color, marker=mark, markersize=8, linewidth=2)
-        for x, y, offset, align in ((0, rank[0], -10, "right"), (1, rank[1], 10, "left")):
-            right.annotate(name, (x, y), (offset, 0), textcoords="offset points", ha=align, va="center", fontsize=9, color=INK if color == GRAY else color)
-    right.set(xlim=(-0.85, 1.85), ylim=(len(rows) - 0.5, -0.5), yticks=[])
-    right.set_xticks([0, 1], labels=["照距离", "照认得出"])
-    right.tick_params(length=0)
-    right.spines[:].set_visible(False)
-    right.set_title("名次，最好的在上", fontsize=10)
+    for (name, color, mark, x, y), rank in zip(rows, ranks):
+        ax.plot([0, 1], rank, color=color, marker=mark, markersize=8, linewidth=2)
+        words = (f"{name}　{x['mean']:.1f} ± {x['se']:.1f}", f"{100 * y['mean']:.1f} ± {100 * y['se']:.1f}%　{name}")
+        for side, offset, align in ((0, -12, "right"), (1, 12, "left")):
+            ax.annotate(words[side], (side, rank[side]), (offset, 0), textcoords="offset points", ha=align, va="center", fontsize=10,
+                        color=INK if color == GRAY else color)
+    ax.set(xlim=(-0.95, 1.95), ylim=(len(rows) - 0.5, -0.5), yticks=[])
+    ax.set_xticks([0, 1], labels=["Fréchet 距离\n（越小越好）", "认得出\n（越高越好）"])
+    ax.xaxis.tick_top()
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
     return figure
 
 
@@ -81,7 +74,7 @@ def spending_figure(found):
 
 def chain_figure(counts):
     """counts = {改法: 改过之后的乘法}，自上而下；横轴是对数，一段箭头的长就是这一改的倍数"""
-    figure = empty_figure(8.0, 3.4)
+    figure = empty_figure(8.0, 3.0)
     ax = plain_axes(figure.subplots())
     ax.grid(axis="y", visible=False)
     values, last = list(counts.values()), len(counts) - 1
@@ -92,11 +85,8 @@ def chain_figure(counts):
             ax.plot([before, before], [row - 1, row], color=GRAY, linestyle=":", linewidth=1)
             factor = f"÷{before / value:.3g}" if before > value else f"×{value / before:.2f}"
             white = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-            if 0.95 < value / before < 1.05:  # 太短，画不出箭头
-                ax.annotate(factor, (value, row), (9, 0), textcoords="offset points", va="center", fontsize=9)
-            else:
-                ax.annotate("", (value, row), (before, row), arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 4})
-                ax.annotate(factor, ((before * value) ** 0.5, row), (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=white)
+            ax.annotate("", (value, row), (before, row), arrowprops={"arrowstyle": "-|>", "color": INK, "shrinkA": 0, "shrinkB": 4})
+            ax.annotate(factor, ((before * value) ** 0.5, row), (0, 5), textcoords="offset points", ha="center", fontsize=9, bbox=white)
         ax.plot(value, row, "o", color=color, markersize=8, zorder=3)
         right = row == 0 or value > values[row - 1]
         ax.annotate(f"{value / 1e8:.2f} 亿", (value, row), (9 if right else -9, 0), textcoords="offset points", color=color if color != GRAY else INK,

@@ -104,6 +104,9 @@ def unet_figure(unet, size, width=9.8, brief=False):
     for y in set(levels) if brief else ():
         x = len(levels) - 1 - levels[::-1].index(y)
         ax.text(x + 0.5, y - 0.3, f"边长\n{boxes[x][1][1]}", ha="left", va="center", fontsize=8.5)
+    if not brief:
+        middle = next(x for x, (layers, _) in enumerate(boxes) if layers.count("ResBlock") == 2)
+        ax.text(middle, floor + half + 0.055, "中间块", ha="center", va="center", fontsize=8)
     for x, words, ends in ((-0.8, "$x_t$", (-0.65, -side)), (len(boxes) - 0.1, "输出", (len(boxes) - 1 + side, len(boxes) - 0.36))):
         ax.text(x, 0, words, ha="center", va="center", fontsize=9 if x > 0 else 12)
         arrow(ax, (ends[0], 0), (ends[1], 0), INK, 0.8)

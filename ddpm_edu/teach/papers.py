@@ -43,6 +43,13 @@ def gap(large, small):
     return {"mean": float(change.mean()), "se": se, "margin": T95[len(change)] * se}
 
 
+def verdict(one):
+    """gap 的结果 → “甲比乙大”这条结论的判语：95% 区间全在零以上是成立，全在零以下是不成立，碰到零是看不出"""
+    if one["mean"] > one["margin"]:
+        return "成立"
+    return "不成立" if one["mean"] < -one["margin"] else "看不出"
+
+
 def stops(cumprod, steps, first=None):
     """从第 first 步（默认末一步）到第 0 步均匀地停 steps 次，各处的 ᾱ，由小到大"""
     first = len(cumprod) - 1 if first is None else first

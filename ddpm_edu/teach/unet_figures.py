@@ -37,13 +37,11 @@ def scissors(ax, x, y, words="", **place):
 
 
 def cuts_figure(unet, size):
-    """两层的 U-Net，标出剪在哪里：六条跳跃连接按取用的先后编号，前一半在小图上；去掉的注意力写成橙字"""
+    """两层的 U-Net，标出剪在哪里：跳跃连接上面一半在大图上，下面一半在小图上；去掉的注意力写成橙字"""
     figure = unet_figure(unet, size, width=10.0, brief=True)
     ax = figure.axes[0]
     name = {"fontsize": 10, "color": ORANGE}
     skips = [line.get_xydata() for line in ax.lines if line.get_linestyle() == "--"]
-    for number, line in enumerate(reversed(skips)):
-        ax.text(line[2, 0] + 0.08, line[0, 1] + 0.01, "①②③④⑤⑥"[number], ha="left", va="bottom", fontsize=9, color=ORANGE)
     for words, lines in (("剪大图连线", skips[:len(skips) // 2]), ("剪小图连线", skips[len(skips) // 2:])):
         x = (max(line[0, 0] for line in lines) + min(line[2, 0] for line in lines)) / 2
         for line in lines:

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 09 · `__init__` 逐行
 #
-# 打开 latent-diffusion 或 Stable Diffusion 2 的 `ddpm.py`（本章都叫“原文件”），`class DDPM` 里最先读到的就是 `__init__`：一条接一条地存设定、造东西，看上去谁先谁后都无妨。
+# 打开 latent-diffusion 或 Stable Diffusion 2 的 `ddpm.py`（本章都叫“原文件”），`class DDPM` 里最先读到的就是 `__init__`。它一条接一条地存设定、造东西，看上去谁先谁后都无妨。
 # 可是只要一条语句放早了，就可能造出下面第二排那样的模型，而且不报错。
 #
 # 这一章要回答的问题是：**`__init__` 里谁必须在谁之前，放错了会怎样？**
@@ -51,7 +51,7 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 #
 # 第二排是故意弄出来的：随包的文件只有网络的权重，我们另给了它一张 500 步的表。
 #
-# 训练时存下的检查点，除了权重还带着表，本来不该弄混。可是配置里若误写成 500 步，原文件照样载入，造出第二排这样的模型，因为文件里的表在 `__init__` 里丢了。
+# 训练时存下的检查点，除了权重还带着表，本来不该弄混。可是配置里若误写成 500 步，原文件的 `DDPM` 照样载入，造出第二排这样的模型，因为文件里的表在 `__init__` 里丢了。
 # 它丢在哪一条语句上？
 
 # %% [markdown]
@@ -75,11 +75,11 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 init_map()
 
 # %% [markdown]
-# 图：上面是谁要用谁，三处编了号的箭头就是三条先后。下面两行是两份源码里真实的次序；橙色的虚线框，载入时还没有造出来。
+# 图：上面是谁要用谁，编号就是三条先后；造 `logvar` 与 EMA 之前已经有了噪声表与网络，所以 ③ 只画两支箭头，就把四样都管到了。下面两行是两份源码里真实的次序：蓝框造一样东西，白框是载入，橙色的虚线框在载入时还没有造出来。
 #
 # 课程版先造噪声表，原文件先造网络，两种都可以，因为上下两条链互不相干。原文件的次序只错了一处：**载入放早了**。
 #
-# 先猜一猜：照原文件的次序载入，会报错吗？哪几样东西会丢？
+# 先猜一猜：载入的时候，要填的东西还没有造出来，会报错吗？
 
 # %% [markdown]
 # ## 2　六种放错
@@ -132,7 +132,7 @@ check("载入在网络之前：权重不是文件里的", torch.equal(built["网
 check("载入在 EMA 之前：影子是网络的拷贝，不是文件里的", built["EMA"].model_ema.weight, file["model.weight"])
 
 # %% [markdown]
-# 四种都没有报错。因为载入时那样东西还没有造出来，文件里的就成了“多余的键”；而载入时写着 `strict=False`，多余的键不算错。原文件也这样写，它只把多余的键印出来。
+# 四种都没有报错。因为载入时那样东西还没有造出来，文件里的就成了“多余的键”。载入时又写着 `strict=False`，多余的键不算错。原文件也这样写，它只把多余的键印出来。
 #
 # 原文件的次序是第一种。照它载入这份 100 步的文件，配置里却写 50 步：
 
@@ -154,8 +154,9 @@ late = Tiny(order, state=file)
 check("步数相同，logvar 用的是文件里的", late.logvar, file["logvar"])
 
 # %% [markdown]
-# `strict=False` 放过多余的键，却不放过形状不同的键。所以载入放在最后，而且文件里带着表，步数不同就混不进来。（Stable Diffusion 2 若开了 `make_it_fit`，形状不同的也裁成一样，照样不报错。）
-# 只有网络权重的文件，像开头那份，谁也查不出，只能靠配置写对。
+# `strict=False` 放过多余的键，却不放过形状不同的键。所以只要载入放在最后，文件里又带着表，步数不同就混不进来。
+#
+# 开头那份文件只有网络的权重，没有表可核对，次序对了也查不出，只能靠配置写对。
 #
 # 六种放错合起来是：
 #
@@ -168,7 +169,7 @@ check("步数相同，logvar 用的是文件里的", late.logvar, file["logvar"]
 # | ③ 载入在网络之前 | 权重一个也没有载入，网络是随机数 | **不报错** |
 # | ③ 载入在 EMA 之前 | 文件里的影子丢了，从网络的权重重新复制 | **不报错** |
 #
-# 原文件的基类犯了其中两条：载入在噪声表之前，也在 `logvar` 之前。伤人的是前一条；基类造了 `logvar`，损失却不用它（用它的是子类），丢了也无妨。
+# 原文件的 `DDPM` 犯了其中两条：载入在噪声表之前，也在 `logvar` 之前。伤人的是前一条。后一条在 `DDPM` 里无妨，因为它造了 `logvar`，损失却不用；用到 `logvar` 的是子类 `LatentDiffusion`。
 
 # %% [markdown]
 # ## 3　毛病一：先载入，再建表
@@ -180,7 +181,7 @@ amplitudes = {name: model.sqrt_alphas_cumprod for name, model in models.items()}
 same_step_figure(amplitudes, step=349, image=drawn[0][3])
 
 # %% [markdown]
-# 图：左边是原图的幅度 $\sqrt{\bar\alpha_t}$ 随步号怎样变；右边是一张“3”，与它在两张表上的第 349 步，用的是同一份噪声。
+# 图：左边是原图的幅度 $\sqrt{\bar\alpha_t}$ 随步号怎样变，点线是第 349 步，两个圆点是两张表在那里的幅度。右边是一张“3”，与它在两张表上的第 349 步，用的是同一份噪声。
 #
 # 同一个步号，一张表上“3”还清楚，另一张上就难认了。500 步的表，每个步号上的噪声都比训练时多。
 #
@@ -210,7 +211,7 @@ grid_figure(torch.cat([drawn[1], fixed]), nrow=10, rows=["步号送 $t$", "步�
 # | 500 步 | $t$ | 22.5% ± 2.7% |
 # | 500 步 | $2t+1$ | 99.4% ± 0.6% |
 #
-# 数字回来了。只改步号就治好了它，所以原因正是步号：网络每一步都认错了噪声的多少。
+# 数字回来了。表与权重都没有动，只改步号就治好了它，所以原因正是步号：同一个步号，在网络学过的表上是另一种噪声。
 #
 # <details><summary>选读：表里的数怎样量</summary>
 #
@@ -233,7 +234,7 @@ grid_figure(torch.cat([drawn[1], fixed]), nrow=10, rows=["步号送 $t$", "步�
 #
 # </details>
 #
-# 课程版把载入放在最后，还先核对文件里记下的步数与噪声表的种类。噪声表由构造参数就能重新算出，所以对它来说，载入只是拿文件里的表来核对，不一致就报错：
+# 课程版把载入放在最后，还先核对文件里记下的步数与噪声表的种类。噪声表由构造参数就能算出，所以不必从文件里填，只拿文件里的来核对，不一致就报错：
 
 # %%
 model = DDPM(**toy_model_config(beta_schedule="cosine"))
@@ -242,9 +243,9 @@ short = toy_model_config(beta_schedule="cosine", timesteps=500, ckpt_path="toy.c
 check_raises("步数不同的文件载入不了", lambda: DDPM(**short), "timesteps")
 
 # %% [markdown]
-# 加上 `load_only_unet=True`，说明只取网络，就只提醒一句。开头的 `load_pretrained` 走的正是这一路，而那份文件没有记步数，所以连提醒也没有。
+# 加上 `load_only_unet=True` 就是说只取网络，步数不同也只提醒一句。开头的 `load_pretrained` 正是这样载入的；那份文件没有记步数，所以连提醒也没有。
 #
-# 这个毛病只在基类 `DDPM` 里。子类 `LatentDiffusion` 先把 `ckpt_path` 拿走，等一切造好才自己载入，次序是对的。
+# 这个毛病只在原文件的 `DDPM` 里。子类 `LatentDiffusion` 先把 `ckpt_path` 拿走，等一切造好才自己载入，次序是对的。
 
 # %% [markdown]
 # ## 4　毛病二：`logvar` 没有登记
@@ -277,7 +278,7 @@ print("检查点里的键：", list(naive.state_dict()))
 # | `learn_logvar` | 原文件怎样放 | 后果 |
 # |:--|:--|:--|
 # | 真 | 参数 | 存得进检查点，也搬家 |
-# | 假 | 普通属性 | 不存，也不搬家：`LatentDiffusion` 在 GPU 上训练，PyTorch 1.13 起会报错 |
+# | 假 | 普通属性 | 不存，也不搬家：`LatentDiffusion` 在 GPU 上训练会报错 |
 #
 # 课程版在不学的时候把它登记成缓冲区。于是检查点里的张量，正好是第 1 节的那四样：
 
@@ -289,17 +290,12 @@ print(f"检查点里有 {len(keys)} 个键，其中", "，".join(f"{name} {n}" f
 check("四样加起来，一个不多，一个不少", sum(counts.values()), len(keys))
 
 # %% [markdown]
-# 噪声表展开成好几张系数表，所以不止一个键；EMA 比网络多一个键，是更新的次数。
+# 噪声表展开成十三张系数表，只存十二张，因为 `lvlb_weights` 登记时写了 `persistent=False`。EMA 比网络多一个键，是更新的次数。
 #
-# <details><summary>选读：GPU 上的那句报错，十二张系数表</summary>
+# <details><summary>选读：GPU 上的那句报错</summary>
 #
 # 报错是 `indices should be either on cpu or on the same device as the indexed tensor (cpu)`，出在 `LatentDiffusion.p_losses` 的 `self.logvar[t].to(self.device)`：$t$ 在 GPU 上，`logvar` 留在 CPU 上。
-# PyTorch 1.12 还会自动把下标搬过去，1.13 起才报错。instruct-pix2pix 的 issue 151 问的就是它，stable-diffusion 的 PR 851 改的也是它。
-# 基类的损失不用 `logvar`，所以在基类里看不到。
-#
-# 有些从它改出来的仓库也换成了缓冲区，可是要学的那一支写成了 `nn.Parameter(self.logvar)`，这时 `self.logvar` 还没有，一构造就报 AttributeError。
-#
-# 父类 `GaussianDiffusion` 的系数表有十三张，只存十二张：`lvlb_weights` 能重新算出，登记时写了 `persistent=False`。
+# instruct-pix2pix 的 issue 151 问的就是它。原文件的 `DDPM` 算损失时不用 `logvar`，所以只用它训练，看不到这句报错。
 #
 # </details>
 
@@ -308,7 +304,7 @@ check("四样加起来，一个不多，一个不少", sum(counts.values()), len
 #
 # 现在读真的源码。只读造东西的三段，每一行只问一句：**它要用的东西，前面造好了吗？** 签名与存设定的那些行，在[源码精读](93_source_reading.ipynb)第 7 节。
 #
-# ①②③ 在下面逐个解释，① 管到 ② 之前的那些行；鼠标停在标号上，看得到它管的那几行。
+# 源码下面逐个解释 ①②③：① 管到 ② 之前的那些行，把鼠标停在标号上，就看得到是哪几行。
 #
 # **第一段：建噪声表。**
 
@@ -358,19 +354,19 @@ show_source(DDPM.__init__,
 # **问题**：`__init__` 里谁必须在谁之前，放错了会怎样？
 #
 # - **三条先后**：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在这四样之后。课程版的次序是噪声表、`logvar`、网络、EMA、载入。
-# - **前两条放错，当场报错；第三条有四种放错，都不报错**：载入时还没有造出来的，文件里的就丢了。丢了噪声表，步号的含义就变了，认出率从 99.4% 掉到 22.5%。
-# - **填得上的，还须登记过**：要存、要搬家、优化器不更新的张量，登记成缓冲区。
+# - **前两条放错，当场报错；第三条有四种放错，都不报错**：载入时还没有造出来的，文件里的就丢了。丢了 1000 步的表，另造一张 500 步的，步号的含义就变了，认出率从 99.4% ± 0.6% 掉到 22.5% ± 2.7%。
+# - **只有登记过的才填得上**：要存、要搬家、优化器不更新的张量，登记成缓冲区。
 #
-# 写自己的代码时，载入之后看一看返回的 `missing_keys` 与 `unexpected_keys`，有不该多的、或不该缺的键就报错。原文件把它们印在日志里，`betas` 就在其中。
+# 写自己的代码时，载入之后要看返回的 `missing_keys` 与 `unexpected_keys`，有不该缺的、不该多的键就报错（习题 09.2）。原文件只把它们印出来，`betas` 就在多余的键里。
 #
 # 后面的两个附录，用到时再查；每个构造参数的卡片在[源码精读](93_source_reading.ipynb)第 7 节。
 
 # %% [markdown]
 # ## 附一：原文件的每一条语句
 #
-# 打开你手里的那一份，从上往下对着看，在语句里找第二列的名字；没有就用 `python course.py original --download sd2` 取。
+# 读原文件时拿来查，第一遍只看带**错**字的几行。全部语句分成六组，点开就是那一组的表：在原文件的语句里找第二列的名字，最后一列空着，就是与课程版一样。
 #
-# 全部语句分成六组，点开就是那一组的表。次序同 Stable Diffusion 2；latent-diffusion 没有的，标了它出自哪里；最后一列空着，就是与课程版一样。第一遍只看带**错**字的几行。
+# 次序照 Stable Diffusion 2 的提交 `cf1d67a`。标着 SD 2 的，latent-diffusion 没有；标着 textual inversion 的，两份都没有，出自它的改版。手里没有原文件，就用 `python course.py original --download sd2` 取。
 
 # %%
 groups = {1: "开头，采样与数据的设定", 12: "造网络与 EMA", 17: "学习率、损失与挑检查点的设定", 26: "载入，重置 EMA",
@@ -379,19 +375,11 @@ statement_table("DDPM.__init__", groups)
 
 # %% [markdown]
 # 在命令行运行 `python course.py original 你的文件.py`，整个文件都这样一句一句对照着看。
-#
-# <details><summary>表里有三处要多说一句</summary>
-#
-# - 第 16 条：`LitEma` 存着的缓冲区里，除了每个权重一份的影子，还有衰减率与更新的次数，所以印出的份数多 2。
-# - 第 18 条：所以用基类训练，写了学习率的配方也照旧是不变的学习率。
-# - 第 28 条：方法 `init_from_ckpt` 在第 10 章逐行读。
-#
-# </details>
 
 # %% [markdown]
 # ## 附二：毛病三、四，改了字典，漏了前缀
 #
-# 附一里标了**错**的还有不少，这里只演示两处与次序无关、也不报错的。
+# 附一里标了**错**的还有不少，这里只演示两处：它们与次序无关，也不报错。
 #
 # **传入的字典少了一项。** Stable Diffusion 2 的 `DiffusionWrapper` 从 `unet_config` 里弹出 `sequential_crossattn`：第二次用同一份配置造模型，这个设置就没有了。课程版先复制一份，再动手。
 
@@ -442,18 +430,21 @@ def add_table(module, name, values):
 grade("09.1", add_table)
 
 # %% [markdown]
-# ### 09.2　像素变成 batch ★★
+# ### 09.2　对不上的键 ★★
 #
-# 读图的程序常给出 0 到 255 的整数像素，排法是 HWC（高、宽、通道）。把 `(B, H, W, C)` 的 uint8 张量换成 DDPM 要的 batch：`(B, C, H, W)` 的浮点张量，0 对应 $-1$，255 对应 $1$。
+# `module` 是模块，`state` 是从文件读出的权重字典。用 `strict=False` 载入，返回一对列表：不该缺的键，不该多的键，各按字母排好。
+# `optional` 是一个元组，里面是前缀：缺的键若以其中一个开头，就能重新算出，不算。多的键一个也不放过。
 
 # %%
-def to_batch(pixels):
+def mismatches(module, state, optional):
     # 答案
-    return pixels.permute(0, 3, 1, 2) / 127.5 - 1
+    found = module.load_state_dict(state, strict=False)
+    missing = [key for key in found.missing_keys if not key.startswith(optional)]
+    return sorted(missing), sorted(found.unexpected_keys)
     # 答案完
 
 
-grade("09.2", to_batch)
+grade("09.2", mismatches)
 
 # %% [markdown]
 # ### 09.3　只取网络的权重 ★★★

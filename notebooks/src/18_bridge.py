@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 18 · 桥：DDPM 之后
 #
-# 课程的 `mnist` 网络，只许调用五次：用 DDIM 走，Fréchet 距离是 145（越小越好）；只换停在哪些 $t$，是 113；再换成 2022 年的 DPM-Solver++，是 83。权重没有动，变的只是走法。
+# 同一个 `mnist` 网络，只许调用五次。用 DDIM 走，画出来的图的 Fréchet 距离是 145 ± 7（越小越好，± 是标准误）；只换停在哪些 $t$，是 113 ± 6；再换成 2022 年的 DPM-Solver++，是 83 ± 5。权重没有动，变的只是走法。
 #
 # DDPM 之后还有得分、概率流、EDM、min-SNR、零终端信噪比、流匹配，一篇一个新名字。这一章只问一件事：**后来的方法换掉了 DDPM 的什么，留下了什么？**
 #
@@ -46,7 +46,7 @@ changes_figure()
 #
 # 读 DDPM 之后的论文，最先遇到的词是得分 (score)。带噪图 $x_t$ 有密度 $q(x_t)$，得分是它的对数的梯度 $\nabla\ln q(x_t)$，指着密度升得最快的方向。网络猜的是原图，不是密度，两者有什么关系？
 #
-# 给六百个月牙上的点加噪。箭头从 $x_t$ 指向 $\sqrt{\bar\alpha_t}\,\hat x_0$，其中 $\hat x_0=\mathbb E[x_0\mid x_t]$ 是最好的猜测。**先猜**：箭头与密度的等高线成什么角？
+# 给六百个月牙上的点加噪，看它们的密度。再在平面上取一些格点当作 $x_t$，从每一个画一支箭头，指向 $\sqrt{\bar\alpha_t}\,\hat x_0$，其中 $\hat x_0=\mathbb E[x_0\mid x_t]$ 是最好的猜测。**先猜**：箭头与密度的等高线成什么角？
 
 # %%
 points = data[:600].double()
@@ -67,11 +67,15 @@ for step in (100, 300):
 arrows_figure(panels)
 
 # %% [markdown]
-# 图：蓝点是 $x_t$，底色越深 $q(x_t)$ 越大，细线是等高线；右格的箭头只画一半长。箭头只由猜测算出，却在箭尾处垂直于等高线，指向更深处：**猜原图，就是在爬密度的坡**。
+# 图：蓝点是加噪之后的六百个点，底色越深 $q(x_t)$ 越大，细线是等高线；橙色的箭头从格点出发，右格的只画一半长。
+#
+# 箭头只由猜测算出，却在箭尾处垂直于等高线，指向更深处：**猜原图，就是在爬密度的坡**。
 #
 # 为什么？因为 $q(x_t)$ 是许多高斯的平均，一个 $x_0$ 给出一个。每个高斯的对数容易求导；照已知 $x_t$ 时各个 $x_0$ 的可能性取平均，就得到 Tweedie 公式：
 #
 # $$\nabla\ln q(x_t)=\mathbb E\Big[-\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Big]=\frac{\sqrt{\bar\alpha_t}\,\hat x_0-x_t}{1-\bar\alpha_t}=-\frac{\hat\varepsilon}{\sqrt{1-\bar\alpha_t}}.$$
+#
+# 第二个等号右边的分子，正是图里的箭头。所以箭头与得分同向，只差一个正的倍数。
 #
 # 猜 $v$ 的网络也换得出得分：把 $\hat v=(\sqrt{\bar\alpha_t}\,x_t-\hat x_0)/\sqrt{1-\bar\alpha_t}$ 里的 $\hat x_0$ 用上式换掉，
 #
@@ -113,7 +117,9 @@ walks = {"祖先采样": walk(ancestral_step), "DDIM": walk(ddim_step)}
 walks_figure(angle.rad2deg().tolist(), {name: path.numpy() for name, path in walks.items()}, places=(130, 170))
 
 # %% [markdown]
-# 图：左两格各画二十四条路，从左往右走；右两格是走到虚线处各一万个点的分布，灰底是照公式算的 $q(x_t)$。随机的路抖动、交叉，确定的路光滑、从不相交；可是两种直方图都贴着同一片灰。
+# 图：左两格各画二十四条路，从左往右走，虚线是 33° 与 16° 处；右两格是一万个点走到那两处的分布，灰底是照公式算的 $q(x_t)$。
+#
+# 随机的路抖动、交叉，确定的路光滑、不相交；可是两种直方图都贴着同一片灰。下面核对。
 
 # %%
 grid, phi = torch.linspace(-2.5, 2.5, 41).double(), angle[130]
@@ -138,7 +144,9 @@ check("DDIM 的路对角度的变化率，就是 v_hat", (drawn[99] - drawn[101]
 #
 # 与上一式一比，掺噪声等于照速度 $-\frac\beta2\nabla\ln q$ 挪动：看一个点很不同，看一群点没有分别。
 #
-# 第三步，把掺噪声换成挪动，连缩小一起，速度是 $-\frac\beta2(x+\nabla\ln q)$。这个不掺噪声的方程叫概率流 (probability flow) ODE（Y. Song 等 2021）。同一时刻、同一处只有一个速度，所以确定的路不会相交。倒着走它，途中的分布仍是那一族 $q(x_t)$。倒着走时再多挪一份、再掺一份恰好抵消的噪声，分布仍不变；掺多少可以挑，步子够小时，祖先采样是其中一种。
+# 第三步，把掺噪声换成挪动，连缩小一起，速度是 $-\frac\beta2(x+\nabla\ln q)$。这个不掺噪声的方程叫概率流 (probability flow) ODE（Y. Song 等 2021）。同一时刻、同一处只有一个速度，所以确定的路不会相交。倒着走它，途中的分布仍是那一族 $q(x_t)$。
+#
+# 祖先采样从哪里来？倒着走时再多挪一份，同时掺一份恰好抵消的噪声，分布仍不变。掺多少可以挑；步子够小时，祖先采样是其中一种。
 #
 # **DDIM 走的正是概率流。** 换成以角度为时间。由 $\bar\alpha=\cos^2\varphi$ 得 $\frac{\mathrm d\varphi}{\mathrm dt}=\frac\beta2\cdot\frac{\cos\varphi}{\sin\varphi}$，上面的速度除以它，再用第 1 节的式子，得
 #
@@ -177,17 +185,19 @@ solvers_figure(curves, (5, 10, 20, 50), {  # 右格：python -m benchmarks.solve
 }, (38.9, 3.5))
 
 # %% [markdown]
-# 图：左，高斯数据上终点的误差，两轴都是对数，灰线的斜率是 $-1$ 与 $-2$；Heun 走 $n$ 步调用 $2n-1$ 次。右，`mnist` 各画 400 张，误差棒是八个种子的标准误，横向略微错开，灰带是 400 张真图。
+# 图：左，高斯数据上终点的误差，两轴都是对数，灰线的斜率是 $-1$ 与 $-2$；Heun 走 $n$ 步调用 $2n-1$ 次。右，`mnist` 各画 400 张，误差棒是八个种子的标准误，横向略微错开，灰带是 400 张真图。图例里的 linspace 与 trailing 是两种取步，下面讲；空心的只量了 5 次与 10 次。
 #
-# 左格里，Heun 与 DPM-Solver++ 比 DDIM 陡一倍，正是二阶。右格里，DPM-Solver++ 走 10 次，比 DDIM 走 50 次高 1.5 ± 0.5（同样的起点，逐个种子相减）。距离只多出这一点，调用却是五分之一。若要不比 DDIM 走 50 次差，走 20 次就够，**调用省五分之三**。
+# 左格里，Heun 与 DPM-Solver++ 比 DDIM 陡一倍，正是二阶。
 #
-# 功劳不全在阶，还在取步，也就是停在哪些 $t$。`linspace` 从 $T-1$ 均匀地停到 0；`trailing` 把一千步等分成段，停在各段的起头，末一段一步走完。左格换成 `trailing`，就量不出整齐的二阶（见选读）。右格里，空心的蓝点仍是 DDIM，只把取步换成了 `trailing`；从 DDIM 到 DPM-Solver++，5 次时降下来的距离有一半是取步的功劳。
+# 右格里，DPM-Solver++ 走 10 次，比 DDIM 走 50 次高 1.5 ± 0.5（同样的起点，逐个种子相减）。距离只多出这一点，调用却是五分之一。若要不比 DDIM 走 50 次差，走 20 次就够，**调用省五分之三**。
+#
+# 功劳不全在阶，还在取步，也就是停在哪些 $t$。`linspace` 从 $T-1$ 均匀地停到 0；`trailing` 把一千步等分成段，停在各段的起头，末一段一步走完。右格里，空心的蓝点仍是 DDIM，只把取步换成了 `trailing`。从 DDIM 到 DPM-Solver++ 降下来的距离，5 次时约有一半是取步的功劳，10 次时约三分之一。
 #
 # <details><summary>选读：左格最左端，DPM-Solver++ 为什么反而差；换成 trailing 呢</summary>
 #
 # 阶只说步数多了误差降得多快。左格用 `linspace`，走 10 步时 DPM-Solver++ 坏在倒数第二步：这一步从 $t=111$ 走到 0，信噪比的对数一跃太远，往前推就推过了头。只在这一步不推，误差就从 0.288 降到 0.061。
 #
-# `trailing` 没有这一跃，误差是 0.049，所以 DPM-Solver++ 的默认取步是它。可是用 `trailing` 量不出整齐的二阶：Heun 的斜率约 1.5，DPM-Solver++ 的忽大忽小。Heun 在这里倒是 `linspace` 好；在 `mnist` 上哪一种好，没有量够种子。
+# `trailing` 没有这一跃，误差是 0.049，所以 DPM-Solver++ 的默认取步是它。可是左格若换成 `trailing`，就量不出整齐的二阶：Heun 的斜率约 1.5，DPM-Solver++ 的忽大忽小。Heun 在这里倒是 `linspace` 好；在 `mnist` 上哪一种好，没有量够种子。
 #
 # </details>
 #
@@ -227,13 +237,14 @@ for step in (50, 500, 950):
 # %%
 ln_sigma = np.linspace(-6, 8, 701)
 tables = {name: 0.5 * np.log((1 - bars) / bars) for name, bars in (("linear", linear), ("cosine", cosine))}
-shares = {name: np.gradient(np.interp(ln_sigma, values, np.linspace(0, 1, 1000), 0, 1), ln_sigma) for name, values in tables.items()}
+shares = {name: np.interp(ln_sigma, values, 1 / (1000 * np.gradient(values)), 0, 0) for name, values in tables.items()}
 shares["EDM"] = np.exp(-((ln_sigma + 1.2) ** 2) / (2 * 1.2**2)) / (1.2 * math.sqrt(2 * math.pi))
-end = tables["linear"][-1]
-noise_figure(ln_sigma, shares, (end, np.interp(end - 0.1, ln_sigma, shares["linear"])))
+noise_figure(ln_sigma, shares, end=tables["linear"][-1])
 
 # %% [markdown]
-# 图：训练时各种噪声抽到的密度，下边的尺子是 $\ln\sigma$，上边是 $\sigma$。$\sigma$ 都照像素在 $-1$ 到 1 之间量，EDM 的没有除以 0.5；除以之后右移 0.69，峰仍在最左边：EDM 的力气放在噪声小处。`linear` 的右端是一道悬崖，噪声再大的它从不抽到。
+# 图：训练时各种噪声抽到的密度，像素都在 $-1$ 到 1 之间。横轴下边的尺子是 $\ln\sigma$，上边是 $\sigma$。
+#
+# EDM 的峰在最左边，力气放在噪声小处。`linear` 在 $\sigma=37$ 处断了，噪声再大的它抽不到。
 #
 # **记住**：EDM 的网络就是猜 $v$ 的网络。它把“训练看哪些噪声”与“采样停在哪里”分开来定。
 #
@@ -247,7 +258,7 @@ weights = {name: 1 / np.broadcast_to(make_objective(name).weight_over_x0(cosine)
 weights_figure(weights, np.minimum(snr, 5))
 
 # %% [markdown]
-# 图：噪声表是 `cosine`，纵轴是对数。`eps` 与 `v` 在左边重合，到右边才分开；灰色的宽线在左边压到 5，右边随 `eps` 一起掉下去。
+# 图：噪声表是 `cosine`，纵轴是对数。`x0` 处处是 1；`eps` 与 `v` 在左边重合，到右边才分开；灰色的宽线是 min-SNR，在左边压到 5，右边随 `eps` 一起掉下去。
 #
 # 拿第 5 章的月牙网络来量：同样的一千步，各练八个种子，DDIM 走 50 步，± 是标准误。造错的点附近没有真点，漏掉的真点附近没有造出来的点。`eps` 跳过第一步，因为第 5 章量过，它从头走什么也造不出来。
 #
@@ -294,7 +305,9 @@ gray_figure(rows)
 # | 没改，真的起点 | 0.568 ± 0.003 | 40.5% ± 0.5% | 5.3% ± 0.2% |
 # | 终点改成 0 | 0.543 ± 0.009 | 31.8% ± 0.5% | 6.0% ± 0.5% |
 #
-# 主要错在起点：只换起点，散布就回来了。可是采样时拿不到真的起点，所以要改表。改过的表，散布也回来了大半，该在 0.5 到 1 之间的仍少一截。后两行都有百分之五六走过了头，亮度超出 ±1，所以这不怪表，怪网络猜得不准（见选读）。
+# 主要错在起点：只换起点，散布就回来了。可是采样时拿不到真的起点，所以要改表。改过的表，散布也回来了大半，该在 0.5 到 1 之间的仍少一截。
+#
+# 还有百分之五六走过了头，亮度超出 ±1。这不怪表，因为没改的表配上真的起点，也有这么多；选读里会看到，换成最好的猜测，就没有一张走过头。
 #
 # <details><summary>选读：缩了多少，算得出；还差的一截从哪里来</summary>
 #
@@ -331,9 +344,12 @@ check("直路上的欧拉法，与弧上的 DDIM 走到同一处", paths[-1], ar
 straight_figure((1.8, 0.5), (0.6, 2.1), points, torch.stack(paths))
 
 # %% [markdown]
-# 图：左，弧与直路在每个方向（灰点线）上各有一点，只差长度。右，用最好的猜测走直路的坐标，从空心的点走到实心的点，橙叉是全体的均值。
+# 图：左，每条灰点线是一个方向，弧与直路在它上面各有一点，只差长度。右，用最好的猜测走直路的坐标，绿线从空心的点走到实心的点，黑点线把首尾直接连起来；灰点是数据，橙叉是全体的均值。
 #
-# 由此得两句话。**一，猜 $v$ 的网络不用重练，就能当流匹配的网络用。** **二，直路上的欧拉法就是 DDIM**：走一步，$x_u+(s-u)(\hat\varepsilon-\hat x_0)=(1-s)\,\hat x_0+s\,\hat\varepsilon$，也是把两份猜测换一个配比。上面用最好的猜测核对了这两句。
+# 由此得两句话，上面用最好的猜测核对过：
+#
+# 1. **猜 $v$ 的网络不用重练，就能当流匹配的网络用。**
+# 2. **直路上的欧拉法就是 DDIM。** 欧拉法走一步，$x_u+(s-u)(\hat\varepsilon-\hat x_0)=(1-s)\,\hat x_0+s\,\hat\varepsilon$，也是把两份猜测换一个配比。
 #
 # 右格的路为什么弯？因为网络学到的是许多对 $(x_0,\varepsilon)$ 的平均。噪声大时，最好的猜测接近全体的均值，路就先奔橙叉去，噪声小下来，猜测认出了自己那一处，路才折过去。所以路虽叫直路，一步走不到。
 #

@@ -1,21 +1,16 @@
 # %% [markdown]
-# # 92 · 给教师：课表、答案、进度、幻灯片
+# # 92 · 给教师：一页
 #
 # **学习目标**
 #
-# - 排得出一门 12 次课的课，知道每次讲什么、略过什么。
-# - 会拿到带答案的版本，收学生的进度，把一章变成幻灯片。
+# - 排得出一门 12 次课的课：每次讲什么，略过什么，学生会在哪里答错，拿什么来讨论。
+# - 会收作业、重判、出大作业，会拿到带答案的版本与幻灯片。
 #
-# **预计用时** 15 分钟。运行全部单元约 10 秒。
+# **预计用时** 15 分钟。运行全部单元约 5 秒。
 
 # %%
-import json
-import tempfile
-from pathlib import Path
-
+from ddpm_edu.authoring.syllabus import discussion, syllabus, taught
 from ddpm_edu.teach import check
-from ddpm_edu.authoring.collect import collect
-from ddpm_edu.authoring.syllabus import exercise_table, goal_table, syllabus, taught
 
 print("准备好了")
 
@@ -23,90 +18,54 @@ print("准备好了")
 # ## 课表：12 × 90 分钟
 #
 # 学生要学过 PyTorch：会写 `nn.Module` 与训练循环。概率论用到高斯分布、条件概率与 KL 散度。
-# 学生课前把那几章读一遍（要多久，由各章开头写的时间相加），课上推导、拖面板、改代码，最后十分钟做一道 ★ 的题。
+# 学生课前读那几章，课上推导、拖面板、改代码，最后十分钟做一道 ★ 的题。前七次讲原理，接着两次读源码，末三次做实验。
 
 # %%
 syllabus()
-
-# %% [markdown]
-# 前七次讲原理，接着两次读源码，末三次做实验；习题做课上那几章的。90 到 92 是备查的，其余各章都排到了。
 
 # %%
 check("00–19 都在课表里", sorted(taught()), [*range(20)])
 
 # %% [markdown]
-# ## 各章的学习目标
+# ## 预料中的错，与讨论题
 #
-# 这张表从各章开头读出来，章里改了，这里跟着变。
+# 每一个错答案后面是批改给学生的那句提示，可以照着讲。编程题的错各有各的提示，学生自己会看到，不列在这里。
 
 # %%
-goal_table()
+discussion()
 
 # %% [markdown]
-# ## 习题与答案
+# ## 收作业，给成绩
 #
-# 00–19 的习题都由 `grade` 当场批改（91、92 的是思考题），典型的错各有各的提示，学生不必等。
-# 带答案的版本由同一份源文件生成：
+# | 要做什么 | 命令 |
+# |:--|:--|
+# | 带答案的版本，小实验的参考答案也在里面 | `python course.py build --solutions`，后面可写章号 |
+# | 重判：只看交来的 notebook，逐题再判一遍，写出一张表与一页网页 | `python course.py regrade 文件夹` |
+# | 换成 nbgrader 或 otter-grader 的作业，再收回来 | `python course.py assignment 04 --format nbgrader` |
+# | 大作业：噪声表、损失、采样器由学生写，按调用网络 1、2、4、8 次打分 | `python course.py project start digits`、`grade`、`leaderboard` |
+# | 幻灯片，一格一页，能打印 | `python course.py slides 04` |
+# | 网页书与 PDF，不开内核也能读 | `python course.py export --pdf` |
 #
-# ```bash
-# python course.py build --solutions       # 全部，放在 notebooks/solutions/
-# python course.py build --solutions 04    # 只要一章
-# ```
-
-# %%
-exercise_table()
-
-# %% [markdown]
-# “认得的错”是批改能单独指出的错法有几种；别的错也判得出，只是提示笼统些。
-# 自动测试保证：每道题的答案得 ✓，每种典型的错得到它自己的那一句提示。
+# 学生机器上的 `grade` 只给学生自己看：记录与题目的答案都在他手里，改得动。成绩以 `regrade` 为准，它在隔离的进程里重新运行学生写的函数，交来的输出与记录都不算数。
+# 每章末尾的小实验不批改，适合当课后作业或讨论。各条命令的细节、防得住什么、防不住什么，见仓库里的 `docs/teaching.md`。
 #
-# 每章（找 bug 的一章除外，它的三个猎场就是）末尾还有一个小实验：改一处，量一量，写三句话。它不批改，适合当作业或课上讨论；量好的参考答案与重量一遍的程序，只在带答案的版本里。
-
-# %% [markdown]
-# ## 收进度
-#
-# 批改的结果记在学生自己的机器上，没有服务器。在 00 里运行 `progress()`，会写明记录在哪里；学生交那一个文件。
-# 收来的文件放进一个文件夹，改名为学号，然后
-#
-# ```bash
-# python -m ddpm_edu.authoring.collect 文件夹    # 写出 文件夹/progress.csv
-# ```
-#
-# 下面用两份假的记录走一遍。
-
-# %%
-with tempfile.TemporaryDirectory() as folder:
-    for name, mark in (("001", "✓"), ("002", "✗")):
-        record = {"exercises": {"03.1": {"mark": mark, "tries": 2, "time": "2026-01-01T08:00:00+08:00"}}}
-        (Path(folder) / f"{name}.json").write_text(json.dumps(record, ensure_ascii=False), encoding="utf-8")
-    head, *rows = collect(folder)
-print([row[:3] for row in rows])
-check("每人做对几题、试过几次", [row[1:3] for row in rows], [[1, 2], [0, 2]])
-
-# %% [markdown]
-# 记录是普通的 JSON，学生改得动；它适合看全班卡在哪里，不适合直接当成绩。
-
-# %% [markdown]
-# ## 幻灯片
-#
-# ```bash
-# python course.py slides 04               # 写出 build/slides/04_posterior.html
-# ```
-#
-# 一段文字和它后面的代码、图是一页，用空格或 PageDown 翻；不联网也能放，打印成 PDF 也是一页一张。习题不在幻灯片里。
-
-# %% [markdown]
 # ## 上课之前
 #
-# - 在教室的机器上运行一遍 `python course.py lab`，第一次要下载依赖（装好共占约 1.7 GB）；机房没有外网时，先在一台上装好 `.venv` 再整个复制（路径要相同）。
+# - 在教室的机器上运行一遍 `python course.py lab`，第一次要下载依赖（装好共占约 1.7 GB）；出了问题运行 `python course.py doctor`。机房没有外网时，先在一台上装好 `.venv` 再整个复制（路径要相同）。
 # - 没有 GPU 也能上完全部课：00 与 13 各在笔记本上练一分多钟的小样，14 不训练，用随课程发布的模型。
 # - 00 与 13 用真的 MNIST 更好看：把四个文件（共 12 MB）先放进课程文件夹的 `data/mnist/`，学生就不用各自下载；没有也能上，会用内置的数字代替。
 # - 学生卡住时，先查 91 的排障手册。
 #
+# ## 许可、引用与提问
+#
+# - 代码、文字与图都是 MIT 许可：可以改、可以讲、可以印成讲义，留着许可证里的版权声明就行。图里的字体与 MNIST 等数据各有自己的许可，见 README 的末尾。
+# - 引用用仓库里的 `CITATION.cff`，GitHub 页面右侧的 “Cite this repository” 就是从它来的。
+# - 哪里讲错了、哪道题的提示不对，在仓库的 Issues 里选“勘误”；想加一道题、一章，先读 `CONTRIBUTING.md`。
+#
 # ## 小结
 #
-# - 课表手写，其余的表都从课程里读出来。
-# - 答案版、进度表、幻灯片各是一条命令。
+# - 课表、错答案、命令都在这一页；用时与提示从课程里读出来，不会过时。
+# - 成绩看 `regrade`，不看学生自己的记录。
 #
 # ## 练习
 #

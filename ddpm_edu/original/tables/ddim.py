@@ -68,7 +68,7 @@ METHODS = (
         Note("= b", "f1cfb620", "批量"),
         Note("if x_T", "4d7b0143", "没有给起点"),
         Note("= img", "46812298", "标准高斯噪声"),
-        Note("= img", "ecf9f843", "用给的起点", proof=(7, "起点：样本的")),
+        Note("= img", "ecf9f843", "用给的起点", proof=(7, "所以起点决定样本")),
         Note("if timesteps", "b1e852d3", "没有另给步数"),
         Note("= timesteps", "4e59f282", "走挑出的几步，或走满"),
         Note("if ddim_use_original_steps timesteps", "d6bc7079", "只走后面的几步"),
@@ -155,7 +155,7 @@ METHODS = (
              formula=r"x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s-\sigma^2}\,\hat\varepsilon+\sigma z"),
         Note("return", "7a404a29", "样本与 x̂₀"),
     )),
-    Method("DDIMSampler.encode", 7, "倒着走 η=0 的 DDIM：由图求它的起点", proof=(7, "起点：样本的"), only="SD 2", heads="a31726b3", notes=(
+    Method("DDIMSampler.encode", 7, "倒着走 η=0 的 DDIM：由图求它的起点", proof=(19, "倒着走，再走回来"), only="SD 2", heads="a31726b3", notes=(
         Note("= num_reference_steps", "a12f45a0", "共有几步"),
         Note("assert num_reference_steps t_enc", "79c3f3e1", "要走的不能更多"),
         Note("= num_steps", "3903f9af", "走几步"),

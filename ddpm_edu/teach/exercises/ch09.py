@@ -29,13 +29,33 @@ def inventory(module):
     return {"检查点里的键": list(module.state_dict()), "优化器会更新的键": parameters, "会搬家的键": moving}
 
 
-def to_batch(pixels):
-    return pixels.permute(0, 3, 1, 2) / 127.5 - 1
+def mismatches(module, state, optional):
+    return matching()(module, state, optional)
 
 
-def pixel_cases():
-    # 高与宽不同，才看得出转置错了
-    return [(torch.arange(36, dtype=torch.uint8).reshape(2, 2, 3, 3) * 7,), (torch.arange(16, dtype=torch.uint8).reshape(1, 4, 4, 1) * 17,)]
+def matching(allowed=str.startswith, extra=False, swap=False, strict=False):
+    """改动一处，得到一种错的写法；allowed 判一个缺的键可不可以缺，extra 为真时多的键也照它放过"""
+    def function(module, state, optional):
+        found = module.load_state_dict(state, strict=strict)
+        missing, unexpected = ([key for key in keys if not allowed(key, optional)] for keys in (found.missing_keys, found.unexpected_keys))
+        pair = sorted(missing), sorted(unexpected if extra else found.unexpected_keys)
+        return pair[::-1] if swap else pair
+
+    return function
+
+
+def loading_cases():
+    """少了偏置与两张表，多了一张名字相近的；样样都在，只多一个"""
+    def module():
+        one = nn.Module()
+        one.model = nn.Linear(2, 2)
+        for name in ("half_betas", "betas", "logvar"):
+            one.register_buffer(name, torch.zeros(3))
+        return one
+
+    short = {"model.weight": torch.ones(2, 2), "logvar": torch.ones(3), "betas_old": torch.ones(3), "alphas": torch.ones(3)}
+    full = {key: torch.zeros_like(value) for key, value in module().state_dict().items()}
+    return [(module(), short, ("betas", "alphas")), (module(), {**full, "scale": torch.ones(1)}, ())]
 
 
 def unet_weights(state_dict):
@@ -64,15 +84,15 @@ EXERCISES = (
                 adding(lambda m, name, values: m.register_buffer(name, values, persistent=False))),
         Mistake('你写了带引号的 "name"，表就真的叫 name 了；去掉引号，用传进来的名字。', adding(lambda m, name, values: m.register_buffer("name", values))),
     ), "要存、要搬家、不更新，就是缓冲区。", observe=inventory),
-    Code("09.2", 2, "像素变成 batch", to_batch, pixel_cases, (
-        Mistake("你换到了 [0, 1]；扩散模型的惯例是 [-1, 1]，0 是正中的灰。", lambda x: x.permute(0, 3, 1, 2) / 255),
-        Mistake("你换到了 [0, 2]，还要减 1。", lambda x: x.permute(0, 3, 1, 2) / 127.5),
-        Mistake("除以 128 到不了 1：255/128-1 只有 0.992。两端要正好落在 -1 与 1，所以除以 127.5。", lambda x: x.permute(0, 3, 1, 2) / 128 - 1),
-        Mistake("transpose(1, 3) 把高和宽也对调了，图会沿对角线翻过去。用 permute 写明四个轴的新次序。", lambda x: x.transpose(1, 3) / 127.5 - 1),
-        Mistake("reshape 只改形状、不搬数据，像素全串了位。换轴要用 permute。",
-                lambda x: x.reshape(x.shape[0], x.shape[3], x.shape[1], x.shape[2]) / 127.5 - 1),
-        Mistake("数值对了，但还是 HWC 的排法；通道要移到第 1 个轴。", lambda x: x / 127.5 - 1),
-    ), "get_input 收到 HWC 的 batch 时，换轴也是这样做的。", "先看形状是不是 (B, C, H, W)，再看最小与最大值。"),
+    Code("09.2", 2, "对不上的键", mismatches, loading_cases, (
+        Mistake("两个列表的次序反了：先是缺的，再是多的。", matching(swap=True)),
+        Mistake("optional 没有用上：能重新算出的，缺了不算。", matching(allowed=lambda key, optional: False)),
+        Mistake('你用了 in：名字中间有 "betas" 的也放过了。要的是以它开头，用 startswith。',
+                matching(allowed=lambda key, optional: any(prefix in key for prefix in optional))),
+        Mistake("多的键也照 optional 放过了；文件里多出来的，说明它不是这个模型存的，一个也不能放过。", matching(extra=True)),
+        Mistake("留下的与放过的反了：以 optional 开头的才可以缺。", matching(allowed=lambda key, optional: not key.startswith(optional))),
+        Mistake("strict=True 一对不上就抛异常，拿不到这两个列表；题目要 strict=False。", matching(strict=True)),
+    ), "课程版的 init_from_ckpt 也这样分：能重新算出的可以缺，其余对不上的都是错误。", "load_state_dict 返回的对象有 missing_keys 与 unexpected_keys。"),
     Code("09.3", 3, "只取网络的权重", unet_weights, state_cases, (
         Mistake("前缀没有去掉：网络自己的键从 diffusion_model. 开始，一个也对不上。参考实现错在同一处，又用了 strict=False，所以一声不响。",
                 picking(is_unet, lambda key: key)),

@@ -1,6 +1,5 @@
 """第 17 章的习题：从 DDPM 到 latent-diffusion"""
 import torch
-import torch.nn.functional as F
 
 from . import Choice, Code, Mistake
 
@@ -29,52 +28,29 @@ def halves(moments):
     return moments.chunk(2, dim=1)
 
 
-def corners(size, k, stride):
-    return enumerate((y, x) for y in range(0, size[0] - k + 1, stride) for x in range(0, size[1] - k + 1, stride))
+def break_even(pixel, latent, coder, images):
+    return breaking_even()(pixel, latent, coder, images)
 
 
-def overwrite(patches, weight, size, stride):
-    """后来的块盖掉先来的"""
-    B, C, k, _, _ = patches.shape
-    image = torch.zeros(B, C, *size, dtype=patches.dtype)
-    for i, (y, x) in corners(size, k, stride):
-        image[:, :, y:y + k, x:x + k] = patches[..., i]
-    return image
-
-
-def stitch(patches, weight, size, stride):
-    return stitching()(patches, weight, size, stride)
-
-
-def stitching(value=lambda weight: weight, share=lambda weight: weight, divide=lambda total, share: total / share):
-    """逐块相加，不用 fold；改动一处，得到一种错的写法"""
-    def function(patches, weight, size, stride):
-        B, C, k, _, _ = patches.shape
-        total, shares = torch.zeros(B, C, *size, dtype=patches.dtype), torch.zeros(size, dtype=patches.dtype)
-        for i, (y, x) in corners(size, k, stride):
-            total[:, :, y:y + k, x:x + k] += patches[..., i] * value(weight)
-            shares[y:y + k, x:x + k] += share(weight)
-        return divide(total, shares)
+def breaking_even(saved=lambda p, q, images: p[0] - q[0] + images * (p[1] - q[1]), count=lambda coder, saved: coder // saved + 1, never=0):
+    """改动一处，得到一种错的写法；saved 是每个模型省下的，count 是几个才回本"""
+    def function(pixel, latent, coder, images):
+        each = saved(pixel, latent, images)
+        return count(coder, each) if each > 0 or never is None else never
 
     return function
 
 
-def patch_cases():
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.tensor([1.0, 2.0, 3.0, 1.5])
-    weight = weight[:, None] * weight.flip(0)
-
-    def case(B, C, size, stride):
-        image = torch.randn(B, C, *size, generator=generator)
-        patches = F.unfold(image, 4, stride=stride)
-        # 每一块各加一点，重叠处各块说法不同
-        patches = patches + 0.3 * torch.randn(patches.shape, generator=generator)
-        return patches.view(B, C, 4, 4, -1), weight.clone(), size, stride
-
-    return [case(2, 3, (6, 8), 2), case(1, 1, (4, 7), 1)]
+def charged_every_time(pixel, latent, coder, images):
+    """每个模型都付一遍自编码器"""
+    return int(coder + latent[0] + images * latent[1] < pixel[0] + images * pixel[1])
 
 
-ONE = torch.ones_like
+def budgets():
+    """第 6 节的账，不画图与各画一千张；恰好打平的；只有画图才省的；怎样都不省的；画图才省，却不画的"""
+    return [((2366400, 740), (1710080, 259), 1328400, 0), ((2366400, 740), (1710080, 259), 1328400, 1000), ((60, 5), (30, 3), 100, 10),
+            ((100, 9), (120, 4), 700, 10), ((50, 2), (60, 3), 100, 5), ((60, 50), (70, 20), 100, 0)]
+
 
 EXERCISES = (
     Code("17.1", 1, "尺度因子", scale_factor, latent_cases, (
@@ -94,14 +70,15 @@ EXERCISES = (
         Mistake("这只是均值；还要加上标准差乘噪声，才是从分布里抽的一个样本。", lambda m, a, n: a * halves(m)[0]),
         Mistake("前一半通道是均值，后一半才是对数方差，你取反了。", lambda m, a, n: a * (halves(m)[1] + (0.5 * halves(m)[0]).exp() * n)),
     ), "原文件的 get_first_stage_encoding 做的就是这一行。", "先用 chunk 把通道分成两半，σ = exp(ln σ² / 2)。"),
-    Code("17.3", 3, "把重叠的块拼回去", stitch, patch_cases, (
-        Mistake("没有除以权重之和：重叠的地方加了几遍，会更亮。", stitching(divide=lambda total, share: total)),
-        Mistake("分子乘了权重，分母却数了几块：要除以落在这个像素上的权重之和。", stitching(share=ONE)),
-        Mistake("分母是权重之和，分子却没有乘权重。", stitching(value=ONE)),
-        Mistake("你把各块等权平均了，weight 没有用上。", stitching(value=ONE, share=ONE)),
-        Mistake("每个像素要除以自己的权重之和，你除了一个统一的数。", stitching(divide=lambda total, share: total / share.max())),
-        Mistake("后来的块盖掉了先来的块；重叠处要加权平均，不是覆盖。", overwrite),
-    ), "权重在块的中心大、边上小，接缝就看不出来。", "F.fold 做的是相加：块乘权重之后 fold 一次，权重自己 fold 一次，相除。"),
+    Code("17.3", 3, "练几个才回本", break_even, budgets, (
+        Mistake("恰好打平时还没有更少：题目要严格小于，要再多练一个。", breaking_even(count=lambda coder, saved: -(-coder // saved))),
+        Mistake("商不是整数时，取整之后还没有回本，要再多练一个。", breaking_even(count=lambda coder, saved: coder // saved)),
+        Mistake("漏掉了画图省下的：每个模型还要画 images 张。", breaking_even(saved=lambda p, q, images: p[0] - q[0])),
+        Mistake("画图省下的只算了一张，每个模型要画 images 张。", breaking_even(saved=lambda p, q, images: p[0] - q[0] + p[1] - q[1])),
+        Mistake("每个模型反而多花时，练多少个都回不了本，要返回 0。", breaking_even(never=None)),
+        Mistake("自编码器只付一次，你让每个模型都付了一遍。", charged_every_time),
+        Mistake("个数要是整数：商取整之后再加 1。", breaking_even(count=lambda coder, saved: coder / saved)),
+    ), "第 6 节的账，不画图要练 3 个才回本；每个模型再画一千张，2 个就够了。", "先算每个模型省下多少，训练的与画图的都算；再看 coder 要几份这样的省才抵得过。"),
     Choice("17.4", 1, "照抄系数", "C", {
         "A": "加的噪声大小没有变，数却小了，信噪比就小了：它正比于标准差的平方。",
         "B": "这是忘了乘系数的样子，标准差还是 1.6。乘了 0.18215，只剩 0.29。",

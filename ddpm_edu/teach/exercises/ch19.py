@@ -38,13 +38,32 @@ def term_cases():
     return [(torch.tensor([0.5, 0.4, 0.2, 0.1, 0.05]),), (torch.tensor([0.1, 1.0, 0.3]).double(),)]
 
 
-def pair_distance(groups):
-    return (2 * groups.var(1)).mean().sqrt()
+def decide(large, small, quantile):
+    return deciding()(large, small, quantile)
 
 
-def group_cases():
-    generator = torch.Generator().manual_seed(3)
-    return [(torch.randn(3, 4, 5, generator=generator) * torch.tensor([1.0, 2.0, 0.5]).reshape(3, 1, 1),), (torch.rand(2, 3, 2, generator=generator).double(),)]
+def standard_error(large, small):
+    return (large - small).std() / len(large) ** 0.5
+
+
+def deciding(spread=standard_error, factor=lambda quantile: quantile, otherwise="看不出", negative="不成立", sign=1):
+    """改动一处，得到一种错的写法；spread 是差的标准误，factor 是区间的一半等于几个标准误"""
+    def function(large, small, quantile):
+        mean, margin = sign * float((large - small).mean()), factor(quantile) * float(spread(large, small))
+        return "成立" if mean > margin else negative if mean < -margin else otherwise
+
+    return function
+
+
+def unpaired(large, small):
+    return ((large.var() + small.var()) / len(large)) ** 0.5
+
+
+def seed_cases():
+    """两边起伏相同而差很稳；全在零以下；差不到一个标准误；过了一个标准误，碰到零；刚好碰到零"""
+    changes = ([2.0, 2.0, 3.0, 1.0], [-1.0, -1.1, -1.2], [0.2, -0.5, 0.6], [1.0, -0.5, 2.0, 0.3], [0.65, 1.0, 1.6])
+    levels = torch.tensor([10.0, 20.0, 30.0, 40.0])
+    return [(levels[:len(change)] + torch.tensor(change), levels[:len(change)].clone(), {3: 4.30, 4: 3.18}[len(change)]) for change in changes]
 
 
 EXERCISES = (
@@ -61,13 +80,17 @@ EXERCISES = (
         Mistake("方向反了：从 x_T 收起，先付的是 L_T。", lambda terms: terms.cumsum(0)[:-1] / math.log(2)),
         Mistake("漏了 L_T：收到 x_T 也要付。", lambda terms: (terms[:-1].sum() - terms[:-1].cumsum(0)) / math.log(2)),
     ), "第 0 项再加 L_0，就是整条下界。", "第 t 项是 terms 里下标大于 t 的各项之和，除以 ln 2。"),
-    Code("19.3", 3, "两两相差", pair_distance, group_cases, (
-        Mistake("自己与自己的差是 0，不该算进平均：除以 k(k-1) 对，不是 k² 对。", lambda groups: (2 * groups.var(1, unbiased=False)).mean().sqrt()),
-        Mistake("这是各离组平均多远；两个样本之差的方差是它的两倍。", lambda groups: groups.var(1).mean().sqrt()),
-        Mistake("忘了开方：问的是均方根，不是均方。", lambda groups: (2 * groups.var(1)).mean()),
-        Mistake("先对各组开方再平均了；要先平均，最后开方。", lambda groups: (2 * groups.var(1)).mean(1).sqrt().mean()),
-        Mistake("把不同组的样本也比了；只比同一组里的。", lambda groups: (2 * groups.flatten(0, 1).var(0)).mean().sqrt()),
-    ), "不必真的两两相减：独立的两个样本之差，方差是各自的两倍，一次 var 就够。", "样本方差（除以 k-1）乘二，恰是两两之差的平方的平均。"),
+    Code("19.3", 3, "判一条结论", decide, seed_cases, (
+        Mistake("你分别求了两边的标准误再合起来；要先逐个种子相减，再求差的标准误，两边共有的起伏才会抵消。", deciding(spread=unpaired)),
+        Mistake("这是差的标准差；平均的标准误还要除以 √n。", deciding(spread=lambda large, small: (large - small).std())),
+        Mistake("标准差要除以 n-1 再开方：种子少，差一点就会判错。",
+                deciding(spread=lambda large, small: (large - small).std(unbiased=False) / len(large) ** 0.5)),
+        Mistake("你只看一个标准误；区间的一半是 quantile 个标准误。", deciding(factor=lambda quantile: 1)),
+        Mistake("你只看平均的正负，没有看区间碰不碰得到零。", deciding(factor=lambda quantile: 0)),
+        Mistake("区间碰到零，是没有证实，也没有推翻：看不出，不是不成立。", deciding(otherwise="不成立")),
+        Mistake("区间全在零以下，是 large 反而小：不成立，不是看不出。", deciding(negative="看不出")),
+        Mistake("减反了：结论是 large 比 small 大，要用 large 减 small。", deciding(sign=-1)),
+    ), "同样的几行，可以拿去判自己的任何一条“甲比乙好”。", "先逐个种子相减，求差的平均与标准误，再看 平均 ± quantile 个标准误 碰不碰得到零。"),
     Number("19.4", 1, "换算引导强度", 1.3, {
         0.3: "我们的 1 才是不引导；论文的 0 是不引导。",
         0.7: "有条件的那一项的系数是 1+w，不是 1-w。",
