@@ -13,7 +13,7 @@ from pathlib import Path
 
 import nbformat
 
-from ..cli.errors import UsageError
+from ..cli.errors import REASONS, UsageError
 from ..cli.options import Parser
 from ..files.checkpoint import atomic_file
 from ..files.leaving import leaving_cleanly
@@ -96,7 +96,10 @@ def main(arguments=None):
     except KeyboardInterrupt:
         print("已中断", file=sys.stderr)
         return 130
-    except (UsageError, ValueError, OSError) as error:
+    except OSError as error:
+        print(f"{error.filename} 读不了或写不了：{REASONS.get(error.errno, error.strerror)}", file=sys.stderr)
+        return 2
+    except (UsageError, ValueError) as error:
         print(error, file=sys.stderr)
         return 2
     return 0

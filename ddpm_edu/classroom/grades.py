@@ -33,7 +33,7 @@ def from_table(path, rows):
         return [(row["student"], row["question"], number(row["score"]), float(row["max_score"]), row["timestamp"]) for row in rows]
     if "percent_correct" in columns:
         full = next((row for row in rows if row["file"] == TOTALS), {})
-        return [(Path(row["file"]).stem, name, float(row[name]), float(full[name]), "")
+        return [(Path(row["file"]).stem, name, number(row[name]), float(full[name]), "")
                 for row in rows if row is not full for name in row if NAME.fullmatch(name)]
     if "raw_score" in columns:
         raise ValueError(f"{path} 是 nbgrader 自带的导出，只有总分，没有各题；在课程的文件夹里改用：{EXPORT}")

@@ -10,7 +10,7 @@ CONFIG = """c = get_config()
 # 圈住的答案换成什么：与课程的学生版相同
 c.ClearSolutions.code_stub = {"python": "...  # 在这里写"}
 c.ClearSolutions.text_stub = "在这里写三句话。"
-# 有的题要跑上百次小网络，慢的机器一格会超过默认的 30 秒
+# 第一格要导入 PyTorch，忙着的机器上默认的 30 秒有时不够
 c.ExecutePreprocessor.timeout = 300
 """
 
