@@ -14,7 +14,7 @@ from ddpm_edu.authoring.build import read_source
 from ddpm_edu.authoring.editions import ANSWER, REFERENCE, solutions_edition, student_edition
 from ddpm_edu.classroom import assignment, back, grades, nbgrader, otter
 from ddpm_edu.classroom.answers import assert_correct
-from ddpm_edu.classroom.questions import LAB, questions
+from ddpm_edu.classroom.questions import LAB, questions, setup
 from ddpm_edu.teach.books import book, sources
 from ddpm_edu.teach.exercises import Code, chapters, find
 
@@ -100,8 +100,8 @@ def jupytext_free(text):
 def test_no_answer_is_left_anywhere_in_what_the_students_get(kind):
     for path in CHAPTERS:
         given = nbformat.writes(cleared(made(kind, path)))
-        # 第 16 章的题目里有坏代码，修好的那几行有的与它相同
-        shown = "".join(cell.text for question in questions(path) for cell in question.texts)
+        # 第 16 章的题目里有坏代码，修好的那几行有的与它相同；开头那一格也取自正文
+        shown = setup(path) + "".join(cell.text for question in questions(path) for cell in question.texts)
         for question in questions(path):
             text = question.cells[-1].text
             secret = text.partition("<!-- 参考答案 -->\n")[2] if question.number == LAB else "".join(hit[2] for hit in ANSWER.finditer(text))
