@@ -104,11 +104,12 @@ def tie(text, cell_id, blocks):
 def navigation(path):
     """(开头的一行, 结尾的一段)：上一章、下一章、课程地图、术语表，以及本章的术语"""
     books = sources()
-    place, first, last, glossary = books.index(path), books[0], books[-1], book(90)
+    # 按文件名找：教师改过的一章放在别处
+    place, first, last, glossary = [one.name for one in books].index(path.name), books[0], books[-1], book(90)
     around = [link(books[place - 1], "← 上一章")] if place else []
     around += [link(first, "课程地图", section(first, "课程地图")), link(glossary, "术语表", section(glossary, "术语表"))]
     around += [link(book(91), "第一格就报错？", section(book(91), "No module named"))]
-    bar = " · ".join([*around, *([f"下一章：{link(books[place + 1])} →"] if path != last else [])])
+    bar = " · ".join([*around, *([f"下一章：{link(books[place + 1])} →"] if path.name != last.name else [])])
     terms = "、".join(link(glossary, term.chinese, section(glossary, "术语表"), f"{term.english}：{term.note}")
                      for term in TERMS if path.stem.startswith(f"{term.chapter:02d}_"))
     return bar, f"{bar}\n\n本章讲到的术语（停在上面看意思）：{terms}。" if terms else bar

@@ -1,0 +1,77 @@
+"""nbgrader 与 otter 给出的分数 → 与 authoring.collect 相同的一张表：一人一行，一题一列；小实验的分数添在后面"""
+import csv
+import json
+import re
+from pathlib import Path
+
+from ..authoring.collect import safe, table
+
+# exporter.py 写出的各列
+COLUMNS = ("student", "assignment", "timestamp", "question", "score", "max_score")
+NAME = re.compile(r"q(\d\d)_(\d+b?|lab)")
+EXPORT = "nbgrader export --exporter ddpm_edu.classroom.exporter.QuestionExporter --to grades.csv"
+TOTALS = "points-per-question"
+
+
+def read_scores(path):
+    """读分数：nbgrader 的 CSV（要用 exporter.py 的插件导出）、otter grade 的 final_grades.csv，或放着 otter run 的结果的文件夹
+
+    返回 : [(学生, 题名, 得分, 满分, 交来的时间), ...]，还没有人评的，得分是 None
+    异常 : 认不出、读不懂时 ValueError
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return from_table(path, list(csv.DictReader(file)))
+    found = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+    return [score for file in found for score in from_results(file, path)]
+
+
+def from_table(path, rows):
+    columns = set(rows[0]) if rows else set()
+    if columns >= set(COLUMNS):
+        return [(row["student"], row["question"], number(row["score"]), float(row["max_score"]), row["timestamp"]) for row in rows]
+    if "percent_correct" in columns:
+        full = next((row for row in rows if row["file"] == TOTALS), {})
+        return [(Path(row["file"]).stem, name, number(row[name]), float(full[name]), "")
+                for row in rows if row is not full for name in row if NAME.fullmatch(name)]
+    if "raw_score" in columns:
+        raise ValueError(f"{path} 是 nbgrader 自带的导出，只有总分，没有各题；在课程的文件夹里改用：{EXPORT}")
+    raise ValueError(f"{path} 认不出：要的是 {EXPORT} 写出的那一份，或 otter grade 写出的 final_grades.csv")
+
+
+def number(text):
+    return float(text) if text else None
+
+
+def from_results(path, folder):
+    """otter run 的一份结果；文件没有改过名（results.json）时，学生是它所在的文件夹"""
+    try:
+        tests = json.loads(path.read_text(encoding="utf-8"))["tests"]
+        found = [(test["name"], float(test["score"]), float(test["max_score"])) for test in tests if NAME.fullmatch(test["name"])]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise ValueError(f"{path} 不是 otter run 的结果（results.json）：{type(error).__name__}") from None
+    student = path.parent.name if path.stem == "results" and path.parent != folder else path.stem
+    return [(student, *entry, "") for entry in found]
+
+
+def to_rows(scores):
+    """读来的分数 → 表格的各行，第一行是表头；满分记 ✓，不满记 ✗，没有交的空着
+
+    异常 : 没有一道课程的题时 ValueError
+    """
+    records, labs = {}, {}
+    for student, name, score, full, time in scores:
+        if not (hit := NAME.fullmatch(name)):
+            continue
+        record = records.setdefault(student, {})
+        if hit[2] == "lab":
+            labs.setdefault(hit[1], {})[student] = "待评" if score is None else f"{score:g}/{full:g}"
+        else:
+            record[f"{hit[1]}.{hit[2]}"] = {"mark": "✓" if score is not None and score >= full else "✗", "tries": 1, "time": time}
+    if not records:
+        raise ValueError("里面没有课程的题的分数；题的名字要像 q04_1")
+    students = sorted(records)
+    head, *rows = table([(safe(student), records[student]) for student in students])
+    extra = [[marks.get(student, "") for marks in labs.values()] for student in students]
+    return [[*head, *(f"{chapter} 小实验" for chapter in labs)], *([*row, *more] for row, more in zip(rows, extra))]
