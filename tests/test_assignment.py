@@ -12,9 +12,10 @@ import pytest
 
 from ddpm_edu.authoring.build import read_source
 from ddpm_edu.authoring.editions import ANSWER, REFERENCE, solutions_edition, student_edition
-from ddpm_edu.classroom import assignment, back, grades, nbgrader, otter
-from ddpm_edu.classroom.answers import assert_correct
-from ddpm_edu.classroom.questions import LAB, questions, setup
+from ddpm_edu.classroom.assignment import __main__ as assignment
+from ddpm_edu.classroom.assignment import back, grades, nbgrader, otter
+from ddpm_edu.classroom.assignment.answers import assert_correct
+from ddpm_edu.classroom.assignment.questions import LAB, questions, setup
 from ddpm_edu.teach.books import book, sources
 from ddpm_edu.teach.exercises import Code, chapters, find
 

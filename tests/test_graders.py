@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from ddpm_edu.classroom import assignment
+from ddpm_edu.classroom.assignment import __main__ as assignment
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "04_posterior"
@@ -74,7 +74,7 @@ def test_nbgrader_releases_grades_and_exports(tmp_path):
     run("nbgrader", "export", "--to", "total.csv", cwd=course)
     with (course / "total.csv").open(newline="", encoding="utf-8") as file:
         assert {row["student_id"]: (row["score"], row["max_score"]) for row in csv.DictReader(file)} == {"full": ("11.0", "14.0"), "错": ("7.0", "14.0")}
-    run("nbgrader", "export", "--exporter", "ddpm_edu.classroom.exporter.QuestionExporter", "--to", "grades.csv", cwd=course)
+    run("nbgrader", "export", "--exporter", "ddpm_edu.classroom.assignment.exporter.QuestionExporter", "--to", "grades.csv", cwd=course)
     assert table(course / "grades.csv", tmp_path / "出") == {"full": ["✓"] * 5, "错": ["✓", "✗", "✓", "✗", "✓"]}
     graded = (course / "autograded" / "错" / NAME / given.name).read_text(encoding="utf-8")
     assert all(hint in graded for hint in HINTS)

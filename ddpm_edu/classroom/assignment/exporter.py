@@ -1,6 +1,6 @@
 """nbgrader 的导出插件，各题一行；nbgrader export 自带的 CSV 只有总分：
 
-nbgrader export --exporter ddpm_edu.classroom.exporter.QuestionExporter --to grades.csv
+nbgrader export --exporter ddpm_edu.classroom.assignment.exporter.QuestionExporter --to grades.csv
 """
 import csv
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import nbformat
 
-from ..cli.errors import REASONS, UsageError
-from ..cli.options import Parser
-from ..files.checkpoint import atomic_file
-from ..files.leaving import leaving_cleanly
-from ..teach.books import NOTEBOOKS, sources
+from ...cli.errors import REASONS, UsageError
+from ...cli.options import Parser
+from ...files.checkpoint import atomic_file
+from ...files.leaving import leaving_cleanly
+from ...teach.books import NOTEBOOKS, sources
 from . import back, grades, nbgrader, otter
 from .questions import questions
 

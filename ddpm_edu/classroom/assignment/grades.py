@@ -4,12 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from ..authoring.collect import safe, table
+from ...authoring.collect import safe, table
 
 # exporter.py 写出的各列
 COLUMNS = ("student", "assignment", "timestamp", "question", "score", "max_score")
 NAME = re.compile(r"q(\d\d)_(\d+b?|lab)")
-EXPORT = "nbgrader export --exporter ddpm_edu.classroom.exporter.QuestionExporter --to grades.csv"
+EXPORT = "nbgrader export --exporter ddpm_edu.classroom.assignment.exporter.QuestionExporter --to grades.csv"
 TOTALS = "points-per-question"
 
 

@@ -1,8 +1,8 @@
 """两种作业共用的：开头两格、题目的各格，以及每格在 metadata 里留的记号，收回来时照它们辨认"""
 import nbformat
 
-from ..authoring.build import KERNEL, join_sentences
-from ..teach.books import headings, read_cells
+from ...authoring.build import KERNEL, join_sentences
+from ...teach.books import headings, read_cells
 from .questions import LAB, questions, setup
 
 MARK = "ddpm_edu"

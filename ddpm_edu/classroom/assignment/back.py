@@ -3,10 +3,10 @@ import re
 
 import nbformat
 
-from ..authoring.build import join_sentences, read_source
-from ..authoring.editions import solutions_edition, student_edition
-from ..files.checkpoint import atomic_folder
-from ..teach.books import Cell, sources
+from ...authoring.build import join_sentences, read_source
+from ...authoring.editions import solutions_edition, student_edition
+from ...files.checkpoint import atomic_folder
+from ...teach.books import Cell, sources
 from .notebook import MARK
 from .questions import LAB, REFERENCE, questions
 

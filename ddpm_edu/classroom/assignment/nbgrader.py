@@ -3,7 +3,7 @@ from .notebook import answer, new_cell, new_notebook, opening, statement
 from .questions import LAB, questions
 
 BEGIN, END = "### BEGIN SOLUTION", "### END SOLUTION"
-TEST = """from ddpm_edu.classroom.answers import assert_correct
+TEST = """from ddpm_edu.classroom.assignment.answers import assert_correct
 
 assert_correct("{number}", {variable})"""
 CONFIG = """c = get_config()

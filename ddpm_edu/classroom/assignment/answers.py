@@ -1,5 +1,5 @@
 """作业里的测试格：做对了什么也不做，做错了抛 AssertionError，话就是课程的批改给学生的那一句"""
-from ..teach.grading import judge
+from ...teach.grading import judge
 
 UNDONE = "还没有做，或者刚才没有运行答案那一格"
 

@@ -13,7 +13,7 @@ QUESTION = """# BEGIN QUESTION
 name: {name}
 points: {points}"""
 TEST = '''def test_{name}({variable}):
-    from ddpm_edu.classroom.answers import assert_correct
+    from ddpm_edu.classroom.assignment.answers import assert_correct
 
     assert_correct("{number}", {variable})'''
 

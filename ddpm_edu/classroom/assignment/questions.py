@@ -4,9 +4,9 @@ import json
 import re
 from dataclasses import dataclass
 
-from ..authoring.editions import ANSWER
-from ..teach.books import Cell, read_cells
-from ..teach.exercises import Code, find
+from ...authoring.editions import ANSWER
+from ...teach.books import Cell, read_cells
+from ...teach.exercises import Code, find
 
 LAB, LAB_POINTS = "小实验", 3  # 三句话，一句一分，由人来评
 START = re.compile(r"##+ (?:练习|小实验|\d\d\.\d+)")
