@@ -96,7 +96,7 @@ check("由 v_hat 换成的得分", -x_t - (bar / (1 - bar)) ** 0.5 * velocity(x_
 #
 # 祖先采样每步掺噪声，DDIM 不掺。走法这样不同，画出来的分布为什么一样？
 #
-# 取一份只有两个值的数据：$-1$ 占三分之一，$+1$ 占三分之二。用最好的猜测，从同一批噪声出发，两种走法各走两百步。横轴是第 5 章的角度 $\varphi=\arccos\sqrt{\bar\alpha}$，90° 是纯噪声，0° 是数据。**先猜**：右边两格里，两种直方图会差多少？
+# 取一份只有两个值的数据：$-1$ 占三分之一，$+1$ 占三分之二。用最好的猜测，都从 89° 处的同一批点出发（几乎是纯噪声），两种走法各走两百步。横轴是第 5 章的角度 $\varphi=\arccos\sqrt{\bar\alpha}$，90° 是纯噪声，0° 是数据。**先猜**：右边两格里，两种直方图会差多少？
 
 # %%
 values, angle = torch.tensor([[-1.0], [1.0], [1.0]]).double(), torch.linspace(1.55, 0.05, 201).double()
@@ -146,7 +146,7 @@ check("DDIM 的路对角度的变化率，就是 v_hat", (drawn[99] - drawn[101]
 #
 # 第三步，把掺噪声换成挪动，连缩小一起，速度是 $-\frac\beta2(x+\nabla\ln q)$。这个不掺噪声的方程叫概率流 (probability flow) ODE（Y. Song 等 2021）。同一时刻、同一处只有一个速度，所以确定的路不会相交。倒着走它，途中的分布仍是那一族 $q(x_t)$。
 #
-# 祖先采样从哪里来？倒着走时再多挪一份，同时掺一份恰好抵消的噪声，分布仍不变。掺多少可以挑；步子够小时，祖先采样是其中一种。
+# 祖先采样从哪里来？倒着走时，在概率流之外再照 $\frac\beta2\lambda\nabla\ln q$ 多挪一份，同时掺方差为 $\lambda\beta$ 的噪声：照第二步，两者的作用恰好抵消，分布仍不变。$\lambda$ 可以挑：0 是概率流，1 是步子够小时的祖先采样。
 #
 # **DDIM 走的正是概率流。** 换成以角度为时间。由 $\bar\alpha=\cos^2\varphi$ 得 $\frac{\mathrm d\varphi}{\mathrm dt}=\frac\beta2\cdot\frac{\cos\varphi}{\sin\varphi}$，上面的速度除以它，再用第 1 节的式子，得
 #
@@ -154,7 +154,7 @@ check("DDIM 的路对角度的变化率，就是 v_hat", (drawn[99] - drawn[101]
 #
 # DDIM 在一步里当两个猜测不变，$x=\cos\varphi\,\hat x_0+\sin\varphi\,\hat\varepsilon$，对 $\varphi$ 求导也是 $\hat v$。所以步子够小时，两者是同一条路。
 #
-# **记住**：采样有两种走法：解 $\frac{\mathrm dx}{\mathrm d\varphi}=\hat v$，或每步再掺一点噪声；途中的分布相同。
+# **记住**：采样有两种走法：解 $\frac{\mathrm dx}{\mathrm d\varphi}=\hat v$，或每步再掺一点噪声；步子够小、猜得准时，途中的分布相同。
 #
 # ## 3　换走法：同一个网络，少调用几次
 #
@@ -189,9 +189,9 @@ solvers_figure(curves, (5, 10, 20, 50), {  # 右格：python -m benchmarks.solve
 #
 # 左格里，Heun 与 DPM-Solver++ 比 DDIM 陡一倍，正是二阶。
 #
-# 右格里，DPM-Solver++ 走 10 次，比 DDIM 走 50 次高 1.5 ± 0.5（同样的起点，逐个种子相减）。距离只多出这一点，调用却是五分之一。若要不比 DDIM 走 50 次差，走 20 次就够，**调用省五分之三**。
+# 右格里，DPM-Solver++ 走 10 次，比 DDIM 走 50 次高 1.5 ± 0.5（同样的起点，逐个种子相减）。距离只多出这一点，调用却是五分之一。若要不比 DDIM 走 50 次差，DPM-Solver++ 走 20 次就够，**调用省五分之三**。
 #
-# 功劳不全在阶，还在取步，也就是停在哪些 $t$。`linspace` 从 $T-1$ 均匀地停到 0；`trailing` 把一千步等分成段，停在各段的起头，末一段一步走完。右格里，空心的蓝点仍是 DDIM，只把取步换成了 `trailing`。从 DDIM 到 DPM-Solver++ 降下来的距离，5 次时约有一半是取步的功劳，10 次时约三分之一。
+# 省下来的不全是阶的功劳，还有取步的功劳，也就是停在哪些 $t$。`linspace` 从 $T-1$ 均匀地停到 0；`trailing` 把一千步等分成段，停在各段的起头，末一段一步走完。右格里，空心的蓝点仍是 DDIM，只把取步换成了 `trailing`。从 DDIM 到 DPM-Solver++ 降下来的距离，5 次时约有一半是取步的功劳，10 次时约三分之一。
 #
 # <details><summary>选读：左格最左端，DPM-Solver++ 为什么反而差；换成 trailing 呢</summary>
 #
@@ -201,7 +201,7 @@ solvers_figure(curves, (5, 10, 20, 50), {  # 右格：python -m benchmarks.solve
 #
 # </details>
 #
-# **记住**：走法换了不用重练。要少调用几次网络，先换走法与取步。
+# **记住**：走法换了不用重练。要少调用几次网络，先换走法：每步怎样走，停在哪里。
 #
 # ## 4　EDM：换了坐标，还是同一个 $v$
 #
@@ -232,7 +232,7 @@ for step in (50, 500, 950):
     check(f"σ = {sigma:.3g}：x0_hat = c_skip·y + c_out·F，F = -v_hat", guess, wanted, atol=2e-4)
 
 # %% [markdown]
-# 网络与权重都没有换。EDM 真正换掉的是**训练时看哪些噪声**：DDPM 均匀地抽 $t$，所以抽到哪个 $\sigma$ 由噪声表定；EDM 不用噪声表，直接规定 $\ln\sigma$ 服从一个高斯。
+# 网络与权重都没有换。Heun 与它自己的取步也是 EDM 提出的，前一节已经看过。训练上，EDM 真正换掉的是**看哪些噪声**：DDPM 均匀地抽 $t$，所以抽到哪个 $\sigma$ 由噪声表定；EDM 不用噪声表，直接规定 $\ln\sigma$ 服从一个高斯。
 
 # %%
 ln_sigma = np.linspace(-6, 8, 701)
@@ -244,9 +244,9 @@ noise_figure(ln_sigma, shares, end=tables["linear"][-1])
 # %% [markdown]
 # 图：训练时各种噪声抽到的密度，像素都在 $-1$ 到 1 之间。横轴下边的尺子是 $\ln\sigma$，上边是 $\sigma$。
 #
-# EDM 的峰在最左边，力气放在噪声小处。`linear` 在 $\sigma=37$ 处断了，噪声再大的它抽不到。
+# EDM 的峰在最左边，抽得最多的是小噪声。`linear` 在 $\sigma=37$ 处断了，噪声再大的它抽不到。
 #
-# **记住**：EDM 的网络就是猜 $v$ 的网络。它把“训练看哪些噪声”与“采样停在哪里”分开来定。
+# **记住**：把数据缩放到标准差 1，EDM 的网络就是猜 $v$ 的网络。它把“训练看哪些噪声”与“采样停在哪里”分开来定。
 #
 # ## 5　min-SNR：错在哪里更要紧
 #

@@ -29,7 +29,7 @@ METHODS = (
         Note("raise NotImplementedError", "ce135b00", "别的不认得，报错"),
         Note("= loss_simple", "eb408c71", "每个样本自己的均方误差", wrong="写死在第 1、2、3 维上平均，只能用于图像", proof=(6, "与参考实现的差别")),
         Note("call loss_dict.update", "a1f010fe", "记下"),
-        Note("= logvar_t", "48023e75", "取出各自的对数方差", wrong="logvar 没有登记，留在 CPU 上，t 却在 GPU 上：PyTorch 1.13 起报错", chapter=9,
+        Note("= logvar_t", "48023e75", "取出各自的对数方差", wrong="logvar 没有登记，留在 CPU 上，t 却在 GPU 上：较新的 PyTorch 会报错", chapter=9,
              proof=(9, "毛病二"), needs="DDPM.__init__"),
         Note("= loss", "c96026fe", "误差按方差缩放，再加上对数方差", formula=r"\mathrm{mse}_t\,e^{-s_t}+s_t"),
         Note("if self.learn_logvar", "a52cf7f5", "学 logvar 的话"),

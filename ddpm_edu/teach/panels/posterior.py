@@ -67,7 +67,7 @@ def chain_panel():
              curves={"here": "", "end": "各步同一个 $v$", "best_end": "每步用 $v^*_t$"}, styles=(STYLES[0], UNDER)),
     ], width=9.0, height=2.8)
     return Panel(
-        plot, chain_data, sheet=[{"v": 0.5, "std": std, "steps": steps} for std, steps in ((0.2, 10), (0.2, 200))],
+        plot, chain_data, sheet=[{"v": 0.4, "std": std, "steps": steps} for std, steps in ((0.2, 10), (0.2, 200))],
         v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.2, 0.02, 1.0, 0.02, "数据的标准差"),
         steps=choice([5, 10, 20, 50, 200], 10, "走几步"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
     )
