@@ -8,6 +8,7 @@ from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import DigitsFrechet, recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.schedules import alphas_cumprod
+from ddpm_edu.teach.paper_figures import verdicts_figure
 from ddpm_edu.teach.papers import completions, gap, guesses, rate_distortion, round_trip, skipped, spread_within, stops, turn, unsettled, verdict
 
 
@@ -96,3 +97,11 @@ def test_guidance_buys_certainty_with_distance():
                              guidance_scale=w)[0] for w in (1.0, 5.0))
     sure = [recognised(load_classifier("digits"), one, labels)["sure"] for one in (weak, strong)]
     assert sure[0] < sure[1] and score(weak) < score(strong)
+
+
+def test_the_last_figure_puts_each_claim_on_its_own_side_of_the_band():
+    ones = {"成立": {"mean": 2.0, "margin": 1.0}, "看不出": {"mean": -0.5, "margin": 1.0}, "不成立": {"mean": -3.0, "margin": 1.5}}
+    ax = verdicts_figure([("甲", "一", ones["成立"]), ("甲", "二", ones["看不出"]), ("乙", "三", ones["不成立"])]).axes[0]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["甲", "一", "二", "乙", "三"]
+    dots = [(float(line.get_xdata()[0]), line.get_ydata()[0], line.get_color()) for line in ax.lines]
+    assert [(x, y) for x, y, _ in dots] == [(2, 1), (-0.5, 2), (-2, 4)] and len({color for *_, color in dots}) == 3

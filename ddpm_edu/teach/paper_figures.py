@@ -1,8 +1,8 @@
 """第 19 章的图：带误差棒的几条线，可以并排几格；逐个种子相减的图"""
 import numpy as np
 
-from .figures import BLUE, CURVES, GRAY, INK, empty_figure, few_ticks, plain_axes
-from .papers import gap
+from .figures import BLUE, CURVES, GRAY, INK, ORANGE, empty_figure, few_ticks, plain_axes
+from .papers import gap, verdict
 
 
 def measured_figure(*plots, width=9.0, height=3.2):
@@ -65,4 +65,34 @@ def paired_figure(slopes, gaps, names, ylabel, gap_label, width=10.0, height=3.3
     last.set_xticks(range(len(gaps)), list(gaps))
     last.set(xlim=(-0.6, len(gaps) - 0.4), ylabel=gap_label)
     last.set_title("逐个种子相减", fontsize=10)
+    return figure
+
+
+def verdicts_figure(judged, width=9.5):
+    """判过的各条，从上到下：judged 是 [(哪一处图表, 结论, gap 的结果), ...]，同一处的排在一起
+
+    一个圆点是一条：差的平均除以 95% 区间的一半；灰带是 -1 到 1，区间在那里碰到零
+    """
+    lines = []
+    for paper, claim, one in judged:
+        if paper not in [line[0] for line in lines]:
+            lines.append((paper, paper, None))
+        lines.append((paper, claim, one))
+    figure = empty_figure(width, 0.21 * len(lines) + 0.9)
+    ax = plain_axes(figure.subplots())
+    ax.axvspan(-1, 1, color=GRAY, alpha=0.3, linewidth=0)
+    looks = {"成立": (BLUE, "o"), "看不出": (INK, "D"), "不成立": (ORANGE, "s")}
+    for place, (_, _, one) in enumerate(lines):
+        if one is not None:
+            color, marker = looks[verdict(one)]
+            ax.plot(one["mean"] / one["margin"], place, marker, color=color, markersize=5)
+    for word, at in (("不成立", -4), ("看不出", 0), ("成立", 4)):
+        ax.text(at, -1.2, word, ha="center", va="bottom", color=looks[word][0], fontsize=10)
+    ax.set_yticks(range(len(lines)), [claim for _, claim, _ in lines], fontsize=8)
+    for label, (_, _, one) in zip(ax.get_yticklabels(), lines):
+        label.set_fontweight("bold" if one is None else "normal")
+    ax.set(xscale="symlog", ylim=(len(lines) - 0.5, -1.4), xlabel="差的平均是 95% 区间一半的几倍")
+    ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.minorticks_off()
     return figure

@@ -71,7 +71,7 @@ METHODS = (
              proof=(93, 'card("loss_type")'), needs="DDPM.get_loss"),
         Note("= self.learn_logvar", "f01181d9", "每个 t 的对数方差要不要学", chapter=6),
         Note("= self.logvar", "0c80acaa", "造一个长度为 T 的对数方差，处处等于 logvar_init", formula=r"s_t=s",
-             wrong="只是普通的张量：不跟着模型搬上 GPU，也不存进检查点。LatentDiffusion 在 GPU 上训练，较新的 PyTorch 会因此报错", chapter=6, proof=(9, "毛病二")),
+             wrong="只是普通的张量：不跟着模型搬上 GPU，也不存进检查点。LatentDiffusion 在 GPU 上训练，新的 PyTorch 会报错", chapter=6, proof=(9, "毛病二")),
         Note("if self.learn_logvar", "a52cf7f5", "要学的话", chapter=6),
         Note("= self.logvar", "ca1c1579", "变成参数，交给优化器", wrong="基类的损失不用它，梯度永远是 None；LatentDiffusion 的损失才用",
              chapter=6, proof=(6, "与参考实现的差别"), needs="DDPM.p_losses"),
