@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-DEEPEST = 40
+DEEPEST, MOST_BYTES = 40, 64 << 20
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
     torch.complex64, torch.complex128)}
@@ -47,6 +47,8 @@ def _pack(value, depth):
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, torch.Tensor):
+        if value.numel() * value.element_size() > MOST_BYTES:
+            raise Unwritable(f"太大的张量 {tuple(value.shape)}")
         plain = value.detach().cpu().contiguous()
         return {"tensor": [str(plain.dtype).removeprefix("torch."), list(plain.shape), _base64(plain)]}
     if isinstance(value, np.ndarray):
