@@ -103,9 +103,9 @@ def safely(program, place, expression, source):
 
 
 def one_answer(program, place, expression, source):
-    statement, several = program.several[place], program.several
+    statement = program.several[place]
     code = compile(ast.Expression(expression), label(statement.cell), "eval")
-    space, first_error = execute(slice_for(names(code)[0], several[:place], several[place + 1:]))
+    space, first_error = execute(slice_for(set().union(*names(code)[:2]), program.several, place))
     try:
         value = eval(code, space)
     except Exception as error:
@@ -119,20 +119,11 @@ def one_answer(program, place, expression, source):
 def execute(chosen):
     """依次执行，一条出错不耽误下一条；返回 (名字空间, 第一个错误的一句话或空)"""
     space, errors = {"__name__": "__main__", "display": lambda *args, **kwargs: None}, []
-
-    def attempt(statement):
+    for statement in chosen:
         try:
             exec(statement.code, space)
         except Exception as error:
             errors.append(f"{label(statement.cell)}第 {statement.node.lineno} 行出错：{type(error).__name__}: {str(error)[:150]}")
-            return isinstance(error, NameError)
-
-    # 缺名字的再试一次：单元不是从上到下执行的，名字在后面
-    waiting = [statement for statement in chosen if attempt(statement)]
-    if waiting:
-        errors.clear()
-    for statement in waiting:
-        attempt(statement)
     return space, "".join(errors[:1])
 
 

@@ -34,5 +34,5 @@ def _holds_answers(node):
 def _source(call, several):
     observe = next((k.value for k in call.keywords if k.arg == "observe"), None)
     last = f"cases = {ast.unparse(call.args[4])}\nobserve = {ast.unparse(observe) if observe else 'lambda value: value'}\n"
-    wanted = {name for statement in statements(last) for name in statement.uses}
+    wanted = {name for statement in statements(last) for name in statement.now | statement.later}
     return "\n\n".join([*(ast.unparse(statement.node) for statement in slice_for(wanted, several)), last])

@@ -58,7 +58,8 @@ def page(rows, seconds, limit):
         f"<p>{len(rows)} 名学生，判了 {total} 题，做对 {solved} 题；用了 {seconds:.0f} 秒，每题的时限是 {limit} 秒。"
         "点开学生的名字看每道题的话，停在记号上也看得到。</p>",
         "<h2>谁做对了哪些题</h2>", matrix(rows, columns), "<h2>每道题</h2>", per_exercise(rows, columns), "<h2>每名学生</h2>",
-        *(per_student(i, row, columns) for i, row in enumerate(rows)), "<footer><h2>怎样判的，防得住什么</h2>", *(f"<p>{text}</p>" for text in DEFENCES), "</footer>"])
+        *(per_student(i, row, columns) for i, row in enumerate(rows)),
+        "<footer><h2>怎样判的，防得住什么</h2>", *(f"<p>{text}</p>" for text in DEFENCES), "</footer>"])
     text = (f'<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>重判的结果</title><style>{style}</style></head><body>\n{body}\n</body></html>\n")
     return text.encode("utf-8", "replace")
@@ -94,7 +95,8 @@ def per_exercise(rows, columns):
         common = "".join(f"<li>{count} 人：{shown(hint)}</li>" for hint, count in mistakes.most_common(MOST_MISTAKES))
         share = f"{right}/{len(found)}，{right / len(found):.0%}" if found else "没有人交"
         meter = f'<meter value="{right}" max="{len(found) or 1}"></meter>'
-        lines.append(f'<tr><th scope="row">{exercise.id} {shown(exercise.title)}</th><td>{meter} {share}</td><td>{f"<ul>{common}</ul>" if common else ""}</td></tr>')
+        title = f"{exercise.id} {shown(exercise.title)}"
+        lines.append(f'<tr><th scope="row">{title}</th><td>{meter} {share}</td><td>{f"<ul>{common}</ul>" if common else ""}</td></tr>')
     return ('<div class="scroll"><table class="exercises"><thead><tr><th scope="col">题</th><th scope="col">做对</th><th scope="col">典型的错</th></tr></thead>'
             f'<tbody>{"".join(lines)}</tbody></table></div>')
 
