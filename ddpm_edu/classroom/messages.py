@@ -41,7 +41,8 @@ def _pack(value, depth):
         raise Unwritable("嵌套太深")
     if value is None or isinstance(value, (bool, int, float, str)):
         # 子类可以把自己写成别的样子，先换成本来的类型
-        return next((kind(value) for kind in (bool, int, float) if type(value) is not kind and isinstance(value, kind)), value)
+        kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+        return value if kind in (None, type(value)) else "".join(value) if kind is str else kind(value)
     if value is ...:
         return {"...": None}
     if isinstance(value, bytes):
