@@ -10,11 +10,6 @@ import re
 import types
 from dataclasses import dataclass, field
 
-# 学生常用的、找 bug 一章要用的，先在看管的进程里装好
-import ddpm_edu.ddpm
-import ddpm_edu.pretrained
-import ddpm_edu.teach.bugs.hunts  # noqa: F401
-
 from ..teach.outcome import canonical, explain_error, is_blank, outcomes
 from . import messages
 from .slicing import GRADE, names, slice_for, statements

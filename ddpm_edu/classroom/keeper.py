@@ -146,9 +146,11 @@ class Child:
 
 def serve(connection, function, request):
     """看着一份活做完，回一行 [退出码, 一句话]；连接断了就停下"""
+    keeper = os.getppid()
+
     def listen():
-        # 主人在等结果，不会再说话：有了动静，就是走了
-        if select.select([connection], [], [], PAUSE)[0]:
+        # 主人在等结果，不会再说话：有了动静，就是走了；守门的走了，也不必再做
+        if select.select([connection], [], [], PAUSE)[0] or os.getppid() != keeper:
             raise SystemExit
 
     child = Child(function=function, **request)

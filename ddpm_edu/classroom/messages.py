@@ -39,6 +39,8 @@ def read(data):
 def _pack(value, depth):
     if depth == 0:
         raise Unwritable("嵌套太深")
+    if isinstance(value, (str, bytes)) and len(value) > MOST_BYTES:
+        raise Unwritable(f"太长的 {type(value).__name__}")
     if value is None or isinstance(value, (bool, int, float, str)):
         # 子类可以把自己写成别的样子，先换成本来的类型
         kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)

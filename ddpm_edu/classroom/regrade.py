@@ -22,12 +22,12 @@ from .judging import Judged, judge_attempts
 from .questions import sources
 from .tables import csv_table, page
 
-TARGET = "ddpm_edu.classroom.answers:answer"
+TARGET, HUNTING = "ddpm_edu.classroom.answers:answer", "ddpm_edu.classroom.hunting:answer"
 SECONDS, MEMORY_MB = 15, 2048
 # 一份作业合计的时限，是一道题的几倍；写进说明的被拒绝的操作至多几条
 WHOLE, MOST_REFUSED = 4, 3
 # 核对答案要摆弄全局的随机数，一次只能一个线程
-judging = threading.Lock()
+judging, stopping = threading.Lock(), threading.Event()
 
 
 @dataclass
@@ -51,13 +51,14 @@ def judge_submission(given, seconds):
     started, found, refused, rest = time.monotonic(), {}, [], []
     # 没有 fork 的系统上，起一个进程要几秒：先一起判，出了事再一题一题来
     groups = [[number] for number in given.numbers] if isolation.CHEAP else [list(given.numbers)]
-    while groups:
+    while groups and not stopping.is_set():
         group = groups.pop(0)
         if time.monotonic() - started > WHOLE * seconds:
             rest += group
             continue
         questions = {number: sources().get(number) for number in group}
-        outcome = isolation.run(TARGET, {"cells": list(given.cells), "questions": questions}, seconds=seconds, memory_mb=MEMORY_MB)
+        target = HUNTING if group[0].startswith("16") else TARGET
+        outcome = isolation.run(target, {"cells": list(given.cells), "questions": questions}, seconds=seconds, memory_mb=MEMORY_MB)
         refused += outcome.refused
         if outcome.error and len(group) > 1:
             groups = [[number] for number in group]
@@ -92,6 +93,7 @@ def regrade(folder, seconds=SECONDS, say=print):
     seconds : 一道题的时限；say(一句话) 报告进度
     异常    : 没有可判的文件时 ValueError
     """
+    stopping.clear()
     rows = defaultdict(lambda: None)
     readable, strays = sort_out(folder, rows)
     if not rows and not readable:
@@ -109,6 +111,7 @@ def regrade(folder, seconds=SECONDS, say=print):
                 row.notes += [*given.notes, *notes]
                 say(f"{i + 1}/{len(readable)} {given.path.name}：{sum(j.mark == '✓' for j in found.values())}/{len(found)}，{used:.1f} 秒")
         except BaseException:
+            stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
             isolation.close()
             raise

@@ -67,7 +67,7 @@ def objection(path):
 def student_of(path, folder):
     """文件名就是学生；文件还是课程里的名字时，用它所在的文件夹"""
     path = Path(path).relative_to(folder)
-    stem = path.name.partition(".ipynb")[0] or path.stem
+    stem = path.name.partition(".ipynb")[0] if ".ipynb" in path.name else path.stem
     unchanged = COPIED.sub("", stem) in {source.stem for source in sources()}
     name = path.parent if unchanged and path.parent.name else path.parent / stem
     # 文件名里落单的代理码位写不进 UTF-8
