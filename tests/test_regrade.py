@@ -117,7 +117,7 @@ def judged(tmp_path_factory, outside):
     files = {f"{name}.ipynb": content for name, (content, _) in hostile(outside).items()} | {name: content for name, (content, _) in BROKEN.items()}
     files |= {
         "对.ipynb": SOLVED, "没做/03_forward.ipynb": notebook(*code_cells(3, student_edition)), "改名.txt": SOLVED,
-        "对/.ipynb_checkpoints/对-checkpoint.ipynb": SOLVED, ".隐藏.ipynb": SOLVED,
+        "名单.txt": "甲 乙".encode(), "对/.ipynb_checkpoints/对-checkpoint.ipynb": SOLVED, ".隐藏.ipynb": SOLVED,
         "重交/03_forward.ipynb": with_answers(q1=JUMP, q2=JUMP), "重交/03_forward (1).ipynb": with_answers(q1=evil("pass")),
         "=1+1.ipynb": with_answers(q1="def answer(betas, s, t, noise):\n    return '=2+2'"),
         "乱序.ipynb": notebook("!pip install x\n%matplotlib inline\ngrade('03.1', answer)", "def answer(*args):\n    return helper(*args) * SCALE",
@@ -166,14 +166,14 @@ def test_what_a_hostile_student_does_costs_that_exercise_and_nothing_else(judged
 
 
 def test_broken_renamed_repeated_and_half_executed_notebooks_get_a_sentence_each(judged):
-    rows, _ = judged
+    rows, page = judged
     for name, (_, said) in BROKEN.items():
         row = rows[Path(name).stem]
         assert re.search(said, row["说明"]) and row["用时（秒）"] == "0.0" and marks(row) == "", name
     assert os.name == "nt" or "链接" in rows["链接"]["说明"]
     assert marks(rows["重交"]) == "✓✓☐☐☐" and "交了 2 份" in rows["重交"]["说明"]
     assert rows["乱序"]["03.1"] == "✓" and rows["乱序"]["03.2"] == "✗" and "语法错误" in rows["乱序"]["03.2 说明"]
-    assert not any("checkpoint" in student or "隐藏" in student for student in rows)
+    assert not any(name in student for student in rows for name in ("checkpoint", "隐藏", "名单")) and "名单.txt：不是 notebook" in page
     assert "'=1+1" in rows and not any(cell.startswith(("=", "+", "@")) for row in rows.values() for cell in row.values())
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 from . import guard
 
 JOB, VALUE, WORDS, ROOM, DOOR = "job", "value", "words", "room", "door"
-LARGEST = 96 << 20
+# 信的上限：比 messages.MOST_BYTES 写成 base64 之后略大
+LARGEST = 32 << 20
 KEPT = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS", "MPLBACKEND",
         "CUDA_VISIBLE_DEVICES")
 PAUSE = 0.02

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-DEEPEST, MOST_BYTES = 40, 64 << 20
+DEEPEST, MOST_BYTES = 40, 20 << 20
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
     torch.complex64, torch.complex128)}

@@ -88,14 +88,14 @@ def judge_one(number, outcome):
 
 
 def regrade(folder, seconds=SECONDS, say=print):
-    """重判 folder 里的全部作业，返回各行 [Row, ...]，按学生排好
+    """重判 folder 里的全部作业，返回 (各行 [Row, ...]，按学生排好；没有看的文件 [一句话, ...])
 
     seconds : 一道题的时限；say(一句话) 报告进度
     异常    : 没有可判的文件时 ValueError
     """
     stopping.clear()
     rows = defaultdict(lambda: None)
-    readable, strays = sort_out(folder, rows)
+    readable, strays, others = sort_out(folder, rows)
     if not rows and not readable:
         raise ValueError(f"{folder} 里没有 notebook；把学生交来的 .ipynb 放进去，改名为学号，或一人一个文件夹")
     mark_repeats(readable, rows, folder)
@@ -117,7 +117,7 @@ def regrade(folder, seconds=SECONDS, say=print):
             raise
     for student, note in strays:
         row_of(rows, student).notes.append(note)
-    return sorted(rows.values(), key=lambda row: row.student)
+    return sorted(rows.values(), key=lambda row: row.student), others
 
 
 def row_of(rows, student):
@@ -126,22 +126,25 @@ def row_of(rows, student):
 
 
 def sort_out(folder, rows):
-    """读 folder 里的文件：读得懂的 Submission，与读不懂的 [(学生, 一句话)]；后者里像作业的，先占一行"""
-    readable, unusable = [], []
+    """读 folder 里的文件：读得懂的 Submission；像作业却没法判的 [(学生, 一句话)]，先占一行；不像作业的 [一句话]"""
+    readable, unusable, others = [], [], []
     for path, reason in submission.candidates(folder):
         try:
             if reason:
                 raise submission.Unusable(reason)
             readable.append(submission.read(path, folder))
         except submission.Unusable as error:
-            unusable.append((path, f"{path.name}：{error}"))
+            if str(error).startswith("不是 notebook") and ".ipynb" not in path.name:
+                others.append(f"{path.relative_to(folder)}：{error}".encode("utf-8", "replace").decode())
+            else:
+                unusable.append((path, f"{path.name}：{error}"))
     students, strays = {given.student for given in readable}, []
     for path, note in unusable:
         beside = path.parent.relative_to(folder).as_posix()
         student = submission.student_of(path, folder)
         strays.append((beside if beside in students and student not in students else student, note))
         row_of(rows, strays[-1][0])
-    return readable, strays
+    return readable, strays, others
 
 
 def mark_repeats(readable, rows, folder):
@@ -172,14 +175,15 @@ def main(arguments=None):
         parser.error(f"--seconds 应当至少是 1，得到 {options.seconds}")
     try:
         with leaving_cleanly():
-            rows = regrade(folder, options.seconds)
+            rows, others = regrade(folder, options.seconds)
+            kernel = isolation.kernel_in_force()
     except ValueError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         isolation.close()
         sys.exit(130)
-    failed = False
-    for name, content in (("regrade.csv", csv_table(rows)), ("regrade.html", page(rows, time.monotonic() - started, options.seconds))):
+    failed, used = False, time.monotonic() - started
+    for name, content in (("regrade.csv", csv_table(rows)), ("regrade.html", page(rows, others, used, options.seconds, kernel))):
         try:
             with atomic_file(folder / name) as file:
                 file.write(content)
@@ -187,7 +191,7 @@ def main(arguments=None):
         except OSError as error:
             failed = True
             print(f"写不了 {folder / name}：{error}；若是用 Excel 开着，关掉再来一次")
-    print(f"{len(rows)} 名学生，{time.monotonic() - started:.0f} 秒")
+    print(f"{len(rows)} 名学生，{used:.0f} 秒" + (f"；{len(others)} 个文件不像作业，列在网页里" if others else ""))
     return int(failed)
 
 

@@ -47,8 +47,8 @@ def safe(cell):
     return f"'{cell}" if cell[:1] in tuple("=+-@＝＋－＠") else cell
 
 
-def page(rows, seconds, limit):
-    """一页自成一体的网页，字节串"""
+def page(rows, others, seconds, limit, kernel):
+    """一页自成一体的网页，字节串；others 是没有看的文件，kernel 是内核管着的几项，见 isolation.kernel_in_force"""
     columns = exercises_of(rows)
     style = resources.files(__package__).joinpath("regrade.css").read_text(encoding="utf-8")
     solved = sum(judged.mark == "✓" for row in rows for judged in row.judged.values())
@@ -59,7 +59,9 @@ def page(rows, seconds, limit):
         "点开学生的名字看每道题的话，停在记号上也看得到。</p>",
         "<h2>谁做对了哪些题</h2>", matrix(rows, columns), "<h2>每道题</h2>", per_exercise(rows, columns), "<h2>每名学生</h2>",
         *(per_student(i, row, columns) for i, row in enumerate(rows)),
-        "<footer><h2>怎样判的，防得住什么</h2>", *(f"<p>{text}</p>" for text in DEFENCES), "</footer>"])
+        *(["<h2>不像作业、没有看的文件</h2>", *(f"<p>{shown(other)}</p>" for other in others)] if others else []),
+        "<footer><h2>怎样判的，防得住什么</h2>", *(f"<p>{text}</p>" for text in DEFENCES),
+        f"<p>这台机器上，内核管着的：{'、'.join(kernel) or '没有，只有审计钩子'}。</p>", "</footer>"])
     text = (f'<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             f"<title>重判的结果</title><style>{style}</style></head><body>\n{body}\n</body></html>\n")
     return text.encode("utf-8", "replace")
@@ -108,4 +110,5 @@ def per_student(i, row, columns):
     judged = [(e, row.judged[e.id]) for e in columns if e.id in row.judged]
     lines = "".join(f'<li class="{MARKS[j.mark]}"><b>{j.mark} {e.id} {shown(e.title)}</b>{f"<br>{shown(j.text)}" if j.text else ""}</li>' for e, j in judged)
     summary = f"{shown(row.student)}：{right}/{len(judged)}，{row.seconds:.1f} 秒" if judged else f"{shown(row.student)}：没有判"
-    return f'<details id="s{i}"{"" if judged else " open"}><summary>{summary}</summary>{notes}<ul class="verdicts">{lines}</ul></details>'
+    # 编号写在里面：浏览器跳到折起来的地方，会自己打开它
+    return f'<details{"" if judged else " open"}><summary>{summary}</summary><div id="s{i}">{notes}<ul class="verdicts">{lines}</ul></div></details>'
