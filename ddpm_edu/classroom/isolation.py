@@ -80,7 +80,7 @@ def close():
     """结束看管的进程与它管着的全部进程；退出时自动调用，Ctrl-C 之后也可以调用"""
     global _keeper
     with _lock:
-        if _keeper:
+        if _keeper and _keeper.owner == os.getpid():
             _keeper.close()
         _keeper = None
 
@@ -91,6 +91,9 @@ atexit.register(close)
 def _current_keeper():
     global _keeper
     with _lock:
+        # fork 出来的进程另起一个：那一个是上一代的
+        if _keeper and _keeper.owner != os.getpid():
+            _keeper = None
         if _keeper and not _keeper.alive():
             _keeper.close()
             _keeper = None
@@ -102,7 +105,7 @@ class Keeper:
     """看管的进程，见 keeper.py；几个线程可以同时用它"""
 
     def __init__(self):
-        self.base = tempfile.mkdtemp(prefix="ddpm_edu_")
+        self.owner, self.base = os.getpid(), tempfile.mkdtemp(prefix="ddpm_edu_")
         self.process = self._start() if CHEAP else None
         # 装好了才开门
         if CHEAP and not self.process.stdout.readline():
