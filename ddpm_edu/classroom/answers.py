@@ -10,6 +10,9 @@ import re
 import types
 from dataclasses import dataclass, field
 
+# 造优化器时 torch 才导入它，而它导入时要写临时文件，隔离之后就不许了
+import torch._dynamo  # noqa: F401
+
 from ..teach.outcome import canonical, explain_error, is_blank, outcomes
 from . import messages
 from .slicing import GRADE, names, slice_for, statements
