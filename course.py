@@ -10,6 +10,7 @@ python course.py export 把整套课程导出成网页书，不开内核、不�
 python course.py slides 把一章变成幻灯片；后面写章号，如 03，默认全部；--out 目录，默认 build/slides
 python course.py original 讲解你手里的原文件（ddpm.py、ddim.py、ema.py、lr_scheduler.py 或 YAML 配置），只读不执行；
                         后面写文件，或 --download ldm（sd1、sd2）从公开的仓库取一份；写到 build/original
+python course.py regrade 教师：把收来的 notebook 逐题重判，写出一张表；后面写文件夹。学生的程序在隔离的进程里运行
 python course.py assignment 把一章的习题变成 nbgrader 或 otter-grader 的作业：04 --format nbgrader（或 otter）；变回来用 --back 文件，--out 目录
 python course.py doctor 看这个环境哪里对、哪里错、怎么办；--network 另外试一次包的索引。没有建好环境也能用
 python course.py lock   按两份 requirements.txt 的范围重写 requirements.lock；--upgrade 取最新的，后面的参数交给 uv
@@ -194,6 +195,12 @@ def original(arguments):
     return run(PYTHON, "-m", "ddpm_edu.original", *places)
 
 
+def regrade(arguments):
+    ensure_environment()
+    # 从这里起在仓库的目录里运行，文件夹先换成完整的路径
+    return run(PYTHON, "-m", "ddpm_edu.classroom.regrade", *(os.path.abspath(word) if os.path.exists(word) else word for word in arguments))
+
+
 def assignment(arguments):
     ensure_environment()
     places = [os.path.abspath(word) if before in ("--out", "--back") else word for before, word in zip(["", *arguments], arguments)]
@@ -254,7 +261,7 @@ def main():
     if sys.version_info < (3, 10):
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
     use_utf8()
-    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "original": original,
+    commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "original": original, "regrade": regrade,
                 "assignment": assignment, "doctor": doctor, "lock": lock, "newest": newest}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)

@@ -1,6 +1,5 @@
 """批改：grade("03.1", 函数) 显示 ☐、✗ 加提示或 ✓；从不抛异常，所以不阻塞“运行全部”"""
 import contextlib
-import dis
 import html
 import inspect
 import numbers
@@ -9,11 +8,9 @@ from dataclasses import dataclass
 
 from .diary import record
 from .exercises import Choice, Code, Number, find
-from .outcome import Unreadable, difference, explain_error, outcomes, show
+from .outcome import Unreadable, difference, explain_error, is_blank, outcomes, show
 
 COLORS = {"✓": "#2e7d32", "✗": "#c62828", "☐": "#9e9e9e"}
-# 函数体只有 ... 或 pass 时，字节码里只有这几种指令
-IDLE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}
 
 
 @dataclass(frozen=True)
@@ -86,28 +83,30 @@ def near(got, want, rtol):
 
 def judge_code(exercise, function):
     if not callable(function):
-        return "✗", f"这里要的是函数本身，你给的是 {type(function).__name__}；写函数的名字，不要加括号去调用它"
+        return "✗", not_a_function(type(function).__name__)
     want, got = outcomes(exercise.reference, exercise), outcomes(function, exercise)
+    return decide(exercise, want, got, is_blank(function, got[0]), lambda error: explain_error(error, function), outcomes)
+
+
+def not_a_function(kind):
+    return f"这里要的是函数本身，你给的是 {kind}；写函数的名字，不要加括号去调用它"
+
+
+def decide(exercise, want, got, blank, explain, known):
+    """由参考答案的 Outcome（want）与学生的（got）定对错，不再运行学生的程序；返回 (✓、✗ 或 ☐, 给学生的话)
+
+    blank : 还没动手；explain(错误) 是一句话；known(函数, 题) 给出典型的错的 Outcome
+    """
     if unclear := next((w.error for w in want if isinstance(w.error, Unreadable)), None):
         raise unclear  # 题目出错了：答案比不出对错，漏写了 observe
-    if is_blank(function, got[0]):
+    if blank:
         return "☐", ""
     if same(got, want, exercise.rtol) and not any(g.mutated for g in got):
         return "✓", exercise.why
     for mistake in exercise.mistakes:
-        if matches(got, outcomes(mistake.function, exercise), exercise.rtol):
+        if matches(got, known(mistake.function, exercise), exercise.rtol):
             return "✗", f"提示：{mistake.hint}"
-    return "✗", general_hint(exercise, function, got, want)
-
-
-def is_blank(function, outcome):
-    """还没动手：函数体只有 ... 或 pass，或者 raise NotImplementedError"""
-    if outcome.error is not None:
-        # PyTorch 自己也抛这种错，但总带着话
-        return type(outcome.error) is NotImplementedError and not outcome.error.args
-    code = getattr(function, "__code__", None)
-    idle = code is not None and {instruction.opname for instruction in dis.get_instructions(code)} <= IDLE
-    return idle and (outcome.value is None or outcome.value is ...)
+    return "✗", general_hint(exercise, explain, got, want)
 
 
 def same(got, want, rtol):
@@ -121,7 +120,7 @@ def matches(got, mistake, rtol):
     return same(got, mistake, rtol) and all(set(m.mutated) <= set(g.mutated) for g, m in zip(got, mistake))
 
 
-def general_hint(exercise, function, got, want):
+def general_hint(exercise, explain, got, want):
     """认不出是哪种错：说出第一组不对的参数、差在哪里"""
     i = next((i for i, (g, w) in enumerate(zip(got, want)) if not same([g], [w], exercise.rtol)), None)
     if i is None:
@@ -129,7 +128,7 @@ def general_hint(exercise, function, got, want):
         names = "、".join(parameter_names(exercise.reference)[k] for k in got[i].mutated)
         return f"返回值对了，但你的函数改动了传进来的 {names}；不要用 +=、*=、pop 这类就地改动的写法，或者先复制一份"
     if got[i].error:
-        text = explain_error(got[i].error, function)
+        text = explain(got[i].error)
     elif got[i].value is None:
         text = "函数返回了 None；是不是忘了写 return？"
     elif got[i].value is ...:
