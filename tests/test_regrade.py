@@ -124,6 +124,11 @@ def judged(tmp_path_factory, outside):
         "=1+1.ipynb": with_answers(q1="def answer(betas, s, t, noise):\n    return '=2+2'"),
         "乱序.ipynb": notebook("!pip install x\n%matplotlib inline\ngrade('03.1', answer)", "def answer(*args):\n    return helper(*args) * SCALE",
                              evil("pass").replace("answer", "helper"), "SCALE = 1.0", "while True: pass", "if True print(1)\ngrade('03.2', f)"),
+        "循环.ipynb": notebook("import torch", "from ddpm_edu.teach import grade as 批改", evil("pass").replace("answer", "first"),
+                             JUMP.replace("answer", "second"),
+                             "for number, answer in {'03.1': first, '03.2': second}.items():\n    批改(number, answer)", "批改(answer='D', number='03.5')"),
+        "缺模块.ipynb": notebook("from ddpm_edu.teach import grade", "import no_such_module_here as own", "for n in ['03.1']:\n    grade(n, own.f)",
+                              "name = '03.4'"),
     }
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -174,6 +179,8 @@ def test_broken_renamed_repeated_and_half_executed_notebooks_get_a_sentence_each
         assert re.search(said, row["说明"]) and row["用时（秒）"] == "0.0" and marks(row) == "", name
     assert os.name == "nt" or "链接" in rows["链接"]["说明"]
     assert marks(rows["重交"]) == "✓✓" and "交了 2 份" in rows["重交"]["说明"]
+    assert (rows["循环"]["03.1"], rows["循环"]["03.2"], rows["循环"]["03.5"]) == ("✓", "✓", "✓") and rows["循环"]["做对"] == "3"
+    assert rows["缺模块"]["03.1"] == "✗" and "no_such_module_here" in rows["缺模块"]["03.1 说明"]
     assert rows["乱序"]["03.1"] == "✓" and rows["乱序"]["03.2"] == "✗" and "语法错误" in rows["乱序"]["03.2 说明"]
     assert not any(name in student for student in rows for name in ("checkpoint", "隐藏", "名单")) and "名单.txt：不是 notebook" in page
     assert "'=1+1" in rows and not any(cell.startswith(("=", "+", "@")) for row in rows.values() for cell in row.values())
@@ -288,3 +295,5 @@ def test_a_student_is_the_file_or_its_folder(tmp_path):
     for name, student in {"甲.ipynb": "甲", "03_forward.ipynb": "03_forward", "乙/03_forward.ipynb": "乙", "乙/03_forward-Copy1.ipynb": "乙",
                           "一班/丙.ipynb": "一班/丙", "丁.ipynb.txt": "丁", "戊/03_forward - 副本.ipynb": "戊"}.items():
         assert submission.student_of(tmp_path / name, tmp_path) == student
+    windows = os.fsdecode("张三".encode("gb18030"))
+    assert submission.student_of(tmp_path / f"{windows}.ipynb", tmp_path) == "张三"

@@ -72,28 +72,51 @@ def answer(job):
 
 def attempts(program, number, source):
     """这道题的每一处 grade(…)；有语法错误的单元里的也算一处"""
-    found = [safely(program, place, expression, source) for place, expression in graded(program.several, number)]
+    calls = graded(program.several, number)
+    found = [safely(one_answer, program, place, expression, source) for place, expression in calls]
+    if not calls:
+        heard, error = recordings(program)
+        found = [safely(recorded, value, source) for value in heard.get(number, [])] or [{"kind": "broken", "text": error}] * bool(error)
     found += [{"kind": "broken", "text": text} for i, text in program.broken.items() if number in GRADE.findall(program.cells[i])]
     return found[-MOST_ATTEMPTS:]
 
 
-def graded(several, number):
-    """[(第几条语句, 答案的表达式), ...]"""
-    calls = [(i, node) for i, statement in enumerate(several) for node in ast.walk(statement.node) if isinstance(node, ast.Call)]
-    found = []
-    for i, call in calls:
-        if "grade" not in (getattr(call.func, "id", None), getattr(call.func, "attr", None)):
-            continue
-        given = dict(zip(("number", "answer"), call.args)) | {keyword.arg: keyword.value for keyword in call.keywords}
-        if isinstance(given.get("number"), ast.Constant) and given["number"].value == number:
-            found.append((i, given.get("answer", ast.Constant(None))))
+def graders(several):
+    """grade 在这本里叫什么名字"""
+    imports = [alias for statement in several for node in ast.walk(statement.node) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return {"grade", *(alias.asname for alias in imports if alias.name == "grade" and alias.asname)}
+
+
+def gradings(several):
+    """[(第几条语句, 题号的表达式, 答案的表达式), ...]"""
+    called, found = graders(several), []
+    for i, call in ((i, node) for i, statement in enumerate(several) for node in ast.walk(statement.node) if isinstance(node, ast.Call)):
+        if getattr(call.func, "id", None) in called or getattr(call.func, "attr", None) == "grade":
+            given = dict(zip(("number", "answer"), call.args)) | {keyword.arg: keyword.value for keyword in call.keywords}
+            found.append((i, given.get("number"), given.get("answer", ast.Constant(None))))
     return found
 
 
-def safely(program, place, expression, source):
+def graded(several, number):
+    """这道题的 [(第几条语句, 答案的表达式), ...]"""
+    return [(i, answer) for i, given, answer in gradings(several) if isinstance(given, ast.Constant) and given.value == number]
+
+
+def recordings(program):
+    """题号是算出来的那几句（例如在循环里批改）：连同它要用的语句一起执行，grade 换成记下答案的；返回 ({题号: [答案, ...]}, 第一个错误的一句话或空)"""
+    heard, errors = {}, []
+    for place in sorted({i for i, given, _ in gradings(program.several) if given is not None and not isinstance(given, ast.Constant)}):
+        statement = program.several[place]
+        space, error = execute(slice_for(statement.now, program.several, place))
+        space |= dict.fromkeys(graders(program.several), lambda number, answer=None: heard.setdefault(number, []).append(answer))
+        errors += [error, execute([statement], space)[1]]
+    return heard, next(filter(None, errors), "")
+
+
+def safely(find, *given):
     """一处的答案，写得进信里"""
     try:
-        found = one_answer(program, place, expression, source)
+        found = find(*given)
         messages.write(found)
     except Exception as error:
         return {"kind": "broken", "text": f"答案读不出来：{type(error).__name__}"}
@@ -109,14 +132,19 @@ def one_answer(program, place, expression, source):
     except Exception as error:
         text = f"{label(statement.cell)}第 {expression.lineno} 行算不出答案：{type(error).__name__}: {str(error)[:150]}"
         return {"kind": "broken", "text": "；先前".join(filter(None, [text, first_error]))}
+    return recorded(value, source, first_error)
+
+
+def recorded(value, source, first_error=""):
+    """一个答案写成信的样子"""
     if value is None or value is ...:
         return {"kind": "blank", "text": first_error}
     return code_answer(value, source) if source is not None else {"kind": "value", "value": plain(value), "type": type(value).__name__}
 
 
-def execute(chosen):
+def execute(chosen, space=None):
     """依次执行，一条出错不耽误下一条；返回 (名字空间, 第一个错误的一句话或空)"""
-    space, errors = {"__name__": "__main__", "display": lambda *args, **kwargs: None}, []
+    space, errors = space or {"__name__": "__main__", "display": lambda *args, **kwargs: None}, []
     for statement in chosen:
         try:
             exec(statement.code, space)

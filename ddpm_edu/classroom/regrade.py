@@ -50,7 +50,8 @@ def judge_submission(given, seconds):
     """判一份 notebook，返回 ({题号: Judged}, 用的秒数, [话])；一题一个进程，一题卡住或崩溃，别的照判"""
     started, found, refused, rest = time.monotonic(), {}, [], []
     # 没有 fork 的系统上，起一个进程要几秒：先一起判，出了事再一题一题来
-    groups = [[number] for number in given.numbers] if isolation.CHEAP else [list(given.numbers)]
+    numbers = given.numbers + given.said
+    groups = [[number] for number in numbers] if isolation.CHEAP else [list(numbers)]
     while groups and not stopping.is_set():
         group = groups.pop(0)
         if time.monotonic() - started > WHOLE * seconds:
@@ -63,7 +64,8 @@ def judge_submission(given, seconds):
         if outcome.error and len(group) > 1:
             groups = [[number] for number in group]
         else:
-            found |= {number: judge_one(number, outcome) for number in group}
+            # 只是提到题号，没有批改的，不算
+            found |= {number: judge_one(number, outcome) for number in group if number in given.numbers or outcome.error or outcome.value.get(number)}
     if rest:
         found |= dict.fromkeys(rest, Judged("✗", f"没有判：这份作业已经用了 {WHOLE * seconds} 秒"))
     notes = [f"被拒绝的操作：{'；'.join(list(dict.fromkeys(refused))[:MOST_REFUSED])}"] if refused else []
@@ -109,7 +111,7 @@ def regrade(folder, seconds=SECONDS, say=print):
                     row.take(number, judged)
                 row.seconds += used
                 row.notes += [*given.notes, *notes]
-                say(f"{i + 1}/{len(readable)} {given.path.name}：{sum(j.mark == '✓' for j in found.values())}/{len(found)}，{used:.1f} 秒")
+                say(f"{i + 1}/{len(readable)} {submission.shown(given.path.name)}：{sum(j.mark == '✓' for j in found.values())}/{len(found)}，{used:.1f} 秒")
         except BaseException:
             stopping.set()
             pool.shutdown(wait=False, cancel_futures=True)
@@ -135,9 +137,9 @@ def sort_out(folder, rows):
             readable.append(submission.read(path, folder))
         except submission.Unusable as error:
             if str(error).startswith("不是 notebook") and ".ipynb" not in path.name:
-                others.append(f"{path.relative_to(folder)}：{error}".encode("utf-8", "replace").decode())
+                others.append(f"{submission.shown(str(path.relative_to(folder)))}：{error}")
             else:
-                unusable.append((path, f"{path.name}：{error}"))
+                unusable.append((path, f"{submission.shown(path.name)}：{error}"))
     students, strays = {given.student for given in readable}, []
     for path, note in unusable:
         beside = path.parent.relative_to(folder).as_posix()
@@ -153,7 +155,7 @@ def mark_repeats(readable, rows, folder):
     for given in readable:
         by_code[given.cells].append(given)
         for chapter in given.chapters:
-            by_chapter[given.student, chapter].append(given.path.name)
+            by_chapter[given.student, chapter].append(submission.shown(given.path.name))
     for (student, chapter), names in by_chapter.items():
         if len(names) > 1:
             row_of(rows, student).notes.append(f"第 {chapter} 章交了 {len(names)} 份（{'、'.join(names)}），逐题取好的")

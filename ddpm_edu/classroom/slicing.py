@@ -9,8 +9,9 @@ import re
 import types
 from dataclasses import dataclass, field
 
-# 批改的单元：grade("03.1", …)
+# 批改的单元：grade("03.1", …)；grade 换了名字，或者在循环里批改的，只看得见写成字符串的题号
 GRADE = re.compile(r"""\bgrade\s*\(\s*(?:number\s*=\s*)?["'](\d\d\.\d+b?)["']""")
+NUMBER = re.compile(r"""["'](\d\d\.\d+b?)["']""")
 DEFINITIONS = ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef
 IMPORTS = ast.Import, ast.ImportFrom
 # 推导式虽是单独的代码对象，却当场就执行

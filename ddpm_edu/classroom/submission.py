@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..teach.books import sources
 from ..teach.exercises import chapters
-from .slicing import GRADE
+from .slicing import GRADE, NUMBER
 
 LARGEST, MOST_CELLS, LONGEST_CELL = 100 << 20, 2000, 200_000
 OWN_FILES = ("regrade.csv", "regrade.html", "progress.csv")
@@ -26,17 +26,18 @@ class Unusable(ValueError):
 
 @dataclass(frozen=True)
 class Submission:
-    """一份读得懂的 notebook：cells 是代码单元的源码，numbers 是其中批改的题号，notes 是要告诉教师的话"""
+    """一份读得懂的 notebook：cells 是代码单元的源码，numbers 是其中批改的题号，notes 是要告诉教师的话；said 是程序里提到、也许批改了的题号"""
 
     path: Path
     student: str
     cells: tuple
     numbers: tuple
     notes: tuple = ()
+    said: tuple = ()
 
     @property
     def chapters(self):
-        return tuple(sorted({number[:2] for number in self.numbers}))
+        return tuple(sorted({number[:2] for number in self.numbers + self.said}))
 
 
 def candidates(folder):
@@ -70,8 +71,15 @@ def student_of(path, folder):
     stem = path.name.partition(".ipynb")[0] if ".ipynb" in path.name else path.stem
     unchanged = COPIED.sub("", stem) in {source.stem for source in sources()}
     name = path.parent if unchanged and path.parent.name else path.parent / stem
-    # 文件名里落单的代理码位写不进 UTF-8
-    return name.as_posix().encode("utf-8", "replace").decode()
+    return shown(name.as_posix())
+
+
+def shown(name):
+    """文件名里不是 UTF-8 的字节，多半是中文 Windows 打的包，照 GBK 读"""
+    try:
+        return name.encode("utf-8").decode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("gb18030", "replace")
 
 
 def read(path, folder):
@@ -86,14 +94,15 @@ def read(path, folder):
     known = {exercise.id for group in chapters().values() for exercise in group}
     found = list(dict.fromkeys(number for cell in cells for number in GRADE.findall(cell)))
     numbers = [number for number in found if number in known]
+    said = list(dict.fromkeys(number for cell in cells for number in NUMBER.findall(cell) if number in known and number not in found))
     if unknown := [number for number in found if number not in known]:
         notes.append(f"没有这几道题：{'、'.join(unknown[:6])}")
-    if not numbers:
+    if not numbers and not said:
         raise Unusable('里面没有批改的单元（grade("03.1", …) 这样的），认不出是哪一章的作业')
     if not path.name.endswith(".ipynb"):
         notes.append(f"文件名是 {path.name}，内容是 notebook，照样判了")
-    notes += missing(numbers)
-    return Submission(path, student_of(path, folder), tuple(cells), tuple(numbers), tuple(notes))
+    notes += missing(numbers + said)
+    return Submission(path, student_of(path, folder), tuple(cells), tuple(numbers), tuple(notes), tuple(said))
 
 
 def missing(numbers):

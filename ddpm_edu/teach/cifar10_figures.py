@@ -72,8 +72,8 @@ def spending_figure(found):
     return figure
 
 
-def chain_figure(counts):
-    """counts = {改法: 改过之后的乘法}，自上而下；横轴是对数，一段箭头的长就是这一改的倍数"""
+def chain_figure(counts, sizes):
+    """counts = {改法: 改过之后的乘法}，自上而下；横轴是对数，一段箭头的长就是这一改的倍数；sizes = {改法: 参数个数}，写在最右一列"""
     figure = empty_figure(8.0, 3.0)
     ax = plain_axes(figure.subplots())
     ax.grid(axis="y", visible=False)
@@ -94,6 +94,9 @@ def chain_figure(counts):
     ax.set(xscale="log", xlim=(0.8e8, 1.5e10), ylim=(last + 0.5, -0.5), xlabel="前向一张图的乘法（对数）")
     ax.set_xticks([1e8, 1e9, 1e10], labels=["1 亿", "10 亿", "100 亿"])
     ax.set_yticks(range(len(counts)), labels=counts)
+    column = {"transform": ax.get_yaxis_transform(), "ha": "right", "va": "center", "fontsize": 9, "color": INK}
+    for row, words in enumerate(["参数个数", *(f"{size / 1e4:.0f} 万" for size in sizes.values())], -1):
+        ax.text(1.14, max(row, -0.62), words, **column)
     return figure
 
 

@@ -88,7 +88,7 @@ def sigma_figure(spread, sigma):
 
 
 def cost_figure(pixels, shipped, latent, real):
-    """横轴是训练的乘法，纵轴是 Fréchet 距离：像素的各档连成线，潜变量的是一段横线，从只算 U-Net 到全算
+    """横轴是训练的乘法，纵轴是 Fréchet 距离：像素的各档是几次训练，各画一点，潜变量的是一段横线，从只算 U-Net 到全算
 
     pixels  : {名字: (万亿次乘法, 距离, 标准误)}，练法相同的几档；shipped：另一种练法的，同样的写法，空心
     latent  : {名字: 同上}，两种算法；real：真图的 (距离, 标准误)，画成一条带
@@ -97,7 +97,7 @@ def cost_figure(pixels, shipped, latent, real):
     ax = plain_axes(figure.subplots())
     ax.axhspan(real[0] - real[1], real[0] + real[1], color="#e3e3e3", linewidth=0)
     ax.text(1.05, real[0], "真图", va="center", fontsize=9, color=INK)
-    for points, style, filled in ((pixels, {"color": BLUE, "linestyle": "-"}, BLUE), (shipped, {"color": BLUE, "linestyle": ""}, "white"),
+    for points, style, filled in ((pixels, {"color": BLUE, "linestyle": ""}, BLUE), (shipped, {"color": BLUE, "linestyle": ""}, "white"),
                                   (latent, {"color": ORANGE, "linestyle": "-"}, ORANGE)):
         cost, distance, error = zip(*points.values())
         ax.errorbar(cost, distance, error, marker="o", markerfacecolor=filled, capsize=3, **style)

@@ -86,13 +86,13 @@ def verdicts_figure(judged, width=9.5):
         if one is not None:
             color, marker = looks[verdict(one)]
             ax.plot(one["mean"] / one["margin"], place, marker, color=color, markersize=5)
-    for word, at in (("不成立", -4), ("看不出", 0), ("成立", 4)):
+    for word, at in (("不成立", -2.2), ("看不出", 0), ("成立", 5)):
         ax.text(at, -1.2, word, ha="center", va="bottom", color=looks[word][0], fontsize=10)
     ax.set_yticks(range(len(lines)), [claim for _, claim, _ in lines], fontsize=8)
     for label, (_, _, one) in zip(ax.get_yticklabels(), lines):
-        label.set_fontweight("bold" if one is None else "normal")
+        label.set_color("#767676" if one is None else INK)
     ax.set(xscale="symlog", ylim=(len(lines) - 0.5, -1.4), xlabel="差的平均是 95% 区间一半的几倍")
-    ticks = [-10, -3, -1, 0, 1, 3, 10, 30, 100]
+    ticks = [-3, -1, 0, 1, 3, 10, 30]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     return figure
