@@ -75,19 +75,27 @@ def read_weights(path, task):
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise Refused(f"{path.name} 打不开：{' '.join(str(error).split())[:80]}；用 python course.py project train 写它") from None
     check_not_shipped(content, found)
-    wanted = {name: tuple(value.shape) for name, value in task.network().state_dict().items()}
-    if extra := sorted(set(found) - set(wanted)):
-        raise Refused(f"{path.name} 里多了 {len(extra)} 个张量（如 {extra[0][:60]}）：只许有给定网络的权重", "违规")
-    if missing := sorted(set(wanted) - set(found)):
-        raise Refused(f"{path.name} 里少了 {len(missing)} 个张量（如 {missing[0]}），不是这个网络的权重")
-    for name, shape in wanted.items():
-        if tuple(found[name].shape) != shape or not found[name].is_floating_point():
-            raise Refused(f"{path.name} 的 {name} 应是形状 {shape} 的浮点数，得到 {tuple(found[name].shape)} 的 {found[name].dtype}")
-        if not found[name].float().isfinite().all():
-            raise Refused(f"{path.name} 的 {name} 里有 NaN 或无穷")
+    found = check_weights(found, task, path.name)
     if len(json.dumps(about)) > 2000:
         raise Refused(f"{path.name} 的说明有 {len(json.dumps(about))} 个字符：像是夹带的数据", "违规")
-    return {name: value.float() for name, value in found.items()}, about
+    return found, about
+
+
+def check_weights(found, task, source):
+    """{名字: 张量}，名字与形状须与给定的网络完全相同；返回 float32 的"""
+    if not isinstance(found, dict):
+        raise Refused(f"{source} 不是 {{名字: 张量}}")
+    wanted = {name: tuple(value.shape) for name, value in task.network().state_dict().items()}
+    if extra := sorted(set(found) - set(wanted)):
+        raise Refused(f"{source} 里多了 {len(extra)} 个张量（如 {extra[0][:60]}）：只许有给定网络的权重", "违规")
+    if missing := sorted(set(wanted) - set(found)):
+        raise Refused(f"{source} 里少了 {len(missing)} 个张量（如 {missing[0]}），不是这个网络的权重")
+    for name, shape in wanted.items():
+        if tuple(found[name].shape) != shape or not found[name].is_floating_point():
+            raise Refused(f"{source} 的 {name} 应是形状 {shape} 的浮点数，得到 {tuple(found[name].shape)} 的 {found[name].dtype}")
+        if not found[name].float().isfinite().all():
+            raise Refused(f"{source} 的 {name} 里有 NaN 或无穷")
+    return {name: value.float() for name, value in found.items()}
 
 
 def header(content):

@@ -11,13 +11,13 @@ from ...files.checkpoint import atomic_file, load_checkpoint, save_checkpoint
 from ...randomness import isolated_rng
 
 WEIGHTS, STATE = "weights.safetensors", "training.ckpt"
-WARM_UP, LOWEST, DECAY = 0.01, 0.02, 0.998
+WARM_UP, LOWEST, DECAY = 50, 0.02, 0.998  # 热身的单位：步
 SAVE_EVERY = 30  # 单位：秒
 
 
-def rate(done):
+def rate(step, done):
     """学习率是峰值的几倍；done 是练了几成，[0, 1]"""
-    return min(1.0, done / WARM_UP + LOWEST) if done < WARM_UP else LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    return min(1, (step + 1) / WARM_UP) * (LOWEST + (1 - LOWEST) * (1 + math.cos(math.pi * min(done, 1.0))) / 2)
 
 
 class Trainer:
@@ -51,7 +51,7 @@ class Trainer:
         if not value.isfinite():
             fail("loss 的返回值", "有限的数", float(value), f"第 {self.step} 步")
         for group in self.optimizer.param_groups:
-            group["lr"] = self.task.learning_rate * rate(self.done)
+            group["lr"] = self.task.learning_rate * rate(self.step, self.done)
         self.optimizer.zero_grad()
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
