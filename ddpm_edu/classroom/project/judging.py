@@ -10,7 +10,7 @@ MANY = 0.1  # 这么多成的图是同一张，就不是巧合
 DIVERSE_FROM = 4  # 调用这么多次以上，诚实的样本才不糊，才看多不多样
 CONSTANT = 0.01  # 典型距离
 DEPENDS = 0.3  # 网络的回答打乱之后，样本至少变这么多个典型距离
-HARMED = 2  # 而且距离至少坏到这么多倍
+HARMED = 4  # 打乱之后还不到纯噪声的这几分之一，就不是网络画的
 COPIES = 256  # 拿这么多张去与训练图比
 EXACT, CLOSE = 0.03, 0.2  # 照抄的份额，至多
 KINDS, FLAT = 4, 0.2  # 有效的类数、同一类之内的方差（真图的几倍），至少
@@ -64,11 +64,11 @@ def gap_to_training(images, train):
 class Judge:
     """一份数据的尺子：真图自己是什么样；classifier 把图分类，用来看多样
 
-    train, held : (N, 1, H, W)、(M, 1, H, W)，训练图与留出的真图
+    train, held : (N, 1, H, W)、(M, 1, H, W)，训练图与留出的真图；noise：纯噪声的 Fréchet 距离
     """
 
-    def __init__(self, classifier, train, held):
-        self.classifier, self.train = classifier, train
+    def __init__(self, classifier, train, held, noise):
+        self.classifier, self.train, self.noise = classifier, train, noise
         self.held = held[:COPIES]
         gaps = gap_to_training(self.held, train)
         self.low, self.lowest = (float(gaps.quantile(level)) for level in (0.05, 0.01))
@@ -87,7 +87,7 @@ class Judge:
     def complaints(self, calls, samples, other, swapped, score):
         """一种次数的样本里看出来的违规：若干句原因
 
-        samples, other : 两个种子的样本；swapped：第一个种子，网络的回答打乱之后的样本
+        samples, other : 两个种子的样本；swapped：第一个种子，网络的回答打乱之后的样本，None 就不看这一项
         score          : 样本 → Fréchet 距离，打乱之后还很好的，好处不是从网络来的
         """
         size, where = typical(samples), f"调用 {calls} 次时"
@@ -98,11 +98,16 @@ class Judge:
             found.append(f"{where}，换了种子，{share:.0%} 的图还是原来的：采样器不看种子")
         if (share := float((nearest(samples) < NEAR * size).double().mean())) > MANY:
             found.append(f"{where}，{share:.0%} 的图与这一批里的另一张相同：样本只有几种")
-        if (change := float((samples - swapped).flatten(1).norm(dim=1).mean()) / size) < DEPENDS:
-            found.append(f"{where}，把网络的回答打乱，样本只变了 {change:.0%}：样本不是由网络画的")
-        elif (before := score(samples)) and (after := score(swapped)) < HARMED * before and before < score.ceiling() / 8:
-            found.append(f"{where}，把网络的回答打乱，距离还有 {after:.0f}（原来 {before:.0f}）：好处不是从网络来的")
+        if swapped is not None:
+            found += self.careless(where, samples, swapped, size, score)
         return found + self.copied(where, samples) + (self.collapsed(where, samples) if calls >= DIVERSE_FROM else [])
+
+    def careless(self, where, samples, swapped, size, score):
+        if (change := float((samples - swapped).flatten(1).norm(dim=1).mean()) / size) < DEPENDS:
+            return [f"{where}，把网络的回答打乱，样本只变了 {change:.0%}：样本不是由网络画的"]
+        if (after := score(swapped)) < self.noise / HARMED and score(samples) < self.noise / HARMED:
+            return [f"{where}，把网络的回答打乱，画的还是像真的（距离 {after:.0f}，纯噪声 {self.noise:.0f}）：好处不是从网络来的"]
+        return []
 
     def copied(self, where, samples):
         gaps = gap_to_training(samples[:COPIES], self.train)

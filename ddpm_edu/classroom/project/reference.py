@@ -4,7 +4,7 @@ import math
 import torch
 
 T = 1000
-RENOISE = {2: 600, 4: 750, 8: 900}  # 一步成图之后，加噪到第几步再往下走
+RENOISE = {2: 280, 4: 550, 8: 850}  # 一步成图之后，加噪到第几步再往下走
 
 
 def betas(timesteps=T):

@@ -6,7 +6,7 @@ import zlib
 SOLUTION = "solution.py"
 FUNCTIONS = {"betas": 1, "loss": 3, "sample": 4}
 MODULES = ("math", "random", "torch", "numpy", "functools", "itertools", "typing", "dataclasses", "collections")
-MOST_NUMBERS, LONGEST_TEXT, MOST_PACKED = 600, 3000, 24 * 1024
+MOST_NUMBERS, LONGEST_TEXT, MOST_PACKED = 600, 3000, 12 * 1024
 FORBIDDEN = {
     **dict.fromkeys(("open", "eval", "exec", "compile", "__import__", "input", "breakpoint"), "读文件、执行拼出来的代码都不许"),
     **dict.fromkeys(("getattr", "setattr", "delattr", "vars", "globals", "locals", "dir"), "绕过名字去取东西不许，直接写名字"),
@@ -88,7 +88,7 @@ def check_cargo(tree, source):
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, (str, bytes)) and len(node.value) > LONGEST_TEXT:
             raise Refused(f"{SOLUTION} 第 {node.lineno} 行有 {len(node.value)} 个字符的文字（至多 {LONGEST_TEXT}）：像是夹带的数据", "违规")
-        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > 256:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value.bit_length() > 64:
             raise Refused(f"{SOLUTION} 第 {node.lineno} 行有一个 {node.value.bit_length()} 位的整数：像是夹带的数据", "违规")
     if (packed := len(zlib.compress(source.encode("utf-8", "surrogatepass"), 9))) > MOST_PACKED:
         raise Refused(f"{SOLUTION} 压缩之后还有 {packed / 1024:.0f} KB（至多 {MOST_PACKED // 1024} KB）：像是夹带了数据", "违规")

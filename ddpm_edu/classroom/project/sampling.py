@@ -11,7 +11,7 @@ from .. import isolation
 from .rules import Refused
 from .tasks import TIMESTEPS, check_table
 
-SECONDS, MEMORY = 120, 3000
+SECONDS, MEMORY = 60, 3000
 TARGET = "ddpm_edu.classroom.project.worker"
 
 
@@ -40,11 +40,11 @@ class Lane:
         asked = found.get("asked")
         if asked[:len(self.asked)] != self.asked or len(asked) > len(self.answers):
             raise Fault("同一个种子重放，送进网络的却不同：随机数都要由 generator 抽，不许用时间、系统的随机数")
-        self.asked = asked
         if "error" in found:
             raise Fault(str(found["error"])[:300])
         if "question" in found:
             self.ask(*found["question"])
+            self.asked = [*asked, found["mark"]]
         else:
             if len(asked) < len(self.answers):
                 raise Fault("同一个种子重放，调用网络的次数却不同：随机数都要由 generator 抽")
@@ -56,8 +56,6 @@ class Lane:
         if self.rows > self.calls * self.shape[0]:
             raise Fault(f"至多调用 {self.calls} 次网络（每张图 {self.calls} 次，一次送几倍大的批按几次算），第 {len(self.answers) + 1} 次提问时超了")
         self.answers.append(self.answer(x, t))
-        # 这一问的摘要，下一回合核对
-        self.asked = [*self.asked, [float(part.double().sum()) for part in (x, t)]]
 
 
 def checked_question(x, t, shape):

@@ -38,7 +38,7 @@ class Task:
 # 与随包的模型形状不同：它们的权重装不进来
 TASKS = {
     "digits": Task("digits", "8×8 的数字，笔记本电脑上十分钟", dict(model_channels=16, num_res_blocks=1, channel_mult=[1, 2], attention_resolutions=[]),
-                   size=8, batch=64, steps=6000, limit=600, learning_rate=4e-3, count=1000),
+                   size=8, batch=64, steps=6000, limit=600, learning_rate=4e-3, count=500),
     "mnist": Task("mnist", "28×28 的 MNIST，两个核的笔记本电脑上一小时",
                   dict(model_channels=32, num_res_blocks=1, channel_mult=[1, 2], attention_resolutions=[], patch_size=2),
                   size=28, batch=64, steps=6000, limit=3600, learning_rate=2e-3, count=500),

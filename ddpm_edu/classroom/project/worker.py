@@ -64,10 +64,15 @@ class Asking:
             raise Unanswered
         question = plain_tensor("x", x), plain_tensor("t", timesteps)
         if len(self.asked) < len(self.answers):
-            self.asked.append([float(part.double().sum()) for part in question])
+            self.asked.append(mark(question))
             return self.answers[len(self.asked) - 1].clone()
         self.pending = question
         raise Unanswered
+
+
+def mark(question):
+    """一次提问的摘要：重放时核对"""
+    return [float(part.double().sum()) for part in question]
 
 
 def plain_tensor(name, value):
@@ -130,7 +135,7 @@ def one_lane(module, lane):
     except Exception as error:
         found = {"error": described(error)}
     if network.pending is not None:
-        found = {"question": list(network.pending)}
+        found = {"question": list(network.pending), "mark": mark(network.pending)}
     return {"asked": network.asked, **found}
 
 
