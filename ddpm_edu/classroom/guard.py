@@ -3,6 +3,7 @@
 用的是 Python 的审计钩子，装上就拆不掉，三种系统都有。它只看得见经过 Python 的操作：存心利用解释器的漏洞、从机器码里写文件，
 它拦不住，那时靠内核，见 kernel.py
 """
+import functools
 import os
 import sys
 import sysconfig
@@ -103,7 +104,7 @@ def install(tell, room=None):
                     if not mine:
                         refuse("读答案" if reason == "答案" else reason, f"{event}{_shown(args)}")
 
-    _close_torch_doors(room)
+    _close_torch_doors()
     sys.addaudithook(hook)
 
 
@@ -111,18 +112,26 @@ def _shown(args):
     return " " + " ".join(part for part in args if isinstance(part, str)) if any(isinstance(part, str) for part in args) else ""
 
 
-def _close_torch_doors(room):
+def _close_torch_doors():
     """torch 有几处直接从 C++ 里打开文件，审计钩子看不见"""
     import torch
-
-    writer, from_file = torch._C.PyTorchFileWriter, torch.UntypedStorage.from_file
 
     def checked(path):
         if isinstance(path, (str, bytes, os.PathLike)):
             sys.audit("open", path, "w", 0)
-        return path
 
-    torch._C.PyTorchFileWriter = lambda name, *args, **kwargs: writer(checked(name), *args, **kwargs)
-    torch.UntypedStorage.from_file = staticmethod(lambda filename, *args, **kwargs: from_file(checked(filename), *args, **kwargs))
-    tensor_from_file = torch.from_file
-    torch.from_file = lambda filename, *args, **kwargs: tensor_from_file(checked(filename), *args, **kwargs)
+    def refusing(function, writes):
+        @functools.wraps(function)
+        def wrapped(path, *args, **kwargs):
+            if writes(*args, **kwargs):
+                checked(path)
+            return function(path, *args, **kwargs)
+
+        return wrapped
+
+    def shares(shared=False, *args, **kwargs):
+        return shared
+
+    torch._C.PyTorchFileWriter = refusing(torch._C.PyTorchFileWriter, lambda *args, **kwargs: True)
+    torch.from_file = refusing(torch.from_file, shares)
+    torch.UntypedStorage.from_file = staticmethod(refusing(torch.UntypedStorage.from_file, shares))

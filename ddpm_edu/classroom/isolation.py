@@ -14,10 +14,10 @@
 收来的作业若来路不明，整条命令可以再放进容器或虚拟机里跑。
 """
 import atexit
-import contextlib
 import json
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -27,13 +27,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import keeper, messages
+from . import messages
+from .keeper import DOOR, JOB, KEPT, LARGEST, PAUSE, ROOM, VALUE, WORDS, watch
 
 # 分一个进程出来要几十毫秒；没有 fork 的 Windows 要从头装 torch，几秒
 CHEAP = hasattr(os, "fork")
-KEPT = (*keeper.KEPT, "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "MPLCONFIGDIR", "VIRTUAL_ENV",
+INHERITED = (*KEPT, "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "MPLCONFIGDIR", "VIRTUAL_ENV",
         "LD_LIBRARY_PATH", "PATHEXT", "COMSPEC", "NUMBER_OF_PROCESSORS", "PROCESSOR_ARCHITECTURE")
-_own, _all, _lock = threading.local(), set(), threading.Lock()
+_lock, _keeper = threading.Lock(), None
 
 
 @dataclass(frozen=True)
@@ -49,19 +50,21 @@ class Outcome:
 def run(target, job, *, seconds, memory_mb, writable=False):
     """在隔离的进程里算 target(job)，返回 Outcome；不可信的程序做什么都不会在这里抛异常
 
-    target    : "模块:函数"，隔离的进程里导入得到的、可信的函数
+    target    : "模块:函数"，可信的函数；模块由看管的进程导入一次，要用的包在它的开头导入，各份活就不必再装一遍，
+                但不能导入习题的答案（ddpm_edu.teach.exercises 在那里是空的）
     job       : 普通数据与张量，见 messages.write
     seconds   : 时限，整数；memory_mb：比装好包的进程多用的内存，MB
     writable  : 真，可以在工作的文件夹（当前目录）里写文件，结束时删掉；假，哪里也不许写
     异常      : job 里有写不进信的东西时 TypeError
     """
     letter, started = messages.write(job), time.monotonic()
-    keep = _keeper()
-    folder = Path(tempfile.mkdtemp(dir=keep.base))
+    keeper = _current_keeper()
+    folder = Path(tempfile.mkdtemp(dir=keeper.base))
     try:
-        (folder / keeper.ROOM).mkdir()
-        (folder / keeper.JOB).write_bytes(letter)
-        code, reason = keep.ask({"folder": str(folder), "target": target, "seconds": seconds, "memory_mb": memory_mb, "writable": writable})
+        (folder / ROOM).mkdir()
+        (folder / JOB).write_bytes(letter)
+        request = {"folder": str(folder), "target": target, "seconds": seconds, "memory_mb": memory_mb, "writable": writable}
+        code, reason = keeper.ask(request) if CHEAP else keeper.ask_a_fresh_one(request)
         value, error = (None, reason) if reason else _read_value(folder, code)
         return Outcome(value, error, _read_words(folder), time.monotonic() - started)
     finally:
@@ -69,77 +72,86 @@ def run(target, job, *, seconds, memory_mb, writable=False):
 
 
 def close():
-    """结束全部看管的进程与它们管着的进程；退出时自动调用，Ctrl-C 之后也可以调用"""
+    """结束看管的进程与它管着的全部进程；退出时自动调用，Ctrl-C 之后也可以调用"""
+    global _keeper
     with _lock:
-        keepers = list(_all)
-    for keep in keepers:
-        keep.close()
+        if _keeper:
+            _keeper.close()
+        _keeper = None
 
 
 atexit.register(close)
 
 
-def _keeper():
-    """每个线程有自己的看管进程，死了就另起一个"""
-    keep = getattr(_own, "keeper", None)
-    if keep is None or not keep.alive():
-        if keep:
-            keep.close()
-        keep = _own.keeper = Keeper()
-    return keep
+def _current_keeper():
+    global _keeper
+    with _lock:
+        if _keeper and not _keeper.alive():
+            _keeper.close()
+            _keeper = None
+        _keeper = _keeper or Keeper()
+        return _keeper
 
 
 class Keeper:
-    """看管的进程，见 keeper.py"""
+    """看管的进程，见 keeper.py；几个线程可以同时用它"""
 
     def __init__(self):
         self.base = tempfile.mkdtemp(prefix="ddpm_edu_")
-        environment = {name: os.environ[name] for name in KEPT if name in os.environ}
+        self.process = self._start() if CHEAP else None
+        # 装好了才开门
+        if CHEAP and not self.process.stdout.readline():
+            self.close()
+            raise RuntimeError("隔离的进程起不来；运行 python course.py doctor 看看环境")
+
+    def _start(self):
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         roots = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
         environment |= {"PYTHONPATH": os.pathsep.join(filter(None, roots)), "PYTHONUTF8": "1", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg",
                         "CUDA_VISIBLE_DEVICES": "", "OBJC_DISABLE_INITIALIZE_FORK_SAFETY": "YES"}
-        self.process = subprocess.Popen([sys.executable, "-m", keeper.__name__, self.base], cwd=self.base, env=environment,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        self.ready = b""
-        with _lock:
-            _all.add(self)
+        return subprocess.Popen([sys.executable, "-m", "ddpm_edu.classroom.keeper", self.base], cwd=self.base, env=environment,
+                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
     def alive(self):
-        return self.process.poll() is None
+        return not CHEAP or self.process.poll() is None
 
     def ask(self, request):
         """交一份活，等它做完；返回 (退出码, 一句话)"""
         try:
-            if not self.ready:
-                self.ready = self.process.stdout.readline()
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-            if CHEAP:
-                return json.loads(self.process.stdout.readline())
-            return keeper.watch(self.process.poll, self.process.kill, self.process.pid, request["seconds"], request["memory_mb"],
-                                lambda: time.sleep(keeper.PAUSE))
+            with socket.socket(socket.AF_UNIX) as connection, connection.makefile() as lines:
+                connection.connect(os.path.join(self.base, DOOR))
+                connection.sendall(json.dumps(request).encode() + b"\n")
+                return json.loads(lines.readline())
         except (OSError, ValueError):
-            self.close()
-            return None, "隔离的进程没有了"
+            return None, "看着它的进程没有了"
+
+    def ask_a_fresh_one(self, request):
+        """没有 fork 时：另起一个进程，做完就走"""
+        with self._start() as process:
+            try:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.flush()
+                return watch(process.poll, process.kill, process.pid, request["seconds"], request["memory_mb"], lambda: time.sleep(PAUSE))
+            finally:
+                process.kill()
 
     def close(self):
-        with _lock:
-            _all.discard(self)
-        with contextlib.suppress(OSError, ValueError):
+        if self.process:
             self.process.stdin.close()
-        # 标准输入一断，它就结束手上的进程，删掉自己的文件夹
-        try:
-            self.process.wait(timeout=3)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+            # 标准输入一断，它删掉自己的文件夹就走
+            try:
+                self.process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process.stdout.close()
         shutil.rmtree(self.base, ignore_errors=True)
 
 
 def _read_value(folder, code):
     """隔离的进程写回的 (值, 错误)；它写的东西一概不信"""
     try:
-        found = messages.read(_read_regular(folder / keeper.VALUE))
+        found = messages.read(_read_regular(folder / VALUE))
         if isinstance(found, dict) and set(found) in ({"value"}, {"error"}) and isinstance(found.get("error", ""), str):
             return found.get("value"), found.get("error")
     except (OSError, ValueError):
@@ -151,7 +163,7 @@ def _read_value(folder, code):
 
 def _read_words(folder):
     try:
-        text = _read_regular(folder / keeper.WORDS)[:8000].decode(errors="replace")
+        text = _read_regular(folder / WORDS)[:8000].decode(errors="replace")
     except OSError:
         return ()
     return tuple(dict.fromkeys(text.splitlines()))
@@ -162,6 +174,6 @@ def _read_regular(path):
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with os.fdopen(handle, "rb") as file:
         status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > keeper.LARGEST:
+        if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
             raise OSError("不是普通文件，或者太大")
-        return file.read(keeper.LARGEST)
+        return file.read(LARGEST)

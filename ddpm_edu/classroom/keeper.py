@@ -1,51 +1,44 @@
-"""看管的进程：先把 torch 与课程的包装好，然后一份活分出一个进程去做，看着它的时间与内存；自己从不运行不可信的程序
+"""看管的进程：先把 torch 与课程的包装好，然后一份活分出两个进程，一个去做，一个看着它的时间与内存；这两层都不运行不可信的程序
 
-python -m ddpm_edu.classroom.keeper 由 isolation.py 启动：标准输入一行一份活，标准输出一行一个结果；标准输入断了就收拾干净走人
+python -m ddpm_edu.classroom.keeper 由 isolation.py 启动，在自己的文件夹里开一扇门（Unix 套接字）：来一份活开一条连接，做完回一行。
+主人断了标准输入，它就删掉文件夹走人；断了一条连接，那份活就停下。没有 fork 的 Windows 上，一个进程只做标准输入里的一份活，由主人看着
 """
 import contextlib
 import importlib
 import json
 import os
-import random
 import select
 import shutil
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
 from . import guard
 
-JOB, VALUE, WORDS, ROOM = "job", "value", "words", "room"
+JOB, VALUE, WORDS, ROOM, DOOR = "job", "value", "words", "room", "door"
 LARGEST = 96 << 20
-# 分进程之前先装好的，各份活都用得到
-PRELOAD = ("numpy", "torch", "ddpm_edu.teach", "ddpm_edu.ddpm", "ddpm_edu.classroom.messages")
 KEPT = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONDONTWRITEBYTECODE", "OMP_NUM_THREADS", "MPLBACKEND",
         "CUDA_VISIBLE_DEVICES")
 PAUSE = 0.02
 
 
-def prepare():
-    guard.hide_answers()
-    if hasattr(os, "fork"):
-        for name in PRELOAD:
-            importlib.import_module(name)
-    import torch
-
-    torch.set_num_threads(1)
+def function_of(target):
+    """"模块:函数" → 函数；在分进程之前导入，各份活就不必再装一遍"""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 # ---- 做活的进程 ----
 
-def work(folder, target, seconds, memory_mb, writable):
+def work(function, folder, seconds, memory_mb, writable):
     """在本进程里做 folder 里的那份活，结果写回 folder；不返回"""
     from . import messages
 
     room, value = os.path.join(folder, ROOM), os.open(os.path.join(folder, VALUE), os.O_WRONLY | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
     words = os.open(os.path.join(folder, WORDS), os.O_WRONLY | os.O_CREAT, 0o600)
     job = messages.read(Path(folder, JOB).read_bytes())
-    module, _, name = target.partition(":")
-    function = getattr(importlib.import_module(module), name)
     settle(room)
     write, leave = os.write, os._exit
     doors = guard.readable_folders()
@@ -57,23 +50,31 @@ def work(folder, target, seconds, memory_mb, writable):
     guard.install(lambda text: write(words, f"{text}\n".encode(errors="replace")), room if writable else None)
     try:
         answer = messages.write({"value": function(job)})
-    except MemoryError:
-        answer = messages.write({"error": f"内存用尽（上限 {memory_mb} MB）"})
     except BaseException as error:
-        answer = messages.write({"error": f"出错：{type(error).__name__}"})
+        answer = messages.write({"error": sentence(error, memory_mb)})
     while answer:
         answer = answer[write(value, answer):]
     leave(0)
 
 
+def sentence(error, memory_mb):
+    try:
+        text = str(error).strip().partition("\n")[0][:200]
+    except BaseException:
+        text = ""
+    # torch 要不到内存时抛 RuntimeError
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in text:
+        return f"内存用尽（上限 {memory_mb} MB）"
+    return f"出错：{type(error).__name__}" + (f"：{text}" if text else "")
+
+
 def settle(room):
-    """工作的文件夹是空的，环境变量只留必要的，随机数从头数起"""
+    """工作的文件夹是空的，环境变量只留必要的"""
     kept = {name: os.environ[name] for name in KEPT if name in os.environ}
     os.environ.clear()
     os.environ.update(kept, **dict.fromkeys(("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME",
                                              "XDG_CONFIG_HOME", "XDG_DATA_HOME", "MPLCONFIGDIR"), room))
     os.chdir(room)
-    random.seed(0)
 
 
 def detach():
@@ -143,35 +144,62 @@ class Child:
             self.code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def listen():
-    """标准输入在等待时有了动静，只能是主人走了"""
-    if select.select([0], [], [], PAUSE)[0]:
-        raise SystemExit
+def serve(connection, function, request):
+    """看着一份活做完，回一行 [退出码, 一句话]；连接断了就停下"""
+    def listen():
+        # 主人在等结果，不会再说话：有了动静，就是走了
+        if select.select([connection], [], [], PAUSE)[0]:
+            raise SystemExit
 
-
-def serve(request):
-    child = Child(**request)
+    child = Child(function=function, **request)
     try:
-        return watch(child.poll, child.kill, child.pid, request["seconds"], request["memory_mb"], listen)
+        answer = watch(child.poll, child.kill, child.pid, request["seconds"], request["memory_mb"], listen)
+        child.kill()
+        connection.sendall(json.dumps(answer).encode() + b"\n")
     finally:
         child.kill()
 
 
-def main(base):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # 包里若有东西要印，不许混进结果
-    answers = os.fdopen(os.dup(1), "w", encoding="ascii")
-    os.dup2(2, 1)
+def receive(door):
+    """接下一份活，分出一个进程去看着"""
+    connection, _ = door.accept()
+    with connection, connection.makefile() as lines:
+        request = json.loads(lines.readline())
+        function = function_of(request.pop("target"))
+        if os.fork() == 0:
+            try:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                serve(connection, function, request)
+            finally:
+                os._exit(0)
+
+
+def keep(base):
+    """守着门，直到标准输入断了"""
+    # 看着的进程做完就走，不必来收
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
-        prepare()
-        print("ready", file=answers, flush=True)
-        if not hasattr(os, "fork"):
-            work(**json.loads(sys.stdin.readline()))
-        while line := sys.stdin.readline():
-            print(json.dumps(serve(json.loads(line))), file=answers, flush=True)
+        with socket.socket(socket.AF_UNIX) as door:
+            door.bind(os.path.join(base, DOOR))
+            door.listen(64)
+            os.write(1, b"ready\n")
+            while not select.select([door, 0], [], [])[0] == [0]:
+                receive(door)
     finally:
         shutil.rmtree(base, ignore_errors=True)
+
+
+def main(base):
+    guard.hide_answers()
+    import torch
+
+    torch.set_num_threads(1)
+    if hasattr(os, "fork"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        keep(base)
+    else:
+        request = json.loads(sys.stdin.readline())
+        work(function_of(request.pop("target")), **request)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import torch
 
-DEEPEST = 40
+DEEPEST, MOST_BYTES = 40, 64 << 20
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in (
     torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8, torch.bool,
     torch.complex64, torch.complex128)}
@@ -39,14 +39,19 @@ def read(data):
 def _pack(value, depth):
     if depth == 0:
         raise Unwritable("嵌套太深")
+    if isinstance(value, (str, bytes)) and len(value) > MOST_BYTES:
+        raise Unwritable(f"太长的 {type(value).__name__}")
     if value is None or isinstance(value, (bool, int, float, str)):
         # 子类可以把自己写成别的样子，先换成本来的类型
-        return next((kind(value) for kind in (bool, int, float) if type(value) is not kind and isinstance(value, kind)), value)
+        kind = next((kind for kind in (bool, int, float, str) if isinstance(value, kind)), None)
+        return value if kind in (None, type(value)) else "".join(value) if kind is str else kind(value)
     if value is ...:
         return {"...": None}
     if isinstance(value, bytes):
         return {"bytes": base64.b64encode(value).decode()}
     if isinstance(value, torch.Tensor):
+        if value.numel() * value.element_size() > MOST_BYTES:
+            raise Unwritable(f"太大的张量 {tuple(value.shape)}")
         plain = value.detach().cpu().contiguous()
         return {"tensor": [str(plain.dtype).removeprefix("torch."), list(plain.shape), _base64(plain)]}
     if isinstance(value, np.ndarray):

@@ -21,10 +21,10 @@ def start(name, folder):
     task = task_named(name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         fail("文件夹", "还没有的，或者空的", str(folder), "换一个名字")
-    told = (TEMPLATE / "README.md").read_text(encoding="utf-8").format(
+    told = (TEMPLATE / "README.txt").read_text(encoding="utf-8").format(
         title=task.title, folder=folder.name, minutes=task.limit // 60, count=task.count)
     with atomic_folder(folder) as made:
-        (made / SOLUTION).write_text((TEMPLATE / SOLUTION).read_text(encoding="utf-8"), encoding="utf-8")
+        (made / SOLUTION).write_text((TEMPLATE / "solution.txt").read_text(encoding="utf-8"), encoding="utf-8")
         (made / "README.md").write_text(told, encoding="utf-8")
         (made / NOTE).write_text(f"{name}\n", encoding="utf-8")
     return task

@@ -9,6 +9,7 @@ NEAR = 0.02  # 比典型距离的这么多倍还近，算同一张
 MANY = 0.1  # 这么多成的图是同一张，就不是巧合
 DIVERSE_FROM = 4  # 调用这么多次以上，诚实的样本才不糊，才看多不多样
 CONSTANT = 0.01  # 典型距离
+HUDDLED = 0.5  # 到最近一张的距离，不到真图的这么多倍
 DEPENDS = 0.3  # 网络的回答打乱之后，样本至少变这么多个典型距离
 HARMED = 4  # 打乱之后还不到纯噪声的这几分之一，就不是网络画的
 COPIES = 256  # 拿这么多张去与训练图比
@@ -72,6 +73,7 @@ class Judge:
         self.held = held[:COPIES]
         gaps = gap_to_training(self.held, train)
         self.low, self.lowest = (float(gaps.quantile(level)) for level in (0.05, 0.01))
+        self.apart = float(nearest(held[:500]).median()) / typical(held)
         self.variance = self.within_class(held)[0]
 
     @torch.no_grad()
@@ -98,6 +100,8 @@ class Judge:
             found.append(f"{where}，换了种子，{share:.0%} 的图还是原来的：采样器不看种子")
         if (share := float((nearest(samples) < NEAR * size).double().mean())) > MANY:
             found.append(f"{where}，{share:.0%} 的图与这一批里的另一张相同：样本只有几种")
+        elif (apart := float(nearest(samples).median()) / size) < HUDDLED * self.apart:
+            found.append(f"{where}，每张图都挨着另一张（相隔是真图的 {apart / self.apart:.0%}）：样本只有几种，加了些噪声，塌缩了")
         if swapped is not None:
             found += self.careless(where, samples, swapped, size, score)
         return found + self.copied(where, samples) + (self.collapsed(where, samples) if calls >= DIVERSE_FROM else [])

@@ -43,6 +43,7 @@ def as_text(result):
         scores = f"没有成绩：{row.fault}" if row.fault else (
             f"Fréchet 距离 {cell(row.frechet)}　KID {cell(row.kid)} 千　{row.band}" if row.frechet else "不收")
         lines.append(f"  {calls} 次　{scores}")
+    lines += [f"  {note}" for note in result.notes]
     if result.refused:
         return "\n".join([*lines, f"不收（{result.kind}）：", *(f"  {reason}" for reason in result.refused)])
     return "\n".join([*lines, *([f"  一共 {result.total} 分（满分 100）"] if result.total is not None else [])])

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from .rules import FORBIDDEN, MODULES
+from .tasks import task_named
+from .training import Trainer
 
 BLOCKED = set(FORBIDDEN) - {"__import__", "compile"}
 
@@ -92,9 +94,6 @@ def table(job):
 
 def train(job):
     """{"source", "task", "images": uint8, "seed", "limit"} → {"weights"：从头练出来的，或 "error", "refused"}"""
-    from .tasks import task_named
-    from .training import Trainer
-
     torch.set_num_threads(1)
     images = job["images"].float() / 127.5 - 1
     refused = watch_doors()
