@@ -53,6 +53,7 @@ BAD_LINES = {
     "D = torch._C": "_C",
     "D = __builtins__": "__builtins__",
     "def f(e): return e.f_back": "f_back",
+    "match 1:\n    case int(__class__=D):\n        pass": "__class__",
     f"D = {list(range(700))}": "夹带",
     f"D = {'ab' * 2000!r}": "夹带",
     f"D = {1 << 300}": "夹带",

@@ -62,6 +62,9 @@ def check_node(node):
             check_name(alias.name, node, node.module)
     elif isinstance(node, ast.Name) and (node.id in FORBIDDEN or node.id.startswith("__")):
         raise Refused(f"{SOLUTION} 第 {node.lineno} 行用了 {node.id}：{FORBIDDEN.get(node.id, '双下划线的名字不许用')}", "违规")
+    elif isinstance(node, ast.MatchClass):
+        for name in node.kwd_attrs:
+            check_name(name, node, "")
     elif isinstance(node, ast.Attribute):
         check_name(node.attr, node, node.value.id if isinstance(node.value, ast.Name) else "")
 
