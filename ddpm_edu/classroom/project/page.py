@@ -20,13 +20,17 @@ body { margin: 0 auto; max-width: 68rem; padding: 1.5rem 1rem 3rem; background: 
 h1 { font-size: 1.5rem; margin: 0 } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem }
 p, .soft { color: var(--soft) } p { margin: .4rem 0 }
 article { border-top: 1px solid var(--line); padding: .9rem 0 }
-header { display: flex; gap: .8rem; align-items: baseline; flex-wrap: wrap } header b { font-size: 1.1rem; overflow-wrap: anywhere }
-.rank { min-width: 2rem; font-size: 1.3rem; font-variant-numeric: tabular-nums } .total { margin-left: auto; color: var(--good) }
+header { display: flex; gap: .8rem; align-items: baseline } header b { flex: 1; min-width: 0; font-size: 1.1rem; overflow-wrap: anywhere }
+.rank { min-width: 2rem; font-size: 1.3rem; font-variant-numeric: tabular-nums } .total { white-space: nowrap; color: var(--good) }
 .wide { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
 th, td { text-align: right; padding: .25rem .5rem; white-space: nowrap } th { font-weight: 500; color: var(--soft) }
 tbody tr:nth-child(odd) { background: var(--stripe) } td:last-child, th:last-child { text-align: left } td.fault { text-align: left; white-space: normal }
 td img { height: 28px; image-rendering: pixelated; display: block } .bad { color: var(--bad) } ul { margin: .3rem 0 0; padding-left: 1.2rem }
 li { overflow-wrap: anywhere }
+@media (max-width: 40rem) {
+  tr { display: grid; grid-template-columns: 3.2rem 1fr 1fr 3.9rem } th:first-child { visibility: hidden } th:last-child { display: none }
+  td:last-child, td.fault { grid-column: 1 / -1 } td:first-child { text-align: left } td img { height: auto; width: 100%; max-width: 20rem }
+}
 """
 
 
