@@ -199,6 +199,15 @@ def test_one_row_of_the_table(network):
     assert "不是由网络画的" in grading.grade_calls(idle, network, task, 1, [3, 4], "data")[1][0]
 
 
+def test_retraining_happens_behind_the_same_doors():
+    task = dataclasses.replace(DIGITS, limit=1)
+    weights = grading.retrained(SOURCES["plain"], task, 3, "data")
+    assert {name: value.shape for name, value in weights.items()} == {name: value.shape for name, value in task.network().state_dict().items()}
+    peeking = SOURCES["plain"].replace("    B = len(x_start)\n", "    B = len(x_start)\n    torch.load('weights.pt')\n")
+    with pytest.raises(rules.Refused, match="weights.pt"):
+        grading.retrained(peeking, task, 3, "data")
+
+
 # ---- 档位 ----
 
 def recorded():

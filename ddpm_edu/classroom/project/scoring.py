@@ -1,4 +1,5 @@
 """样本离留出的真图多远：课程的分类器的特征上，Fréchet 距离与 KID"""
+import warnings
 from functools import lru_cache
 
 import torch
@@ -22,8 +23,11 @@ def scorer(name, root="data"):
 def measured(score, samples):
     """{"frechet", "kid"}：都是越小越好；KID 以千为单位，可以略小于 0"""
     features = score.features(samples)
-    # 两边各切成几份，比各份的平均；张数不同时多出来的不用
-    kid, _ = kid_of(features, score._real_features, BLOCKS)
+    with warnings.catch_warnings():
+        # torchmetrics 提醒它会记着全部特征，这里只有几百个
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance`")
+        # 两边各切成几份，比各份的平均；张数不同时多出来的不用
+        kid, _ = kid_of(features, score._real_features, BLOCKS)
     return {"frechet": score(samples), "kid": kid / KID_UNIT}
 
 
