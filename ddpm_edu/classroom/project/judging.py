@@ -11,7 +11,7 @@ DIVERSE_FROM = 4  # 调用这么多次以上，诚实的样本才不糊，才看
 CONSTANT = 0.01  # 典型距离
 HUDDLED = 0.5  # 到最近一张的距离，不到真图的这么多倍
 DEPENDS = 0.3  # 网络的回答打乱之后，样本至少变这么多个典型距离
-HARMED = 4  # 打乱之后还不到纯噪声的这几分之一，就不是网络画的
+HARMED = 8  # 打乱之后的 Fréchet 距离还不到真图自己的这么多倍，就不是网络画的
 COPIES = 256  # 拿这么多张去与训练图比
 EXACT, CLOSE = 0.03, 0.2  # 照抄的份额，至多
 KINDS, FLAT = 4, 0.2  # 有效的类数、同一类之内的方差（真图的几倍），至少
@@ -65,11 +65,11 @@ def gap_to_training(images, train):
 class Judge:
     """一份数据的尺子：真图自己是什么样；classifier 把图分类，用来看多样
 
-    train, held : (N, 1, H, W)、(M, 1, H, W)，训练图与留出的真图；noise：纯噪声的 Fréchet 距离
+    train, held : (N, 1, H, W)、(M, 1, H, W)，训练图与留出的真图；floor：同样多的训练图的 Fréchet 距离
     """
 
-    def __init__(self, classifier, train, held, noise):
-        self.classifier, self.train, self.noise = classifier, train, noise
+    def __init__(self, classifier, train, held, floor):
+        self.classifier, self.train, self.floor = classifier, train, floor
         self.held = held[:COPIES]
         gaps = gap_to_training(self.held, train)
         self.low, self.lowest = (float(gaps.quantile(level)) for level in (0.05, 0.01))
@@ -109,8 +109,8 @@ class Judge:
     def careless(self, where, samples, swapped, size, score):
         if (change := float((samples - swapped).flatten(1).norm(dim=1).mean()) / size) < DEPENDS:
             return [f"{where}，把网络的回答打乱，样本只变了 {change:.0%}：样本不是由网络画的"]
-        if (after := score(swapped)) < self.noise / HARMED and score(samples) < self.noise / HARMED:
-            return [f"{where}，把网络的回答打乱，画的还是像真的（距离 {after:.0f}，纯噪声 {self.noise:.0f}）：好处不是从网络来的"]
+        if (after := score(swapped)) < HARMED * self.floor:
+            return [f"{where}，把网络的回答打乱，画的还是像真的（距离 {after:.0f}，真图自己 {self.floor:.0f}）：好处不是从网络来的"]
         return []
 
     def copied(self, where, samples):
