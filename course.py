@@ -11,7 +11,10 @@ python course.py slides 把一章变成幻灯片；后面写章号，如 03，�
 python course.py original 讲解你手里的原文件（ddpm.py、ddim.py、ema.py、lr_scheduler.py 或 YAML 配置），只读不执行；
                         后面写文件，或 --download ldm（sd1、sd2）从公开的仓库取一份；写到 build/original
 python course.py regrade 教师：把收来的 notebook 逐题重判，写出一张表；后面写文件夹。学生的程序在隔离的进程里运行
-python course.py assignment 把一章的习题变成 nbgrader 或 otter-grader 的作业：04 --format nbgrader（或 otter）；变回来用 --back 文件，--out 目录
+python course.py assignment 教师：一章的习题变成 nbgrader 或 otter-grader 的作业：04 --format nbgrader（或 otter）；
+                        变回来、收分数用 --back 文件，--out 目录
+python course.py project 大作业：start digits|mnist [目录] 备好学生的文件夹，train 目录 练，grade 目录 判一份，
+                        leaderboard 目录 判一个文件夹里的全部作业，写成一张网页；写到 build/leaderboard
 python course.py doctor 看这个环境哪里对、哪里错、怎么办；--network 另外试一次包的索引。没有建好环境也能用
 python course.py lock   按两份 requirements.txt 的范围重写 requirements.lock；--upgrade 取最新的，后面的参数交给 uv
 python course.py newest 在临时的环境里装范围内最新的版本，跑全部测试，列出与锁定的不同；后面的参数交给 pytest
@@ -207,6 +210,17 @@ def assignment(arguments):
     return run(PYTHON, "-m", "ddpm_edu.classroom.assignment", *places)
 
 
+def project(arguments):
+    ensure_environment()
+    # 从这里起在仓库的目录里运行，目录先换成完整的路径；start 后面先是大作业的名字
+    first = 2 if arguments[:1] == ["start"] else 1
+    places = [os.path.abspath(word) if before in ("--data", "--out", "--json") or number >= first and os.path.isdir(word)
+              or number == first and not word.startswith("-") else word for number, (before, word) in enumerate(zip(["", *arguments], arguments))]
+    if places[:1] == ["start"] and len(places) == 2:
+        places.append(os.path.abspath(f"project-{places[1]}"))
+    return run(PYTHON, "-m", "ddpm_edu.classroom.project", *places)
+
+
 def doctor(arguments):
     from ddpm_edu.cli.doctor import main as examine
 
@@ -262,7 +276,7 @@ def main():
         sys.exit(f"需要 Python 3.10 或更新的版本，现在是 {sys.version.split()[0]}")
     use_utf8()
     commands = {"lab": lab, "test": test, "build": build, "export": export, "slides": slides, "original": original, "regrade": regrade,
-                "assignment": assignment, "doctor": doctor, "lock": lock, "newest": newest}
+                "assignment": assignment, "project": project, "doctor": doctor, "lock": lock, "newest": newest}
     if len(sys.argv) < 2 or sys.argv[1] not in commands:
         sys.exit(__doc__)
     # 不另作处理的话，收到 SIGTERM 时 Python 当场消失，子进程留下来占着端口
