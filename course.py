@@ -159,8 +159,9 @@ def run_tests(python, arguments):
     workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
     parts = {
         "单元测试": ["-p", "no:nbval", *workers, "worksteal", "--ignore", BROWSER, "tests"],
-        # 一本不拆开；先后由根目录的 conftest.py 定
-        "notebook": ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "600", *workers, "loadfile", "--no-loadscope-reorder", "notebooks"],
+        # 一本不拆开；先后由根目录的 conftest.py 定。机器忙时，内核的库导入得慢，要多等一会儿
+        "notebook": ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "600", "--nbval-kernel-startup-timeout", "300",
+                     *workers, "loadfile", "--no-loadscope-reorder", "notebooks"],
         # 各进程各开一个浏览器；没有 chromium 就跳过，并说明缺什么
         "浏览器": ["-p", "no:nbval", "-n", "auto", "--maxprocesses", "2", "--dist", "worksteal", "-rs", BROWSER],
     }
