@@ -87,11 +87,12 @@ def near(got, want, rtol):
 def judge_code(exercise, function):
     if not callable(function):
         return "✗", f"这里要的是函数本身，你给的是 {type(function).__name__}；写函数的名字，不要加括号去调用它"
-    want, got = outcomes(exercise.reference, exercise), outcomes(function, exercise)
-    if unclear := next((w.error for w in want if isinstance(w.error, Unreadable)), None):
-        raise unclear  # 题目出错了：答案比不出对错，漏写了 observe
+    got = outcomes(function, exercise)
     if is_blank(function, got[0]):
         return "☐", ""
+    want = outcomes(exercise.reference, exercise)
+    if unclear := next((w.error for w in want if isinstance(w.error, Unreadable)), None):
+        raise unclear  # 题目出错了：答案比不出对错，漏写了 observe
     if same(got, want, exercise.rtol) and not any(g.mutated for g in got):
         return "✓", exercise.why
     for mistake in exercise.mistakes:
