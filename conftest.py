@@ -5,8 +5,8 @@ import pytest
 
 from tests.warm_kernel import SHARED, keep_warm
 
-# 真的训练的几本，从久到快；放在最后的话，别的进程早已闲着，还要等它
-LONGEST = ["07_sampling", "13_mnist", "00_quickstart", "14_cifar10", "15_evaluation", "17_latent_diffusion", "06_loss"]
+# 最费 CPU 的几本，从多到少；放在最后的话，别的进程早已闲着，还要等它
+LONGEST = ["00_quickstart", "13_mnist", "15_evaluation", "07_sampling", "06_loss", "11_ema", "10_training"]
 
 
 def notebooks_only(config):

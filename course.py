@@ -45,6 +45,8 @@ RANGES = ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"
 TORCH = "torch==2.13.0"
 ONLY_FOR_TORCH = re.compile(r"^(?:torch==|triton|nvidia-|cuda-).*(?:\n    .*)*\n", re.M)
 BROWSER = "tests/browser"
+# pip 用一个核逐个编译装好的包，这里几个核一起；包里夹着的旧语法的样例编译不过，不碍事。环境也许是只读的，不能留到导入时
+COMPILE = "import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
 # 安装时隔几秒说一声还在装：pip 自己装大包时一两分钟不出声
 REMIND = 20
 FIRST_PAGE = "/lab/tree/notebooks/00_quickstart.ipynb"
@@ -94,8 +96,9 @@ def make_environment(folder, *installs):
     else:
         print("正在补装还缺的包……", flush=True)
     for options in installs:
-        if run(python, "-m", "pip", "install", "--disable-pip-version-check", "-q", *options, waiting="还在下载和安装"):
+        if run(python, "-m", "pip", "install", "--disable-pip-version-check", "--no-compile", "-q", *options, waiting="还在下载和安装"):
             sys.exit("依赖没有装全。多半是网络：再运行一次，已经下完的包不会再下；网速慢时，先设环境变量 PIP_INDEX_URL 指向离你近的 PyPI 镜像")
+    run(python, "-c", COMPILE, waiting="还在编译")
     make_package_importable(python)
     settings = folder / "share" / "jupyter" / "lab" / "settings" / "overrides.json"
     settings.parent.mkdir(parents=True, exist_ok=True)
@@ -161,8 +164,9 @@ def run_tests(python, arguments):
     workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
     parts = {
         "单元测试": ["-p", "no:nbval", *workers, "worksteal", "--ignore", BROWSER, "tests"],
-        # 一本不拆开；先后由根目录的 conftest.py 定
-        "notebook": ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "600", *workers, "loadfile", "--no-loadscope-reorder", "notebooks"],
+        # 一本不拆开；先后由根目录的 conftest.py 定。机器忙时，内核的库导入得慢，要多等一会儿
+        "notebook": ["--nbval", "--nbval-current-env", "--nbval-cell-timeout", "600", "--nbval-kernel-startup-timeout", "300",
+                     *workers, "loadfile", "--no-loadscope-reorder", "notebooks"],
         # 各进程各开一个浏览器；没有 chromium 就跳过，并说明缺什么
         "浏览器": ["-p", "no:nbval", "-n", "auto", "--maxprocesses", "2", "--dist", "worksteal", "-rs", BROWSER],
     }

@@ -86,7 +86,8 @@ def measure(desk, names, rounds):
             desk.scroll_to(index)
             handles[kind] = desk.script("return book.content.widgets[arguments[0]].node.querySelector('.noUi-handle')", index)
             handles[kind].send_keys(Keys.HOME)
-            desk.wait_for("await new Promise(r => setTimeout(r, 1000)); return 'ok'")
+            # 内核处理完按键才答这一问；再留一会儿画图
+            desk.wait_for("await kernel.requestCommInfo({}); await new Promise(r => setTimeout(r, 300)); return 'ok'")
         # 在两端之间来回，图一定不同：相邻的两格可能画出一模一样的图，那就等不到新的；头一下不算
         keys = [Keys.END, Keys.HOME, Keys.END, Keys.HOME]
         times = {kind: [] for kind in handles}

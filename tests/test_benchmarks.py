@@ -16,6 +16,16 @@ from ddpm_edu.teach.papers import measured
 from .test_remote_data import serve, small_files  # noqa: F401
 
 
+@pytest.fixture
+def two_steps(monkeypatch):
+    """two_steps(脚本)：它照样画那么多批，每批只走两步"""
+    def shorten(script):
+        draw = script.generate
+        monkeypatch.setattr(script, "generate", lambda *args, **options: draw(*args, **{**options, "steps": 2}))
+
+    return shorten
+
+
 def test_the_tables_are_printed_and_written(tmp_path, capsys):
     path = tmp_path / "a.json"
     step_time.main(["digits", "--batch", "2", "--rounds", "1", "--out", str(path)])
@@ -53,7 +63,8 @@ def test_gpu_script_runs_its_whole_path_on_the_cpu(tmp_path, capsys, monkeypatch
         assert stop.value.code == 2 and "GPU" in capsys.readouterr().err
 
 
-def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, two_steps, tmp_path, monkeypatch, capsys):  # noqa: F811
+    two_steps(quick)
     serve(MNISTDataModule, small_files(MNISTDataModule))
     config = configs.load("mnist-quick")
     config["trainer"]["max_steps"] = 2
@@ -64,15 +75,16 @@ def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, t
     assert "种子 1" in (said := capsys.readouterr().out) and "guidance_2：" in said
 
 
-def test_the_same_network_is_trained_longer_with_its_whole_plan(serve, server, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_same_network_is_trained_longer_with_its_whole_plan(serve, server, two_steps, tmp_path, monkeypatch, capsys):  # noqa: F811
     serve(MNISTDataModule, small_files(MNISTDataModule))
+    two_steps(longer)
 
-    def two_steps(name):
+    def short(name):
         config = configs.load(name)
         config["trainer"]["max_steps"] = 2
         return config
 
-    monkeypatch.setattr(longer, "load", two_steps)
+    monkeypatch.setattr(longer, "load", short)
     longer.main(["--data", str(tmp_path), "--times", "1", "2", "--images", "10", "--tests", "4", "--out", str(tmp_path / "a.json"),
                  "--grid", str(tmp_path / "a.png")])
     runs = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["runs"]
@@ -147,8 +159,12 @@ def test_ways_are_compared_seed_by_seed_and_go_on_where_they_stopped(tmp_path, m
     assert "换一个 --out" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_way_is_measured_on_the_moons(monkeypatch):
     monkeypatch.setattr(weights, "BATCHES", 10)
+    # 链短到采样的二百步；最好的猜测要与四千个点逐个比，慢，各换二十个步号
+    monkeypatch.setattr(weights, "MOONS", {**weights.MOONS, "timesteps": 200})
+    monkeypatch.setattr(weights, "PARTS", {"exact_early": range(20), "exact_late": range(180, 200)})
     found = weights.moons_once(weights.WAYS[weights.EQUAL], 0, 2)
     assert set(found) <= set(weights.MEASURES) and found["simple"] == pytest.approx(found["own"]) and found["noise"] > 1
 
@@ -191,8 +207,11 @@ def test_the_latent_mnist_script_measures_beta_and_draws_with_both_models(tmp_pa
     assert restored.shape == images.shape and (restored - images).square().mean() < 0.03
 
 
-def test_every_recipe_of_a_race_trains_and_draws():
+def test_every_recipe_of_a_race_trains_and_draws(two_steps, monkeypatch):
     pytest.importorskip("diffusers")
+    two_steps(quality)
+    sample = quality.Diffusers.sample
+    monkeypatch.setattr(quality.Diffusers, "sample", lambda self, count, sampler, steps: sample(self, 2, sampler, 2))
     race = replace(quality.RACES["digits"], count=2)
     assert quality.seconds_per_step(race, None, rounds=1, steps=1).keys() == race.times.keys()
     for name in race.times:
@@ -230,7 +249,8 @@ def test_the_work_that_is_timed_is_the_work_that_is_named():
 
 
 def test_only_the_learning_rate_differs_and_a_finished_run_is_not_repeated(tmp_path, monkeypatch, capsys):
-    path = tmp_path / "a.json"
+    path, trainer = tmp_path / "a.json", learning_rate.quiet_trainer
+    monkeypatch.setattr(learning_rate, "quiet_trainer", lambda **options: trainer(**{**options, "limit_val_batches": 1}))
     learning_rate.main(["decay", "--seeds", "2", "--steps", "3", "--out", str(path)])
     runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
     assert [(run["name"], run["seed"]) for run in runs] == [(plan, seed) for seed in (0, 1) for plan in ("不变", "余弦降到 0")]

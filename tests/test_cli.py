@@ -23,7 +23,7 @@ from .test_training import QUIET, fit, model_for_training
 SMALL = """
 trainer:
   limit_train_batches: 2
-  limit_val_batches: 1
+  limit_val_batches: 2
   limit_test_batches: 1
   callbacks:
     - class_path: pytorch_lightning.callbacks.ModelCheckpoint

@@ -61,6 +61,7 @@ def test_first_call_installs_what_was_tested_second_call_starts_at_once(course, 
     course.ensure_environment()
     packages, torch = (c for c in commands if "install" in c)
     assert {"--require-hashes", "--no-deps", str(ROOT / "requirements.lock")} <= set(packages) and torch[-1] == course.TORCH
+    assert commands[-1] == [str(course.PYTHON), "-c", course.COMPILE]
     settings = json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
     assert settings["@jupyterlab/translation-extension:plugin"]["locale"] == "zh_CN"
     assert settings["@jupyterlab/notebook-extension:tracker"]["codeCellConfig"]["lineWrap"] is True
@@ -81,6 +82,18 @@ def test_first_call_installs_what_was_tested_second_call_starts_at_once(course, 
     monkeypatch.setitem(course.LAB_SETTINGS, "新设置", True)
     course.ensure_environment()
     assert commands and "新设置" in json.loads((course.VENV / "share/jupyter/lab/settings/overrides.json").read_text(encoding="utf-8"))
+
+
+def test_what_pip_left_uncompiled_is_compiled(course, tmp_path):
+    course.create_venv(course.VENV)
+    package = next(course.VENV.rglob("site-packages")) / "包"
+    package.mkdir()
+    (package / "good.py").write_text("x = 1\n")
+    (package / "old.py").write_text("print 'Python 2'\n")
+    # 样例编译不过也不吭声
+    done = subprocess.run([course.PYTHON, "-c", course.COMPILE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [path.name.partition(".")[0] for path in package.glob("__pycache__/*.pyc")] == ["good"]
 
 
 def test_a_long_wait_says_so_now_and_then(course, monkeypatch, capsys):

@@ -234,7 +234,7 @@ def test_a_locked_zip_is_skipped_with_its_reason(tmp_path):
 # ---- 命令行 ----
 
 SMALL = """
-trainer: {logger: false, max_steps: 3, val_check_interval: 3, limit_val_batches: 1, enable_progress_bar: false,
+trainer: {logger: false, max_steps: 3, val_check_interval: 3, limit_val_batches: 2, enable_progress_bar: false,
           callbacks: [{class_path: pytorch_lightning.callbacks.ModelCheckpoint, init_args: {dirpath: kept, save_last: true}}]}
 model:
   unet_config: {target: ddpm_edu.UNet, params: {in_channels: 1, out_channels: 1, model_channels: 8, num_res_blocks: 1, channel_mult: [1, 2]}}

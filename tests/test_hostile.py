@@ -398,7 +398,7 @@ def test_a_file_does_not_say_which_other_file_to_open(good, tmp_path, monkeypatc
     save_checkpoint({**good, "hyper_parameters": {**good["hyper_parameters"], "ckpt_path": "//far.away/share/b.ckpt", "load_only_unet": True}},
                     tmp_path / "a.ckpt")
     DDPM.load_from_checkpoint(tmp_path / "a.ckpt")
-    assert command("validate", *CLI, "--trainer.limit_val_batches=1", f"--ckpt_path={tmp_path / 'a.ckpt'}")(tmp_path) is None
+    assert command("validate", *CLI, "--trainer.limit_val_batches=2", f"--ckpt_path={tmp_path / 'a.ckpt'}")(tmp_path) is None
 
 
 def own_checkpoint(path):
@@ -417,7 +417,7 @@ def test_a_network_of_your_own_comes_back_once_you_name_it(my_network, tmp_path,
     with pytest.raises(ValueError, match=r"a\.ckpt 里写的类.*'my_network\.Net'.*先 import 那个模块.*--import 模块名"):
         MyDDPM.load_from_checkpoint(ckpt)
     sample = ["sample", "--ckpt", "a.ckpt", "--out", "a.png", "-n", "1", "--steps", "1", "--device", "cpu", "--quiet"]
-    validate = ["validate", *CLI, "--trainer.limit_val_batches=1", "--ckpt_path=a.ckpt"]
+    validate = ["validate", *CLI, "--trainer.limit_val_batches=2", "--ckpt_path=a.ckpt"]
     assert main(sample) == main(validate) == 2 and "my_network" not in sys.modules
     assert type(MyDDPM.load_from_checkpoint(ckpt, unet_config={"target": "my_network.Net"}).model.diffusion_model).__name__ == "Net"
     assert type(MyDDPM.load_from_checkpoint(ckpt)) is MyDDPM

@@ -16,6 +16,7 @@ from ddpm_edu.evaluation.fid import comparable, fid_of, inception_features, kid_
 from ddpm_edu.evaluation.inception import InceptionV3, load_inception, resize_like_tensorflow
 from ddpm_edu.evaluation.metrics import frechet_curve, frechet_distance
 
+from .test_evaluation import ckpt  # noqa: F401
 from .test_metrics import StandIn, Wrong, noise
 
 
@@ -207,10 +208,10 @@ def test_features_see_what_a_saved_picture_holds():
 
 # ---- 命令行 ----
 
-def test_the_command_prints_fid_and_kid_with_its_error(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_fid_and_kid_with_its_error(ckpt, tmp_path, monkeypatch, capsys):  # noqa: F811
     seen = []
     monkeypatch.setattr(module, "load_inception", lambda path: seen.append(path) or Wrong(lambda x: x.float().mean((2, 3))))
-    quick = ["evaluate", "--ckpt", "digits", "--data", "digits", "--num", "2", "--steps", "1", "--device", "cpu", "--inception", "w.pth"]
+    quick = ["evaluate", "--ckpt", str(ckpt[0]), "--data", "digits", "--num", "2", "--steps", "1", "--device", "cpu", "--inception", "w.pth"]
     out = tmp_path / "a.json"
     assert main([*quick, "--num_samples", "24", "--real", "60", "--out", str(out)]) == 0
     report, text = json.loads(out.read_text(encoding="utf-8")), capsys.readouterr().out

@@ -265,8 +265,8 @@ def try_room(room, name, top):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="权限位与区域设置的写法不同")
 def test_notebooks_run_in_every_room(tmp_path, amount, tally):
-    """平时只试一间；08 有面板，10 真的训练并存检查点"""
-    tries = amount([("没有 ipywidgets", "12_lr_scheduler")], [(room, name) for room in ROOMS for name in ("12_lr_scheduler", "10_training")])
+    """平时只试一间，用有面板、跑得最快的一本；--full 时的 10 真的训练并存检查点"""
+    tries = amount([("没有 ipywidgets", "03_forward")], [(room, name) for room in ROOMS for name in ("12_lr_scheduler", "10_training")])
     for i, (room, name) in enumerate(tries):
         said = try_room(room, name, tmp_path / str(i))
         if room == "没有 ipywidgets":

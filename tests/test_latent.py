@@ -265,8 +265,9 @@ def test_evaluation_is_of_pictures(trained):
 
 # ---- 命令行 ----
 
+# 命令行把整数读成小数：limit_val_batches 写 1 是全部，2 才是两批
 QUICK = ["--data", "ddpm_edu.DigitsDataModule", "--data.image_size=28", "--data.conditions=[words]", "--data.batch_size=4", "--trainer.accelerator=cpu",
-         "--trainer.limit_val_batches=1", "--trainer.max_steps=2", "--trainer.val_check_interval=1", "--trainer.limit_train_batches=2",
+         "--trainer.limit_val_batches=2", "--trainer.max_steps=2", "--trainer.val_check_interval=1", "--trainer.limit_train_batches=2",
          "--trainer.enable_progress_bar=false", "--trainer.enable_model_summary=false"]
 
 

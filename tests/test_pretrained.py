@@ -11,7 +11,6 @@ from ddpm_edu.data.base import ImageDataset
 from ddpm_edu.evaluation.classifier import cached_classifier, load_classifier
 from ddpm_edu.evaluation.metrics import nearest_distances, recognised
 from ddpm_edu.files.checkpoint import CheckpointError
-from ddpm_edu.generate import generate
 from ddpm_edu.teach.datasets import arrives, drawn_by, handwriting, mnist_or_stand_in
 
 from .test_remote_data import serve, small_files  # noqa: F401
@@ -78,22 +77,15 @@ def test_the_readme_quotes_the_cards():
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_model_draws_what_it_is_asked_for(name):
-    model = load_pretrained(name)
-    assert all(p.dtype == torch.float32 for p in model.parameters()) and not model.training
-    images, _ = generate(model, 20, cond=LABELS[:20], guidance_scale=2.0, steps=10, progress=False)
-    assert recognised(load_classifier(name), images, LABELS[:20])["recognised"] >= {"cifar10": 0.4}.get(name, 0.75)
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_the_sheet_beside_the_model_is_its_own_work(name):
+def test_the_sheet_beside_the_model_is_its_own_work_and_shows_what_was_asked_for(name):
     sheet, model = drawn_by(name), load_pretrained(name)
+    assert all(p.dtype == torch.float32 for p in model.parameters()) and not model.training
     assert sheet.shape == (100, model.channels, model.image_size, model.image_size) and sheet.min() == -1 and sheet.max() == 1
     assert recognised(load_classifier(name), sheet, LABELS)["recognised"] >= {"cifar10": 0.5}.get(name, 0.85)
-    # 头几张，照卡片的办法还画得出来；PNG 只有 256 级，别的机器舍入也不同
-    start = torch.randn(sheet.shape, generator=torch.Generator().manual_seed(0))[:4]
-    again = model.sample(4, sampler="ddim", steps=50, cond=LABELS[:4], guidance_scale=2.0, x_T=start)
-    assert (again.clamp(-1, 1) - sheet[:4]).abs().mean() < 0.02
+    # 头两张，照卡片的办法还画得出来；PNG 只有 256 级，别的机器舍入也不同
+    start = torch.randn(sheet.shape, generator=torch.Generator().manual_seed(0))[:2]
+    again = model.sample(2, sampler="ddim", steps=50, cond=LABELS[:2], guidance_scale=2.0, x_T=start)
+    assert (again.clamp(-1, 1) - sheet[:2]).abs().mean() < 0.02
 
 
 def test_recognised_counts_what_the_classifier_says():

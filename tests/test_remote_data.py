@@ -306,7 +306,7 @@ def test_bad_arguments_are_named_before_anything_is_written(tmp_path, monkeypatc
 OVERLAY = """
 trainer:
   logger: false
-  limit_val_batches: 1
+  limit_val_batches: 2
   callbacks:
     - class_path: pytorch_lightning.callbacks.ModelCheckpoint
       init_args: {dirpath: kept, monitor: val/loss_ema, save_last: true}

@@ -84,23 +84,24 @@ def near(got, want, rtol):
 def judge_code(exercise, function):
     if not callable(function):
         return "✗", not_a_function(type(function).__name__)
-    want, got = outcomes(exercise.reference, exercise), outcomes(function, exercise)
-    return decide(exercise, want, got, is_blank(function, got[0]), lambda error: explain_error(error, function), outcomes)
+    got = outcomes(function, exercise)
+    # 没有做的题不必算参考答案
+    if is_blank(function, got[0]):
+        return "☐", ""
+    return decide(exercise, outcomes(exercise.reference, exercise), got, lambda error: explain_error(error, function), outcomes)
 
 
 def not_a_function(kind):
     return f"这里要的是函数本身，你给的是 {kind}；写函数的名字，不要加括号去调用它"
 
 
-def decide(exercise, want, got, blank, explain, known):
-    """由参考答案的 Outcome（want）与学生的（got）定对错，不再运行学生的程序；返回 (✓、✗ 或 ☐, 给学生的话)
+def decide(exercise, want, got, explain, known):
+    """由参考答案的 Outcome（want）与学生的（got）定对错，不再运行学生的程序；返回 (✓ 或 ✗, 给学生的话)
 
-    blank : 还没动手；explain(错误) 是一句话；known(函数, 题) 给出典型的错的 Outcome
+    explain(错误) 是一句话；known(函数, 题) 给出典型的错的 Outcome
     """
     if unclear := next((w.error for w in want if isinstance(w.error, Unreadable)), None):
         raise unclear  # 题目出错了：答案比不出对错，漏写了 observe
-    if blank:
-        return "☐", ""
     if same(got, want, exercise.rtol) and not any(g.mutated for g in got):
         return "✓", exercise.why
     for mistake in exercise.mistakes:

@@ -109,7 +109,7 @@ class Desk:
         while time.monotonic() < deadline:
             if self.script(f"try {{ return {body} }} catch (e) {{ return false }}", *arguments):
                 return
-            time.sleep(0.2)
+            time.sleep(0.05)
         raise AssertionError(f"等了 {seconds} 秒：{what}")
 
     def open(self, name, fresh=False):

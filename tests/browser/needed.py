@@ -1,5 +1,6 @@
 """画出面板要先运行哪几格：从面板往回找，定义了它用到的名字的那些"""
-import ast
+import dis
+from types import CodeType
 
 
 def needed(cells, wanted):
@@ -14,10 +15,22 @@ def needed(cells, wanted):
 
 
 def names(code):
-    """(一格定义的名字, 它用到的名字)；不是 Python 的行（%magic、!命令）不看"""
-    nodes = list(ast.walk(ast.parse("\n".join(line for line in code.splitlines() if not line.startswith(("%", "!"))))))
-    imports = [alias for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names]
-    gives = {alias.asname or alias.name.partition(".")[0] for alias in imports}
-    gives |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    gives |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-    return gives, {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    """(一格定义的名字, 它要用到前面各格的名字)；不是 Python 的行（%magic、!命令）不看
+
+    照字节码的先后：自己先定义、后用的不算；推导式里的变量不是名字
+    """
+    text = "\n".join(line for line in code.splitlines() if not line.startswith(("%", "!")))
+    gives, uses, module = set(), set(), compile(text, "cell", "exec")
+    for step in dis.get_instructions(module):
+        if step.opname == "STORE_NAME":
+            gives.add(step.argval)
+        elif step.opname == "LOAD_NAME" and step.argval not in gives:
+            uses.add(step.argval)
+    return gives, uses | inner(module) - gives
+
+
+def inner(code):
+    """函数与推导式里用到的全局的名字"""
+    nested = [value for value in code.co_consts if isinstance(value, CodeType)]
+    own = {step.argval for part in nested for step in dis.get_instructions(part) if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    return own.union(*map(inner, nested))

@@ -1,6 +1,7 @@
 """十二个病例里分得开的那个试验。折起来的答案展示并运行它们；函数体照抄到第 16 章的一格里就能跑，用到的名字第一格都有"""
 import contextlib
 import copy
+import functools
 import inspect
 import io
 import textwrap
@@ -130,6 +131,7 @@ def trial_12():
     print(f"先复制一份再截，网络的输出最大还是 {model_out.max():.1f}")
 
 
+@functools.cache
 def trial(number):
     """病例 number（"16.1" 到 "16.12"）的试验：(代码, 运行它印出的字)；全局的随机数不受影响"""
     function = globals()[f"trial_{number.removeprefix('16.')}"]
