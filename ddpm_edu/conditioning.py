@@ -181,11 +181,6 @@ def null_condition(cond):
     return Condition({name: torch.full_like(value, KINDS[name].null) for name, value in cond.items()})
 
 
-def joined_batches(first, second):
-    """同样几类的两份条件 → 沿第 0 维拼成一份"""
-    return Condition({name: torch.cat([value, second[name]]) for name, value in first.items()})
-
-
 def drop_condition(cond, drop_prob, generator=None):
     """以 drop_prob 的概率逐个样本换成“无条件”，供无分类器引导训练用（Ho & Salimans 2022）"""
     if not cond or drop_prob == 0:

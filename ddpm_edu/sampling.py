@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .checks import check_bool, check_choice, check_float, check_int, fail
-from .conditioning import as_condition, checked_condition, joined_batches, null_condition
+from .conditioning import Condition, as_condition, checked_condition, null_condition
 from .gaussian import GaussianDiffusion, check_sample, sides
 from .progress import progress_bar
 from .randomness import randn, randn_like
@@ -144,7 +144,8 @@ class Sampling(GaussianDiffusion):
         if guidance_scale == 1.0:
             return self.apply_model(x, t, cond)
         cond = as_condition(cond, self.conditioning_key, len(x))
-        both = joined_batches(cond, null_condition(cond))
+        null = null_condition(cond)
+        both = Condition({name: torch.cat([cond[name], null[name]]) for name in cond})
         conditional, unconditional = self.apply_model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
