@@ -46,7 +46,7 @@ class Task:
 
 
 class Ours:
-    name = "ddpm_edu"
+    name, samplers = "ddpm_edu", ("ancestral", "ddim", "dpmpp")
 
     def __init__(self, task, device="cpu"):
         params = {"in_channels": task.channels, "out_channels": task.channels, "model_channels": task.width, "num_res_blocks": task.blocks,
@@ -80,7 +80,7 @@ class Peer:
     """别家共有的：训练的一步，从噪声走回来的循环；网络、优化器、EMA 各是各的"""
 
     def prepare(self, schedulers, task, device):
-        self.schedules = {name: kind(num_train_timesteps=1000) for name, kind in zip(("ancestral", "ddim"), schedulers)}
+        self.schedules = {name: kind(num_train_timesteps=1000) for name, kind in zip(self.samplers, schedulers)}
         self.shape, self.device = (task.channels, task.image_size, task.image_size), device
 
     def step(self, x):
@@ -108,10 +108,10 @@ class Peer:
 
 
 class Diffusers(Peer):
-    name = "diffusers"
+    name, samplers = "diffusers", ("ancestral", "ddim", "dpmpp")
 
     def __init__(self, task, device="cpu"):
-        from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+        from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
         from diffusers.training_utils import EMAModel
 
         self.network = UNet2DModel(
@@ -119,7 +119,7 @@ class Diffusers(Peer):
             block_out_channels=task.widths, norm_num_groups=min(32, task.width // 4), attention_head_dim=None,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in task.attends),
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(task.attends))).to(device)
-        self.prepare((DDPMScheduler, DDIMScheduler), task, device)
+        self.prepare((DDPMScheduler, DDIMScheduler, DPMSolverMultistepScheduler), task, device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4, betas=(0.95, 0.999), weight_decay=1e-6, eps=1e-8)
         self.average = EMAModel(self.network.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=3 / 4)
 
@@ -131,7 +131,7 @@ class Diffusers(Peer):
 
 
 class Monai(Peer):
-    name = "monai"
+    name, samplers = "monai", ("ancestral", "ddim")
 
     def __init__(self, task, device="cpu"):
         from ema_pytorch import EMA

@@ -32,6 +32,11 @@ def interleaved(works, rounds, warmup=2, device=None, bar=None):
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+def mean_and_error(values):
+    """→ (平均, 平均的标准误)；只有一个数时标准误是 nan"""
+    return statistics.fmean(values), statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+
+
 def train_flops(predict, x):
     """一个训练步的浮点运算数：前向的三倍"""
     with FlopCounterMode(display=False) as counter, torch.no_grad():

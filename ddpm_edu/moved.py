@@ -1,7 +1,6 @@
 """搬了家的模块：旧的名字照样导入，用户的程序、YAML 与检查点里写的仍然有效"""
 import sys
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 
 MOVED = {
@@ -12,8 +11,11 @@ MOVED = {
 }
 
 
-class OldNames(MetaPathFinder, Loader):
-    """import ddpm_edu.callbacks 得到的就是 ddpm_edu.training.callbacks，同一个模块"""
+class OldNames:
+    """import ddpm_edu.callbacks 得到的就是 ddpm_edu.training.callbacks，同一个模块
+
+    找模块与装模块的协议只看有没有下面三个方法；继承 importlib.abc 里的类，要多导入几十个模块，三十毫秒
+    """
 
     def find_spec(self, name, path=None, target=None):
         package, _, module = name.partition(".")

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from .checks import check_bool, check_choice, check_float, check_int, fail
-from .conditioning import as_condition, checked_condition, null_condition
+from .conditioning import Condition, as_condition, checked_condition, null_condition
 from .gaussian import GaussianDiffusion, check_sample, sides
 from .progress import progress_bar
 from .randomness import randn, randn_like
@@ -140,12 +140,13 @@ class Sampling(GaussianDiffusion):
         return z
 
     def guided_output(self, x, t, cond=None, guidance_scale=1.0):
-        """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；w=1 时只算一次网络"""
-        conditional = self.apply_model(x, t, cond)
+        """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；有、无条件的两份拼成一批，w=1 时只要一份，都只调用一次网络"""
         if guidance_scale == 1.0:
-            return conditional
-        null = null_condition(as_condition(cond, self.conditioning_key, len(x)))
-        unconditional = self.apply_model(x, t, null)
+            return self.apply_model(x, t, cond)
+        cond = as_condition(cond, self.conditioning_key, len(x))
+        null = null_condition(cond)
+        both = Condition({name: torch.cat([cond[name], null[name]]) for name in cond})
+        conditional, unconditional = self.apply_model(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
         return unconditional + guidance_scale * (conditional - unconditional)
 
     def predict_start(self, x, t, clip_denoised=True, *, cond=None, guidance_scale=1.0):

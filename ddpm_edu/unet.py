@@ -278,7 +278,8 @@ class UNet(nn.Module):
 
     def embed_labels(self, y):
         """(B,) 标签 → (B, 4·model_channels)；-1（无条件）的那些行为 0"""
-        if y.device.type == "cpu" and not -1 <= int(y.min()) <= int(y.max()) < self.num_classes:
+        # 在 GPU 上看一眼要等设备，编译时看一眼计算图就断成两张；训练的标签在门口查过了
+        if y.device.type == "cpu" and not torch.compiler.is_compiling() and not -1 <= int(y.min()) <= int(y.max()) < self.num_classes:
             fail("y", f" -1..{self.num_classes - 1} 的类别（-1 表示无条件）", y.tolist())
         return self.label_emb(y.clamp(min=0)) * (y >= 0).unsqueeze(-1)
 

@@ -10,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.font_manager import fontManager, get_font
 from matplotlib.text import Text
 from PIL import Image
@@ -158,6 +159,20 @@ def test_a_frame_is_the_same_picture_as_drawing_everything_afresh():
     frame, still = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (first.png(), to_png(first.figure)[0]))
     # 图像自己放大，格子的边线可以差一个像素；线的边缘少几级过渡；白必须还是白
     assert (np.abs(frame - still) > 8).mean() < 0.01 and frame.max() == 255 and (frame == still)[still == 255].mean() > 0.99
+
+
+def test_moving_a_control_neither_lays_out_again_nor_touches_an_axis(every_panel, monkeypatch):
+    """一帧只重画会变的线与图：整张重画、重排版、挪坐标轴的界限，每一样都要几毫秒到几百毫秒"""
+    for name in ("beta", "forward", "parameterization", "chain", "ema", "weights"):
+        panel, asked = every_panel[name], []
+        panel.redraw()
+        with monkeypatch.context() as patch:
+            for owner, method in ((type(panel.plot.figure.canvas), "draw"), (Axes, "set_xlim"), (Axes, "set_ylim")):
+                patch.setattr(owner, method, lambda *args, asked=asked, method=method, **kwargs: asked.append(method))
+            control = next(control for control in panel.controls.values() if hasattr(control, "min"))
+            here = control.value
+            control.value = next(value for value in positions(control) if value != here)
+        assert not asked, (name, asked)
 
 
 def test_a_pasted_image_shows_each_value_in_its_place():

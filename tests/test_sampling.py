@@ -95,6 +95,16 @@ def test_conditions_are_prepared_once_not_at_every_step(monkeypatch):
     assert len(seen) == 1
 
 
+@pytest.mark.parametrize(("scale", "expected"), [(1.0, [3]), (0.0, [6]), (2.5, [6])])
+@pytest.mark.parametrize("sampler", ["ancestral", "dpmpp"])
+def test_guidance_calls_the_network_once_a_step_with_both_halves(sampler, scale, expected):
+    """有、无条件的两份拼成一批：一次调用，发核、进出每一层都只有一趟"""
+    model, sizes = randomize(tiny_ddpm(tiny_unet(num_classes=4), conditioning_key="adm")), []
+    model.model.register_forward_pre_hook(lambda module, args: sizes.append(len(args[0])))
+    model.sample(3, sampler=sampler, steps=4, cond=torch.tensor([0, 1, 3]), guidance_scale=scale, progress=False)
+    assert sizes == 4 * expected
+
+
 def test_a_new_kind_of_condition_is_one_entry(monkeypatch):
     """“无条件”用什么值、怎样进网络，都只看 KINDS"""
     monkeypatch.setitem(conditioning.KINDS, "c_time", conditioning.Kind("time", argument="when", attribute=None, null=5))

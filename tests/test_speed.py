@@ -1,14 +1,20 @@
 """加速的开关只改快慢，不改结果"""
 import functools
+import subprocess
+import sys
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.backends.common import aot_autograd
 
+import ddpm_edu
 from ddpm_edu.training.callbacks import SampleGrid
 from ddpm_edu.training.speed import SpeedUp
+from ddpm_edu.unet import Upsample
 
-from .conftest import one_level_unet, randomize, tiny_ddpm
+from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
 from .test_training import FewDigits, fit
 
 
@@ -136,3 +142,50 @@ def test_a_forward_of_the_user_is_left_alone(flag, graphs):
     speed.setup(None, model, "fit")
     speed.teardown(None, model, "fit")
     assert network.forward is own and not graphs
+
+
+def test_importing_the_package_loads_only_the_package():
+    """pathlib、re、tempfile 都不必跟着来：光是它们就要三十毫秒"""
+    code = (f"import sys; sys.path.insert(0, {str(Path(ddpm_edu.__file__).parents[1])!r}); before = set(sys.modules)\n"
+            "import ddpm_edu; print(*sorted(name for name in set(sys.modules) - before if not name.startswith(('ddpm_edu', 'importlib'))))\n"
+            "print('importlib.abc' in sys.modules)")
+    # -S：装在环境里的包可能一启动就导入许多模块，那就看不出来了
+    said = subprocess.run([sys.executable, "-I", "-S", "-X", "utf8", "-c", code], capture_output=True, text=True, encoding="utf-8", check=True)
+    extra, abc = said.stdout.splitlines()
+    assert set(extra.split()) <= {"_warnings", "warnings"} and abc == "False"
+
+
+def test_a_training_step_reads_nothing_back_from_the_device():
+    """meta 设备上的张量没有数：哪里要读一个数、把数搬回 CPU，都当场出错；在 GPU 上，每读一次都要等它把手上的活做完"""
+    model = tiny_ddpm(tiny_unet(num_classes=4), conditioning_key="adm", cond_drop_prob=0.1, t_sampling="stratified").to("meta").train()
+    batch = {"image": torch.zeros(4, 1, 8, 8, device="meta"), "label": torch.zeros(4, dtype=torch.int64, device="meta")}
+    loss, losses = model.shared_step(batch)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    model.model_ema(model.model)
+    assert {value.device.type for value in (loss, *losses.values())} == {"meta"}
+    with pytest.raises(RuntimeError, match="meta"):
+        float(loss)
+
+
+def test_the_compiled_step_is_one_graph_without_needless_copies():
+    """图断了 fullgraph 就报错；特征图只在入口排成 channels_last 一次，每次放大再一次"""
+    captured = []
+
+    def capture(graph, inputs):
+        captured.append(graph)
+        return graph
+
+    model = randomize(tiny_ddpm(tiny_unet(num_classes=4), conditioning_key="adm"))
+    network = model.model.diffusion_model.train()
+    network.compile(backend=aot_autograd(fw_compiler=capture, bw_compiler=capture), fullgraph=True)
+    loss, _ = model.p_losses(torch.zeros(4, 1, 8, 8), torch.tensor([0, 3, 20, 49]), cond={"c_adm": torch.tensor([0, 1, 2, -1])})
+    loss.backward()
+    torch._dynamo.reset()
+    nodes = [node for graph in captured for node in graph.graph.nodes]
+    # p=0 的 dropout 记成一次不换排布的 clone，生成代码时就融掉了，不数
+    moved = [node for node in nodes if str(node.target) == "aten.clone.default" and node.kwargs.get("memory_format") is not None]
+    assert len(captured) == 2 and len(moved) == 1 + sum(isinstance(layer, Upsample) for layer in network.modules())
+    # 换类型的只有步号与放大的下标，没有特征图
+    cast = [node.meta["val"].ndim for node in nodes if str(node.target) == "aten._to_copy.default"]
+    assert cast and max(cast) == 1

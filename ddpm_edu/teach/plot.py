@@ -34,8 +34,9 @@ def paste(pixels, artist):
     box = artist.get_window_extent()
     left, right = round(box.x0), round(box.x1)
     top, bottom = len(pixels) - round(box.y1), len(pixels) - round(box.y0)
-    gray = np.clip(np.asarray(artist.get_array()) * 127.5 + 128, 0, 255).astype(np.uint8)
-    pixels[top:bottom, left:right, :3] = np.asarray(Image.fromarray(gray).resize((right - left, bottom - top), Image.Resampling.NEAREST))[..., None]
+    gray = Image.fromarray(np.clip(np.asarray(artist.get_array()) * 127.5 + 128, 0, 255).astype(np.uint8))
+    # 先凑齐四个通道再放大，抄进去时整行地抄，快三倍
+    pixels[top:bottom, left:right] = np.asarray(gray.convert("RGBA").resize((right - left, bottom - top), Image.Resampling.NEAREST))
 
 
 @dataclass
@@ -114,9 +115,11 @@ class Plot:
         for name, value in data.items():
             artist = self.artists[name]
             if hasattr(artist, "set_extent"):
-                value = np.asarray(value)
+                value, before = np.asarray(value), artist.get_array().shape
                 artist.set_data(value)
-                artist.set_extent((-0.5, value.shape[1] - 0.5, value.shape[0] - 0.5, -0.5))
+                # 大小没变就不动坐标轴：六张图一起动要两三毫秒
+                if value.shape != before:
+                    artist.set_extent((-0.5, value.shape[1] - 0.5, value.shape[0] - 0.5, -0.5))
             else:
                 artist.set_data(np.asarray(value[0]), np.asarray(value[1]))
         return self
