@@ -219,7 +219,7 @@ def as_table(path, out):
         return {row["学生"]: row for row in csv.DictReader(file)}
 
 
-def test_the_scores_of_both_become_the_table_of_collect(tmp_path):
+def test_the_scores_of_both_become_the_table_of_regrade(tmp_path):
     """三种来源，同样的分数，同样的一张表"""
     scores = {"甲": {"q04_1": 1, "q04_4": 2}, "=乙": {"q04_1": 0, "q04_4": 2}}
     full = {"q04_1": 1, "q04_4": 2}
@@ -234,10 +234,10 @@ def test_the_scores_of_both_become_the_table_of_collect(tmp_path):
     tables = [as_table(source, tmp_path / "出") for source in (write_csv(tmp_path / "grades.csv", [grades.COLUMNS, *long, *lab]),
                                                                write_csv(tmp_path / "final_grades.csv", wide), tmp_path / "results")]
     for table in tables:
-        assert {who: (row["做对"], row["04.1"], row["04.4"], row["03.1"]) for who, row in table.items()} == {
-            "甲": ("2", "✓", "✓", ""), "'=乙": ("1", "✗", "✓", "")}
-    assert [tables[0][who]["04 小实验"] for who in ("甲", "'=乙")] == ["2.5/3", "待评"]
-    assert tables[0]["甲"]["最后一次"] == "2026-01-01 08:00:00"
+        assert {who: (row["做对"], row["04.1"], row["04.4"]) for who, row in table.items()} == {
+            "甲": ("2", "✓", "✓"), "'=乙": ("1", "✗", "✓")}
+        assert "03.1" not in table["甲"] and table["'=乙"]["04.1 说明"] == "0/1"
+    assert [tables[0][who]["说明"] for who in ("甲", "'=乙")] == ["第 04 章的小实验 2.5/3", "第 04 章的小实验 待评"]
 
 
 def test_the_entry_script_makes_paths_absolute(monkeypatch, tmp_path):

@@ -1,10 +1,9 @@
-"""习题的进度：记在哪里，什么时候记，教师怎样收"""
+"""习题的进度：记在哪里，什么时候记"""
 import json
 import sys
 
 import pytest
 
-from ddpm_edu.authoring import collect
 from ddpm_edu.teach import diary, progress
 from ddpm_edu.teach.grading import grade
 
@@ -62,26 +61,6 @@ def test_the_record_lives_in_the_users_data_folder(journal, monkeypatch, tmp_pat
     monkeypatch.setattr(sys, "platform", platform)
     monkeypatch.setenv(variable, str(tmp_path))
     assert diary.record_path().name == "exercises.json" and diary.record_path().relative_to(tmp_path).parts[0] == inside
-
-
-def test_a_teacher_gets_one_table_from_many_records(journal, tmp_path, capsys):
-    for answer in ("A", "C"):
-        grade("02.4", answer)
-    (tmp_path / "=乙.json").write_text(journal.read_text(encoding="utf-8"), encoding="utf-8")
-    (tmp_path / "坏.json").write_text("{", encoding="utf-8")
-    rows = {row[0]: row for row in collect.collect(tmp_path)}
-    assert set(rows) == {"学生", "学生 甲", "'=乙", "坏"}
-    cell = rows["学生"].index("02.4")
-    assert rows["学生 甲"][1:3] == rows["'=乙"][1:3] == [1, 2] and rows["学生 甲"][cell] == "✓"
-    assert rows["坏"][1:4] == [0, 0, "没有记录，或文件读不懂"]
-    collect.main([str(tmp_path)])
-    assert (tmp_path / "progress.csv").read_bytes().startswith(b"\xef\xbb\xbf") and "3 份记录" in capsys.readouterr().out
-
-
-def test_collecting_from_nowhere_explains_itself():
-    for arguments in ([], ["没有这个文件夹"], ["a", "b"]):
-        with pytest.raises(SystemExit, match="文件夹"):
-            collect.main(arguments)
 
 
 def test_the_record_is_plain_json(journal):

@@ -303,7 +303,7 @@ class MyDDPM(DDPM):
 BESIDE = ("payload", "ddpm_edu_evil", "torchx", "torch_evil")
 TARGET_NAMES = [
     *(f"{module}.Net" for module in BESIDE), "package.inside.Net", "payload", "antigravity", "antigravity.Fly", "this.Zen", "idlelib.idle.Net",
-    "ddpm_edu.__main__.Net", "ddpm_edu.authoring.pretrained.Net", "ddpm_edu.authoring.collect.Path", "ddpm_edu.evil.UNet", "ddpm_edu.data.payload.Net",
+    "ddpm_edu.__main__.Net", "ddpm_edu.authoring.pretrained.Net", "ddpm_edu.authoring.slides.Path", "ddpm_edu.evil.UNet", "ddpm_edu.data.payload.Net",
     "torch.testing._internal.common_utils.TestCase", "torch.utils.tensorboard.SummaryWriter", "torch.utils.bundled_inputs.Net", "torch.nn.os.system",
     "torch.nn.Module.register_module", "ddpm_edu.DDPM.load_from_checkpoint", "ddpm_edu.load_pretrained", "torchmetrics.text.bert.BERTScore",
     "torch.fx.GraphModule", "subprocess.Popen", ".payload.Net", "..payload.Net", "payload..Net", " payload.Net", "payload\0.Net", "pаyload.Net",

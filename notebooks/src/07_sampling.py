@@ -277,7 +277,7 @@ points_figure(clouds, labels={"两个猜测之差": moon}, arrows=arrows, shadow
 #
 # $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing),$$
 #
-# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导 (classifier-free guidance)。每一步要算两次网络，时间加倍。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1。
+# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导 (classifier-free guidance)。每一步网络要算两份，计算加倍；程序把两份拼成一批，一次调用就算完。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1。
 #
 # 推导里的 $\tilde p$ 每个 $t$ 各定各的，并不是同一个分布加噪的结果，所以样本只是大致地偏向 $c$，并不严格服从 $p(x_0)\,p(c\mid x_0)^w$。
 #

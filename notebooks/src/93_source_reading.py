@@ -603,12 +603,12 @@ show_source(drop_condition,
 
 # %%
 show_source(Sampling.guided_output,
-            "def guided_output", "conditional = self.apply_model(x, t, cond)", "null = null_condition")
+            "def guided_output", "if guidance_scale == 1.0", "null = null_condition")
 
 # %% [markdown]
 # - ① 引导的强度 $w$ 由 `guidance_scale` 给。
-# - ② $w=1$ 时只算一次网络，省一半时间。
-# - ③ 用 `null_condition` 造出“无条件”，再算一次网络，沿两者之差外推，这就是无分类器引导 (classifier-free guidance)。条件若还没有整理过，`as_condition` 先把标签、列表或字典统一成 `Condition`。
+# - ② $w=1$ 时不必算“无条件”的那一份，省一半的计算。条件若还没有整理过，`as_condition` 先把标签、列表或字典统一成 `Condition`。
+# - ③ 用 `null_condition` 造出“无条件”，两份拼成一批，一次调用就算出两个猜测，再沿两者之差外推，这就是无分类器引导 (classifier-free guidance)。
 #
 # 四张参数卡片，都管网络的入口：
 

@@ -6,8 +6,6 @@ python course.py assignment --back 文件             作业（.ipynb）变回�
                                                     分数（.csv，或放着 results.json 的文件夹）变成一张表 progress.csv
 """
 import argparse
-import csv
-import io
 import sys
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from ...cli.options import Parser
 from ...files.checkpoint import atomic_file
 from ...files.leaving import leaving_cleanly
 from ...teach.books import NOTEBOOKS, sources
+from ..tables import csv_table
 from . import back, grades, nbgrader, otter
 from .questions import questions
 
@@ -43,13 +42,13 @@ def export(path, kind, out):
     if target.exists():
         raise ValueError(f"已经有 {target}，教师改过的话会丢，所以不写；先把它移走，或者换一个 --out")
     for file, text in {**FORMATS[kind].settings(out), target: nbformat.writes(FORMATS[kind].notebook(path)) + "\n"}.items():
-        write(file, text)
+        write(file, text.encode("utf-8"))
     return target
 
 
-def write(file, text):
+def write(file, data):
     with atomic_file(file) as opened:
-        opened.write(text.encode("utf-8"))
+        opened.write(data)
 
 
 def bring_back(path, out):
@@ -60,11 +59,8 @@ def bring_back(path, out):
         folder, notes = back.write_back(back.read_notebook(path), out)
         return [*notes, f"写好了：{folder}，里面是源文件（src/）、学生版与答案版（solutions/），都还没有执行"]
     rows = grades.to_rows(grades.read_scores(path))
-    text = io.StringIO(newline="")
-    csv.writer(text).writerows(rows)
-    # 带 BOM，Excel 才认得出是 UTF-8
-    write(out / "progress.csv", "\ufeff" + text.getvalue())
-    return [f"{out / 'progress.csv'}：{len(rows) - 1} 人"]
+    write(out / "progress.csv", csv_table(rows))
+    return [f"{out / 'progress.csv'}：{len(rows)} 人"]
 
 
 def chosen(numbers):

@@ -1,10 +1,11 @@
-"""nbgrader 与 otter 给出的分数 → 与 authoring.collect 相同的一张表：一人一行，一题一列；小实验的分数添在后面"""
+"""nbgrader 与 otter 给出的分数 → 与重判相同的一张表：一人一行，一题一列；小实验的分数写在说明里"""
 import csv
 import json
 import re
 from pathlib import Path
 
-from ...authoring.collect import safe, table
+from ..judging import Judged
+from ..regrade import Row
 
 # exporter.py 写出的各列
 COLUMNS = ("student", "assignment", "timestamp", "question", "score", "max_score")
@@ -56,22 +57,20 @@ def from_results(path, folder):
 
 
 def to_rows(scores):
-    """读来的分数 → 表格的各行，第一行是表头；满分记 ✓，不满记 ✗，没有交的空着
+    """读来的分数 → [Row, ...]，按学生排好；满分记 ✓，不满记 ✗，没有交的没有
 
     异常 : 没有一道课程的题时 ValueError
     """
-    records, labs = {}, {}
-    for student, name, score, full, time in scores:
+    rows = {}
+    for student, name, score, full, _ in scores:
         if not (hit := NAME.fullmatch(name)):
             continue
-        record = records.setdefault(student, {})
+        row, said = rows.setdefault(student, Row(student)), "待评" if score is None else f"{score:g}/{full:g}"
         if hit[2] == "lab":
-            labs.setdefault(hit[1], {})[student] = "待评" if score is None else f"{score:g}/{full:g}"
+            row.notes.append(f"第 {hit[1]} 章的小实验 {said}")
         else:
-            record[f"{hit[1]}.{hit[2]}"] = {"mark": "✓" if score is not None and score >= full else "✗", "tries": 1, "time": time}
-    if not records:
+            done = score is not None and score >= full
+            row.judged[f"{hit[1]}.{hit[2]}"] = Judged("✓" if done else "✗", "" if done else said)
+    if not rows:
         raise ValueError("里面没有课程的题的分数；题的名字要像 q04_1")
-    students = sorted(records)
-    head, *rows = table([(safe(student), records[student]) for student in students])
-    extra = [[marks.get(student, "") for marks in labs.values()] for student in students]
-    return [[*head, *(f"{chapter} 小实验" for chapter in labs)], *([*row, *more] for row, more in zip(rows, extra))]
+    return [rows[student] for student in sorted(rows)]
