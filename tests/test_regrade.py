@@ -250,11 +250,11 @@ def test_the_kernel_refuses_what_the_audit_hook_cannot_see(tmp_path):
 
 
 def test_a_folder_without_notebooks_is_a_sentence(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="没有 notebook"):
-        regrade.main([str(tmp_path)])
-    with pytest.raises(SystemExit):
-        regrade.main([str(tmp_path / "没有")])
-    assert "不是文件夹" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    for arguments, said in (([tmp_path], "没有 notebook"), ([tmp_path / "没有"], "不是文件夹"), ([], "还缺 文件夹"), ([tmp_path, "--seconds", "0"], "至少是 1")):
+        assert regrade.main([*map(str, arguments)]) == 2
+        told = capsys.readouterr().err
+        assert said in told and told.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows 没有这样的信号")

@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..cli.errors import courteously
+from ..cli.options import Parser
 from ..files.checkpoint import atomic_file
-from ..files.leaving import leaving_cleanly
 from ..teach.exercises import find
 from . import isolation, submission
 from .judging import Judged, judge_attempts
@@ -165,36 +166,40 @@ def mark_repeats(readable, rows, folder):
                 row_of(rows, given.student).notes.append(f"代码与 {'、'.join(others[:3])} 的一字不差")
 
 
-def main(arguments=None):
-    parser = argparse.ArgumentParser("python course.py regrade", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("folder", metavar="文件夹", help="收来的 notebook 都在里面，可以有子文件夹")
+def make_parser():
+    parser = Parser("python course.py regrade", description=__doc__, formatter_class=argparse.RawTextHelpFormatter, allow_abbrev=False)
+    parser.add_argument("folder", metavar="文件夹", type=Path, help="收来的 notebook 都在里面，可以有子文件夹")
     parser.add_argument("--seconds", type=int, default=SECONDS, metavar="秒", help=f"一道题的时限，默认 {SECONDS}；一份作业合计是它的 {WHOLE} 倍")
+    return parser
+
+
+def run(arguments):
+    parser, started = make_parser(), time.monotonic()
     options = parser.parse_args(arguments)
-    folder, started = Path(options.folder), time.monotonic()
-    if not folder.is_dir():
-        parser.error(f"{folder} 不是文件夹")
+    if not options.folder.is_dir():
+        parser.error(f"{options.folder} 不是文件夹")
     if options.seconds < 1:
         parser.error(f"--seconds 应当至少是 1，得到 {options.seconds}")
     try:
-        with leaving_cleanly():
-            rows, others = regrade(folder, options.seconds)
-            kernel = isolation.kernel_in_force()
-    except ValueError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
+        rows, others = regrade(options.folder, options.seconds)
+        kernel = isolation.kernel_in_force()
+    finally:
         isolation.close()
-        sys.exit(130)
-    failed, used = False, time.monotonic() - started
+    used, failed = time.monotonic() - started, False
     for name, content in (("regrade.csv", csv_table(rows)), ("regrade.html", page(rows, others, used, options.seconds, kernel))):
         try:
-            with atomic_file(folder / name) as file:
+            with atomic_file(options.folder / name) as file:
                 file.write(content)
-            print(f"写好了：{folder / name}")
+            print(f"写好了：{options.folder / name}")
         except OSError as error:
             failed = True
-            print(f"写不了 {folder / name}：{error}；若是用 Excel 开着，关掉再来一次")
+            print(f"写不了 {options.folder / name}：{error}；若是用 Excel 开着，关掉再来一次")
     print(f"{len(rows)} 名学生，{used:.0f} 秒" + (f"；{len(others)} 个文件不像作业，列在网页里" if others else ""))
     return int(failed)
+
+
+def main(arguments=None):
+    return courteously(run, arguments, ValueError)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import inspect
 import os
 import re
 import stat
+import sys
 import sysconfig
 import tempfile
 import traceback
@@ -15,6 +16,7 @@ from pydoc import locate
 
 from ..checks import fail
 from ..files.checkpoint import FULL, causes, disk_full
+from ..files.leaving import leaving_cleanly
 
 PACKAGE, STANDARD = (os.path.join(folder, "") for folder in (Path(__file__).parents[1], sysconfig.get_path("stdlib")))
 KINDS = {"int": "整数", "float": "数", "bool": "true / false", "str": "字符串", "dict": "字典", "list": "列表", "NoneType": "null"}
@@ -37,6 +39,21 @@ REASONS = {
 
 class UsageError(Exception):
     """命令行或配置写错了；由 main 印出，退出码 2"""
+
+
+def courteously(run, arguments, *expected, stopped="已中断"):
+    """运行一条命令，返回退出码：写错了、读不了、expected 里的错误各印一句话，是 2；Ctrl-C 是 130，印 stopped"""
+    try:
+        with leaving_cleanly():
+            return run(arguments) or 0
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
+    except (UsageError, *expected) as error:
+        print(error, file=sys.stderr)
+    except OSError as error:
+        print(f"{error.filename} 读不了或写不了：{REASONS.get(error.errno, error.strerror)}", file=sys.stderr)
+    return 2
 
 
 class ChineseErrors:

@@ -4,11 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from ..cli.errors import UsageError
+from ..cli.errors import courteously
 from ..cli.options import Parser
 from ..data.download import DataUnavailableError
 from ..files.checkpoint import atomic_file
-from ..files.leaving import leaving_cleanly
 from ..teach.books import NOTEBOOKS
 from . import book, configuration_page, page
 from .configuration import read_configuration
@@ -63,16 +62,7 @@ def run(arguments):
 
 
 def main(arguments=None):
-    try:
-        with leaving_cleanly():
-            run(arguments)
-    except KeyboardInterrupt:
-        print("已中断", file=sys.stderr)
-        return 130
-    except (UsageError, Unusable, DataUnavailableError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return courteously(run, arguments, Unusable, DataUnavailableError)
 
 
 if __name__ == "__main__":

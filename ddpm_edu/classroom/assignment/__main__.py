@@ -11,10 +11,9 @@ from pathlib import Path
 
 import nbformat
 
-from ...cli.errors import REASONS, UsageError
+from ...cli.errors import courteously
 from ...cli.options import Parser
 from ...files.checkpoint import atomic_file
-from ...files.leaving import leaving_cleanly
 from ...teach.books import NOTEBOOKS, sources
 from ..tables import csv_table
 from . import back, grades, nbgrader, otter
@@ -86,19 +85,7 @@ def run(arguments):
 
 
 def main(arguments=None):
-    try:
-        with leaving_cleanly():
-            run(arguments)
-    except KeyboardInterrupt:
-        print("已中断", file=sys.stderr)
-        return 130
-    except OSError as error:
-        print(f"{error.filename} 读不了或写不了：{REASONS.get(error.errno, error.strerror)}", file=sys.stderr)
-        return 2
-    except (UsageError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return courteously(run, arguments, ValueError)
 
 
 if __name__ == "__main__":

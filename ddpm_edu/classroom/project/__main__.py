@@ -11,11 +11,10 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from ...cli.errors import UsageError
+from ...cli.errors import courteously
 from ...cli.options import Parser
 from ...data.download import DataUnavailableError
 from ...files.checkpoint import CheckpointError
-from ...files.leaving import leaving_cleanly
 from ...teach.books import NOTEBOOKS
 from .rules import Refused
 from .tasks import TASKS, task_named
@@ -124,15 +123,8 @@ def run(arguments):
 
 
 def main(arguments=None):
-    try:
-        with leaving_cleanly():
-            return run(arguments) or 0
-    except KeyboardInterrupt:
-        print("已中断；练了的存着，再运行一次接着来", file=sys.stderr)
-        return 130
-    except (UsageError, Refused, DataUnavailableError, CheckpointError, NotImplementedError, ValueError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 2
+    return courteously(run, arguments, Refused, DataUnavailableError, CheckpointError, NotImplementedError, ValueError,
+                       stopped="已中断；练了的存着，再运行一次接着来")
 
 
 if __name__ == "__main__":
