@@ -140,7 +140,7 @@ class Sampling(GaussianDiffusion):
         return z
 
     def guided_output(self, x, t, cond=None, guidance_scale=1.0):
-        """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；有、无条件的两份拼成一批，w=1 时只要一份，都只调用一次网络"""
+        """无分类器引导：ŷ = ŷ_无 + w·(ŷ_有 - ŷ_无)；两份拼成一批，只调用一次网络，w=1 时只要一份"""
         if guidance_scale == 1.0:
             return self.apply_model(x, t, cond)
         cond = as_condition(cond, self.conditioning_key, len(x))

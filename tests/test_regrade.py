@@ -250,7 +250,8 @@ def test_the_kernel_refuses_what_the_audit_hook_cannot_see(tmp_path):
 
 
 def test_a_folder_without_notebooks_is_a_sentence(tmp_path, capsys):
-    for arguments, said in (([tmp_path], "没有 notebook"), ([tmp_path / "没有"], "不是文件夹"), ([], "还缺 文件夹"), ([tmp_path, "--seconds", "0"], "至少是 1")):
+    for arguments, said in (([tmp_path], "没有 notebook"), ([tmp_path / "没有"], "不是文件夹"), ([], "还缺 文件夹"),
+                            ([tmp_path, "--seconds", "0"], "至少是 1")):
         assert regrade.main([*map(str, arguments)]) == 2
         told = capsys.readouterr().err
         assert said in told and told.count("\n") == 1

@@ -102,6 +102,8 @@ def regrade(folder, seconds=SECONDS, say=print):
     if not rows and not readable:
         raise ValueError(f"{folder} 里没有 notebook；把学生交来的 .ipynb 放进去，改名为学号，或一人一个文件夹")
     mark_repeats(readable, rows, folder)
+    # 先算好：Python 3.11 的几个线程同时 ast.parse，会报“recursion depth mismatch”
+    sources()
     with ThreadPoolExecutor(max(1, min(4, os.cpu_count() or 1))) as pool:
         pending = {pool.submit(judge_submission, given, seconds): given for given in readable}
         try:
