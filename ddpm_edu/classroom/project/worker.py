@@ -4,11 +4,12 @@ import os
 import sys
 import sysconfig
 import types
+import typing
 from pathlib import Path
 
 import torch
 
-from .rules import FORBIDDEN, MODULES
+from .rules import FORBIDDEN, MODULES, bare, parsed
 from .tasks import task_named
 from .training import Trainer
 
@@ -35,17 +36,22 @@ def watch_doors():
             found.append(f"导入 {args[0][:60]}")
             raise ImportError(found[-1])
 
+    typing.ForwardRef._evaluate = no_evaluation
     sys.addaudithook(hook)
     return found
 
 
+def no_evaluation(*args, **kwargs):
+    raise PermissionError("类型标注里的文字不许当成代码算")
+
+
 def solution(source):
-    """学生的模块；只给许可的内置函数与模块"""
+    """学生的模块；只给许可的内置函数与模块，类型标注不执行"""
     module = types.ModuleType("solution")
     allowed = {name: value for name, value in vars(builtins).items() if name not in BLOCKED}
     allowed["__import__"] = guarded_import
     module.__dict__["__builtins__"] = allowed
-    exec(compile(source, "solution.py", "exec"), module.__dict__)
+    exec(compile(bare(parsed(source)), "solution.py", "exec"), module.__dict__)
     return module
 
 
