@@ -37,7 +37,7 @@ def parsed(source):
     try:
         return ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise Refused(f"{SOLUTION} 第 {getattr(error, 'lineno', '?')} 行有语法错误：{getattr(error, 'msg', error)}") from None
+        raise Refused(f"{SOLUTION} 第 {getattr(error, 'lineno', '?')} 行有语法错误，Python 的原话是：{getattr(error, 'msg', error)}") from None
 
 
 def check_source(source):

@@ -56,7 +56,7 @@ class Lane:
         else:
             if len(asked) < len(self.answers):
                 raise Fault("同一个种子重放，调用网络的次数却不同：随机数都要由 generator 抽")
-            if self.answers and sum(map(len, self.first)) < self.shape[0]:
+            if sum(map(len, self.first)) < self.shape[0] <= self.rows:
                 raise Fault("每张图都要从同一步的纯噪声起步：问网络的第一个 t，各张图都要问到")
             self.samples = checked_samples(found["samples"], self.shape)
 
@@ -64,8 +64,8 @@ class Lane:
         x, t = checked_question(x, t, self.shape)
         self.rows += len(x)
         if self.rows > self.calls * self.shape[0]:
-            raise Fault(f"至多调用 {self.calls} 次网络（{self.shape[0]} 张图各 {self.calls} 次，即 {self.calls * self.shape[0]} 张，一次送几倍大的批按几次算），"
-                        f"第 {len(self.answers) + 1} 次提问送了 {len(x)} 张，一共 {self.rows} 张，超了")
+            raise Fault(f"至多调用 {self.calls} 次网络（一次 {self.shape[0]} 张，一共 {self.calls * self.shape[0]} 张，送几倍大的批按几次算），"
+                        f"第 {len(self.answers) + 1} 次提问送了 {len(x)} 张，共 {self.rows} 张，超了")
         self.start(x, t)
         self.answers.append(self.answer(x, t))
 
@@ -78,7 +78,8 @@ class Lane:
         self.first.append(x[t.double() == self.first_t][:wanted - asked])
         noise = torch.cat(self.first)
         if len(noise) == wanted and (found := structure(noise)) > MOST_STRUCTURE:
-            raise Fault(f"第一问的 x 应是纯噪声（乘一个数不要紧），得到的里面有图：同样大的纯噪声，最强的一个方向是 1，至多 {MOST_STRUCTURE}，这里是 {found:.2f}")
+            raise Fault("第一问的 x 应是纯噪声（乘一个数不要紧），得到的里面有图："
+                        f"最强的一个方向是纯噪声的 {found:.1f} 倍，至多 {MOST_STRUCTURE} 倍")
 
 
 def structure(x):

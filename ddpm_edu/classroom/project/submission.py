@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import torch
-
 from .rules import SOLUTION, Refused, check_source
 from .training import WEIGHTS
 

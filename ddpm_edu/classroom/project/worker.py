@@ -151,5 +151,6 @@ def described(error):
         if trace.tb_frame.f_code.co_filename == "solution.py":
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
-    where = f"solution.py 第 {lines[-1]} 行 " if lines else ""
-    return f"{where}{type(error).__name__}：{' '.join(str(error).split())[:200]}"
+    where = f"solution.py 第 {lines[-1]} 行出错" if lines else "运行 solution.py 时出错"
+    said = " ".join(str(error).split())[:200]
+    return f"{where}，Python 的原话是：{type(error).__name__}: {said}" if said.isascii() else f"{where}：{said}"
