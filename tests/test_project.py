@@ -56,7 +56,7 @@ BAD_LINES = {
     "def f(e): return e.f_back": "f_back",
     "match 1:\n    case int(__class__=D):\n        pass": "__class__",
     f"D = {list(range(700))}": "写的数压缩之后",
-    f"D = {'ab' * 150!r} + {'cd' * 151!r}": "共 602 个字符",
+    f"D = {'ab' * 150!r} + {'cd' * 151!r}": "共 602 字节",
     "\n".join(f"def f{n ** 9 % 99991:x}{n ** 7 % 99991:x}(): pass" for n in range(999)): "的代码压缩之后",
     "from functools import singledispatch as s": "singledispatch",
     "import typing\nD = typing.get_type_hints(loss)": "get_type_hints",

@@ -9,7 +9,7 @@ import zlib
 SOLUTION = "solution.py"
 FUNCTIONS = {"betas": 1, "loss": 3, "sample": 4}
 MODULES = ("math", "random", "torch", "numpy", "functools", "itertools", "typing", "dataclasses", "collections")
-MOST_TEXT, MOST_NUMBERS, MOST_CODE = 600, 1024, 4096  # 单位：字符；压缩之后的字节，诚实的至多 66；同上，诚实的至多 925
+MOST_TEXT, MOST_NUMBERS, MOST_CODE = 600, 1024, 4096  # 单位：字节；后两个是压缩之后的，诚实的至多 66 与 925
 FORBIDDEN = {
     **dict.fromkeys(("open", "eval", "exec", "compile", "__import__", "input", "breakpoint"), "读文件、执行拼出来的代码都不许"),
     **dict.fromkeys(("getattr", "setattr", "delattr", "vars", "globals", "locals", "dir"), "绕过名字去取东西不许，直接写名字"),
@@ -97,8 +97,9 @@ def check_cargo(tree):
     """夹带：文字太多，数或代码压不小；注释、独自成行的文字（文档）程序取不到，不算"""
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Constant)]
     spoken = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    if (text := sum(len(node.value) for node in found if isinstance(node.value, (str, bytes)) and id(node) not in spoken)) > MOST_TEXT:
-        raise Refused(f"{SOLUTION} 里引号中的文字共 {text} 个字符（至多 {MOST_TEXT} 个，注释与文档不算）：像是夹带的数据", "违规")
+    texts = [node.value for node in found if isinstance(node.value, (str, bytes)) and id(node) not in spoken]
+    if (size := sum(len(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")) for text in texts)) > MOST_TEXT:
+        raise Refused(f"{SOLUTION} 里引号中的文字共 {size} 字节（一个汉字算 3，至多 {MOST_TEXT}，注释与文档不算）：像是夹带的数据", "违规")
     for node in found:
         if isinstance(node.value, int) and node.value.bit_length() > 64:
             raise Refused(f"{SOLUTION} 第 {node.lineno} 行有一个 {node.value.bit_length()} 位的整数：像是夹带的数据", "违规")
