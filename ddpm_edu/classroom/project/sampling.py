@@ -14,7 +14,7 @@ from .rules import Refused
 from .tasks import TIMESTEPS, check_table
 
 SECONDS, MEMORY = 60, 3000
-MOST_STRUCTURE = 1.3  # 纯噪声的至多 1.10，藏着图的 6 以上，减去了平均也有 1.4，见 docs/teaching.md
+MOST_STRUCTURE = 1.3  # 一万批纯噪声至多 1.10，试过的藏着图的 6 以上，见 docs/teaching.md
 TARGET = "ddpm_edu.classroom.project.worker"
 # 学生的采样器用不着的：数据、随包的模型、参考解的权重
 HIDDEN = (guard.PACKAGE / "pretrained", guard.PACKAGE.parent / "data", Path(__file__).with_name("reference_digits.safetensors"),
