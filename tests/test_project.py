@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import course
+from ddpm_edu.classroom import guard, isolation
 from ddpm_edu.classroom.project import __main__ as command
-from ddpm_edu.classroom.project import desk, grading, judging, page, rules, sampling, scoring, submission, tasks, training
+from ddpm_edu.classroom.project import desk, grading, judging, page, rules, sampling, scoring, submission, tasks, training, worker
 from ddpm_edu.classroom.project.sampling import Fault, Lane
 
 PLACE = files("ddpm_edu.classroom.project")
@@ -54,8 +55,13 @@ BAD_LINES = {
     "D = __builtins__": "__builtins__",
     "def f(e): return e.f_back": "f_back",
     "match 1:\n    case int(__class__=D):\n        pass": "__class__",
-    f"D = {list(range(700))}": "夹带",
-    f"D = {'ab' * 2000!r}": "夹带",
+    f"D = {list(range(700))}": "写的数压缩之后",
+    f"D = {'ab' * 150!r} + {'cd' * 151!r}": "共 602 字节",
+    "\n".join(f"def f{n ** 9 % 99991:x}{n ** 7 % 99991:x}(): pass" for n in range(999)): "的代码压缩之后",
+    "from functools import singledispatch as s": "singledispatch",
+    "import typing\nD = typing.get_type_hints(loss)": "get_type_hints",
+    "import functools\nfunctools.update_wrapper(D, torch, ('load',))": "update_wrapper",
+    "from torch import *": r"导入了 \*",
     f"D = {1 << 300}": "夹带",
     "from . import x": "导入",
     "(": "语法错误",
@@ -74,9 +80,30 @@ def test_every_forbidden_line_is_refused_with_its_reason():
         rules.check_source(SOURCES["plain"].replace("def loss(network, x_start, generator)", "def loss(network, x_start)"))
 
 
+def test_documents_and_annotations_are_neither_cargo_nor_executed():
+    told = SOURCES["plain"].replace("x = torch.randn(shape", f"{'字' * 900!r}\n    x = torch.randn(shape")
+    rules.check_source(f"{told}\n# {'注' * 5000}\n")
+    source = f"""{SOURCES["plain"]}
+import dataclasses
+
+def f(a: 1 / 0, *b: 1 / 0) -> 1 / 0:
+    c: 1 / 0 = 3
+    return c
+
+@dataclasses.dataclass
+class Plan:
+    steps: 1 / 0
+    order: "int" = 2
+"""
+    module = worker.solution(source)
+    assert module.f(1) == 3 and module.Plan(4).order == 2 and module.f.__annotations__ == {}
+
+
 def test_renamed_copy_of_our_solution_is_noted():
-    renamed = SOURCES["weak"].replace("x0_hat", "guess").replace("mean", "middle").replace(".middle()", ".mean()")
-    assert grading.notes_on(renamed)[-1].startswith("loss、sample 与仓库里的 weak.py 相同")
+    # 改了变量名，再改一处
+    renamed = SOURCES["plain"].replace("x0_hat", "middle").replace("earlier = None", "earlier = None or None")
+    assert grading.notes_on(renamed) == ["loss（100%）、sample（99%） 与仓库里的 plain.py 几乎相同（变量名不算）"]
+    assert grading.notes_on(SOURCES["weak"]) == []
     assert rules.training_code(SOURCES["plain"]) == rules.training_code(with_sample("    return x\n"))
     assert rules.training_code(SOURCES["plain"]) != rules.training_code(SOURCES["weak"])
 
@@ -84,7 +111,8 @@ def test_renamed_copy_of_our_solution_is_noted():
 # ---- 权重 ----
 
 def test_weights_that_are_not_this_network_are_refused(tmp_path, network):
-    good, path = network.state_dict(), tmp_path / training.WEIGHTS
+    torch.manual_seed(0)
+    good, path = DIGITS.network().state_dict(), tmp_path / training.WEIGHTS
     first = next(iter(good))
     shipped = load_file(str(PLACE.parent.parent / "pretrained" / "digits.safetensors"))
     stolen = next(value for value in shipped.values() if value.numel() > 1000 and value.std() > 0)
@@ -93,8 +121,9 @@ def test_weights_that_are_not_this_network_are_refused(tmp_path, network):
         "少了 1 个": {name: value for name, value in good.items() if name != first},
         "应是形状": {**good, first: torch.zeros(3)},
         "NaN": {**good, first: good[first] * torch.nan},
-        "随包的模型 digits 的权重": {**good, "x": stolen},
-        "就是随包的模型 digits|随包的模型 digits 的": shipped,
+        "随包的模型 digits 的权重": {**good, "x": stolen * (1 + 1e-3 * torch.randn_like(stolen))},
+        "是随包的模型 digits 的": shipped,
+        "是参考解的权重": {name: value + 1e-5 * torch.randn_like(value) for name, value in network.state_dict().items()},
     }
     for reason, weights in cases.items():
         save_file({name: value.contiguous() for name, value in weights.items()}, path)
@@ -160,7 +189,7 @@ def test_replay_equals_sampling_with_the_network_at_hand(network):
 
 
 HOSTILE = {
-    "x = torch.cat([x, x])\n    return network(x, torch.full((40,), 9))[:20]": "至多调用 1 次",
+    "x = torch.cat([x, x])\n    return network(x, torch.full((40,), 9))[:20]": "第 1 次提问送了 40 张，共 40 张，超了",
     "return network(network(x, torch.full((20,), 9)), torch.full((20,), 5))": "至多调用 1 次",
     "return network(x, torch.full((20,), 9)) * float('nan')": "NaN",
     "return 9 + network(x, torch.full((20,), 9))": r"应在 \[-1, 1\]",
@@ -169,8 +198,8 @@ HOSTILE = {
     "return network(x.reshape(5, 1, 16, 16), torch.full((5,), 9))": "形状",
     "return network(x, torch.full((20,), 2000))": "0..999",
     "return network(x * torch.inf, torch.full((20,), 9))": "NaN 或无穷",
-    "return network(x + torch.seed() % 99991, torch.full((20,), 9)).clamp(-1, 1)": "重放",
-    "return 1 / 0": "第 .* 行 ZeroDivisionError",
+    "return network(x * (1 + torch.seed() % 99991), torch.full((20,), 9)).clamp(-1, 1)": "重放",
+    "return 1 / 0": "第 .* 行出错，Python 的原话是：ZeroDivisionError",
     "raise SystemExit": "没有完成",
 }
 
@@ -183,9 +212,77 @@ def test_hostile_samplers_get_no_score_and_a_reason(network):
 
 def test_doors_of_the_worker_are_watched(network):
     # 写法的检查拦得住这一行；这里绕过它，看隔离的进程
-    for line in ("torch.load('weights.pt')", "torch.os.open('/etc/hostname', 0)"):
+    shipped = str(sampling.HIDDEN[0] / "digits.safetensors")
+    doors = ("torch.from_file", "torch.ops.aten.from_file", "torch.UntypedStorage.from_file", "torch._C.PyTorchFileReader")
+    reads = [f"{door}({', '.join([repr(shipped), *['False', '99'] * (door != doors[-1])])})" for door in doors]
+    for line in ("torch.load('weights.pt')", "torch.os.open('/etc/hostname', 0)", *reads):
         with pytest.raises(rules.Refused, match="采样时"):
             drawn(with_sample(f"    try:\n        {line}\n    except Exception:\n        pass\n    return x.clamp(-1, 1)\n"), network, calls=1, seeds=(5,))
+
+
+def test_kernel_keeps_the_data_out_of_reach(network):
+    if "Landlock" not in isolation.kernel_in_force():
+        pytest.skip("内核没有 Landlock")
+    # 已经绕过了门卫的：直接用 C++ 的那个函数
+    for path in (sampling.HIDDEN[0] / "digits.safetensors", sampling.HIDDEN[2], sampling.HIDDEN[3] / "digits.csv.gz"):
+        assert path.exists()
+        with pytest.raises(Fault, match="unable to open file"):
+            drawn(with_sample(f"    torch._C._VariableFunctions.from_file({str(path)!r}, False, 9)\n    return x\n"), network, calls=1, seeds=(5,))
+
+
+def test_hidden_places_are_carved_out_of_the_readable_ones(tmp_path):
+    for name in ("a/secret/x", "a/b/y", "c/z"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    kept = guard.without([str(tmp_path / "a"), str(tmp_path / "a" / "secret" / "x"), str(tmp_path / "c")], [str(tmp_path / "a" / "secret")])
+    assert sorted(Path(path).relative_to(tmp_path.resolve()).as_posix() for path in kept) == ["a/b", "c"]
+
+
+HINTS = """
+import typing
+
+
+def hinted(text):
+    class Hint:
+        pass
+    Hint.__annotations__ = {"a": text}
+    return typing.get_type_hints(Hint)
+"""
+
+
+def test_text_in_annotations_is_not_evaluated_in_the_worker(network):
+    body = "    hinted('torch.zeros(3)')\n    return x\n"
+    with pytest.raises(Fault, match="不许当成代码算"):
+        drawn(with_sample(body) + HINTS, network, calls=1, seeds=(5,))
+
+
+def test_first_question_is_pure_noise():
+    pictures = tasks.pictures("digits")["train"][:20]
+    hidden = 0.6 * pictures[torch.arange(500) % 20] + 0.8 * torch.randn(500, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+    def asked(*questions):
+        lane = Lane(1, (500, 1, 8, 8), 2, lambda x, t: x)
+        for x, t in questions:
+            lane.ask(x, torch.full((len(x),), t))
+        return lane
+
+    noise = torch.randn(1000, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    # 乘一个数，正负成对，分小批问，接着问有图的：都可以
+    for start in (7 * noise[:500], torch.cat([noise[:250], -noise[:250]])):
+        asked((start[:100], 999), (start[100:], 999), (hidden, 500))
+    for start in (hidden, hidden - hidden.mean(0), 1e-3 * hidden):
+        with pytest.raises(Fault, match="第一问的 x 应是纯噪声"):
+            asked((start, 999))
+    with pytest.raises(Fault, match="第一问的 x 应是纯噪声"):
+        asked((noise[:1], 999), (hidden[1:], 999))
+    lane = asked((noise[:1], 999), (hidden[1:], 500))
+    with pytest.raises(Fault, match="从同一步的纯噪声起步"):
+        lane.take({"asked": [[], []], "samples": hidden.clamp(-1, 1)})
+
+
+def test_reasons_that_differ_are_all_told():
+    rows = {1: grading.Row(fault="甲"), 2: grading.Row(fault="乙"), 4: grading.Row(fault="乙")}
+    assert grading.faults_of(rows) == "1 次，甲；2、4 次，乙" and grading.faults_of({1: rows[1]}) == "甲"
 
 
 def test_one_row_of_the_table(network):

@@ -58,6 +58,21 @@ def readable_folders():
     return [*system, *paths, sys.prefix, sys.base_prefix, *map(str, own), str(PACKAGE.parent / "data")]
 
 
+def without(folders, hidden):
+    """folders 里除 hidden 之外的部分：里面有 hidden 的文件夹拆成一项一项；链接都换成它指的地方"""
+    hidden, waiting, seen, kept = {os.path.realpath(path) for path in hidden}, list(folders), set(), []
+    while waiting:
+        folder = os.path.realpath(waiting.pop())
+        if folder in seen or folder in hidden or any(folder.startswith(path + os.sep) for path in hidden):
+            continue
+        seen.add(folder)
+        if any(path.startswith(folder.rstrip(os.sep) + os.sep) for path in hidden):
+            waiting += [entry.path for entry in os.scandir(folder)]
+        else:
+            kept.append(folder)
+    return kept
+
+
 def install(tell, room=None):
     """装上门卫；之后 tell(一句话) 在每次拒绝时调用，至多 20 次
 
@@ -113,25 +128,23 @@ def _shown(args):
 
 
 def _close_torch_doors():
-    """torch 有几处直接从 C++ 里打开文件，审计钩子看不见"""
+    """torch 有几处直接从 C++ 里打开文件，审计钩子看不见；替它们报一声，读的照读、写的照写来审"""
     import torch
 
-    def checked(path):
-        if isinstance(path, (str, bytes, os.PathLike)):
-            sys.audit("open", path, "w", 0)
-
-    def refusing(function, writes):
+    def announced(function, mode):
         @functools.wraps(function)
-        def wrapped(path, *args, **kwargs):
-            if writes(*args, **kwargs):
-                checked(path)
-            return function(path, *args, **kwargs)
+        def wrapped(filename, *args, **kwargs):
+            if isinstance(filename, (str, bytes, os.PathLike)):
+                sys.audit("open", filename, mode(*args, **kwargs), 0)
+            return function(filename, *args, **kwargs)
 
         return wrapped
 
-    def shares(shared=False, *args, **kwargs):
-        return shared
+    def mapped(shared=False, *args, **kwargs):
+        return "w" if shared else "r"
 
-    torch._C.PyTorchFileWriter = refusing(torch._C.PyTorchFileWriter, lambda *args, **kwargs: True)
-    torch.from_file = refusing(torch.from_file, shares)
-    torch.UntypedStorage.from_file = staticmethod(refusing(torch.UntypedStorage.from_file, shares))
+    torch._C.PyTorchFileWriter = announced(torch._C.PyTorchFileWriter, lambda *args, **kwargs: "w")
+    torch._C.PyTorchFileReader = announced(torch._C.PyTorchFileReader, lambda *args, **kwargs: "r")
+    torch.from_file = announced(torch.from_file, mapped)
+    torch.ops.aten.from_file = announced(torch.ops.aten.from_file, mapped)
+    torch.UntypedStorage.from_file = staticmethod(announced(torch.UntypedStorage.from_file, mapped))

@@ -47,7 +47,7 @@ class Outcome:
     seconds: float = 0.0
 
 
-def run(target, job, *, seconds, memory_mb, writable=False):
+def run(target, job, *, seconds, memory_mb, writable=False, hidden=()):
     """在隔离的进程里算 target(job)，返回 Outcome；不可信的程序做什么都不会在这里抛异常
 
     target    : "模块:函数"，可信的函数；模块由看管的进程导入一次，要用的包在它的开头导入，各份活就不必再装一遍，
@@ -55,6 +55,7 @@ def run(target, job, *, seconds, memory_mb, writable=False):
     job       : 普通数据与张量，见 messages.write
     seconds   : 时限，整数；memory_mb：比装好包的进程多用的内存，MB
     writable  : 真，可以在工作的文件夹（当前目录）里写文件，结束时删掉；假，哪里也不许写
+    hidden    : 本来读得到的文件夹与文件里，这一份活不许读的（Linux 的 Landlock 管；别的系统要由 target 自己的钩子来管）
     异常      : job 里有写不进信的东西时 TypeError
     """
     letter, started = messages.write(job), time.monotonic()
@@ -63,7 +64,7 @@ def run(target, job, *, seconds, memory_mb, writable=False):
     try:
         (folder / ROOM).mkdir()
         (folder / JOB).write_bytes(letter)
-        request = {"folder": str(folder), "target": target, "seconds": seconds, "memory_mb": memory_mb, "writable": writable}
+        request = {"folder": str(folder), "target": target, "seconds": seconds, "memory_mb": memory_mb, "writable": writable, "hidden": list(hidden)}
         code, reason = keeper.ask(request) if CHEAP else keeper.ask_a_fresh_one(request)
         value, error = (None, reason) if reason else _read_value(folder, code)
         return Outcome(value, error, _read_words(folder), time.monotonic() - started)

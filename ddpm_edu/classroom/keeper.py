@@ -33,7 +33,7 @@ def function_of(target):
 
 # ---- 做活的进程 ----
 
-def work(function, folder, seconds, memory_mb, writable):
+def work(function, folder, seconds, memory_mb, writable, hidden):
     """在本进程里做 folder 里的那份活，结果写回 folder；不返回"""
     from . import messages
 
@@ -43,11 +43,12 @@ def work(function, folder, seconds, memory_mb, writable):
     settle(room)
     write, leave = os.write, os._exit
     doors = guard.readable_folders()
+    readable = guard.without(doors, hidden)
     if hasattr(os, "fork"):
         from . import kernel
 
         kernel.limit(seconds + 1, memory_mb << 20, LARGEST)
-        kernel.confine([*doors, room], [room] if writable else [])
+        kernel.confine([*readable, room], [room] if writable else [], doors)
     guard.install(lambda text: write(words, f"{text}\n".encode(errors="replace")), room if writable else None)
     try:
         answer = messages.write({"value": function(job)})

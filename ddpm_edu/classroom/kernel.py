@@ -25,7 +25,7 @@ ARCHITECTURES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 ALLOW, EPERM, ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
 LOAD, EQUAL, ANY_BIT, AT_LEAST, RETURN = 0x20, 0x15, 0x45, 0x35, 0x06
 # Landlock 的权限：读文件与列目录，以及第几版起才认得的那几种写
-READ, WRITE_FILE, EXECUTE = 0b1100, 0b10, 0b1
+READ, LIST, WRITE_FILE, EXECUTE = 0b1100, 0b1000, 0b10, 0b1
 RIGHTS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1}
 NO_NEW_PRIVILEGES, SECCOMP, DIE_WITH_PARENT = 38, 22, 1
 # 本进程做到了的几项
@@ -46,14 +46,14 @@ def limit(seconds, memory, file_size):
         resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def confine(readable, writable):
-    """readable 与 writable 里的文件夹之外，读写都不许；在自己的进程里用，之后不能放开；做到了的几项记在 in_force 里"""
+def confine(readable, writable, listable=()):
+    """readable 与 writable 里的文件夹之外，读写都不许，listable 里的只许看有些什么；在自己的进程里用，之后不能放开；做到了的几项记在 in_force 里"""
     if platform.system() != "Linux":
         return
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(DIE_WITH_PARENT, signal.SIGKILL, 0, 0, 0)
     libc.prctl(NO_NEW_PRIVILEGES, 1, 0, 0, 0)
-    done = {"Landlock": _landlock(libc, readable, writable), "放弃特权": _drop_capabilities(libc), "seccomp": _seccomp(libc)}
+    done = {"Landlock": _landlock(libc, readable, writable, listable), "放弃特权": _drop_capabilities(libc), "seccomp": _seccomp(libc)}
     in_force.extend(name for name, worked in done.items() if worked)
 
 
@@ -62,7 +62,7 @@ def report(job):
     return list(in_force)
 
 
-def _landlock(libc, readable, writable):
+def _landlock(libc, readable, writable, listable):
     version = libc.syscall(444, None, ctypes.c_size_t(0), ctypes.c_uint32(1))
     if version < 1:
         return False
@@ -72,7 +72,7 @@ def _landlock(libc, readable, writable):
     rules = libc.syscall(444, wanted, ctypes.c_size_t(len(wanted)), ctypes.c_uint32(0))
     if rules < 0:
         return False
-    for paths, allowed in ((readable, READ), (writable, rights & ~EXECUTE), ([os.devnull], READ | WRITE_FILE)):
+    for paths, allowed in ((listable, LIST), (readable, READ), (writable, rights & ~EXECUTE), ([os.devnull], READ | WRITE_FILE)):
         for path in filter(os.path.exists, paths):
             handle = os.open(path, os.O_PATH)
             # 规则若是写给一个文件的，列目录、造文件之类的权限就不许写

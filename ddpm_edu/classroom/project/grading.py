@@ -1,6 +1,7 @@
 """判一份大作业：先看写法与权重，再按 1、2、4、8 次网络调用采样、找作弊、打分"""
 import json
 import secrets
+from collections import defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.resources import files
@@ -10,7 +11,7 @@ import torch
 from ...images import to_uint8
 from . import sampling, scoring
 from .judging import Judge
-from .rules import Refused, same_functions
+from .rules import Refused, similar_functions
 from .sampling import Fault, Lane
 from .submission import check_weights, read_submission
 from .tasks import CALLS, pictures, task_named
@@ -73,12 +74,12 @@ def band_of(limits, values):
 
 
 def notes_on(source):
-    """不影响分数、要给老师看的：哪个函数与仓库里教师用的解相同；噪声表就那么几种，不算"""
+    """不影响分数、要给老师看的：哪个函数与仓库里教师用的解相像；噪声表就那么几种，弱的解的损失是课本上的，都不算"""
     notes = []
-    for name in ("reference", "plain", "weak"):
+    for name in ("reference", "plain"):
         ours = (files(__package__) / f"{name}.py").read_text(encoding="utf-8")
-        if same := [function for function in same_functions(source, ours) if function != "betas"]:
-            notes.append(f"{'、'.join(same)} 与仓库里的 {name}.py 相同（变量名不算）")
+        if alike := [f"{function}（{ratio:.0%}）" for function, ratio in similar_functions(source, ours).items() if function != "betas"]:
+            notes.append(f"{'、'.join(alike)} 与仓库里的 {name}.py 几乎相同（变量名不算）")
     return notes
 
 
@@ -117,12 +118,20 @@ def grade(folder, task, seeds, root="data", retrain=False, say=lambda text: None
         if result.refused:
             result.kind = "违规"
         elif all(row.fault for row in result.rows.values()):
-            result.refused, result.kind = [f"四种次数都没有成绩：{next(iter(result.rows.values())).fault}"], "缺漏"
+            result.refused, result.kind = [f"四种次数都没有成绩：{faults_of(result.rows)}"], "缺漏"
     except Refused as error:
         result.refused, result.kind = [str(error)], error.kind
     except Fault as error:
         result.refused, result.kind = [str(error)], "缺漏"
     return result
+
+
+def faults_of(rows):
+    """各种次数没有成绩的原因，相同的合起来说"""
+    calls = defaultdict(list)
+    for number, row in rows.items():
+        calls[row.fault].append(str(number))
+    return "；".join(f"{'、'.join(numbers)} 次，{fault}" if len(calls) > 1 else fault for fault, numbers in calls.items())
 
 
 def grade_calls(source, network, task, calls, seeds, root):
@@ -136,7 +145,7 @@ def grade_calls(source, network, task, calls, seeds, root):
         sampling.converse(source, lanes)
         if silent := [lane for lane in lanes if lane.rows < task.count]:
             return Row(), [f"调用 {calls} 次时，{task.count} 张图只有 {silent[0].rows} 张用过网络：样本不是由网络画的"]
-        alone = Lane(**{**vars(lanes[1 + secrets.randbelow(len(lanes) - 1)]), "answers": [], "asked": [], "rows": 0, "samples": None})
+        alone = Lane(**{**vars(lanes[1 + secrets.randbelow(len(lanes) - 1)]), "answers": [], "asked": [], "first": [], "rows": 0, "samples": None})
         together = next(lane.samples for lane in lanes if lane.seed == alone.seed)
         sampling.converse(source, [alone])
         if float((alone.samples - together).abs().mean()) > 1e-2:

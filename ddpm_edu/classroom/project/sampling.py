@@ -4,15 +4,21 @@
 同一个种子重放得不一样，当场就看得出来。
 """
 from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
 
 import torch
 
-from .. import isolation
+from .. import guard, isolation
 from .rules import Refused
 from .tasks import TIMESTEPS, check_table
 
 SECONDS, MEMORY = 60, 3000
+MOST_STRUCTURE = 1.3  # 一万批纯噪声至多 1.10，试过的藏着图的 6 以上，见 docs/teaching.md
 TARGET = "ddpm_edu.classroom.project.worker"
+# 学生的采样器用不着的：数据、随包的模型、参考解的权重
+HIDDEN = (guard.PACKAGE / "pretrained", guard.PACKAGE.parent / "data", Path(__file__).with_name("reference_digits.safetensors"),
+          *(Path(place, "datasets", "data") for place in find_spec("sklearn").submodule_search_locations))
 
 
 class Fault(ValueError):
@@ -29,8 +35,10 @@ class Lane:
     answer: object
     answers: list = field(default_factory=list)
     asked: list = field(default_factory=list)
+    first: list = field(default_factory=list)
     rows: int = 0
     samples: object = None
+    first_t: float = 0.0
 
     def job(self):
         return {"seed": self.seed, "shape": list(self.shape), "calls": self.calls, "answers": self.answers}
@@ -48,14 +56,39 @@ class Lane:
         else:
             if len(asked) < len(self.answers):
                 raise Fault("同一个种子重放，调用网络的次数却不同：随机数都要由 generator 抽")
+            if sum(map(len, self.first)) < self.shape[0] <= self.rows:
+                raise Fault("每张图都要从同一步的纯噪声起步：问网络的第一个 t，各张图都要问到")
             self.samples = checked_samples(found["samples"], self.shape)
 
     def ask(self, x, t):
         x, t = checked_question(x, t, self.shape)
         self.rows += len(x)
         if self.rows > self.calls * self.shape[0]:
-            raise Fault(f"至多调用 {self.calls} 次网络（每张图 {self.calls} 次，一次送几倍大的批按几次算），第 {len(self.answers) + 1} 次提问时超了")
+            raise Fault(f"至多调用 {self.calls} 次网络（一次 {self.shape[0]} 张，一共 {self.calls * self.shape[0]} 张，送几倍大的批按几次算），"
+                        f"第 {len(self.answers) + 1} 次提问送了 {len(x)} 张，共 {self.rows} 张，超了")
+        self.start(x, t)
         self.answers.append(self.answer(x, t))
+
+    def start(self, x, t):
+        """各张图的第一问（与头一张图同一个 t 的那些）须是纯噪声；分小批问的，凑齐了再看"""
+        asked, wanted = sum(map(len, self.first)), self.shape[0]
+        if asked >= wanted:
+            return
+        self.first_t = float(t[0]) if not asked else self.first_t
+        self.first.append(x[t.double() == self.first_t][:wanted - asked])
+        noise = torch.cat(self.first)
+        if len(noise) == wanted and (found := structure(noise)) > MOST_STRUCTURE:
+            raise Fault("第一问的 x 应是纯噪声（乘一个数不要紧），得到的里面有图："
+                        f"最强的一个方向是纯噪声的 {found:.1f} 倍，至多 {MOST_STRUCTURE} 倍")
+
+
+def structure(x):
+    """一批 (B, C, H, W) 最强的方向（二阶矩的最大特征值）是同样大的纯噪声（Marchenko–Pastur 的上缘）的几倍；与 x 的大小无关"""
+    flat = x.flatten(1).double()
+    B, D = flat.shape
+    power = flat.square().mean().clamp(min=1e-30)
+    strongest = torch.linalg.eigvalsh(flat.T @ flat if D < B else flat @ flat.T)[-1] / (B * power)
+    return float(strongest / (1 + (D / B) ** 0.5) ** 2)
 
 
 def checked_question(x, t, shape):
@@ -84,7 +117,7 @@ def checked_samples(samples, shape):
 
 def run_worker(name, job, seconds=SECONDS):
     """隔离的进程里的一份活；异常 : 超时、崩溃时 Fault，碰了不许碰的东西时 Refused"""
-    outcome = isolation.run(f"{TARGET}:{name}", job, seconds=seconds, memory_mb=MEMORY)
+    outcome = isolation.run(f"{TARGET}:{name}", job, seconds=seconds, memory_mb=MEMORY, hidden=map(str, HIDDEN))
     value = outcome.value if isinstance(outcome.value, dict) else {}
     if words := [*outcome.refused, *map(str, value.get("refused", ()))]:
         raise Refused(f"采样时{words[0][:200]}：读数据、载入模型、上网、另起进程都不许", "违规")

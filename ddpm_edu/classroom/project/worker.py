@@ -4,11 +4,12 @@ import os
 import sys
 import sysconfig
 import types
+import typing
 from pathlib import Path
 
 import torch
 
-from .rules import FORBIDDEN, MODULES
+from .rules import FORBIDDEN, MODULES, bare, parsed
 from .tasks import task_named
 from .training import Trainer
 
@@ -35,17 +36,22 @@ def watch_doors():
             found.append(f"导入 {args[0][:60]}")
             raise ImportError(found[-1])
 
+    typing.ForwardRef._evaluate = no_evaluation
     sys.addaudithook(hook)
     return found
 
 
+def no_evaluation(*args, **kwargs):
+    raise PermissionError("类型标注里的文字不许当成代码算")
+
+
 def solution(source):
-    """学生的模块；只给许可的内置函数与模块"""
+    """学生的模块；只给许可的内置函数与模块，类型标注不执行"""
     module = types.ModuleType("solution")
     allowed = {name: value for name, value in vars(builtins).items() if name not in BLOCKED}
     allowed["__import__"] = guarded_import
     module.__dict__["__builtins__"] = allowed
-    exec(compile(source, "solution.py", "exec"), module.__dict__)
+    exec(compile(bare(parsed(source)), "solution.py", "exec"), module.__dict__)
     return module
 
 
@@ -145,5 +151,6 @@ def described(error):
         if trace.tb_frame.f_code.co_filename == "solution.py":
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
-    where = f"solution.py 第 {lines[-1]} 行 " if lines else ""
-    return f"{where}{type(error).__name__}：{' '.join(str(error).split())[:200]}"
+    where = f"solution.py 第 {lines[-1]} 行出错" if lines else "运行 solution.py 时出错"
+    said = " ".join(str(error).split())[:200]
+    return f"{where}，Python 的原话是：{type(error).__name__}: {said}" if said.isascii() else f"{where}：{said}"
