@@ -464,7 +464,7 @@ print("采样：", *entered(lambda: model.sample(1, steps=1, cond=speaker.encode
 # - **谁来解码。** 那里的 `sample` 返回潜变量，由调用它的人解码。
 # - **怎样采样。** 那里的 DDIM 是单独的类 `DDIMSampler`。
 #
-# #### 哪里容易看错
+# **哪里容易看错**
 #
 # <details><summary>选读：Stable Diffusion 还多什么；原文件容易看错的地方</summary>
 #

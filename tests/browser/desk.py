@@ -120,7 +120,7 @@ class Desk:
         if self.driver.current_url.startswith(self.lab.url):
             self.read_logs()
             self.wait_for("""const shared = arguments[1], kernels = app.serviceManager.kernels;
-                if (kernel?.id == shared) {
+                if (shared && kernel?.id == shared) {
                     if (kernel.status == 'busy') await kernel.interrupt();
                     await kernel.requestExecute({code: arguments[2], silent: true}).done;
                 }
