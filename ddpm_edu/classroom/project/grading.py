@@ -145,10 +145,10 @@ def grade_calls(source, network, task, calls, seeds, root):
         sampling.converse(source, lanes)
         if silent := [lane for lane in lanes if lane.rows < task.count]:
             return Row(), [f"调用 {calls} 次时，{task.count} 张图只有 {silent[0].rows} 张用过网络：样本不是由网络画的"]
-        alone = Lane(**{**vars(lanes[1 + secrets.randbelow(len(lanes) - 1)]), "answers": [], "asked": [], "first": [], "rows": 0, "samples": None})
-        together = next(lane.samples for lane in lanes if lane.seed == alone.seed)
+        together = lanes[1 + secrets.randbelow(len(lanes) - 1)]
+        alone = Lane(together.seed, shape, calls, answer)
         sampling.converse(source, [alone])
-        if float((alone.samples - together).abs().mean()) > 1e-2:
+        if float((alone.samples - together.samples).abs().mean()) > 1e-2:
             return Row(), [f"调用 {calls} 次时，单独重放一个种子，样本不同：一个种子的采样用了别的种子的网络调用"]
     except Fault as error:
         return Row(fault=str(error)), []
