@@ -20,6 +20,7 @@ from .timing import interleaved, machine, matmul_peak, train_flops
 SETTINGS = {
     "diffusers fp32": (Diffusers, False, None),
     "diffusers bf16": (Diffusers, True, None),
+    "diffusers bf16 + compile": (Diffusers, True, {}),
     "fp32": (Ours, False, None),
     "bf16": (Ours, True, None),
     "bf16 + compile": (Ours, True, {}),

@@ -1,4 +1,5 @@
 """比什么：每个函数量几行，返回 [Row]"""
+import copy
 from dataclasses import dataclass, field
 
 import torch
@@ -96,32 +97,30 @@ def mnist_sampling(rounds, bar=None):
     return [Row("采 64 张 mnist：DPM-Solver++ 10 次", "s", interleaved({c.name: lambda c=c: c.sample(64, "dpmpp", 10) for c in made}, rounds, 1, bar=bar))]
 
 
-def sampling_loop(rounds, bar=None):
-    """同一个网络，DDIM 50 步的循环各花多少；azula 没有同样的网络，只借它的采样器，所以只比循环"""
-    ours = Ours(Task.from_config("digits", 64))
-    network, t = ours.network.eval(), torch.full((64,), 500)
+def loops(rounds, bar=None):
+    """同一个网络，训练一步与 DDIM 50 步：别家没有同样的网络，就借它们的循环，各套在一份副本上"""
+    from .borrowed import BATCH, BORROWERS, STEPS
+
+    ours = Ours(Task.from_config("digits", BATCH))
+    x, t = ours.model.betas.new_zeros(BATCH, 1, 8, 8), torch.full((BATCH,), 500)
+    bare = copy.deepcopy(ours.network).eval()
 
     @torch.no_grad()
-    def bare():
-        x = torch.randn(64, 1, 8, 8)
-        for _ in range(50):
-            network(x, t)
+    def calls():
+        for _ in range(STEPS):
+            bare(x, t)
 
-    works = {"ddpm_edu": lambda: ours.sample(64, "ddim", 50), "bare": bare}
-    try:
-        from azula.denoise import SimpleDenoiser
-        from azula.noise import VPSchedule
-        from azula.sample import DDIMSampler
-
-        # 它给整批一个时刻，网络要每张一个
-        network.register_forward_pre_hook(lambda module, args: (args[0], args[1].expand(len(args[0]))))
-        borrowed = DDIMSampler(SimpleDenoiser(network, VPSchedule()), steps=50, silent=True)
-        works["azula"] = lambda: borrowed(torch.randn(64, 1, 8, 8))
-    except ImportError:
-        pass
-    seconds = interleaved(works, rounds, 1, bar=bar)
+    train, draw = {"ddpm_edu": ours.step}, {"ddpm_edu": lambda: ours.sample(BATCH, "ddim", STEPS), "bare": calls}
+    for name, borrow in BORROWERS.items():
+        try:
+            train[name], draw[name] = borrow(copy.deepcopy(ours.network))
+        except ImportError:
+            continue
+    steps = interleaved({name: lambda step=step: step(x) for name, step in train.items() if step}, 3 * rounds, bar=bar)
+    seconds = interleaved(draw, rounds, 1, bar=bar)
     limit = seconds.pop("bare")
-    return [Row("采样的循环：digits，DDIM 50 步，同一个网络", "s", seconds, f"只调用 50 次网络 {limit:.3g} s")]
+    return [Row("训练的循环：digits，批 64，同一个网络", "ms", {name: 1e3 * value for name, value in steps.items()}),
+            Row("采样的循环：digits，DDIM 50 步，同一个网络", "s", seconds, f"只调用 50 次网络 {limit:.3g} s")]
 
 
 def schedule_construction(rounds, bar=None):
@@ -215,7 +214,7 @@ ROWS = {
     "p-sample-cifar10": (sampling_step, dict(name="cifar10", batch=4, rounds=7), dict(name="mnist-laptop", batch=1, rounds=1)),
     "sampling": (whole_sampling, dict(rounds=5), None),
     "sampling-mnist": (mnist_sampling, dict(rounds=9), None),
-    "sampling-loop": (sampling_loop, dict(rounds=9), None),
+    "loops": (loops, dict(rounds=9), None),
     "schedule": (schedule_construction, dict(rounds=30), dict(rounds=1)),
     "import": (import_time, dict(rounds=5), None),
     "memory-digits": (peak_memory, dict(name="digits", batch=64), None),

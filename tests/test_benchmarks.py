@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import from_scratch, gpu, latent, latent_mnist, learning_rate, longer, papers, quality, quick, rows, step_time, weights
+from benchmarks import borrowed, from_scratch, gpu, latent, latent_mnist, learning_rate, longer, papers, quality, quick, rows, step_time, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
 from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config, load_pretrained
@@ -39,12 +39,47 @@ def test_the_tables_are_printed_and_written(tmp_path, capsys):
     shown = capsys.readouterr().out
     for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
         assert row["values"]["ddpm_edu"] > 0 and f"| {row['work']} |" in shown
+    # 量几遍，就是几遍的平均 ± 标准误
+    side_by_side.main(["schedule", "--quick", "--runs", "2", "--out", str(path)])
+    first, second = (row["values"]["ddpm_edu"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"])
+    assert f"| {(first + second) / 2:.3g} ± {abs(first - second) / 2:.1g} |" in capsys.readouterr().out
     # 倍数是最快的一家比我们；只有我们时没有倍数（NaN）
     assert rows.Row("", "s", {"ddpm_edu": 2.0, "a": 6.0, "b": 3.0}).ratio == 1.5
     assert rows.Row("", "s", {"ddpm_edu": 2.0}).ratio != rows.Row("", "s", {"ddpm_edu": 2.0}).ratio
-    with pytest.raises(SystemExit) as stop:
-        side_by_side.main(["step"])
-    assert stop.value.code == 2 and "step-digits" in capsys.readouterr().err
+    for wrong, said in ((["step"], "step-digits"), (["schedule", "--runs", "0"], "--runs 要大于 0")):
+        with pytest.raises(SystemExit) as stop:
+            side_by_side.main(wrong)
+        assert stop.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_borrowed_loops_run_on_copies_of_our_network(monkeypatch):
+    networks = []
+
+    def missing(network):
+        raise ImportError
+
+    def borrow(network):
+        networks.append(network)
+        return None, lambda: network(torch.zeros(2, 1, 8, 8), torch.zeros(2, dtype=torch.long))
+
+    monkeypatch.setattr(borrowed, "BATCH", 2)
+    monkeypatch.setattr(borrowed, "STEPS", 2)
+    monkeypatch.setattr(borrowed, "BORROWERS", {"没有装的": missing, "只会画的": borrow, "别家": borrow})
+    train, draw = rows.loops(1)
+    assert set(train.values) == {"ddpm_edu"} and set(draw.values) == {"ddpm_edu", "只会画的", "别家"} and networks[0] is not networks[1]
+
+
+@pytest.mark.parametrize("name", borrowed.BORROWERS)
+def test_a_borrowed_loop_trains_and_draws(name):
+    pytest.importorskip(name.replace("-", "_"), exc_type=ImportError)
+    network = Ours(Task.from_config("digits", borrowed.BATCH)).network
+    step, draw = borrowed.BORROWERS[name](network)
+    assert draw().shape == (borrowed.BATCH, 1, 8, 8)
+    if step:
+        before = [p.clone() for p in network.parameters()]
+        for _ in range(2):
+            step(torch.rand(borrowed.BATCH, 1, 8, 8))
+        assert not all(map(torch.equal, before, network.parameters()))
 
 
 def test_gpu_script_runs_its_whole_path_on_the_cpu(tmp_path, capsys, monkeypatch):
