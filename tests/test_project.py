@@ -307,17 +307,17 @@ def test_retraining_happens_behind_the_same_doors():
 
 # ---- 档位 ----
 
-def recorded():
-    return json.loads((PLACE / "bands.json").read_text(encoding="utf-8"))["digits"]
-
-
-def test_recorded_seeds_fall_into_their_bands():
-    found = recorded()["measured"]
-    for calls, limits in grading.bands("digits").items():
-        each = {name: [grading.band_of(limits, dict(zip(("frechet", "kid"), pair))) for pair in zip(rows[str(calls)]["frechet"], rows[str(calls)]["kid"])]
-                for name, rows in found.items()}
+@pytest.mark.parametrize("name", tasks.TASKS)
+def test_recorded_seeds_fall_into_their_bands(name):
+    record = json.loads((PLACE / "bands.json").read_text(encoding="utf-8"))[name]
+    found = record["measured"]
+    # 张张都是平均图，是不及格
+    assert grading.band_of(grading.bands(name)[1], record["mean"]) == "不及格" == grading.band_of(grading.bands(name)[8], record["noise"])
+    for calls, limits in grading.bands(name).items():
+        each = {who: [grading.band_of(limits, dict(zip(("frechet", "kid"), pair))) for pair in zip(rows[str(calls)]["frechet"], rows[str(calls)]["kid"])]
+                for who, rows in found.items()}
         assert each["reference"] == ["优"] * 20
-        middle = {name: scoring.averaged(found["weak"][str(calls)][name])[0] for name in ("frechet", "kid")}
+        middle = {measure: scoring.averaged(found["weak"][str(calls)][measure])[0] for measure in ("frechet", "kid")}
         assert len(each["weak"]) == 20 and grading.band_of(limits, middle) == {1: "不及格", 2: "不及格", 4: "及格", 8: "良"}[calls]
         assert all(rows[str(calls)]["complaints"] == 0 for rows in found.values())
 

@@ -4,7 +4,9 @@
 每个种子画一批，逐个种子量 Fréchet 距离与 KID，看有没有误判成作弊；档位由最差的种子定，写进 bands.json：
 
     优　　参考解最差的种子的 1.15 倍以内      良　　优与及格的几何平均以内
-    及格　弱的解最差的种子的 1.15 倍以内，而且不到纯噪声的一半
+    及格　弱的解最差的种子的 1.15 倍以内，而且不到“什么也没学”的一半
+
+“什么也没学”是纯噪声；Fréchet 距离另比张张都是训练图的平均，取小的。KID 不比它：一步成图的参考解，KID 也只低三成
 """
 import argparse
 import json
@@ -20,7 +22,7 @@ from . import sampling, scoring
 from .grading import judge_for
 from .page import cell
 from .submission import read_weights
-from .tasks import CALLS, TASKS, task_named
+from .tasks import CALLS, TASKS, pictures, task_named
 from .training import WEIGHTS
 from .worker import solution
 
@@ -63,28 +65,31 @@ def measure(task, name, weights, seeds, root):
     return found
 
 
-def limits(good, weak, noise):
-    """一个量的 [优, 良, 及格] 的上限；good、weak 是各个种子的值"""
+def limits(good, weak, nothing):
+    """一个量的 [优, 良, 及格] 的上限；good、weak 是各个种子的值，nothing 是什么也没学的"""
     best = MARGIN * max(good)
-    passed = max(min(MARGIN * max(weak), noise / 2), best)
+    passed = max(min(MARGIN * max(weak), nothing / 2), best)
     return [round(value, 1) for value in (best, math.sqrt(best * passed), passed)]
 
 
 def main():
     options = make_parser().parse_args()
     task, score = task_named(options.task), scoring.scorer(options.task, options.data)
-    noise = scoring.measured(score, torch.randn(task.count, *task.shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1))
+    nothing = {"noise": torch.randn(task.count, *task.shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1),
+               "mean": pictures(task.name, options.data)["train"].mean(0).expand(task.count, *task.shape)}
+    nothing = {name: scoring.measured(score, images) for name, images in nothing.items()}
+    worst = nothing["noise"] | {"frechet": min(each["frechet"] for each in nothing.values())}
     (good, about), (plain, other) = (read_weights(folder / WEIGHTS, task) for folder in (options.reference, options.plain))
     with ProcessPoolExecutor(3) as pool:
         running = {name: pool.submit(measure, task, name, weights, options.seeds, options.data)
                    for name, weights in {"reference": good, "plain": plain, "weak": plain}.items()}
         found = {name: each.result() for name, each in running.items()}
-    bands = {calls: {name: limits(found["reference"][calls][name], found["weak"][calls][name], noise[name]) for name in ("frechet", "kid")}
+    bands = {calls: {name: limits(found["reference"][calls][name], found["weak"][calls][name], worst[name]) for name in ("frechet", "kid")}
              for calls in CALLS}
     path = Path(__file__).with_name("bands.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     record[task.name] = {"command": f"python -m ddpm_edu.classroom.project.measure {task.name} --reference … --plain … --seeds {options.seeds}",
-                         "count": task.count, "training": {"reference": about, "plain": other}, "noise": noise, "bands": bands, "measured": found}
+                         "count": task.count, "training": {"reference": about, "plain": other}, **nothing, "bands": bands, "measured": found}
     with atomic_file(path) as file:
         file.write((json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
 
