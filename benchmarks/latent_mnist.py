@@ -4,17 +4,19 @@
 longer-1   : mnist_latent 照第 13 章的量法（benchmarks.longer：每批 200 张，DDIM 15 步，不引导），与那里像素模型的各档步数比
 beta-0.01  : 8×8 数字上的小 AutoencoderKL，β = 0.01，每个种子练 300 步：还原的误差、潜变量的标准差
 decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集；test-decoded、test 换成测试图；pixel-decoded 是 pixel-1 的样本压缩又解码
-time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），轮流各量 5 次，与种子无关；“同样深”的每级一个残差块，没有练过
+time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），训练的轮流各量 10 次，画的 5 次，与种子无关
+             “同样深”的每级一个残差块，没有练过；另有自编码器的训练一步、编码一批，像素批 32 的训练一步
 --out 里已有的不再量，中断了接着来
 """
 import argparse
+import copy
 import time
 import warnings
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_edu import DDPM, AutoencoderKL, LatentDiffusion, MNISTDataModule, load_pretrained
+from ddpm_edu import DDPM, AutoencoderKL, MNISTDataModule, load_pretrained
 from ddpm_edu.authoring.quality import asked, averaged, through
 from ddpm_edu.data.base import random_images
 from ddpm_edu.data.digits import load_digits_split
@@ -80,37 +82,44 @@ def timed_models():
     return {"mnist": load_pretrained("mnist"), "mnist，同样深": DDPM(**config | {"unet_config": network}), "mnist_latent": load_pretrained("mnist_latent")}
 
 
-def timing_table(count=64):
-    """训练一步与画一张，三个模型并排"""
-    torch.set_num_threads(1)
-    lines = ["| | 参数 | U-Net 一次的乘法 | 训练一步（CPU 秒） | 画一张（CPU 秒） |", "|:--|--:|--:|--:|--:|"]
-    models, steps, draws = timed_models(), [], []
-    for model in models.values():
-        labels = torch.arange(count) % 10
-        x, t, cond = torch.randn(count, model.channels, *[model.image_size] * 2), torch.arange(count) * 15, asked(model, labels)
-        optimizer = model.configure_optimizers()
-        optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
+def training_step(model, count, loss=None):
+    """训练一步：一批 count 张；loss() 不给时是扩散的，潜变量事先算好（CacheLatents），所以里面没有编码"""
+    if loss is None:
+        x, t, cond = torch.randn(count, model.channels, *[model.image_size] * 2), torch.arange(count) * 15, asked(model, torch.arange(count) % 10)
+        loss = lambda: model.p_losses(x.clamp(-1, 1), t, cond=cond)[0]  # noqa: E731
+    optimizer = model.configure_optimizers()
+    optimizer = optimizer["optimizer"] if isinstance(optimizer, dict) else optimizer
 
-        def step(model=model, x=x, t=t, cond=cond, optimizer=optimizer):
-            optimizer.zero_grad()
-            # 潜变量事先算好（CacheLatents），所以这一步里没有编码
-            model.p_losses(x.clamp(-1, 1), t, cond=cond)[0].backward()
-            optimizer.step()
+    def step():
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        if model.use_ema:
             model.model_ema(model.model)
 
-        steps.append(step)
-        draws.append(lambda model=model: draw(model, 1.0, 0, count // 4))
-    for (name, model), each, once in zip(models.items(), seconds(steps), seconds(draws)):
+    return step
+
+
+def timing_table(count=64):
+    """训练一步与画一张，三个模型并排；自编码器的训练一步与编码一批；第 13 章那样批量 32 的"""
+    torch.set_num_threads(1)
+    lines = ["| | 参数 | U-Net 一次的乘法 | 训练一步（CPU 秒） | 画一张（CPU 秒） |", "|:--|--:|--:|--:|--:|"]
+    models, image = timed_models(), torch.randn(count, 1, 28, 28).clamp(-1, 1)
+    frozen = models["mnist_latent"].first_stage_model
+    coder = copy.deepcopy(frozen).train().requires_grad_(True)
+    others = {"自编码器，训练一步": training_step(coder, count, lambda: coder.shared_step({"image": image})[0]),
+              "自编码器，编码一批": lambda: frozen.encode(image), "mnist，同样深，训练一步，批 32": training_step(models["mnist，同样深"], 32)}
+    draws = [lambda model=model: draw(model, 1.0, 0, count // 4) for model in models.values()]
+    *steps, first, second, third = seconds([*(training_step(model, count) for model in models.values()), *others.values()], 10)
+    for (name, model), each, once in zip(models.items(), steps, seconds(draws)):
         x, t, cond = torch.zeros(1, model.channels, *[model.image_size] * 2), torch.zeros(1, dtype=torch.long), asked(model, torch.zeros(1, dtype=torch.long))
         size, macs = sum(p.numel() for p in model.model.parameters()), multiplications(model.apply_model, x, t, cond)
         lines.append(f"| {name} | {size / 1e6:.2f} M | {macs / 1e6:.1f} M | {each['mean']:.3f} ± {each['se']:.3f} | "
                      f"{4 * once['mean'] / count:.4f} ± {4 * once['se'] / count:.4f} |")
-        if isinstance(model, LatentDiffusion):
-            image = torch.zeros(1, 1, 28, 28)
-            z = model.encode_first_stage(image).mode()
-            size = sum(p.numel() for p in model.first_stage_model.parameters())
-            encode, decode = multiplications(model.encode_first_stage, image) / 1e6, multiplications(model.decode_first_stage, z) / 1e6
-            lines.append(f"| 它的自编码器 | {size / 1e6:.2f} M | 编码 {encode:.1f} M，解码 {decode:.1f} M | | |")
+    lines += ["", *(f"{name} {found['mean']:.4f} ± {found['se']:.4f}" for name, found in zip(others, (first, second, third)))]
+    z = frozen.encode(image[:1]).mode()
+    encode, decode = multiplications(frozen.encode, image[:1]) / 1e6, multiplications(frozen.decode, z) / 1e6
+    lines.append(f"自编码器 {sum(p.numel() for p in frozen.parameters()) / 1e6:.2f} M，编码 {encode:.1f} M，解码 {decode:.1f} M")
     return "\n".join(lines)
 
 

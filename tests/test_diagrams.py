@@ -31,6 +31,13 @@ def test_each_cloud_may_have_its_own_labels():
     assert [len(np.unique(ax.collections[0].get_facecolors(), axis=0)) for ax in (left, right)] == [2, 1]
 
 
+def test_clouds_may_be_laid_out_in_rows():
+    figure = points_figure(dict.fromkeys("甲乙丙丁", torch.zeros(1, 2)), columns=2)
+    figure.draw_without_rendering()
+    places = [ax.get_position().p0 for ax in figure.axes]
+    assert places[0][1] == pytest.approx(places[1][1]) and places[2][1] < places[0][1] and places[2][0] == pytest.approx(places[0][0])
+
+
 def test_the_chain_points_both_ways_between_every_pair():
     ax = chain_figure(torch.zeros(4, 1, 5, 5), ["甲", "乙", "丙", "丁"]).axes[0]
     assert [text.get_text() for text in ax.texts if text.get_text()] == ["甲", "乙", "丙", "丁", "加噪：公式现成　→", "←　去噪：网络来学"]
@@ -120,6 +127,9 @@ def test_what_the_original_makes_after_loading_is_dashed_on_the_map():
     boxes = [box for box in ax.patches if box.get_linestyle() == "--"]
     dashed = {text.get_text() for text in ax.texts for box in boxes if box.get_extents().contains(*text.get_transform().transform(text.get_position()))}
     assert len(boxes) == 2 and dashed == {"噪声表", "logvar"} and len(ax.patches) == 5 * 3
+    # 放反的那一条打了叉，只有原文件的那一行有
+    assert sum(line.get_marker() == "x" for line in ax.lines) == 1
+    assert len({box.get_facecolor() for box in ax.patches}) == 3
 
 
 def test_the_same_step_of_two_tables_is_two_amounts_of_noise():
@@ -171,18 +181,20 @@ def test_near_the_watershed_opposite_arrows_are_circled():
     assert all(len(places) == 15 and abs(places[:, 0]).max() < 1 for places in arrows)
     # 竖的分量相反，比横的大，才算指反
     assert len(circled) == 8 and (abs(circled[:, 1]) > abs(circled[:, 0])).all()
+    # 太短的不算
+    (ax,) = fields_figure(views, lambda x, t: x[:, 0], count=5, near=1.0, least=1.0).axes
+    (circled,) = (part.get_offsets() for part in ax.collections[1:] if type(part) is PathCollection)
+    assert len(circled) == 6 and (abs(circled[:, 1]) > 1).all()
 
 
-def test_losses_are_averaged_and_enlarged_near_the_floor():
-    whole, near = losses_figure([0.4, 0.2, 0.25, 0.23], 0.22, every=2).axes
-    for ax in (whole, near):
-        assert np.allclose(ax.lines[0].get_xydata(), [[2, 0.3], [4, 0.24]]) and np.allclose(ax.lines[1].get_ydata(), 0.22)
-    assert len(whole.lines) == 3 and near.get_ylim() == (0.23, 0.28)
+def test_losses_are_averaged_over_the_floor():
+    (ax,) = losses_figure([0.4, 0.2, 0.25, 0.23], 0.22, every=2).axes
+    assert np.allclose(ax.lines[0].get_xydata(), [[2, 0.3], [4, 0.24]]) and np.allclose(ax.lines[1].get_ydata(), 0.22)
+    assert len(ax.lines) == 3 and ax.get_ylim() == (0, 1.05)
 
 
-def test_wrong_and_missed_are_drawn_apart_with_what_real_points_score():
+def test_the_wrong_are_drawn_with_what_real_points_score():
     rows = {"甲": torch.tensor([[[0.4, 0.9], [0.01, 0.02]], [[0.1, 0.3], [0.01, 0.02]]])}
-    wrong, missed = scores_figure([1, 10], rows, torch.tensor([[0.008, 0.115], [0.002, 0.003]])).axes
-    for ax, drawn, real in ((wrong, [0.4, 0.1], 0.008), (missed, [0.9, 0.3], 0.115)):
-        assert np.allclose(ax.lines[0].get_ydata(), drawn) and np.allclose(ax.lines[1].get_ydata(), [real, real])
-        assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "10"]
+    (ax,) = scores_figure([1, 10], rows, torch.tensor([[0.008, 0.115], [0.002, 0.003]])).axes
+    assert np.allclose(ax.lines[0].get_ydata(), [0.4, 0.1]) and np.allclose(ax.lines[1].get_ydata(), [0.008, 0.008])
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "10"]

@@ -11,7 +11,7 @@ from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_const
 from ddpm_edu.sampling import spaced_timesteps
 from ddpm_edu.solvers import velocity
 from ddpm_edu.teach.brightness import fit_brightness, flat
-from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, flow_end, gaussian_ddpm, ideal_start
+from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, ddim_chain_variance, flow_end, gaussian_ddpm, ideal_start
 
 BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)
 
@@ -82,6 +82,15 @@ def test_ddim_with_eta_one_is_ancestral_sampling_with_v_zero():
     ancestral = model.p_sample_loop((5, 1, 1, 1), generator=torch.Generator().manual_seed(3), **kwargs)
     ddim = model.p_sample_loop((5, 1, 1, 1), sampler="ddim", eta=1.0, generator=torch.Generator().manual_seed(3), **kwargs)
     torch.testing.assert_close(ancestral, ddim, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_the_variance_at_the_end_of_a_ddim_chain_agrees_with_sampling(eta):
+    betas = make_beta_schedule("cosine", 1000)
+    perfect = gaussian_ddpm(betas, mean=0.0, std=0.5)
+    x = perfect.p_sample_loop((20_000, 1, 1, 1), sampler="ddim", steps=5, eta=eta, generator=torch.Generator().manual_seed(0), progress=False)
+    # 2 万个样本的方差，相对标准误 1 %
+    assert ddim_chain_variance(betas, 0.5, 5, eta) == pytest.approx(float(x.var()) / 0.25, abs=0.02)
 
 
 def test_ddim_maps_the_quantiles_of_gaussian_data():

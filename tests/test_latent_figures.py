@@ -2,7 +2,7 @@
 import torch
 from matplotlib.colors import to_hex
 
-from ddpm_edu.teach.latent_figures import FROZEN, PALE, cost_figure, latent_figure, sigma_figure
+from ddpm_edu.teach.latent_figures import FROZEN, PALE, cost_figure, ladder_figure, latent_figure, sigma_figure
 from ddpm_edu.teach.latents import entered
 
 from .conftest import tiny_ddpm
@@ -15,13 +15,15 @@ def test_the_latent_pipeline_trains_the_autoencoder_first_and_freezes_it():
     order = ["第一阶段", "图 $x$", "编码器\n（训练）", "解码器\n（训练）", "第二阶段", "编码器\n（冻结）", "U-Net\n（训练）",
              "采样", "U-Net\n（冻结）", "新的图"]
     assert [words.index(word) for word in order] == sorted(words.index(word) for word in order)
-    # 颜色说的是谁在学：练的都是一种，冻结的都是另一种；步号与词进每一个 U-Net
+    # 颜色说的是谁在学：练的都是一种，冻结的都是另一种；词的向量也在学，步号与词进每一个 U-Net
     centres = {(patch.get_x() + patch.get_width() / 2, patch.get_y() + patch.get_height() / 2): patch for patch in ax.patches}
     for text in ax.texts:
         if "（训练）" in text.get_text() or "（冻结）" in text.get_text():
             box = next(patch for (x, y), patch in centres.items() if abs(x - text.get_position()[0]) + abs(y - text.get_position()[1]) < 1e-6)
             assert to_hex(box.get_facecolor()) == (PALE if "训练" in text.get_text() else FROZEN)
-    assert words.count("步号 $t$、词") == 2
+    assert words.count("步号 $t$") == words.count("词向量") == 2
+    boxes = [to_hex(centres[key].get_facecolor()) for y in (1.81, 0.56) for key in centres if key[0] in (5.35, 3.35) and abs(key[1] - y) < 1e-6]
+    assert boxes == [PALE, FROZEN]
     # 图在界线之外，潜变量在界线之内；两个通道各画一块
     pixels = [image for image in ax.images if image.get_array().shape == (8, 8)]
     assert len(pixels) == 4 and len(ax.images) == 4 + 2 * 7
@@ -40,18 +42,30 @@ def test_the_latent_picture_shows_the_channels_it_was_given():
 
 def test_the_map_of_sigma_lies_under_the_pixels_it_came_from():
     spread, sigma = torch.zeros(28, 28), torch.linspace(0, 1, 64).view(8, 8)
-    left, right, *bars = sigma_figure(spread, sigma).axes
-    assert len(bars) == 2
+    left, right = sigma_figure(spread, sigma).axes
     # 28 补到 32，两边各 2；一格潜变量管 4 个像素
     assert left.get_xlim() == (-2, 30) and left.get_ylim() == (30, -2)
     assert [text.get_text() for text in right.texts][::63] == ["0.0", "1.0"] and right.images[0].get_array().shape == (8, 8)
 
 
+def test_the_ladder_starts_every_bar_at_the_real_pictures_and_ends_it_at_its_distance():
+    ax = ladder_figure({"真图": (40, 3), "解码的": (45, 3), "像素": (60, 3), "潜变量": (100, 4)}).axes[0]
+    ends = {}
+    for bar in ax.patches:
+        ends[round(bar.get_y() + bar.get_height() / 2)] = bar.get_x() + bar.get_width()
+    assert ends == {0: 40, 1: 45, 2: 60, 3: 100} and [bar.get_width() for bar in ax.patches].count(40) == 4
+    words = [text.get_text() for text in ax.texts]
+    assert words.count("压缩 5") == 2 and {"扩散 20", "扩散 55", "100.0 ± 4.0"} <= set(words)
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["真图", "解码的", "像素", "潜变量"]
+
+
 def test_the_cost_figure_joins_only_the_two_ways_of_counting():
     ax = cost_figure({"少": (1.2, 380, 11), "多": (2.4, 160, 7)}, {"别的": (11, 92, 5)}, {"只算": (1.7, 123, 8), "全算": (3.3, 123, 8)}, (72, 6)).axes[0]
-    assert {text.get_text() for text in ax.texts} == {"真图", "少", "多", "别的", "只算", "全算"}
+    assert {text.get_text() for text in ax.texts} == {"真图", "少", "多", "别的", "只算", "全算", "照这两点外推：约 108"}
     joined = [container[0] for container in ax.containers]
     assert [line.get_linestyle() for line in joined] == ["None", "None", "-"] and list(joined[2].get_xdata()) == [1.7, 3.3]
+    # 虚线从像素的头一点起，到潜变量全算的那一点为止
+    assert [list(line.get_xdata()) for line in ax.lines if line.get_linestyle() == "--"] == [[1.2, 2.4, 3.3]]
 
 
 def test_the_trace_names_the_class_and_indents_the_callee(images):

@@ -8,10 +8,12 @@ from ddpm_edu.teach.sampling_figures import steps_figure, straight_steps_figure,
 
 def test_each_panel_shows_the_true_roads_and_its_own_steps_from_left_to_right():
     true, short = ([2.0, 1.0, 0.0], np.array([[1.0, -1.0], [2.0, -2.0], [3.0, -3.0]])), ([2.0, 0.0], np.array([[1.0, -1.0], [4.0, -4.0]]))
-    left, right = straight_steps_figure(true, {"甲": short, "乙": true}).axes
+    left, right = straight_steps_figure(true, {"甲": short, "乙": true}, [0.5, 0.5, 2.0]).axes
     assert [ax.get_title() for ax in (left, right)] == ["甲", "乙"] and left.get_xlim()[0] > left.get_xlim()[1]
     assert [line.get_ydata().tolist() for line in left.lines] == [[1, 2, 3], [-1, -2, -3], [1, 4], [-1, -4]]
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["真的路", "一步一步走"]
+    edge = left.patches[0].get_data()
+    assert edge.values.min() == -0.2 and edge.baseline == -0.05 and np.isclose(edge.edges[[0, -1]], [0.5, 2]).all()
 
 
 def test_the_bars_are_end_to_end_and_only_the_short_one_has_a_gap():

@@ -1,17 +1,16 @@
-"""第 18 章的几张图：总图、密度的坡、两种走法、二阶的采样器、训练看哪些噪声、亮度的散布、直路与弧"""
+"""第 18 章的图：总图、密度的坡、两种走法、采样器的阶与用处、训练看哪些噪声、权重、亮度的散布、直路与弧"""
 import numpy as np
 
 from .diagrams import PALE, arrow
-from .figures import BLUE, GRAY, GREEN, INK, ORANGE, curve_figure, empty_figure, plain_axes
+from .figures import BLUE, CURVES, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
 
-# 同一种采样器，各张图里同色同形
-WAYS = {"ddim": (BLUE, "-", "o"), "dpmpp": (ORANGE, "--", "s"), "heun": (INK, ":", "D"), "ddim，trailing": (BLUE, "-.", "^")}
 # 等高线比最高处低多少：外面的疏，里面的密
-LEVELS = np.array([60, 44, 30, 20, 12, 8, 6, 4.5, 3, 2, 1, 0.4])
+LEVELS = np.array([44, 30, 20, 12, 8, 5, 3, 1.5, 0.5])
 
 
-def quiet_legend(ax, **kwargs):
-    ax.legend(**{"fontsize": 9, "framealpha": 0.85, "edgecolor": "none", **kwargs})
+def direct_label(ax, words, place, color, **style):
+    """写在曲线旁边的名字，代替图例"""
+    ax.annotate(words, place, **{"color": color, "fontsize": 10, "ha": "center", "va": "center", **style})
 
 
 def changes_figure():
@@ -28,10 +27,10 @@ def changes_figure():
             bbox={**box, "facecolor": PALE, "edgecolor": BLUE})
     arrow(ax, (2.6, -0.28), (3.0, -0.66), BLUE)
     arrow(ax, (middle, -0.66), (middle, -0.08), BLUE)
-    notes = (("噪声", "训练看哪些、从哪里出发\nEDM 的 $\\ln\\sigma$　第 4 节\n零终端信噪比　第 6 节\n流匹配　第 7 节", 0.0, 1.35, ((0, 0.42), (0, 0.28))),
+    notes = (("噪声", "训练看哪些、从哪里出发\nEDM　第 4 节\n零终端信噪比　第 6 节\n流匹配　第 7 节", 0.0, 1.35, ((0, 0.42), (0, 0.28))),
              ("坐标", "带噪图与输出怎样写\n得分　第 1 节，EDM　第 4 节\n流匹配　第 7 节", 2.6, 1.35, ((2.6, 0.5), (2.6, 0.28))),
-             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节", 5.3, 1.35, ((4.6, 0.5), (4.4, 0.08))),
-             ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.5, -0.62, ((6.4, -0.95), (5.8, -0.95))))
+             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节\nEDM　第 4 节，流匹配　第 7 节", 5.3, 1.35, ((4.6, 0.42), (4.45, 0.08))),
+             ("权重", "各种噪声的错，算多重\nEDM　第 4 节\nmin-SNR　第 5 节", 7.5, -0.55, ((6.4, -0.95), (5.8, -0.95))))
     for title, words, x, y, line in notes:
         ax.text(x, y, title, ha="center", va="center", fontsize=12, color=ORANGE)
         ax.text(x, y - 0.15, words, ha="center", va="top", fontsize=10, linespacing=1.3)
@@ -41,118 +40,112 @@ def changes_figure():
     return figure
 
 
-def arrows_figure(panels, lengths=(1, 0.5), limit=2.6, width=7.2):
-    """{标题: (横竖的格点 (K,), 对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2))}：底色越深，密度越大；灰线是等高线
-
-    lengths : 各格的箭头画位移的几倍长
-    """
-    figure = empty_figure(width, width / len(panels) + 0.3)
-    for ax, length, (title, (axis, density, points, at, move)) in zip(figure.subplots(1, len(panels)), lengths, panels.items()):
-        ax.imshow(np.asarray(density).T, origin="lower", extent=(axis[0], axis[-1]) * 2, cmap="Greys", alpha=0.55,
-                  vmin=float(density.max()) - 6, vmax=float(density.max()) + 2)
-        ax.contour(axis, axis, np.asarray(density).T, levels=float(density.max()) - LEVELS, colors="#666666", linewidths=0.5,
-                   linestyles="-")
-        ax.scatter(*np.asarray(points).T, s=2, c=BLUE, alpha=0.5, linewidths=0)
-        ax.quiver(*np.asarray(at).T, *np.asarray(move).T * length, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.006)
-        ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
-        ax.set_title(title, fontsize=10)
+def arrows_figure(axis, density, points, at, move, limit=2.4):
+    """横竖的格点 (K,)、对数密度 (K, K)、加噪的点 (N, 2)、箭尾 (M, 2)、位移 (M, 2)：底色越深，密度越大；灰线是等高线，箭头画位移的一半"""
+    figure = empty_figure(4.8, 4.8)
+    ax = figure.subplots()
+    density = np.asarray(density)
+    ax.imshow(density.T, origin="lower", extent=(axis[0], axis[-1]) * 2, cmap="Greys", alpha=0.55, vmin=density.max() - 6, vmax=density.max() + 2)
+    ax.contour(axis, axis, density.T, levels=density.max() - LEVELS, colors="#666666", linewidths=0.5, linestyles="-")
+    ax.scatter(*np.asarray(points).T, s=2, c=BLUE, alpha=0.5, linewidths=0)
+    ax.quiver(*np.asarray(at).T, *np.asarray(move).T / 2, color=ORANGE, angles="xy", scale_units="xy", scale=1, width=0.007)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
     return figure
 
 
-def walks_figure(degrees, walks, places, count=24):
-    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；后面一格一个 places 里的下标，两种走法的直方图叠在精确的密度上
+def walks_figure(degrees, walks, place, count=8):
+    """两种走法：walks = {名字: (S, N)}，前两格各画 count 条路；右格是走到下标 place 处的直方图，横着画，叠在精确的密度上
 
     数据是 -1（三分之一）与 +1（三分之二），所以转过角 φ 时的密度是两个高斯：中心 ±cos φ，标准差 sin φ
     """
-    figure = empty_figure(10.0, 3.2)
-    axes = [plain_axes(ax) for ax in figure.subplots(1, 2 + len(places))]
+    figure = empty_figure(9.0, 3.3)
+    axes = [plain_axes(ax) for ax in figure.subplots(1, 3, sharey=True)]
     for ax, (name, walk), color in zip(axes, walks.items(), (ORANGE, BLUE)):
         # 起点排好，两格取同样的几条
         chosen = np.argsort(walk[0])[np.linspace(0, walk.shape[1] - 1, count + 2).astype(int)[1:-1]]
-        ax.plot(degrees, walk[:, chosen], color=color, linewidth=0.6, alpha=0.7)
-        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-3.2, 3.2), xticks=(80, 60, 40, 20), yticks=range(-3, 4))
-        ax.set_title(f"路：{name}", fontsize=10)
-        for place in places:
-            ax.axvline(degrees[place], color=INK, linewidth=1.0, linestyle="--")
-            ax.annotate(f"{degrees[place]:.0f}°", (degrees[place], 2.75), (-3, 0), textcoords="offset points", fontsize=9, ha="right")
+        ax.plot(degrees, walk[:, chosen], color=color, linewidth=1.0, alpha=0.8)
+        ax.set(xlabel="角度（度）", xlim=(degrees[0], degrees[-1]), ylim=(-3, 3), xticks=(80, 60, 40, 20))
+        ax.set_title(f"八条路：{name}", fontsize=11)
+        ax.axvline(degrees[place], color=INK, linewidth=1.2, linestyle="--")
+        ax.annotate(f"{degrees[place]:.0f}°", (degrees[place], -2.75), (4, 0), textcoords="offset points", fontsize=10)
     axes[0].set_ylabel("$x$")
-    axes[1].set_yticklabels(())
-    edges, fine = np.linspace(-2.6, 2.6, 53), np.linspace(-2.6, 2.6, 300)
-    for ax, place in zip(axes[2:], places):
-        center, spread = np.cos(np.radians(degrees[place])), np.sin(np.radians(degrees[place]))
-        exact = sum(share * np.exp(-(((fine - mean * center) / spread) ** 2) / 2) for share, mean in ((1 / 3, -1), (2 / 3, 1)))
-        ax.fill_between(fine, exact / (spread * np.sqrt(2 * np.pi)), color=GRAY, alpha=0.45, linewidth=0, label="$q(x_t)$")
-        for (name, walk), color, style in zip(walks.items(), (ORANGE, BLUE), ("--", "-")):
-            ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, color=color, linestyle=style, label=name)
-        ax.set(xlabel="$x$", xlim=(-2.6, 2.6), ylim=(0, 1.1), yticks=(0, 0.25, 0.5, 0.75, 1))
-        ax.set_title(f"分布：走到 {degrees[place]:.0f}°", fontsize=10)
-    axes[2].set_ylabel("密度")
-    axes[3].set_yticklabels(())
-    quiet_legend(axes[2], fontsize=9, loc="upper left")
+    edges, fine, ax = np.linspace(-2.6, 2.6, 40), np.linspace(-2.6, 2.6, 300), axes[2]
+    center, spread = np.cos(np.radians(degrees[place])), np.sin(np.radians(degrees[place]))
+    q = sum(share * np.exp(-(((fine - mean * center) / spread) ** 2) / 2) for share, mean in ((1 / 3, -1), (2 / 3, 1))) / (spread * np.sqrt(2 * np.pi))
+    ax.fill_betweenx(fine, q, color=GRAY, alpha=0.45, linewidth=0, label="$q(x_t)$")
+    for (name, walk), color, style in zip(walks.items(), (ORANGE, BLUE), ("--", "-")):
+        ax.stairs(np.histogram(walk[place], edges, density=True)[0], edges, orientation="horizontal", color=color, linestyle=style, label=name, linewidth=1.2)
+    ax.set(xlabel="密度", xlim=(0, 0.6))
+    ax.set_title(f"走到 {degrees[place]:.0f}°，一万个点的分布", fontsize=11)
+    ax.legend(fontsize=10, loc="lower right", framealpha=0.85, edgecolor="none")
     return figure
 
 
-def solvers_figure(orders, calls, rows, real):
-    """左：高斯数据上的误差，orders = {名字: (调用网络的次数, 误差)}，灰线的斜率是 -1 与 -2
+def orders_figure(orders):
+    """高斯数据上的误差：orders = {名字: (调用网络的次数, 误差, 斜率)}"""
+    figure = empty_figure(6.4, 3.3)
+    ax = plain_axes(figure.subplots())
+    for (name, (times, errors, slope)), (color, style), marker in zip(orders.items(), CURVES, "osD"):
+        ax.plot(times, errors, color=color, linestyle=style, marker=marker, markersize=5)
+        direct_label(ax, f"{name}，斜率 −{abs(slope):.1f}", (times[-1] * 1.12, errors[-1]), color, ha="left")
+    ax.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log", xlim=(17, 1900), ylim=(6e-6, 0.2))
+    ticks = (20, 40, 80, 160, 320, 640)
+    ax.set_xticks(ticks, ticks)
+    ax.minorticks_off()
+    return figure
 
-    右：rows = {名字: [(平均, 标准误), ...]}，依次是 calls 里的次数；real 是真图的 (平均, 标准误)，画成灰带；名字里不写取步的，用默认的
-    """
-    figure = empty_figure(10.0, 3.6)
-    left, right = (plain_axes(ax) for ax in figure.subplots(1, 2))
-    counts, errors = orders["ddim"]
-    for order, start in ((1, 3.0), (2, 0.8)):
-        line = start * errors[0] * (np.asarray(counts) / counts[0]) ** -float(order)
-        left.plot(counts, line, color=GRAY, linewidth=0.8)
-        left.annotate(f"斜率 −{order}", (counts[-1], line[-1]), (4, -3), textcoords="offset points", fontsize=9, color="#666666", annotation_clip=False)
-    for name, (times, values) in orders.items():
-        color, style, marker = WAYS[name]
-        left.plot(times, values, color=color, linestyle=style, marker=marker, markersize=4, label=name)
-    left.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log")
-    left.set_xticks([*counts, 2 * counts[-1]], [*counts, 2 * counts[-1]])
-    left.set_title("完美的猜测，linspace：阶", fontsize=10)
-    right.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0, label="真图")
-    for i, (name, found) in enumerate(rows.items()):
-        color, style, marker = WAYS[name]
-        mean, error = np.array(found).T
-        # 横向错开一点，误差棒不叠在一起
-        right.errorbar(np.asarray(calls[:len(mean)]) * 1.03 ** (i - 1), mean, error, color=color, linestyle=style, marker=marker, markersize=4, capsize=3,
-                       markerfacecolor="white" if "trailing" in name else color,
-                       label=name if "，" in name else f"{name}，{'linspace' if name == 'ddim' else 'trailing'}")
-    right.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xscale="log", yscale="log", ylim=(32, 170))
-    right.set_xticks(calls, calls)
-    right.set_yticks((40, 60, 80, 100, 150), (40, 60, 80, 100, 150))
-    right.set_title("真的网络：值多少", fontsize=10)
-    for ax, place in ((left, "lower left"), (right, "upper right")):
-        ax.minorticks_off()
-        quiet_legend(ax, loc=place)
+
+def calls_figure(calls, rows, real):
+    """同样的调用次数，几种走法并排，一种次数一条底：rows = {名字: [(平均, 标准误), ...]}，依次是 calls 里的次数，短的只量了前几种；real 是真图的，画成灰带"""
+    figure = empty_figure(8.6, 3.7)
+    ax = plain_axes(figure.subplots())
+    ax.grid(visible=False, axis="x")
+    for place in range(0, len(calls), 2):
+        ax.axvspan(place - 0.5, place + 0.5, color=PALE, alpha=0.55, linewidth=0, zorder=0)
+    ax.axhspan(real[0] - real[1], real[0] + real[1], color=GRAY, alpha=0.4, linewidth=0)
+    direct_label(ax, "真图", (len(calls) - 0.53, real[0]), INK, ha="right")
+    styles = ((-0.33, BLUE, "o", BLUE), (-0.11, BLUE, "^", "white"), (0.11, ORANGE, "s", ORANGE), (0.33, GREEN, "D", GREEN))
+    for (name, found), (shift, color, marker, fill) in zip(rows.items(), styles):
+        for place, (mean, error) in enumerate(found):
+            ax.errorbar(place + shift, mean, error, color=color, marker=marker, markersize=7, capsize=3, linestyle="none", markerfacecolor=fill,
+                        label=None if place else name)
+            direct_label(ax, f"{mean:.0f}", (place + shift, mean + error + 6), color)
+    ax.set(xlabel="至多调用网络几次", ylabel="Fréchet 距离", xlim=(-0.5, len(calls) - 0.5), ylim=(0, 168))
+    ax.set_xticks(range(len(calls)), [f"{count} 次" for count in calls])
+    ax.tick_params(axis="x", length=0)
+    ax.legend(fontsize=10, loc="upper right", frameon=False)
     return figure
 
 
 def noise_figure(ln_sigma, shares, end):
-    """训练时各种噪声抽到的密度：shares = {名字: 密度}；上边的尺子是 σ，end 是 linear 的终点的 ln σ"""
-    figure = curve_figure(ln_sigma, shares, r"$\ln\sigma$（越往右，噪声越大）", "训练时抽到的密度")
-    ax = figure.axes[0]
-    marks = (0.01, 0.1, 1, 10, 100, 1000)
-    top = ax.secondary_xaxis("top")
-    top.set_xticks(np.log(marks), [f"{mark:g}" for mark in marks])
-    top.set_xlabel(r"$\sigma$")
-    ax.set(xlim=(ln_sigma[0], ln_sigma[-1]), ylim=(0, 0.36))
-    ax.annotate(rf"linear 到此为止，$\sigma={np.exp(end):.0f}$", (end, 0.06), (14, 18), textcoords="offset points", fontsize=9, color=BLUE,
-                arrowprops={"arrowstyle": "->", "color": BLUE, "shrinkA": 0, "shrinkB": 2})
+    """训练时各种噪声抽到的密度：shares = {名字: 密度}；横轴照 ln σ 排、写着 σ；end 是 linear 的终点的 ln σ"""
+    figure = empty_figure(7.0, 3.0)
+    ax = plain_axes(figure.subplots())
+    for (name, share), (color, style), place in zip(shares.items(), CURVES, ((2.35, 0.165), (1.35, 0.265), (-2.75, 0.26))):
+        ax.plot(ln_sigma, share, color=color, linestyle=style)
+        direct_label(ax, name, place, color)
+    marks = (0.01, 0.1, 1, 10, 100)
+    ax.set_xticks(np.log(marks), [f"{mark:g}" for mark in marks])
+    ax.set(xlabel=r"$\sigma$（越往右，噪声越大）", ylabel="训练时抽到的密度", xlim=(-5.5, 6), ylim=(0, 0.36))
+    direct_label(ax, rf"$\sigma={np.exp(end):.0f}$", (end + 0.1, 0.075), BLUE, ha="left")
     return figure
 
 
 def weights_figure(weights, capped):
     """乘在 x0 误差上的权重 {名字: (T,)}；capped 是 min(SNR, 5)，画成宽的灰线，垫在下面"""
-    figure = curve_figure(range(len(capped)), weights, "步号 $t$", "乘在 $x_0$ 误差上的权重", "linear", "log")
-    ax = figure.axes[0]
-    ax.plot(capped, color=GRAY, linewidth=6, alpha=0.55, zorder=1, label=r"$\min(\mathrm{SNR}, 5)$")
-    quiet_legend(ax, loc="lower left")
+    figure = empty_figure(7.0, 3.0)
+    ax = plain_axes(figure.subplots())
+    ax.plot(capped, color=GRAY, linewidth=7, alpha=0.55)
+    direct_label(ax, "min-SNR", (70, 3.5), "#555555", xytext=(90, 0.05), arrowprops={"arrowstyle": "-", "color": "#777777", "linewidth": 0.8})
+    for (name, weight), (color, style), place in zip(weights.items(), CURVES, ((900, 0.008), (300, 0.4), (640, 3.2))):
+        ax.plot(weight, color=color, linestyle=style)
+        direct_label(ax, name, place, color, fontsize=11)
+    ax.set(xlabel="步号 $t$", ylabel="乘在 $x_0$ 误差上的权重", yscale="log", ylim=(1e-3, 1e5), xlim=(-15, 1015))
     return figure
 
 
 def gray_figure(rows, shown=40):
-    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图"""
+    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图，写着亮度绝对值在 0.5 到 1 之间的占多少"""
     figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
     edges = np.linspace(-1.8, 1.8, 37)
@@ -161,46 +154,58 @@ def gray_figure(rows, shown=40):
         picked = values[((np.arange(shown) + 0.5) / shown * len(values)).astype(int)]
         left.imshow(picked[None], cmap="gray", vmin=-1, vmax=1, aspect="auto", interpolation="nearest")
         left.set(xticks=(), yticks=())
-        left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+        left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
         plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
         right.set(xlim=(-1.8, 1.8), ylim=(0, 0.18), xticks=(-1, 0, 1), yticks=())
+        direct_label(right, f"{((abs(values) > 0.5) & (abs(values) <= 1)).mean():.0%}", (1.72, 0.135), BLUE, ha="right", fontsize=11)
         if right is not axes[-1, 1]:
             right.set_xticklabels(())
     axes[-1, 1].set_xlabel("平均亮度")
     return figure
 
 
-def straight_figure(x_start, noise, cloud, paths, limit=2.6):
-    """左：一个像素的 (x0, ε) 平面里，弧与直路，虚线连起同一个方向上的点；右：直路的坐标里，完美的猜测走出的路 (S, M, 2)，叉是全体的均值"""
-    figure = empty_figure(8.0, 3.9)
-    left, right = figure.subplots(1, 2)
-    u = np.linspace(0, 1, 9)[:, None]
+def road_figure(x_start, noise):
+    """一个像素的 (x0, ε) 平面里，弧与直路，点线连起同一个方向上的两点"""
+    figure = empty_figure(6.4, 3.4)
+    ax = figure.subplots()
+    u, fine = np.linspace(0, 1, 7)[:, None], np.linspace(0, np.pi / 2, 200)[:, None]
     ends = np.array([x_start, noise])
     chord = (1 - u) * ends[0] + u * ends[1]
     arc = chord / np.sqrt((1 - u) ** 2 + u**2)
-    fine = np.linspace(0, np.pi / 2, 200)[:, None]
-    left.plot(*(np.cos(fine) * ends[0] + np.sin(fine) * ends[1]).T, color=BLUE, label=r"弧：$x_\varphi=\cos\varphi\,x_0+\sin\varphi\,\varepsilon$")
-    left.plot(*chord.T, color=ORANGE, linestyle="--", label=r"直路：$x_u=(1-u)\,x_0+u\,\varepsilon$")
+    ax.plot(*(np.cos(fine) * ends[0] + np.sin(fine) * ends[1]).T, color=BLUE)
+    ax.plot(*chord.T, color=ORANGE, linestyle="--")
     for a, b in zip(chord, arc):
-        left.plot(*np.array([np.zeros(2), b]).T, color=GRAY, linewidth=0.6, linestyle=":")
-        left.plot(*a, "o", color=ORANGE, markersize=4)
-        left.plot(*b, "o", color=BLUE, markersize=4)
-    left.annotate("$x_0$", ends[0], (4, -10), textcoords="offset points")
-    left.annotate(r"$\varepsilon$", ends[1], (-12, 4), textcoords="offset points")
-    left.set(xlim=(-0.25, 2.3), ylim=(-0.25, 2.7), aspect="equal", xticks=(), yticks=())
-    left.annotate("原点", (0, 0), (-4, -12), textcoords="offset points", fontsize=9, ha="center")
-    quiet_legend(left, fontsize=8, loc="upper right")
-    right.scatter(*np.asarray(cloud).T, s=2, c=GRAY, alpha=0.4, linewidths=0)
-    middle = np.asarray(cloud).mean(0)
-    right.plot(*middle, "X", color=ORANGE, markersize=9, zorder=5)
-    right.annotate("均值", middle, (8, -9), textcoords="offset points", fontsize=9, color=ORANGE)
-    paths = np.asarray(paths)
-    for i in range(paths.shape[1]):
-        right.plot(*paths[:, i].T, color=GREEN, linewidth=1.0)
-        right.plot(*paths[[0, -1], i].T, color=INK, linewidth=0.6, linestyle=":")
-        right.scatter(*paths[0, i], s=24, facecolors="white", edgecolors=GREEN, zorder=3)
-        right.scatter(*paths[-1, i], s=24, color=GREEN, zorder=4)
-    right.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
-    for ax, title in ((left, "一对 $(x_0,\\varepsilon)$ 的路是直的"), (right, "平均之后的路是弯的")):
-        ax.set_title(title, fontsize=10)
+        ax.plot(*np.array([np.zeros(2), b]).T, color=GRAY, linewidth=0.8, linestyle=":")
+        ax.plot(*a, "o", color=ORANGE, markersize=5)
+        ax.plot(*b, "o", color=BLUE, markersize=5)
+    direct_label(ax, "$x_0$", ends[0], INK, xytext=(12, -4), textcoords="offset points", fontsize=12)
+    direct_label(ax, r"$\varepsilon$", ends[1], INK, xytext=(-4, 12), textcoords="offset points", fontsize=12)
+    direct_label(ax, "弧\n" r"$x_\varphi=\cos\varphi\,x_0+\sin\varphi\,\varepsilon$", (1.75, 2.0), BLUE, ha="left")
+    direct_label(ax, "直路\n" r"$x_u=(1-u)\,x_0+u\,\varepsilon$", (0.82, 1.82), ORANGE, xytext=(0.1, 1.35), ha="right",
+                 arrowprops={"arrowstyle": "-", "color": ORANGE, "linewidth": 0.8})
+    direct_label(ax, "原点", (0, -0.12), INK)
+    ax.set(xlim=(-1.6, 3.3), ylim=(-0.25, 2.45), aspect="equal")
+    ax.set_axis_off()
+    return figure
+
+
+def bends_figure(cloud, paths, limit=2.3):
+    """直路的坐标里，最好的猜测走出的路 (S, M, 2)，中途的箭头是走的方向；叉是数据 cloud (N, 2) 的均值"""
+    figure = empty_figure(4.8, 4.8)
+    ax = figure.subplots()
+    cloud, paths = np.asarray(cloud), np.asarray(paths)
+    ax.scatter(*cloud.T, s=3, c=GRAY, alpha=0.5, linewidths=0)
+    ax.plot(*cloud.mean(0), "X", color=ORANGE, markersize=10, zorder=5)
+    direct_label(ax, "均值", cloud.mean(0), ORANGE, xytext=(0, -14), textcoords="offset points")
+    for path in paths.swapaxes(0, 1):
+        ax.plot(*path[[0, -1]].T, color=INK, linewidth=1.0, linestyle=":")
+        ax.plot(*path.T, color=GREEN, linewidth=1.8)
+        # 箭头画在走了三成与八成长的地方
+        length = np.append(0, np.linalg.norm(np.diff(path, axis=0), axis=1).cumsum())
+        for part in (0.3, 0.8):
+            at = int(np.searchsorted(length, part * length[-1]))
+            ax.annotate("", path[at], path[at - 1], arrowprops={"arrowstyle": "-|>", "color": GREEN, "mutation_scale": 13, "shrinkA": 0, "shrinkB": 0})
+        ax.scatter(*path[0], s=36, facecolors="white", edgecolors=GREEN, zorder=3)
+        ax.scatter(*path[-1], s=36, color=GREEN, zorder=4)
+    ax.set(xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal", xticks=(), yticks=())
     return figure

@@ -1,4 +1,4 @@
-"""第 14 章的图：两把尺子、参数与乘法在哪里、一处一处地省、练到两处的距离与损失"""
+"""第 14 章的图：两把尺子、参数与乘法在哪里、一处一处地省、后一半降了多少"""
 import numpy as np
 import torch
 
@@ -10,17 +10,16 @@ KINDS = (("guidance_1", "不加引导", ORANGE, "^"), ("guidance_2", "加引导"
 
 def two_rulers_figure(card):
     """两把尺子各自排的名次，最好的在上；同一种图用线连起来，名字旁边是量到的数与标准误"""
-    figure = empty_figure(7.0, 3.2)
+    figure = empty_figure(7.0, 2.7)
     ax = plain_axes(figure.subplots())
-    quality, start = card["quality"], card["history"][0]["guidance_2"]
+    quality = card["quality"]
     share = quality["real_recognised"]["recognised"]
     real = {"mean": share, "se": (share * (1 - share) / 2443) ** 0.5}  # 留出的真图有 2443 张
     rows = [("真图", INK, "D", quality["frechet_floor"], real)]
     rows += [(name, color, mark, quality[key]["frechet"], quality[key]["recognised"]) for key, name, color, mark in KINDS]
-    rows += [("没有练", INK, "x", start["frechet"], start["recognised"])]
     ranks = np.array([np.argsort(np.argsort(values)) for values in ([row[3]["mean"] for row in rows], [-row[4]["mean"] for row in rows])]).T
     for (name, color, mark, x, y), rank in zip(rows, ranks):
-        ax.plot([0, 1], rank, color=color, marker=mark, markersize=8, linewidth=2)
+        ax.plot([0, 1], rank, color=color, marker=mark, markersize=8, linewidth=1 if rank[0] == rank[1] else 3)
         words = (f"{name}　{x['mean']:.1f} ± {x['se']:.1f}", f"{100 * y['mean']:.1f} ± {100 * y['se']:.1f}%　{name}")
         for side, offset, align in ((0, -12, "right"), (1, 12, "left")):
             ax.annotate(words[side], (side, rank[side]), (offset, 0), textcoords="offset points", ha=align, va="center", fontsize=10,
@@ -56,19 +55,21 @@ def spending(model, **inputs):
 
 
 def spending_figure(found):
-    """found 是 spending 的结果：参数与乘法各有几成在哪里"""
-    figure = empty_figure(7.0, 3.0)
-    ax = plain_axes(figure.subplots())
+    """found 是 spending 的结果：左边一半是参数在哪里，右边一半是乘法在哪里，同一行是同一处"""
+    figure = empty_figure(7.0, 2.8)
+    left, right = figure.subplots(1, 2, sharey=True)
     places = [f"{side}×{side} 的卷积" for side in (32, 16, 8, 4)] + ["注意力", "线性层"]
     where = np.arange(len(places))
     shares = 100 * np.array([found[place] for place in places]) / np.array(list(found.values())).sum(0)
-    for shift, values, color, label in ((-0.2, shares[:, 0], GRAY, "参数"), (0.2, shares[:, 1], ORANGE, "乘法")):
-        bars = ax.barh(where + shift, values, 0.36, color=color, label=label, zorder=2)
-        ax.bar_label(bars, [f"{value:.0f}" for value in values], padding=2, fontsize=9)
-    ax.set(xlabel="占全部的比例（%）", xlim=(0, 52))
-    ax.set_yticks(where, labels=places)
-    ax.invert_yaxis()
-    ax.legend(fontsize=9, loc="lower right")
+    for ax, values, color, title in ((left, shares[:, 0], GRAY, "参数在哪里"), (right, shares[:, 1], ORANGE, "乘法在哪里")):
+        bars = ax.barh(where, values, 0.66, color=color)
+        ax.bar_label(bars, [f"{value:.0f}%" for value in values], padding=3, fontsize=10)
+        ax.set(xlim=(0, 55), xticks=[])
+        ax.set_title(title, fontsize=10)
+        ax.spines[["top", "right", "bottom"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    left.set_yticks(where, labels=places)
+    left.invert_yaxis()
     return figure
 
 
@@ -100,35 +101,27 @@ def chain_figure(counts, sizes):
     return figure
 
 
-def progress_figure(card, spots, drops):
-    """卡片：左边是 history 末一处与练完时的 Fréchet 距离（对数），右边是四段的损失
-
-    spots 是斑图的高斯在四段的损失；drops 是练完时比那一处低百分之几：[(平均, 标准误), ……]
-    """
-    figure = empty_figure(9.0, 3.3)
-    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1, 1.35]))
-    before, after = card["history"][-1], card["quality"]
-    steps = [before["steps"], card["recipe"]["max_steps"]]
-    for key, name, color, mark in KINDS[:2]:
-        points = [(point[key]["frechet"]["mean"], point[key]["frechet"]["se"]) for point in (before, after)]
-        left.errorbar(steps, *zip(*points), color=color, marker=mark, markersize=8, linestyle=":", linewidth=1)
-        for step, (mean, error) in zip(steps, points):
-            left.annotate(f"{mean:.1f} ± {error:.1f}", (step, mean), (0, -8), textcoords="offset points", ha="center", va="top", color=color, fontsize=9)
-        left.annotate(name, (sum(steps) / 2, (points[0][0] * points[1][0]) ** 0.5), (0, 7), textcoords="offset points", ha="center", color=color, fontsize=9)
-    for name, value, color in (("斑图", after["gaussian"]["frechet"], GRAY), ("真图", after["frechet_floor"], INK)):
-        left.axhline(value["mean"], color=color, linestyle="--", linewidth=1.2)
-        left.annotate(f"{name} {value['mean']:.1f}", (sum(steps) / 2, value["mean"]), (0, 3), textcoords="offset points", ha="center", fontsize=9)
-    left.set(yscale="log", ylim=(0.9, 40), ylabel="Fréchet 距离", yticks=[1, 3, 10, 30], xlim=(2800, 10400), xlabel="步")
-    left.set_xticks(steps)
-    left.yaxis.set_major_formatter("{x:g}")
-    left.minorticks_off()
-    where, late = np.arange(4), after["loss_by_quarter"]["model"]
-    right.plot(where - 0.2, spots, "s", color=GRAY, markersize=8, label="斑图的高斯")
-    right.plot(where, before["loss_by_quarter"], "o", color=BLUE, markersize=8, markerfacecolor="white", label=f"{steps[0]} 步")
-    right.plot(where + 0.2, late, "o", color=BLUE, markersize=8, label=f"{steps[1]} 步")
-    for x, height, (mean, error) in zip(where, late, drops):
-        right.annotate(f"低 {mean} ± {error}%", (x, height), (0, -9), textcoords="offset points", ha="center", va="top", color=BLUE, fontsize=9)
-    right.set(ylabel="$v$ 的损失", ylim=(0, 0.24), yticks=[0, 0.05, 0.1, 0.15, 0.2], xlim=(-0.5, 3.5))
-    right.set_xticks(where, labels=["$q_1$\n近原图", "$q_2$", "$q_3$", "$q_4$\n近噪声"])
-    right.legend(fontsize=9, loc="upper right")
+def progress_figure(card, drops):
+    """后一半降了百分之几：卡片里 history 末一处到练完，两种距离超出真图的部分（标准误按三个数独立来算），与 drops 的四段损失 [(平均, 标准误), ……]"""
+    figure = empty_figure(7.0, 2.7)
+    ax = plain_axes(figure.subplots())
+    ax.grid(visible=False)
+    before, after, rows = card["history"][-1], card["quality"], []
+    floor = after["frechet_floor"]
+    for key, name, color, _ in (KINDS[1], KINDS[0]):
+        (old, old_error), (new, new_error) = ((point[key]["frechet"]["mean"] - floor["mean"], point[key]["frechet"]["se"]) for point in (before, after))
+        left = new / old
+        error = 100 / old * (new_error**2 + (left * old_error) ** 2 + ((1 - left) * floor["se"]) ** 2) ** 0.5
+        drop = 100 - 100 * left
+        rows.append((f"距离，{name}", color, drop, error, f"{drop:.0f} ± {error:.0f}%（{old:.1f} → {new:.1f}）"))
+    for name, (mean, error) in zip(("$q_1$（近原图）", "$q_2$", "$q_3$", "$q_4$（近噪声）"), drops):
+        rows.append((f"损失，{name}", GRAY, mean, error, f"{mean} ± {error}%"))
+    for row, (_, color, mean, error, words) in enumerate(rows):
+        ax.barh(row, mean, 0.62, color=color, xerr=error, error_kw={"ecolor": INK, "elinewidth": 1})
+        ax.annotate(words, (mean + error, row), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
+    ax.set(xlim=(0, 68), xticks=[], xlabel=f"第 {card['recipe']['max_steps']} 步比第 {before['steps']} 步低百分之几")
+    ax.set_yticks(range(len(rows)), labels=[row[0] for row in rows])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["bottom"].set_visible(False)
+    ax.invert_yaxis()
     return figure

@@ -6,7 +6,6 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, fontManager
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -117,16 +116,6 @@ def curves_figure(*plots, width=None):
         if any(curves):
             # 半透明的白底：压在曲线上也读得清
             ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
-    return figure
-
-
-def heat_figure(matrix, xlabel, ylabel, width=7.0):
-    """一张矩阵，-1 到 1，蓝是负、橙是正；第 0 行在最上面"""
-    figure = empty_figure(width, 2.6)
-    ax = figure.subplots()
-    shades = LinearSegmentedColormap.from_list("蓝橙", [BLUE, "#ffffff", ORANGE])
-    figure.colorbar(ax.imshow(np.asarray(matrix), cmap=shades, vmin=-1, vmax=1, aspect="auto", interpolation="nearest"), ax=ax)
-    ax.set(xlabel=xlabel, ylabel=ylabel)
     return figure
 
 

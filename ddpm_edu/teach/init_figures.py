@@ -11,6 +11,8 @@ from ..original.knowledge import methods
 from .diagrams import PALE, arrow
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
 
+LOADING = "#d5ece2"  # 载入的淡绿
+
 # 次序要紧的五件事：名字 → (课程版的源码里恰有的文字, 知识库里的招牌)
 DEEDS = {
     "噪声表": ("self.register_schedule(", "call self.register_schedule"),
@@ -34,26 +36,27 @@ def original_order():
 
 
 def deed(ax, x, y, name, missing=False):
-    """一个方框；造东西的是蓝的，载入是白的，missing 是载入时还没有造出来的"""
-    ax.add_patch(Rectangle((x - 0.5, y - 0.2), 1.0, 0.4, facecolor="#ffffff" if missing or name == "载入" else PALE,
+    """一个方框；造东西的是蓝的，载入是绿的，missing 是载入时还没有造出来的"""
+    ax.add_patch(Rectangle((x - 0.5, y - 0.2), 1.0, 0.4, facecolor="#ffffff" if missing else LOADING if name == "载入" else PALE,
                            edgecolor=ORANGE if missing else INK, linestyle="--" if missing else "-", linewidth=1.8 if missing else 0.9))
     ax.text(x, y, name, ha="center", va="center", fontsize=12, color=ORANGE if missing else INK)
 
 
 def init_map(width=9.0):
-    """构造函数的地图：上面是三条先后，下面是课程版与原文件真实的次序；载入之后才造的画成橙色的虚线框"""
-    figure = empty_figure(width, 0.51 * width)
+    """构造函数的地图：上面是三条先后，灰框圈住载入要等的四样；下面是课程版与原文件真实的次序，载入之后才造的画成橙色的虚线框，打叉的箭头指回载入"""
+    figure = empty_figure(width, 0.57 * width)
     ax = figure.subplots()
-    for y, first, second, mark, words in ((1.55, "噪声表", "logvar", "①", "要知道步数 $T$"), (0.65, "网络", "EMA", "②", "要复制权重")):
+    for y, first, second, mark, words in ((1.55, "噪声表", "logvar", "甲", "要知道步数 $T$"), (0.65, "网络", "EMA", "乙", "要复制权重")):
         deed(ax, 0.6, y, first)
         deed(ax, 3.0, y, second)
         arrow(ax, (1.12, y), (2.48, y), BLUE, 1.6)
-        ax.text(1.8, y + 0.08, f"{mark} {words}", ha="center", va="bottom", fontsize=10.5, color=BLUE)
-        arrow(ax, (3.52, y), (5.38, 1.1 + (0.12 if y > 1 else -0.12)), BLUE, 1.6)
+        ax.text(1.8, y + 0.08, f"{mark}：{words}", ha="center", va="bottom", fontsize=10.5, color=BLUE)
     deed(ax, 5.9, 1.1, "载入")
-    ax.text(3.62, 1.1, "③ 四样都要在", ha="left", va="center", fontsize=10.5, color=BLUE)
+    ax.plot((-0.1, 3.7, 3.7, -0.1, -0.1), (0.32, 0.32, 1.98, 1.98, 0.32), color=GRAY, linewidth=1.2)
+    arrow(ax, (3.72, 1.1), (5.38, 1.1), BLUE, 1.6)
+    ax.text(4.54, 1.18, "丙：四样都要在", ha="center", va="bottom", fontsize=10.5, color=BLUE)
     ax.text(-0.75, 1.1, "谁要用谁", ha="right", va="center", fontsize=11, color=INK)
-    ax.plot((-2.0, 6.6), (0.17, 0.17), color=GRAY, linewidth=0.6)
+    ax.plot((-2.0, 6.6), (0.12, 0.12), color=GRAY, linewidth=0.6)
     for y, title, order in ((-0.25, "课程版的次序", course_order()), (-1.0, "原文件的次序", original_order())):
         ax.text(-0.75, y, title, ha="right", va="center", fontsize=11, color=INK)
         loaded = order.index("载入")
@@ -63,8 +66,13 @@ def init_map(width=9.0):
                 arrow(ax, (1.4 * place - 0.78, y), (1.4 * place - 0.42, y), GRAY, 1.0)
         late = [1.4 * place + 0.1 for place in range(loaded + 1, len(order))]
         if late:
-            ax.text(sum(late) / len(late), y - 0.27, "载入时还没有", ha="center", va="top", fontsize=10.5, color=ORANGE)
-    ax.set(xlim=(-2.0, 6.6), ylim=(-1.55, 1.85))
+            start, end, low = sum(late) / len(late), 1.4 * loaded + 0.1, y - 0.45
+            ax.plot((late[0], late[0], late[-1], late[-1]), (y - 0.25, y - 0.32, y - 0.32, y - 0.25), color=ORANGE, linewidth=1.4)
+            ax.plot((start, start, end), (y - 0.32, low, low), color=ORANGE, linewidth=1.4)
+            arrow(ax, (end, low - 0.01), (end, y - 0.22), ORANGE, 1.4)
+            ax.plot((start + end) / 2, low, "x", color=ORANGE, markersize=13, markeredgewidth=2.4)
+            ax.text((start + end) / 2, low - 0.12, "丙放反了：载入时还没有这两样", ha="center", va="top", fontsize=10.5, color=ORANGE)
+    ax.set(xlim=(-2.0, 6.6), ylim=(-1.75, 2.05))
     ax.set_axis_off()
     return figure
 
@@ -80,11 +88,12 @@ def same_step_figure(tables, step, image, width=9.0):
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
     for (name, table), ax, color, line in zip(tables.items(), others, (BLUE, ORANGE), ("-", "--")):
         amplitude = float(table[step])
-        left.plot(np.asarray(table), color=color, linestyle=line, label=name)
+        left.plot(np.asarray(table), color=color, linestyle=line)
+        at = int(0.75 * len(table))
+        left.annotate(name, (at, float(table[at])), (6, 2), textcoords="offset points", fontsize=10, color=color)
         left.plot(step, amplitude, "o", color=color, markersize=7, zorder=5)
         ax.imshow(np.asarray(amplitude * image[0] + (1 - amplitude**2) ** 0.5 * noise[0]), cmap="gray", vmin=-2, vmax=2)
         ax.set_xlabel(f"{name}\n第 {step} 步，幅度 {amplitude:.2f}", fontsize=10, color=color)
         ax.set(xticks=[], yticks=[])
     left.set(xlabel="步号 $t$", ylabel=r"图的幅度 $\sqrt{\bar\alpha_t}$", ylim=(-0.03, 1.05))
-    left.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
     return figure

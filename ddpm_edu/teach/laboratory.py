@@ -84,6 +84,12 @@ def flow_end(x, cumprod_t, cumprod_s, mean, std):
     return cumprod_s**0.5 * mean + (x - cumprod_t**0.5 * mean) * (spread[1] / spread[0]) ** 0.5
 
 
+def sampled_end(z, cumprod, mean, std):
+    """N(m, s²) 的数据上，步子无穷小的 DDIM 把起点 z 送到哪里，闭式：概率流送到 t=0 处，采样器在那里再猜一次"""
+    x, bar = flow_end(z, cumprod[-1], cumprod[0], mean, std), cumprod[0]
+    return mean + bar**0.5 * std**2 / (bar * std**2 + 1 - bar) * (x - bar**0.5 * mean)
+
+
 def ideal_start(x_t, data, bar):
     """数据只有有限个点时，最好的猜测 E[x_0 | x_t]：各点按它加噪成 x_t 的可能性加权平均
 

@@ -1,4 +1,4 @@
-"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、训练花的乘法与质量"""
+"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、距离差在哪一半、训练花的乘法与质量"""
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
@@ -28,9 +28,15 @@ def latent_figure(pictures, width=10.0):
                 arrow(ax, (before + 0.38, y), (x - 0.38, y), INK, 1.0)
             slot(ax, x, y, image, words)
     ax.text(4.5, 2.62, "抽一个 $z$，直接解码", ha="center", va="center", fontsize=9, color=INK)
-    for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (5, 1.25, "步号 $t$、词", BLUE), (3, 0, "步号 $t$、词", BLUE)):
+    ax.text(1.5, 2.62, "$\\mu,\\sigma$", ha="center", va="center", fontsize=9, color=INK)
+    for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (4.8, 1.25, "步号 $t$", BLUE), (2.8, 0, "步号 $t$", BLUE)):
         ax.text(x, y + 0.56, words, ha="center", va="center", fontsize=9, color=color)
-        arrow(ax, (x, y + 0.48), (x, y + 0.25), color, 1.0)
+        arrow(ax, (x, y + 0.47), (x, y + 0.25), color, 1.0)
+    for x, y, color in ((5.35, 1.25, PALE), (3.35, 0, FROZEN)):
+        # 词的向量与 U-Net 一起学
+        ax.add_patch(Rectangle((x - 0.27, y + 0.46), 0.54, 0.2, facecolor=color, edgecolor=INK, linewidth=0.8, zorder=2))
+        ax.text(x, y + 0.555, "词向量", ha="center", va="center", fontsize=9)
+        arrow(ax, (x - 0.08, y + 0.46), (x - 0.15, y + 0.25), BLUE, 1.0)
     arrow(ax, (4, -0.2), (3, -0.24), ORANGE, 1.2, connectionstyle="arc3,rad=-0.4")
     ax.text(3.5, -0.58, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
     ax.set(xlim=(-1.4, 8.5), ylim=(-0.75, 3.3), aspect="equal")
@@ -43,7 +49,7 @@ def rows(pictures):
     x, z, restored, loss = (pictures["x"], "图 $x$"), (pictures["z"], "$z$"), pictures["restored"], "损失 $|\\hat x-x|^2$\n$+\\,\\beta\\cdot\\mathrm{KL}$"
     yield 2.5, "第一阶段", {0: x, 1: (PALE, "编码器\n（训练）"), 2: z, 7: (PALE, "解码器\n（训练）"), 8: (restored, f"还原的图 $\\hat x$\n{loss}")}
     yield 1.25, "第二阶段", {
-        0: x, 1: (FROZEN, "编码器\n（冻结）"), 2: z, 3: (pictures["az"], "乘系数\n$z_0=az$"), 4: (pictures["z_t"], "加噪\n$z_t$"),
+        0: x, 1: (FROZEN, "编码器\n（冻结）"), 2: z, 3: (pictures["az"], "乘系数\n$z_0=az$"), 4: (pictures["z_t"], "加噪 $z_t$\n$\\bar\\alpha_t=1/2$"),
         5: (PALE, "U-Net\n（训练）"), 6: (None, "猜 $v$，给出 $\\hat v$\n损失 $|\\hat v-v|^2$")}
     yield 0, "采样", {
         2: (pictures["noise"], "噪声 $z_T$"), 3: (FROZEN, "U-Net\n（冻结）"), 4: (None, "退一步\n$z_{t-1}$"), 5: (pictures["z_0"], "$z_0$"),
@@ -69,28 +75,51 @@ def slot(ax, x, y, image, words):
 
 def sigma_figure(spread, sigma):
     """左：各个像素在一批图里的标准差，(H, W)；右：编码器给的 σ，(h, w)，格子里写着数；左边垫上补的边，两边的格子对得上"""
-    figure = empty_figure(7.6, 3.2)
+    figure = empty_figure(6.4, 3.2)
     left, right = figure.subplots(1, 2)
     side = len(sigma)
     edge = (-(-len(spread) // side) * side - len(spread)) / 2
     left.set_facecolor("#000000")
-    pixels = left.imshow(np.asarray(spread), cmap="gray", vmin=0, vmax=1, extent=(0, len(spread), len(spread), 0))
+    left.imshow(np.asarray(spread), cmap="gray", vmin=0, vmax=1, extent=(0, len(spread), len(spread), 0))
     left.set(xlim=(-edge, len(spread) + edge), ylim=(len(spread) + edge, -edge), title="像素的标准差")
-    shown = right.imshow(np.asarray(sigma), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    right.imshow(np.asarray(sigma), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     for y, x in np.ndindex(side, side):
-        right.text(x, y, f"{float(sigma[y][x]):.1f}", ha="center", va="center", fontsize=8, color="white" if sigma[y][x] > 0.6 else INK)
+        right.text(x, y, f"{float(sigma[y][x]):.1f}", ha="center", va="center", fontsize=8, color="white" if sigma[y][x] > 0.55 else INK)
     right.set(title="编码器给的 $\\sigma$")
     for ax in (left, right):
         ax.set(xticks=[], yticks=[])
-    for ax, picture in ((left, pixels), (right, shown)):
-        figure.colorbar(picture, ax=ax, shrink=0.85)
+    return figure
+
+
+def ladder_figure(distances):
+    """Fréchet 距离差在哪一半：一条是一种图，从真图起，灰的是真图也有的，黑的是压缩添的，橙的是扩散添的
+
+    distances : {名字: (距离, 标准误)}，依次是真图、压缩又解码的真图、像素模型画的、潜变量模型画的
+    """
+    figure = empty_figure(7.0, 2.3)
+    ax = plain_axes(figure.subplots())
+    (real, _), (decoded, _), (pixel, _), (latent, _) = distances.values()
+    parts = [[], [(real, decoded, "压缩", INK)], [(real, pixel, "扩散", ORANGE)], [(real, decoded, "压缩", INK), (decoded, latent, "扩散", ORANGE)]]
+    for y, ((value, error), added) in enumerate(zip(distances.values(), parts)):
+        ax.barh(y, real, height=0.55, color="#cccccc")
+        for start, stop, words, color in added:
+            ax.barh(y, stop - start, left=start, height=0.55, color=color)
+            # 窄的一段，字写在它的上边
+            wide = stop - start > 10
+            ax.text((start + stop) / 2, y if wide else y - 0.3, f"{words} {stop - start:.0f}", ha="center", va="center" if wide else "bottom",
+                    fontsize=9, color="white" if wide else color)
+        ax.text(value + 1.5, y, f"{value:.1f} ± {error:.1f}", va="center", fontsize=10, color=INK)
+    ax.grid(visible=False)
+    ax.set(xlabel="Fréchet 距离", xlim=(0, 118), ylim=(len(distances) - 0.55, -0.55), xticks=range(0, 101, 20))
+    ax.set_yticks(range(len(distances)), labels=distances)
+    ax.tick_params(axis="y", length=0)
     return figure
 
 
 def cost_figure(pixels, shipped, latent, real):
     """横轴是训练的乘法，纵轴是 Fréchet 距离：像素的各档是几次训练，各画一点，潜变量的是一段横线，从只算 U-Net 到全算
 
-    pixels  : {名字: (万亿次乘法, 距离, 标准误)}，练法相同的几档；shipped：另一种练法的，同样的写法，空心
+    pixels  : {名字: (万亿次乘法, 距离, 标准误)}，练法相同的两档，虚线把它们连起来再延长；shipped：另一种练法的，同样的写法，空心
     latent  : {名字: 同上}，两种算法；real：真图的 (距离, 标准误)，画成一条带
     """
     figure = empty_figure(7.0, 3.2)
@@ -105,6 +134,11 @@ def cost_figure(pixels, shipped, latent, real):
             below = points is latent
             ax.annotate(name, (x, y), (-4, -9) if below else (7, 5), textcoords="offset points", ha="center" if below else "left",
                         va="top" if below else "bottom", fontsize=9, color=style["color"])
+    # 像素的两点在两条对数轴上连成直线，延长到潜变量的末一点那里
+    (start, high, _), (middle, low, _), stop = *pixels.values(), list(latent.values())[-1][0]
+    end = low * (stop / middle) ** (np.log(low / high) / np.log(middle / start))
+    ax.plot((start, middle, stop), (high, low, end), color=BLUE, linestyle="--", linewidth=0.9)
+    ax.annotate(f"照这两点外推：约 {end:.0f}", (stop, end), (9, 4), textcoords="offset points", fontsize=9, color=BLUE)
     ax.set(xlabel="训练的乘法，只算前向（万亿次）", ylabel="Fréchet 距离", xscale="log", yscale="log", xlim=(1, 25), ylim=(55, 500))
     for axis in (ax.xaxis, ax.yaxis):
         few_ticks(axis)

@@ -24,11 +24,12 @@ class Panel:
     sheet    : 静态图画哪几处，[{参数名: 值}, ...]，没有提到的控件取此刻的值
     controls : {参数名: 本模块造的控件}
     aside    : 静态图的每一处再说一句，由那一句话取出
+    across   : 静态图的几处从左到右排；默认从上到下
     没有装 ipywidgets 时，只有静态图，并提醒一句
     """
 
-    def __init__(self, plot, compute, sheet, aside=lambda note: "", **controls):
-        self.plot, self.compute, self.sheet, self.controls, self.aside = plot, compute, sheet, controls, aside
+    def __init__(self, plot, compute, sheet, aside=lambda note: "", across=False, **controls):
+        self.plot, self.compute, self.sheet, self.controls, self.aside, self.across = plot, compute, sheet, controls, aside, across
         # 不许随窗口拉大：放大的位图发糊，字比正文还大；边距会把它挤出一条滚动条
         look = {"width": f"{size_in_points(plot.figure)['width']}px", "align_self": "flex-start", "max_width": "100%", "margin": "0"}
         self.image = _widget("Image", format="png", layout=look)
@@ -49,19 +50,21 @@ class Panel:
         return self.plot.update(**data).png(), note
 
     def still(self):
-        """sheet 里的几处从上到下排成一张，各写明控件停在哪里 → (PNG 的字节, 在页面上占多大)"""
+        """sheet 里的几处排成一张，各写明控件停在哪里 → (PNG 的字节, 在页面上占多大)"""
         parts = []
         for moved in self.sheet:
             pixels, note = self.frame(**moved)
             frame = Image.open(io.BytesIO(pixels))
             words = "，".join(f"{self.controls[name].description}：{_spoken(value)}" for name, value in moved.items()) + self.aside(note)
-            parts += [caption(words, frame.width).quantize(palette=PALETTE, dither=Image.Dither.NONE), frame]
+            parts.append((caption(words, frame.width).quantize(palette=PALETTE, dither=Image.Dither.NONE), frame))
         # 每一份都只用 PALETTE 里的颜色，存的是颜色的编号，照抄就行
-        page, top = Image.new("P", (parts[0].width, sum(part.height for part in parts))), 0
+        wide, high = parts[0][1].width, sum(part.height for part in parts[0])
+        page = Image.new("P", (wide * len(parts), high) if self.across else (wide, high * len(parts)))
         page.putpalette(PALETTE.getpalette())
-        for part in parts:
-            page.paste(part, (0, top))
-            top += part.height
+        for order, (words, frame) in enumerate(parts):
+            left, top = (order * wide, 0) if self.across else (0, order * high)
+            page.paste(words, (left, top))
+            page.paste(frame, (left, top + words.height))
         buffer = io.BytesIO()
         page.save(buffer, "PNG", optimize=True)
         return buffer.getvalue(), {"width": page.width // SHARP, "height": page.height // SHARP}

@@ -1,98 +1,202 @@
-"""第 19 章的图：带误差棒的几条线，可以并排几格；逐个种子相减的图"""
+"""第 19 章的图：逐个种子相减，几处图表，各条结论的区间"""
 import numpy as np
+from matplotlib.ticker import PercentFormatter
 
-from .figures import BLUE, CURVES, GRAY, INK, ORANGE, empty_figure, few_ticks, plain_axes
-from .papers import gap, verdict
+from .figures import BLUE, CURVES, GRAY, INK, ORANGE, empty_figure, plain_axes
+from .papers import SETTLED, gap, verdict
+
+LOOKS = {"成立": (BLUE, "o"), "看不出": (INK, "D"), "不成立": (ORANGE, "s")}
 
 
-def measured_figure(*plots, width=9.0, height=3.2):
-    """并排几格，每格是 (标题, x, {名字: (平均, 标准误或 None[, 自己的 x[, 颜色]])}, xlabel, ylabel[, xscale, yscale])；有自己的 x 的只画点，不连线"""
+def zero_line(ax):
+    """零线：误差棒碰到它，就看不出谁大"""
+    ax.axhline(0, color=GRAY, linewidth=1, zorder=1)
+
+
+def seed_by_seed(ax, place, values, color=BLUE, apart=0.12):
+    """各个种子的差一列点，右边是平均与它的 95% 区间"""
+    one = gap(values, np.zeros(len(values)))
+    ax.plot([place - apart] * len(values), values, "o", color=color, markersize=4, alpha=0.6)
+    ax.errorbar(place + apart, one["mean"], one["margin"], color=color, marker="_", markersize=12, capsize=4, linewidth=2)
+
+
+def ratio_bars(ax, places, ones, **style):
+    """ones 是对数之差的 gap：画成倍数，误差棒是 95% 区间；灰线是一倍"""
+    mean, margin = (np.array([one[kind] for one in ones]) for kind in ("mean", "margin"))
+    low, middle, high = np.exp([mean - margin, mean, mean + margin])
+    ax.errorbar(places, middle, (middle - low, high - middle), color=BLUE, marker="o", markersize=4, capsize=3, **style)
+    ax.axhline(1, color=GRAY, linewidth=1, zorder=1)
+
+
+def paired_figure(before, after, names, ylabel, width=7.5, height=3.2):
+    """左边一条线是一个种子，names 是两种做法的名字；右边是逐个种子的差与 95% 区间；两格的纵轴一样长，起伏的大小好比"""
     figure = empty_figure(width, height)
-    for ax, (title, x, rows, xlabel, ylabel, *scales) in zip(map(plain_axes, np.atleast_1d(figure.subplots(1, len(plots)))), plots):
-        for (name, (mean, error, *own)), (color, style), marker in zip(rows.items(), CURVES, "osD^"):
-            ax.errorbar(own[0] if own else x[:len(mean)], mean, error, color=own[1] if own[1:] else color, linestyle="none" if own else style,
-                        marker=marker, markersize=4, capsize=3, label=name)
-        xscale, yscale = scales or ("linear", "linear")
-        ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
-        ax.set_title(title, fontsize=10)
-        if xscale == "log" and len(x) <= 7:
-            ax.set_xticks(x, [f"{value:g}" for value in x])
-            ax.minorticks_off()
-        few_ticks(ax.yaxis)
-        if yscale == "log":
-            ax.yaxis.set_major_formatter("{x:g}")
-        if len(rows) > 1:
-            ax.legend(fontsize=9, framealpha=0.85, edgecolor="none")
+    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.6, 1]))
+    left.plot([0, 1], np.array([before, after]), color=BLUE, marker="o", markersize=4, linewidth=1, alpha=0.7)
+    left.set_xticks([0, 1], names)
+    top = 1.1 * max(*before, *after)
+    left.set(xlim=(-0.2, 1.2), ylim=(0, top), ylabel=ylabel)
+    left.set_title("两种做法，八个种子", fontsize=10)
+    seed_by_seed(right, 0, np.subtract(after, before))
+    zero_line(right)
+    right.set_xticks([0], ["，减去".join(names[::-1])])
+    right.set(xlim=(-0.6, 0.6), ylim=(-top / 2, top / 2), ylabel=f"{ylabel}的差")
+    right.set_title("逐个种子相减", fontsize=10)
     return figure
 
 
-def zero_line(figure, *panels):
-    """在第几格画一条零线：误差棒碰到它，就看不出谁大；返回整张图"""
-    for panel in panels:
-        figure.axes[panel].axhline(0, color=GRAY, linewidth=1)
+def gaps_figure(groups, ylabel, width=7.0, height=3.3):
+    """groups 是 {组的名字: {哪一列: 各个种子的差}}：一组里的几列并排，名字写在点的上方"""
+    figure = empty_figure(width, height)
+    ax = plain_axes(figure.subplots())
+    for place, rows in enumerate(groups.values()):
+        for k, ((name, values), color) in enumerate(zip(rows.items(), (BLUE, ORANGE, INK))):
+            at = place + 0.3 * (k - 1)
+            seed_by_seed(ax, at, values, color, 0.06)
+            ax.annotate(name, (at, max(values)), (0, 8), textcoords="offset points", ha="center", color=color, fontsize=10)
+    zero_line(ax)
+    ax.set_xticks(range(len(groups)), list(groups))
+    ax.set(xlim=(-0.55, len(groups) - 0.45), ylabel=ylabel)
+    ax.margins(y=0.12)
     return figure
 
 
-def mark_parts(figure, edges, names, cut, cut_name):
-    """第一格的横轴上，edges 里相邻两数之间的各段铺灰底，一段比一段深，中间写名字；再用箭头指出 cut 这一点；返回整张图"""
-    ax = figure.axes[0]
-    for k, (low, high, name) in enumerate(zip(edges, edges[1:], names)):
-        ax.axvspan(low, high, color=GRAY, alpha=0.15 + 0.2 * k, linewidth=0)
-        ax.text((low + high) / 2, 0.45, name, transform=ax.get_xaxis_transform(), ha="center", va="center", fontsize=9)
-    ax.annotate(cut_name, cut, (0.22, 0.5), textcoords="axes fraction", fontsize=9, arrowprops={"arrowstyle": "->", "color": INK})
-    return figure
+def rate_figure(ours, theirs, cuts, width=9.5, height=3.3):
+    """左：已付的比特与误差，ours、theirs 都是 (已付, 误差[, 标准误])；右：切开以后还要付的占几成
 
-
-def paired_figure(slopes, gaps, names, ylabel, gap_label, width=10.0, height=3.3):
-    """逐个种子相减
-
-    slopes : {标题: (前一种的各个种子, 后一种的各个种子)}，一条线是一个种子；names 是两种的名字
-    gaps   : {名字: 各个种子的差}，画在最右一格；横线是平均，误差棒是它的 95% 区间
+    cuts : [(名字, 占几成, 95% 区间的一半或 None, 是不是论文的, 切在 (已付, 误差)), ...]
     """
     figure = empty_figure(width, height)
-    *each, last = map(plain_axes, figure.subplots(1, len(slopes) + 1, width_ratios=[1] * len(slopes) + [1.5]))
-    top = max(max(map(max, pair)) for pair in slopes.values())
-    for ax, (title, pair) in zip(each, slopes.items()):
-        ax.plot([0, 1], np.array(pair), color=BLUE, marker="o", markersize=4, linewidth=1, alpha=0.7)
-        ax.set_xticks([0, 1], names)
-        ax.set(xlim=(-0.3, 1.3), ylim=(0, 1.05 * top), ylabel=ylabel)
-        ax.set_title(title, fontsize=10)
-    for place, values in enumerate(gaps.values()):
-        last.plot([place - 0.15] * len(values), values, "o", color=BLUE, markersize=4, alpha=0.7)
-        one = gap(values, np.zeros(len(values)))
-        last.errorbar(place + 0.15, one["mean"], one["margin"], color=INK, marker="_", markersize=12, capsize=4)
-    last.axhline(0, color=GRAY, linewidth=1)
-    last.set_xticks(range(len(gaps)), list(gaps))
-    last.set(xlim=(-0.6, len(gaps) - 0.4), ylabel=gap_label)
-    last.set_title("逐个种子相减", fontsize=10)
+    left, right = map(plain_axes, figure.subplots(1, 2, width_ratios=[1.25, 1]))
+    left.errorbar(*ours, color=BLUE, marker="o", markersize=3, capsize=2, linewidth=1)
+    left.plot(*theirs, "s", color=ORANGE, markersize=5)
+    left.text(0.72, 3.2, "我们的 cifar10", color=BLUE, fontsize=10)
+    left.text(0.2, 14, "论文的表 4", color=ORANGE, fontsize=10)
+    left.set(xlabel="已付的比特（bits/dim）", ylabel="误差（像素 0 到 255）", yscale="log", xlim=(-0.1, 2.5), ylim=(0.3, 100))
+    left.yaxis.set_major_formatter("{x:g}")
+    for place, (_, share, margin, paper, cut) in enumerate(cuts):
+        color = ORANGE if paper else BLUE
+        left.annotate("甲乙丙"[place], cut, (0, 7 if paper else -16), textcoords="offset points", ha="center", color=color, fontsize=11)
+        right.errorbar(share, place, xerr=margin, color=color, marker="s" if paper else "o", markersize=6, capsize=4)
+    right.axvline(0.5, color=GRAY, linewidth=1)
+    right.text(0.5, -0.62, "一半", ha="center", va="bottom", fontsize=10)
+    right.set_yticks(range(len(cuts)), [f"{'甲乙丙'[place]}：{cut[0]}" for place, cut in enumerate(cuts)])
+    right.set(xlabel="还要付的比例", xlim=(0.36, 0.64), ylim=(len(cuts) - 0.5, -0.6))
+    right.xaxis.set_major_formatter(PercentFormatter(1, 0))
+    return figure
+
+
+def settle_figure(rows, width=6.5, height=3.0):
+    """粗、细两层各还有几成没有定，从 t=999 走到 0；点在各自少于两成的那一步"""
+    figure = empty_figure(width, height)
+    ax = plain_axes(figure.subplots())
+    for (name, key), (color, style), side in zip((("粗的一层", "coarse"), ("细的一层", "fine")), CURVES, (1, -1)):
+        t, share, se = rows["t"]["mean"], *(np.array(rows[key][kind]) for kind in ("mean", "se"))
+        ax.plot(t, share, color=color, linestyle=style)
+        ax.fill_between(t, share - se, share + se, color=color, alpha=0.25, linewidth=0)
+        done = rows[f"{key}_done"]["mean"]
+        ax.plot(done, SETTLED, "o", color=color)
+        ax.annotate(f"{name}\n$t={done:.0f}$", (done, SETTLED), (-12 * side, -8 if side > 0 else 8), textcoords="offset points", color=color,
+                    ha="right" if side > 0 else "left", va="top" if side > 0 else "bottom", fontsize=10)
+    ax.axhline(SETTLED, color=GRAY, linewidth=1)
+    ax.text(20, SETTLED + 0.02, "两成", ha="right", va="bottom", fontsize=10)
+    ax.set(xlabel="步号 $t$，从左往右去噪", ylabel="还没有定的比例", xlim=(1010, 0), ylim=(0, 0.9))
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    return figure
+
+
+def steps_figure(theirs, ours, width=9.5, height=3.3):
+    """DDIM 表 1 的几种走法，相邻的两种之比。theirs : (步数, {走法: FID})；ours : {格的名字: {步数: 对数之差的 gap}}"""
+    figure = empty_figure(width, height)
+    counts, rows = theirs[0], list(theirs[1].values())
+    places = sorted({*counts, *(n for each in ours.values() for n in each)})
+    axes = figure.subplots(1, 2, sharey=True)
+    for ax, (name, each), below, above in zip(axes, ours.items(), rows, rows[1:]):
+        plain_axes(ax)
+        ratio_bars(ax, [places.index(n) for n in each], each.values(), linestyle="none")
+        ax.plot([places.index(n) for n in counts], np.divide(above, below), "s-", color=ORANGE, markersize=4, linewidth=1)
+        at, one = next((places.index(n), np.exp(one["mean"] - one["margin"])) for n, one in each.items() if n == counts[0])
+        ax.annotate("我们的 digits", (at, one), (0, -5), textcoords="offset points", ha="center", va="top", color=BLUE, fontsize=10)
+        ax.annotate("论文，CIFAR-10", (places.index(counts[1]), above[1] / below[1]), (6, 4), textcoords="offset points", color=ORANGE, fontsize=10)
+        ax.set_title(name, fontsize=10)
+        ax.set_xticks(range(len(places)), places)
+        ax.set(xlabel="步数", yscale="log", ylim=(0.5, 12))
+    axes[0].set(ylabel="距离之比")
+    axes[0].set_yticks([0.5, 1, 2, 3, 5, 10])
+    axes[0].yaxis.set_major_formatter("{x:g}")
+    axes[0].minorticks_off()
+    return figure
+
+
+def valley_figure(theirs, ours, near=1.5, width=7.5, height=3.8):
+    """引导强度与距离，都除以不引导的。theirs : (强度, {表: FID})；ours : {强度: 对数之差的 gap}；强度大于 near 的画在小框里"""
+    figure = empty_figure(width, height)
+    ax = plain_axes(figure.subplots())
+    for (name, values), style, (place, lift) in zip(theirs[1].items(), ("-", "--"), ((4, 8), (4, 10))):
+        ratios = np.divide(values, values[0])
+        low = int(ratios.argmin())
+        ax.plot(theirs[0], ratios, color=ORANGE, linestyle=style, marker="s", markersize=4)
+        ax.plot(theirs[0][low], ratios[low], "o", color=ORANGE, markersize=11, fillstyle="none")
+        ax.annotate(f"论文的{name}", (theirs[0][place], ratios[place]), (-6, lift), textcoords="offset points", ha="right", color=ORANGE, fontsize=10)
+    first = {w: one for w, one in ours.items() if w <= near}
+    ratio_bars(ax, list(first), first.values())
+    ax.annotate("我们的 digits_class", (near, np.exp(first[near]["mean"])), (0, -12), textcoords="offset points", ha="right", va="top", color=BLUE, fontsize=10)
+    inset = plain_axes(ax.inset_axes([0.08, 0.66, 0.3, 0.28]))
+    ratio_bars(inset, list(ours), ours.values())
+    inset.set_xticks(range(1, 6))
+    inset.set_yticks([1, 1.5, 2])
+    inset.tick_params(labelsize=9)
+    inset.set_title("我们的，强度到 5", fontsize=9, color=BLUE)
+    ax.set(xlabel="引导强度", ylabel="距离，除以不引导的", yscale="log", ylim=(0.28, 4.2))
+    ax.set_yticks([0.3, 0.5, 1, 2, 3])
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.minorticks_off()
+    return figure
+
+
+def sure_figure(strengths, shares, gaps, width=6.0, height=2.8):
+    """认得出的比例；误差棒是逐个种子减去头一种的 95% 区间，虚线是满分"""
+    figure = empty_figure(width, height)
+    ax = plain_axes(figure.subplots())
+    ax.errorbar(strengths, shares, [one["margin"] for one in gaps], color=BLUE, marker="o", markersize=4, capsize=3)
+    ax.axhline(1, color=INK, linewidth=1, linestyle="--")
+    ax.text(max(strengths), 1.001, "到头了：100%", ha="right", va="bottom", fontsize=10)
+    ax.set_xticks(range(int(min(strengths)), int(max(strengths)) + 1))
+    ax.set(xlabel="引导强度", ylabel="认得出的比例", ylim=(0.95, 1.01))
+    ax.set_yticks([0.95, 0.96, 0.97, 0.98, 0.99, 1])
+    ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
     return figure
 
 
 def verdicts_figure(judged, width=9.5):
-    """判过的各条，从上到下：judged 是 [(哪一处图表, 结论, gap 的结果), ...]，同一处的排在一起
+    """判过的各条，一类一块，块里从上到下：judged 是 [(类, 哪一处图表, 结论, gap 的结果), ...]；块的头一行写三种判语各几条
 
-    一个圆点是一条：差的平均除以 95% 区间的一半；灰带是 -1 到 1，区间在那里碰到零
+    一条横线是一条结论的 95% 区间，除以它自己的一半，所以都是左右各 1；碰到零就是看不出
     """
     lines = []
-    for paper, claim, one in judged:
-        if paper not in [line[0] for line in lines]:
-            lines.append((paper, paper, None))
-        lines.append((paper, claim, one))
-    figure = empty_figure(width, 0.21 * len(lines) + 0.9)
+    for kind in dict.fromkeys(row[0] for row in judged):
+        rows = [row for row in judged if row[0] == kind]
+        words = [verdict(one) for *_, one in rows]
+        lines.append((f"{kind}：" + "，".join(f"{word} {words.count(word)}" for word in LOOKS), None))
+        lines += [(f"{paper}：{claim}", one) for _, paper, claim, one in rows]
+    figure = empty_figure(width, 0.24 * len(lines) + 0.9)
     ax = plain_axes(figure.subplots())
-    ax.axvspan(-1, 1, color=GRAY, alpha=0.3, linewidth=0)
-    looks = {"成立": (BLUE, "o"), "看不出": (INK, "D"), "不成立": (ORANGE, "s")}
-    for place, (_, _, one) in enumerate(lines):
-        if one is not None:
-            color, marker = looks[verdict(one)]
-            ax.plot(one["mean"] / one["margin"], place, marker, color=color, markersize=5)
-    for word, at in (("不成立", -2.2), ("看不出", 0), ("成立", 5)):
-        ax.text(at, -1.2, word, ha="center", va="bottom", color=looks[word][0], fontsize=10)
-    ax.set_yticks(range(len(lines)), [claim for _, claim, _ in lines], fontsize=8)
-    for label, (_, _, one) in zip(ax.get_yticklabels(), lines):
-        label.set_color("#767676" if one is None else INK)
-    ax.set(xscale="symlog", ylim=(len(lines) - 0.5, -1.4), xlabel="差的平均是 95% 区间一半的几倍")
-    ticks = [-3, -1, 0, 1, 3, 10, 30]
+    ax.grid(visible=False, axis="y")
+    for place, (_, one) in enumerate(lines):
+        if one is None:
+            ax.axhspan(place - 0.45, place + 0.45, color=GRAY, alpha=0.2, linewidth=0)
+            continue
+        color, marker = LOOKS[verdict(one)]
+        middle = one["mean"] / one["margin"]
+        ax.hlines(place, middle - 1, middle + 1, color=color, linewidth=2)
+        ax.plot(middle, place, marker, color=color, markersize=5)
+    ax.vlines(0, -0.5, len(lines) - 0.5, color=INK, linewidth=1)
+    for word, at in (("不成立", -2.2), ("看不出", 0), ("成立", 4.5)):
+        ax.text(at, -0.7, word, ha="center", va="bottom", color=LOOKS[word][0], fontsize=11)
+    ax.set_yticks(range(len(lines)), [text for text, _ in lines], fontsize=9)
+    ax.tick_params(axis="y", length=0)
+    ax.set(xscale="symlog", ylim=(len(lines) - 0.5, -1.4), xlabel="差（以 95% 区间的一半为单位）")
+    ticks = [-3, -1, 0, 1, 3, 10]
     ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     ax.minorticks_off()
     return figure

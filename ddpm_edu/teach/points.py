@@ -7,27 +7,30 @@ import torch
 from .figures import BLUE, GRAY, GREEN, INK, ORANGE, curves_figure, empty_figure
 
 
-def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, limit=2.6, width=9.0):
-    """clouds = {标题: (N, 2) 的点}，一个标题一张图，坐标都从 -limit 到 limit
+def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, limit=2.6, width=9.0, columns=None):
+    """clouds = {标题: (N, 2) 的点}，一个标题一张图，坐标都从 -limit 到 limit；columns 张一行，不写就全排在一行
 
     labels : (N,) 的 0 与 1，画成蓝与橙；也可以是 {标题: 各图自己的}，不写的就是一种颜色
     arrows : {标题: ((M, 2) 的起点, (M, 2) 的位移)}；给了箭头或轨迹的图，点画成淡的底，没有 labels 时是灰的
     paths  : {标题: (S, M, 2)}，M 条轨迹，从空心的点走到实心的点
     shadow : (K, 2)，每张图里都有的灰影；有箭头的图不画
     """
-    figure = empty_figure(width, width / len(clouds) + 0.3)
+    columns = columns or len(clouds)
+    rows = -(-len(clouds) // columns)
+    figure = empty_figure(width, rows * (width / columns + 0.3))
     arrows, paths, each = arrows or {}, paths or {}, labels if isinstance(labels, dict) else dict.fromkeys(clouds, labels)
-    for ax, (title, points) in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items()):
+    for ax, (title, points) in zip(figure.subplots(rows, columns, squeeze=False).flat, clouds.items()):
         x, y = np.asarray(points).T
         below = title in arrows or title in paths
         labels = each.get(title)
         colors = np.where(np.asarray(labels) == 0, BLUE, ORANGE) if labels is not None else GRAY if below else BLUE
         if shadow is not None and title not in arrows:
             ax.scatter(*np.asarray(shadow).T, s=2, c=GRAY, alpha=0.25, linewidths=0)
-        ax.scatter(x, y, s=2, c=colors, alpha=0.35 if below else 0.7 if shadow is None else 0.4, linewidths=0)
+        size, alpha = (4, 0.45) if title in arrows else (2, 0.35 if below else 0.7 if shadow is None else 0.4)
+        ax.scatter(x, y, s=size, c=colors, alpha=alpha, linewidths=0)
         if title in arrows:
             at, move = (np.asarray(value) for value in arrows[title])
-            ax.quiver(*at.T, *move.T, color=ORANGE if labels is None else INK, angles="xy", scale_units="xy", scale=1, width=0.006)
+            ax.quiver(*at.T, *move.T, color=ORANGE if labels is None else INK, alpha=0.75, angles="xy", scale_units="xy", scale=1, width=0.006)
         if title in paths:
             walk = np.asarray(paths[title])
             for i, color in zip(range(walk.shape[1]), itertools.cycle((BLUE, ORANGE, INK, GREEN))):
@@ -40,13 +43,14 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
 
 
 @torch.no_grad()
-def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6):
+def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6, least=0.15, width=9.0):
     """模型在各处指的方向：views = {标题: ((N, 2) 的点, 步号, 画到多远, [模型])}，模型是 (x, t) → 噪声，至多两个，叠着画成蓝与橙
 
     箭头朝着噪声的反面，长短照噪声的大小，超过 longest 的截到 longest
-    ridge : (x, t) → (N,)，叠着两个模型的格子里，等于 0 的地方画成黑线，只画它的绝对值小于 near 处的箭头，两个模型指反的圈出来
+    ridge : (x, t) → (N,)，叠着两个模型的格子里，等于 0 的地方画成黑线，只画它的绝对值小于 near 处的箭头
+            两个模型指反，而且猜的噪声都不短于 least 的，圈出来
     """
-    figure = points_figure({title: view[0] for title, view in views.items()})
+    figure = points_figure({title: view[0] for title, view in views.items()}, width=width)
     for ax, (_, step, limit, models) in zip(figure.axes, views.values()):
         ax.collections[0].set(color=GRAY, alpha=0.35)
         axis = torch.linspace(-0.85 * limit, 0.85 * limit, count)
@@ -58,7 +62,8 @@ def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6):
             at = at[ridge(at, torch.full((len(at),), step)).abs() < near]
             heads, reach = dict(headwidth=3, headlength=3, headaxislength=3), 0.22 * limit
             first, second = (model(at, torch.full((len(at),), step)) for model in models)
-            ax.scatter(*at[(first * second).sum(1) < 0].T, s=90, facecolors="none", edgecolors=INK, linewidths=1, zorder=4)
+            opposite = ((first * second).sum(1) < 0) & (torch.minimum(first.norm(dim=1), second.norm(dim=1)) >= least)
+            ax.scatter(*at[opposite].T, s=90, facecolors="none", edgecolors=INK, linewidths=1, zorder=4)
         for order, (model, color) in enumerate(zip(models, (BLUE, ORANGE))):
             move = -model(at, torch.full((len(at),), step))
             move = move / move.norm(dim=1, keepdim=True).clamp(min=longest) * reach
@@ -67,27 +72,26 @@ def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6):
     return figure
 
 
-def losses_figure(history, floor, every=50, limits=(0.23, 0.28)):
-    """训练的损失（每 every 步平均）与最低处 floor：左格从 0 画起，垫上一律猜 0 的；右格只画 limits 之间"""
+def losses_figure(history, floor, every=50):
+    """训练的损失（每 every 步平均），垫上最低处 floor 与一律猜 0 的"""
     means = np.reshape(history, (-1, every)).mean(1)
-    steps, curves = every * np.arange(1, 1 + len(means)), {"网络": means, "最好的猜测": [floor] * len(means)}
-    figure = curves_figure((steps, {**curves, "一律猜 0": [1] * len(means)}, "步", f"损失（每 {every} 步平均）"), (steps, curves, "步", "损失，放大"))
-    for ax, bounds in zip(figure.axes, ((0, 1.05), limits)):
-        ax.set_ylim(bounds)
+    flat = {"最好的猜测": floor, "一律猜 0": 1}
+    curves = {"网络": means, **{name: [value] * len(means) for name, value in flat.items()}}
+    figure = curves_figure((every * np.arange(1, 1 + len(means)), curves, "训练的步数", f"损失（每 {every} 步平均）"))
+    figure.axes[0].set_ylim(0, 1.05)
     return figure
 
 
 def scores_figure(counts, rows, real):
-    """左格造错、右格漏掉，横轴是步数：rows = {名字: (len(counts), 2, 2)}，依次是步数、数与标准误、造错与漏掉；real 是真的点的 (2, 2)"""
-    plots = [(counts, {**{name: row[:, 0, i] for name, row in rows.items()}, "真的点": [real[0, i]] * len(counts)}, "步数", what, "log", "log")
-             for i, what in enumerate(("造错", "漏掉"))]
-    figure, ticks = curves_figure(*plots), (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
-    for i, ax in enumerate(figure.axes):
-        low = ax.get_ylim()[0]
-        for row, color in zip(rows.values(), (BLUE, ORANGE)):
-            ax.errorbar(counts, row[:, 0, i], row[:, 1, i], fmt="none", color=color, capsize=2)
-        ax.set_xticks(counts, counts)
-        ax.set_yticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
-        ax.minorticks_off()
-        ax.set_ylim(0.9 * low, 1.2)
+    """造错，横轴是步数：rows = {名字: (len(counts), 2, 2)}，依次是步数、数与标准误、造错与漏掉；real 是真的点的 (2, 2)"""
+    figure = curves_figure((counts, {**{name: row[:, 0, 0] for name, row in rows.items()}, "真的点": [real[0, 0]] * len(counts)},
+                            "采样的步数", "造错", "log", "log"))
+    (ax,), ticks = figure.axes, (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
+    low = ax.get_ylim()[0]
+    for row, color in zip(rows.values(), (BLUE, ORANGE)):
+        ax.errorbar(counts, row[:, 0, 0], row[:, 1, 0], fmt="none", color=color, capsize=2)
+    ax.set_xticks(counts, counts)
+    ax.set_yticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
+    ax.minorticks_off()
+    ax.set_ylim(0.9 * low, 1.2)
     return figure

@@ -5,6 +5,7 @@ from .explained import EXPLAINED
 from .source import qualified_name, resolve
 
 TABLES = {"base": BASE, "parts": PARTS, "latent": LATENT}
+TITLES = {"base": "基类 DDPM 的每个方法", "parts": "别的文件里的零件", "latent": "LatentDiffusion 的主要方法（“没有”的，程序包里没有）"}
 
 
 def chapter_of(targets):
@@ -15,10 +16,10 @@ def chapter_of(targets):
 
 
 class ReferenceMap:
-    """一张对照表；ours 里有不存在的名字时 LookupError 或 AttributeError"""
+    """一张对照表，给了题目就折起来；ours 里有不存在的名字时 LookupError 或 AttributeError"""
 
-    def __init__(self, rows):
-        self.rows = rows
+    def __init__(self, rows, title=""):
+        self.rows, self.title = rows, title
         self.targets = [[qualified_name(resolve(name)) for name in row.ours] for row in rows]
         self.chapter = [chapter_of(names) for names in self.targets]
 
@@ -27,12 +28,15 @@ class ReferenceMap:
         for row, targets, chapter in zip(self.rows, self.targets, self.chapter):
             ours = "、".join(f"`{name.partition('.')[2]}`" for name in targets) or "没有"
             lines.append(f"| `{row.theirs}` | {row.only or '都有'} | {ours} | {f'{chapter:02d}' if chapter else '—'} | {row.note} |")
-        return {"text/markdown": "\n".join(lines), "text/plain": f"{len(self.rows)} 行，{sum(map(len, self.targets))} 个名字都核实过"}
+        text = "\n".join(lines)
+        if self.title:
+            text = f"<details><summary>{self.title}，{len(self.rows)} 行</summary>\n\n{text}\n\n</details>"
+        return {"text/markdown": text, "text/plain": f"{len(self.rows)} 行，{sum(map(len, self.targets))} 个名字都核实过"}
 
 
 def reference_map(name):
     """显示一张对照表：base（DDPM 基类）、parts（各种零件）、latent（LatentDiffusion）"""
-    return ReferenceMap(TABLES[name])
+    return ReferenceMap(TABLES[name], TITLES[name])
 
 
 class StatementTable:

@@ -23,17 +23,20 @@ def variance_bars_figure(rows):
     return figure
 
 
-def straight_steps_figure(curves, walks, note=None):
+def straight_steps_figure(curves, walks, data, note=None):
     """弯的路与沿直线走的步子：curves 与 walks 的各项都是 ((S,) 的横坐标, (S, M) 的 M 条路)
 
-    curves : 真的路，每一格都画；walks : {标题: 一步一步走的}，一个标题一格；横轴从大到小，往右走；note : (横, 纵, 一句话)，写在头一格
+    curves : 真的路，每一格都画；walks : {标题: 一步一步走的}，一个标题一格；横轴从大到小，往右走
+    data   : (N,)，右边缘画它的直方图；note : (横, 纵, 一句话)，写在头一格
     """
-    figure = empty_figure(9.0)
+    figure, (heights, edges) = empty_figure(9.0), np.histogram(data, 25)
     for ax, (title, (stops, roads)) in zip(map(plain_axes, figure.subplots(1, len(walks), sharey=True)), walks.items()):
         true = ax.plot(*map(np.asarray, curves), color=GRAY, linewidth=3)[0]
         walk = ax.plot(np.asarray(stops), np.asarray(roads), color=BLUE, marker="o", markersize=4, linewidth=1.2)[0]
+        ax.stairs(-0.05 - 0.15 * heights / heights.max(), edges, orientation="horizontal", baseline=-0.05, fill=True, color=GRAY, alpha=0.6)
         ax.legend([true, walk], ["真的路", "一步一步走"], fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
-        ax.set(xlim=(max(stops) + 0.05, -0.05), title=title, xlabel=r"$u=\sqrt{(1-\bar\alpha)/\bar\alpha}$，噪声与图的比例")
+        ax.set(xlim=(max(stops) + 0.05, -0.22), title=title, xlabel=r"$u$　噪声多 → 噪声少")
+        ax.set_xticks(np.arange(0, max(stops) + 0.1, 0.5))
     figure.axes[0].set_ylabel(r"$x/\sqrt{\bar\alpha}$")
     if note:
         figure.axes[0].text(*note, fontsize=9, ha="center", va="center")

@@ -140,28 +140,21 @@ def looks_figure(model, layer, image, noise, steps, query):
     return figure
 
 
-def told_figure(steps, errors, told, wanted, chosen, marks):
-    """两格：猜的原图的误差，输出里噪声的系数；errors、told 依次是完整、剪大图连线、抹掉 t（errors 再加输出 0）的 {名字: 每个 t 一个数}
+def told_figure(steps, told, wanted, chosen, marks):
+    """网络的输出里噪声的系数；told 依次是完整、剪大图连线、抹掉 t 的 {名字: 每个 t 一个数}
 
     wanted 是应有的系数；marks 只在 chosen 处有，画成圈与叉，依次是不走小图、大图连线换成平均
     """
-    styles = ((INK, "-"), (ORANGE, "--"), (BLUE, "-"), (GRAY, "-."))
-    figure = empty_figure(9.0, 3.1)
-    left, right = map(plain_axes, figure.subplots(1, 2))
-    for ax, curves, label in ((left, errors, r"$\hat x_0$ 的均方误差"), (right, told, "输出里噪声的系数")):
-        for values, (color, style) in zip(curves.values(), styles):
-            ax.plot(steps, values, color=color, linestyle=style)
-        ax.set(xlabel="步号 $t$", ylabel=label)
-    right.plot(steps, wanted, color=INK, linestyle=":")
+    figure = empty_figure(7.0, 3.2)
+    ax = plain_axes(figure.subplots())
+    for values, (color, style) in zip(told.values(), ((INK, "-"), (ORANGE, "--"), (BLUE, "-"))):
+        ax.plot(steps, values, color=color, linestyle=style)
+    ax.plot(steps, wanted, color=INK, linestyle=":")
     for values, shape, color in zip(marks.values(), ("o", "x"), (INK, ORANGE)):
-        right.plot(chosen, values, shape, color=color, markersize=8, markerfacecolor="none", markeredgewidth=1.6)
-    left.set(yscale="log", ylim=(8e-4, 3))
-    right.set_ylim(-0.08, 1.14)
-    places = ((60, 0.42, ORANGE, "剪大图连线"), (480, 1.15, GRAY, "输出 0"), (170, 0.03, BLUE, "抹掉 $t$"), (480, 0.017, INK, "完整"))
-    for x, y, color, words in places:
-        left.text(x, y, words, color=color, fontsize=10, va="center")
+        ax.plot(chosen, values, shape, color=color, markersize=8, markerfacecolor="none", markeredgewidth=1.6)
+    ax.set(xlabel="步号 $t$", ylabel="输出里噪声的系数", ylim=(-0.08, 1.14))
     places = ((230, 1.03, INK, r"应有的 $\sqrt{\bar\alpha_t}$（点线）"), (660, 0.97, BLUE, "抹掉 $t$"), (290, 0.5, INK, "完整（实线）\n不走小图（圈）"),
               (130, 0.1, ORANGE, "剪大图连线：换成 0（虚线），换成平均（叉）"))
     for x, y, color, words in places:
-        right.text(x, y, words, color=color, fontsize=10, va="center")
+        ax.text(x, y, words, color=color, fontsize=10, va="center")
     return figure

@@ -22,7 +22,7 @@ from ddpm_edu import GaussianDiffusion, load_pretrained, make_beta_schedule
 from ddpm_edu.evaluation.classifier import load_classifier
 from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.sampling import Sampling, ancestral_step, spaced_timesteps
+from ddpm_edu.sampling import Sampling, ancestral_step, ddim_step, spaced_timesteps
 from ddpm_edu.teach import card, check, check_order, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.laboratory import ancestral, chain_moments, ddim_chain_variance, gaussian_ddpm, walk
@@ -38,122 +38,126 @@ print("准备好了")
 # %% [markdown]
 # ## 1　不掺噪声会怎样
 #
-# 第 1 章的采样从纯噪声出发，每一步从 $x_t$ 走到更早的 $x_s$：
+# 第 1 章的采样从纯噪声出发，每一步从 $x_t$ 走到更早的 $x_s$。把那里的 $\hat\varepsilon$ 用 $x_t$ 与 $\hat x_0$ 消去，一步就是
 #
 # $$x_s = a\,\hat x_0 + b\,x_t + \sigma z,\qquad z\sim\mathcal N(0, I).$$
 #
-# $\hat x_0$ 是网络此刻对原图的猜测，$\sigma z$ 是新掺的噪声。$a$、$b$、$\sigma$ 三个数由 `ancestral_step` 给出，这种走法叫祖先采样 (ancestral sampling)。第 1 章的式子消去 $\hat\varepsilon$ 就是它。
+# $\hat x_0$ 是网络此刻对原图的猜测，$\sigma z$ 是新掺的噪声。三个数 $a$、$b$、$\sigma$ 由 `ancestral_step` 给出，这种走法叫祖先采样 (ancestral sampling)。
 #
-# 现在把每一步掺的噪声乘上 $\lambda$：$\lambda=1$ 是照公式，$\lambda=0$ 是一点不掺，$a$、$b$ 都不动。第 0 章的 DDIM 也不掺噪声，可是 $x_t$ 的系数比这里的 $b$ 大，第 4 节再比。用随课程发布的 `mnist` 模型走 25 步，告诉它画几。
+# 现在用随课程发布的 `mnist` 模型走 25 步，告诉它画几，比三种走法：
 #
-# **先猜一猜**：$\lambda=0$ 时，三个不同的起点，会走到三张怎样的图？
+# - 照公式掺。
+# - 只去掉噪声：不加 $\sigma z$，$a$、$b$ 不动。
+# - 第 0 章的 DDIM：也不掺噪声，但 $a$、$b$ 是另一组数。
+#
+# **先猜一猜**：后两种走法，从两个不同的起点出发，各会走到怎样的两张图？
 
 # %%
 times = spaced_timesteps(1000, 25)[::-1].tolist()
-labels = torch.arange(10).repeat(4)
+digits = torch.arange(10).repeat(4)
 
 
 @torch.no_grad()
-def walk_back(scale):
+def walk_back(step, mix):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(40, 1, 28, 28, generator=generator)
     for t, s in zip(times, [*times[1:], None]):
-        a, b, sigma = ancestral_step(levels[t], 1.0 if s is None else levels[s])
-        x0_hat = pretrained.predict_start(x, torch.full((40,), t), cond=labels)
-        x = a * x0_hat + b * x + scale * sigma * torch.randn(x.shape, generator=generator)
+        a, b, sigma = step(levels[t], 1.0 if s is None else levels[s])
+        x0_hat = pretrained.predict_start(x, torch.full((40,), t), cond=digits)
+        x = a * x0_hat + b * x + mix * sigma * torch.randn(x.shape, generator=generator)
     return x
 
 
-drawn = {scale: walk_back(scale) for scale in (1.0, 0.0)}
-grid_figure(torch.cat([x[:30] for x in drawn.values()]), nrow=10, columns="0123456789",
-            rows=[f"$λ={scale:g}$" for scale in drawn for _ in range(3)])
+drawn = {"照公式掺": walk_back(ancestral_step, 1.0), "只去掉噪声": walk_back(ancestral_step, 0.0), "DDIM": walk_back(ddim_step, 0.0)}
+grid_figure(torch.cat([x[:20] for x in drawn.values()]), nrow=10, columns="0123456789", rows=[name for name in drawn for _ in range(2)])
 
 # %% [markdown]
-# 图：一列一个数字；每个 $\lambda$ 三行，是三个不同的起点，两个 $\lambda$ 用的起点相同。$\lambda=1$ 的三行字形各异；$\lambda=0$ 的三行几乎分不出。
+# 图：只去掉噪声，两个起点走到的几乎是同一张图。一列一个数字；每种走法两行，是两个不同的起点，三种走法用的起点相同。照公式掺的、DDIM 的，两行字形都不同。
 #
 # 量一量同一个数字的四张相差多少：
 
 # %%
-spread = {scale: x.view(4, 10, -1).std(0).mean(1) for scale, x in drawn.items()}
-for scale, each in spread.items():
-    share = recognised(classifier, drawn[scale], labels)["recognised"]
-    print(f"λ={scale:g}　同一个数字的四张之间，像素的标准差 {each.mean():.3f} ± {each.std() / 10**0.5:.3f}　分类器认得出 {share:.0%}")
-check_order("λ=1 与 λ=0 的标准差之比，应大于 15", 15, spread[1.0].mean() / spread[0.0].mean())
+spread = {name: x.view(4, 10, -1).std(0).mean(1) for name, x in drawn.items()}
+for name, each in spread.items():
+    share = recognised(classifier, drawn[name], digits)["recognised"]
+    print(f"{name}：同一个数字的四张之间，像素的标准差 {each.mean():.3f} ± {each.std() / 10**0.5:.3f}　分类器认得出 {share:.0%}")
+check_order("照公式掺与只去掉噪声的标准差之比，应大于 15", 15, spread["照公式掺"].mean() / spread["只去掉噪声"].mean())
 
 # %% [markdown]
-# ± 是十个数字之间的标准误。不掺噪声，同一个数字的几张之间，差别只剩二十分之一。
+# ± 是十个数字之间的标准误。只去掉噪声，同一个数字的几张之间，差别只剩二十分之一；DDIM 的差别并没有少。
 #
-# 可是图并不糊，分类器也都认得出。另外画了 240 张，照公式掺的认得出 $94.6\%\pm1.5\%$，不掺的反而是 100%：只看“认得出”，看不出这个采样器坏了。
-# 样本**千篇一律**，少了什么？要先知道 $a$、$b$、$\sigma$ 从哪里来。
+# 这样的图并不糊，分类器也张张认得出，所以只看“认得出”，看不出这个采样器坏了。
+#
+# 样本少了什么，才变得**千篇一律**？DDIM 也不掺，为什么没有这个毛病？要先知道 $a$、$b$、$\sigma$ 从哪里来。
 
 # %% [markdown]
 # ## 2　退一小步，几乎是高斯
 #
-# 去噪过程 (reverse process) 从 $x_t$ 走到 $x_{t-1}$，要抽的是 $q(x_{t-1}\mid x_t)$：已知 $x_t$，它的上一步 $x_{t-1}$ 可能取哪些值，散得多开。该掺多少噪声，就看它。这个分布牵涉整个数据分布，一般没有公式，简单的例子里却画得出来。
+# 去噪过程 (reverse process) 从 $x_t$ 走到 $x_{t-1}$，要抽的是 $q(x_{t-1}\mid x_t)$：已知 $x_t$，加这一步噪声之前的 $x_{t-1}$ 可能取哪些值，散得多开。该掺多少噪声，就看它散得多开。这个分布牵涉整个数据分布，一般没有公式，简单的例子里却画得出来。
 #
-# 取第 3 章那个最简单的数据：$x_0$ 只有 $+1$ 与 $-1$ 两种，各占一半。站在 $t=250$、$x_t=0.2$ 处往回看，退 1 步、退 100 步、退 200 步，$x_s$ 可能取哪些值？
+# 取第 3 章那个最简单的数据：$x_0$ 只有 $+1$ 与 $-1$ 两种，各占一半。站在 $t=250$、$x_t=0.2$ 处往回看，退 1 步、退 200 步，$x_s$ 可能取哪些值？
 #
-# **先猜一猜**：三条曲线各有几个峰？
+# **先猜一猜**：两条曲线各有几个峰？
 
 # %%
-bar, here, place, y = tables["alphas_cumprod"], 250, 0.2, np.linspace(-2.5, 2.5, 2001)
+bar, points = tables["alphas_cumprod"], np.linspace(-2.5, 2.5, 2001)
 
 
 def normal(x, mean, variance):
     return np.exp(-(x - mean) ** 2 / (2 * variance)) / np.sqrt(2 * np.pi * variance)
 
 
-plots, gaps = [], []
-for back in (1, 100, 200):
-    level = bar[here - back]
-    ratio = bar[here] / level
-    exact = normal(place, np.sqrt(ratio) * y, 1 - ratio) * sum(normal(y, sign * np.sqrt(level), 1 - level) for sign in (-1, 1))
-    exact /= exact.sum() * (y[1] - y[0])
-    mean = (exact * y).sum() / exact.sum()
-    like = normal(y, mean, (exact * (y - mean) ** 2).sum() / exact.sum())
-    gaps.append(0.5 * abs(exact - like).sum() * (y[1] - y[0]))
-    plots.append((y, {"精确": exact, "高斯": like}, f"退 {back} 步：$x_{{{here - back}}}$", "密度" if back == 1 else ""))
-check_order("两条曲线之间的面积的一半（0 是相同，1 是不重叠），退 1、100、200 步", *gaps, digits=2)
-curves_figure(*plots)
+def look_back(back, here=250, place=0.2):
+    level, ratio = bar[here - back], bar[here] / bar[here - back]
+    data = sum(normal(points, sign * np.sqrt(level), 1 - level) for sign in (-1, 1))  # 加过噪的数据 q(x_s)，差一个常数倍
+    exact = normal(place, np.sqrt(ratio) * points, 1 - ratio) * data
+    exact /= exact.sum() * (points[1] - points[0])
+    center = (exact * points).sum() / exact.sum()
+    like = normal(points, center, (exact * (points - center) ** 2).sum() / exact.sum())
+    return points, {"精确": exact, "高斯": like}, f"退 {back} 步：$x_{{{here - back}}}$", "密度"
+
+
+curves_figure(look_back(1), look_back(200))
 
 # %% [markdown]
-# 图：实线是精确的 $q(x_s\mid x_t)$，虚线是均值、方差与它相同的高斯；三张图的纵轴不同。退 1 步，两条线重合；退 100 步，已经有两个峰；退 200 步，高斯的峰落在两个峰之间，那里本不该有东西。
+# 图：退一小步是高斯，退一大步不是。实线是精确的 $q(x_s\mid x_t)$，虚线是均值、方差与它相同的高斯；两张图的纵轴不同。退 1 步，两条线重合；退 200 步，高斯的峰落在两个峰之间，那里本不该有东西。
 #
-# 为什么？贝叶斯公式说 $q(x_s\mid x_t)\propto q(x_t\mid x_s)\,q(x_s)$。记从 $x_s$ 到 $x_t$ 加的噪声的方差为 $\beta'$。看成 $x_s$ 的函数，前一个因子是高斯，宽 $\sqrt{\beta'/(1-\beta')}$；后一个是加过噪的数据，最细的起伏也有 $\sqrt{1-\bar\alpha_s}$ 宽。
+# 为什么？贝叶斯公式说 $q(x_s\mid x_t)\propto q(x_t\mid x_s)\,q(x_s)$，是两个因子相乘。把两个都看成 $x_s$ 的函数：
 #
-# - 退一小步，前一个窄得多。在这么窄的范围里，后一个变化平缓，所以乘积近似高斯。
-# - 退一大步，前一个宽得盖住后一个的两个峰，一个高斯就代替不了。
-# - $t$ 只有几步时，退一步两者也宽窄相当，近似最没有保证。
+# - 前一个是高斯。从 $x_s$ 到 $x_t$ 加的噪声的方差记作 $\beta'$，它的宽度就是 $\sqrt{\beta'/(1-\beta')}$，步子越小越窄。
+# - 后一个是加过噪的数据，这里有两个峰，各宽 $\sqrt{1-\bar\alpha_s}$。
+#
+# 退一小步，前一个窄得多，在这么窄的范围里，后一个变化平缓，所以乘积近似高斯。退一大步，前一个宽得盖住两个峰，乘积也就有两个峰，一个高斯代替不了。（$t$ 只有几步时，后一个的峰也很窄，这个近似就没有保证。）
 #
 # 祖先采样每一步抽的都是高斯，所以要走许多小步。走得少时照样用高斯：均值与方差还可以对，形状不对，这就是少走的代价。
 #
-# 既然当成高斯，只要知道均值与方差就行。下一节求它们。
+# 既然当成高斯，只要知道均值与方差就行。下面两节求均值，第 5 节求方差。
 
 # %% [markdown]
 # ## 3　后验：连 $x_0$ 也知道的话
 #
 # $q(x_{t-1}\mid x_t)$ 的均值仍牵涉整个数据分布，写不出来。先考虑一个容易的问题：$x_0$ 已知。采样时当然不知道，下一节再用网络的猜测顶上。
-# 这时 $x_{t-1}$ 的分布叫后验 (posterior)，贝叶斯公式就给出答案：
+# 这时 $x_{t-1}$ 的分布叫后验 (posterior)，由贝叶斯公式得到：
 #
 # $$q(x_{t-1}\mid x_t, x_0) \propto q(x_t\mid x_{t-1}, x_0)\;q(x_{t-1}\mid x_0) = q(x_t\mid x_{t-1})\;q(x_{t-1}\mid x_0).$$
 #
 # 等号成立，是因为加噪每一步只看上一步：知道了 $x_{t-1}$，$x_0$ 就没有新的信息。
-# 右边两个都是高斯：一个是从 $x_0$ 加噪而来的 $x_{t-1}$ 的分布，另一个是从 $x_{t-1}$ 再加噪一步、恰好得到 $x_t$ 的可能性。两个高斯相乘得到什么，先画出来看。
+#
+# 右边两个都是高斯。$q(x_{t-1}\mid x_0)$ 说，从 $x_0$ 加噪而来，$x_{t-1}$ 会在哪里；$q(x_t\mid x_{t-1})$ 说，从某个 $x_{t-1}$ 再加噪一步，有多大可能恰好得到这个 $x_t$。两个高斯相乘得到什么，先画出来看。
 
 # %%
 t, x_t, x0 = 5, 0.84, 0.9
+y = np.linspace(0.76, 1.0, 24_001)  # y 是 x_{t-1}
 a_prev, beta = tables["alphas_cumprod_prev"][t], betas[t]
-y = np.linspace(0.76, 1.0, 24_001)
 come, leave = normal(y, np.sqrt(a_prev) * x0, 1 - a_prev), normal(x_t, np.sqrt(1 - beta) * y, beta)
-product = come * leave
-product /= product.sum() * (y[1] - y[0])
-curves_figure((y, {"相乘再归一：后验": product, r"从 $x_0$ 走来：$q(x_{t-1}|x_0)$": come, r"再走一步到 $x_t$：$q(x_t|x_{t-1})$": leave},
-               "$x_{t-1}$", "密度（点线是似然）"))
+product = come * leave / (come * leave).sum()  # 每一小格的概率，加起来是 1
+curves_figure((y, {"相乘再归一：后验": product / (y[1] - y[0]), r"从 $x_0$ 走来：$q(x_{t-1}|x_0)$": come,
+                   r"再走一步到 $x_t$：$q(x_t|x_{t-1})$": leave}, "$x_{t-1}$", "密度或似然"))
 
 # %% [markdown]
-# 图：$t=5$、$x_0=0.9$、$x_t=0.84$，三条都画成 $x_{t-1}$ 的函数。点线里 $x_t$ 是固定的，所以它不是 $x_{t-1}$ 的密度，只是似然 (likelihood)，说每个 $x_{t-1}$ 有多大可能走到这个 $x_t$。
+# 图：后验落在两个峰之间，比两个都窄。三条都画成 $x_{t-1}$ 的函数，$t=5$、$x_0=0.9$、$x_t=0.84$。点线里 $x_t$ 是固定的，所以它不是 $x_{t-1}$ 的密度，而是似然 (likelihood)，说每个 $x_{t-1}$ 有多大可能走到这个 $x_t$。
 #
-# 后验落在两个峰之间，偏向窄的一个，而且比两个都窄。两份信息合起来，比哪一份都确定。
+# 两份信息合起来，比哪一份都确定；哪一份窄，后验就离哪一份近。
 #
 # 下面算出它的均值与方差。只看指数里含 $x_{t-1}$ 的部分，记 $y = x_{t-1}$：
 #
@@ -174,28 +178,26 @@ curves_figure((y, {"相乘再归一：后验": product, r"从 $x_0$ 走来：$q(
 # 图里的那条后验是两个密度在细格子上相乘得到的，没有用过这些公式，正好拿来核对：
 
 # %%
-product /= product.sum()
-mean = (product * y).sum()
-check("均值 = c₁x₀ + c₂x_t", mean, tables["posterior_mean_coef1"][t] * x0 + tables["posterior_mean_coef2"][t] * x_t, atol=1e-9)
-check("方差 = β_tilde", (product * (y - mean) ** 2).sum(), tables["posterior_variance"][t], rtol=1e-6)
+center = (product * y).sum()
+check("均值 = c₁x₀ + c₂x_t", center, tables["posterior_mean_coef1"][t] * x0 + tables["posterior_mean_coef2"][t] * x_t, atol=1e-9)
+check("方差 = β_tilde", (product * (y - center) ** 2).sum(), tables["posterior_variance"][t], rtol=1e-6)
 
 # %% [markdown]
-# 最后一步是个特例。代码从 0 数步，$t=0$ 的图已经加过一步噪声，写作 $x_{t=0}$，与原图 $x_0$ 不是一回事。从它再退一步就是原图，所以约定 $\bar\alpha_{-1}=1$，代入得 $c_1=1$、$c_2=0$、$\tilde\beta_0=0$：最后一步直接输出 $x_0$，不加噪声。
+# 最后一步是个特例。代码从 0 数步，$t=0$ 的图已经加过一步噪声，写作 $x_{t=0}$，与原图 $x_0$ 不是一回事。从它再退一步就是原图，所以约定 $\bar\alpha_{-1}=1$。代入得 $c_1=1$、$c_2=0$、$\tilde\beta_0=0$：最后一步直接输出 $x_0$，不加噪声。
 
 # %% [markdown]
 # ## 4　去噪的一步
 #
 # ### 把 $x_0$ 换成猜测
 #
-# 采样时没有 $x_0$，就把后验均值里的 $x_0$ 换成网络的猜测 $\hat x_0$。为什么可以换？均值 $c_1x_0+c_2x_t$ 对 $x_0$ 是线性的，所以把 $x_0$ 换成它的平均 $\mathbb E[x_0\mid x_t]$，得到的正是 $x_{t-1}$ 的平均 $\mathbb E[x_{t-1}\mid x_t]$；网络学的，就是这个平均。
+# 采样时没有 $x_0$，就把后验均值里的 $x_0$ 换成网络的猜测 $\hat x_0$。为什么可以换？均值 $c_1x_0+c_2x_t$ 对 $x_0$ 是线性的，所以把 $x_0$ 换成它的平均 $\mathbb E[x_0\mid x_t]$，得到的正是 $x_{t-1}$ 的平均 $\mathbb E[x_{t-1}\mid x_t]$；网络学的，就是 $x_0$ 的这个平均（第 1 章）。
 #
 # 于是得到第 1 节那个式子：走到相邻的一步时，$a=c_1$，$b=c_2$，方差先借用 $\sigma^2=\tilde\beta_t$。
 #
 # 要一大步走到更早的 $x_s$，公式不变，只把 $\alpha_t$、$\bar\alpha_{t-1}$ 换成 $\bar\alpha_t/\bar\alpha_s$、$\bar\alpha_s$，$\beta_t$ 换成 $\beta'=1-\bar\alpha_t/\bar\alpha_s$。
 
 # %%
-steps = [ancestral_step(*pair) for pair in zip(bar, tables["alphas_cumprod_prev"])]
-a, b, sigma = np.array(steps).T
+a, b, sigma = np.array([ancestral_step(*pair) for pair in zip(bar, tables["alphas_cumprod_prev"])]).T
 check("走到相邻的一步：a 就是 c₁", a, tables["posterior_mean_coef1"], atol=1e-12)
 check("b 就是 c₂", b, tables["posterior_mean_coef2"], atol=1e-12)
 check("σ² 就是 β_tilde", sigma**2, tables["posterior_variance"], atol=1e-15)
@@ -206,13 +208,13 @@ check("σ² 就是 β_tilde", sigma**2, tables["posterior_variance"], atol=1e-15
 # %%
 trace = []
 pretrained.sample(80, steps=24, cond=torch.full((80,), -1), generator=torch.Generator().manual_seed(1),
-                  callback=lambda t, x_t, x0_hat: trace.append((t, x_t, x0_hat)))
-shown = [trace[step] for step in (0, 3, 6, 9, 12, 15, 18, 23)]
+                  callback=lambda *now: trace.append(now))  # 每一步的 t、x_t 与猜测
+shown = [trace[index] for index in (0, 3, 6, 9, 12, 15, 18, 23)]
 pictures = [torch.stack([entry[part][which] for entry in shown]) for which in (20, 23) for part in (1, 2)]
-grid_figure(torch.cat(pictures), nrow=8, rows=["第一条 $x_t$", "猜测", "第二条 $x_t$", "猜测"], columns=[f"$t={t}$" for t, _, _ in shown])
+grid_figure(torch.cat(pictures), nrow=8, rows=["第一条 $x_t$", "猜测", "第二条 $x_t$", "猜测"], columns=[f"$t={entry[0]}$" for entry in shown])
 
 # %% [markdown]
-# 图：两条轨迹，从左往右走；每条的上一行是 $x_t$，下一行是此刻的猜测 $\hat x_0$。
+# 图：猜测从模糊变清楚。从左往右是两条轨迹，每条的上一行是 $x_t$，下一行是此刻的猜测 $\hat x_0$。
 #
 # 起点处的猜测是许多数字的平均，模糊一团。第一条的猜测很早就是 7；第二条到 $t=608$ 还像 9，后来才变成 5。$x_t$ 里的信息越多，要平均的就越少，所以猜测越来越清楚。
 #
@@ -223,15 +225,15 @@ grid_figure(torch.cat(pictures), nrow=8, rows=["第一条 $x_t$", "猜测", "第
 # 有一个例子算得清。数据是 $\mathcal N(0,1)$ 时，最好的猜测是 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t$，代入化简，不掺噪声的一步恰好是 $x\leftarrow\sqrt{\alpha_t}\,x$。一步步乘下去，什么起点都缩到 0 附近：
 
 # %%
-standard = chain_moments(betas, 0.0, 1.0, 0.0)[1]  # 返回最终样本的均值与方差，取方差
-print(f"数据的方差是 1。一千步走完，不掺噪声，样本的方差 {bar[-1]:.5f}；照公式掺，{standard:.3f}")
+standard = {v: chain_moments(betas, 0.0, 1.0, v)[1] for v in (0.0, 1.0)}  # 返回最终样本的均值与方差，取方差；第 5 节再用
+print(f"数据的方差是 1。一千步走完，只去掉噪声，样本的方差 {bar[-1]:.5f}；照公式掺，{standard[0.0]:.3f}")
 print(f"第 0 章的 DDIM，也不掺噪声：{ddim_chain_variance(betas, 1.0, 1000, eta=0.0):.3f}")
 check("一步恰好缩小 √α 倍", a * np.sqrt(bar) + b, np.sqrt(1 - betas), atol=1e-12)
 
 # %% [markdown]
-# 手写数字不是高斯，没有缩成一张模糊的平均图（为什么，本章没有查），可是少掉的同样是起点之间的差别。
+# 手写数字不是高斯，没有缩成一张模糊的图，可是丢掉的同样是起点之间的差别（第 1 节）。
 #
-# 第 0 章的 DDIM 也不掺噪声，却不千篇一律，因为它的系数跟着改了：$b$ 是 $\sqrt{(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)}$，比这里的 $c_2$ 大。$x_t$ 留得多，起点之间的差别就保住了：上面的例子里，它最终的方差是 0.996。
+# DDIM 也不掺噪声，却没有丢，因为它的系数跟着改了：$b$ 是 $\sqrt{(1-\bar\alpha_{t-1})/(1-\bar\alpha_t)}$，比这里的 $c_2$ 大。$x_t$ 留得多，起点之间的差别就保住了。所以“必须掺”说的是祖先采样这组系数；DDIM 的系数从哪里来，第 7 章再讲。
 
 # %% [markdown]
 # ## 5　该掺多少：`v_posterior`
@@ -240,7 +242,11 @@ check("一步恰好缩小 √α 倍", a * np.sqrt(bar) + b, np.sqrt(1 - betas), 
 #
 # $$\mathrm{Var}(x_{t-1}\mid x_t) = \tilde\beta_t + c_1^2\,\mathrm{Var}(x_0\mid x_t).$$
 #
-# 采样器对同一个 $t$ 只用一个 $\sigma_t^2$，所以把上式对 $x_t$、对像素取平均。均值取对时，一个像素的负对数似然平均起来是 $\frac12\ln\sigma^2$，加上这个平均除以 $2\sigma^2$，再加一个常数；对 $\sigma^2$ 求导，最小处的 $\sigma^2$ 正是这个平均。本章的“最优”就指它。看两种极端的数据：
+# 采样器对同一个 $t$ 只用一个 $\sigma_t^2$，所以只能取上式对 $x_t$、对像素的平均。这样取，高斯数据上整条链的方差就是对的（第 6 节）；本章的“最优”指的就是它：
+#
+# $$\sigma_t^2 = \tilde\beta_t + c_1^2\,\mathbb E\,\mathrm{Var}(x_0\mid x_t).$$
+#
+# 看两种极端的数据：
 #
 # - 数据是一个点。$x_0$ 没有不确定性，$\mathrm{Var}(x_0\mid x_t)=0$，最优的方差是 $\tilde\beta_t$。
 # - 数据是 $\mathcal N(0, 1)$。这时 $\mathrm{Var}(x_0\mid x_t)=1-\bar\alpha_t$，代入得最优的方差恰好是 $\beta_t$。
@@ -249,7 +255,7 @@ check("一步恰好缩小 √α 倍", a * np.sqrt(bar) + b, np.sqrt(1 - betas), 
 #
 # $$\sigma_t^2 = (1-v)\,\tilde\beta_t + v\,\beta_t.$$
 #
-# 注意 $v=0$ 不是不掺，它仍掺 $\tilde\beta_t$；第 1 节的 $\lambda=0$ 才是一点不掺。
+# 注意 $v=0$ 不是不掺，它仍掺 $\tilde\beta_t$。
 #
 # 别的数据，最优的 $v$ 是多少？最优的方差比 $\tilde\beta_t$ 多出 $c_1^2\,\mathbb E\,\mathrm{Var}(x_0\mid x_t)$；由第二个例子，差 $\beta_t-\tilde\beta_t$ 是 $c_1^2(1-\bar\alpha_t)$。两者相除，就是最优的 $v$：
 #
@@ -265,27 +271,26 @@ check("一步恰好缩小 √α 倍", a * np.sqrt(bar) + b, np.sqrt(1 - betas), 
 #
 # $\sigma_x=1$ 时 $D=1$，它就是 $1-\bar\alpha_t$，于是 $\tilde\beta_t + c_1^2(1-\bar\alpha_t) = \dfrac{\beta_t(1-\bar\alpha_{t-1}) + \beta_t^2\bar\alpha_{t-1}}{1-\bar\alpha_t} = \dfrac{\beta_t(1-\alpha_t\bar\alpha_{t-1})}{1-\bar\alpha_t} = \beta_t$。
 #
-# 真实的像素在 $[-1,1]$ 内，方差 $\sigma_x^2\le1$。只用均值与方差做的线性猜测，对任何数据，均方误差都是 $\sigma_x^2(1-\bar\alpha_t)/D$；它未必最好，所以 $\mathbb E\,\mathrm{Var}(x_0\mid x_t)\le \sigma_x^2(1-\bar\alpha_t)/D\le 1-\bar\alpha_t$，也就是 $0\le v^*_t\le1$。
-#
 # </details>
 
 # %%
 card("v_posterior")
 c1, tilde = tables["posterior_mean_coef1"], tables["posterior_variance"]
 check("x₀ ~ N(0, 1)：最优方差正好是 β_t", tilde + c1**2 * (1 - bar), betas, atol=1e-15)
+check("改掺 β_t，上面的 0.991 就变成", standard[1.0], 1.0, atol=2e-3)
 chain = GaussianDiffusion(given_betas=betas, v_posterior=0.3)
 check("v_posterior=0.3：混合的是方差", chain.exact_table("posterior_variance"), 0.7 * tilde + 0.3 * betas, atol=1e-18)
-(a, _, least), (_, _, most) = (ancestral_step(bar[500], bar[250], v) for v in (0.0, 1.0))
-check("从 t=500 走到 s=250：v=1 与 v=0 的方差之差是 a²(1-ᾱ_t)", most**2 - least**2, a**2 * (1 - bar[500]), atol=1e-15)
+(a_far, _, least), (_, _, most) = (ancestral_step(bar[500], bar[250], v) for v in (0.0, 1.0))
+check("从 t=500 走到 s=250：v=1 与 v=0 的方差之差是 a²(1-ᾱ_t)", most**2 - least**2, a_far**2 * (1 - bar[500]), atol=1e-15)
 
 # %%
 check_order("t ≥ 167 之后，β_tilde 与 β 相差不到 1%", 0.99, (tilde / betas)[167:].min(), 1, digits=5)
 posterior_panel(betas)
 
 # %% [markdown]
-# 面板：$\sigma_t^2$ 是 $\beta_t$ 的几倍，横轴是对数。实线是你选的 $v$，点线是 $v=0$；$v=1$ 时处处是 1。静态的页面上 $v=0.5$，上图走满 1000 步，下图只走 10 步，圆点是走到的各个 $t$。
+# 面板：步数越少，$v$ 越要紧。纵轴是 $\sigma_t^2$ 与 $\beta_t$ 之比；实线是你选的 $v$，点线是 $v=0$，而 $v=1$ 时处处是 1。静态的页面上 $v=0.5$，上图走满 1000 步，下图只走 10 步，圆点是走到的各个 $t$。
 #
-# 走满 1000 步时，两条线只在 $t$ 小处分得开，$t\ge167$ 之后，连 $v=0$ 与 $v=1$ 也相差不到 1%。只走 10 步时，从 $t=111$ 到 555 都分得开；$t=111$ 处，$v=0$ 几乎不掺。**步数越少，$v$ 越要紧。**
+# 走满 1000 步，两条线几乎处处贴着 1：$t\ge167$ 之后，连 $v=0$ 与 $v=1$ 也相差不到 1%。只走 10 步，从 $t=111$ 到 555 都分得开；$t=111$ 处，$v=0$ 掺的只有 $v=1$ 的千分之一。
 
 # %% [markdown]
 # ## 6　整条链：高斯数据上算一遍
@@ -302,21 +307,21 @@ posterior_panel(betas)
 # 取 $\sigma_x=0.2$，从 `cosine` 的一千步里抽 10 步走，系数照第 4 节的大步算。另让真实的 `DDPM` 配上最好的猜测，采四万个样本，与递推核对：
 
 # %%
-std, table = 0.2, make_beta_schedule("cosine", 1000)
-sparse = np.cumprod(1 - table)[spaced_timesteps(1000, 10)]
+std, cosine = 0.2, make_beta_schedule("cosine", 1000)
+sparse = np.cumprod(1 - cosine)[spaced_timesteps(1000, 10)]
 for v in (0.0, 1.0):
-    drawn = gaussian_ddpm(table, mean=0.0, std=std).sample(40_000, steps=10, v_posterior=v, generator=torch.Generator().manual_seed(0))
+    sampled = gaussian_ddpm(cosine, mean=0.0, std=std).sample(40_000, steps=10, v_posterior=v, generator=torch.Generator().manual_seed(0))
     expected = walk(sparse, ancestral(v), std=std)[1][0]  # walk：各处的均值与方差，第 0 项是最终样本
-    check(f"v={v:g}：样本的方差是真值的几倍", drawn.var() / std**2, expected / std**2, atol=0.03)
+    check(f"v={v:g}：样本的方差是真值的几倍", sampled.var() / std**2, expected / std**2, atol=0.03)
 check("每步用 v*：是真值的几倍", walk(sparse, each_best(std), std=std)[1][0] / std**2, 1.0, atol=2e-3)
 
 # %%
 chain_panel()
 
 # %% [markdown]
-# 面板：数据是 $\mathcal N(0,\sigma_x^2)$，纵轴是采样链的方差除以真实的方差，1 是完美。左图沿着 $t$ 看，采样从右往左走，左端是 $x_{t=0}$，与最终样本几乎相同；右图是最终样本随 $v$ 的变化；灰色的粗线是每一步各用自己的 $v^*_t$。静态的页面上 $\sigma_x=0.2$，上面一行走 10 步，下面一行走 200 步。
+# 面板：每步用自己的 $v^*_t$，途中的方差处处正确。纵轴是采样链的方差除以 $x_t$ 真实的方差，1 是完美；采样从右往左走，左端是 $x_{t=0}$，与最终样本几乎相同；灰色的粗线是每步用 $v^*_t$。静态的页面上 $\sigma_x=0.2$，上图走 10 步，下图走 200 步。
 #
-# 看上面一行。$v=1$ 一路掺得太多，样本太分散；$v=0$ 掺得太少，样本太集中；每步用 $v^*_t$，处处是 1。右图里，各步都取 0.4 上下，终点的方差也凑得对，只是途中仍然偏大。
+# 看上图。$v=1$ 一路掺得太多，样本太分散；$v=0$ 掺得太少，样本太集中。各步都取 0.4，终点碰巧对了，途中仍然偏大。
 #
 # 每步用 $v^*_t$ 为什么处处是 1？道理还是全方差公式：
 #
@@ -324,18 +329,18 @@ chain_panel()
 #
 # $x_t$ 的方差若是对的，均值 $g\,x_t$ 的方差就是第一项，按 $v^*_t$ 掺的噪声恰是第二项，所以 $x_{t-1}$ 的方差也是对的，一步步传下去。只有最后一步不加噪声，丢掉 $\mathrm{Var}(x_0\mid x_{t=0})$；这里 $x_{t=0}$ 几乎没有噪声，丢掉的可以不计。
 #
-# 再看下面一行。走 200 步时，几条线离 1 都不到一成，$v$ 就不那么要紧。把数据的标准差拖到 1，$v=1$ 就处处正确，与第 5 节一致。
+# 再看下图。走 200 步时，几条线离 1 都不到一成，$v$ 就不那么要紧。
 
 # %% [markdown]
 # ## 7　手写数字该掺多少
 #
-# 手写数字不是高斯，要靠画、靠量。仍走 10 步，告诉模型画几，三行用同一份噪声。
+# 手写数字不是高斯，$v^*_t$ 没有公式，要靠画、靠量。仍走 10 步，告诉模型画几，三行用同一份噪声。
 #
 # **先猜一猜**：$v$ 取 0、0.1、1，三行的背景会有什么不同？
 
 # %%
-labels = torch.arange(10).repeat(10)
-samples = {v: pretrained.sample(100, steps=10, v_posterior=v, cond=labels, generator=torch.Generator().manual_seed(4)) for v in (0.0, 0.1, 1.0)}
+samples = {v: pretrained.sample(100, steps=10, v_posterior=v, cond=torch.arange(10).repeat(10), generator=torch.Generator().manual_seed(4))
+           for v in (0.0, 0.1, 1.0)}
 rows = []
 for x in samples.values():
     corner = x[:1, :, :7, :7].repeat_interleave(4, 2).repeat_interleave(4, 3)  # 第一张的左上角放大，亮度乘 4
@@ -343,69 +348,66 @@ for x in samples.values():
 grid_figure(torch.cat(rows), nrow=11, rows=[f"$v={v:g}$" for v in samples], columns=[*"0123456789", "0 的左上角"])
 
 # %% [markdown]
-# 图：走 10 步的样本；最右一列是 0 的左上角，放大四倍，亮度也乘 4。字形大致相同；$v=1$ 的背景布满脏点，$v=0.1$ 的略有一点。
+# 图：$v$ 越大，背景越脏。走 10 步的样本；最右一列是 0 的左上角，放大四倍，亮度也乘 4。字形大致相同。
 #
-# 看背景，$v=0$ 最好。按第 5 节的“最优”呢？$v^*_t$ 的分子，是最好的猜测的均方误差；训练好的网络平均说来不会更准，所以用它的误差来量，得到的是上界。
-# 下面用一百张手写数字，在走到的九个 $t$ 上量，误差再按像素原来的颜色分开：灰像素是笔画的边缘，约占一成；黑像素是背景，约占八成。
-
-# %%
-held_out, label = handwriting("../data")  # MNIST 的测试集；磁盘上没有时用模型自己画的
-black, gray = held_out < -0.98, held_out.abs() < 0.9
-generator, steps, curves, spreads = torch.Generator().manual_seed(5), spaced_timesteps(1000, 10)[1:], [], []
-for step in steps.tolist():
-    t = torch.full((len(held_out),), step)
-    x_t = pretrained.q_sample(held_out, t, torch.randn(held_out.shape, generator=generator))
-    with torch.no_grad():
-        error = (held_out - pretrained.predict_start(x_t, t, cond=label)) ** 2 / (1 - levels[step])
-    curves.append([float(error[part].mean()) for part in (error >= 0, gray, black)])
-    spreads.append(float(error.mean((1, 2, 3)).std()) / 10)
-whole, gray_part, black_part = np.array(curves).T
-check("全图：九个数都在 0.05 与 0.3 之间，标准误都不到 0.01", 0.05 < whole.min() and whole.max() < 0.3 and max(spreads) < 0.01, True)
-check("t=111 处，黑像素不到 0.02，灰像素超过 0.5", black_part[0] < 0.02 and gray_part[0] > 0.5, True)
-check("t=111 处，全图的误差大半来自灰像素", gray.double().mean() * gray_part[0] / whole[0] > 0.5, True)
-figure = curves_figure((steps, {"全图，即 $v^*_t$ 的上界": whole, "只看灰像素": gray_part, "只看黑像素": black_part},
-                        "步号 $t$", r"均方误差 ÷ $(1-\bar\alpha_t)$"))
-figure.axes[0].set(ylim=(-0.1, 1.12), xticks=steps)
-for value, up in zip(curves[0], (6, 4, -12)):
-    figure.axes[0].annotate(f"{value:.2g}", (111, value), (4, up), textcoords="offset points", fontsize=9)
-figure
-
-# %% [markdown]
-# 图：在一百张手写数字上量到的误差，标出的三个数是 $t=111$ 处的。走 10 步时，掺噪声的就是这九步，它们的 $v^*_t$ 的上界在 0.06 与 0.22 之间，远不到 1。
-#
-# 那么取 0，还是取 0.1？看最后一次掺噪声的那一步，从 $t=111$ 退到 $t=0$。用两把尺子量：
-#
-# - 背景：四个角上各 4×4 个像素，训练图里那里几乎全黑，看样本与 $-1$ 之差的均方根。
-# - 似然：把那一百张图加噪到 $t=0$，得 $x_s$，再接着加到 $t=111$，得 $x_t$。从 $x_t$ 退一步，模型给 $x_s$ 的负对数似然是多少？下面列出它比 $v=0.1$ 时高多少，单位 nat，按像素平均。
+# 背景有多脏，看四个角上各 4×4 个像素。训练图里那里几乎全黑，所以量它们与 $-1$ 之差的均方根：
 
 # %%
 # NBVAL_IGNORE_OUTPUT
 corners = torch.zeros(28, 28, dtype=torch.bool)
 corners[:4, :4] = corners[:4, -4:] = corners[-4:, :4] = corners[-4:, -4:] = True
-clean, ratio = torch.zeros(100, dtype=torch.long), levels[111] / levels[0]
-x_s = pretrained.q_sample(held_out, clean, torch.randn(held_out.shape, generator=generator))
-x_t = ratio**0.5 * x_s + (1 - ratio) ** 0.5 * torch.randn(held_out.shape, generator=generator)
-with torch.no_grad():
-    x0_hat = pretrained.predict_start(x_t, clean + 111, cond=label)
-steps_to_0 = {v: ancestral_step(levels[111], levels[0], v) for v in samples}
-a, b, least = steps_to_0[0.0]
-square = (x_s - a * x0_hat - b * x_t) ** 2  # 三个 v 的均值相同，只有方差不同
-nll = {v: (square / (2 * sigma**2) + np.log(sigma)).mean((1, 2, 3)) for v, (_, _, sigma) in steps_to_0.items()}
 for v, x in samples.items():
-    dirt, cost = (x[..., corners] + 1).square().mean((1, 2)).sqrt(), nll[v] - nll[0.1]
-    print(f"v={v:g}　四个角离黑 {dirt.mean():.4f} ± {dirt.std() / 10:.4f}　负对数似然高出 {cost.mean():.2f} ± {cost.std() / 10:.2f}")
-print(f"似然最好的 v 是 {(square.mean() - least**2) / (steps_to_0[1.0][2] ** 2 - least**2):.2f}")
+    dirt = (x[..., corners] + 1).square().mean((1, 2)).sqrt()
+    print(f"v={v:g}　四个角离黑 {dirt.mean():.4f} ± {dirt.std() / 10:.4f}")
 
 # %% [markdown]
-# ± 是一百张之间的标准误。按背景，$v=0$ 最好；按似然，最好的是 0.1 上下，$v=0$ 恰恰最差。
+# ± 是一百张之间的标准误。看背景，$v=0$ 最好。按第 5 节的“最优”呢？
 #
-# $v=0$ 的似然这样差，是因为退到 $t=0$ 时，$\tilde\beta$ 只有 $\beta'$ 的千分之一，几乎不让 $x_s$ 散开。别的步的似然没有量。
+# $v^*_t$ 的分子，是最好的猜测的均方误差。网络的猜测平均说来不会更准，所以拿它的误差代进去，得到的是 $v^*_t$ 的上界。下面用一百张手写数字，在掺噪声的九个 $t$ 上量。脏的是背景，所以误差再按像素分开：灰像素是笔画的边缘，约占一成；黑像素是背景，约占八成。
+
+# %%
+held_out, label = handwriting("../data")  # MNIST 的测试集；磁盘上没有时用模型自己画的
+black, gray = held_out < -0.98, held_out.abs() < 0.9
+generator, nine = torch.Generator().manual_seed(5), spaced_timesteps(1000, 10)[1:].tolist()
+
+
+@torch.no_grad()
+def error_at(step):
+    now = torch.full((100,), step)
+    noisy = pretrained.q_sample(held_out, now, torch.randn(held_out.shape, generator=generator))
+    return (held_out - pretrained.predict_start(noisy, now, cond=label)) ** 2 / (1 - levels[step])
+
+
+errors = [error_at(step) for step in nine]
+whole, edge, ground = ([float(error[part].mean()) for error in errors] for part in (errors[0] >= 0, gray, black))
+check("全图：九个数都在 0.05 与 0.3 之间，标准误都不到 0.01",
+      0.05 < min(whole) and max(whole) < 0.3 and all(error.mean((1, 2, 3)).std() / 10 < 0.01 for error in errors), True)
+check("t=111 处，黑像素不到 0.02，灰像素超过 0.5", ground[0] < 0.02 and edge[0] > 0.5, True)
+
+# %%
+figure = curves_figure((nine, {"全图：$v^*_t$ 的上界": whole, "只看灰像素：笔画的边缘": edge, "只看黑像素：背景": ground},
+                        "步号 $t$", r"均方误差 ÷ $(1-\bar\alpha_t)$"))
+axis = figure.axes[0]
+axis.get_legend().remove()  # 名字直接写在线旁边
+axis.set(ylim=(-0.12, 0.85), xticks=nine)
+for line, up in zip(axis.lines, (0.06, 0.06, -0.06)):
+    for index, words in ((0, f"{line.get_ydata()[0]:.2g}"), (4, line.get_label())):
+        axis.text(nine[index], line.get_ydata()[index] + up, words, color=line.get_color(), ha="center", va="center")
+figure
+
+# %% [markdown]
+# 图：笔画的边缘该多掺，背景几乎不该掺。一百张手写数字上的平均，标出的三个数在 $t=111$ 处，那是最后一次掺噪声。
 #
-# 两把尺子的意见不同，是因为看的像素不同。似然看全部像素的平均，这一步的误差大半来自笔画的边缘：那里的 $x_0$ 的确还没有定，散布该补。背景已经定了，几乎不该掺。
+# 全图的上界在 0.06 与 0.22 之间，远不到 1，所以 $v=1$ 掺得太多。那么取 0，还是取 0.1？弄脏背景的主要是最后一次：八个种子，每个一百张，只有那一次取 $v=1$，四个角离黑就有 $0.128\pm0.001$，全程取 1 是 $0.153\pm0.001$。所以只看 $t=111$：
 #
-# 可是采样器对每个像素掺同样多。照上图，$t=111$ 处边缘该取 0.7 上下，背景该取 0.01 上下（采样时看不到真图，改按 $\hat x_0$ 的颜色分，也差不多）；共用的 0.1 对边缘太少，对背景又太多。
+# - 按全图的平均，该取 0.1 上下。
+# - 可是采样器对每个像素掺同样多。按各自的误差，边缘该取 0.7 上下，背景该取 0.01 上下；0.1 对边缘太少，对背景又太多。
 #
-# 若每个像素各用各的方差，就不必这样取舍，Improved DDPM 让网络学的正是它。只能共用一个 $v$ 时，手写数字走得少，本课程取 $v=0$，为的是背景干净。
+# 两头不能兼顾，本课程取 $v=0$，为的是背景干净。代价在边缘：那里的 $x_0$ 还没有定，本该散开，现在这一步几乎不掺。
+#
+# 丢了多样性没有？只看笔画出没的像素（训练图里同一类的标准差大于 0.5），同一个数字的十张之间，八个种子平均，像素的标准差在 $v=0$ 时是 $0.627\pm0.004$，$v=0.1$ 时是 $0.624\pm0.004$，分不开。
+#
+# 若每个像素各用各的方差，就不必取舍，Improved DDPM 让网络学的正是它。
 #
 # 彩色图上，步数少时 $v=1$ 也很差。下表抄自 DDIM 的论文，是 CIFAR-10 的 FID，即样本与真图的距离，越小越好：
 #
@@ -413,25 +415,9 @@ print(f"似然最好的 v 是 {(square.mean() - least**2) / (steps_to_0[1.0][2] 
 # |:--|--:|--:|
 # | $v=0$ | 41.1 | 4.7 |
 # | $v=1$ | 367.4 | 3.2 |
-# | DDIM，即第 0 章的走法，不掺噪声 | 13.4 | 4.0 |
+# | DDIM | 13.4 | 4.0 |
 #
-# 走满 1000 步，$v$ 的影响小得多，次序也反过来，$v=1$ 最好。走 10 步时，DDIM 比两种都好得多。它不掺新噪声，却多留旧噪声，第 4 节的例子里，散布就没有丢。所以“必须掺”说的是这一章的这组系数。
-#
-# <details><summary>选读：弄脏背景的是哪一次，取 0 丢了多样性没有</summary>
-#
-# 走 10 步，八个种子，每个种子一百张，± 是种子之间的标准误：
-#
-# | 走法 | 四个角离黑 |
-# |:--|--:|
-# | 全程 $v=0$ | 0.0137 ± 0.0003 |
-# | 只有最后一次掺噪声取 $v=1$ | 0.1284 ± 0.0006 |
-# | 全程 $v=1$ | 0.1530 ± 0.0006 |
-#
-# 弄脏的主要是最后一次。它之后只剩一步，原因大概是网络把多出来的噪声当成了图的内容，没有查。
-#
-# 多样性量在笔画出没的像素上，也就是训练图里同一类的标准差大于 0.5 的那些。同一个数字十张之间的标准差，$v=0$ 是 $0.627\pm0.004$，$v=0.1$ 是 $0.624\pm0.004$，分不开；测试集的真图是 $0.698\pm0.002$，两种都偏小。
-#
-# </details>
+# 走满 1000 步，$v$ 的影响小得多，次序也反过来，$v=1$ 最好。走 10 步时，DDIM 比两种都好得多。
 
 # %% [markdown]
 # ## 8　三段源码
@@ -475,9 +461,9 @@ show_source(Sampling.p_sample,
 #
 # **去噪时为什么还要掺噪声，该掺多少？**
 #
-# - **为什么**：$x_0$ 已知时，后验是高斯，均值 $c_1x_0+c_2x_t$，方差 $\tilde\beta_t$。网络只给出均值，$x_s$ 本该围着它散开。系数不改，只去掉噪声，散布就一步步丢掉，样本千篇一律。DDIM 也不掺，但把 $x_t$ 的系数改大了（第 7 章）。
+# - **为什么**：$x_0$ 已知时，后验是高斯，均值 $c_1x_0+c_2x_t$，方差 $\tilde\beta_t$。网络只给出均值，$x_s$ 本该围着它散开。系数不改，只去掉噪声，散布就一步步丢掉，样本千篇一律。DDIM 也不掺，但把 $x_t$ 的系数改大了。
 # - **该掺多少**：$\tilde\beta_t$，再加上 $x_0$ 还没有定的那一份。$v=0$ 对一个点最优，$v=1$ 对标准高斯最优，一般地 $v^*_t = \mathbb E\,\mathrm{Var}(x_0\mid x_t)/(1-\bar\alpha_t)$。
-# - **实际怎样取**：步数多，$v$ 的影响小得多。步数少，先换成 DDIM（第 7 章）；一定要用祖先采样，手写数字取 $v=0$，背景干净；代价是最后一次掺噪声的那一步似然差。样本的多样性，与 $v=0.1$ 量不出差别。
+# - **实际怎样取**：步数多，$v$ 的影响小得多。步数少，先换成 DDIM（第 7 章）；一定要用祖先采样，手写数字取 $v=0$，背景干净，代价是笔画的边缘少了散布。
 #
 # ## 练习
 #
@@ -570,25 +556,22 @@ grade("04.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 小实验　噪声只在半路上掺
 #
-# 改一处，量一量，写三句话。第 1 节把每一步的噪声都乘上同一个 $\lambda$。现在让它随步号变：`keep(t)` 是真，这一步照公式掺；是假，就一点不掺。在新的一格运行下面的程序，两个数依次是同一个数字的四张之间像素的标准差、分类器认得出的比例；再把 `keep` 换成后半程的 `t < 500`，每次几秒。
+# 改一处，量一量，写三句话。第 1 节要么步步都掺噪声，要么一点不掺。现在让它随步号变：`keep(t)` 是真，这一步照公式掺；是假，就不掺。在新的一格运行下面的程序，两个数依次是同一个数字的四张之间像素的标准差、分类器认得出的比例；再把 `keep` 换成后半程的 `t < 500`，每次几秒。
 # 动手之前先猜：只掺前半程，与只掺后半程，哪一种的散布更接近全程都掺（0.2 上下）？另一种还剩多少？
 #
 # ```python
-# labels = torch.arange(10).repeat(4)
-#
-#
 # @torch.no_grad()
-# def walk_back(keep, seed=0):
+# def walk_with(keep, seed=0):
 #     generator = torch.Generator().manual_seed(seed)
 #     x = torch.randn(40, 1, 28, 28, generator=generator)
 #     for t, s in zip(times, [*times[1:], None]):
 #         a, b, sigma = ancestral_step(levels[t], 1.0 if s is None else levels[s])
-#         x0_hat = pretrained.predict_start(x, torch.full((40,), t), cond=labels)
+#         x0_hat = pretrained.predict_start(x, torch.full((40,), t), cond=digits)
 #         x = a * x0_hat + b * x + keep(t) * sigma * torch.randn(x.shape, generator=generator)
-#     return float(x.view(4, 10, -1).std(0).mean()), recognised(classifier, x, labels)["recognised"]
+#     return float(x.view(4, 10, -1).std(0).mean()), recognised(classifier, x, digits)["recognised"]
 #
 #
-# print(walk_back(lambda t: t >= 500))  # 改这一处
+# print(walk_with(lambda t: t >= 500))  # 改这一处
 # ```
 #
 # <!-- 参考答案 -->
@@ -605,7 +588,7 @@ grade("04.5", None)  # 把 None 换成一个数
 #
 # 1. 散布几乎都是前半程补上的：只掺前半程是 0.214，与全程分不开，光是头六步就有 0.203；只掺后半程，剩四分之一。
 # 2. 后半程掺得本来就少，只占方差的 9%，可是原因不全在这里：前半程缩到同样多，散布仍有 0.120，是后半程的两倍多。早掺的改得动字形；到了后半程，网络已看得清 $x_t$ 里是怎样一个字，掺进去的多半又被去掉（这是解释，没有另外验证）。
-# 3. 认得出的比例又是反着走：散布最小的几种是 100%。标准差也只说散布补上了；只掺前半程，样本的分布对不对，这里没有量。
+# 3. 认得出的比例反着走：散布最小的几种是 100%。标准差也只说散布补上了；只掺前半程，样本的分布对不对，这里没有量。
 #
 # ```python
 # sigmas = {t: ancestral_step(levels[t], levels[s])[2] for t, s in zip(times, times[1:])}
@@ -613,7 +596,7 @@ grade("04.5", None)  # 把 None 换成一个数
 #          "头四分之一": lambda t: t >= 750, "前半，乘 0.32": lambda t: 0.32 * (t >= 500)}
 # for name, keep in parts.items():
 #     amount = sum((keep(t) * sigma) ** 2 for t, sigma in sigmas.items()) / sum(sigma**2 for sigma in sigmas.values())
-#     rows = torch.tensor([walk_back(keep, seed) for seed in range(8)])
+#     rows = torch.tensor([walk_with(keep, seed) for seed in range(8)])
 #     print(name, f"方差占 {amount:.0%}", rows.mean(0), rows.std(0) / 8**0.5)
 # ```
 #

@@ -1,15 +1,13 @@
 # %% [markdown]
 # # 07 · 采样
 #
-# 祖先采样走满 1000 步，每一步调用一次网络：用随课程发布的 `mnist` 画十个数字，一个线程要约 25 秒。网络已经训练好，不想再动。**只换采样的办法，能不能画得更快、更准？**
+# 用祖先采样画十个数字，要走满 1000 步，每一步调用一次网络，一个线程约要 25 秒。网络已经训练好，不想再动它。**只换采样的办法，能不能画得更快、更准？**
 #
-# 能。换一种走法，走 20 步，约半秒就画完。再加上引导，同样走 10 步，分类器认作所要数字的比例从 95% 升到 99.6%；代价是每步算两次网络，网络训练时还要见过“不给类别”。
-#
-# 这一章分五步回答：换一种什么走法，为什么不用重新训练，步数少了差在哪里，步数怎样选，怎样引导。最后用同样的办法补全半张图。
+# 都能。换一种走法，20 步就走到底，约半秒画完。再加上引导，分类器认作所要数字的比例，从 95.2% 升到 99.6%。代价是每步算两次网络，而且网络训练时就要见过“不给类别”。
 #
 # **学习目标**
 #
-# - 推出一种途中可以不掺噪声的走法，说清它为什么不用重新训练，又在哪里只是近似。
+# - 推出一种途中可以不掺噪声的走法，说清它为什么不用重新训练，步数少了又差在哪里。
 # - 会选步数与 `eta`。
 # - 会用引导让样本更符合条件，知道代价是什么；会补全半张图。
 #
@@ -26,11 +24,11 @@ from ddpm_edu.evaluation.metrics import recognised
 from ddpm_edu.generate import generate
 from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.sampling import ancestral_step, ddim_step, spaced_timesteps
-from ddpm_edu.teach import check, grid_figure, show_source
+from ddpm_edu.teach import check, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.laboratory import ddim_chain_variance, euler_roads, ideal_start
-from ddpm_edu.teach.panels import eta_panel, guidance_panel
-from ddpm_edu.teach.panels.sampler import eta_grids, guidance_grids
+from ddpm_edu.teach.panels import guidance_panel
+from ddpm_edu.teach.panels.sampler import guidance_grids
 from ddpm_edu.teach.points import points_figure
 from ddpm_edu.teach.sampling_figures import steps_figure, straight_steps_figure, variance_bars_figure
 
@@ -47,7 +45,7 @@ print("准备好了")
 #
 # 这一章的走法叫 DDIM (denoising diffusion implicit models)。它有一个旋钮 $\eta$，管途中掺多少噪声：$\eta=1$ 就是第 4 章 $v=0$ 的祖先采样，$\eta=0$ 一点也不掺。
 #
-# 用起来是 `model.sample(10, sampler="ddim", steps=20, eta=0.0)`：在 0 到 999 之间等距地取 20 个 $t$，两端都取，从大到小逐个走过；到了 $t=0$ 再走一步，就是干净的图，所以一共调用 20 次网络。下面的 `generate` 是分批的 `sample`，默认就是 DDIM。
+# 用起来是 `model.sample(10, sampler="ddim", steps=20, eta=0.0)`。它在 0 到 999 之间等距地取 20 个 $t$，从大到小逐个走过，最后一步退到干净的图，一共调用 20 次网络。下面的 `generate` 是分批的 `sample`，默认就是 DDIM。
 #
 # **先猜一猜**：从同一批起点出发，步数从 200 减到 20，再减到 5，画的还是同一张图吗？$\eta=0$ 与 $\eta=1$ 会一样吗？
 
@@ -59,14 +57,14 @@ for eta in (0.0, 1.0):
 grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=[f"$\\eta={eta:.0f}$　{steps} 步" for steps, eta in drawn], columns="0123456789")
 
 # %% [markdown]
-# 图：上三行 $\eta=0$，下三行 $\eta=1$，都从同一批起点出发。$\eta=0$ 走 5 步，字形就大体定了（只有 5 例外），20 步与 200 步几乎是同一张图。$\eta=1$ 换一种步数，画的多半是另一张图，因为途中掺的噪声换了。这十张里 $\eta=0$ 的潦草些，但是哪一种好，要量许多张才知道（第 4 节）。
+# 图：$\eta=0$ 走 20 步与 200 步，几乎是同一张图（上三行）；$\eta=1$ 换一种步数，多半就换了一张（下三行）。六行从同一批起点出发。$\eta=0$ 走 5 步，字形就大体定了，只有 5 例外。这十张里 $\eta=0$ 的潦草些，可是十张太少；同一个网络的许多张，第 4 节来量。
 #
 # $\eta=0$ 时，此刻的位置完全决定下一步，所以起点决定样本。可是第 4 章的 $\sigma z$ 是从后验推出来的，不掺为什么也行？
 
 # %% [markdown]
 # ## 2　DDIM：换一种走法，不换网络
 #
-# **训练要求了什么？** 简化损失（第 6 章）只用到 $q(x_t\mid x_0)$，也就是给定 $x_0$ 时每个 $x_t$ 单独的分布，叫边缘分布。保住了它，对 $x_0$ 平均之后的 $q(x_t)$ 也就保住了。相邻两步的 $x_t$ 与 $x_s$ 怎样相关，训练从来没有用到。
+# **训练要求了什么？** 训练时每次抽一个 $t$，照 $q(x_t\mid x_0)$ 造出 $x_t$，让网络去猜（第 6 章）。$q(x_t\mid x_0)$ 是给定 $x_0$ 时每个 $x_t$ 单独的分布，叫边缘分布。相邻两步的 $x_t$ 与 $x_s$ 怎样相关，训练从来没有用到。
 # 所以只要保住每个边缘分布，换一个过程，网络照样能用。
 #
 # 把祖先采样的 $\sigma z$ 直接去掉，边缘分布就变了：每一步的 $x_s$ 都少了方差 $\sigma^2$，越走越集中（第 4 章）。DDIM 的办法是：少掺多少新噪声，就多留多少旧噪声。
@@ -79,7 +77,7 @@ rows = {"祖先采样去掉 $\\sigma z$": (bar_s, float(noises[2, 0]), 0.0)}
 variance_bars_figure(rows | {f"$\\eta={eta:g}$": (bar_s, *noise.tolist()) for eta, noise in zip(etas, noises)})
 
 # %% [markdown]
-# 图：从 $t=800$ 走到 $s=500$，$x_s$ 每个像素的方差由哪几份加成（假定猜中了 $x_0$，它的方差是 1）。直接去掉 $\sigma z$，就缺了虚线那一截；$\eta=0$、0.5、1 的总长都是 1，因为新噪声少了，旧噪声就多留。
+# 图：新噪声掺得少，旧噪声就留得多，所以下面三条的总长都是 1；头一条直接去掉 $\sigma z$，就缺了虚线那一截。这是从 $t=800$ 走到 $s=500$ 的一步，假定猜中了 $x_0$，它的方差是 1。
 #
 # 写成式子，三项依次是图、旧噪声、新噪声：
 #
@@ -88,7 +86,7 @@ variance_bars_figure(rows | {f"$\\eta={eta:g}$": (bar_s, *noise.tolist()) for et
 # **边缘分布保住了吗？** 设 $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$，式中的分式就是旧噪声 $\varepsilon$。所以 $x_s$ 是 $\sqrt{\bar\alpha_s}\,x_0$ 加上两份独立的高斯，方差之和为 $(1-\bar\alpha_s-\sigma^2)+\sigma^2 = 1-\bar\alpha_s$。
 # 这正是 $q(x_s\mid x_0)$，而且对任何 $0\le\sigma^2\le1-\bar\alpha_s$ 都成立。
 #
-# **哪里只是近似？** 采样时不知道 $x_0$，只能换成猜测 $\hat x_0$。猜测是平均，所以边缘分布只是近似地保住，差多少下一节来量。好在步子越小偏差越小；猜测最优时，步子趋于零，$q(x_t)$ 就严格保住（下一节选读）。
+# **哪里只是近似？** 采样时不知道 $x_0$，只能代入猜测 $\hat x_0$。它是平均，不是真的 $x_0$，所以边缘分布只是近似地保住。步子越小，差得越少，因为一处的猜测只用来走一小段，到了下一处又重新猜；猜测最优、步子趋于零时，就全保住了（第 18 章）。差多少，下一节来量。
 #
 # 把 $x_t$ 的系数收在一起，就是那三个数：
 #
@@ -103,7 +101,7 @@ show_source(ddim_step,
 # - ② $\eta$ 就是旋钮 `eta`，它把 $\sigma$ 从 0 调到祖先采样的大小。
 # - ③ 上面的 $b$ 与 $a$；根号里的舍入误差可能给出 $-10^{-17}$，所以截到 0。
 #
-# 核对图上的三种走法：
+# 核对图上 $\eta$ 取 0、0.5、1 的三种走法：
 
 # %%
 for row in zip(etas, a, b, sigma):
@@ -127,7 +125,9 @@ check("η=1 与 v=0 的祖先采样，三个数相同", (a[2], b[2], sigma[2]), 
 # %% [markdown]
 # ## 3　步数少了，差在哪里
 #
-# 一句话：路是弯的，一步却是直的。先看“直”。$\eta=0$ 时，这一步的起点与终点用的是同一个猜测：
+# 一句话：路是弯的，一步却是直的。
+#
+# **一步为什么是直的？** $\eta=0$ 时，这一步的起点与终点用的是同一个猜测：
 #
 # $$x_t=\sqrt{\bar\alpha_t}\,\hat x_0+\sqrt{1-\bar\alpha_t}\,\hat\varepsilon,\qquad x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon.$$
 #
@@ -136,7 +136,8 @@ check("η=1 与 v=0 的祖先采样，三个数相同", (a[2], b[2], sigma[2]), 
 # $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_s-u_t)\,\hat\varepsilon,\qquad u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}.$$
 #
 # 以 $u$ 为横轴、$x/\sqrt{\bar\alpha}$ 为纵轴，每一步就是沿着此刻的 $\hat\varepsilon$ 走一段直线。这正是用欧拉法 (Euler method) 解微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$。
-# 画出来看：数据是一维的两座峰，在 $-1$ 与 1，最好的猜测算得出来（练习 01.3），不必训练网络。
+#
+# 画出来看。数据是一维的两座峰，在 $-1$ 与 1；最好的猜测算得出来（练习 01.3），不必训练网络。
 
 # %%
 hump = 0.3 * torch.randn(200, 1, generator=torch.Generator().manual_seed(0))
@@ -150,50 +151,43 @@ def roads(steps):
     return stops, euler_roads(begin, humps, stops)
 
 
-straight_steps_figure(roads(2000), {"走 3 步：拐不过弯": roads(3), "走 10 步：几乎跟上": roads(10)}, note=(0.45, 0, "到这里才分出是哪座峰"))
+straight_steps_figure(roads(2000), {"走 3 步：拐不过弯": roads(3), "走 10 步：几乎跟上": roads(10)}, humps.flatten(), note=(0.45, 0, "到这里才分出是哪座峰"))
 
 # %% [markdown]
-# 图：从左往右走，噪声越来越少；$u$ 从 2 开始，等距地取步。灰的是真的路（走了 2000 步），蓝的是 $\eta=0$ 的步子。走 3 步，直线来不及拐弯，终点全往里缩。
+# 图：走 3 步，直线来不及拐弯，终点都往里缩；走 10 步，就几乎跟上了。灰的是真的路（走了 2000 步），蓝的是 $\eta=0$ 的步子。从 $u=2$ 画起，那里的噪声已经把两座峰糊成一座；右边缘的灰影是数据的两座峰。
 #
-# 路为什么弯？假如每次都猜中 $x_0$，$\hat\varepsilon$ 一路不变，路就是直的，一步也能走完。可是猜测是平均：噪声大时缩向全体的中心，噪声小了才落到具体的一处。方向一路在变，所以路是弯的。
+# **路为什么是弯的？** 假如每次都猜中 $x_0$，$\hat\varepsilon$ 一路不变，路就是直的，一步也能走完。可是猜测是平均：噪声大时缩向全体的中心，噪声小了才落到具体的一处。方向一路在变，所以路是弯的。
 #
 # 终点往里缩，样本就比真的集中。集中多少？换成标准差 0.5 的高斯数据，最好的猜测已知（第 5 章），所以整条链走完，样本的方差算得出来：
 
 # %%
-ratio = {(steps, eta): ddim_chain_variance(betas, 0.5, steps, eta) for steps in (5, 20, 50, 200, 400) for eta in (0.0, 1.0)}
-for steps in (5, 20, 50, 200, 400):
-    print(f"{steps:4} 步　样本的方差是真值的几倍　η=0：{ratio[steps, 0.0]:.3f}　η=1：{ratio[steps, 1.0]:.3f}")
-check("η=0，200 → 400 步：误差剩几成", (1 - ratio[400, 0.0]) / (1 - ratio[200, 0.0]), 0.5, atol=0.03)
+counts = (5, 10, 20, 50, 100, 200)
+lost = {eta: [100 * (1 - ddim_chain_variance(betas, 0.5, steps, eta)) for steps in counts] for eta in (0.0, 1.0)}
+print(f"走 20 步　方差少了　η=0：{lost[0.0][2]:.0f}%　η=1：{lost[1.0][2]:.0f}%")
+check("η=0，从 100 步到 200 步，误差剩几成", lost[0.0][-1] / lost[0.0][-2], 0.5, atol=0.03)
+curves_figure((counts, {f"$\\eta={eta:.0f}$": each for eta, each in lost.items()}, "步数", "方差少了百分之几", "log", "log"))
 
 # %% [markdown]
-# 步数加倍，误差减半，这正是欧拉法的脾气：误差与步长成正比。
+# 图：步数多了以后，每加倍一次，少掉的方差大约减半；$\eta=1$ 一路比 $\eta=0$ 少得多。两轴都是对数。减半正是欧拉法的脾气：误差与步长成正比。
 #
-# $\eta=1$ 偏得更多。原因还是猜测是平均：它比真的 $x_0$ 集中，所以一步里用的猜测越多，少的方差越多。第 2 节打印的系数 $a$，$\eta=1$ 是 0.627，$\eta=0$ 只有 0.473。以前少的，$\eta=1$ 也忘得快些，但是抵不过（选读）。
+# **为什么 $\eta=1$ 少得更多？** 猜测是平均，比真的 $x_0$ 集中，所以一步里用的猜测越多，少的方差越多。$a$ 就是猜测的份量，第 2 节的那一步，$\eta=1$ 是 0.627，$\eta=0$ 只有 0.473。一步步走完的总账，见选读。
 #
-# <details><summary>选读　一步少多少方差，步子趋于零时为什么严格</summary>
+# <details><summary>选读　一步少多少方差，步数加倍为什么减半</summary>
 #
 # 写 $x_0=\hat x_0+e$，$e$ 是猜错的部分，那么走一步得到的 $x_s$ 少了 $a\,e$ 这一份。猜测最优时，$e$ 与 $x_t$ 的任何函数都不相关，所以走完头一步（起点取自 $q(x_T)$ 时），$x_s$ 每个像素的方差恰好少 $a^2\,\mathbb E e^2$；在高斯的例子里，以后各步也不会补回来。
 #
 # $\eta=0$ 时，把 $b$ 代进 $a$，得 $a=\sqrt{1-\bar\alpha_s}\,(1/u_s-1/u_t)$，所以除了最后几步，$a$ 与步长成正比；最后几步 $a$ 接近 1，但那里几乎没有噪声，$\mathbb E e^2$ 很小。步数加倍，每步的 $a$ 减半，$a^2\,\mathbb E e^2$ 剩四分之一，加倍的步数一共少的就是原来的一半。步子趋于零，总数也趋于零。
 #
-# 不只方差如此。设 $x_t$ 服从 $q(x_t)$，代入真的 $x_0$ 会走到 $x_s+a\,e$，它的分布正是 $q(x_s)$。任取光滑的函数 $f$，展开得 $\mathbb E f(x_s+a\,e)=\mathbb E f(x_s)+a\,\mathbb E[\nabla f(x_s)\cdot e]$，余下的与 $a^2$ 同阶。$x_s$ 只由 $x_t$ 与 $z$ 决定，所以中间一项是 0，每步只差 $a^2$ 的量级；只要后面的步子不把它放大太多，加起来就与步长成正比。
-#
-# $\eta=1$ 的 $a$ 在步子很小时是两倍，所以每步少的多到四倍。可是它的 $b$ 小，旧的 $x_t$ 留得少，以前少掉的方差也忘得快。在这个高斯例子里，合起来仍是偏得更多。
+# $\eta=1$ 的 $a$ 在步子很小时是两倍，所以每步少的多到四倍。可是它的 $b$ 小，旧的 $x_t$ 留得少，以前少掉的方差也忘得快。在这个高斯例子里，合起来仍是少得更多。
 #
 # </details>
-
-# %%
-eta_panel(eta_grids(model, steps=(5, 10, 20), cond=digits))
-
-# %% [markdown]
-# 面板：左图是第 1 节那批起点的样本，右图是刚才的高斯数据，圆点是滑块此刻的位置。静态的页面上，上图 $\eta=0$（蓝线盖住了橙线），下图 $\eta=1$（盖住了黑线）。步数越多，$\eta$ 越小，方差越接近真值。
 
 # %% [markdown]
 # ## 4　`eta` 与步数怎样选
 #
-# 高斯例子里 $\eta=0$ 总是更好，真的图上也是吗？要量许多张。用的尺子是 Fréchet 距离（第 13 章）：生成的一批与真图的一批相差多少，越小越像。
+# 高斯例子里 $\eta=0$ 更好，真的图上也是吗？要量许多张。用的尺子是 Fréchet 距离（第 13 章）：生成的一批与真图的一批相差多少，越小越像。
 #
-# 下面左图是随课程发布的 8×8 小网络 `digits`，数已经量好，记在它的卡片里。右图抄自 DDIM 的论文（Song 等 2021，表 1）。$v=1$ 是第 4 章掺噪声最多的祖先采样。
+# 左图是随课程发布的 8×8 小网络 `digits`，数已经量好，记在它的卡片里。右图抄自 DDIM 的论文（Song 等 2021，表 1）。除了 $\eta=0$ 与 $\eta=1$，还有第 4 章掺噪声最多的祖先采样，$v=1$。
 
 # %%
 quality, counts = pretrained_card("digits")["quality"], (5, 10, 20, 50)
@@ -210,9 +204,11 @@ steps_figure({
     "DDIM 论文：CIFAR-10，32×32 彩图": ("FID", {name: ((10, 20, 50, 100, 1000), row, None) for name, row in zip(names, paper)}, None)})
 
 # %% [markdown]
-# 图：两轴都是对数，竖线是正负一个标准误。灰带是另取同样多的真图量出来的，因为张数有限，所以不是 0。右图的 FID 也是 Fréchet 距离，只是换了取特征的网络，所以两边的数不能互比。
+# 图：步数少的时候，掺的噪声越少，距离越小；步数多了，差别就小了。
 #
-# - **走得少，不掺噪声的好。** 8×8 数字走 5 步，$\eta=1$ 的距离比 $\eta=0$ 大 14.2 ± 3.1；走 10 步以上就分不出了。`mnist` 走 10 步也分不出：$\eta=0$ 是 88.6 ± 5.2，$\eta=1$ 是 88.0 ± 4.4（八个种子，各 200 张）。CIFAR-10 走到 100 步，还是 $\eta=0$ 好。
+# 两轴都是对数，竖线是正负一个标准误。灰带是另取同样多的真图量出来的，因为张数有限，所以不是 0。右图的 FID 也是 Fréchet 距离，只是换了取特征的网络，所以两边的数不能互比。
+#
+# - **走得少，不掺噪声的好。** 8×8 数字走 5 步，$\eta=1$ 的距离比 $\eta=0$ 大 14.2 ± 3.1；走 10 步以上就分不出了。CIFAR-10 走到 100 步，还是 $\eta=0$ 好。
 # - **走到几十步，再多走就不大划算。** CIFAR-10 上 $\eta=0$ 走 50 步是 4.67，走满是 4.04，调用网络的次数却是二十倍。
 # - **走满 1000 步，反而是掺噪声最多的 $v=1$ 最好。** 这只有 CIFAR-10 一个例子。
 #
@@ -223,10 +219,9 @@ steps_figure({
 # %% [markdown]
 # ## 5　引导：让条件更管用
 #
-# 有条件的网络，给类别与不给类别（类别写成 $-1$）时，猜测不同。两个猜测之差，就是“要更像这一类，该往哪边改”。引导 (guidance) 把这个差乘以 $w$：$w=0$ 是不给类别，$w=1$ 是给类别，$w>1$ 是往这一边多改一些。
+# 有条件的网络，给类别与不给类别（类别写成 $-1$），猜测不同。两个猜测之差，就是“要更像这一类，该往哪边改”。引导 (guidance) 把这个差乘以 $w$：$w=0$ 是不给类别，$w=1$ 是给类别，$w>1$ 是往这一边多改一些。
 #
 # 平面上看得最清楚，所以借用第 1 章的两弯月牙。要的类别是上弯：给类别的猜测只照上弯的点算，不给类别的照两弯的点算，都是最好的猜测。
-# **先猜一猜**：把差乘以 3，样本会铺满上弯，还是只落在上弯的一部分？
 
 # %%
 moons, moon = make_moons(2000, noise=0.08, random_state=0)
@@ -240,6 +235,19 @@ def guided(x, bar_t, w):
     return plain + w * (given - plain)
 
 
+half = 0.5  # 在 ᾱ = 0.5 处画箭头
+noisy = half**0.5 * moons + (1 - half) ** 0.5 * torch.randn(moons.shape, generator=torch.Generator().manual_seed(0))
+axis = torch.linspace(-2.2, 2.2, 10)
+at = torch.cartesian_prod(axis, axis)
+arrows = {"两个猜测之差": (at, 0.3 * (guided(at, half, 1.0) - guided(at, half, 0.0)))}
+points_figure({"两个猜测之差": noisy}, moon, arrows, width=4.0)
+
+# %% [markdown]
+# 图：两个猜测之差，从下弯指向上弯。底下是 $\bar\alpha=0.5$ 时带噪的点，蓝的是上弯，橙的是下弯。断定是上弯的地方（左上）几乎没有箭头，下弯那边的都长，因为差恰好是“此处属于下弯”的概率，乘以只照上弯与只照下弯的两个猜测之差。箭头缩到 0.3 倍。
+#
+# **先猜一猜**：把差乘以 3，样本会铺满上弯，还是只落在上弯的一部分？
+
+# %%
 def travel(x, w, steps=40):
     """用 η=0 的 DDIM 从 x 走到底"""
     chain = [*bar[spaced_timesteps(1000, steps)].tolist()[::-1], 1.0]  # 途经的 bar，从几乎全是噪声到干净
@@ -248,44 +256,40 @@ def travel(x, w, steps=40):
         x = a * guided(x, bar_t, w) + b * x
     return x
 
-# %%
-half = 0.5  # 在 ᾱ = 0.5 处画箭头
-noisy = half**0.5 * moons + (1 - half) ** 0.5 * torch.randn(moons.shape, generator=torch.Generator().manual_seed(0))
-axis = torch.linspace(-2.2, 2.2, 10)
-at = torch.cartesian_prod(axis, axis)
-arrows = {"两个猜测之差": (at, 0.3 * (guided(at, half, 1.0) - guided(at, half, 0.0)))}
+
 start = torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
-clouds = {"两个猜测之差": noisy} | {f"$w={w}$ 的样本": travel(start, float(w)) for w in (1, 2, 3)}
-points_figure(clouds, labels={"两个猜测之差": moon}, arrows=arrows, shadow=lower)
+points_figure({f"$w={w}$": travel(start, float(w)) for w in (1, 2, 3)}, shadow=lower)
 
 # %% [markdown]
-# 图：第一张在 $\bar\alpha=0.5$ 处，蓝与橙是加了噪声的上弯与下弯，箭头是两个猜测之差，大致从下弯指向上弯。左上断定是上弯，那里的箭头几乎看不见；越像是下弯的地方，箭头越长。
+# 图：$w$ 越大，样本离下弯（灰影）越远。$w=1$ 铺满整弯；$w=3$ 时，挨着下弯的右腿空了，因为那里的点也被推走了。
 #
-# 后三张的蓝点是走到底的样本，灰影是下弯。$w=1$ 铺满整弯；$w$ 越大，挨着下弯的右腿越空，因为那里的点也被推走了。
-#
-# 可见引导有代价，样本变单调。月牙上 $w=1$ 已经全在上弯，所以只有代价；真的网络 $w=1$ 时会画错，才谈得上用多样换准确。
+# 可见引导有代价，样本变单调。月牙上 $w=1$ 已经全在上弯，所以只有代价；真的网络 $w=1$ 时会画错，这才谈得上用多样换准确。
 #
 # **为什么放大这个差？** 想让样本更像 $c$，可以更看重分类器的意见 $p(c\mid x_t)$，把它取 $w$ 次方：
 #
 # $$\tilde p(x_t\mid c)\;\propto\; p(x_t)\,p(c\mid x_t)^{w}.$$
 #
-# 取对数，对 $x_t$ 求梯度，再用 $p(c\mid x_t)\propto p(x_t\mid c)/p(x_t)$ 消去分类器：
+# 取对数，对 $x_t$ 求梯度。由贝叶斯公式 $p(c\mid x_t)=p(x_t\mid c)\,p(c)/p(x_t)$，其中 $p(c)$ 与 $x_t$ 无关，梯度是 0。代进去，分类器就消去了：
 #
 # $$\nabla\ln\tilde p(x_t\mid c) = \nabla\ln p(x_t) + w\,\bigl(\nabla\ln p(x_t\mid c)-\nabla\ln p(x_t)\bigr).$$
 #
-# $\nabla\ln p(x_t)$ 就是第 1 章的得分，等于 $-\mathbb E[\varepsilon\mid x_t]/\sqrt{1-\bar\alpha_t}$，网络学的正是 $\mathbb E[\varepsilon\mid x_t]$。所以
+# $\nabla\ln p(x_t)$ 就是第 1 章的得分。把 $p(x_t)=\int q(x_t\mid x_0)\,p(x_0)\,\mathrm dx_0$ 求梯度，用 $\nabla q=q\,\nabla\ln q$，再除以 $p(x_t)$，权重 $q(x_t\mid x_0)\,p(x_0)/p(x_t)$ 正是给定 $x_t$ 时 $x_0$ 的分布：
+#
+# $$\nabla\ln p(x_t) = \mathbb E\bigl[\nabla\ln q(x_t\mid x_0)\,\big|\,x_t\bigr] = -\,\mathbb E\Bigl[\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Bigr] = -\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}.$$
+#
+# 给定类别时同样。网络学的正是 $\mathbb E[\varepsilon\mid x_t]$，所以
 #
 # $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing),$$
 #
-# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导 (classifier-free guidance)。每一步网络要算两份，计算加倍；程序把两份拼成一批，一次调用就算完。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1。
+# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导 (classifier-free guidance)。代价是每一步要算两份。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1。
 #
-# 推导里的 $\tilde p$ 每个 $t$ 各定各的，并不是同一个分布加噪的结果，所以样本只是大致地偏向 $c$，并不严格服从 $p(x_0)\,p(c\mid x_0)^w$。
+# 推导里的 $\tilde p$ 每个 $t$ 各定各的，并不是同一个分布加噪的结果，所以样本只是大致地偏向 $c$。
 #
 # **真的图上怎样？** 网络要学会不给类别的猜测，所以 `mnist` 训练时有一成的标签换成了 $-1$。“认得出”指分类器的判断就是所要的类别；“散布”是同一类的四张在分类器的特征里相差多少，越小越单调。
 
 # %%
 classifier = load_classifier("mnist")
-samples = guidance_grids(model, scales=(0.0, 1.0, 3.0, 6.0), per_class=4, steps=10)
+samples = guidance_grids(model, scales=(0.0, 1.0, 3.0), per_class=4, steps=10)
 # 四张之间的标准差，每一类一个数
 varied = {scale: classifier.features(images.clamp(-1, 1)).view(4, 10, -1).std(0).mean(1) for scale, images in samples.items()}
 for scale, images in samples.items():
@@ -298,32 +302,27 @@ print(f"从 w=1 到 w=3，散布小了 {less.mean():.2f} ± {less.std() / 10**0.
 guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each in varied.items()})
 
 # %% [markdown]
-# 面板：一列一个类别，起点是同一批，拖动 $w$ 看它们怎样变。$w=0$ 时类别不起作用。$w=1$ 都是所要的数字，有几张潦草（2、3、5）。$w=3$ 与 6 的笔画规矩，同一列的几张也更像，散布小了。
+# 面板：$w$ 越大，笔画越规矩，同一列的四张也越像。一列一个类别，同一格的起点相同；不能拖动的页面上，左边是 $w=1$，右边是 $w=3$。$w=1$ 都是所要的数字，有几张潦草（2、3、5）；$w=3$ 时散布小了。
+# 拖动到 $w=0$，类别就不起作用，认得出的全凭碰巧：四十张里该有四张上下，这里只有 1 张。
 #
-# 四十张太少，看不出 $w=1$ 会画错。下表每行八个种子，各 200 张，走 10 步；走 50 步的一行抄自模型的卡片。末一行是真图，量距离时也取 200 张：
+# 四十张太少，看不出 $w=1$ 会画错。下表每行八个种子，各 200 张，走 10 步；末一行是真图，量距离时也取 200 张：
 #
 # | $w$ | 认得出 | Fréchet 距离 |
 # |:--|--:|--:|
 # | 1 | 95.2% ± 0.4% | 88.6 ± 5.2 |
-# | 1，走 50 步，各 400 张 | 93.7% ± 0.5% | 张数不同，不能比 |
 # | 1.25 | 98.4% ± 0.3% | 57.9 ± 2.9 |
 # | 1.5 | 99.6% ± 0.1% | 58.8 ± 1.9 |
 # | 2 | 99.8% ± 0.1% | 104.3 ± 3.6 |
 # | 真图 | 99.4% | 64.7 ± 4.3 |
 #
-# - 不用引导，走 50 步也不比走 10 步好认，所以多走代替不了引导。
-# - 从 $w=1$ 到 1.5，认得出的多了，距离降到了真图一档。真图自己也有 64.7，因为只取 200 张；比它更小的差别，这把尺子分不出。
-# - 从 1.5 到 2，认得出的几乎不升，距离却大了 46 ± 3，样本多半太单调了。$w=2$ 时比真图还好认，未必是好事，因为真图里本来有写得潦草的。
+# - **从 1 加到 1.5**，认得出的多了，距离也降到了真图自己的水平。（真图自己也有 64.7，因为只取 200 张；再小的差别，这把尺子分不出。）
+# - **从 1.5 加到 2**，认得出的几乎不升，距离却大了 46 ± 3，样本多半太单调了。
 #
 # **怎样选：先试 $w=1.25$ 到 1.5；要张张认得出、不求多样，才加到 2。** 这几个数只对这个 `mnist` 网络量过，文生图常用大得多的 $w$。源码 `guided_output` 在[源码精读](93_source_reading.ipynb)第 5 节。
 #
-# <details><summary>选读　得分为什么等于 −E[ε | x_t] / √(1−ᾱ_t)；量上表的程序</summary>
+# <details><summary>选读　网络猜的不是噪声时；量两张表的程序</summary>
 #
-# $p(x_t)=\int q(x_t\mid x_0)\,p(x_0)\,\mathrm dx_0$，求梯度，用 $\nabla q=q\,\nabla\ln q$，再除以 $p(x_t)$；权重 $q(x_t\mid x_0)\,p(x_0)/p(x_t)$ 正是给定 $x_t$ 时 $x_0$ 的分布：
-#
-# $$\nabla\ln p(x_t) = \mathbb E\bigl[\nabla\ln q(x_t\mid x_0)\,\big|\,x_t\bigr] = -\,\mathbb E\Bigl[\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Bigr] = -\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}.$$
-#
-# 网络预测速度 $v$（第 5 章）或 $x_0$ 时，引导的公式照写：$x_t$ 固定时，三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1；月牙的程序正是对 $\hat x_0$ 外推。外推之后，`mnist` 的 $\hat x_0$ 还要截到 $[-1,1]$，$w$ 越大截得越多。
+# 网络预测速度（第 5 章的 $v$，不是第 4 章的旋钮 $v$）或 $x_0$ 时，引导的公式照写：$x_t$ 固定时，三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1；月牙的程序正是对 $\hat x_0$ 外推。外推之后，`mnist` 的 $\hat x_0$ 还要截到 $[-1,1]$，$w$ 越大截得越多。
 #
 # 量上表的程序，要有 MNIST 的数据；真图的 99.4% 取自随模型发布的卡片，64.7 是另取八批、各 200 张训练图量的：
 #
@@ -343,8 +342,9 @@ guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each i
 # %% [markdown]
 # ## 6　补全：不必另外训练
 #
-# 图缺了一半，也可以只换采样：去噪的每一步，把已知的部分换成“原图加噪到这一步”的样子，未知的部分照常去噪（这里用祖先采样）。网络每一步都看整张图，所以未知的部分会去配合已知的。
-# 但是换的时候不管未知的部分画成了什么，接缝会错位，所以 RePaint（Lugmayr 等 2022）每步都退回去重新加噪再走，一共走 `repeats` 遍。
+# 图缺了一半，也可以只换采样。去噪的每一步，把已知的部分换成“原图加噪到这一步”的样子，未知的部分照常去噪（这里用祖先采样）。网络每一步都看整张图，所以未知的部分会去配合已知的。
+#
+# 可是已知的那一半是硬换上去的，不管未知的一半画成了什么，接缝容易错位。RePaint（Lugmayr 等 2022）的办法是每步都退回去重新加噪再走，一共走 `repeats` 遍。同样调用 37 次网络，试两种：走 37 步，各 1 遍；走 10 步，前 9 步各 4 遍，末一步 1 遍。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -359,16 +359,17 @@ print(f"接缝两边的像素平均差　原图 {real.mean():.2f}　37 步 1 遍
 grid_figure(torch.cat([images[:10] for images in (known, known * mask, *filled.values())]), nrow=10, rows=["原图", "遮住", *filled])
 
 # %% [markdown]
-# 图：右半遮住（灰色），不告诉模型是几，所以补出来的不一定是原来的数字，例如 2 与 5。下面两行都调用 37 次网络，退回去重走的接缝更合，差小 0.10 ± 0.02，也更接近原图的 0.23。源码在[源码精读](93_source_reading.ipynb)第 4 节。
+# 图：退回去重走（末行），接缝更合。接缝两边的差，比只走一遍小 0.10 ± 0.02，也更接近原图的 0.23。右半遮住（灰色），不告诉模型是几，所以补出来的不一定是原来的数字，例如 2 与 5。源码在[源码精读](93_source_reading.ipynb)第 4 节。
 
 # %% [markdown]
 # ## 小结
 #
 # **只换采样的办法，能不能画得更快、更准？** 能。换走法，网络不必动；引导只要求训练时见过“不给类别”。
 #
-# - **更快。** 训练只用到边缘分布，所以保住它的走法都能配同一个网络；少走就用不掺噪声的 DDIM，走几十步。
-# - **代价。** 猜测是平均，一路在变，所以路是弯的，一步却是直的；步数少了，样本偏集中。高斯例子里步数加倍，误差减半。
-# - **更准。** 引导把给类别与不给类别之差乘以 $w$；`mnist` 上 $w$ 加到 1.5，更好认，距离也小，再大样本就单调。补全也只换采样。
+# - **更快。** 训练只用到边缘分布，所以保住它的走法都能配同一个网络。步数少，就用不掺噪声的 DDIM，走几十步。
+# - **代价。** 猜测是平均，一路在变，所以路是弯的，一步却是直的。步数少了，样本偏集中；高斯例子里步数加倍，误差大约减半。
+# - **更准。** 引导把给类别与不给类别之差乘以 $w$。`mnist` 上 $w$ 加到 1.5，更好认，距离也小；再大，样本就单调。
+# - **补全。** 每一步换上加噪的已知部分，也不必另外训练。
 #
 # ## 练习
 #
@@ -455,8 +456,9 @@ grade("07.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 小实验　引导只用三分之一的路
 #
-# 改一处，量一量，写三句话。$w=3$ 的引导，一路上每一步都用了。现在只用三分之一的路，其余照 $w=1$ 走：头一段 $t>666$，中间 $333<t\le666$，末一段 $t\le333$，各六步。在新的一格运行下面的程序，两个数是认得出的比例与散布（算法同第 5 节，每类四张）。四十张太少，有的种子不引导也全认得出，所以量八个种子，逐个种子与不引导的相减。头一次约两分钟；再把条件换成另外两段，只重算 `third`，各约半分钟。
-# 动手之前先猜：哪一段最伤多样？哪一段几乎不起作用？哪一段最划算？
+# 改一处，量一量，写三句话。$w=3$ 的引导，一路上每一步都用了。现在只在三分之一的路上用，其余照 $w=1$ 走。路分三段：头一段 $t>666$，中间 $333<t\le666$，末一段 $t\le333$，各六步。**先猜**：哪一段最伤多样？哪一段几乎不起作用？哪一段最划算？
+#
+# 在新的一格运行下面的程序，头一次约两分钟；再把条件换成另外两段，只重算 `third`，各约半分钟。打印的两个数是认得出的比例与散布，算法同第 5 节；量八个种子，逐个种子与不引导的相减。
 #
 # ```python
 # road, wanted = spaced_timesteps(1000, 18)[::-1].tolist(), digits.repeat(4)

@@ -1,8 +1,10 @@
 # %% [markdown]
 # # 17 · 从 DDPM 到 latent-diffusion
 #
-# 一张 512×512 的彩色图约有 79 万个数，直接在上面跑 DDPM，采样的每一步都要在这么多个数上算。Stable Diffusion 先把图压成 64×64×4 个数，只剩 1/48，再在这些数上扩散。
-# **先压缩再扩散，划算吗？** 这一章在手写数字上真的做一遍，再与像素上的模型并排量。
+# 一张 512×512 的彩色图约有 79 万个数。直接在上面跑 DDPM，采样的每一步都要把这些数全算一遍。
+# Stable Diffusion 先把图压成 64×64×4 个数，只剩 1/48，再在这些数上扩散。**先压缩再扩散，划算吗？** 这一章在手写数字上真的做一遍，一笔一笔把账算清。
+#
+# 数字图很小，答案不一定能搬到大图上。这里要学的是怎样算账；大图的结果，小结里引一句论文。
 #
 # **学习目标**
 #
@@ -26,7 +28,7 @@ from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach import check, grid_figure, show_source
 from ddpm_edu.teach.datasets import drawn_by
-from ddpm_edu.teach.latent_figures import cost_figure, latent_figure, sigma_figure
+from ddpm_edu.teach.latent_figures import cost_figure, ladder_figure, latent_figure, sigma_figure
 from ddpm_edu.teach.latents import entered
 from ddpm_edu.teach.reference_map import reference_map
 from ddpm_edu.teach.training import quiet_trainer
@@ -34,9 +36,10 @@ from ddpm_edu.teach.training import quiet_trainer
 # %% [markdown]
 # ## 1　先压缩，再扩散
 #
-# 一张图里相邻的像素往往差不多，所以可以先训练一个自编码器 (autoencoder)，把图压成小得多的潜变量 (latent)。扩散只在潜变量上做，最后解码一次。
+# 一张图里相邻的像素往往差不多，所以可以先训练一个自编码器 (autoencoder)：编码器把图压成小得多的潜变量 (latent)，解码器再把它还原。
+# 之后，扩散只在潜变量上做，最后解码一次。
 #
-# 随包的模型 `mnist_latent` 就是这样练的。它听得懂一两个词：一个数字，或者再加上笔画的粗细。先看它画的：
+# 随包的模型 `mnist_latent` 就是这样练的。对它说一个数字，前面还可以加一个“细”或“粗”。先看它画的：
 
 # %%
 model = load_pretrained("mnist_latent")
@@ -54,7 +57,7 @@ rows = {"只说数字": digits, "“细”": [f"细 {digit}" for digit in digits
 grid_figure(torch.cat([spoken(sentences) for sentences in rows.values()]), nrow=10, rows=list(rows), columns=[f"“{digit}”" for digit in digits])
 
 # %% [markdown]
-# 图：一列一个数字，三排从同一批噪声出发，没有挑过。“细”的瘦，“粗”的胖；也有失手的，下面两排的“5”就不像 5。引导强度 2 的图好认些，Fréchet 距离却更大；下面打分的样本都不加引导。
+# 图：在潜变量上扩散，照着一两个词画得出数字。一列一个数字，三排从同一批噪声出发，没有挑过。“细”的瘦，“粗”的胖；也有失手的，下面两排的“5”就不像 5。
 #
 # 这些图都是解码器画的，U-Net 从头到尾没有见过一个像素。跟着一张“3”，看它经过哪些地方：
 
@@ -63,7 +66,7 @@ threes = drawn_by("mnist")[3:4]  # 像素模型画的一张“3”，这门课�
 three = model.encode_first_stage(threes).sample(torch.Generator().manual_seed(1))
 a = float(model.scale_factor)
 noise = torch.randn(three.shape, generator=torch.Generator().manual_seed(0))
-noisy = (a * three + noise) / 2**0.5  # 这一步 ᾱ = 1/2
+noisy = (a * three + noise) / 2**0.5  # 取 ᾱ = 1/2 的那一步
 drawn = model.p_sample_loop(three.shape, sampler="ddim", steps=20, cond=speaker.encode(["3"]), guidance_scale=2.0, x_T=noise, progress=False)
 latents = {"z": three, "az": a * three, "z_t": noisy, "noise": noise, "z_0": drawn, "divided": drawn / a}
 images = {"x": threes, "restored": model.decode_first_stage(a * three), "new": model.decode_first_stage(drawn)}
@@ -71,17 +74,19 @@ print(f"系数 a = {a:.2f}")
 latent_figure({name: x[0, :2] for name, x in (latents | images).items()})
 
 # %% [markdown]
-# 图：黑白的小图是像素；彩色的是潜变量，蓝是负，橙是正，四个通道只画头两个。两条竖虚线之间是潜变量，之外是像素。蓝框在学，灰框冻结。最下一排是真的采样：对它说“3”，走了 20 步。这个模型的系数 $a$ 接近 1，所以 $z$ 与 $az$ 看上去一样。$z$ 是抽出来的，四周像噪声，第 3 节再说为什么。
+# 图：扩散只在两条虚线之间进行，像素只在两头。蓝框在学，灰框冻结。黑白的小图是像素；彩色的小图是潜变量，蓝是负，橙是正，四个通道只画头两个。
+# 编码器给出的是 $\mu$ 与 $\sigma$，从中抽一个 $z$（第 3 节）。
+# 最下一排是真的采样：对它说“3”，走了 20 步。这个模型的系数 $a$（第 4 节）接近 1，所以 $z$ 与 $az$ 看上去一样。
 #
-# - **第一阶段**：编码器与解码器一起学，损失在图上，另加潜变量的 KL（第 3 节）。
-# - **第二阶段**：编码器冻结，学的只有 U-Net 与词的向量。损失算在潜变量上，不回到图上；这个模型猜的是 $v$。
+# - **第一阶段**：编码器与解码器一起学，损失算在图上，另加一项 KL（第 3 节）。
+# - **第二阶段**：编码器冻结，学的是 U-Net 与词的向量，损失算在潜变量上；这个模型猜的是 $v$。
 # - **采样**：反复走的只有 U-Net，走完才解码一次。
 #
-# 划不划算，要先看压缩丢了多少，再看潜变量适不适合加噪，最后才比省了多少。
+# 划不划算，要问四件事：压缩丢了多少（第 2 节），潜变量适不适合加噪（第 3、4 节），一步省多少（第 5 节），最后画得多好、花了多少（第 6、7 节）。
 #
 # ## 2　压缩丢了什么
 #
-# 28×28 的图补到 32×32，压成四个通道的 8×8，784 个数变成 256 个。先猜：误差会散在整张图上，还是集中在哪里？
+# 28×28 的图先补到 32×32，再压成四个通道的 8×8，784 个数变成 256 个。先猜：误差会散在整张图上，还是集中在哪里？
 
 # %%
 hundred = drawn_by("mnist")
@@ -92,28 +97,27 @@ print(f"均方根误差 {float(error.square().mean().sqrt()):.3f}，只看笔画
 grid_figure(torch.cat([hundred[:10], restored[:10], error[:10]]), nrow=10, rows=["图", "解码的", "误差"])
 
 # %% [markdown]
-# 图：上排是像素模型画的图，自编码器没有见过；中排是压缩又解码的；下排是中排减上排，中灰是 0，越白越大，越黑越小。笔画都在，差别集中在笔画上。
+# 图：笔画都在，误差集中在笔画上：笔画占两成像素，平方误差却占九成。上排是像素模型画的图，自编码器没有见过；中排是压缩又解码的；下排是中排减上排，中灰是 0，偏白是多了，偏黑是少了。
 #
-# 解码器画不出的细节，扩散再好也画不出。这笔损失有多大？取 400 张训练图，压缩又解码，再算与测试图的 Fréchet 距离（平均 ± 标准误）：
+# 解码器画不出的细节，扩散再好也画不出。这笔损失有多大？取 400 张训练图，压缩之前、解码之后各算一次与测试图的 Fréchet 距离（平均 ± 标准误）：
 #
-# | 400 张训练图，八次 | Fréchet 距离 |
+# | 400 张训练图，八批 | Fréchet 距离 |
 # |:--|--:|
 # | 没有压缩 | 38.9 ± 3.5 |
 # | 压缩又解码 | 42.8 ± 3.8 |
-# | 同一批图，前后之差 | 3.9 ± 0.9 |
-# | 换成没有见过的测试图，前后之差 | 3.9 ± 0.7 |
+# | 同一批图，后减前 | 3.9 ± 0.9 |
 #
-# 后两行是同一批图解码之后减解码之前的差。压缩有损失：距离大了约一成。命令是 `python -m benchmarks.latent_mnist train decoded test test-decoded`。
+# 没有压缩的也不是 0：两边是不同的图，每批又只有 400 张。压缩又解码，距离大了约一成；换成自编码器没有见过的测试图，后减前也是 3.9 ± 0.7（`python -m benchmarks.latent_mnist train decoded test test-decoded`）。
 #
 # ## 3　β：把潜变量拉多紧
 #
-# 下一步要在潜变量上加标准高斯的噪声。可是自编码器若只求还原得像，潜变量离原点多远、排成什么形状，就没有人管。远近可以事后乘一个系数改回来，形状却改不了。
+# 下一步要在潜变量上加标准高斯的噪声。可是自编码器若只求还原得像，潜变量离原点多远、排成什么形状，就没有人管。
 #
-# 所以 latent-diffusion 让编码器给出一个高斯分布，从里面抽一个 $z$ 再解码。另外用 KL 散度把这个分布拉向标准高斯：
+# 所以 latent-diffusion 让编码器给出一个高斯分布 $\mathcal N(\mu,\sigma^2)$，从里面抽一个 $z$ 再解码，另外用 KL 散度把这个分布拉向标准高斯：
 #
 # $$\mathcal L=|\hat x-x|^2+\beta\,\mathrm{KL}\big(\mathcal N(\mu,\sigma^2)\,\big\|\,\mathcal N(0,I)\big),\qquad z=\mu+\sigma\varepsilon$$
 #
-# $\mu$ 与 $\sigma$ 由编码器给出；$\beta$ 是 KL 的权重，与噪声表的 $\beta_t$ 无关。先猜：β 很大时，编码器会给出什么？
+# 这里的 $\beta$ 是 KL 的权重，与噪声表的 $\beta_t$ 无关。先猜：β 很大时，编码器会给出什么？
 #
 # 在 8×8 的数字上各练 300 步，潜变量是 2×4×4，在留出的图上量（八个种子，平均 ± 标准误，`python -m benchmarks.latent_mnist beta-1e-4 …`）：
 #
@@ -125,76 +129,89 @@ grid_figure(torch.cat([hundred[:10], restored[:10], error[:10]]), nrow=10, rows=
 # | 1 | 0.451 ± 0.003 | 0.907 ± 0.001 | 3.2 ± 0.1 |
 # | 10 | 0.547 ± 0.000 | 1.000 ± 0.000 | 0.0 ± 0.0 |
 #
-# β 从小到大，$\sigma$ 一路升到 1，还原的误差也一路升。β 是 10 时，编码器给的就是 $\mathcal N(0,I)$：KL 是 0，潜变量里没有图的信息。
+# β 从小到大，$\sigma$ 一路升到 1，还原的误差也一路升。β 是 10 时，KL 降到 0.0：编码器给每张图的几乎都是 $\mathcal N(0,I)$，从潜变量里看不出是哪一张图。
 #
-# 从 0.0001 换成 0.01，误差只大一点，KL 却少了将近一半。随包的模型也取 0.01；β 对后面的扩散有多要紧，这里没有量。
+# 从 0.0001 换成 0.01，误差只大一点，KL 却少了将近一半，随包的模型取的就是 0.01。β 取多少对扩散最好，这里没有量。不过 KL 不是必需的：第 4 节的小自编码器就没有 KL，乘好系数也能扩散。
 #
-# 同一个 β，$\sigma$ 在各处也不一样大。随包的模型，一百张图平均：
+# 同一个 β，$\sigma$ 在各处也不一样大。看随包的模型在一百张图上的平均：
 
 # %%
 sigma_figure(hundred.std(0)[0], posterior.std.mean((0, 1)))
 
 # %% [markdown]
-# 图：左边是每个像素在一百张图里的标准差，黑的地方标准差接近 0，几乎总是背景。右边是 8×8 的潜变量，每格写着四个通道平均的 $\sigma$，位置与左边对得上。
+# 图：笔画常去的中央 $\sigma$ 小，几乎总是背景的四角 $\sigma$ 大。左边是像素，越白，这个像素在一百张图里变化越大。右边是 8×8 的潜变量，位置与左边对齐，格子里写着四个通道平均的 $\sigma$。
 #
-# 笔画常去的中央，$\sigma$ 约 0.1；几乎总是背景的四角，$\sigma$ 约 0.8 到 0.9。道理是：一个数若对还原没有用，损失里与它有关的就只剩 KL，而 KL 在 $\mathcal N(0,1)$ 处最小。四角的数真的没有用吗？本章最后的小实验去检验。
+# 道理是：一个数若对还原没有用，损失里与它有关的就只剩 KL，而 KL 在 $\mathcal N(0,1)$ 处最小。
+# 照这个道理，四角的数应当可有可无。检验一下：把四角的四格换成标准高斯的噪声，再解码；另一次换中央的四格，用来对照。
+
+# %%
+changed = {"不换": restored}
+for name, places in (("换掉四角", slice(None, None, 7)), ("换掉中央", slice(3, 5))):
+    z = posterior.mode().clone()  # (100, 4, 8, 8)
+    z[:, :, places, places] = torch.randn(100, 4, 2, 2, generator=torch.Generator().manual_seed(0))
+    changed[name] = model.first_stage_model.decode(z)
+for name, pictures in changed.items():
+    print(f"{name}：一百张图的均方根误差 {float((pictures - hundred).square().mean().sqrt()):.3f}")
+grid_figure(torch.cat([pictures[:10] for pictures in changed.values()]), nrow=10, rows=list(changed))
+
+# %% [markdown]
+# 图：四角的潜变量换成噪声，图看不出变化；中央的换掉，笔画就坏了。三排是同样的十个数字，下面两排各换掉四格。
+#
+# 所以四角的数对还原几乎没有用，扩散却照样要在它们上面算。64 格里一共有多少格可以换掉？本章最后的小实验去数。
 #
 # ## 4　`scale_factor`：潜变量该放大几倍
 #
 # 噪声表假定数据的标准差约为 1。潜变量却可大可小：编码放大十倍，解码缩小十倍，还原得一样好。KL 会把它拉向 1，但拉得多紧要看 β。
-# 所以训练扩散之前先量一次标准差，编码之后乘系数 $a=1/\text{标准差}$，解码之前再除掉。
+# 所以训练扩散之前先量一次标准差，编码之后乘系数 $a=1/\text{标准差}$，解码之前再除掉。这个系数就是 `scale_factor`。
 #
-# 交给扩散的是 $z_0=az$，它的标准差记作 $\sigma_z$，应当是 1（与第 3 节编码器给的 $\sigma$ 是两回事）。Stable Diffusion 1 的系数是 0.18215，由它倒推，潜变量的标准差约 5.5。弄错有两种：
+# 交给扩散的是 $z_0=az$，它的标准差记作 $\sigma_z$，应当是 1（与第 3 节的 $\sigma$ 是两回事）。Stable Diffusion 1 的系数是 0.18215，由它倒推，潜变量的标准差约 5.5。弄错有两种：
 #
-# - 标准差是 5.5，却忘了乘，$\sigma_z$ 就是 5.5。
-# - 标准差本来就是 1，却照抄了 0.18，$\sigma_z$ 就成了 0.18。
+# - 标准差是 5.5，却忘了乘：$\sigma_z=5.5$。
+# - 标准差本来就是 1，却照抄了 0.18：$\sigma_z=0.18$。
 #
-# 第 $t$ 步的信噪比是 $\sigma_z^2\,\bar\alpha_t/(1-\bar\alpha_t)$，它降到 1 的那一步，潜变量与噪声一样大。看一张“3”怎样被噪声盖住：
+# 第 $t$ 步的信噪比是 $\sigma_z^2\,\bar\alpha_t/(1-\bar\alpha_t)$。它降到 1 的那一步，潜变量与噪声一样大。看一张“3”怎样被噪声盖住：
 
 # %%
 CASES = {"乘对了（1）": 1.0, "忘了乘（5.5）": 5.5, "多乘了（0.18）": 0.18}
 linear = torch.from_numpy(alphas_cumprod(make_beta_schedule("linear", 1000))[0]).float()
-steps, pictures = range(0, 900, 100), []
+steps, pictures, names = range(0, 1000, 200), [], []
 for name, sigma_z in CASES.items():
-    print(f"{name}：信噪比降到 1 是在第 {int(np.argmin(sigma_z**2 * linear / (1 - linear) > 1))} 步")
+    names.append(f"{name}\n信噪比 1 在 t={int(np.argmin(sigma_z**2 * linear / (1 - linear) > 1))}")
     for t in steps:
         noisy = linear[t].sqrt() * sigma_z * a * three + (1 - linear[t]).sqrt() * noise
         noisy = noisy / (linear[t] * sigma_z**2 + 1 - linear[t]).sqrt()  # 标准差拉回 1，再还原成解码器认得的大小
         pictures.append(model.decode_first_stage(noisy))
     pictures.append(model.decode_first_stage(noise))
-grid_figure(torch.cat(pictures), nrow=10, width=8.4, rows=list(CASES), columns=[*(f"t={t}" for t in steps), "只有噪声"])
+grid_figure(torch.cat(pictures), nrow=6, rows=names, columns=[*(f"t={t}" for t in steps), "只有噪声"])
 
 # %% [markdown]
-# 图：一行一种情形，一列一个步号，都用 `linear` 噪声表，每格都解码出来；最右一列是同一份噪声自己解码，用来对照。忘了乘，大半的步上“3”还看得清清楚楚；多乘了，大半的步上看不出“3”。
+# 图：忘了乘，到了 800 步“3”还认得出；多乘了，400 步就认不出了。一行一种情形，括号里是 $\sigma_z$，下面是信噪比降到 1 的步号；一列一个步号，噪声表都是 `linear`。
+# 每格都解码出来；解码器只见过数字，连纯噪声也解成笔画的碎片，所以最右一列不是雪花。
 #
-# 先猜：哪一种错，样本坏得更厉害？在 8×8 的数字上量：自编码器的潜变量是 2×4×4，没有 KL；U-Net 猜 $\varepsilon$，各练 300 步。
+# 先猜：哪一种错，样本坏得更厉害？系数错了，信噪比与数的大小就一起错。为了分清哪一样要紧，另做两组，一次只错一样：
 #
-# 系数错了，信噪比与数的大小就一起错。为了分清是哪一样要紧，表里另有两列，一次只错一样：
+# | 忘了乘时 | $z_0$ 的标准差 | 第 418 步的信噪比 |
+# |:--|--:|--:|
+# | 两样都错 | 5.5 | 30 |
+# | 只错信噪比 | 1 | 30 |
+# | 只错大小 | 5.5 | 1 |
 #
-# - 只错信噪比：潜变量的标准差仍是 1，噪声表换成 $\bar\alpha'=\bar\alpha\sigma_z^2/(\bar\alpha\sigma_z^2+1-\bar\alpha)$。
-# - 只错大小：潜变量的标准差是 $\sigma_z$，噪声表换成 $\bar\alpha''=\bar\alpha/(\bar\alpha+\sigma_z^2(1-\bar\alpha))$，信噪比就与乘对时的相同。
+# 办法是换一张噪声表。例如只错大小时，新表的 $\bar\alpha'_t$ 满足 $\sigma_z^2\,\bar\alpha'_t/(1-\bar\alpha'_t)=\bar\alpha_t/(1-\bar\alpha_t)$。
 #
-# 可以代回去验算：$\bar\alpha'/(1-\bar\alpha')=\sigma_z^2\,\bar\alpha/(1-\bar\alpha)$，与弄错时的信噪比相同；$\sigma_z^2\,\bar\alpha''/(1-\bar\alpha'')=\bar\alpha/(1-\bar\alpha)$，与乘对时的相同。
+# 在 8×8 的数字上量：自编码器的潜变量是 2×4×4，没有 KL；U-Net 猜 $\varepsilon$，各练 300 步。表里是八个种子的 Fréchet 距离，平均 ± 标准误；图不同，所以不能与别的节比（`python -m benchmarks.latent`）：
 #
-# | 8×8，八个种子各 500 张，平均 ± 标准误 | $\sigma_z$ | Fréchet 距离 | 只错信噪比 | 只错大小 |
+# | | $\sigma_z$ | 两样都错 | 只错信噪比 | 只错大小 |
 # |:--|--:|--:|--:|--:|
-# | **乘对了** | **1** | **73 ± 1** | **73 ± 1** | **73 ± 1** |
 # | 忘了乘 | 5.5 | 127 ± 3 | 114 ± 4 | 73 ± 2 |
 # | 多乘了 | 0.18 | 97 ± 3 | 82 ± 3 | 85 ± 4 |
-# | 偏大一点 | 1.6 | 72 ± 2 | 没有量 | 没有量 |
+# | **乘对了** | **1** | **73 ± 1** | 同左 | 同左 |
 #
-# 图的大小与张数都不同，所以这些距离与第 2、6 节的不能互相比。
-#
-# 系数差了五倍多，两种错的样本都变坏，忘了乘坏得更厉害；只偏大六成，看不出变差。忘了乘主要坏在信噪比；多乘了，两样都有份。
-#
-# 这是只练 300 步的结果（`python -m benchmarks.latent`），练久了会怎样，这里没有量。
+# 两种错都让样本变坏，忘了乘坏得更厉害。忘了乘主要坏在信噪比；多乘了，两样都有份。只偏大六成（$\sigma_z=1.6$）时距离是 72 ± 2，看不出变差。
 #
 # ## 5　每一步省多少
 #
-# 压缩的损失不大，潜变量也适合加噪，现在可以比快慢了。像素那一边用随包的 `mnist`，它与 `mnist_latent` 是同一种 U-Net，第一层同样宽。
-# 可是它每级有两个残差块，潜变量的只有一个。所以再造一个每级一个残差块的像素网络，与潜变量的同样深，它就是 `mnist-quick` 的网络。
-#
-# 先猜：数少了三分之二，一步能快几倍？
+# 压缩的损失不大，系数也取对了，现在可以比快慢了。要比得公平，两边的网络应当同样深。`mnist_latent` 的 U-Net 每级一个残差块，像素模型 `mnist` 每级两个。
+# 所以把 `mnist` 的也改成一个，这就是配置 `mnist-quick` 的网络。先猜：潜变量的个数只有像素的三分之一，一步能快几倍？
 
 # %%
 def multiplications(function, *inputs):
@@ -206,82 +223,83 @@ def multiplications(function, *inputs):
 
 config, zero = copy.deepcopy(pretrained_card("mnist")["model"]), torch.zeros(1, dtype=torch.long)
 config["unet_config"]["params"]["num_res_blocks"] = 1  # 与潜变量的 U-Net 同样深
-for name, network, x in (("像素 mnist", load_pretrained("mnist"), threes), ("像素，同样深", DDPM(**config), threes), ("潜变量", model, a * three)):
+for name, network, x in (("像素，同样深", DDPM(**config), threes), ("潜变量", model, a * three)):
     print(f"{name}：U-Net 一次 {multiplications(network.apply_model, x, zero, zero):.1f} 百万次乘法")
 encode, decode = multiplications(model.encode_first_stage, threes), multiplications(model.decode_first_stage, three)
 print(f"自编码器：编码一张 {encode:.1f}，解码一张 {decode:.1f}")
 
 # %% [markdown]
-# 再量时间，一个线程的 CPU 秒（`python -m benchmarks.latent_mnist time`，各五次）。训练一步的批量是 64，潜变量事先算好；画一张走 10 步，算上解码：
+# 再量时间，一个线程的 CPU 秒（`python -m benchmarks.latent_mnist time`，训练各十次，画图各五次，平均 ± 标准误）。训练一步的批量是 64，潜变量事先算好；画一张走 10 步，算上解码：
 #
-# | | 像素 `mnist` | 像素，同样深 | 潜变量 |
+# | | 像素，同样深 | 潜变量 | 潜变量 ÷ 像素 |
 # |:--|--:|--:|--:|
-# | 每级的残差块 | 2 | 1 | 1 |
-# | U-Net 一次的乘法（百万） | 69.8 | 49.3 | 16.7 |
-# | 训练一步（CPU 秒） | 0.605 ± 0.025 | 0.392 ± 0.009 | 0.173 ± 0.009 |
-# | 画一张（CPU 秒） | 0.0437 ± 0.0001 | 0.0302 ± 0.0010 | 0.0185 ± 0.0007 |
+# | U-Net 一次的乘法（百万） | 49.3 | 16.7 | 0.34 |
+# | 训练一步（CPU 秒） | 0.388 ± 0.003 | 0.166 ± 0.001 | 0.428 ± 0.004 |
+# | 画一张（CPU 秒） | 0.0252 ± 0.0003 | 0.0143 ± 0.0002 | 0.567 ± 0.010 |
 #
-# 同样深的两个网络相比，乘法降到约三分之一。像素模型先把 2×2 个像素叠成一个位置，所以它的 U-Net 看到的是 14×14，潜变量的看到的是 8×8，位置也少到约三分之一。
+# 乘法降到约三分之一。像素模型先把 2×2 个像素叠成一个位置，它的 U-Net 看到的是 14×14；潜变量的看到 8×8，位置也少到约三分之一。
 #
-# 时间省得没有这么多：训练一步不到一半，画一张约六成。原因没有查。
+# 时间降得少些：训练一步快到 2.3 倍，画一张快到 1.8 倍。
 #
-# ## 6　总账划算吗
+# ## 6　画得多好
 #
-# 一步快了，还要看总共花了多少，画得多好。下图的横轴是训练花的乘法，纵轴是样本的 Fréchet 距离。
+# 一步快了，若样本也差了，还不能算省。用第 2 节的尺子，把两个随包模型的样本与两种真图排在一起。样本都是八个种子各 400 张，不加引导，用 DPM-Solver++（第 18 章的采样器）走 10 步（`python -m benchmarks.latent_mnist train decoded pixel-1 latent-1`）。
 #
-# - **横轴**：步数 × 批量 × 前向一张的乘法。训练一步还有反向，合起来约是前向的三倍，横轴只记其中前向的一份。编码训练集没有反向，为了与训练可比，把它的乘法也除以 3。
-# - **纵轴**：像素的几档来自第 13 章，潜变量照同样的办法量。每批 200 张，DDIM 15 步，不引导，各八批（`python -m benchmarks.latent_mnist longer-1`）。
-#
-# 张数少，距离就大：真图的距离在第 2 节是 39（每批 400 张），在这里是 72（每批 200 张）。所以两节的距离不能互相比。
+# 先猜：潜变量模型若画得差，是差在压缩上，还是差在扩散上？
 
 # %%
-quick = {"像素，同样深，750 步": (1.2, 383, 11), "像素，同样深，1500 步": (2.4, 164, 7)}  # 万亿次乘法，距离，标准误
+ladder_figure({"真图": (38.9, 3.5), "真图，压缩又解码": (42.8, 3.8), "像素 mnist 画的": (55.2, 3.3), "潜变量 mnist_latent 画的": (98.1, 4.4)})
+
+# %% [markdown]
+# 图：潜变量模型主要差在扩散上，压缩只占一小段。每一条的全长是与测试图的 Fréchet 距离，越短越好，右边写着平均 ± 标准误。黑、橙两段是前后两条之差；距离不能严格相加，这里只看大小。
+#
+# 扩散这一半若毫无差错，潜变量模型应当停在第 2 节的 42.8，实际却到了 98.1。多出的约 55 出在扩散这一半：是练得不够，还是潜变量难学，没有查。
+#
+# 像素的 `mnist` 好得多，可是它每级多一个残差块，训练花的乘法是潜变量的三倍以上。所以还要连花费一起比。
+#
+# ## 7　总账划算吗
+#
+# 把训练花的乘法与样本的 Fréchet 距离画在一张图上：
+#
+# - **横轴**：步数 × 批量 × 前向一张的乘法。反向约是前向的两倍，各个模型都一样，所以不记。
+# - **纵轴**：像素的三点来自第 13 章，潜变量照同样的办法量，每批 200 张，DDIM 15 步，不加引导，各八批（`python -m benchmarks.latent_mnist longer-1`）。
+#
+# 张数少，距离就大：真图在第 6 节是 39（每批 400 张），在这里是 72（每批 200 张）。所以两节的距离不能互相比。
+
+# %%
+quick = {f"像素，同样深，{k} 步": (k * 32 * 49.3 / 1e6, d, se) for k, d, se in ((750, 383, 11), (1500, 164, 7))}  # 批量 32；万亿次乘法，距离，标准误
 unet = 1600 * 64 * multiplications(model.apply_model, a * three, zero, zero) / 1e6  # 万亿次；潜变量练了 1600 步，批量 64
-coder, once = 1200 * 64 * (encode + decode) / 1e6, 60000 * encode / 3 / 1e6  # 自编码器 1200 步；六万张各编码一次
+coder, once = 1200 * 64 * (encode + decode) / 1e6, 60000 * encode / 3 / 1e6  # 自编码器 1200 步；六万张各编码一次，没有反向，所以折成三分之一
 print(f"U-Net {unet:.1f} + 练自编码器 {coder:.1f} + 编码训练集 {once:.1f} = {unet + coder + once:.1f} 万亿次乘法")
 latent = {"潜变量，1600 步，\n只算 U-Net": (unet, 123, 8), "算上\n自编码器": (unet + coder + once, 123, 8)}
 cost_figure(quick, {"像素 mnist，2577 步": (11.5, 92, 5)}, latent, real=(72, 6))
 
 # %% [markdown]
-# 图：越靠左越省，越靠下越好；两轴都是对数，竖线是 ± 标准误。蓝色是像素模型，实心的两点是两次训练，空心的一点是深一倍的 `mnist`。橙色的两点是同一个潜变量模型，横轴的算法不同。灰带是真图的距离 ± 标准误。
+# 图：算上自编码器，潜变量落在像素两点的延长线旁边（外推约 120，量得 123 ± 8），分不出胜负；只算 U-Net，则在线的下方。虚线只凭两点外推，是个猜测。越靠左越省，越靠下越好；两轴都是对数，竖线是 ± 标准误。蓝色是像素模型，实心的两点与潜变量同样深，空心的是随包的 `mnist`。橙色的两点是同一个潜变量模型。灰带是真图的距离 ± 标准误。
 #
-# **只算 U-Net。** 潜变量比像素的 1500 步少花近三成乘法，这一次画得也好些。可是换成 CPU 秒，两者差不多：
-# 潜变量是 1600 × 0.173 ≈ 277 秒；像素约 1500 × 0.392 ÷ 2 = 294 秒，这是估计。它的批量是 32，而 0.392 秒是批量 64 量的，这里假定时间与批量成正比。
+# **只算 U-Net。** 潜变量比像素的 1500 步少花近三成乘法，画得也好些。
 #
-# **算上自编码器。** 潜变量的总数从 1.7 升到 3.0，超过了像素的 2.4。花得多，画得好，这笔账分不出胜负。自编码器的 CPU 秒没有量。
+# **算上自编码器。** 潜变量的乘法从 1.7 升到 3.0，超过像素的 2.4。自编码器只练一次，每个模型省 0.66 万亿次，所以练到第三个才回本。
 #
-# **与 `mnist` 比。** 它画得最好，花的乘法也是潜变量的三倍以上。差的这些，是压缩丢掉的吗？换回第 2 节的尺子，把四种图排在一起。
-# 每种都是八个种子各 400 张；两个模型都不引导，用 DPM-Solver++（第 18 章的采样器）走 10 步：
+# **换成 CPU 秒。** 第 5 节的命令也量了自编码器的一步、像素批量 32 的一步，乘上步数：像素的 1500 步约 324 秒；潜变量约 266 秒，自编码器连编码约 179 秒。每个模型省 58 ± 3 秒，要练三四个才回本。
 #
-# | 图 | Fréchet 距离 |
-# |:--|--:|
-# | 真图 | 38.9 ± 3.5 |
-# | 压缩又解码的真图 | 42.8 ± 3.8 |
-# | 像素 `mnist` | 55.2 ± 3.3 |
-# | 潜变量 `mnist_latent` | 98.1 ± 4.4 |
+# 这样比还有三处不足：
 #
-# 要是扩散这一半毫无差错，潜变量画的就与压缩又解码的真图一样，距离是 42.8。实际比真图多出约 59，压缩只占约 4，其余的出在扩散这一半：
-# 是练得不够，还是潜变量难学，没有查。
-#
-# 从另一头也试过：把 `mnist` 的样本压缩又解码一遍，距离没有变大，反而小了 6.3 ± 0.5（`python -m benchmarks.latent_mnist pixel-1 pixel-decoded`）。
-# 为什么反而变小，没有查。
-#
-# 这样比还有三处不公平：
-#
-# - 各个模型只练过一两次，± 里没有训练的运气；批量、学习率、看过的图数（从 2.4 万到 16.5 万张次）也不同。
-# - 条件进网络的办法不同：一边是类别的向量，一边是词的交叉注意力。像素模型采样时还把猜的原图截到 $[-1,1]$。
+# - ± 里没有训练的运气。第 13 章的 750 步换一个种子，距离就从 383 变成 432。
+# - 潜变量看过 102,400 张，像素的 1500 步只看过 48,000 张；学习率、条件进网络的办法也不同。
 # - 像素上若把 4×4 个像素叠成一个位置，也许同样省，没有比。
 #
 # ## 小结
 #
 # **先压缩再扩散，划算吗？**
 #
-# - 每一步划算：同样深的网络，乘法是三分之一，训练一步的时间不到一半；压缩也有损失，但是不大。
-# - 总账要看自编码器摊给几个模型。单独练一个 28×28 的模型，分不出胜负；同一个自编码器上练的模型越多，画的图越多，越划算（习题 17.3 算一算）。
-# - 大图上没有量，引一个别人的数：Rombach 等（2022，第 4.1 节）在 256×256 的 ImageNet 上各练二百万步，边长压到 1/8 的，FID 比像素的低 38。
-# - 前提是潜变量适合加噪：`scale_factor` 错了五倍多，样本就坏；β 对扩散有多要紧，没有量。
+# - 每一步划算：同样深的网络，乘法是三分之一，训练一步的时间是 43%。
+# - 压缩丢得不多：距离从 38.9 到 42.8。潜变量模型的 98.1，主要差在扩散这一半。
+# - 单独练一个 28×28 的模型，总账分不出胜负。自编码器只练一次，练三四个模型才回本；画的图多，回本更早（习题 17.3）。
+# - 加噪之前要量好 `scale_factor`，使标准差是 1；错了五倍多，样本就坏。β 管编码器给的分布离标准高斯多近，没有 KL 也能扩散。
+# - 大图上没有量。Rombach 等（2022，第 4.1 节）报告，256×256 的 ImageNet 上各练二百万步，边长压到 1/8 的潜变量模型，FID 比像素模型低 38。
 #
-# 做完练习，可以直接翻到最后做小实验：亲手改潜变量，量误差。中间的附一到附三是源码与对照表，读原文件时再查。
+# 做完练习，可以直接翻到最后做小实验。中间的附一到附三是源码与对照表，读原文件时再查。
 #
 # ## 练习
 #
@@ -306,7 +324,7 @@ def scale_factor(z):
 grade("17.1", scale_factor)
 
 # %% [markdown]
-# ### 17.2　KL 型编码器的潜变量 ★★
+# ### 17.2　交给扩散的潜变量 ★★
 #
 # `moments` 是编码器的输出，形状 $(B, 2C, H, W)$：前一半通道是均值 $\mu$，后一半是对数方差 $\ln\sigma^2$。`noise` 是 $(B, C, H, W)$ 的标准高斯噪声，`a` 是 `scale_factor`。
 # 返回交给扩散的潜变量：先抽样，再乘系数。
@@ -329,7 +347,7 @@ grade("17.2", encode_latent)
 # `pixel` 与 `latent` 各是一对数：练一个模型的乘法，画一张图的乘法。每个模型练好之后画 `images` 张，`coder` 是只付一次的：练自编码器，编码训练集。
 # 返回最小的正整数 $n$：练 $n$ 个模型并画完图，潜变量的总数严格小于像素的。练多少个都不会更少时，返回 0。单位都是百万次，全是整数。
 #
-# 写完可以代入第 6 节的账（画一张走 15 步）：`break_even((2366400, 740), (1710080, 259), 1328400, 0)`。
+# 写完可以代入第 7 节的账（画一张走 15 步）：`break_even((7099200, 740), (5130240, 259), 3985200, 1000)`。第 7 节的训练只记前向，连反向是三倍，所以这里乘了 3；画图没有反向，不乘。
 
 # %%
 def break_even(pixel, latent, coder, images):
@@ -410,7 +428,7 @@ show_source(WordEmbedder.forward)
 # python -m ddpm_edu sample --ckpt runs/mnist-latent --words "粗 3,细 7" --guidance 2 --out grid.png
 # ```
 #
-# 当场练一小会儿：自编码器用现成的，U-Net 从头练 150 步，数据是内置的数字放大到 28×28。
+# 当场练一小会儿：自编码器用现成的，U-Net 从头练 150 步。数据是内置的 8×8 数字，放大到 28×28，所以偏糊：
 
 # %%
 torch.manual_seed(0)
@@ -424,18 +442,18 @@ check("量出来的系数，让留出的潜变量标准差是 1，误差在 5% �
 
 # %%
 with fresh.eval().ema_scope():
-    early = fresh.sample(20, sampler="ddim", steps=20, cond=speaker.encode(digits * 2), guidance_scale=2.0, generator=torch.Generator().manual_seed(0),
+    early = fresh.sample(10, sampler="ddim", steps=20, cond=speaker.encode(digits), guidance_scale=2.0, generator=torch.Generator().manual_seed(0),
                          progress=False)
 real = data.dataset("val")
 firsts = torch.stack([real[int((real.labels == digit).nonzero()[0])]["image"] for digit in range(10)])
-grid_figure(torch.cat([firsts, early]), nrow=10, rows=["训练用的那种图", "150 步", "150 步"], columns=[f"“{digit}”" for digit in digits])
+grid_figure(torch.cat([firsts, early]), nrow=10, rows=["训练的图", "练 150 步画的"], columns=[f"“{digit}”" for digit in digits])
 
 # %% [markdown]
-# 图：上排是这份数据的样子，8×8 放大而来，所以偏糊；下面两排是只练了 150 步画的。笔画已经成形，“0”“1”“2”有几张认得出，别的还早。
+# 图：只练 150 步，笔画已经成形，“0”“2”认得出，别的还早。上排是训练的图，下排是它画的。
 #
 # ## 附二：带着它读原文件
 #
-# 原文件 `ldm/models/diffusion/ddpm.py` 一千多行，先认主线。走一遍，让解释器记下进入过的函数，谁调用的就缩进在谁的下面：
+# 原文件 `ldm/models/diffusion/ddpm.py` 一千多行，先认主线。用我们的模型走一遍，记下进入过的函数，谁调用的就缩进在谁的下面：
 
 # %%
 mini = {"image": hundred[:4], "words": speaker.encode(digits[:4])}
@@ -446,7 +464,7 @@ MAIN = ("sample", "p_sample_loop", "p_sample", "p_mean_variance", "apply_model",
 print("采样：", *entered(lambda: model.sample(1, steps=1, cond=speaker.encode(["3"]), progress=False), MAIN), sep="\n")
 
 # %% [markdown]
-# 同一个名字缩进着又出现一次，是子类先做自己的一份，再叫父类的。现在打开原文件，从 `LatentDiffusion.shared_step` 读起；链接固定在一次提交上，行号才对得上：
+# 同一个名字缩进着又出现一次，是子类先做自己的一份，再叫父类的。现在打开原文件，从 `LatentDiffusion.shared_step` 读起：
 #
 # | `LatentDiffusion` 的 | [latent-diffusion](https://github.com/CompVis/latent-diffusion/blob/a506df5756472e2ebaf9078affdde2c4f1502cd4/ldm/models/diffusion/ddpm.py) | [Stable Diffusion 2](https://github.com/Stability-AI/stablediffusion/blob/cf1d67a6fd5ea1aa600c4df58e5b47da45f6bdbf/ldm/models/diffusion/ddpm.py) |
 # |:--|--:|--:|
@@ -464,15 +482,21 @@ print("采样：", *entered(lambda: model.sample(1, steps=1, cond=speaker.encode
 # - **谁来解码。** 那里的 `sample` 返回潜变量，由调用它的人解码。
 # - **怎样采样。** 那里的 DDIM 是单独的类 `DDIMSampler`。
 #
-# **哪里容易看错**
+# ## 附三：对照表与容易看错的地方
 #
-# <details><summary>选读：Stable Diffusion 还多什么；原文件容易看错的地方</summary>
-#
-# 与我们的小模型比，Stable Diffusion 有三处不同：
-#
-# - **第一阶段的损失。** 逐像素的一项是绝对误差，另加感知损失与对抗损失；KL 的权重只有 $10^{-6}$，两项都对一张图求和。
-# - **条件是文字。** 它的条件编码器是练好的文字编码器，一句话换成几十个向量，是冻结的。
-# - **系数。** 配置里写死 0.18215；原文件的 `scale_by_std` 只看训练的第一批，我们看两千来张。
+# 读原文件时拿来查，点开才显示。左边是原文件里的名字，“这里”一列由程序核实过真的存在，章号是讲它源码的那一章。“SD 2”指只有 Stable Diffusion 2 的仓库里才有。
+
+# %%
+reference_map("base")
+
+# %%
+reference_map("parts")
+
+# %%
+reference_map("latent")
+
+# %% [markdown]
+# <details><summary>选读：哪里容易看错</summary>
 #
 # “章”是讲这件事的那一章：
 #
@@ -480,60 +504,38 @@ print("采样：", *entered(lambda: model.sample(1, steps=1, cond=speaker.encode
 # |:--|:--|:--|--:|
 # | `make_beta_schedule` | `"linear"` | 对 $\sqrt\beta$ 线性，不是论文的 linear | 02 |
 # | `v_posterior` 的注释 | 称混合的是 sigma | 混合的是方差 | 04 |
-# | `p_mean_variance` | 没有 `v` 这一支 | SD 2 的基类能用 `v` 训练，用 `p_sample` 采样就报错；靠 DDIM 那个类来采 | 04 |
+# | `p_mean_variance` | 没有 `v` 这一支 | SD 2 的基类能用 `v` 训练，用 `p_sample` 采样就报错，要用 DDIM 那个类 | 04 |
 # | `lvlb_weights` | `x0`、`v` 两支 | 都不对；第 0 步又被第 1 步盖掉 | 06 |
-# | `original_elbo_weight` | 像是加上 ELBO | 加的是按 `lvlb_weights` 加权的均方误差：第 0 步的权重是抄来的，也没有终点那一项，与 ELBO 又差 $T$ 倍 | 06 |
-# | `learn_logvar` | 基类里有这个参数 | 基类的损失不用它；`LatentDiffusion` 的才用 | 06 |
-# | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 08 |
+# | `original_elbo_weight` | 像是加上 ELBO | 加的是按 `lvlb_weights` 加权的均方误差，不是 ELBO，还差 $T$ 倍 | 06 |
 # | `__init__` 的次序 | 先载检查点，后建噪声表 | 基类能把 $T=100$ 的文件装进 $T=50$，只印出几个多余的键；`LatentDiffusion` 最后才载，会报错 | 09 |
 # | `load_only_unet` | 像是只取 U-Net | 键的前缀对不上，什么也没取到 | 09 |
 # | `get_input` | 重排成 CHW | 只认 HWC；给了 CHW，而宽恰好等于通道数时，排错了也不报 | 10 |
 # | `validation_step` | 两套权重各算一遍 | 各抽各的 $t$ 与噪声，两条曲线不可比 | 10 |
 # | `self.learning_rate` | 文件里没有一处给它赋值 | 训练脚本从外面设置：批量 × 卡数 × 累积的批数 × `base_learning_rate` | 10 |
 # | `on_train_batch_end` | EMA 在这里走 | 梯度累积时多走几倍 | 11 |
-# | `scheduler_config` | 基类存了下来 | 基类的 `configure_optimizers` 不用它；`LatentDiffusion` 的才用 | 12 |
+# | `learn_logvar`、`scheduler_config` | 基类里有这两个参数 | 基类不用，`LatentDiffusion` 才用 | 06、12 |
+# | `conditioning_key` | 基类里有这个参数 | 基类从不传条件，一前向就报错 | 08 |
 #
 # `LatentDiffusion` 自己还有几处：
 #
-# - `ckpt_path` 从参数里先取走，等两个编码器都造好再载入。`num_timesteps_cond` 在调用父类的构造函数之前就赋值，因为父类会用到它；它大于 1 时条件也掺噪声。
-# - `conditioning_key` 没有给时，由 `concat_mode` 决定，默认是 `concat`，不是交叉注意力。
-# - `scale_factor` 写死时是普通的数，不在检查点里；用了 `scale_by_std` 才是缓冲区。
+# - `ckpt_path` 先从参数里取走，等两个编码器都造好再载入。`num_timesteps_cond` 大于 1 时，条件也掺噪声。
+# - `conditioning_key` 没有给时由 `concat_mode` 决定，默认是 `concat`，不是交叉注意力。
+# - `scale_factor` 写死时不在检查点里（Stable Diffusion 写死 0.18215）；`scale_by_std` 只看训练的第一批，我们看两千来张。
 # - 自编码器的 `train` 方法被换成什么也不做的函数，冻结才不会解除。
-# - `get_input` 套着 `torch.no_grad()`，所以要训练的条件编码器不能在它里面编码。它返回的列表至少有潜变量与条件两项，长度随参数变。
-# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`，`adm` 的类别也是；`DiffusionWrapper` 再从那里取出来。
-# - 图太大时，它把图切成重叠的块，各自处理，再加权平均拼回去。权重在块的中心大、边上小，接缝就看不出来。
+# - `get_input` 套着 `torch.no_grad()`，所以要训练的条件编码器不能在它里面编码。
+# - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`，`adm` 的类别也是。
+# - 图太大时，它把图切成重叠的块，各自处理，再加权平均拼回去。
 #
-# 布局的标注框、VQ、`score_corrector`、`plms.py` 与 Stable Diffusion 2 的几个子类，这门课没有讲，可以先跳过。
+# Stable Diffusion 的第一阶段另加感知损失与对抗损失，KL 的权重只有 $10^{-6}$；条件编码器是练好的文字编码器。布局的标注框、VQ、`score_corrector`、`plms.py`，这门课没有讲。
 #
 # </details>
-#
-# ## 附三：对照表
-#
-# 读原文件时拿来查。左边是原文件里的名字，“这里”一列由程序逐个核实过真的存在，章号是逐行讲它源码的那一章。“仓库”一列的 SD 2 指只有 Stable Diffusion 2 的仓库里才有。
-#
-# **基类 `DDPM` 的每个方法：**
-
-# %%
-reference_map("base")
 
 # %% [markdown]
-# **别的文件里的零件：**
-
-# %%
-reference_map("parts")
-
-# %% [markdown]
-# **`LatentDiffusion` 的主要方法**（“没有”的，程序包里没有）：
-
-# %%
-reference_map("latent")
-
-# %% [markdown]
-# ### 小实验　哪些数什么也没有说
+# ### 小实验　有多少数可以换掉
 #
-# 改一处，量一量，写三句话。第 3 节说，四角的 $\sigma$ 约 0.8 到 0.9，因为那里的数对还原没有多少用。这句话可以检验：把一些位置的潜变量换成标准高斯的噪声，再解码，量还原的均方根误差。
+# 改一处，量一量，写三句话。第 3 节把四角的四格换成噪声，图看不出变化。64 格里一共有多少格可以换掉，而误差不变大？
 #
-# 下面的两行取出 $z$，再把 64 个位置按 $\sigma$ 从小到大排好；换掉的位置由你定（`z` 是 `(100, 4, 64)`，解码前变回 `(100, 4, 8, 8)`）：
+# 下面的两行取出 $z$，再把 64 个位置按 $\sigma$ 从小到大排好。你来换掉其中一些，解码，量还原的均方根误差（`z` 是 `(100, 4, 64)`，解码前变回 `(100, 4, 8, 8)`）：
 #
 # ```python
 # z = posterior.mode().flatten(2)
@@ -551,8 +553,8 @@ reference_map("latent")
 # | 16 | 0.0832 ± 0.0006 | 0.596 ± 0.002 |
 # | 32 | 0.185 ± 0.001 | 0.702 ± 0.001 |
 #
-# $\sigma$ 最大的 8 个换成噪声，误差看不出变化；$\sigma$ 最小的 8 个换掉，误差大了五倍。$\sigma$ 最大的 16 个换掉，也只大一成。
-# 所以在这一百张图上，八分之一的数几乎没有用到；扩散却照样要在它们上面算。换掉一半就不行了，因为里面已经有 $\sigma$ 约 0.4 的。
+# $\sigma$ 最大的 8 个换成噪声，误差看不出变化；$\sigma$ 最小的 8 个换掉，误差是原来的六倍。$\sigma$ 最大的 16 个换掉，误差也只大一成。
+# 所以在这一百张图上，八分之一的数几乎没有用到。换掉一半就不行了，因为里面已经有 $\sigma$ 约 0.4 的。
 #
 # ```python
 # def rmse(chosen, seed):

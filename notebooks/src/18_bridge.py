@@ -8,11 +8,11 @@
 # **学习目标**
 #
 # - 把 $\hat x_0$、$\hat\varepsilon$、$\hat v$ 换成得分，说清随机的走法与确定的走法为什么殊途同归。
-# - 读懂 `heun` 与 `dpmpp`，会量一个采样器的阶，会说它在真的网络上值多少。
+# - 读懂 `heun` 与 `dpmpp`，会量一个采样器的阶，说得出换走法能省几成调用。
 # - 认出 EDM 的预条件、min-SNR 的权重、零终端信噪比各换的是哪一样。
 # - 用二十行训练一个流匹配，并说清它与猜 $v$ 的网络是什么关系。
 #
-# **预计用时** 正文 75 分钟，可分两次读（1–3 节，4–8 节），练习另计。运行全部单元约 40 秒。
+# **预计用时** 正文 70 分钟，可分两次读（1–3 节，4–8 节），练习另计。运行全部单元约 40 秒。
 
 # %%
 import math
@@ -28,10 +28,10 @@ from ddpm_edu.sampling import ancestral_step, ddim_step
 from ddpm_edu.schedules import alphas_cumprod, rescale_zero_terminal_snr
 from ddpm_edu.solvers import dpmpp, heun, velocity
 from ddpm_edu.teach import card, check, check_raises, show_source
-from ddpm_edu.teach.bridge_figures import arrows_figure, changes_figure, gray_figure, noise_figure
-from ddpm_edu.teach.bridge_figures import solvers_figure, straight_figure, walks_figure, weights_figure
+from ddpm_edu.teach.bridge_figures import arrows_figure, bends_figure, calls_figure, changes_figure, gray_figure
+from ddpm_edu.teach.bridge_figures import noise_figure, orders_figure, road_figure, walks_figure, weights_figure
 from ddpm_edu.teach.brightness import fit_brightness, flat
-from ddpm_edu.teach.laboratory import flow_end, gaussian_ddpm, ideal_start
+from ddpm_edu.teach.laboratory import gaussian_ddpm, ideal_start, sampled_end
 from ddpm_edu.teach.moons import MoonDenoiser, misses, moons
 from ddpm_edu.teach.training import descend
 
@@ -40,54 +40,51 @@ data, real = moons(4000, seed=0)[0], moons(4000, seed=1)[0]
 changes_figure()
 
 # %% [markdown]
-# 图：采样的一条链，从噪声 $x_T$ 走到图 $x_0$。橙字的四处后来换过，写着方法与讲它的那一节；蓝框里要猜的东西，各家都一样。
+# 图：后来换掉的有四处，用橙字写在采样的链上，附着方法与讲它的那一节。蓝框里要猜的东西，各家都一样。
 #
 # ## 1　得分：网络猜的到底是什么
 #
 # 读 DDPM 之后的论文，最先遇到的词是得分 (score)。带噪图 $x_t$ 有密度 $q(x_t)$，得分是它的对数的梯度 $\nabla\ln q(x_t)$，指着密度升得最快的方向。网络猜的是原图，不是密度，两者有什么关系？
 #
-# 给六百个月牙上的点加噪，看它们的密度。再在平面上取一些格点当作 $x_t$，从每一个画一支箭头，指向 $\sqrt{\bar\alpha_t}\,\hat x_0$，其中 $\hat x_0=\mathbb E[x_0\mid x_t]$ 是最好的猜测。**先猜**：箭头与密度的等高线成什么角？
+# 给六百个月牙上的点加噪，画出密度的等高线。再在平面上取一些格点当作 $x_t$，从每一个画一支箭头，指向 $\sqrt{\bar\alpha_t}\,\hat x_0$，其中 $\hat x_0=\mathbb E[x_0\mid x_t]$ 是最好的猜测。**先猜**：箭头与等高线成什么角？
 
 # %%
-points = data[:600].double()
+points, bar = data[:600].double(), float(cosine[200])
 noise = torch.randn(points.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+x_t = bar**0.5 * points + (1 - bar) ** 0.5 * noise
 
 
-def log_density(x, bar):
+def log_density(x):
     """ln q(x_t)，差一个常数：每个点加噪成 x_t 的密度加起来，取对数"""
     return (-torch.cdist(x, bar**0.5 * points).square() / (2 * (1 - bar))).logsumexp(1)
 
 
-axis, panels = torch.linspace(-2.6, 2.6, 80).double(), {}
-for step in (100, 300):
-    bar = float(cosine[step])
-    x_t, at = bar**0.5 * points + (1 - bar) ** 0.5 * noise, torch.cartesian_prod(axis[8::9], axis[8::9])
-    density = log_density(torch.cartesian_prod(axis, axis), bar).reshape(80, 80)
-    panels[rf"$t={step}$，$\bar\alpha_t={bar:.2f}$"] = axis, density, x_t, at, bar**0.5 * ideal_start(at, points, bar) - at
-arrows_figure(panels)
+axis = torch.linspace(-2.6, 2.6, 80).double()
+density, at = log_density(torch.cartesian_prod(axis, axis)).reshape(80, 80), torch.cartesian_prod(axis[8::9], axis[8::9])
+arrows_figure(axis, density, x_t, at, bar**0.5 * ideal_start(at, points, bar) - at)
 
 # %% [markdown]
-# 图：蓝点是加噪之后的六百个点，底色越深 $q(x_t)$ 越大，细线是等高线；橙色的箭头从格点出发，右格的只画一半长。
+# 图：照最好的猜测画的箭头，在箭尾处垂直于密度的等高线。蓝点是加噪到 $t=200$ 的六百个点，底色越深 $q(x_t)$ 越大，细线是等高线；箭头只画一半长。
 #
-# 箭头只由猜测算出，却在箭尾处垂直于等高线，指向更深处：**猜原图，就是在爬密度的坡**。
+# 箭头只由猜测算出，指的却是密度升得最快的方向：**猜原图，就是在爬密度的坡**。
 #
-# 为什么？因为 $q(x_t)$ 是许多高斯的平均，一个 $x_0$ 给出一个。每个高斯的对数容易求导；照已知 $x_t$ 时各个 $x_0$ 的可能性取平均，就得到 Tweedie 公式：
+# 为什么？因为 $q(x_t)$ 是许多高斯的混合，每个 $x_0$ 给出一个。一个高斯的得分是 $-(x_t-\sqrt{\bar\alpha_t}\,x_0)/(1-\bar\alpha_t)$。由 $\nabla\ln q=\nabla q/q$ 写开，混合的得分就是它们的平均，已知 $x_t$ 时越可能的 $x_0$ 占得越多。这就是 Tweedie 公式：
 #
 # $$\nabla\ln q(x_t)=\mathbb E\Big[-\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Big]=\frac{\sqrt{\bar\alpha_t}\,\hat x_0-x_t}{1-\bar\alpha_t}=-\frac{\hat\varepsilon}{\sqrt{1-\bar\alpha_t}}.$$
 #
-# 第二个等号右边的分子，正是图里的箭头。所以箭头与得分同向，只差一个正的倍数。
+# 分子 $\sqrt{\bar\alpha_t}\,\hat x_0-x_t$ 正是图里的箭头，所以箭头与得分同向。
 #
 # 猜 $v$ 的网络也换得出得分：把 $\hat v=(\sqrt{\bar\alpha_t}\,x_t-\hat x_0)/\sqrt{1-\bar\alpha_t}$ 里的 $\hat x_0$ 用上式换掉，
 #
 # $$\hat v=-\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}\,\big(x_t+\nabla\ln q(x_t)\big).$$
 #
-# 下面由 `log_density` 用差分求梯度，与这两个式子对一对。
+# 下面由 `log_density` 用差分求得分，与这两个式子对一对。
 
 # %%
-slope = torch.stack([(log_density(x_t + h, bar) - log_density(x_t - h, bar)) / 2e-5 for h in 1e-5 * torch.eye(2).double()], 1)
+slope = torch.stack([(log_density(x_t + h) - log_density(x_t - h)) / 2e-5 for h in 1e-5 * torch.eye(2).double()], 1)
 guess = ideal_start(x_t, points, bar)
 check("由 x0_hat 换成的得分", (bar**0.5 * guess - x_t) / (1 - bar), slope, atol=1e-5)
-check("由 v_hat 换成的得分", -x_t - (bar / (1 - bar)) ** 0.5 * velocity(x_t, guess, bar), slope, atol=1e-5)
+check("由得分换成的 v_hat", -(((1 - bar) / bar) ** 0.5) * (x_t + slope), velocity(x_t, guess, bar), atol=1e-5)
 
 # %% [markdown]
 # **记住**：猜 $x_0$、$\varepsilon$、$v$ 或得分，学的是同一样东西，输出配上 $x_t$ 就能互相换算。
@@ -96,7 +93,7 @@ check("由 v_hat 换成的得分", -x_t - (bar / (1 - bar)) ** 0.5 * velocity(x_
 #
 # 祖先采样每步掺噪声，DDIM 不掺。走法这样不同，画出来的分布为什么一样？
 #
-# 取一份只有两个值的数据：$-1$ 占三分之一，$+1$ 占三分之二。用最好的猜测，都从 89° 处的同一批点出发（几乎是纯噪声），两种走法各走两百步。横轴是第 5 章的角度 $\varphi=\arccos\sqrt{\bar\alpha}$，90° 是纯噪声，0° 是数据。**先猜**：右边两格里，两种直方图会差多少？
+# 取一份只有两个值的数据：$-1$ 占三分之一，$+1$ 占三分之二。用最好的猜测，都从 89° 处的同一批点出发（几乎是纯噪声），两种走法各走两百步。横轴是第 5 章的角度 $\varphi=\arccos\sqrt{\bar\alpha}$，90° 是纯噪声，0° 是数据。**先猜**：走到 33° 时，两种走法的直方图会差多少？
 
 # %%
 values, angle = torch.tensor([[-1.0], [1.0], [1.0]]).double(), torch.linspace(1.55, 0.05, 201).double()
@@ -114,10 +111,10 @@ def walk(step, count=10_000):
 
 
 walks = {"祖先采样": walk(ancestral_step), "DDIM": walk(ddim_step)}
-walks_figure(angle.rad2deg().tolist(), {name: path.numpy() for name, path in walks.items()}, places=(130, 170))
+walks_figure(angle.rad2deg().tolist(), {name: path.numpy() for name, path in walks.items()}, place=130)
 
 # %% [markdown]
-# 图：左两格各画二十四条路，从左往右走，虚线是 33° 与 16° 处；右两格是一万个点走到那两处的分布，灰底是照公式算的 $q(x_t)$。
+# 图：路不同，分布相同。左两格各画八条路，从左往右走；右格是一万个点走到虚线处的分布，横着画，与左边同一把尺，灰底是照公式算的 $q(x_t)$。
 #
 # 随机的路抖动、交叉，确定的路光滑、不相交；可是两种直方图都贴着同一片灰。下面核对。
 
@@ -138,13 +135,13 @@ check("DDIM 的路对角度的变化率，就是 v_hat", (drawn[99] - drawn[101]
 #
 # $$\frac{\partial q}{\partial t}=-\nabla\cdot(q\cdot\text{速度}).$$
 #
-# 第二步，掺噪声。加噪的一步先把 $x$ 缩小 $\frac\beta2x$，再掺方差为 $\beta$ 的噪声；步子无穷小时，论文叫它随机微分方程 (SDE)。噪声使密度照热方程变平。因为 $\nabla q=q\,\nabla\ln q$，变化率可以写成
+# 第二步，掺噪声。掺进方差为 $\beta$ 的高斯噪声，密度的高处降、低处升，变化率是 $\frac\beta2\nabla\cdot\nabla q$，这是热方程。因为 $\nabla q=q\,\nabla\ln q$，它可以写成第一步的样子：
 #
 # $$\frac\beta2\nabla\cdot\nabla q=-\nabla\cdot\Big(q\cdot\big(-\frac\beta2\nabla\ln q\big)\Big).$$
 #
-# 与上一式一比，掺噪声等于照速度 $-\frac\beta2\nabla\ln q$ 挪动：看一个点很不同，看一群点没有分别。
+# 所以掺噪声等于照速度 $-\frac\beta2\nabla\ln q$ 挪动：看一个点很不同，看一群点没有分别。
 #
-# 第三步，把掺噪声换成挪动，连缩小一起，速度是 $-\frac\beta2(x+\nabla\ln q)$。这个不掺噪声的方程叫概率流 (probability flow) ODE（Y. Song 等 2021）。同一时刻、同一处只有一个速度，所以确定的路不会相交。倒着走它，途中的分布仍是那一族 $q(x_t)$。
+# 第三步，合起来。加噪的一步先把 $x$ 缩小 $\frac\beta2x$，再掺噪声；步子无穷小时，论文叫它随机微分方程 (SDE)。把掺噪声换成挪动，总的速度是 $-\frac\beta2(x+\nabla\ln q)$。这个不掺噪声的方程叫概率流 (probability flow) ODE（Y. Song 等 2021）。同一时刻、同一处只有一个速度，所以它的路不相交。倒着走它，途中的分布仍是那一族 $q(x_t)$。
 #
 # 祖先采样从哪里来？倒着走时，在概率流之外再照 $\frac\beta2\lambda\nabla\ln q$ 多挪一份，同时掺方差为 $\lambda\beta$ 的噪声：照第二步，两者的作用恰好抵消，分布仍不变。$\lambda$ 可以挑：0 是概率流，1 是步子够小时的祖先采样。
 #
@@ -166,42 +163,42 @@ check("DDIM 的路对角度的变化率，就是 v_hat", (drawn[99] - drawn[101]
 # | Heun | 走到了再猜一次 | 两处的速度取平均，从起点重走 | 2 次 |
 # | DPM-Solver++(2M) | 记着上一步的 | 以信噪比的对数为时间，猜测照上一步的变化率往前推半步 | 1 次 |
 #
-# 源码在章末的附录，各约十行。高斯数据有精确的终点，可以量阶；课程的 `mnist` 可以量它值多少。**先猜**：二阶的在真的网络上，能省几成调用？
+# 源码在章末的附录，各约十行。先量阶：数据取高斯，最好的猜测与步子无穷小时的终点都写得出公式，走完一比就知道误差。
 
 # %%
-lab, counts, curves = gaussian_ddpm(make_beta_schedule("cosine", 1000), 0.3, 0.5, parameterization="v"), (10, 20, 40, 80, 160, 320), {}
+lab, counts, curves = gaussian_ddpm(make_beta_schedule("cosine", 1000), 0.3, 0.5, parameterization="v"), (20, 40, 80, 160, 320), {}
 z = torch.tensor([-2.0, -0.5, 1.0, 2.0]).double().reshape(4, 1, 1, 1)
-x = flow_end(z, cosine[-1], cosine[0], 0.3, 0.5)  # 概率流把 z 送到 t=0 处
-exact = 0.3 + cosine[0] ** 0.5 * 0.25 / (cosine[0] * 0.25 + 1 - cosine[0]) * (x - cosine[0] ** 0.5 * 0.3)  # 在那里再猜一次
-for name in ("ddim", "dpmpp", "heun"):
-    ends = [lab.p_sample_loop(z.shape, sampler=name, steps=n, spacing="linspace", x_T=z, progress=False) for n in counts]
-    errors = [float((end - exact).abs().max()) for end in ends]
-    curves[name] = [2 * n - 1 if name == "heun" else n for n in counts], errors
-    slope = np.polyfit(np.log(counts[3:]), np.log(errors[3:]), 1)[0]
-    print(f"{name:5}　末三点的斜率 {slope:.2f}")
-solvers_figure(curves, (5, 10, 20, 50), {  # 右格：python -m benchmarks.solvers mnist ddim ddim:trailing dpmpp heun
-    "ddim": [(145.1, 6.5), (73.5, 4.3), (58.4, 3.5), (53.6, 3.2)], "dpmpp": [(83.2, 5.1), (55.2, 3.3), (50.9, 3.0), (50.3, 2.9)],
-    "heun": [(93.4, 6.1), (57.0, 3.7), (47.2, 2.8), (48.8, 2.8)], "ddim，trailing": [(113.2, 5.8), (67.5, 4.0)],
-}, (38.9, 3.5))
+truth = sampled_end(z, cosine, 0.3, 0.5)  # 步子无穷小时，四个起点走到哪里
+for name, sampler, calls, order in (("DDIM", "ddim", 1, -1), ("DPM-Solver++", "dpmpp", 1, -2), ("Heun", "heun", 2, -2)):
+    ends = [lab.p_sample_loop(z.shape, sampler=sampler, steps=n, spacing="linspace", x_T=z, progress=False) for n in counts]
+    errors = [float((end - truth).abs().max()) for end in ends]
+    steepness = float(np.polyfit(np.log(counts[-3:]), np.log(errors[-3:]), 1)[0])
+    check(f"{name}，末三点的斜率", steepness, order, atol=0.06)
+    curves[name] = [calls * (n - 1) + 1 for n in counts], errors, steepness  # 末一步只调用一次
+orders_figure(curves)
 
 # %% [markdown]
-# 图：左，高斯数据上终点的误差，两轴都是对数，灰线的斜率是 $-1$ 与 $-2$；Heun 走 $n$ 步调用 $2n-1$ 次。右，`mnist` 各画 400 张，误差棒是八个种子的标准误，横向略微错开，灰带是 400 张真图。图例里的 linspace 与 trailing 是两种取步，下面讲；空心的只量了 5 次与 10 次。
+# 图：DDIM 是一阶的，另两种是二阶的。纵轴是四个起点里最大的误差，两轴都是对数，所以一阶的斜率是 $-1$，二阶的是 $-2$。
 #
-# 左格里，Heun 与 DPM-Solver++ 比 DDIM 陡一倍，正是二阶。
+# 最左边，DPM-Solver++ 还不如 DDIM：阶说的是步数加倍时误差降几倍，不说步数少时谁好。真的网络猜得不准，步数也少，值多少要另外量。
 #
-# 右格里，DPM-Solver++ 走 10 次，比 DDIM 走 50 次高 1.5 ± 0.5（同样的起点，逐个种子相减）。距离只多出这一点，调用却是五分之一。若要不比 DDIM 走 50 次差，DPM-Solver++ 走 20 次就够，**调用省五分之三**。
+# 走法里还有一样可以换：停在哪些 $t$，叫取步。`linspace` 从 $T-1$ 均匀地停到 0；`trailing` 把一千步等分成段，停在各段的起头，末一段一步走完。课程里 DDIM 默认用前一种，DPM-Solver++ 默认用后一种。**先猜**：从默认的 DDIM 换成默认的 DPM-Solver++，能省几成调用？降下来的距离，有几成是取步的功劳？
+
+# %%
+calls_figure((5, 10, 20, 50), {  # python -m benchmarks.solvers mnist ddim ddim:trailing dpmpp
+    "DDIM，linspace": [(145.1, 6.5), (73.5, 4.3), (58.4, 3.5), (53.6, 3.2)],
+    "DDIM，trailing": [(113.2, 5.8), (67.5, 4.0)],
+    "DPM-Solver++，trailing": [(83.2, 5.1), (55.2, 3.3), (50.9, 3.0), (50.3, 2.9)],
+}, real=(38.9, 3.5))
+
+# %% [markdown]
+# 图：调用次数相同，DPM-Solver++（橙）的距离比 DDIM（蓝）小。`mnist` 各画 400 张，误差棒是八个种子的标准误，灰带是 400 张真图；空心的只量了 5 次与 10 次。
 #
-# 省下来的不全是阶的功劳，还有取步的功劳，也就是停在哪些 $t$。`linspace` 从 $T-1$ 均匀地停到 0；`trailing` 把一千步等分成段，停在各段的起头，末一段一步走完。右格里，空心的蓝点仍是 DDIM，只把取步换成了 `trailing`。从 DDIM 到 DPM-Solver++ 降下来的距离，5 次时约有一半是取步的功劳，10 次时约三分之一。
+# 每步的走法与取步一起换，DPM-Solver++ 走 20 次，比 DDIM 走 50 次还低 2.7 ± 0.2（同样的起点，逐个种子相减）。**调用省五分之三，网络没有重练。**
 #
-# <details><summary>选读：左格最左端，DPM-Solver++ 为什么反而差；换成 trailing 呢</summary>
+# 两样各有功劳。从实心的蓝点到空心的，只换了取步；从空心的到橙色的，只换了每步的走法。降下来的距离里，取步的功劳在 5 次时约占一半，10 次时约占三分之一。
 #
-# 阶只说步数多了误差降得多快。左格用 `linspace`，走 10 步时 DPM-Solver++ 坏在倒数第二步：这一步从 $t=111$ 走到 0，信噪比的对数一跃太远，往前推就推过了头。只在这一步不推，误差就从 0.288 降到 0.061。
-#
-# `trailing` 没有这一跃，误差是 0.049，所以 DPM-Solver++ 的默认取步是它。可是左格若换成 `trailing`，就量不出整齐的二阶：Heun 的斜率约 1.5，DPM-Solver++ 的忽大忽小。Heun 在这里倒是 `linspace` 好；在 `mnist` 上哪一种好，没有量够种子。
-#
-# </details>
-#
-# **记住**：走法换了不用重练。要少调用几次网络，先换走法：每步怎样走，停在哪里。
+# **记住**：要少调用几次网络，先换走法：每步怎样走，停在哪里。
 #
 # ## 4　EDM：换了坐标，还是同一个 $v$
 #
@@ -219,12 +216,12 @@ solvers_figure(curves, (5, 10, 20, 50), {  # 右格：python -m benchmarks.solve
 #
 # 于是 $F$ 看的 $c_{\text{in}}\,y$ 就是 $x_t$，而 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t+\sqrt{1-\bar\alpha_t}\,F$。第 5 章的式子是 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$，一比就知道 $F=-\hat v$。EDM 给 $F$ 的误差的权重是 1，也正是猜 $v$ 的简化损失。
 #
-# EDM 设数据的标准差是 0.5：把 $x_0$、$y$、$\sigma$ 都除以 0.5，标准差就成了 1，结论一样。拿 `mnist` 的网络核对：
+# 论文设数据的标准差是 0.5：把 $x_0$、$y$、$\sigma$ 都除以 0.5，标准差就成了 1，结论一样。`mnist` 的网络猜的是 $v$，拿它当 $F$，核对一遍：
 
 # %%
 mnist, start = load_pretrained("mnist"), torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 for step in (50, 500, 950):
-    t, bar, cond = torch.full((10,), step), float(mnist.exact_table("alphas_cumprod")[step]), {"c_adm": torch.arange(10)}
+    t, bar, cond = torch.full((10,), step), float(mnist.alphas_cumprod[step]), {"c_adm": torch.arange(10)}
     sigma, y = ((1 - bar) / bar) ** 0.5, start / bar**0.5
     skip, out, into = 1 / (sigma**2 + 1), sigma / (sigma**2 + 1) ** 0.5, 1 / (sigma**2 + 1) ** 0.5
     with torch.no_grad():
@@ -232,7 +229,7 @@ for step in (50, 500, 950):
     check(f"σ = {sigma:.3g}：x0_hat = c_skip·y + c_out·F，F = -v_hat", guess, wanted, atol=2e-4)
 
 # %% [markdown]
-# 网络与权重都没有换。Heun 与它自己的取步也是 EDM 提出的，前一节已经看过。训练上，EDM 真正换掉的是**看哪些噪声**：DDPM 均匀地抽 $t$，所以抽到哪个 $\sigma$ 由噪声表定；EDM 不用噪声表，直接规定 $\ln\sigma$ 服从一个高斯。
+# 要学的没有换，换的是训练时**看哪些噪声**。DDPM 均匀地抽 $t$，所以抽到哪个 $\sigma$ 由噪声表定；EDM 不用噪声表，直接规定 $\ln\sigma$ 服从一个高斯。
 
 # %%
 ln_sigma = np.linspace(-6, 8, 701)
@@ -242,15 +239,15 @@ shares["EDM"] = np.exp(-((ln_sigma + 1.2) ** 2) / (2 * 1.2**2)) / (1.2 * math.sq
 noise_figure(ln_sigma, shares, end=tables["linear"][-1])
 
 # %% [markdown]
-# 图：训练时各种噪声抽到的密度，像素都在 $-1$ 到 1 之间。横轴下边的尺子是 $\ln\sigma$，上边是 $\sigma$。
+# 图：EDM 抽得最多的是小噪声，它的峰在最左边。横轴照 $\ln\sigma$ 排，写着 $\sigma$，纵轴是 $\ln\sigma$ 的密度；像素都在 $-1$ 到 1 之间。
 #
-# EDM 的峰在最左边，抽得最多的是小噪声。`linear` 在 $\sigma=37$ 处断了，噪声再大的它抽不到。
+# `linear` 在 $\sigma=37$ 处断了，再大的噪声它抽不到：它的终点不是纯噪声，后果见第 6 节。
 #
-# **记住**：把数据缩放到标准差 1，EDM 的网络就是猜 $v$ 的网络。它把“训练看哪些噪声”与“采样停在哪里”分开来定。
+# **记住**：把数据缩放到标准差 1，EDM 的网络就是猜 $v$ 的网络。它换掉的是写公式的坐标，与训练看哪些噪声。
 #
 # ## 5　min-SNR：错在哪里更要紧
 #
-# 三种目标的简化损失，都是 $x_0$ 的平方误差乘一个权重（第 6 章）：`x0` 是 1，`eps` 是 $\mathrm{SNR}$，`v` 是 $\mathrm{SNR}+1$。$t$ 小时信噪比大到几万。Hang 等 2023 认为这样太悬殊，改成 $\min(\mathrm{SNR}_t,\gamma)$，$\gamma$ 取 5，叫 min-SNR。压一压有用吗？
+# 三种目标的简化损失，都是 $x_0$ 的平方误差乘一个权重（第 6 章）：`x0` 是 1，`eps` 是 $\mathrm{SNR}$，`v` 是 $\mathrm{SNR}+1$。$t$ 小时信噪比大到几万。Hang 等 2023 认为这样太悬殊，改成 $\min(\mathrm{SNR}_t,\gamma)$，$\gamma$ 取 5，叫 min-SNR。
 
 # %%
 snr = cosine / (1 - cosine)
@@ -258,9 +255,9 @@ weights = {name: 1 / np.broadcast_to(make_objective(name).weight_over_x0(cosine)
 weights_figure(weights, np.minimum(snr, 5))
 
 # %% [markdown]
-# 图：噪声表是 `cosine`，纵轴是对数。`x0` 处处是 1；`eps` 与 `v` 在左边重合，到右边才分开；灰色的宽线是 min-SNR，在左边压到 5，右边随 `eps` 一起掉下去。
+# 图：min-SNR（灰色的宽线）把左边压到 5，右边随 `eps` 一起掉下去。噪声表是 `cosine`，纵轴是对数，只画到 0.001；`eps` 与 `v` 在左边重合。
 #
-# 拿第 5 章的月牙网络来量：同样的一千步，各练八个种子，DDIM 走 50 步，± 是标准误。造错的点附近没有真点，漏掉的真点附近没有造出来的点。`eps` 跳过第一步，因为第 5 章量过，它从头走什么也造不出来。
+# 压一压有用吗？拿第 5 章的月牙网络来量：同样的一千步，各练八个种子，DDIM 走 50 步，± 是标准误。造错的点附近没有真点，漏掉的真点附近没有造出来的点。`eps` 跳过第一步，因为它从头走什么也造不出来（第 5 章）。
 #
 # | 目标 | 造错：不加权 | 造错：$\gamma=5$ | 漏掉：不加权 | 漏掉：$\gamma=5$ |
 # |:--|--:|--:|--:|--:|
@@ -268,21 +265,25 @@ weights_figure(weights, np.minimum(snr, 5))
 # | `v` | 4.2% ± 0.1% | 5.5% ± 0.2% | 1.1% ± 0.1% | 1.2% ± 0.1% |
 # | `x0` | 3.7% ± 0.2% | 1.6% ± 0.1% | 20.1% ± 0.8% | 15.9% ± 0.4% |
 #
-# 有好有坏：`x0` 的造错与漏掉都少了，`eps` 与 `v` 的造错却都多了。`eps` 的权重只在 $t<261$ 处变了，坏处也出在那里吗？把两个 `eps` 网络接起来走：只在 $t<261$ 用 $\gamma=5$ 的，造错是 8.4% ± 0.3%；只在 $t\ge261$ 用它，是 4.4% ± 0.1%。所以多出来的造错确实来自噪声小的那一头。另两种的权重两头都变了，没有这样分开量。
+# 有好有坏：`x0` 的造错与漏掉都少了，`eps` 与 `v` 的造错却都多了。
 #
-# **记住**：换权重是好是坏，要看原来的权重把力气放在哪里。论文在大图与大网络上量到它练得更快；换到自己的数据，先量再用。
+# `eps` 的权重只在 $t<261$ 处变小，坏处也出在那里吗？把两个 `eps` 网络接起来走：只在 $t<261$ 用 $\gamma=5$ 的，造错是 8.4% ± 0.3%；只在 $t\ge261$ 用它，是 4.4% ± 0.1%。所以坏处确实出在那里。
+#
+# **记住**：换权重有好有坏，先量再用。论文在大图与大网络上量到它练得更快；在这里的月牙上，只有 `x0` 变好了。
 #
 # ## 6　零终端信噪比：灰图
 #
 # `linear` 走到头，$\sqrt{\bar\alpha}$ 还有 2.7%，终点的 $x_T$ 里留着一点原图；采样却从纯噪声出发。这一点要紧吗？
 #
-# Lin 等 2024 说要紧：起点对不上，造出来的图总是中等亮度。第 3 章算过原因：一张大图的像素共用一个平均亮度，一万多个像素里的一点加起来就多了。Lin 等人的办法是把表平移再伸缩，
+# Lin 等 2024 说要紧：起点对不上，造出来的图都是中等亮度。第 3 章算过原因：一张大图的像素共用一个平均亮度，一万多个像素里的一点加起来就多了。
+#
+# 做一个灰图的试验。数据是 128×128 的平图，亮度在 $-1$ 到 $1$ 之间均匀；小网络只看像素之和，猜 $x_0$，练五百步，用 DDIM 走 50 步。
+#
+# 先用没改的表。再只换起点，从真的 $x_{T-1}$ 出发，看错是不是出在起点。最后用 Lin 等人的办法，把表平移再伸缩，
 #
 # $$\sqrt{\bar\alpha_t}\leftarrow a\,\big(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_{T-1}}\big),$$
 #
-# $a$ 使第一步不变，终点恰好是 0，叫零终端信噪比 (zero terminal SNR)。这样的终点里没有原图，由 $\varepsilon$ 换不回 $x_0$，所以只能配 `x0` 或 `v`。
-#
-# 做一个灰图的试验。数据是 128×128 的平图，亮度在 $-1$ 到 $1$ 之间均匀；小网络只看像素之和，猜 $x_0$，练五百步，采样走 50 步。比三种：没改的表；没改的表，但起点换成真的 $x_{T-1}$；终点改成 0 的表。**先猜**：没改的表，造得出黑图与白图吗？
+# $a$ 使第一步不变，终点恰好是 0，叫零终端信噪比 (zero terminal SNR)。这样的终点里没有原图，由 $\varepsilon$ 换不回 $x_0$，所以只能猜 `x0` 或 `v`。**先猜**：没改的表，造得出黑图与白图吗？
 
 # %%
 nets, generator = {zero: fit_brightness(zero) for zero in (False, True)}, torch.Generator().manual_seed(0)
@@ -296,26 +297,26 @@ check("没改的，散布不到真的七成；换成真的起点，或改了终�
 gray_figure(rows)
 
 # %% [markdown]
-# 图：每行取四十张平图，由暗到亮排开；右边是两千张的平均亮度。没改的一行，最暗与最亮的都没有了；下面两行的尾巴伸到了 ±1 之外。图是一个种子，下表是八个种子的平均，± 是标准误。
+# 图：没改的表造不出最暗与最亮的图。每行取四十张平图，由暗到亮排开；右边是两千张的亮度的分布。
 #
-# | 表与起点 | 亮度的标准差 | 亮度绝对值在 0.5 到 1 之间的 | 过 1 的（数据里没有） |
-# |:--|--:|--:|--:|
-# | 真的 | 0.577 | 50% | 0 |
-# | 没改 | 0.264 ± 0.002 | 5.6% ± 0.2% | 不到 0.1% |
-# | 没改，真的起点 | 0.568 ± 0.003 | 40.5% ± 0.5% | 5.3% ± 0.2% |
-# | 终点改成 0 | 0.543 ± 0.009 | 31.8% ± 0.5% | 6.0% ± 0.5% |
+# 图是一个种子，八个种子的平均如下（± 是标准误）。
 #
-# 主要错在起点：只换起点，散布就回来了。可是采样时拿不到真的起点，所以要改表。改过的表，散布也回来了大半，该在 0.5 到 1 之间的仍少一截。
+# | 表与起点 | 亮度的标准差 | 亮度绝对值在 0.5 到 1 之间的 |
+# |:--|--:|--:|
+# | 真的 | 0.577 | 50% |
+# | 没改 | 0.264 ± 0.002 | 5.6% ± 0.2% |
+# | 没改，真的起点 | 0.568 ± 0.003 | 40.5% ± 0.5% |
+# | 终点改成 0 | 0.543 ± 0.009 | 31.8% ± 0.5% |
 #
-# 还有百分之五六走过了头，亮度超出 ±1。这不怪表，因为没改的表配上真的起点，也有这么多；选读里会看到，换成最好的猜测，就没有一张走过头。
+# 只换起点，散布就回来了，所以主要错在起点。可是采样时拿不到真的起点，只好改表；改过的表，散布也回来了大半。
 #
-# <details><summary>选读：缩了多少，算得出；还差的一截从哪里来</summary>
+# 改过的表，0.5 到 1 之间的还差一截，并且有百分之六超出了 ±1。换成最好的猜测，就没有一张超出，0.5 到 1 之间的升到 38.5% ± 0.4%；再走到 200 步，升到 46.8% ± 0.7%。所以差的一截，大半出在网络与步子，不怪表。
 #
-# 第 3 章的 $f$ 是终点这个数的方差里原图占的比例。这里原图那一份是 $\bar\alpha\cdot128^2\cdot\frac13$，噪声那一份是 $1-\bar\alpha$，算得 $f=80\%$。起点只有噪声那一份，标准差是该有的 $\sqrt{1-f}=0.447$ 倍。走法不掺噪声，起点窄几倍，终点大致也窄几倍，$0.577\times0.447=0.258$，量到的是 0.264。DDPM 自己的表是 $\beta$ 等距的，走到头只剩 0.6%，同样算只缩到 0.91 倍。
+# <details><summary>选读：缩了多少，算得出</summary>
 #
-# 第 3 章的 $\sqrt{1-f^2}$ 是祖先采样的：途中另掺的噪声补回一些散布，照它算是 0.346。
+# 第 3 章的 $f$ 是终点的亮度的方差里，原图占的比例。这里原图那一份是 $\bar\alpha\cdot128^2\cdot\frac13$，噪声那一份是 $1-\bar\alpha$，算得 $f=80\%$。
 #
-# 改过的表还差一截。走 50 步时，换成最好的猜测，没有一张走过头，可是在 0.5 到 1 之间的也只有 38.5% ± 0.4%；这一份差在步子大，走到 200 步就升到 46.8% ± 0.7%。走过头的与其余的差距，来自网络猜得不准。
+# 采样的起点只有噪声那一份，标准差是该有的 $\sqrt{1-f}=0.447$ 倍。DDIM 不掺噪声，起点窄几倍，终点大致也窄几倍：$0.577\times0.447=0.258$，量到的是 0.264。第 3 章的 $\sqrt{1-f^2}$ 是祖先采样的，途中掺的噪声会补回一些散布。
 #
 # </details>
 #
@@ -323,9 +324,15 @@ gray_figure(rows)
 #
 # ## 7　流匹配：把弧拉直
 #
-# 从噪声到图的路，为什么非是弧不可？流匹配 (flow matching) 走直线（Lipman 等 2023；Liu 等 2023 叫它整流流）：$x_u=(1-u)\,x_0+u\,\varepsilon$，$u$ 从 0 到 1，网络猜路上的速度 $\varepsilon-x_0$。它与猜 $v$ 的网络是什么关系？
+# 第 5 章里，$x_\varphi=\cos\varphi\,x_0+\sin\varphi\,\varepsilon$，从 $x_0$ 到 $\varepsilon$ 走的是一段弧。为什么非是弧不可？流匹配 (flow matching) 走直线（Lipman 等 2023；Liu 等 2023 叫它整流流）：$x_u=(1-u)\,x_0+u\,\varepsilon$，$u$ 从 0 到 1，网络猜路上的速度 $\varepsilon-x_0$。它与猜 $v$ 的网络是什么关系？
+
+# %%
+road_figure((1.8, 0.5), (0.6, 2.1))
+
+# %% [markdown]
+# 图：同一个方向上，弧与直路各有一点，只差长度。每条点线是一个方向。
 #
-# 令 $r=\sqrt{(1-u)^2+u^2}$，$\cos\varphi=(1-u)/r$，$\sin\varphi=u/r$，就有 $x_u=r\,x_\varphi$：**同一个方向上，只差一个长度**。对 $u$ 求导，就得到速度的换算 `as_flow`。
+# 令 $r=\sqrt{(1-u)^2+u^2}$，$\cos\varphi=(1-u)/r$，$\sin\varphi=u/r$，就有 $x_u=r\,x_\varphi$。对 $u$ 求导，就得到速度的换算 `as_flow`。下面用最好的猜测，从六个起点各沿两条路走一遍，看是不是走到同一处。
 
 # %%
 def as_flow(x_u, u, v_of):
@@ -334,24 +341,30 @@ def as_flow(x_u, u, v_of):
     return ((2 * u - 1) * x_u / r + v_of(x_u / r, ((1 - u) / r) ** 2)) / r
 
 
-road, paths, arc = torch.linspace(1, 0, 41).double().tolist(), [noise[:12]], noise[:12]
-bars = [((1 - u) / math.hypot(1 - u, u)) ** 2 for u in road]
+road, around = torch.linspace(1, 0, 201).double().tolist(), torch.arange(6).double() * math.pi / 3 + 0.2
+arc = 2 * torch.stack([around.cos(), around.sin()], 1)
+paths, bars = [arc], [((1 - u) / math.hypot(1 - u, u)) ** 2 for u in road]
 for (u, s), (here, there) in zip(pairwise(road), pairwise(bars)):
     paths.append(paths[-1] + (s - u) * as_flow(paths[-1], u, lambda x, bar: velocity(x, ideal_start(x, points, bar), bar)))
     a, b, _ = ddim_step(here, there)
     arc = a * ideal_start(arc, points, here) + b * arc
 check("直路上的欧拉法，与弧上的 DDIM 走到同一处", paths[-1], arc, atol=1e-9)
-straight_figure((1.8, 0.5), (0.6, 2.1), points, torch.stack(paths))
 
 # %% [markdown]
-# 图：左，每条灰点线是一个方向，弧与直路在它上面各有一点，只差长度。右，用最好的猜测走直路的坐标，绿线从空心的点走到实心的点，黑点线把首尾直接连起来；灰点是数据，橙叉是全体的均值。
-#
-# 由此得两句话，上面用最好的猜测核对过：
+# 由此得两句话：
 #
 # 1. **猜 $v$ 的网络不用重练，就能当流匹配的网络用。**
 # 2. **直路上的欧拉法就是 DDIM。** 欧拉法走一步，$x_u+(s-u)(\hat\varepsilon-\hat x_0)=(1-s)\,\hat x_0+s\,\hat\varepsilon$，也是把两份猜测换一个配比。
 #
-# 右格的路为什么弯？因为网络学到的是许多对 $(x_0,\varepsilon)$ 的平均。噪声大时，最好的猜测接近全体的均值，路就先奔橙叉去，噪声小下来，猜测认出了自己那一处，路才折过去。所以路虽叫直路，一步走不到。
+# 既然路是直的，是不是一步就走得到？把刚才走的六条路画出来。
+
+# %%
+bends_figure(points, torch.stack(paths))
+
+# %% [markdown]
+# 图：照猜测走出的路是弯的。绿线从空心的点走到实心的点，黑点线把首尾直接连起来；灰点是数据，橙叉是全体的均值。
+#
+# 一对 $(x_0,\varepsilon)$ 之间是直的，可是网络学到的是许多对的平均。噪声大时，最好的猜测接近全体的均值，路就先奔橙叉去；噪声小下来，猜测认出了自己那一处，路才折过去。所以一步走不到。
 #
 # <details><summary>选读：两种训练的权重也相同</summary>
 #
@@ -359,7 +372,7 @@ straight_figure((1.8, 0.5), (0.6, 2.1), points, torch.stack(paths))
 #
 # $$\frac{\mathrm du}{u^2}=\frac{\mathrm d\varphi}{\sin^2\varphi}=(\mathrm{SNR}+1)\,\mathrm d\varphi.$$
 #
-# 右边正是 `cosine`（角度均匀）下猜 $v$ 的权重，只差一个常数与两端的截断（Kingma 与 Gao 2023）。期望的损失既然一样，两种训练的不同只剩四样：各种噪声抽几次，输出是 $\varepsilon-x_0$ 还是 $v$，输入是 $x_u$ 还是 $x_\varphi$，时间喂的是 $1000u$ 还是步号。
+# 右边正是 `cosine`（角度均匀）下猜 $v$ 的权重，只差一个常数与两端的截断（Kingma 与 Gao 2023）。期望的损失一样，不同的只剩各种噪声抽几次，以及输入、输出、时间怎样写。
 #
 # </details>
 #
@@ -403,13 +416,13 @@ for count in (10, 50):
 # | 10 | 6.8% ± 0.1% | 5.2% ± 0.1% | 1.8% ± 0.1% | 3.9% ± 0.2% |
 # | 50 | 5.6% ± 0.2% | 4.2% ± 0.1% | 0.8% ± 0.1% | 1.1% ± 0.1% |
 #
-# 互有胜负：流匹配漏得少，造错多。这里训练与停在哪里都不同，章末的小实验把它们分开。
+# 互有胜负：流匹配漏得少，造错多。训练与停在哪里都不同，章末的小实验把两样分开。
 #
 # **记住**：流匹配换的是坐标，连带换了训练时各种噪声抽几次、采样时停在哪里；猜的东西没有换。
 #
 # ## 8　再往前：一两步
 #
-# 走到这里，步数还是十几步。路是弯的，所以要一两步，或者让网络直接跳到路的前头，或者先把路练直。
+# 路是弯的，沿着它走，一两步走不到。要一两步就出图，或者让网络学会跳到路的前头，或者先把路练直。下面三种都要训练，这一章没有量。
 #
 # | 方法 | 让网络学什么 |
 # |:--|:--|
@@ -417,17 +430,17 @@ for count in (10, 50):
 # | 一致性模型（Song 等 2023） | 同一条路上的每一点，猜出同一个终点 $x_0$ |
 # | 再练一次整流流（Liu 等 2023） | 把走出来的路的首尾当作新的一对，再学一遍，路就更直 |
 #
-# 三种都要训练，其中一致性模型也可以不靠老师、从头练；这一章没有量。接着读：走法读 Karras 等 2022；损失为什么是一回事，读 Kingma 与 Gao 2023。
+# 接着读：走法读 Karras 等 2022；损失为什么是一回事，读 Kingma 与 Gao 2023。
 #
 # ## 小结
 #
 # - **这一章的问题**：后来的方法换掉了 DDPM 的什么，留下了什么？
-# - **答案**：留下的是要学的东西：掺高斯噪声，用平方误差由 $x_t$ 与噪声的大小猜回去。$\hat x_0$、$\hat\varepsilon$、$\hat v$、得分、$F$、直路的速度，再加上 $x_t$，只要 $0<\bar\alpha_t<1$，知道一个就换得出其余。
+# - **答案**：留下的是要学的东西：掺进高斯噪声，再由 $x_t$ 与噪声的大小猜原图，用平方误差训练。$\hat x_0$、$\hat\varepsilon$、$\hat v$、得分、$F$、直路的速度，只要 $0<\bar\alpha_t<1$，知道 $x_t$ 与其中一个，就换得出其余。
 # - 换掉的是四样：采样的**走法**，训练看哪些**噪声**，各种噪声的**权重**，写公式的**坐标**。换走法与坐标不用重练，换噪声与权重要重练。
 #
 # | 你想要什么 | 换哪一件 | 怎样写 | 重练吗 |
 # |:--|:--|:--|:-:|
-# | 少调用几次网络 | 走法 | `sample(sampler="dpmpp", steps=10)` | 不用 |
+# | 少调用几次网络 | 走法 | `sample(sampler="dpmpp", steps=20)` | 不用 |
 # | 造得出很暗与很亮的图 | 噪声表的终点 | `rescale_betas_zero_snr=True`，猜 `x0` 或 `v` | 要 |
 # | 猜 `x0`，想少漏些 | 权重 | `snr_gamma=5.0`，先量再用 | 要 |
 # | 用 EDM、流匹配的网络 | 坐标 | 一行换算（第 4、7 节，习题 18.2） | 不用 |
@@ -596,7 +609,7 @@ check_raises("min-SNR 也不行：终点的权重是 0", lambda: DDPM(**small, p
 # | `v`，$u$ 均匀 | 5.5% ± 0.2%、2.5% ± 0.1% | 4.3% ± 0.1%、1.0% ± 0.1% |
 # | `v`，角度均匀 | 5.2% ± 0.2%、3.6% ± 0.1% | 4.2% ± 0.1%、1.1% ± 0.1% |
 #
-# 1. 造错全是训练的：同样的步子，流匹配总多 1.3 到 1.5 个百分点（逐个种子相减，标准误 0.1 到 0.2），换步子只动 0.4 以内。
+# 1. 造错主要是训练的：同样的步子，流匹配多 1.3 到 1.5 个百分点（逐个种子相减，标准误 0.1 到 0.2），换步子只动 0.4 以内。
 # 2. 漏掉两样都有份：走 10 步，`v` 只换成 $u$ 均匀的步子，漏掉就从 3.6% 降到 2.5%（差 −1.1 ± 0.1）；步子不换、只换训练，降到 2.0%（差 −1.6 ± 0.1）。
 # 3. 走到 50 步，步子不要紧了（差不到 0.1），剩下的都是训练的；是训练里的哪一样，这里没有再拆。
 #

@@ -1,13 +1,15 @@
 # %% [markdown]
 # # 19 · 论文里的图，在我们的尺度上
 #
-# 提出无分类器引导的论文里有一张表：引导强度调到 1.1，FID 降到全表最低。照着调我们的 `digits_class`，看不出距离变小。同一张表还说引导越强，Inception 分数越高；我们的样本引导之后也确实更容易认出。同一张表里的两句话，一句看不出；另一句我们只量得了“认得出”这一半，这一半照搬得了。
+# 提出无分类器引导的论文里有一张表：引导强度从 1 调到 1.1，FID 就降到全表最低。我们照着调自己的 `digits_class`，量了八个种子，看不出距离变小。
 #
-# 论文的数是用大得多的网络、几万张样本量的，你多半没有条件重做。所以要用论文的结论，先得知道：**论文的哪些结论可以照搬到自己的小模型上，哪些要自己重新量？** 这一章从四篇论文里挑八处图表，用随课程的模型逐处重新量一遍。
+# 那张表还有另一半：引导越强，Inception 分数越高。这个分数奖励认得出的样本，而我们的样本引导以后，确实更容易认出。同一张表里，一半在我们这里看不出，一半照样看得到。
+#
+# 论文的数是用大得多的网络、几万张样本量的，你多半没有条件重做。想用论文的结论，就得先知道：**哪些结论可以照搬到自己的小模型上，哪些要自己重新量？** 这一章从四篇论文里挑八处图表，用随课程的模型逐处重新量一遍。
 #
 # 数的大小不能与论文比，因为数据、网络与打分的尺子都不同：论文用 FID，我们用小分类器的 Fréchet 距离，两个都是越小越好。能比的是次序：谁大谁小，往哪边走。
 #
-# 八处都照同样的次序写：论文说什么，你先猜，我们量到什么，**判**，最后是**没有看到的**。判的时候先看论文自己取的那一点，例如它走 10 步，我们也看 10 步；再看别的点。话里带“反而”“已”字的两条，是我们看到数以后才写的，论文没有说，所以它们的“成立”要打折扣。
+# 每一处都先写论文说什么，请你猜一猜，再由量到的数来**判**。判的时候先看论文自己取的那一点：它走 10 步，我们也看 10 步。
 #
 # **学习目标**
 #
@@ -26,8 +28,9 @@ from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach import check_order, grid_figure
-from ddpm_edu.teach.paper_figures import mark_parts, measured_figure, paired_figure, verdicts_figure, zero_line
-from ddpm_edu.teach.papers import column, completions, gap, guesses, measured, said, skipped, spread_within, stops, turn, verdict, walk
+from ddpm_edu.teach.paper_figures import gaps_figure, paired_figure, rate_figure, settle_figure, steps_figure, sure_figure, valley_figure, verdicts_figure
+from ddpm_edu.teach.papers import DDIM_TABLE_1, DDPM_TABLE_4, GUIDANCE_TABLES  # 论文里的数
+from ddpm_edu.teach.papers import completions, gap, guesses, measured, said, skipped, spread_within, stops, turn, verdict, walk
 from ddpm_edu.teach.tables import Table
 
 digits, mnist, score = load_pretrained("digits"), load_pretrained("mnist"), DigitsFrechet()
@@ -37,37 +40,33 @@ print("量好的：" + "，".join(sorted({name.split()[0] for name in rows})))
 # %% [markdown]
 # ## 1　怎样判一条结论：逐个种子相减
 #
-# 先拿一条结论作例子，把判的办法讲清楚。
+# 换一种做法，距离小了 3，是做法好，还是碰巧？判结论以前，先得分得清这两样。我们用第一处图表来练。
 #
 # **论文说**（Improved DDPM，图 4，64×64 的 ImageNet）：线性的噪声表末尾几乎全是噪声，所以采样时略过开头的两成，FID 也坏不了多少。论文换用 `cosine` 的表，就是要去掉这种浪费。**先猜**：两张表都略过两成，谁坏得多？都略过四成呢？
 #
-# - **略过**：把纯噪声直接当作那一步的带噪图，从那里走起。步数照比例减：不略过走 15 步，略过两成走 12 步，略过四成走 9 步。每种量八个种子，每个种子 400 张。
+# - **略过**：把纯噪声直接当作那一步的带噪图，从那里走起。步数照比例减：不略过走 15 步，略过两成走 12 步，略过四成走 9 步。
 # - **两张表**：用同一个 `digits` 网络，它是用 `cosine` 训练的；换成 `linear` 的表时，步号取 $\bar\alpha$ 最近的一步。这里的 `linear` 是论文的，$\beta$ 等距，在程序里叫 `sqrt_linear`。
 #
-# 这些数与下文带 ± 的数都事先量好：多数由 `python -m benchmarks.papers` 量，少数取自模型的卡片。± 后面是标准误。
+# 每种走法量八个种子，每个种子 400 张。这些数与下文带 ± 的数都事先量好：多数由 `python -m benchmarks.papers` 量，少数取自模型的卡片。± 后面是标准误。
+#
+# 先只看 `linear`：略过四成以后，距离变了没有？
 
 # %%
 def frechet(table, share):
     return rows[f"skip {table} {share}"]["frechet"]["each"]
 
 
-both = {"linear": "论文的 linear（sqrt_linear）", "cosine": "cosine"}
-paired_figure({title: (frechet(table, 0), frechet(table, 0.4)) for table, title in both.items()},
-              {f"{table}\n略过 {part:.0%}": np.subtract(frechet(table, part), frechet(table, 0)) for table in both for part in (0.2, 0.4)},
-              ("不略过", "略过 40%"), "Fréchet 距离", "Fréchet 距离的增加")
+print(f"linear：不略过 {said(rows['skip linear 0']['frechet'])}，略过 40% {said(rows['skip linear 0.4']['frechet'])}；"
+      f"逐个种子相减 {said(gap(frechet('linear', 0.4), frechet('linear', 0)))}")
+paired_figure(frechet("linear", 0), frechet("linear", 0.4), ("不略过", "略过 40%"), "Fréchet 距离")
 
 # %% [markdown]
-# 图：左与中，一条线是一个种子，左边是 `linear`，中间是 `cosine`。右边的每个圆点是一个种子的差，略过的减不略过的；黑的横线是平均，误差棒是平均的 95% 区间，灰线是零。
-
-# %%
-Table(("噪声表", "略过", "Fréchet 距离", "逐个种子减去不略过的"), [
-    (table, f"{part:.0%}", said(rows[f"skip {table} {part}"]["frechet"]), said(gap(frechet(table, part), frechet(table, 0))) if part else "—")
-    for table in both for part in (0, 0.2, 0.4)], "略过几成")
+# 图：八条线大多平行，所以逐个种子相减以后，起伏小了许多。左边一条线是一个种子；右边一个圆点是一个种子的差，旁边是差的平均与它的 95% 区间，灰线是零。两格的纵轴一样长。
 
 # %% [markdown]
-# 看 `linear` 略过四成的一行。只看平均，28.1 与 31.3 差不到一个标准误，分不出大小；逐个种子相减，差是 -3.2 ± 0.7，就分得出了。
+# 只看平均，28.1 ± 3.7 与 31.3 ± 3.9 分不出大小；逐个种子相减，差是 -3.2 ± 0.7，就分得出了。
 #
-# 因为种子相同，起点就相同。起点好的种子，略过与否距离都偏小，所以左图的八条线几乎平行。两边共有的这一份起伏，一减就抵消了。两边没有共有的起伏时，相减并不省。
+# 因为种子相同，起点就相同；起点好的种子，略过与否距离都偏小。两边共有的这一份起伏，一减就抵消了。两边没有共有的起伏时，相减并不省。
 #
 # 这就是本章的**判法**：把论文的话写成“甲比乙大”，逐个种子算甲减乙。
 #
@@ -77,84 +76,86 @@ Table(("噪声表", "略过", "Fréchet 距离", "逐个种子减去不略过的
 # | 小于零，95% 区间碰不到零 | 不成立 |
 # | 95% 区间碰到零 | 看不出：没有证实，也没有推翻 |
 #
-# 区间是平均加减几个标准误，由种子数定：八个种子是 2.4 个，四个是 3.2 个，三个是 4.3 个（t 分布的分位数）。种子越少，区间越宽。即使其实都没有差，二十条里平均仍有一条会被误判。
+# 区间是平均加减几个标准误，几个由种子数定：八个种子是 2.4 个，四个是 3.2 个，三个是 4.3 个（t 分布的分位数）。种子越少，区间越宽。
 #
-# 这个判法是程序包里的 `verdict`；习题 19.3 里，你自己写一个，从各个种子的数写起。
+# 这个判法是程序包里的 `verdict`；习题 19.3 里，你自己写一个。
+#
+# 结论分两类：“方向”只比两种设定谁大谁小，设定由我们挑；“哪一点”问在论文取的那一处，是不是也这样。
 
 # %%
 verdicts = []
 
 
-def judge(paper, claim, large, small, digits=1):
+def judge(kind, paper, claim, large, small, digits=1):
     one = gap(large, small)  # 逐个种子相减，再求平均、标准误与区间的一半
     word = verdict(one)
-    verdicts.append((paper, claim, one))
+    verdicts.append((kind, paper, claim, one))
     low, high = (f"{one['mean'] + way * one['margin']:.{digits}f}" for way in (-1, 1))
     print(f"{word}：{claim}；差 {said(one, digits)}，{len(large)} 个种子，区间 {low} 到 {high}")
 
+# %% [markdown]
+# 现在判论文的话：略过以后，`cosine` 比 `linear` 坏得更多吗？
 
-judge("Improved DDPM 图 4", "略过 20%，linear 反而近一点", frechet("linear", 0), frechet("linear", 0.2))
-for part in (0.2, 0.4):
-    worse = {table: np.subtract(frechet(table, part), frechet(table, 0)) for table in both}
-    judge("Improved DDPM 图 4", f"略过 {part:.0%}，cosine 比 linear 坏得更多", worse["cosine"], worse["linear"])
-linear, cosine = (alphas_cumprod(make_beta_schedule(name, 1000))[0] for name in ("sqrt_linear", "cosine"))
-print(f"略过 40% 的那一步，√ᾱ：linear {linear[599] ** 0.5:.2f}，cosine {cosine[599] ** 0.5:.2f}")
-noise = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-live = {name: score(skipped(digits, noise, table, 10, 0.4)) - score(skipped(digits, noise, table, 10, 0)) for name, table in (("linear", linear), ("cosine", cosine))}
-check_order("当场再走一遍（一个种子，200 张）：linear 的差、cosine 的差", live["linear"], live["cosine"])
+# %%
+worse = {part: {table: np.subtract(frechet(table, part), frechet(table, 0)) for table in ("linear", "cosine")} for part in (0.2, 0.4)}
+gaps_figure({f"略过 {part:.0%}": {**each, "cosine 减 linear": each["cosine"] - each["linear"]} for part, each in worse.items()}, "Fréchet 距离的差")
 
 # %% [markdown]
-# **判**：在论文说的两成处，`linear` 不但不变坏，距离还小了一点；`cosine` 是不是坏得更多，**看不出**。加到四成，`cosine` 坏得更多，**成立**。`cosine` 从哪里开始坏？只知道在两成与四成之间，小实验里你来量。
+# 图：略过两成，两者之差的区间碰到零；略过四成，远在零以上。每组左边两列是略过的减不略过的；第三列再逐个种子相减，判的就是这一列。一个圆点是一个种子，竖线是 95% 区间，灰线是零。
+
+# %%
+linear, cosine = (alphas_cumprod(make_beta_schedule(name, 1000))[0] for name in ("sqrt_linear", "cosine"))
+for (part, each), kind in zip(worse.items(), ("哪一点", "方向")):
+    print(f"略过 {part:.0%}：" + "，".join(f"{table} {said(gap(change, np.zeros(8)))}" for table, change in each.items()))
+    judge(kind, "Improved DDPM 图 4", f"略过 {part:.0%}，cosine 比 linear 坏得更多", each["cosine"], each["linear"])
+    print("那一步的 √ᾱ：" + "，".join(f"{name} {bars[round(1000 * (1 - part)) - 1] ** 0.5:.2f}" for name, bars in (("linear", linear), ("cosine", cosine))))
+noise = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+live = [score(skipped(digits, noise, table, 10, 0.4)) - score(skipped(digits, noise, table, 10, 0)) for table in (linear, cosine)]
+check_order("当场再走一遍，略过 40%（一个种子，200 张）：linear 的差、cosine 的差", *live)
+
+# %% [markdown]
+# **判**：在论文说的两成处，`linear` 没有变坏，还近了一点；`cosine` 是不是坏得更多，**看不出**。加到四成，`cosine` 坏得更多，**成立**。从哪里开始坏？小实验里你来量。
 #
-# 这与 $\sqrt{\bar\alpha}$ 相合：略过四成的那一步，`cosine` 的带噪图里，原图的系数还有 0.58，纯噪声难以冒充；`linear` 的只有 0.16。
-#
-# **没有看到的**：论文是每张表各训练一个网络，我们只有一个。`linear` 略过以后距离反而小了，为什么，没有查。
+# 这与 $\sqrt{\bar\alpha}$ 相合：略过四成的那一步，`cosine` 的带噪图里，原图的系数还有 0.58，纯噪声难以冒充；`linear` 的只有 0.16。略过两成时，两个系数是 0.31 与 0.04。
 #
 # ## 2　一条链上，信息怎样来：DDPM 的三张图
 #
-# ### DDPM 图 5：一多半的比特付给看不见的细节
+# 去噪的一千步里，先定什么，后定什么？DDPM 的三张图从三个方面回答：比特付给了谁，形状什么时候出现，从一处分开的样本留下什么。
 #
-# **论文说**（图 5、附录的表 4，CIFAR-10）：把带噪图从最脏的起依次传给对方，每收到一张 $x_t$，对方就猜一次 $\hat x_0$。这时已付的比特是
+# ### DDPM 图 5：一半多的比特付给看不见的细节
+#
+# **论文说**（图 5、附录的表 4，CIFAR-10）：把带噪图从最脏的起依次传给对方，每收到一张 $x_t$，对方就猜一次 $\hat x_0$。收到 $x_t$ 时，已付的比特是
 #
 # $$L_T+\sum_{s=t+1}^{T-1}L_s$$
 #
-# 论文的 $x_1$ 就是我们的 $t=0$。论文的数是：收到 $x_1$ 时，误差已降到 0.95（像素 0 到 255），后面却还要付一多半的比特，都给了肉眼看不见的细节。**先猜**：我们的 `cifar10`，参数约为它的九分之一，还是一多半吗？
+# 传到论文的 $x_1$，也就是我们的 $t=0$，猜的误差已降到 0.95（均方根，像素 0 到 255），肉眼看不出。后面却还要付一半多一点的比特。**先猜**：我们的 `cifar10` 参数约为它的九分之一，还要付的也过半吗？
 
 # %%
 rate = rows["rate cifar10"]
-total, left = rate["total"]["mean"], rate["L_0"]["mean"]
-paid, error, width = ([first, *rate[key][kind]] for first, key, kind in (
-    (total - left, "paid", "mean"), (rate["error_0"]["mean"], "error", "mean"), (rate["error_0"]["se"], "error", "se")))
-theirs = ([1.77581, 0.11994, 0.05415, 0.02866, 0.01507, 0.00716, 0.00282, 0.00081, 0.00013, 0.0],
-          [0.95136, 12.02277, 18.47482, 24.43656, 30.80948, 38.03236, 46.12765, 54.18826, 60.97170, 67.60125])
-axes, late = ("已付（bits/dim）", "误差（像素 0 到 255）", "linear", "log"), 12  # 后九个点已付的都不到 0.11
-figure = measured_figure(("全程", paid, {"我们的 cifar10，六张测试图": (error, width), "论文的表 4，测试集": (theirs[1], None, theirs[0])}, *axes),
-                         ("开头放大", paid[late:], {"我们": (error[late:], width[late:]), "论文": (theirs[1][1:], None, theirs[0][1:])}, *axes), width=11)
-mark_parts(figure, (total - rate["after_1"]["mean"], total - left, total), (f"$L_1$\n{rate['L_1']['mean']:.2f}", f"$L_0$\n{left:.2f}"),
-           (theirs[0][0], theirs[1][0]), "论文切在这里")
+paid = [rate["total"]["mean"] - rate["L_0"]["mean"], *rate["paid"]["mean"]]
+error, width = ([rate["error_0"][kind], *rate["error"][kind]] for kind in ("mean", "se"))
+left = {part: np.divide(rate[part]["each"], rate["total"]["each"]) for part in ("after_1", "L_0")}  # 还要付的占几成
+half = np.full(3, 0.5)
+cuts = [("论文，误差 0.95", 1.97 / 3.75, None, True, (1.776, 0.951)),
+        *((name, left[part].mean(), gap(left[part], half)["margin"], False, (paid[k], error[k]))
+          for name, part, k in (("我们，误差 0.89", "after_1", 1), ("我们，收到 $t=0$", "L_0", 0)))]
+rate_figure((paid, error, width), DDPM_TABLE_4, cuts)
 
 # %% [markdown]
-# 图：横轴是已付的比特，纵轴是这时猜的误差，取了对数；右图是左图开头的一小段。
-#
-# - 蓝线是我们的，误差棒是三个种子的标准误，每个种子两张图。橙色是论文给出的十个点，箭头指着它切开的那一点。
-# - 蓝线最右的一点收到 $t=0$，它左边的一点收到 $t=1$。浅灰是这两点之间付的 $L_1$，深灰是最后付的 $L_0$。
-# - 两边都先陡后平：头十分之一个比特，就让误差从六十上下降到十几。
+# 图：切在误差约为 1 处，还要付的过半；切在 $t=0$，不到一半。左边的甲、乙、丙是切开的三处；误差棒是标准误，三个种子，每个种子两张测试图。右边是切开以后还要付的占几成，误差棒是 95% 区间；论文只给了一个数。
+
+# %% [markdown]
+# 论文切在第 0 步，我们为什么有两种切法？因为两张噪声表的第 0 步不一样脏，我们的 $t=1$ 才与论文的相近。于是可以切在相近的误差处（乙），也可以切在同样的步号处（丙）。
 
 # %%
-half = np.array(rate["total"]["each"]) / 2
-judge("DDPM 图 5", "误差降到 1 以后还要付的，比一半多", rate["after_1"]["each"], half, 2)
-judge("DDPM 图 5", "收到 t=0 以后还要付的，比一半多", rate["L_0"]["each"], half, 2)
-print(f"噪声的标准差：论文的第一步 {(1 - linear[0]) ** 0.5:.4f}，我们的 t=0 {(1 - cosine[0]) ** 0.5:.4f}，t=1 {(1 - cosine[1]) ** 0.5:.4f}")
-cut = [("论文，误差 0.95", 1.78, "1.97", 3.75), ("我们，误差 0.89", total - rate["after_1"]["mean"], said(rate["after_1"], 2), total),
-       ("我们，收到 t=0", total - left, said(rate["L_0"], 2), total)]
-Table(("切在哪里", "已付", "还要付", "还要付的占"), [(name, f"{first:.2f}", rest, f"{1 - first / whole:.0%}") for name, first, rest, whole in cut], "切开的两份")
+judge("哪一点", "DDPM 图 5", "误差降到 1 以后还要付的，超过一半", left["after_1"], half, 3)
+judge("哪一点", "DDPM 图 5", "收到 t=0 以后还要付的，超过一半", left["L_0"], half, 3)
+places = zip(("甲，论文", "乙，我们", "丙，我们"), (0, 1, 0), (linear[0], cosine[1], cosine[0]), cuts)
+Table(("切在", "步号", "噪声的标准差", "误差", "还要付"), [
+    (name, f"$t={t}$", f"{(1 - bar) ** 0.5:.4f}", f"{cut[4][1]:.2f}", f"{cut[1]:.0%}") for name, t, bar, cut in places], "三处切口")
 
 # %% [markdown]
-# **判**：切在同样的误差处，还要付一半多，**成立**，只是三个种子刚过线。切在同样的一步，也就是收到 $t=0$ 时，**不成立**。
-#
-# 两种切法不同，因为两张噪声表的第 0 步不一样：论文的标准差是 0.0100，我们的 $t=1$ 才与它相近。所以照搬这句话，要照误差或噪声切，不能照步号切。
-#
-# **没有看到的**：总数 3.51 比论文的 3.75 小，不能说我们好，这里只有六张图。
+# **判**：切在相近的误差处，**成立**，只是刚过线；切在同样的步号处，**不成立**。所以照搬这句话，要照误差切，不能照步号切。
 #
 # ### DDPM 图 6：先有大样，后有细节
 #
@@ -166,92 +167,101 @@ picked = [seen[i] for i in (0, 8, 16, 24, 49)]
 grid_figure(torch.cat([guess for _, guess in picked]), nrow=10, rows=[f"$t={t}$" for t, _ in picked], columns="0123456789")
 
 # %% [markdown]
-# 图：同样的十个样本，从上到下是途中各步的 $\hat x_0$（祖先采样，50 步）。头一行是模糊的平均字形；到 $t=673$，笔画的位置大多定了，边缘还糊；再往下只剩小处在变。
+# 图：笔画的位置先定，边缘后定。同样的十个样本，从上到下是途中各步的 $\hat x_0$（祖先采样，50 步）。头一行是模糊的平均字形；到 $t=673$，笔画的位置大多定了，边缘还糊；再往下只剩小处在变。
+
+# %% [markdown]
+# 把图分成两层来量：粗的一层是 7×7 一块的平均，细的一层是减去它余下的。
 #
-# 把图分成两层来量：粗的一层是 7×7 一块的平均，细的一层是减去它余下的。每一层都问：还有几成没有定？把它与最后的图之差的平方，除以最后那批图自己的方差，1 是只知道平均的样子，0 是已经与最后相同。看哪一层先少于两成（四个种子，每个四十张）。
+# 每一层都问：还有几成没有定？把这时的 $\hat x_0$ 与最后的图相减，差的平方求平均，再除以最后那批图的方差（每个像素在各张之间的方差，也求平均）。少于两成，就算定了。
 
 # %%
 settle = rows["settle"]
-print(f"没有定的少于两成：粗的在 t={said(settle['coarse_done'], 0)}，细的在 t={said(settle['fine_done'], 0)}")
-judge("DDPM 图 6", "粗的一层比细的先定（步）", settle["coarse_done"]["each"], settle["fine_done"]["each"], 0)
+settle_figure(settle)
 
 # %% [markdown]
-# **判**：**成立**。为什么？猜测是一块里 49 个像素求平均，彼此独立的噪声只剩七分之一，所以噪声还大的时候，粗的一层已经看得出来。这没有单独验。
-#
-# **没有看到的**：论文的头几步是灰的一团，我们的头一行已经像字。猜测是因为我们给了类别；没有不给类别再量。
+# 图：粗的一层先少于两成。线是四个种子的平均，每个种子四十张，阴影是标准误。圆点是各层头一次少于两成的那一步，四个种子平均。
+
+# %%
+print(f"没有定的少于两成：粗的在 t={said(settle['coarse_done'], 0)}，细的在 t={said(settle['fine_done'], 0)}")
+judge("方向", "DDPM 图 6", "粗的一层比细的先定（步）", settle["coarse_done"]["each"], settle["fine_done"]["each"], 0)
+
+# %% [markdown]
+# **判**：**成立**，早了 163 ± 14 步。一种猜测是，一块里 49 个像素求平均，彼此独立的噪声只剩七分之一，所以噪声还大的时候，粗的一层已经看得出来。这没有单独验。
 #
 # ### DDPM 图 7：从同一个 $x_t$ 分开，留下什么
 #
-# **论文说**（图 7 与附录，人脸）：几张样本共用一个 $x_t$，再各自走完。从 $t=1000$ 分开的，差得很远；晚些分开的，性别、发色、眼镜就相同了，$x_{750}$ 里已经定下。**先猜**：换成数字，从 $t=750$ 分开，还是同一个数字的有几成？
+# **论文说**（图 7 与附录，人脸）：几张样本共用一个 $x_t$，再各自走完。从 $t=1000$ 分开的，差得很远；从 $t=750$ 分开的，性别、发色、眼镜已经相同。**先猜**：换成数字，从 $t=750$ 分开，还是同一个数字的有几成？
 #
-# 论文的 $x_t$ 取自一条去噪的链。我们改为把一张图加噪到第 $t$ 步，好知道原来是哪个数字；走完时不给类别（类别一栏写 $-1$）。带 ± 的数是四个种子，每个四张图，各走八次。
+# 为了数得出“几成”，我们的 $x_t$ 由一张原图加噪得来，这样就知道原来是哪个数字。走的时候不给类别，类别一栏写 $-1$。
 
 # %%
 start, generator = images[[3, 8]].clamp(-1, 1), torch.Generator().manual_seed(1)
 nothing = {"c_adm": torch.full((8,), -1)}
 shared = {t: completions(mnist, start, t, 4, nothing, generator, steps=25) for t in (999, 750, 500, 250)}
 grid_figure(torch.cat([torch.cat([start[:1], many[0], start[1:], many[1]]) for many in shared.values()]), nrow=10,
-            rows=[f"$t={t}$" for t in shared], columns=["原图", "", "", "", "", "原图", "", "", "", ""])
+            rows=[f"$t={t}$" for t in shared], columns=["原图", "①", "②", "③", "④"] * 2)
 
 # %% [markdown]
-# 图：两张原图，右边四列是从它的 $x_t$ 各走的四次。$t=999$ 时看不出与原图有关；$t=750$ 时，3 大多还是 3，8 却一张也没有留下；$t=500$ 时都还是原来的数字，只是笔画的弯法不同；$t=250$ 时几乎一样。
+# 图：分开得越晚，留下的越多。左右各有一张原图，①到④是从它的同一个 $x_t$ 各走的四次。$t=999$ 时看不出与原图有关；$t=750$ 时，3 大多还是 3，8 却一张也没有留下；$t=500$ 时都还是原来的数字，只是笔画的弯法不同；$t=250$ 时几乎一样。
+
+# %% [markdown]
+# 两张原图太少，所以再数十六张测试图：四个种子，每个四张，各走八次。
 
 # %%
 kept = {t: rows[f"share {t}"]["kept"] for t in (999, 750, 500, 250)}
 print("还是原来那个数字的：" + "，".join(f"t={t} {said(one, 2)}" for t, one in kept.items()))
 for early, late in ((999, 750), (750, 500)):
-    judge("DDPM 图 7", f"从 {late} 分开，留下的比从 {early} 多", kept[late]["each"], kept[early]["each"], 2)
+    judge("方向", "DDPM 图 7", f"从 {late} 分开，留下的比从 {early} 多", kept[late]["each"], kept[early]["each"], 2)
+print(f"t=750 处的 √ᾱ：论文的表 {linear[750] ** 0.5:.2f}，mnist 的表 {float(mnist.exact_table('alphas_cumprod')[750]) ** 0.5:.2f}")
 check_order("当场：分开得越晚，彼此越像", *(spread_within(shared[t]) for t in (250, 500, 750, 999)))
 
 # %% [markdown]
-# **判**：次序**成立**。道理是 $t$ 越小，$x_t$ 里原图的系数 $\sqrt{\bar\alpha_t}$ 越大，几次走法共有的就越多。
+# **判**：次序**成立**。因为 $t$ 越小，$x_t$ 里原图的系数 $\sqrt{\bar\alpha_t}$ 越大，几次走法共有的就越多。
 #
-# **没有看到的**：人脸的大特征分得出好几种，数字只能数“还是不是它”。$t=500$ 时量到的已经都是，再往下这个数就分不出差别了。
+# 在哪一步定下来，步号不能直接比：$t=750$ 处，论文的 $\sqrt{\bar\alpha}$ 只有 0.06，我们的还有 0.38。照系数比，差别更大：人脸在 0.06 处性别、发色已经相同，数字在 0.38 处还只留下 0.68 ± 0.09。一种可能是人脸图有 256×256，大块的特征由许多像素一同表示；这没有单独验。
 #
 # ## 3　少走几步：DDIM 的两张表、一张图
 #
+# 想采样快，就要少走几步。少走的时候，该掺多少噪声？图会不会换成另一张？走过去还走得回来吗？
+#
 # ### DDIM 表 1：步数少，就别掺噪声
 #
-# 论文比了三种走法：$\eta=0$ 不掺噪声，$\eta=1$ 是祖先采样，$\hat\sigma$ 的方差取 $\beta$，掺得最多。
+# 论文比了三种走法：$\eta=0$ 不掺噪声；$\eta=1$ 是祖先采样；$\hat\sigma$ 也是祖先采样，方差改取 $\beta$，掺得最多。
 #
-# **论文说**（表 1，CIFAR-10）：步数少时，掺得越多越坏；走满一千步，掺得最多的反而最好。**先猜**：`digits` 也走 10 步，还分得出三种吗？
+# **论文说**（表 1，CIFAR-10）：步数少时，掺得越多越坏；走满一千步，$\hat\sigma$ 反而最好。**先猜**：`digits` 也走 10 步，还分得出三种吗？
 
 # %%
-quality, counts = pretrained_card("digits")["quality"], (5, 10, 20, 50)
-names = {r"$\eta=0$": "ddim_{}", r"$\eta=1$": "ancestral_{}", r"$\hat\sigma$，方差取 $\beta$": "ancestral_{}_v1"}
-none, some, most = ({n: quality[way.format(n)]["frechet"] for n in counts} for way in names.values())
-theirs = dict(zip(names, (([13.36, 6.84, 4.67, 4.16, 4.04], None), ([41.07, 18.36, 8.01, 5.78, 4.73], None), ([367.43, 133.37, 32.72, 9.99, 3.17], None))))
-ours = {name: tuple([each[n][key] for n in counts] for key in ("mean", "se")) for name, each in zip(names, (none, some, most))}
-change = {name: [gap(a[n]["each"], b[n]["each"]) for n in counts[1:]] for name, a, b in
-          ((r"$\eta=1$ 减 $\eta=0$", some, none), (r"$\hat\sigma$ 减 $\eta=1$", most, some))}  # 10、20、50 步，论文也有
-figure = measured_figure(("论文的表 1，CIFAR-10", (10, 20, 50, 100, 1000), theirs, "步数", "FID", "log", "log"),
-                         ("digits，八个种子各 1000 张", counts, ours, "步数", "Fréchet 距离", "log", "log"),
-                         ("digits，逐个种子相减", counts[1:], {name: (*([one[key] for one in each] for key in ("mean", "margin")), [n * aside for n in counts[1:]], color)
-                          for (name, each), aside, color in zip(change.items(), (0.96, 1.04), ("#009E73", "#CC79A7"))},
-                          "步数", "Fréchet 距离的增加", "log", "linear"), width=11)
-figure.axes[1].text(5, 33, "5 步，\n论文没有", ha="left", va="top", fontsize=9)
-zero_line(figure, 2)
+quality = pretrained_card("digits")["quality"]
+none, some, most = ({n: quality[way.format(n)]["frechet"] for n in (5, 10, 20, 50)} for way in ("ddim_{}", "ancestral_{}", "ancestral_{}_v1"))
+for n in (10, 50):
+    print(f"{n} 步的 Fréchet 距离：η=0 {said(none[n])}，η=1 {said(some[n])}，方差取 β {said(most[n])}")
+
+
+def times(large, small):  # 是几倍：先取对数，再逐个种子相减
+    return gap(np.log(large["each"]), np.log(small["each"]))
+
+
+one = times(some[10], none[10])
+print("10 步，η=1 是 η=0 的 {:.2f} 倍，95% 区间 {:.2f} 到 {:.2f}".format(*np.exp(one["mean"] + one["margin"] * np.array([0, -1, 1]))))
+steps_figure(DDIM_TABLE_1, {r"$\eta=1$ 是 $\eta=0$ 的几倍": {n: times(some[n], none[n]) for n in some},
+                            r"$\hat\sigma$ 是 $\eta=1$ 的几倍": {n: times(most[n], some[n]) for n in most}})
 
 # %% [markdown]
-# 图：横轴都是步数，取了对数。左与中的纵轴不是同一种数，不能互比；中间的误差棒是标准误，最左的 5 步论文没有走。
-#
-# 右边是逐个种子的差，只画论文也走的三种步数，两种点左右错开一点。误差棒是 95% 区间，碰到灰色的零线就是看不出。
+# 图：论文走 10 步，差三倍与九倍；我们走 10 步，左格分不出，右格差一半。误差棒是 95% 区间，八个种子，每个种子 1000 张，碰到灰线（一样大）就是看不出。纵轴是对数，两格共用；5 步是论文没有走的。
 
 # %%
 for n in (10, 5):
-    judge("DDIM 表 1", f"{n} 步：η=1 比 η=0 坏", some[n]["each"], none[n]["each"])
-for n in (10, 20, 50):
-    judge("DDIM 表 1", f"{n} 步：掺得最多的比 η=1 坏", most[n]["each"], some[n]["each"])
+    judge("哪一点" if n == 10 else "方向", "DDIM 表 1", f"{n} 步，η=1 比 η=0 坏", some[n]["each"], none[n]["each"])
+for n in (10, 50):
+    judge("哪一点", "DDIM 表 1", f"{n} 步，方差取 β 比 η=1 坏", most[n]["each"], some[n]["each"])
 
 # %% [markdown]
 # **判**：
 #
-# - $\eta=1$ 比 $\eta=0$ 坏。论文走 10 步，前者的 FID 是后者的三倍；我们走 10 步**看不出**，减到 5 步才**成立**。
-# - 掺得最多的比 $\eta=1$ 坏。走 10 步与 20 步都**成立**；走 50 步**看不出**，论文在那里还是四倍。
+# - $\eta=1$ 比 $\eta=0$ 坏。论文走 10 步，前者的 FID 是后者的三倍；我们走 10 步**看不出**，至多四成上下；减到 5 步才**成立**。
+# - $\hat\sigma$ 比 $\eta=1$ 坏。走 10 步**成立**；走 50 步**看不出**，论文在那里还是四倍。
 #
-# 右图的误差棒有长有短。粉色的两种走法只差方差，用的是同一份噪声：走 50 步时，不配对的标准误是 1.8，相减后是 0.3。绿色的一种抽噪声，一种不抽，相减并不省：走 50 步时，不配对的是 2.2，相减后是 2.7。
-#
-# **没有看到的**：一千步时的反超，我们没有量到那么多步。
+# 走 50 步时，$\eta=1$ 与 $\hat\sigma$ 各自的标准误都超过 1，相减以后只有 0.3，因为两种走法用同一份噪声，只差方差。$\eta=1$ 减 $\eta=0$ 却没有省：走 10 步，相减的标准误是 2.9，当作无关的两组来算也是 2.6。猜想是掺了噪声，起点就不再决定好坏，两边没有共有的起伏。
 #
 # ### DDIM 图 5：同一个起点，画的是同一张
 #
@@ -259,32 +269,28 @@ for n in (10, 20, 50):
 
 # %%
 start = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(3))
-
-
-def draw(n, eta=0.0, x_T=start):
-    return mnist.sample(10, sampler="ddim", steps=n, eta=eta, x_T=x_T, cond=labels, progress=False, generator=torch.Generator().manual_seed(n))
-
-
-drawn = {f"$\\eta={eta}$，{n} 步": draw(n, eta) for eta, n in ((0, 5), (0, 20), (0, 50), (1, 20), (1, 50))}
+drawn = {f"$\\eta={eta}$，{n} 步": mnist.sample(10, sampler="ddim", steps=n, eta=float(eta), x_T=start, cond=labels, progress=False,
+                                              generator=torch.Generator().manual_seed(n))
+         for eta, n in ((0, 5), (0, 20), (0, 50), (1, 20), (1, 50))}
 grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=list(drawn), columns="0123456789")
 
 # %% [markdown]
-# 图：五行都从同样的十个起点出发。前三行大样相同，5 步的小处还不同，例如 2 的上半多一个圈。后两行掺了噪声，字形就换了，彼此也不像。这十张里后两行写得好些，可是十张太少，不能当作结论。
+# 图：不掺噪声的前三行大样相同，掺了噪声的后两行换了字形。五行都从同样的十个起点出发。5 步的小处还不同，例如 2 的上半多一个圈。
 
 # %%
 same = rows["same"]
-print(f"与走 100 步的相差：5 步 {said(same['steps_5'], 3)}，20 步 {said(same['steps_20'], 3)}；换一个起点 {said(same['other'], 3)}")
-judge("DDIM 图 5", "换起点的差，比只走 5 步的差大", same["other"]["each"], same["steps_5"]["each"], 3)
-judge("DDIM 图 5", "掺了噪声，20 与 50 步的差，比只走 5 步的差大", same["eta_1"]["each"], same["steps_5"]["each"], 3)
+print(f"与走 100 步的相差：5 步 {said(same['steps_5'], 3)}，20 步 {said(same['steps_20'], 3)}；掺了噪声，20 与 50 步相差 {said(same['eta_1'], 3)}；"
+      f"换一个起点、同一个数字，相差 {said(same['other'], 3)}")
+judge("方向", "DDIM 图 5", "掺噪声的 20 与 50 步，比不掺的 5 与 100 步差得远", same["eta_1"]["each"], same["steps_5"]["each"], 3)
 
 # %% [markdown]
-# **判**：**成立**。道理在第 18 章的概率流：$\eta=0$ 的步子都在近似同一条路。起点定了，路就定了，步数只决定把路描得多细。
+# **判**：**成立**。判的是我们把“大的样子相同”换成的一个量：两张图之差的均方根，像素从 -1 到 1。不掺噪声，步数差二十倍，还比掺了噪声时像得多。掺了噪声，同一个起点（0.594）与换一个起点（0.622）几乎一样远。
 #
-# **没有看到的**：论文的模型不给类别，我们给了；数字的种类本来就相同，这里比的只是写法。
+# 道理在第 18 章的概率流：$\eta=0$ 的步子都在近似同一条路。起点定了，路就定了，步数只决定把路描得多细。
 #
 # ### DDIM 表 2：倒着走，再走回来
 #
-# $\eta=0$ 的一步不掺新的噪声：先由 $x_t$ 与 $\hat x_0$ 求出噪声，再照另一步 $s$ 的系数掺回去。
+# 起点定了，样本就定了。反过来，由样本能不能找回起点？$\eta=0$ 的一步不掺新的噪声：先由 $x_t$ 与 $\hat x_0$ 求出噪声，再照另一步 $s$ 的系数掺回去。
 #
 # $$\hat\varepsilon=\frac{x_t-\sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}},\qquad x_s=\sqrt{\bar\alpha_s}\,\hat x_0+\sqrt{1-\bar\alpha_s}\,\hat\varepsilon$$
 #
@@ -302,79 +308,98 @@ for n in (10, 100):
 grid_figure(torch.cat(list(trip.values())), nrow=5, width=4.5, rows=list(trip))
 
 # %% [markdown]
-# 图：五张样本走到 $x_T$ 再走回来。各走 10 步，还原的笔画变了，2 的尾巴没有了；各走 100 步，肉眼看不出与原图的差别。两种 $x_T$ 里都看得出笔画的一点影子，走 10 步的还偏灰。所以还原得好，不等于 $x_T$ 就是高斯噪声。
+# 图：走 100 步，还原得看不出差别；走 10 步，笔画变了，2 的尾巴没有了。五张样本各走到 $x_T$ 再走回来。两种 $x_T$ 里都还看得出笔画的一点影子，所以还原得好，不等于 $x_T$ 就是高斯噪声。
 
 # %%
 trips = [rows[f"trip {n}"]["error"] for n in (10, 50, 100)]
-judge("DDIM 表 2", "10 步的误差比 100 步的大（以 10 为底的对数）", np.log10(trips[0]["each"]), np.log10(trips[2]["each"]), 2)
+judge("方向", "DDIM 表 2", "10 步的误差比 100 步的大（以 10 为底的对数）", np.log10(trips[0]["each"]), np.log10(trips[2]["each"]), 2)
 Table(("步数", "10", "50", "100"), (("论文，CIFAR-10", "0.014", "0.0023", "0.0009"),
                                   ("我们，mnist 的二十张", *(said(one, 5) for one in trips))), "还原的误差")
 
 # %% [markdown]
 # **判**：**成立**。误差跨了两个数量级，所以先取对数再相减；差 2 就是降到百分之一。这与一阶方法相合：误差与步长成正比，均方误差就与步数的平方成反比。
 #
-# **没有看到的**：论文的误差只降到约十六分之一，为什么慢，没有查。
-#
 # ## 4　引导：方向能照搬，谷要自己找
 #
-# 先把引导强度的写法统一：论文写 $(1+w)\,\hat\varepsilon_{\text{有}}-w\,\hat\varepsilon_{\text{无}}$，我们的 `guidance_scale` 是它的 $1+w$，所以 1 是不引导。本章一律写我们的。
+# 两种写法都叫引导强度，先统一。论文写 $(1+w)\,\hat\varepsilon_{\text{有}}-w\,\hat\varepsilon_{\text{无}}$，我们写 $\hat\varepsilon_{\text{无}}$ 加上 `guidance_scale` 乘 $(\hat\varepsilon_{\text{有}}-\hat\varepsilon_{\text{无}})$。比一比 $\hat\varepsilon_{\text{有}}$ 的系数，就换算得出（习题 19.4）。本章一律写我们的，1 是不引导。
 #
 # **论文说**（Ho 与 Salimans 2022，表 1 与表 2，ImageNet）：引导越强，Inception 分数越高。FID 却先降后升，中间有一个谷：表 1 的谷在强度 1.1，表 2 的在 1.3。**先猜**：我们的 `digits_class` 有没有这个谷？
-#
-# Inception 分数既看样本认不认得出，也看种类够不够多。我们只量前一半：小分类器认得出的占多少。
 
 # %%
 strengths = (1, 1.1, 1.25, 1.5, 3, 5)
 guided = {w: rows[f"guidance {w:g}"] for w in strengths}
-farther = [gap(guided[w]["frechet"]["each"], guided[1]["frechet"]["each"]) for w in strengths]
-share = {name: column(rows, [f"guidance {w:g}" for w in strengths], key) for name, key in (("认得出", "recognised"), ("认得出，把握超过九成", "sure"))}
-theirs = {"表 1，64×64": ([1.8, 1.55, 2.04, 3.03, 4.3, 5.74], None), "表 2，128×128": ([7.27, 4.53, 3.03, 2.43, 2.49, 2.98], None)}
-figure = measured_figure(("论文，强度 1 到 1.5", (1, 1.1, 1.2, 1.3, 1.4, 1.5), theirs, "引导强度", "FID"),
-                         ("digits_class，强度 1 到 1.5", strengths[:4], {"差": ([one["mean"] for one in farther[:4]], [one["margin"] for one in farther[:4]])},
-                          "引导强度", "Fréchet 距离的增加"),
-                         ("digits_class，强度 1 到 5", strengths, share, "引导强度", "占的比例"), width=11)
-zero_line(figure, 1)
+distance = {w: one["frechet"] for w, one in guided.items()}
+sure = {w: one["sure"] for w, one in guided.items()}
+print(f"不引导的 Fréchet 距离：{said(distance[1])}")
+valley_figure(GUIDANCE_TABLES, {w: times(distance[w], distance[1]) for w in strengths})
 
 # %% [markdown]
-# 图：左边是论文的数，两条线的谷不在一处。表 1 取训练时一成样本不给类别的一列，表 2 取走 256 步的一列。
-#
-# 中间与右边是我们的，八个种子各 400 张，用 DPM-Solver++ 走 10 步。中间是逐个种子减去不引导的，误差棒是 95% 区间，灰线是零。右边的误差棒是标准误；“把握超过九成”是说小分类器给那一类的概率超过 0.9。
+# 图：论文的两条线先降到 1 以下，我们的看不出降过。空心圈是谷底；表 1 取训练时一成样本不给类别的一列，表 2 取走 256 步的一列。蓝的是八个种子各 400 张，用 DPM-Solver++ 走 10 步，误差棒是 95% 区间，多数比点还小；灰线是与不引导的一样。小框是同一条蓝线，走到强度 5。
 
 # %%
-judge("引导 表 1、表 2", "强度 5 的比不引导的认得出（把握超过九成）", guided[5]["sure"]["each"], guided[1]["sure"]["each"], 3)
-judge("引导 表 1、表 2", "强度 5 的比强度 3 的认得出（把握超过九成）", guided[5]["sure"]["each"], guided[3]["sure"]["each"], 4)
-judge("引导 表 1、表 2", "强度 5 的距离比不引导的大", guided[5]["frechet"]["each"], guided[1]["frechet"]["each"])
-judge("引导 表 1、表 2", "强度 1.1 的距离比不引导的小", guided[1]["frechet"]["each"], guided[1.1]["frechet"]["each"], 2)
-judge("引导 表 1、表 2", "强度 1.25 的距离已比不引导的大（合表 1，不合表 2）", guided[1.25]["frechet"]["each"], guided[1]["frechet"]["each"], 2)
-others = {name: pretrained_card(name)["quality"] for name in ("mnist", "fashion", "cifar10")}
-Table(("模型", "不引导时认得出", "强度 2 的距离减不引导的"), [
-    (name, f"{card['guidance_1']['recognised']['mean']:.0%}", said(gap(card["guidance_2"]["frechet"]["each"], card["guidance_1"]["frechet"]["each"])))
-    for name, card in others.items()], "另三个模型")
+guidance = "引导 表 1、表 2"
+judge("哪一点", guidance, "强度 1.1 的距离比不引导的小", distance[1]["each"], distance[1.1]["each"], 2)
+judge("哪一点", guidance, "强度 1.25 的距离比不引导的小", distance[1]["each"], distance[1.25]["each"], 2)
+judge("方向", guidance, "强度 5 的距离比不引导的大", distance[5]["each"], distance[1]["each"])
+
+# %% [markdown]
+# 再看认得出的这一半。Inception 分数既看样本认不认得出，也看种类够不够多；我们只量前一半：小分类器认对了，而且把握超过九成的占多少。
+
+# %%
+print("认得出的比例：" + "，".join(f"强度 {w} {sure[w]['mean']:.1%}" for w in (1, 3, 5)))
+sure_figure(strengths, [one["mean"] for one in sure.values()], [gap(one["each"], sure[1]["each"]) for one in sure.values()])
+
+# %% [markdown]
+# 图：一引导，认得出的就多了；强度 3 以后到了头，再没有余地。误差棒是逐个种子减去不引导的 95% 区间，所以不引导的没有。
+
+# %%
+judge("方向", guidance, "强度 5 的样本比不引导的更容易认出", sure[5]["each"], sure[1]["each"], 3)
+judge("方向", guidance, "强度 5 的样本比强度 3 的更容易认出", sure[5]["each"], sure[3]["each"], 4)
+ways, others = {"成立": "变大", "不成立": "变小", "看不出": "看不出"}, []
+for name in ("mnist", "fashion", "cifar10"):
+    card = pretrained_card(name)["quality"]
+    one = gap(card["guidance_2"]["frechet"]["each"], card["guidance_1"]["frechet"]["each"])
+    others.append((name, said(one), ways[verdict(one)]))
+Table(("模型", "强度 2 的距离减不引导的", "判"), others, "另三个模型")
 
 # %% [markdown]
 # **判**：
 #
-# - 引导以后更容易认出，**成立**；但是 3 与 5 之间**看不出**差别。
-# - 论文的两张表，FID 在 1.1 处都变小；我们的在 1.1 处**看不出**。到 1.25，我们的距离已经变大：表 1 在 1.2 处也已变大，与它相合；表 2 还在变小，与它不合。
+# - 引导以后更容易认出，**成立**；3 与 5 之间**看不出**差别。不引导时已有 96.2% 认得出，强度 3 是 99.8%，再往上没有余地：这里是尺子到了头，不能说引导没有用。
+# - 强度 1.1 处，两张表的 FID 都变小，我们的**看不出**。
+# - 强度 1.25 处，我们的距离已经变大。两张表都没有 1.25：由表 2 的 1.2 与 1.3 推，那里还应当比不引导的小，这一条**不成立**；表 1 在 1.2 处已比不引导的大，与我们相合。
 #
-# 所以谷在哪里要看模型。论文的两张表就不在一处；上表的另三个模型，强度调到 2，也有的变大，有的变小。变小的是不引导时错得多的两个，谷的位置也许与此有关，没有验。
+# 所以谷在哪里要看模型。论文的两张表就不在一处；上表的另三个模型（八个种子，走 50 步，各用自己的小分类器，所以只比正负），强度都调到 2，也有的变大，有的变小。
 #
-# **没有看到的**：1 与 1.1 之间有没有浅谷没有量；另三个模型只量了 1 与 2。
+# ## 5　八处放在一起
 #
-# ## 小结
-#
-# - **这一章的问题**：论文的哪些结论可以照搬到自己的小模型上，哪些要自己重新量？
-# - **照样成立的**多是方向：先大样后细节，同一个起点画同一张，步数少时别掺太多噪声，引导以后更容易认出。
-# - **要重新量的**是在哪一点上看得出：论文的三处差别，在论文取的那一点上我们看不出：略过两成时 `cosine` 比 `linear` 坏，走 10 步时 $\eta=1$ 比 $\eta=0$ 坏，强度 1.1 时距离变小。论文里差得远，不保证我们也差得远：走 10 步的 13.36 与 41.07，到我们这里就分不出。
-# - **看不出**时，要看区间有多宽。窄的排除得了大差别：走 10 步，$\eta=1$ 不会是 $\eta=0$ 的三倍，至多大三成上下；强度 1.1 的变化不到 2%。宽的什么也没有说，要加种子。
-#
-# 一共判了二十一条，就算都没有差，平均也会误判约一条。最可疑的是刚过线的，DDPM 图 5 的头一条与图 7 的末一条就是。下图由判过的各条当场画成。
+# 下图由判过的各条当场画成。
 
 # %%
 verdicts_figure(verdicts)
 
 # %% [markdown]
-# 图：判过的二十一条，按图表分组。横轴是差的平均除以 95% 区间的一半，大于 1 就成立，在灰带里就看不出。圆点离灰带越近，越像是碰巧。
+# 图：方向大多成立；看不出与不成立的，多在“哪一点”上。横线是 95% 区间，各除以自己的一半，所以都是左右各 1；碰到竖的零线就是看不出。离零远只表示证据强，不表示差别大。横轴在 -2 到 2 以外取了对数，离零近的横线才看着长些。
+
+# %% [markdown]
+# 十八条里，成立十一条，看不出五条，不成立两条。“方向”十条，九条成立，余下一条是认得出的比例到了头；“哪一点”八条，只有两条成立。
+#
+# 即使其实都没有差，十八条里平均也有约一条会被误判。最可疑的是刚过线的：误差降到 1 的一条，从 500 分开的一条。
+#
+# **没有看到的**，用这些结论以前也要知道：
+#
+# - **略过**：论文是每张表各训练一个网络，我们两张表用同一个。
+# - **比特**：只有六张图，所以总数 3.51 比论文的 3.75 小，不能说我们好。
+# - **给了类别**：DDPM 图 6 与 DDIM 图 5，论文不给类别，我们给了；数字的种类本来就相同，比的只是写法。
+# - **没有走到**：DDIM 表 1 的一千步，引导强度 1 与 1.1 之间，都没有量。
+# - **没有查原因**：`linear` 略过以后，距离反而小了一点；DDIM 表 2 里，论文的误差从 10 步到 100 步只降到约十六分之一，比我们慢。
+#
+# ## 小结
+#
+# - **这一章的问题**：哪些结论可以照搬到自己的小模型上，哪些要自己重新量？
+# - **照样成立的**多是方向：先大样后细节，同一个起点画同一张，步数少时别掺太多噪声，引导以后更容易认出。
+# - **要重新量的**是在哪一点上看得出。论文的四处差别，在论文取的那一点上我们看不出：略过两成，走 10 步的 $\eta=1$，走 50 步的 $\hat\sigma$，引导强度 1.1。论文里差三倍，不保证我们也看得出。
+# - **看不出**时，要看区间有多宽。窄的排除得了大差别：走 10 步，$\eta=1$ 至多比 $\eta=0$ 大四成上下，不会是三倍；强度 1.1 的变化不到 2%。宽的说得少，要加种子：例如略过两成，只能排除 `cosine` 比 `linear` 多坏 2.3 以上。
 
 # %% [markdown]
 # ## 练习

@@ -64,7 +64,7 @@ class Lab:
             try:
                 return urllib.request.urlopen(f"{self.url}/api/status?token={self.token}", timeout=5)
             except OSError:
-                time.sleep(0.3)
+                time.sleep(0.05)
         raise RuntimeError(f"JupyterLab 没有起来：\n{self.log.read_text(encoding='utf-8', errors='replace')[-2000:]}")
 
     def stop(self):

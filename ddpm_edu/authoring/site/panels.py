@@ -29,7 +29,7 @@ from ...teach.panels.beta import PAPER_NAMES
 from ...teach.panels.ema import DRAWN, NOISE
 from ...teach.panels.lr import SPAN
 
-STILL = ("samples_panel", "eta_panel", "guidance_panel")
+STILL = ("samples_panel", "guidance_panel")
 
 
 @cache

@@ -2,7 +2,7 @@
 from ..knowledge import APPENDIX, Method, Note
 
 METHODS = (
-    Method("DDPM.__init__", 9, "存下设定，造网络、EMA 与噪声表，从检查点载入权重；次序要紧的只有五条", proof=(9, "原文件的每一条语句"),
+    Method("DDPM.__init__", 9, "存下设定，造网络、EMA 与噪声表，从检查点载入权重；其中五件事的次序要紧", proof=(9, "原文件的每一条语句"),
            heads="a8f25846 d5008a2c", notes=(
         Note("call super().__init__", "a6603dc8", "让 LightningModule 准备好：之后才能登记网络与缓冲区", chapter=10),
         Note("assert parameterization", "0532c8e3 d11196c8", "只许列出的几种预测目标", formula=r"y\in\{\varepsilon,\ x_0,\ v\}",

@@ -5,10 +5,10 @@ from .forward import forward_panel
 from .lr import lr_panel
 from .parameterization import parameterization_panel
 from .posterior import chain_panel, posterior_panel, samples_panel
-from .sampler import eta_panel, guidance_panel
+from .sampler import guidance_panel
 from .weights import weights_panel
 
 __all__ = [
-    "beta_panel", "chain_panel", "ema_panel", "eta_panel", "forward_panel", "guidance_panel",
+    "beta_panel", "chain_panel", "ema_panel", "forward_panel", "guidance_panel",
     "lr_panel", "parameterization_panel", "posterior_panel", "samples_panel", "weights_panel",
 ]

@@ -69,12 +69,9 @@
 
   function chain({v, std, steps, schedule}) {
     const kept = ddpm.spacedTimesteps(1000, steps), all = alphasCumprod(ddpm.makeBetaSchedule(schedule, 1000));
-    const cumprod = kept.map(t => all[t]), eachV = ddpm.linspace(0, 1, 21), ratios = value => chainVariances(cumprod, std, sameV(value));
+    const cumprod = kept.map(t => all[t]), ratios = value => chainVariances(cumprod, std, sameV(value));
     const mine = ratios(v), best = chainVariances(cumprod, std, eachBest(std)), along = ratio => [kept, ratio.slice(1)];
-    const data = {
-      v: along(mine), zero: along(ratios(0)), one: along(ratios(1)), best: along(best), end: [eachV, eachV.map(value => ratios(value)[0])],
-      here: [[v], [mine[0]]], best_end: [[0, 1], [best[0], best[0]]],
-    };
+    const data = {v: along(mine), zero: along(ratios(0)), one: along(ratios(1)), best: along(best)};
     const [shown, s, ratio, least] = [v, std, mine[0], best[0]].map(value => format(value, ".2f"));
     return {data, note: `数据 x₀ ~ N(0, ${s}²)，走 ${steps} 步：v = ${shown} 时样本的方差是真值的 ${ratio} 倍，每步用最优的 v 时 ${least} 倍`};
   }
