@@ -102,6 +102,7 @@ def test_guidance_buys_certainty_with_distance():
 def test_the_last_figure_puts_each_claim_on_its_own_side_of_the_band():
     ones = {"成立": {"mean": 2.0, "margin": 1.0}, "看不出": {"mean": -0.5, "margin": 1.0}, "不成立": {"mean": -3.0, "margin": 1.5}}
     ax = verdicts_figure([("甲", "图", "一", ones["成立"]), ("乙", "图", "三", ones["不成立"]), ("甲", "表", "二", ones["看不出"])]).axes[0]
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["甲：成立 1，看不出 1，不成立 0", "图：一", "表：二", "乙：成立 0，看不出 0，不成立 1", "图：三"]
+    labels = ["甲：成立 1，看不出 1，不成立 0", "图：一", "表：二", "乙：成立 0，看不出 0，不成立 1", "图：三"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == labels
     dots = [(float(line.get_xdata()[0]), line.get_ydata()[0], line.get_color()) for line in ax.lines]
     assert [(x, y) for x, y, _ in dots] == [(2, 1), (-0.5, 2), (-2, 4)] and len({color for *_, color in dots}) == 3

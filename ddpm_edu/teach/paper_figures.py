@@ -132,15 +132,16 @@ def valley_figure(theirs, ours, near=1.5, width=7.5, height=3.8):
     """引导强度与距离，都除以不引导的。theirs : (强度, {表: FID})；ours : {强度: 对数之差的 gap}；强度大于 near 的画在小框里"""
     figure = empty_figure(width, height)
     ax = plain_axes(figure.subplots())
-    for (name, values), style, (place, lift) in zip(theirs[1].items(), ("-", "--"), ((4, 8), (4, 10))):
+    for (name, values), style, lift in zip(theirs[1].items(), ("-", "--"), (8, 10)):
         ratios = np.divide(values, values[0])
         low = int(ratios.argmin())
         ax.plot(theirs[0], ratios, color=ORANGE, linestyle=style, marker="s", markersize=4)
         ax.plot(theirs[0][low], ratios[low], "o", color=ORANGE, markersize=11, fillstyle="none")
-        ax.annotate(f"论文的{name}", (theirs[0][place], ratios[place]), (-6, lift), textcoords="offset points", ha="right", color=ORANGE, fontsize=10)
+        ax.annotate(f"论文的{name}", (theirs[0][4], ratios[4]), (-6, lift), textcoords="offset points", ha="right", color=ORANGE, fontsize=10)
     first = {w: one for w, one in ours.items() if w <= near}
     ratio_bars(ax, list(first), first.values())
-    ax.annotate("我们的 digits_class", (near, np.exp(first[near]["mean"])), (0, -12), textcoords="offset points", ha="right", va="top", color=BLUE, fontsize=10)
+    ax.annotate("我们的 digits_class", (near, np.exp(first[near]["mean"])), (0, 7), textcoords="offset points",
+                ha="right", va="bottom", color=BLUE, fontsize=10)
     inset = plain_axes(ax.inset_axes([0.08, 0.66, 0.3, 0.28]))
     ratio_bars(inset, list(ours), ours.values())
     inset.set_xticks(range(1, 6))
@@ -154,16 +155,16 @@ def valley_figure(theirs, ours, near=1.5, width=7.5, height=3.8):
     return figure
 
 
-def sure_figure(strengths, shares, gaps, width=6.0, height=2.8):
-    """认得出的比例；误差棒是逐个种子减去头一种的 95% 区间，虚线是满分"""
+def sure_figure(strengths, each, width=6.0, height=2.8):
+    """认得出的比例：each 的一行是一种强度的各个种子；细线是一个种子，粗线是平均，虚线是满分"""
     figure = empty_figure(width, height)
     ax = plain_axes(figure.subplots())
-    ax.errorbar(strengths, shares, [one["margin"] for one in gaps], color=BLUE, marker="o", markersize=4, capsize=3)
+    ax.plot(strengths, each, color=BLUE, linewidth=0.8, alpha=0.4)
+    ax.plot(strengths, np.mean(each, 1), color=BLUE, marker="o", markersize=5, linewidth=2.5)
     ax.axhline(1, color=INK, linewidth=1, linestyle="--")
-    ax.text(max(strengths), 1.001, "到头了：100%", ha="right", va="bottom", fontsize=10)
+    ax.text(max(strengths), 1.0015, "100%", ha="right", va="bottom", fontsize=10)
     ax.set_xticks(range(int(min(strengths)), int(max(strengths)) + 1))
-    ax.set(xlabel="引导强度", ylabel="认得出的比例", ylim=(0.95, 1.01))
-    ax.set_yticks([0.95, 0.96, 0.97, 0.98, 0.99, 1])
+    ax.set(xlabel="引导强度", ylabel="认得出的比例", ylim=(min(map(min, each)) - 0.004, 1.008))
     ax.yaxis.set_major_formatter(PercentFormatter(1, 0))
     return figure
 
@@ -194,6 +195,8 @@ def verdicts_figure(judged, width=9.5):
     for word, at in (("不成立", -2.2), ("看不出", 0), ("成立", 4.5)):
         ax.text(at, -0.7, word, ha="center", va="bottom", color=LOOKS[word][0], fontsize=11)
     ax.set_yticks(range(len(lines)), [text for text, _ in lines], fontsize=9)
+    for label, (_, one) in zip(ax.get_yticklabels(), lines):
+        label.set_fontsize(11 if one is None else 9)
     ax.tick_params(axis="y", length=0)
     ax.set(xscale="symlog", ylim=(len(lines) - 0.5, -1.4), xlabel="差（以 95% 区间的一半为单位）")
     ticks = [-3, -1, 0, 1, 3, 10]

@@ -34,7 +34,7 @@ def straight_steps_figure(curves, walks, data, note=None):
         true = ax.plot(*map(np.asarray, curves), color=GRAY, linewidth=3)[0]
         walk = ax.plot(np.asarray(stops), np.asarray(roads), color=BLUE, marker="o", markersize=4, linewidth=1.2)[0]
         ax.stairs(-0.05 - 0.15 * heights / heights.max(), edges, orientation="horizontal", baseline=-0.05, fill=True, color=GRAY, alpha=0.6)
-        ax.legend([true, walk], ["真的路", "一步一步走"], fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
+        ax.legend([true, walk], ["真的路", "一步一步走"], fontsize=9, framealpha=0.85, edgecolor="none", loc="lower right", bbox_to_anchor=(0.89, 0))
         ax.set(xlim=(max(stops) + 0.05, -0.22), title=title, xlabel=r"$u$　噪声多 → 噪声少")
         ax.set_xticks(np.arange(0, max(stops) + 0.1, 0.5))
     figure.axes[0].set_ylabel(r"$x/\sqrt{\bar\alpha}$")
