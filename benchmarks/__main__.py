@@ -17,7 +17,8 @@ from .timing import machine, mean_and_error
 def cell(values, unit=""):
     """几次运行的平均，± 后是标准误；只有一次就是那个数"""
     mean, error = mean_and_error(values)
-    return "—" if math.isnan(mean) else f"{mean:.3g}{unit}" if math.isnan(error) else f"{mean:.3g} ± {error:.1g}{unit}"
+    spread = "" if math.isnan(error) else f" ± {error:.0f}" if error >= 9.5 else f" ± {error:.1g}"
+    return "—" if math.isnan(mean) else f"{mean:.3g}{spread}{unit}"
 
 
 def table(rows):

@@ -88,6 +88,17 @@ def open_browser(profile):
     return driver
 
 
+def leave(driver):
+    """离开上一页，把它的话都读掉：它出的错、它请求的地址，不算在下一页头上"""
+    driver.get("about:blank")
+    read_logs(driver)
+
+
+def read_logs(driver):
+    for kind in ("browser", "performance"):
+        driver.get_log(kind)
+
+
 class Desk:
     """浏览器里打开的一本 notebook"""
 
@@ -118,7 +129,7 @@ class Desk:
         各本轮流用同一个内核：导入 Lightning 要六七秒；fresh 时另起一个，与学生打开时一样
         """
         if self.driver.current_url.startswith(self.lab.url):
-            self.read_logs()
+            read_logs(self.driver)
             self.wait_for("""const shared = arguments[1], kernels = app.serviceManager.kernels;
                 if (shared && kernel?.id == shared) {
                     if (kernel.status == 'busy') await kernel.interrupt();
@@ -130,7 +141,7 @@ class Desk:
                 await app.commands.execute('docmanager:open', {path: arguments[0], factory: 'Notebook', kernel: use}); return 'ok'""",
                           f"notebooks/{name}.ipynb", self.lab.kernel, CLEAR, fresh)
         else:
-            self.leave()
+            leave(self.driver)
             self.driver.get(f"{self.lab.url}/lab/tree/notebooks/{name}.ipynb?reset&token={self.lab.token}")
         self.until("!!app.restored && book.context.isReady && book.content.widgets.length > 0 && kernel.status == 'idle'", f"{name} 打开，内核就绪")
         if not fresh:
@@ -141,15 +152,6 @@ class Desk:
                 if (m.parent_header.msg_type == 'execute_request') return;
                 if (m.header.msg_type == 'error') trouble.push(c.ename + ': ' + c.evalue);
                 if (m.header.msg_type == 'stream' && c.name == 'stderr' && !/^No such comm/.test(c.text)) trouble.push('stderr ' + c.text.slice(0, 500)); })""")
-
-    def leave(self):
-        """离开上一页，把它的话都读掉：它出的错、它请求的地址，不算在下一页头上"""
-        self.driver.get("about:blank")
-        self.read_logs()
-
-    def read_logs(self):
-        for kind in ("browser", "performance"):
-            self.driver.get_log(kind)
 
     def run_all(self):
         """菜单里的“运行所有单元格”；回来时全部跑完"""

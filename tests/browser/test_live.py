@@ -25,6 +25,8 @@ from ddpm_edu.schedules import alphas_cumprod, make_beta_schedule
 from ddpm_edu.teach.exercises.ch01 import ideal_start
 from ddpm_edu.teach.moons import MoonDenoiser, moons
 
+from .desk import leave
+
 STATE = "return document.getElementById('form').dataset.state"
 
 
@@ -39,8 +41,7 @@ def site(tmp_path_factory):
 @pytest.fixture
 def visit(driver, site):
     """visit(页名)：打开一页；测试完了，没有一条出错的消息，也没有请求过文件夹以外的东西"""
-    for kind in ("browser", "performance"):
-        driver.get_log(kind)
+    leave(driver)
 
     def visit(name, width=1400):
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": False})

@@ -15,6 +15,7 @@ from ddpm_edu.authoring.site import panels
 from ddpm_edu.authoring.site.frame import ASSETS
 
 from ..test_panels import positions
+from .desk import leave
 
 PAGE = """<!DOCTYPE html><html lang="zh-CN"><head><meta charset="utf-8"><title>面板</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -44,9 +45,7 @@ def page(tmp_path_factory, live):
 
 @pytest.fixture
 def opened(driver, page, live):
-    driver.get("about:blank")
-    for kind in ("browser", "performance"):
-        driver.get_log(kind)
+    leave(driver)
     driver.get(page.as_uri())
     driver.execute_async_script("""const [count, done] = arguments, ready = () => document.querySelectorAll('.panel.alive').length == count;
         const look = () => ready() ? requestAnimationFrame(() => requestAnimationFrame(done)) : setTimeout(look, 20); look();""", len(live))

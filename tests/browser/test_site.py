@@ -14,7 +14,7 @@ from ddpm_edu.authoring.site.search import entries
 from ddpm_edu.teach.books import sources
 from ddpm_edu.teach.terms import TERMS
 
-from .desk import ROOT
+from .desk import ROOT, leave
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 NAMES = [path.stem for path in sources()]
@@ -92,8 +92,7 @@ def reader(driver, built):
 
 def test_the_whole_book_reads_offline_on_a_desk_a_phone_and_paper_and_asks_for_nothing_outside(reader, built, shots):
     names = [page.name for page in built[1]]
-    reader.driver.get("about:blank")
-    reader.driver.get_log("performance"), reader.driver.get_log("browser")
+    leave(reader.driver)
     for name in [*names, "index"]:
         reader.open(name)
         assert reader.script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)"), name
