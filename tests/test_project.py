@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import course
 from ddpm_edu.classroom import guard, isolation
 from ddpm_edu.classroom.project import __main__ as command
-from ddpm_edu.classroom.project import desk, grading, judging, page, rules, sampling, scoring, submission, tasks, training, worker
+from ddpm_edu.classroom.project import desk, grading, judging, measure, page, rules, sampling, scoring, submission, tasks, training, worker
 from ddpm_edu.classroom.project.sampling import Fault, Lane
 
 PLACE = files("ddpm_edu.classroom.project")
@@ -311,13 +311,14 @@ def test_retraining_happens_behind_the_same_doors():
 def test_recorded_seeds_fall_into_their_bands(name):
     record = json.loads((PLACE / "bands.json").read_text(encoding="utf-8"))[name]
     found = record["measured"]
+    assert record["bands"] == measure.bands_of(found, {name: record[name] for name in ("noise", "mean")})
     # 张张都是平均图，是不及格
     assert grading.band_of(grading.bands(name)[1], record["mean"]) == "不及格" == grading.band_of(grading.bands(name)[8], record["noise"])
     for calls, limits in grading.bands(name).items():
         each = {who: [grading.band_of(limits, dict(zip(("frechet", "kid"), pair))) for pair in zip(rows[str(calls)]["frechet"], rows[str(calls)]["kid"])]
                 for who, rows in found.items()}
         assert each["reference"] == ["优"] * 20
-        middle = {measure: scoring.averaged(found["weak"][str(calls)][measure])[0] for measure in ("frechet", "kid")}
+        middle = {kind: scoring.averaged(found["weak"][str(calls)][kind])[0] for kind in ("frechet", "kid")}
         assert len(each["weak"]) == 20 and grading.band_of(limits, middle) == {1: "不及格", 2: "不及格", 4: "及格", 8: "良"}[calls]
         assert all(rows[str(calls)]["complaints"] == 0 for rows in found.values())
 

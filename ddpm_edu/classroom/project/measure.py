@@ -72,24 +72,28 @@ def limits(good, weak, nothing):
     return [round(value, 1) for value in (best, math.sqrt(best * passed), passed)]
 
 
+def bands_of(found, nothing):
+    """{次数: {量: [优, 良, 及格] 的上限}}；nothing 是什么也没学的两种 {"noise", "mean"} 的两个量"""
+    worst = nothing["noise"] | {"frechet": min(each["frechet"] for each in nothing.values())}
+    return {calls: {name: limits(rows[name], found["weak"][calls][name], worst[name]) for name in ("frechet", "kid")}
+            for calls, rows in found["reference"].items()}
+
+
 def main():
     options = make_parser().parse_args()
     task, score = task_named(options.task), scoring.scorer(options.task, options.data)
     nothing = {"noise": torch.randn(task.count, *task.shape, generator=torch.Generator().manual_seed(0)).clamp(-1, 1),
                "mean": pictures(task.name, options.data)["train"].mean(0).expand(task.count, *task.shape)}
     nothing = {name: scoring.measured(score, images) for name, images in nothing.items()}
-    worst = nothing["noise"] | {"frechet": min(each["frechet"] for each in nothing.values())}
     (good, about), (plain, other) = (read_weights(folder / WEIGHTS, task) for folder in (options.reference, options.plain))
     with ProcessPoolExecutor(3) as pool:
         running = {name: pool.submit(measure, task, name, weights, options.seeds, options.data)
                    for name, weights in {"reference": good, "plain": plain, "weak": plain}.items()}
         found = {name: each.result() for name, each in running.items()}
-    bands = {calls: {name: limits(found["reference"][calls][name], found["weak"][calls][name], worst[name]) for name in ("frechet", "kid")}
-             for calls in CALLS}
     path = Path(__file__).with_name("bands.json")
     record = json.loads(path.read_text(encoding="utf-8"))
     record[task.name] = {"command": f"python -m ddpm_edu.classroom.project.measure {task.name} --reference … --plain … --seeds {options.seeds}",
-                         "count": task.count, "training": {"reference": about, "plain": other}, **nothing, "bands": bands, "measured": found}
+                         "count": task.count, "training": {"reference": about, "plain": other}, **nothing, "bands": bands_of(found, nothing), "measured": found}
     with atomic_file(path) as file:
         file.write((json.dumps(record, ensure_ascii=False, indent=1) + "\n").encode())
 
