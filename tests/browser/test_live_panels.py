@@ -17,9 +17,6 @@ from ddpm_edu.authoring.site.frame import ASSETS
 from ..test_panels import positions
 from .desk import leave
 
-# 要网络来画的面板，网页上仍是静态的
-STILL = ("samples_panel", "guidance_panel")
-
 PAGE = """<!DOCTYPE html><html lang="zh-CN"><head><meta charset="utf-8"><title>面板</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ --ink: #222; --paper: #fff; --line: #ddd; }}
@@ -42,7 +39,7 @@ def page(tmp_path_factory, live):
     panels.write_panels(folder, live)
     Image.new("L", (990, 400), 200).save(folder / "still.png")
     target = folder / "page.html"
-    target.write_text(PAGE.format("\n".join(map(FIGURE.format, [*live, *STILL]))), encoding="utf-8")
+    target.write_text(PAGE.format("\n".join(map(FIGURE.format, [*live, *panels.STILL]))), encoding="utf-8")
     return target
 
 
@@ -177,16 +174,16 @@ def test_every_control_moves_by_keyboard_and_the_panel_follows(opened, live):
 
 def test_panels_without_a_twin_paper_and_pages_without_script_keep_the_still_picture(opened, page, live):
     shown = "return [...document.querySelectorAll('.panel > img')].filter(i => i.checkVisibility()).map(i => i.alt)"
-    assert opened.execute_script(shown) == list(STILL)
+    assert opened.execute_script(shown) == list(panels.STILL)
     # 印的时候也用静态的图
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert opened.execute_script(shown) == [*live, *STILL]
+    assert opened.execute_script(shown) == [*live, *panels.STILL]
     opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
     opened.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         opened.get(page.as_uri())
         seen = opened.find_elements(By.CSS_SELECTOR, ".panel > img")
-        assert len(seen) == len(live) + len(STILL) and all(image.is_displayed() for image in seen)
+        assert len(seen) == len(live) + len(panels.STILL) and all(image.is_displayed() for image in seen)
     finally:
         opened.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
 

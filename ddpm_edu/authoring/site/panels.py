@@ -29,6 +29,8 @@ from ...teach.panels.beta import PAPER_NAMES
 from ...teach.panels.ema import DRAWN, NOISE
 from ...teach.panels.lr import SPAN
 
+STILL = ("samples_panel", "guidance_panel")
+
 
 @cache
 def live_panels():
