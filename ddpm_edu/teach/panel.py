@@ -66,7 +66,7 @@ class Panel:
             page.paste(words, (left, top))
             page.paste(frame, (left, top + words.height))
         buffer = io.BytesIO()
-        page.save(buffer, "PNG", optimize=True)
+        page.save(buffer, "PNG")
         return buffer.getvalue(), {"width": page.width // SHARP, "height": page.height // SHARP}
 
     def describe(self):

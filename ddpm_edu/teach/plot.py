@@ -94,9 +94,10 @@ class Plot:
             ax.set_aspect("equal")
         if axis.xticks:
             ax.set_xticks(axis.xticks, labels=[str(tick) for tick in axis.xticks])
-            ax.minorticks_off()
         elif axis.xscale == "linear":
             ax.locator_params("x", nbins=6)
+        # 对数轴的小刻度有几十条，头一张图的时间有十分之一花在它们上
+        ax.minorticks_off()
         lines = [name for name in axis.curves if name not in axis.dots]
         for order, (name, (color, style, width)) in enumerate(zip(lines, axis.styles)):
             # 先写的画在上面
