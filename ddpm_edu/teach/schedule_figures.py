@@ -1,4 +1,4 @@
-"""噪声表的几张图：加噪的点、β 与信噪比、最后一步还剩几成、从偏了的起点造出来的点、误差传到下一步乘上几倍"""
+"""噪声表的几张图：加噪的点、β 与 ᾱ、从偏了的起点造出来的点、误差传到下一步乘上几倍"""
 import numpy as np
 
 from ..schedules import alphas_cumprod
@@ -12,7 +12,7 @@ def percent(ratio):
     return f"{ratio:.1%}" if ratio >= 1e-3 else "< 0.1%"
 
 
-def ruined_points_figure(tables, points, labels, noise, steps, width=7.5):
+def ruined_points_figure(tables, points, labels, noise, steps, width=6.5):
     """同一批点按各张表加噪：一行一张表，一列一个步号，格子下面是原图的幅度；points、noise 是 (N, 2)，labels 是 (N,) 的 0 与 1"""
     figure = empty_figure(width, (width / len(steps) + 0.15) * len(tables) + 0.2)
     colors = np.where(np.asarray(labels) == 0, BLUE, ORANGE)
@@ -31,49 +31,30 @@ def ruined_points_figure(tables, points, labels, noise, steps, width=7.5):
 
 
 def schedules_figure(tables):
-    """{名字: β} → β_t、ᾱ_t、信噪比三幅；信噪比第一次小于 1 的那一步画成点，旁边写着步号"""
-    figure = empty_figure(9.0, 3.2)
-    axes = [plain_axes(ax) for ax in figure.subplots(1, 3)]
+    """{名字: β} → β_t 与 ᾱ_t 两幅；信噪比第一次小于 1，也就是 ᾱ_t 低于一半的那一步画成点，旁边写着步号"""
+    figure = empty_figure(9.0, 3.4)
+    left, right = (plain_axes(ax) for ax in figure.subplots(1, 2))
     # 418 与 496 离得近，一个写在左下，一个写在右上
-    places = {"linear": (-4, -11, "right"), "cosine": (4, 3, "left")}
+    places = {"linear": (-5, -12, "right"), "cosine": (5, 4, "left")}
     for name, betas in tables.items():
         bars, (color, style) = alphas_cumprod(betas)[0], STYLES[name]
-        snr = bars / (1 - bars)
-        half = int((snr < 1).argmax())
-        for ax, values in zip(axes, (betas, bars, snr)):
-            ax.plot(values, color=color, linestyle=style, label=name)
-        x, y, side = places.get(name, (4, 3, "left"))
-        axes[1].annotate(str(half), (half, bars[half]), (x, y), textcoords="offset points", ha=side, fontsize=8, color=color)
-        for ax, values in zip(axes[1:], (bars, snr)):
-            ax.plot(half, values[half], "o", color=color, markersize=4)
-    axes[0].set(xlabel="步号 $t$", ylabel=r"$\beta_t$", yscale="log")
-    axes[1].set(xlabel="步号 $t$", ylabel=r"$\bar\alpha_t$")
-    axes[2].set(xlabel="步号 $t$", ylabel="信噪比", yscale="log", ylim=(1e-5, 1e5))
-    axes[0].legend(fontsize=8, framealpha=0.85, edgecolor="none", loc="lower right")
-    for ax, level in zip(axes[1:], (0.5, 1)):
-        ax.axhline(level, color=GRAY, linewidth=0.8)
-        ax.annotate("原图、噪声各半", (1000, level), (0, 3), textcoords="offset points", ha="right", fontsize=8, color="#666666")
+        half = int((bars < 0.5).argmax())
+        left.plot(betas, color=color, linestyle=style, label=name)
+        right.plot(bars, color=color, linestyle=style)
+        right.plot(half, bars[half], "o", color=color, markersize=4)
+        x, y, side = places.get(name, (5, 4, "left"))
+        right.annotate(str(half), (half, bars[half]), (x, y), textcoords="offset points", ha=side, fontsize=9, color=color)
+    left.set(xlabel="步号 $t$", ylabel=r"$\beta_t$", yscale="log")
+    right.set(xlabel="步号 $t$", ylabel=r"$\bar\alpha_t$")
+    left.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower right")
+    right.axhline(0.5, color=GRAY, linewidth=0.8)
+    right.annotate("原图、噪声各半", (1000, 0.5), (0, -12), textcoords="offset points", ha="right", fontsize=9, color="#666666")
     return figure
 
 
-def endings_figure(tables):
-    """{名字: β}，三张 linear 与一张 cosine → 原图的幅度 √ᾱ 随 (t+1)/T 的变化，图例里写着最后剩多少"""
-    figure = empty_figure(6.5, 3.2)
-    ax = plain_axes(figure.subplots())
-    # 第一张画成粗的底，重合在它上面的那条才看得见
-    looks = ({"color": BLUE, "linewidth": 5, "alpha": 0.3}, {"color": BLUE, "linestyle": "--"},
-             {"color": BLUE, "linestyle": ":", "linewidth": 2}, {"color": GREEN, "linestyle": "-."})
-    for (name, betas), look in zip(tables.items(), looks):
-        left = alphas_cumprod(betas)[0] ** 0.5
-        ax.plot(np.arange(1, len(betas) + 1) / len(betas), left, label=f"{name}：最后剩 {100 * left[-1]:.2g}%", **look)
-    ax.set(xlabel="走了全程的几成，$(t+1)/T$", ylabel=r"原图的幅度 $\sqrt{\bar\alpha_t}$", xlim=(0, 1), ylim=(-0.03, 1.03), xticks=np.arange(0, 1.1, 0.2))
-    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower left")
-    return figure
-
-
-def landed_figure(clouds, real, width=9.0):
-    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，灰线相交于真点的平均，× 是这一张图里的点的平均，下面数着竖线两侧各有几个点"""
-    figure = empty_figure(width, width / len(clouds) + 0.6)
+def landed_figure(clouds, real, width=7.0):
+    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，灰线相交于真点的平均，× 是造出来的点的平均，数字写在下面"""
+    figure = empty_figure(width, width / len(clouds) + 0.5)
     real = np.asarray(real)
     middle, half = (real.max(0) + real.min(0)) / 2, np.ptp(real, axis=0).max() / 2 + 0.1
     for ax, (name, points) in zip(figure.subplots(1, len(clouds), squeeze=False)[0], clouds.items()):
@@ -87,8 +68,7 @@ def landed_figure(clouds, real, width=9.0):
         ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal", xticks=(), yticks=())
         ax.set_title(name, fontsize=10)
         words = "，".join(f"{value:.2f}".replace("-", "−") for value in mean)
-        left = int((points[:, 0] < real[:, 0].mean()).sum())
-        ax.set_xlabel(f"平均（{words}）\n竖线左边 {left} 个点，右边 {len(points) - left} 个", fontsize=10)
+        ax.set_xlabel(f"平均（{words}）", fontsize=10)
     return figure
 
 
