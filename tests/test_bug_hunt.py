@@ -43,7 +43,7 @@ def test_a_short_chain_stops_half_way_and_its_samples_are_off():
     # 题面里写着 0.70
     assert math.sqrt(np.prod(1 - bad)) == pytest.approx(0.696, abs=1e-3) and math.sqrt(np.prod(1 - good)) < 0.03
     assert abs(chain_moments(bad, 0.3, 0.5, 0.5)[0] - 0.3) > 0.05 > 0.002 > abs(chain_moments(good, 0.3, 0.5, 0.5)[0] - 0.3)
-    # 修好之后走 50 步，题面里写着均值 0.300、方差 0.238
+    # 修好之后走 50 步，均值 0.300、方差 0.238
     assert np.allclose(chain_moments(answer("16.1b")(50), 0.3, 0.5, 0.5), (0.3, 0.238), atol=5e-4)
     np.testing.assert_allclose(formulas.make_betas(1000), BETAS, rtol=1e-12)
 

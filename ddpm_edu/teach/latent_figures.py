@@ -6,7 +6,7 @@ from matplotlib.patches import Rectangle
 from .diagrams import PALE, arrow
 from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, few_ticks, plain_axes
 
-SHADES = LinearSegmentedColormap.from_list("蓝橙", [BLUE, "#ffffff", ORANGE])
+SHADES = LinearSegmentedColormap.from_list("紫绿", ["#7b3294", "#ffffff", "#00785a"])
 FROZEN = "#dddddd"
 
 
@@ -29,16 +29,16 @@ def latent_figure(pictures, width=10.0):
             slot(ax, x, y, image, words)
     ax.text(4.5, 2.62, "抽一个 $z$，直接解码", ha="center", va="center", fontsize=9, color=INK)
     ax.text(1.5, 2.62, "$\\mu,\\sigma$", ha="center", va="center", fontsize=9, color=INK)
-    for x, y, words, color in ((4, 1.25, "噪声 $\\varepsilon$", ORANGE), (4.8, 1.25, "步号 $t$", BLUE), (2.8, 0, "步号 $t$", BLUE)):
-        ax.text(x, y + 0.56, words, ha="center", va="center", fontsize=9, color=color)
-        arrow(ax, (x, y + 0.47), (x, y + 0.25), color, 1.0)
+    for x, y, words in ((4, 1.25, "噪声 $\\varepsilon$"), (4.8, 1.25, "步号 $t$"), (2.8, 0, "步号 $t$")):
+        ax.text(x, y + 0.56, words, ha="center", va="center", fontsize=9, color=INK)
+        arrow(ax, (x, y + 0.47), (x, y + 0.25), INK, 1.0)
     for x, y, color in ((5.35, 1.25, PALE), (3.35, 0, FROZEN)):
         # 词的向量与 U-Net 一起学
         ax.add_patch(Rectangle((x - 0.27, y + 0.46), 0.54, 0.2, facecolor=color, edgecolor=INK, linewidth=0.8, zorder=2))
         ax.text(x, y + 0.555, "词向量", ha="center", va="center", fontsize=9)
-        arrow(ax, (x - 0.08, y + 0.46), (x - 0.15, y + 0.25), BLUE, 1.0)
-    arrow(ax, (4, -0.2), (3, -0.24), ORANGE, 1.2, connectionstyle="arc3,rad=-0.4")
-    ax.text(3.5, -0.58, "走很多步", ha="center", va="center", fontsize=9, color=ORANGE)
+        arrow(ax, (x - 0.08, y + 0.46), (x - 0.15, y + 0.25), INK, 1.0)
+    arrow(ax, (4, -0.2), (3, -0.24), INK, 1.2, connectionstyle="arc3,rad=-0.4")
+    ax.text(3.5, -0.58, "走很多步", ha="center", va="center", fontsize=9, color=INK)
     ax.set(xlim=(-1.4, 8.5), ylim=(-0.75, 3.3), aspect="equal")
     ax.set_axis_off()
     return figure
@@ -82,7 +82,7 @@ def sigma_figure(spread, sigma):
     left.set_facecolor("#000000")
     left.imshow(np.asarray(spread), cmap="gray", vmin=0, vmax=1, extent=(0, len(spread), len(spread), 0))
     left.set(xlim=(-edge, len(spread) + edge), ylim=(len(spread) + edge, -edge), title="像素的标准差")
-    right.imshow(np.asarray(sigma), cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    right.imshow(np.asarray(sigma), cmap="Purples", vmin=0, vmax=1, interpolation="nearest")
     for y, x in np.ndindex(side, side):
         right.text(x, y, f"{float(sigma[y][x]):.1f}", ha="center", va="center", fontsize=8, color="white" if sigma[y][x] > 0.55 else INK)
     right.set(title="编码器给的 $\\sigma$")
@@ -92,14 +92,14 @@ def sigma_figure(spread, sigma):
 
 
 def ladder_figure(distances):
-    """Fréchet 距离差在哪一半：一条是一种图，从真图起，灰的是真图也有的，黑的是压缩添的，橙的是扩散添的
+    """Fréchet 距离差在哪一半：一条是一种图，从真图起，灰的是真图也有的，黑的是压缩添的，蓝与橙是像素、潜变量两个模型的扩散添的
 
     distances : {名字: (距离, 标准误)}，依次是真图、压缩又解码的真图、像素模型画的、潜变量模型画的
     """
     figure = empty_figure(7.0, 2.3)
     ax = plain_axes(figure.subplots())
     (real, _), (decoded, _), (pixel, _), (latent, _) = distances.values()
-    parts = [[], [(real, decoded, "压缩", INK)], [(real, pixel, "扩散", ORANGE)], [(real, decoded, "压缩", INK), (decoded, latent, "扩散", ORANGE)]]
+    parts = [[], [(real, decoded, "压缩", INK)], [(real, pixel, "扩散", BLUE)], [(real, decoded, "压缩", INK), (decoded, latent, "扩散", ORANGE)]]
     for y, ((value, error), added) in enumerate(zip(distances.values(), parts)):
         ax.barh(y, real, height=0.55, color="#cccccc")
         for start, stop, words, color in added:
@@ -119,7 +119,7 @@ def ladder_figure(distances):
 def cost_figure(pixels, shipped, latent, real):
     """横轴是训练的乘法，纵轴是 Fréchet 距离：像素的各档是几次训练，各画一点，潜变量的是一段横线，从只算 U-Net 到全算
 
-    pixels  : {名字: (万亿次乘法, 距离, 标准误)}，练法相同的两档，虚线把它们连起来再延长；shipped：另一种练法的，同样的写法，空心
+    pixels  : {名字: (万亿次乘法, 距离, 标准误)}，与潜变量同样深的；shipped：更深的，同样的写法，空心
     latent  : {名字: 同上}，两种算法；real：真图的 (距离, 标准误)，画成一条带
     """
     figure = empty_figure(7.0, 3.2)
@@ -134,11 +134,6 @@ def cost_figure(pixels, shipped, latent, real):
             below = points is latent
             ax.annotate(name, (x, y), (-4, -9) if below else (7, 5), textcoords="offset points", ha="center" if below else "left",
                         va="top" if below else "bottom", fontsize=9, color=style["color"])
-    # 像素的两点在两条对数轴上连成直线，延长到潜变量的末一点那里
-    (start, high, _), (middle, low, _), stop = *pixels.values(), list(latent.values())[-1][0]
-    end = low * (stop / middle) ** (np.log(low / high) / np.log(middle / start))
-    ax.plot((start, middle, stop), (high, low, end), color=BLUE, linestyle="--", linewidth=0.9)
-    ax.annotate(f"照这两点外推：约 {end:.0f}", (stop, end), (9, 4), textcoords="offset points", fontsize=9, color=BLUE)
     ax.set(xlabel="训练的乘法，只算前向（万亿次）", ylabel="Fréchet 距离", xscale="log", yscale="log", xlim=(1, 25), ylim=(55, 500))
     for axis in (ax.xaxis, ax.yaxis):
         few_ticks(axis)

@@ -3,8 +3,6 @@ from .figures import BLUE, INK, ORANGE, empty_figure, plain_axes
 from .points import points_figure
 
 COLORS, MARKERS = (INK, ORANGE, BLUE), "os^"
-SIDES = {"左": ((-9, 0), "right"), "右": ((9, 0), "left"), "右上": ((7, 8), "left"), "左上": ((-9, 4), "right"),
-         "左下": ((-9, -4), "right"), "下": ((-14, -34), "right")}
 
 
 def made_figure(made, wrong, real):
@@ -17,18 +15,20 @@ def made_figure(made, wrong, real):
 
 
 def effective_figure(groups):
-    """{怎样用权重: {名字: (有效样本数, 造错的百分数, 标准误, 名字写在点的哪边)}}，两轴都是对数；误差条是两个标准误"""
-    figure = empty_figure(7.4, 3.6)
+    """{怎样用权重: ((批, 有效样本数, 造错的百分数, 标准误), ...)}，一种一条线，两轴都是对数；误差条是两个标准误"""
+    figure = empty_figure(7.4, 3.4)
     ax = plain_axes(figure.subplots())
+    # 一批几个，写在点的哪边：左上角的三个挤在一起，各让一边
+    sides = {("全取 1", 0): (9, 5), ("推导出的，乘", 0): (-9, -4), ("推导出的，抽", 0): (-9, 4), ("推导出的，乘", 1): (-9, -3)}
     for (title, rows), color, marker in zip(groups.items(), COLORS, MARKERS):
-        x, y, se, _ = zip(*rows.values())
-        ax.errorbar(x, y, [2 * value for value in se], color=color, marker=marker, linestyle="none", capsize=3, label=title)
-        for name, (at, height, _, side) in rows.items():
-            shift, align = SIDES[side]
-            ax.annotate(name, (at, height), shift, textcoords="offset points", ha=align, va="center", fontsize=9, color=color,
-                        arrowprops={"arrowstyle": "-", "color": color, "linewidth": 0.8, "shrinkA": 0} if side == "下" else None)
-    ax.set(xlabel="一批的有效样本数", ylabel="造错", xscale="log", yscale="log", xlim=(15, 12000), ylim=(2.2, 22))
-    ax.set_xticks((40, 100, 500, 1000, 4000), ("40", "100", "500", "1000", "4000"))
+        _, x, y, se = zip(*rows)
+        ax.errorbar(x, y, [2 * value for value in se], color=color, marker=marker, linewidth=0.8, capsize=3, label=title)
+        for i, (batch, at, height, _) in enumerate(rows):
+            shift = sides.get((title, i), (9, 0))
+            ax.annotate(f"一批 {batch}", (at, height), shift, textcoords="offset points", ha="left" if shift[0] > 0 else "right", va="center",
+                        fontsize=9, color=color)
+    ax.set(xlabel="一批的有效样本数", ylabel="造错", xscale="log", yscale="log", xlim=(22, 1200), ylim=(2.2, 22))
+    ax.set_xticks((40, 100, 300, 500), ("40", "100", "300", "500"))
     ax.set_yticks((3, 5, 10, 20), ("3%", "5%", "10%", "20%"))
     ax.minorticks_off()
     ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")

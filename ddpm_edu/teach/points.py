@@ -13,7 +13,7 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
     labels : (N,) 的 0 与 1，画成蓝与橙；也可以是 {标题: 各图自己的}，不写的就是一种颜色
     arrows : {标题: ((M, 2) 的起点, (M, 2) 的位移)}；给了箭头或轨迹的图，点画成淡的底，没有 labels 时是灰的
     paths  : {标题: (S, M, 2)}，M 条轨迹，从空心的点走到实心的点
-    shadow : (K, 2)，每张图里都有的灰影；有箭头的图不画
+    shadow : (K, 2)，每张图里都有的灰影
     """
     columns = columns or len(clouds)
     rows = -(-len(clouds) // columns)
@@ -24,8 +24,8 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
         below = title in arrows or title in paths
         labels = each.get(title)
         colors = np.where(np.asarray(labels) == 0, BLUE, ORANGE) if labels is not None else GRAY if below else BLUE
-        if shadow is not None and title not in arrows:
-            ax.scatter(*np.asarray(shadow).T, s=2, c=GRAY, alpha=0.25, linewidths=0)
+        if shadow is not None:
+            ax.scatter(*np.asarray(shadow).T, s=4 if title in arrows else 2, c=GRAY, alpha=0.6 if title in arrows else 0.25, linewidths=0)
         size, alpha = (4, 0.45) if title in arrows else (2, 0.35 if below else 0.7 if shadow is None else 0.4)
         ax.scatter(x, y, s=size, c=colors, alpha=alpha, linewidths=0)
         if title in arrows:
@@ -43,12 +43,13 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
 
 
 @torch.no_grad()
-def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6, least=0.15, width=9.0):
+def fields_figure(views, ridge=None, names=(), count=15, longest=1.5, near=0.6, least=0.15, width=9.0):
     """模型在各处指的方向：views = {标题: ((N, 2) 的点, 步号, 画到多远, [模型])}，模型是 (x, t) → 噪声，至多两个，叠着画成蓝与橙
 
     箭头朝着噪声的反面，长短照噪声的大小，超过 longest 的截到 longest
     ridge : (x, t) → (N,)，叠着两个模型的格子里，等于 0 的地方画成黑线，只画它的绝对值小于 near 处的箭头
-            两个模型指反，而且猜的噪声都不短于 least 的，圈出来
+            两个模型的夹角超过 120°，而且猜的噪声都不短于 least 的，圈出来
+    names : 两个模型的名字，写在图例里
     """
     figure = points_figure({title: view[0] for title, view in views.items()}, width=width)
     for ax, (_, step, limit, models) in zip(figure.axes, views.values()):
@@ -62,13 +63,16 @@ def fields_figure(views, ridge=None, count=15, longest=1.5, near=0.6, least=0.15
             at = at[ridge(at, torch.full((len(at),), step)).abs() < near]
             heads, reach = dict(headwidth=3, headlength=3, headaxislength=3), 0.22 * limit
             first, second = (model(at, torch.full((len(at),), step)) for model in models)
-            opposite = ((first * second).sum(1) < 0) & (torch.minimum(first.norm(dim=1), second.norm(dim=1)) >= least)
+            opposite = (torch.cosine_similarity(first, second) < -0.5) & (torch.minimum(first.norm(dim=1), second.norm(dim=1)) >= least)
             ax.scatter(*at[opposite].T, s=90, facecolors="none", edgecolors=INK, linewidths=1, zorder=4)
         for order, (model, color) in enumerate(zip(models, (BLUE, ORANGE))):
             move = -model(at, torch.full((len(at),), step))
             move = move / move.norm(dim=1, keepdim=True).clamp(min=longest) * reach
             ax.quiver(*at.T, *move.T, color=color, angles="xy", scale_units="xy", scale=1, width=0.006, minlength=0.5, zorder=3 - order, **heads)
         ax.set(xlim=(-limit, limit), ylim=(-limit, limit))
+        if names:
+            ax.legend([ax.scatter([], [], marker=r"$\rightarrow$", s=160, color=color) for color in (BLUE, ORANGE)], names, loc="upper center",
+                      bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False)
     return figure
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from .figures import BLUE, CURVES, GRAY, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, CURVES, GRAY, GREEN, INK, empty_figure, plain_axes
 
 
 def variance_bars_figure(rows):
@@ -11,7 +11,7 @@ def variance_bars_figure(rows):
     ax = plain_axes(figure.subplots())
     names, shares = list(rows), np.array(list(rows.values()))
     starts = np.cumsum(shares, 1) - shares
-    for label, color, start, share in zip(("图", "留下的旧噪声", "掺进的新噪声"), (GRAY, BLUE, ORANGE), starts.T, shares.T):
+    for label, color, start, share in zip(("图", "留下的旧噪声", "掺进的新噪声"), ("#cccccc", INK, GREEN), starts.T, shares.T):
         ax.barh(names, share, 0.6, start, color=color, label=label)
     ends = shares.sum(1)
     ax.axvline(1, color=INK, linewidth=1)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 · 参数化：网络预测什么
 #
-# 第 1 章的网络猜噪声。猜原图行不行？猜别的呢？数学上它们可以互相换算，看上去没有分别；可是网络总会错一点，同样大的一点错，有的选法画不出东西，有的选法几乎看不出来。
+# 第 1 章的网络猜噪声。猜原图行不行？猜别的呢？数学上它们可以互相换算，看上去没有分别。可是网络总会错一点；同样大的一点错，有的选法画不出东西，有的选法几乎看不出来。
 # 这一章先看这件事，再说明白为什么，最后问一句：“同样大”公平吗？
 #
 # **学习目标**
@@ -9,9 +9,9 @@
 # - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
 # - 看出这些换算是一次旋转，并用它记住所有公式。
 # - 算出输出的误差进到下一步里要乘几倍：预测 eps 在哪一步被放大，预测 x0 在哪几步几乎原样留下。
-# - 说清三种目标的差别靠什么前提：误差在哪一把尺子上均匀，各步的误差是否独立。
+# - 说清三种目标的差别靠什么前提：误差在哪一种输出上均匀。
 #
-# **预计用时** 45 分钟。运行全部单元约半分钟。
+# **预计用时** 45 分钟。运行全部单元约二十秒。
 
 # %%
 import math
@@ -54,57 +54,55 @@ grid_figure(torch.cat(rows).reshape(5, 4, 1, 28, 28).transpose(0, 1).flatten(0, 
             rows=["$x_t$", r"$\varepsilon$", "$x_0$", "$v$"], columns=[f"$t={step}$" for step in steps])
 
 # %% [markdown]
-# 图：四行依次是 $x_t$、$\varepsilon$、$x_0$、$v$，从左到右 $t = 0, 200, 400, 600, 999$。
-# $\varepsilon$ 与 $x_0$ 两行不随 $t$ 变，各画五遍是为了对照；$v$ 在 $t$ 小时像噪声，在 $t$ 大时像原图的底片（黑白颠倒）。
+# 图：$v$ 从噪声渐渐变成原图。四行依次是 $x_t$、$\varepsilon$、$x_0$、$v$，$t$ 从左到右变大；$\varepsilon$ 与 $x_0$ 不随 $t$ 变，各画五遍是为了对照。$v$ 在 $t$ 小时像噪声，在 $t$ 大时像原图的底片（黑白颠倒）。
 
 # %% [markdown]
 # ## 2　错同样多，画出来差多远
 #
-# 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。把它的输出先换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每一步、每个像素各抽各的，标准差 0.2），再接着采样，走 50 步。
+# 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。采样走 50 步，每一步都把它的输出换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每个像素各抽各的，标准差 0.2），再往下走。
 # 网络是同一个，起点是同一份噪声，只有“误差加在谁身上”不同。先猜一猜：哪一种画得最糟？
 #
 # 函数 `draw` 每走一步做三件事：网络猜出 $\hat x_0$（截到 $[-1,1]$）；换算成 `target` 那种输出，加上误差，再换回 $\hat x_0$；然后不掺噪声地走一步，系数 $a$ 与 $b$ 第 4 节推导。
 
 # %%
-mnist, cond = load_pretrained("mnist").eval(), {"c_adm": torch.arange(10)}  # c_adm：要画的类别，0 到 9
+mnist, cond = load_pretrained("mnist").eval(), {"c_adm": torch.arange(6)}  # c_adm：要画的类别，0 到 5
 even = spaced_timesteps(1000, 50)[::-1].tolist()  # 50 个步号，从 999 到 0
 
 
 @torch.no_grad()
-def draw(target, sizes, clip=False, times=even):
-    """sizes：每一步的误差有多大（标准差），一步一个数；clip：加完误差再截一次"""
+def draw(target, sizes):
+    """sizes：每一步的误差有多大（标准差），一步一个数"""
     objective, generator = make_objective(target), torch.Generator().manual_seed(0)
-    x = torch.randn(10, 1, 28, 28, generator=generator)
-    alpha_bars = [*mnist.alphas_cumprod[times].tolist(), 1.0]
-    for i, step in enumerate(times):
-        t = torch.full((10,), step)
+    x = torch.randn(6, 1, 28, 28, generator=generator)
+    alpha_bars = [*mnist.alphas_cumprod[even].tolist(), 1.0]
+    for i, step in enumerate(even):
+        t = torch.full((6,), step)
         guess = mnist.predict_start(x, t, cond=cond)
         output = objective.target(mnist, guess, mnist.predict_noise_from_start(x, t, guess), t)
         guess = objective.to_x_start(mnist, x, t, output + sizes[i] * torch.randn(x.shape, generator=generator))
         a, b, _ = ddim_step(alpha_bars[i], alpha_bars[i + 1])
-        x = a * (guess.clamp(-1, 1) if clip else guess) + b * x
+        x = a * guess + b * x
     return x.clamp(-1, 1)
 
 
 # %%
 none, same = [0.0] * 50, [0.2] * 50
-samples = [draw("v", none), draw("eps", same), draw("eps", same, clip=True), draw("x0", same), draw("v", same)]
-grid_figure(torch.cat(samples), nrow=10, rows=["不加误差", "错在 eps", "eps，截断", "错在 x0", "错在 v"])
+samples = [draw("v", none), draw("eps", same), draw("x0", same), draw("v", same)]
+grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "错在 eps", "错在 x0", "错在 v"])
 
 # %% [markdown]
-# 图：每列是同一个起点、同一个类别。误差加在 $\hat\varepsilon$ 上，什么也没有画出来；加完误差再把 $\hat x_0$ 截到 $[-1,1]$，就有了笔画，可是肉眼看去，0 里多了一道，4、6、7、9 已经不像那个字。加在 $\hat x_0$ 上，形状都对，背景却是脏的。加在 $\hat v$ 上，与第一行几乎一样。
+# 图：同样大的误差，加在不同的输出上，结果天差地别。每列是同一个起点、同一个类别。加在 $\hat\varepsilon$ 上，什么也没有画出来；加在 $\hat x_0$ 上，形状都对，背景却是脏的；加在 $\hat v$ 上，与第一行几乎一样。
 #
-# 十张太少。离线把 `draw` 里的种子依次换成 0 到 7，共 80 张，量两个数：与同一个种子不加误差的图差多少（均方根，像素值在 $-1$ 到 1 之间），课程的分类器认得出几成。± 是八个种子的标准误。
+# 六张太少。离线用 0 到 9 十个类别、八个种子各画一遍，共 80 张，量两个数：与同一个种子不加误差的图差多少（均方根，像素值在 $-1$ 到 1 之间），课程的分类器认得出几成。± 是八个种子的标准误。
 #
 # | 误差加在 | 差多少 | 认得出 |
 # |:--|--:|--:|
 # | 不加 | 0 | 92.5% ± 3.1% |
 # | $\hat\varepsilon$ | 1.377 ± 0.003 | 10% |
-# | $\hat\varepsilon$，再把 $\hat x_0$ 截断 | 0.350 ± 0.016 | 72.5% ± 5.3% |
 # | $\hat x_0$ | 0.213 ± 0.001 | 90.0% ± 3.3% |
 # | $\hat v$ | 0.024 ± 0.002 | 92.5% ± 2.5% |
 #
-# 10% 没有 ±：每个种子的十张都被认成 8，恰好中一张。同样大的误差，为什么差这么多？先要知道三种输出怎样换算。
+# 10% 就是瞎猜：每个种子的十张都被认成 8，恰好中一张。为什么差这么多？先要知道三种输出怎样换算。
 
 # %% [markdown]
 # ## 3　换算是一次旋转
@@ -114,23 +112,21 @@ grid_figure(torch.cat(samples), nrow=10, rows=["不加误差", "错在 eps", "ep
 # $$\begin{pmatrix} x_t \\ v \end{pmatrix} = \begin{pmatrix} \cos\varphi_t & \sin\varphi_t \\ -\sin\varphi_t & \cos\varphi_t \end{pmatrix}\begin{pmatrix} x_0 \\ \varepsilon \end{pmatrix}.$$
 #
 # 这是旋转矩阵。旋转不改变长度，所以 $x_t^2 + v^2 = x_0^2 + \varepsilon^2$，每个像素都成立。
-# 旋转的逆是反着转，也就是矩阵的转置：
+# 反着转，就得到逆换算：
 #
 # $$x_0 = \cos\varphi_t\,x_t - \sin\varphi_t\,v,\qquad \varepsilon = \sin\varphi_t\,x_t + \cos\varphi_t\,v.$$
-#
-# 四个公式不用背，记住“转一个角”就够了。
 
 # %%
 rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 400, 900)})
 
 # %% [markdown]
-# 图：一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的一个点（黑点），它不动；动的是坐标轴。把橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$，写在下面。箭头是新轴的正方向，粗带（浅灰与中灰）是坐标的长短，落在箭头的反方向就是负数。$x_t$ 是一个坐标，再给出 $x_0$、$\varepsilon$、$v$ 中的任何一个，点就定了。
+# 图：点不动，坐标轴转。一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的黑点；把橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$，写在下面。箭头是新轴的正方向，粗带是坐标的长短，落在箭头的反方向就是负数。
 
 # %% [markdown]
 # “速度”这个名字也由此而来：角度每增加一点，$x_t$ 的变化率就是 $v$。
 # 对 $x_t = \cos\varphi\,x_0 + \sin\varphi\,\varepsilon$ 求导，得 $\dfrac{\mathrm d x_t}{\mathrm d\varphi} = -\sin\varphi\,x_0 + \cos\varphi\,\varepsilon = v$。
 #
-# 代码里有五个换算函数，名字读作“predict 结果 from 已知”，z 指的是 $x_t$；逐行的源码在第 7 节。
+# 代码里有五个换算函数，名字读作“predict 结果 from 已知”，z 指的是 $x_t$：
 #
 # | 函数 | 换算 | 公式 | 除法 |
 # |:--|:--|:--|:--|
@@ -153,24 +149,30 @@ check("v → ε", diffusion.predict_eps_from_z_and_v(x_t, t, v), noise, atol=1e-
 # ## 4　误差怎样进到下一步里
 #
 # 要紧的不是 $\hat x_0$ 错多少，而是下一步的 $x_s$ 错多少：$\hat x_0$ 不是样本，走一步只往它那边挪一小段。
-# 走一步，就是把 $\hat x_0$、$\hat\varepsilon$ 照第 $s$ 步的比例重新混合（第 0 章第 4 节）：$x_s=\cos\varphi_s\,\hat x_0+\sin\varphi_s\,\hat\varepsilon$。而 $\hat x_0$、$\hat\varepsilon$ 是由 $(x_t,\hat v)$ 往回转 $\varphi_t$ 得到的，再往前转 $\varphi_s$，合起来只往回转了 $\delta=\varphi_t-\varphi_s$：
+# 走一步，就是把 $\hat x_0$、$\hat\varepsilon$ 照第 $s$ 步的比例重新混合（第 0 章第 4 节）：$x_s=\cos\varphi_s\,\hat x_0+\sin\varphi_s\,\hat\varepsilon$。
+# 用旋转来看：由 $(x_t,\hat v)$ 往回转 $\varphi_t$，得到 $\hat x_0$、$\hat\varepsilon$；再往前转 $\varphi_s$，得到 $x_s$。合起来只往回转了 $\delta=\varphi_t-\varphi_s$：
 #
 # $$x_s=\cos\delta\;x_t-\sin\delta\;\hat v.$$
 #
-# $x_t$ 没有误差，所以 $\hat v$ 错 1，$x_s$ 就错 $\sin\delta$。另外两种先换成 $\hat v$：由 $x_0=\cos\varphi_t\,x_t-\sin\varphi_t\,v$，$\hat x_0$ 错 1 相当于 $\hat v$ 错 $1/\sin\varphi_t$；由 $\varepsilon=\sin\varphi_t\,x_t+\cos\varphi_t\,v$，$\hat\varepsilon$ 错 1 相当于 $\hat v$ 错 $1/\cos\varphi_t$（都取绝对值）。所以误差传到 $x_s$，要乘上
+# $x_t$ 没有误差，所以 $\hat v$ 错 1，$x_s$ 就错 $\sin\delta$。另外两种先换成 $\hat v$：
+#
+# - 由 $x_0=\cos\varphi_t\,x_t-\sin\varphi_t\,v$，$\hat x_0$ 错 1 相当于 $\hat v$ 错 $1/\sin\varphi_t$；
+# - 由 $\varepsilon=\sin\varphi_t\,x_t+\cos\varphi_t\,v$，$\hat\varepsilon$ 错 1 相当于 $\hat v$ 错 $1/\cos\varphi_t$。
+#
+# 所以误差传到 $x_s$，要乘上（都取绝对值）
 #
 # $$\hat\varepsilon:\ \frac{\sin\delta}{\cos\varphi_t},\qquad \hat x_0:\ \frac{\sin\delta}{\sin\varphi_t},\qquad \hat v:\ \sin\delta.$$
 #
-# `v` 的倍数不超过另外两种，也不超过 1。`eps` 的分母在 $\varphi_t\to90°$ 时趋于 0，`x0` 的分母在 $\varphi_t\to0$ 时趋于 0。
+# `v` 的倍数不超过另外两种，也不超过 1。噪声大到 $\varphi_t\to90°$ 时，`eps` 的分母趋于 0；噪声小到 $\varphi_t\to0$ 时，`x0` 的分母趋于 0。
 # 第 2 节的代码把同一步写成 $x_s=a\,\hat x_0+b\,x_t$，所以 $a$ 就是 $\hat x_0$ 的倍数 $\sin\delta/\sin\varphi_t$；$b=\sin\varphi_s/\sin\varphi_t$。
 
 # %%
 parameterization_panel(GaussianDiffusion(beta_schedule="cosine"), x_start[:1].float(), noise[:1].float())
 
 # %% [markdown]
-# 面板：噪声表是 `cosine`。三种输出加上同一份误差（标准差 0.2），上排左三张是各自换成的 $\hat x_0$，右三张是再走一步（50 步里的一步）以后，$x_s$ 减去没有误差时的 $x_s$，越灰越准。
-# $t=900$ 时，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 已经认不出，$x_s$ 却几乎没有错；$t=999$ 时两样都坏。$t=20$ 时，三张 $\hat x_0$ 都还好，只有错在 $\hat x_0$ 上的，误差大半进了 $x_s$（乘 0.85）。
-# 左下是转过 $\varphi_t$ 的两根轴，右下是输出错 1 时 $\hat x_0$ 错几（对数刻度），圆点是当前的 $t$，两条线重合时点也重合。
+# 面板：$\hat x_0$ 错得多，$x_s$ 不一定错得多。噪声表是 `cosine`，三种输出加上同一份误差（标准差 0.2）。左三张是换成的 $\hat x_0$；右三张是走完 50 步里的一步，$x_s$ 错了多少，越灰越准。
+# $t=20$ 时，三张 $\hat x_0$ 都还好，可是错在 $\hat x_0$ 上的，误差大半进了 $x_s$（乘 0.85）。$t=900$ 时，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 已经认不出，$x_s$ 却几乎没有错。
+# 下面的曲线是输出错 1 时 $\hat x_0$ 错几（对数刻度），圆点是当前的 $t$。
 
 # %%
 def gains(bars):
@@ -190,58 +192,54 @@ check("x0 的倍数就是代码里的 a", gains(bars)["x0"], [ddim_step(*pair)[0
 gains_figure({name: (even, gains(levels(betas, even))) for name, betas in (("linear", linear), ("cosine", cosine))})
 
 # %% [markdown]
-# 图：各走 50 步，一步一个点；横轴是步号，纵轴是输出的误差传到 $x_s$ 乘上几倍（对数刻度，两幅相同），灰线是 1 倍。走 50 步，`linear`（左）没有一步放大。`cosine`（右）配 `eps`，第一步是 631 倍，第二步 1.05 倍，别的步都小于 1。`x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1；最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少。`cosine` 上的 `v` 除最后一步外是平的：`cosine` 的 $\sqrt{\bar\alpha}$ 本来就是一个余弦，$\varphi_t$ 几乎与 $t$ 成正比，每步都转约 2°，$\sin\delta\approx0.03$；最后一步只转 0.4°。
+# 图：`eps` 坏在 `cosine` 的第一步，`x0` 坏在最后几步，`v` 处处都小。各走 50 步，一步一个点；横轴是步号，纵轴是输出的误差传到 $x_s$ 乘上几倍（对数刻度），灰线是 1 倍。
 #
-# 毛病真的出在这几步吗？让这几步不错，别的步照样错 0.2，再画一遍。也让同一个模型走 `linear` 的 50 个 $\bar\alpha$（在 `cosine` 的表里找最接近的步号），看 `eps` 是不是真的不要紧。
+# `cosine`（右）配 `eps`，第一步是 631 倍，第三步起都小于 1；`linear`（左）没有一步放大。`x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1：最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少。
+#
+# 毛病真的出在这几步吗？让这几步不错，别的步照样错 0.2，再画一遍。
 
 # %%
-near = [int((mnist.alphas_cumprod.sqrt() - bar**0.5).abs().argmin()) for bar in levels(linear, even)]
-spared = [draw("eps", [0.0] + same[1:]), draw("x0", same[:-3] + [0.0] * 3), draw("eps", same, times=near)]
-grid_figure(torch.cat(spared), nrow=10, rows=["eps，首步不错", "x0，末三步不错", "linear，错在 eps"])
+spared = [draw("eps", [0.0] + same[1:]), draw("x0", same[:-3] + [0.0] * 3)]
+grid_figure(torch.cat(spared), nrow=6, rows=["eps，首步不错", "x0，末三步不错"])
 
 # %% [markdown]
-# 图：起点、类别与第 2 节的图相同。`eps` 只要第一步不错，就画得出字；`x0` 只要末三步不错，背景就干净了；走 `linear` 的 $\bar\alpha$，`eps` 每一步都错也画得出。量法同第 2 节的表：
+# 图：免去那几步的错，就画好了。起点、类别与第 2 节的图相同。`eps` 只要第一步不错，就画得出字；`x0` 只要末三步不错，背景就干净了。量法同第 2 节的表：
 #
 # | 误差加在 | 哪几步 | 差多少 | 认得出 |
 # |:--|:--|--:|--:|
 # | $\hat\varepsilon$ | 只有第一步 | 1.377 ± 0.003 | 10% |
 # | $\hat\varepsilon$ | 第一步以外 | 0.196 ± 0.012 | 91.3% ± 3.0% |
-# | $\hat\varepsilon$ | 头两步以外 | 0.126 ± 0.009 | 93.8% ± 1.8% |
-# | $\hat x_0$ | 最后一步以外 | 0.138 ± 0.001 | 92.5% ± 3.1% |
 # | $\hat x_0$ | 末三步以外 | 0.044 ± 0.003 | 92.5% ± 3.1% |
 # | $\hat\varepsilon$，走 `linear` 的 $\bar\alpha$ | 每一步 | 0.128 ± 0.007 | 92.5% ± 1.6% |
-# | $\hat\varepsilon$ | 第一步以外，各步同一份 | 0.415 ± 0.009 | 88.8% ± 3.0% |
-# | $\hat x_0$ | 每一步，各步同一份 | 0.470 ± 0.002 | 50.0% ± 4.2% |
-# | $\hat v$ | 每一步，各步同一份 | 0.127 ± 0.007 | 91.3% ± 3.5% |
 #
-# `linear` 的一行是与同样走 `linear`、不加误差的图比。`eps` 免去第一步还差 0.196，与 $\hat x_0$ 每步都错的 0.213 差不多大，意思却不同：早期的错改变画成什么样，字仍然干净；收尾的错原样留在图上。
-# 末三行把 50 步各抽各的误差换成同一份。公式给的是一步的倍数；各步独立，误差有正有负，会抵消一部分，同一份就一路累加。$\hat v$ 的差从 0.024 变成 0.127，是五倍；免去首步的 `eps` 也算上，名次没有变。
+# 末一行是同一个模型走 `linear` 的 50 个 $\bar\alpha$（在 `cosine` 的表里找最接近的步号），与同样走法、不加误差的图比。`eps` 每一步都错，也画得出字：`linear` 没有那一步。
 #
-# 换别的表、别的步数，看最坏的一步。`sqrt_linear` 是 DDPM 论文的噪声表；`linear` 是 $\sqrt\beta$ 等距（第 2 章）；`SD 1` 是 Stable Diffusion 1 的，也是 `linear`，端点换成 0.00085 与 0.012。
+# 换别的步数呢？`sqrt_linear` 是 DDPM 论文的噪声表。只看 `eps` 最坏的一步：
 
 # %%
-schedules = {"linear": linear, "sqrt_linear": make_beta_schedule("sqrt_linear", 1000),
-             "SD 1": make_beta_schedule("linear", 1000, 0.00085, 0.012), "cosine": cosine}
-print("最坏的一步，eps 的误差乘上几倍（括号里是 v）\n" + " " * 12 + "".join(f"{f'{count} 步':15}" for count in (1000, 50, 10)).rstrip())
+schedules = {"linear": linear, "sqrt_linear": make_beta_schedule("sqrt_linear", 1000), "cosine": cosine}
 for name, betas in schedules.items():
-    worst = [gains(levels(betas, spaced_timesteps(1000, count)[::-1])) for count in (1000, 50, 10)]
-    print(f"{name:12}" + "".join(f"{told(found['eps'].max()) + ' (' + told(found['v'].max()) + ')':16}" for found in worst).rstrip())
+    worst = {count: gains(levels(betas, spaced_timesteps(1000, count)[::-1]))["eps"].max() for count in (1000, 50, 10)}
+    print(f"{name:12}" + "　".join(f"{count} 步：{told(value)} 倍" for count, value in worst.items()))
 
 # %% [markdown]
-# `x0` 不必列：最坏总是 1 倍，出在最后一步。`v` 在四张表、三种步数里都不到 0.4 倍。
+# `cosine` 为什么这样坏？`eps` 的倍数展开是 $\tan\varphi_t\cos\varphi_s-\sin\varphi_s$；两个角都接近 $90°$ 时正弦约是 1，剩下 $\cos\varphi_s/\cos\varphi_t-1=\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。走 50 步的第一步，`linear` 抬高 1.5 倍，得 0.22；`cosine` 的末项几乎把原图抹净，抬高 40 万倍，得 631。
 #
-# `eps` 的倍数展开是 $\tan\varphi_t\cos\varphi_s-\sin\varphi_s$；两个角都接近 $90°$ 时正弦约是 1，剩下 $\cos\varphi_s/\cos\varphi_t-1=\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。`linear` 走 50 步，第一步抬高 1.5 倍，得 0.22。`cosine` 的末项几乎把原图抹净，走 50 步的第一步抬高 40 万倍，得 631。
-# DDPM 论文与 SD 1 都猜 $\varepsilon$，它们的表走 1000 步、50 步都不放大误差，没有这个毛病。第 1、4 章掺噪声的一步也一样：$\hat\varepsilon$ 的系数是 $\beta_t/(\sqrt{\alpha_t}\sqrt{1-\bar\alpha_t})$，论文的表最大 0.02，`cosine` 是 32。`cosine` 配 `eps`，要么把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），要么换成 `v`；截断保得住笔画，第 2 节的表里认得出的却仍少了两成（92.5% 降到 72.5%）。
+# 所以论文的表照猜 $\varepsilon$ 就好。`cosine` 配 `eps`，要么换成 `v`，要么把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`）。截断保得住笔画，却还是吃亏：照第 2 节的量法，认得出的只有 72.5% ± 5.3%，不加误差是 92.5% ± 3.1%。
 
 # %% [markdown]
 # ## 5　同样大的误差，公平吗
 #
-# 以上都假设误差“同样大”。可是 `cosine` 的第一步，$x_t$ 几乎就是噪声，照抄 $x_t$ 当作 $\hat\varepsilon$，只差 $\sqrt{\bar\alpha_t}\,x_0$，是像素值的两万分之一，网络怎么会错 0.2？0.2 算大还是算小，要与完美的网络比：它也消不掉的那一份均方误差，叫剩余误差；开了方，叫剩余标准差。
+# 以上都假设误差“同样大”。可是 `cosine` 的第一步，$x_t$ 几乎就是噪声，照抄 $x_t$ 当作 $\hat\varepsilon$，只差像素值的两万分之一，网络怎么会错 0.2？
+# 0.2 算大还是算小，要与完美的网络比。完美的网络也消不掉的那一份均方误差，叫剩余误差；开了方，叫剩余标准差。
 #
-# 使均方误差最小的预测是条件期望 (conditional expectation) $\mathbb E[x_0\mid x_t]$，也就是已知 $x_t$ 时 $x_0$ 的平均；因为对任何只由 $x_t$ 算出的 $\hat x_0$，
-# $\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2$，后一项至少是 0，前一项谁也消不掉。
+# 完美的网络答什么？答条件期望 (conditional expectation) $\mathbb E[x_0\mid x_t]$，也就是已知 $x_t$ 时 $x_0$ 的平均。因为对任何只由 $x_t$ 算出的 $\hat x_0$，
 #
-# 数据是 $x_0\sim\mathcal N(m, s^2)$ 时算得出来。记 $D=\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha$，那么
+# $$\mathbb E[(x_0-\hat x_0)^2\mid x_t] = \mathrm{Var}(x_0\mid x_t) + (\mathbb E[x_0\mid x_t]-\hat x_0)^2,$$
+#
+# 前一项谁也消不掉，后一项至少是 0，答条件期望时恰好是 0。
+#
+# 数据是 $x_0\sim\mathcal N(m, s^2)$ 时，这些都算得出来。记 $D=\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha$，那么
 #
 # $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m),\quad k=\frac{\sqrt{\bar\alpha}\,s^2}{D},$$
 #
@@ -283,36 +281,27 @@ curves_figure((range(1000), {name: value.sqrt() for name, value in left.items()}
                "步号 $t$", "剩余标准差", "linear", "log"))
 
 # %% [markdown]
-# 图：三种目标的剩余标准差随 $t$ 的变化（对数刻度）；数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `cosine`，灰色点划线是第 2 节加的 0.2。
-# `eps` 在 $t$ 大时趋于 0，因为那里照抄即可；损失小，不代表 $\hat x_0$ 猜得准。`x0` 在 $t$ 小时趋于 0，道理相同。在这两头，0.2 远在线的上方。`v` 两头只差 $1/s=2$ 倍，始终在 0.2 上方；$s$ 若是 0.1，就差 10 倍。
+# 图：同样是 0.2，在有的地方极大，在有的地方不大。三条线是三种目标的剩余标准差（对数刻度），数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `cosine`；灰色点划线是第 2 节加的 0.2。
+# `eps` 在 $t$ 大时趋于 0，因为那里照抄即可；`x0` 在 $t$ 小时趋于 0，道理相同。在这两头，0.2 远在线的上方，正是第 4 节找出的两处。`v` 的线始终在 0.2 上方，没有极端的地方。
 #
-# 高斯只是手写数字的粗略代替，真图的像素彼此有关，剩余更小。量 `mnist` 模型在 1024 张测试图上的误差（分八批，误差的相对标准误都不到 1%），看 0.2 是它的几倍；完美的网络误差只会更小，所以这些是下界：
+# 所以这样比不公平。假如误差与各自的剩余标准差成比例，换到 $x_0$ 上就处处相等（上面的核对），三种目标画出来的东西没有任何区别。
+# 可见第 2 节的差别要有一个前提：**误差在网络的输出上处处一样大**。均匀地错在 $\varepsilon$ 上，坏在 `cosine` 的第一步；均匀地错在 $x_0$ 上，坏在收尾；均匀地错在 $v$ 上，没有一步被放大。
 #
-# | | $t=0$ | $t=300$ | $t=500$ | $t=700$ | $t=999$ |
-# |:--|--:|--:|--:|--:|--:|
-# | `eps` | 0.34 | 0.91 | 1.1 | 1.4 | 8700 |
-# | `x0` | 53 | 1.7 | 1.1 | 0.72 | 0.43 |
-# | `v` | 0.34 | 0.81 | 0.79 | 0.64 | 0.43 |
+# 真的网络，误差更像处处一样大，还是更像与剩余标准差成比例？先猜一猜：在 $t=999$，照抄就能做到 $5\times10^{-5}$，`eps` 的网络错多少？在第 1 章的月牙上，每种目标训练八个网络（`cosine`，走 50 步，不截断；程序在章末的小实验里）。月牙只有四千个训练点，最好的输出算得出来，量网络的输出与它差多少（均方根）；造错与漏掉的意思同第 1 章。
 #
-# 很不公平：`eps` 与 `x0` 的极端，正是第 4 节找出的两处；`v` 没有哪一步极端。
-# 假如误差与各自的剩余标准差成比例，换到 $x_0$ 上就处处相等（上面的核对），各步独立的高斯误差换过去是同一个分布，三种目标画出来的东西没有任何区别。
-# 可见第 2 节的差别要有“处处一样大”这个前提。**选参数化，选的是误差在哪一把尺子上均匀**：均匀地错在 $\varepsilon$ 上，坏在 `cosine` 的第一步；均匀地错在 $x_0$ 上，坏在收尾；均匀地错在 $v$ 上，没有一步被放大。
+# | 目标 | 输出的误差，$t=100$ | $t=999$ | 造错 | 漏掉 |
+# |:--|--:|--:|--:|--:|
+# | `eps` | 0.215 ± 0.001 | 0.064 ± 0.001 | 99.6% ± 0.1% | 94.6% ± 0.7% |
+# | `x0` | 0.056 ± 0.001 | 0.070 ± 0.003 | 3.7% ± 0.2% | 20.1% ± 0.8% |
+# | `v` | 0.208 ± 0.003 | 0.068 ± 0.003 | 4.2% ± 0.1% | 1.1% ± 0.1% |
 #
-# 真的网络更像哪一种？先猜一猜：在 $t=999$，照抄就能做到 $5\times10^{-5}$，`eps` 的网络错多少？在第 1 章的月牙上每种目标训练八个网络（`cosine`，走 50 步，不截断；程序在章末的小实验里）。月牙只有四千个训练点，最好的输出算得出来，量网络的输出与它差多少（均方根）；造错与漏掉的意思同第 1 章，另抽四千个真点，造错是 0.8% ± 0.1%，漏掉是 0.6% ± 0.1%。
-#
-# | 目标 | $t=100$ | $t=500$ | $t=900$ | $t=999$ | 造错 | 漏掉 |
-# |:--|--:|--:|--:|--:|--:|--:|
-# | `eps` | 0.215 ± 0.001 | 0.055 ± 0.001 | 0.042 ± 0.001 | 0.064 ± 0.001 | 99.6% ± 0.1% | 94.6% ± 0.7% |
-# | `x0` | 0.056 ± 0.001 | 0.039 ± 0.001 | 0.025 ± 0.001 | 0.070 ± 0.003 | 3.7% ± 0.2% | 20.1% ± 0.8% |
-# | `v` | 0.208 ± 0.003 | 0.071 ± 0.002 | 0.026 ± 0.001 | 0.068 ± 0.003 | 4.2% ± 0.1% | 1.1% ± 0.1% |
-#
-# 没有一种真的处处一样大，四个步号上最大与最小差 3 到 8 倍；可是剩余标准差缩小时，网络的误差没有跟着缩小，所以更像“处处一样大”。$t=999$ 处 `eps` 的网络仍错 0.064，是剩余标准差的一千三百倍：损失只看 $0.064^2\approx0.004$，不看它在采样时要乘 631。$0.064\times631\approx40$，月牙的标准差才是 1，所以它什么也没有造出来；`x0` 收尾的错几乎原样留在样本里，漏掉两成；只有 `v`，造错与漏掉都小。各步的误差是否独立，这里没有量。
-# `cosine` 配 `eps` 也并非不能用，Improved DDPM 就这样用，只是第一步要靠截断。
+# 没有一种真的处处一样大，可是更不像与剩余标准差成比例：在 $t=999$，`eps` 的网络仍错 0.064，是剩余标准差的一千三百倍。损失只看 $0.064^2\approx0.004$，不看它在采样时要乘 631；而 $0.064\times631\approx40$，月牙的标准差才是 1，所以它什么也没有造出来。
+# `x0` 收尾的错几乎原样留在样本里，漏掉两成；只有 `v`，造错与漏掉都小。
 
 # %% [markdown]
 # ## 6　代码里的三种目标
 #
-# 三种目标的差别收进三个小类，每个回答同样的几个问题，别处就不必再写 `if eps ... elif x0 ...`：
+# 三种目标的差别收进三个小类，每个回答同样的三个问题：
 #
 # | 类 | 训练目标 `target` | 换成 $\hat x_0$ `to_x_start` | 误差的平方换到 $x_0$ 上乘几倍 `weight_over_x0` |
 # |:--|:--|:--|:--|
@@ -320,7 +309,7 @@ curves_figure((range(1000), {name: value.sqrt() for name, value in left.items()}
 # | `X0Objective` | 原图 $x_0$ | 输出本身 | 1 |
 # | `VObjective` | $v$，由 `get_v` 造出 | `predict_start_from_z_and_v` | $1-\bar\alpha_t$ |
 #
-# 误差的平方乘上最后一列，就换到了 $x_0$ 上。例如 $\bar\alpha_t=0.1$ 时，下面三个数说的是同样大的错。
+# 例如 $\bar\alpha_t=0.1$ 时，下面三个数说的是同样大的错。
 
 # %%
 card("parameterization")
@@ -331,7 +320,7 @@ for target, size in {"eps": 0.1 / 3, "x0": 0.1, "v": 0.1 / 0.9**0.5}.items():
 # %% [markdown]
 # ## 7　逐行的源码
 #
-# 公式都见过了，这里只对一对代码，第一遍可以跳到小结。五个换算函数：
+# 公式都见过了，第一遍可以跳到小结。五个换算函数：
 
 # %%
 show_source(GaussianDiffusion.predict_start_from_noise,
@@ -339,7 +328,7 @@ show_source(GaussianDiffusion.predict_start_from_noise,
 
 # %% [markdown]
 # - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
-# - ② 核对类型与形状。五个函数都这样开头，下面不再重复。末步的 $\bar\alpha$ 是 0 的噪声表（第 18 章），那一步要除以 0，换不回来，所以拒绝。
+# - ② 核对类型与形状，五个函数都这样开头；$\bar\alpha_t=0$ 时要除以 0，所以拒绝。
 # - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
 
 # %%
@@ -371,7 +360,7 @@ show_source(GaussianDiffusion.get_v,
             "def get_v", "return (")
 
 # %% [markdown]
-# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同，这是参考实现留下的。
+# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同。
 # - ② 旋转矩阵的第二行。
 
 # %% [markdown]
@@ -411,10 +400,10 @@ show_source(VObjective,
 # ## 小结
 #
 # - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
-# - **答案**：三者可以互相换算，网络完美时没有分别。网络错一点，走一步转过 $\delta$，`eps`、`x0`、`v` 的错各乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕噪声最大的一步，`x0` 怕最后几步。论文的表走 50 步，`eps` 最坏 0.23 倍，照用就好；`cosine` 的第一步是 631 倍，要截断，或者改猜 `v`（最坏 0.037 倍）。随课程的模型都是 `cosine` 加 `v`。
-# - 倍数不同就有好坏之分，这要有一个前提：网络的误差在它所猜的量上大致均匀。误差若与各自的剩余标准差成比例，三种就没有分别。月牙上量到的网络更像前一种。
+# - **答案**：三者可以互相换算，网络完美时没有分别。网络错一点，走一步转过 $\delta$，`eps`、`x0`、`v` 的错各乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕噪声最大的一步，`x0` 怕最后几步。
+# - 论文的表走 50 步，`eps` 最坏 0.23 倍，照用就好；`cosine` 的第一步是 631 倍，要截断，或者改猜 `v`。随课程的模型都是 `cosine` 加 `v`。
+# - 这样分好坏，要有一个前提：误差在网络的输出上大致处处一样大。误差若与各自的剩余标准差成比例，三种就没有分别。月牙上量到的网络更像前一种。
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角，全部换算都是这次旋转或它的逆。
-# - 同一个 $\hat x_0$ 的错，在三种损失里的权重不同，这是下一章的事。
 #
 # ## 练习
 #
@@ -501,7 +490,7 @@ grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 小实验　换掉几步才够
 #
-# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，那么只换掉这几步，别的步照旧，应当就好了。下面的程序训练三个网络（每个十秒左右），一路上每一步用哪个网络由 `pick` 定，走 50 步，打印造错与漏掉的比例。
+# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，那么只换掉这几步，应当就好了。下面的程序训练三个网络（每个十秒左右），一路上每一步用哪个网络由 `pick` 定，走 50 步，打印造错与漏掉的比例。
 #
 # 先猜两件事。跳过第一步，直接把噪声当作 $x_{979}$ 起步，`eps` 的网络造错几成？前面用 `x0`，最后 `count` 步换成 `v`，`count` 要到几，漏掉才降到 `v` 全程的 1%？再把两个网络对调：前面用 `v`，最后几步换成 `x0`，会怎样？
 #

@@ -1,17 +1,17 @@
 # %% [markdown]
 # # 06 · 损失与权重
 #
-# 前几章训练时，损失只是噪声的均方误差：以噪声的误差计，每个 $t$ 一样重。这一章回答三个问题：这个损失从哪里来？照推导，每个 $t$ 的权重该是多少？为什么实际上不乘推导出的权重？
+# 前几章训练时，损失是噪声的均方误差，每个 $t$ 一样重。这一章回答三个问题：这个损失从哪里来？照推导，每个 $t$ 该有多重？为什么实际上不照推导的来？
 #
-# 第三个问题的答案出人意料。同一个小网络学第 1 章的月牙，各训练 1500 步，造错的点（附近没有真点的）占多少，差得很远（八个种子，± 后是标准误）：
+# 先看第三个问题有多要紧。同一个小网络学第 1 章的月牙，各训练 1500 步，每个 $t$ 的权重有三种用法。附近没有真点的，叫造错的点；它们占多少（八个种子，± 后是标准误）：
 #
 # | 权重 | 造错 |
 # |:--|--:|
 # | 全取 1 | 4.6 ± 0.1% |
-# | 推导出的，乘在误差上 | 14.6 ± 0.3% |
-# | 推导出的，照它的大小抽 $t$ | 3.0 ± 0.1% |
+# | 推导出的：均匀地抽 $t$，误差乘上权重 | 14.6 ± 0.3% |
+# | 推导出的：权重大的 $t$ 多抽，误差不乘 | 3.0 ± 0.1% |
 #
-# 同样的权重，换一种用法，就从最坏变成最好。可是第三种办法换了数据、换了噪声表，又不如全取 1。这两件事各有原因，第 4 节逐一来看。
+# 同样的权重，换一种用法，就从最坏变成最好。可是换成手写数字，第三种又输给了全取 1。这两件事各有原因，第 4 节逐一来看。
 #
 # **学习目标**
 #
@@ -19,7 +19,7 @@
 # - 推出三种目标、任意 `v_posterior` 的权重，说出为什么实际上全取 1。
 # - 读懂 `p_losses` 的每一项，会把下界换算成 bits/dim。
 #
-# **预计用时** 70 分钟。运行全部单元约一分钟。
+# **预计用时** 70 分钟。运行全部单元约半分钟。
 
 # %%
 import math
@@ -31,7 +31,7 @@ from ddpm_edu import DDPM, GaussianDiffusion, load_pretrained, make_beta_schedul
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.likelihood import bits_per_dim, kl_constants, vlb_terms
+from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_constants
 from ddpm_edu.schedules import rescale_linear_range
 from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
@@ -48,33 +48,7 @@ print("准备好了")
 # %% [markdown]
 # ## 1　从似然到变分下界
 #
-# 我们希望模型给真实的图很高的概率 $p_\theta(x_0)$。它要对中间的所有 $x_1,\dots,x_T$ 求积分，算不出来。
-# 办法是借用加噪过程 $q$，先乘一个 $q$、再除以一个 $q$，积分就成了对 $q$ 的期望；再用 Jensen 不等式（$-\ln$ 是凸函数）：
-#
-# $$-\ln p_\theta(x_0) = -\ln\mathbb E_{q}\!\left[\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] \le \mathbb E_q\!\left[-\ln\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] =: L.$$
-#
-# $L$ 叫变分下界 (variational lower bound, VLB)，也叫 ELBO (evidence lower bound)。为什么明明是上界，却叫下界？
-# 取了负号：$-L\le\ln p_\theta(x_0)$，$-L$ 是对数似然的下界。损失要越小越好，所以大家写 $L$，名字照旧。
-#
-# 下面用论文的下标，$t=1,\dots,T$。模型是一步步退回来的：$p_\theta(x_{0:T})=p(x_T)\prod_{t\ge1}p_\theta(x_{t-1}\mid x_t)$，其中 $p(x_T)=\mathcal N(0,I)$ 没有参数，别的每个因子是高斯 $\mathcal N(\mu_\theta,\sigma_t^2)$。代进去：
-#
-# $$L = \mathbb E_q\!\left[-\ln p(x_T) - \sum_{t\ge1}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_t\mid x_{t-1})}\right].$$
-#
-# 对 $t\ge2$ 用贝叶斯公式，给 $q$ 添上条件 $x_0$ 不改变它，因为加噪过程是马尔可夫的：
-#
-# $$q(x_t\mid x_{t-1}) = q(x_t\mid x_{t-1}, x_0) = \frac{q(x_{t-1}\mid x_t, x_0)\,q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}.$$
-#
-# $t=1$ 的一项不动，它的分母是 $q(x_1\mid x_0)$。代进去：
-#
-# $$L = \mathbb E_q\Big[\underbrace{-\ln p(x_T)}_{①} \underbrace{{}-\sum_{t\ge2}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_{t-1}\mid x_t,x_0)}}_{②} + \underbrace{\sum_{t\ge2}\ln\frac{q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}}_{③} \underbrace{{}-\ln p_\theta(x_0\mid x_1)}_{④} + \underbrace{\ln q(x_1\mid x_0)}_{⑤}\Big].$$
-#
-# 剩下的事是把五项归拢成三种：
-#
-# - **终点**：③ 首尾相消，剩 $\ln q(x_T\mid x_0)-\ln q(x_1\mid x_0)$，后一半与 ⑤ 抵消。前一半与 ① 合成一个比，固定 $x_0$、对 $x_T$ 求期望，就是 KL，得 $L_T$。
-# - **中间**：② 里的每一项，固定 $x_t$ 与 $x_0$，对 $x_{t-1}$ 求期望，按定义也是 KL，得 $L_{t-1}$。
-# - **开头**：④ 没有可比的，原样留下，就是 $L_0$。
-#
-# $$L = \underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T} + \sum_{t\ge2}\underbrace{\mathbb E_q\,\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t-1}} + \underbrace{\mathbb E_q[-\ln p_\theta(x_0\mid x_1)]}_{L_0}.$$
+# 我们希望模型给真实的图很高的概率 $p_\theta(x_0)$，也就是要 $-\ln p_\theta(x_0)$ 小。模型是从 $x_T$ 一步步退回 $x_0$ 的，所以要把这个数分摊到每一步上。推导之前，先看结果：
 
 # %%
 image, steps = handwriting("../data")[0][3:4], torch.tensor([20, 250, 400, 999])
@@ -84,14 +58,41 @@ terms = {0.5: ("$L_0$\n猜得出 $x_0$ 吗", ORANGE), 2.5: ("$L_{t-1}$\n退一�
 chain_figure([image[0], *noised], ["$x_0$", "$x_1$", "$x_{t-1}$", "$x_t$", "$x_T$"], "加噪 $q$", r"去噪 $p_\theta$", below=terms, gaps=(1, 3))
 
 # %% [markdown]
-# 图：一条链，“…”处省略了许多步（为了看得出差别，$x_0$ 与 $x_1$、$x_{t-1}$ 与 $x_t$ 画得比实际隔得远）。下界的三种项各管链上的一段：$L_0$ 是最后一步猜得准不准，也叫解码项；$L_{t-1}$ 比较两个高斯，中间每退一步有一项；$L_T$ 是终点离标准高斯多远，没有可学的东西。
+# 图：要压低的数分成三种，各管链上的一段。$L_{t-1}$ 看中间退一步退得对不对，每一步有一项；$L_0$ 看最后一步猜得准不准，也叫解码项；$L_T$ 看终点离标准高斯多远，没有可学的东西。“…”处省略了许多步；为了看得出差别，相邻的两张画得比实际隔得远。
+#
+# 现在来推。$p_\theta(x_0)$ 要对中间的 $x_1,\dots,x_T$ 求积分，算不出来。
+# 办法是借用加噪过程 $q$，先乘一个 $q$、再除以一个 $q$，积分就成了对 $q$ 的期望；再用 Jensen 不等式（$-\ln$ 是凸函数）：
+#
+# $$-\ln p_\theta(x_0) = -\ln\mathbb E_{q}\!\left[\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] \le \mathbb E_q\!\left[-\ln\frac{p_\theta(x_{0:T})}{q(x_{1:T}\mid x_0)}\right] =: L.$$
+#
+# $L$ 是 $-\ln p_\theta(x_0)$ 的上界；取了负号，$-L$ 就是 $\ln p_\theta(x_0)$ 的下界，所以叫变分下界 (variational lower bound, VLB)，也叫 ELBO (evidence lower bound)。
+#
+# 下面用论文的下标，$t=1,\dots,T$。模型的联合概率是 $p_\theta(x_{0:T})=p(x_T)\prod_{t\ge1}p_\theta(x_{t-1}\mid x_t)$，其中 $p(x_T)=\mathcal N(0,I)$ 没有参数，别的每个因子是高斯 $\mathcal N(\mu_\theta,\sigma_t^2)$。$q$ 也是一步步的，两个连乘相除：
+#
+# $$L = \mathbb E_q\!\left[-\ln p(x_T) - \sum_{t\ge1}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_t\mid x_{t-1})}\right].$$
+#
+# 分子往回退，分母往前走，比不了。所以对 $t\ge2$ 用贝叶斯公式把 $q$ 掉过头来；先给它添上条件 $x_0$，因为加噪过程是马尔可夫的，这不改变它：
+#
+# $$q(x_t\mid x_{t-1}) = q(x_t\mid x_{t-1}, x_0) = \frac{q(x_{t-1}\mid x_t, x_0)\,q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}.$$
+#
+# $t=1$ 的一项不动，它的分母是 $q(x_1\mid x_0)$。代进去：
+#
+# $$L = \mathbb E_q\Big[\underbrace{-\ln p(x_T)}_{①} \underbrace{{}-\sum_{t\ge2}\ln\frac{p_\theta(x_{t-1}\mid x_t)}{q(x_{t-1}\mid x_t,x_0)}}_{②} + \underbrace{\sum_{t\ge2}\ln\frac{q(x_t\mid x_0)}{q(x_{t-1}\mid x_0)}}_{③} \underbrace{{}-\ln p_\theta(x_0\mid x_1)}_{④} + \underbrace{\ln q(x_1\mid x_0)}_{⑤}\Big].$$
+#
+# 把五项归拢成三种：
+#
+# - **终点**：③ 首尾相消，剩 $\ln q(x_T\mid x_0)-\ln q(x_1\mid x_0)$，后一半与 ⑤ 抵消。前一半与 ① 合成一个比，固定 $x_0$、对 $x_T$ 求期望，就是 KL，得 $L_T$。
+# - **中间**：② 里的每一项，固定 $x_t$ 与 $x_0$，对 $x_{t-1}$ 求期望，按定义也是 KL，得 $L_{t-1}$。
+# - **开头**：④ 没有可比的，原样留下，就是 $L_0$。
+#
+# $$L = \underbrace{\mathrm{KL}\big(q(x_T\mid x_0)\,\|\,p(x_T)\big)}_{L_T} + \sum_{t\ge2}\underbrace{\mathbb E_q\,\mathrm{KL}\big(q(x_{t-1}\mid x_t,x_0)\,\|\,p_\theta(x_{t-1}\mid x_t)\big)}_{L_{t-1}} + \underbrace{\mathbb E_q[-\ln p_\theta(x_0\mid x_1)]}_{L_0}.$$
 
 # %% [markdown]
 # ## 2　两个高斯之间的 KL
 #
-# 从这里起换回代码的下标，从 0 数起：代码的 $t$ 等于论文的 $t$ 减 1。论文的 $L_{t-1}$（$t\ge2$）就是代码第 $t-1$ 步的 $\mathrm{KL}_{t-1}$，第 0 步留给 $L_0$。$w^v$ 的上标与 `"v"` 都指第 5 章的速度；采样方差的混合系数一律写全名 `v_posterior`。
+# 从这里起换回代码的下标，从 0 数起：论文的第 $t$ 步是代码的第 $t-1$ 步。中间各项记作 $\mathrm{KL}_1,\dots,\mathrm{KL}_{T-1}$，第 0 步是 $L_0$。
 #
-# 中间的每一项都是两个高斯之间的 KL。各维独立，KL 相加，除以维数就是逐维平均，所以下面只写一维：$\mathrm{KL}\big(\mathcal N(\tilde\mu,\tilde\beta)\,\|\,\mathcal N(\mu_\theta,\sigma^2)\big)$。
+# 中间的每一项都是两个高斯之间的 KL。各维独立，KL 相加，所以下面只写一维：$\mathrm{KL}\big(\mathcal N(\tilde\mu,\tilde\beta)\,\|\,\mathcal N(\mu_\theta,\sigma^2)\big)$。
 # 写出两个对数密度之差，对前者求期望，用 $\mathbb E(y-\mu_\theta)^2 = \tilde\beta + (\tilde\mu-\mu_\theta)^2$：
 #
 # $$\mathrm{KL} = \underbrace{\tfrac12\left[\ln\frac{\sigma^2}{\tilde\beta} + \frac{\tilde\beta}{\sigma^2} - 1\right]}_{\text{与网络无关的常数}} + \frac{(\tilde\mu-\mu_\theta)^2}{2\sigma^2}.$$
@@ -117,7 +118,7 @@ check("方差取 β，常数都是正的，越靠近 t=0 越大", bool((constant
 # %% [markdown]
 # ## 3　三种目标的权重
 #
-# 网络预测的若是 $\varepsilon$ 或 $v$，把误差换算到 $x_0$ 上（第 5 章）：$(x_0-\hat x_0)^2 = (\varepsilon-\hat\varepsilon)^2/\mathrm{SNR} = (1-\bar\alpha)(v-\hat v)^2$。于是
+# 网络预测的若是 $\varepsilon$ 或速度 $v$，把误差换算到 $x_0$ 上（第 5 章）：$(x_0-\hat x_0)^2 = (\varepsilon-\hat\varepsilon)^2/\mathrm{SNR} = (1-\bar\alpha)(v-\hat v)^2$。于是
 #
 # $$w^{\varepsilon}_t = \frac{w^{x_0}_t}{\mathrm{SNR}_t} = \frac{\beta_t^2\,\bar\alpha_{t-1}}{2\sigma_t^2(1-\bar\alpha_t)^2}\cdot\frac{1-\bar\alpha_t}{\bar\alpha_t} = \frac{\beta_t^2}{2\sigma_t^2\alpha_t(1-\bar\alpha_t)},\qquad w^{v}_t = (1-\bar\alpha_t)\,w^{x_0}_t.$$
 #
@@ -148,25 +149,23 @@ check("w_x0 = ½(SNR_{t-1} - SNR_t)", weights("x0")[1:] / (0.5 * (snr[:-1] - snr
 check("求和只剩首尾", weights("x0")[1:].sum(), 0.5 * (snr[0] - snr[-1]), atol=1e-6)
 
 # %% [markdown]
-# 第 0 步是解码项。那里 $c_1=1$，而 $\tilde\beta_0=0$ 不能作除数，照约定用 $\tilde\beta_1$ 代替它，再照 `v_posterior` 与 $\beta_0$ 混合成 $\sigma_0^2$；解码器若是高斯密度，权重仍是 $c_1^2/(2\sigma_0^2)$。解码器若是离散的（第 6 节），这一项不是平方误差。下面说到推导出的权重，$t=0$ 处都照高斯解码器算。三种目标的权重都画在下面的面板里。
+# 第 0 步是解码项。解码器取高斯密度时，权重仍是 $c_1^2/(2\sigma_0^2)$，其中 $c_1=1$；$\tilde\beta_0=0$ 不能作除数，照约定用 $\tilde\beta_1$ 代替。本章说到推导出的权重，$t=0$ 处都照此算。
 
 # %%
 check("t=0：w_x0 = 1/(2β_tilde_1)", weights("x0")[0], 1 / (2 * tables["posterior_variance"][1]), atol=1e-6)
 weights_panel()
 
 # %% [markdown]
-# 图：左边是三种目标推导出的权重，右边是选中的目标（这里是 `eps`）的权重，除以平均，好与全取 1 的灰线比，黑点是最重的一步。上下两行的噪声表不同，看右边的黑点在哪一端：`sqrt_linear`（论文的那张）最重的一步在开头；`cosine` 最重的一步在末尾，全部权重有 97% 在那一点上。
+# 图：推导出的权重，一大份压在少数几步上。左边是三种目标的权重，右边是选中的目标（这里是 `eps`）的权重除以平均，好与全取 1 的灰线比；黑点是最重的一步。`sqrt_linear`（上，论文的噪声表）最重的一步在开头，`cosine`（下）在末尾。
 
 # %%
-spans = {name: math.log10(weights(name).max() / weights(name).min()) for name in ("eps", "x0", "v")}
-print("推导出的权重横跨几个数量级：" + "，".join(f"{name} {span:.1f}" for name, span in spans.items()))
 share = weights("eps") / weights("eps").sum()
 print(f"sqrt_linear，eps：第 0 步是平均的 {1000 * share[0]:.0f} 倍，前 30 步占 {share[:30].sum():.0%}")
 cosine = weights("eps", table=make_beta_schedule("cosine", 1000))
-print(f"cosine，eps：最后一步占 {cosine[-1] / cosine.sum():.0%}，前 30 步占 {cosine[:30].sum() / cosine.sum():.1%}")
+print(f"cosine，eps：最后一步占 {cosine[-1] / cosine.sum():.0%}")
 
 # %% [markdown]
-# `cosine` 末尾的尖峰从哪里来？它的 $\beta$ 截断在 0.999（第 2 章），最后一步的 $\alpha=1-\beta$ 只有 0.001，而 $w^\varepsilon$ 的分母里有 $\alpha_t$，于是放大了一千倍。尖峰在哪一头由噪声表和目标决定，可是两张表都有很大一份权重落在少数几步上。下一节要说，麻烦就出在这里。
+# `cosine` 末尾的尖峰从哪里来？它的 $\beta$ 截断在 0.999（第 2 章），最后一步的 $\alpha=1-\beta$ 只有 0.001，而 $w^\varepsilon$ 的分母里有 $\alpha_t$，于是放大了一千倍。
 
 # %% [markdown]
 # ## 4　为什么实际上全取 1
@@ -175,9 +174,7 @@ print(f"cosine，eps：最后一步占 {cosine[-1] / cosine.sum():.0%}，前 30 
 #
 # $$L = \text{常数} + \sum_t w^\varepsilon_t\,\mathbb E(\varepsilon-\hat\varepsilon)^2, \qquad L_{\text{simple}} = \mathbb E_t\,\mathbb E(\varepsilon-\hat\varepsilon)^2.$$
 #
-# 这个 1 是对噪声的误差说的。照第 3 节的换算，对 $\varepsilon$、$v$、$x_0$ 的误差取 1，折成 $\varepsilon$ 的权重各是 $1$、$1/\bar\alpha_t$、$1/\mathrm{SNR}_t$，是三种不同的损失。论文取头一种，它离下界最近：在论文的噪声表上，推导出的三种权重里 $w^\varepsilon$ 横跨的数量级最少，抹平它改动最小。
-#
-# 网络若足够强，每个 $t$ 各自取到最优，正的权重怎么取都不改变最优解。权重要紧，只因网络和训练都有限。所以要看实验：同一个小网络，同样的数据、训练步数、批与学习率（没有为哪一种权重另调），学第 1 章的月牙。
+# 网络若足够强，每个 $t$ 各自取到最优，正的权重怎么取都不改变最优解。网络和训练都有限，权重才要紧，所以要看实验：同一个小网络，同样的数据、训练步数、批与学习率，学第 1 章的月牙。
 #
 # 推导出的权重先除以平均，好与全取 1 一样大。它有两种用法，损失的期望正好相等：
 #
@@ -191,7 +188,7 @@ config = {"unet_config": {"target": "ddpm_edu.teach.moons.MoonDenoiser"}, "image
 derived, even = DDPM(**config).lvlb_weights, torch.ones(1000)
 
 
-def learn_moons(chances, steps=1500, **loss_weights):
+def learn_moons(chances, steps=600, **loss_weights):
     torch.manual_seed(0)
     model = DDPM(**config, **loss_weights)
     optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
@@ -203,7 +200,7 @@ def learn_moons(chances, steps=1500, **loss_weights):
         loss.backward()
         optimizer.step()
         decay.step()
-    return model.eval().sample(4000, steps=200, generator=torch.Generator().manual_seed(0)).flatten(1)
+    return model.eval().sample(2000, steps=50, generator=torch.Generator().manual_seed(0), progress=False).flatten(1)
 
 
 # %%
@@ -216,44 +213,47 @@ made = {
 made_figure(made, {name: astray(cloud, held_out) for name, cloud in made.items()}, held_out)
 
 # %% [markdown]
-# 图：灰影是真的点；三种练法造出的点叠在上面，橙色的造错了（方圆 0.1 之内没有真点）。这里只是一个种子。同样的权重，乘在误差上，两弯糊成一团；照它抽 $t$，比全取 1 还干净。“造错”这把尺子偏松：在边长为 4 的方框里均匀地撒一万个点（`4 * torch.rand(10_000, 2) - 2`），也只有 43% 算造错。所以中间一格看上去比 15% 更坏。
+# 图：同样的权重，乘在误差上最糟，照它抽 $t$ 最干净。灰影是真的点，造出的点叠在上面，橙色的造错了（方圆 0.1 之内没有真点）。这里只有一个种子，为了快，步数是开头的表的四成：三个数都比表里的大，名次一样。
 #
 # ### 原因一：梯度的噪声
 #
-# 乘的时候，一批里的少数几个样本占去很大一份，梯度随着抽到谁而大起大落。若各个 $t$ 的梯度差不多大，$N$ 个样本加权平均，只抵得上 $N\left(\sum_t w_t\right)^2/\left(T\sum_t w_t^2\right)$ 个样本直接平均，这叫有效样本数 (effective sample size)。推导出的权重在 $t<100$ 大于平均，往后小于平均，所以也分开算：只在其中一段用推导出的权重，另一段取 1。
+# 为什么乘会这样糟？均匀地抽 $t$，一批里只有少数几个样本的权重大，梯度主要由它们定，随着抽到谁而大起大落。
+# 若各个 $t$ 的梯度差不多大，$N$ 个样本加权平均，只抵得上这么多个样本直接平均，叫有效样本数 (effective sample size)：
+#
+# $$N\,\frac{\left(\sum_t w_t\right)^2}{T\sum_t w_t^2}.$$
 
 # %%
-w, front = weights("eps") / weights("eps").mean(), np.arange(1000) < 100
-for name, used in {"推导出的": w, "只把 t < 100 换成推导出的": np.where(front, w, 1), "只把 t ≥ 100 换成推导出的": np.where(front, 1, w)}.items():
-    print(f"512 个样本，{name}：抵 {512 * effective_share(used):.0f} 个；t < 100 占权重的 {used[:100].sum() / used.sum():.0%}")
-print(f"推导出的，不算 t = 0：抵 {512 * effective_share(w[1:]):.0f} 个；t = 0 一步占各步权重平方和的 {w[0]**2 / (w**2).sum():.0%}")
+w = weights("eps") / weights("eps").mean()
+print(f"一批 512 个样本，乘上推导出的权重，只抵 {512 * effective_share(w):.0f} 个")
 
 # %% [markdown]
-# 最重的 $t=0$ 是照高斯解码器算的，对像素离散的数字给得太重（第 6 节里 $L_0$ 几乎是 0）；可是去掉它也只抵 74 个，毛病还在。
-#
-# 照 $w_t$ 抽 $t$，样本不再加权，512 个都算数。毛病若真是有效样本太少，那么批放大八倍应当治好它；反过来，全取 1 或者抽 $t$ 的，一批只给四十来个样本，应当同样坏。下面是试下来的十一种，每种八个种子（`python -m benchmarks.weights moons`）。
+# 照 $w_t$ 抽 $t$，样本不再加权，512 个都算数。如果毛病真的出在有效样本太少，就应当看到两件事：乘的那种，批放大八倍，就治好了；全取 1 与抽的那两种，一批只给四十来个样本，就同样坏。这两件事都可以试。
 
 # %%
-# 每个点四样：有效样本，造错的百分数，标准误，名字写在哪边
-effective_figure({
-    "全取 1": {"一批 41": (41, 17.2, 0.5, "左上"), "一批 128": (128, 10.7, 0.5, "右"), "一批 512": (512, 4.6, 0.1, "右"), "一批 4096": (4096, 2.7, 0.1, "右")},
-    "推导出的，乘": {"一批 512": (40, 14.6, 0.3, "左下"), "一批 4096": (323, 3.6, 0.1, "左"),
-                     "一批 512，只换 $t<100$": (70, 15.3, 0.4, "右"), r"一批 512，只换 $t\geq 100$": (477, 3.5, 0.1, "下")},
-    "推导出的，抽": {"一批 40": (40, 16.4, 0.4, "右上"), "一批 512": (512, 3.0, 0.1, "右"), "一批 512，只换 $t<100$": (512, 3.8, 0.1, "右")},
+effective_figure({  # 每个点四样：批，有效样本，造错的百分数，标准误
+    "全取 1": ((41, 41, 17.2, 0.5), (512, 512, 4.6, 0.1)),
+    "推导出的，乘": ((512, 40, 14.6, 0.3), (4096, 323, 3.6, 0.1)),
+    "推导出的，抽": ((40, 40, 16.4, 0.4), (512, 512, 3.0, 0.1)),
 })
 
 # %% [markdown]
-# 图：横轴是一批的有效样本数，纵轴是造错（都是对数；误差条是两个标准误）。四十到七十个有效样本的四种，不论乘还是抽，造错都在 14% 以上；128 个时是 10.7%；有 300 个以上的，都不到 5%。学习率一律是 4e-3；样本少的，调低学习率也许会好些，这里没有试。
-#
-# 还有一个旁证。推导出的权重要压低的，是照 $w_t$ 平均的误差：一批 512 个时，照它抽 $t$，压到 0.4989 ± 0.0001；全取 1 是 0.5069 ± 0.0003；乘在误差上却有 0.5133 ± 0.0002，连自己的目标也没有练好。梯度的噪声也可以直接量：在练好的网络（全取 1）上，乘的梯度方差是抽的 21.7 ± 0.9 倍。公式给的是 $512/40\approx13$ 倍，实际更多，因为 $t$ 小的地方不止权重大，梯度本来也大。
+# 图：造错多少，要看有效样本有多少。横轴是一批的有效样本数，纵轴是造错（两轴都是对数）；每种练法两个点，只差批的大小，误差条是两个标准误（八个种子，`python -m benchmarks.weights moons`）。有效样本四十来个的，三种都在 14% 以上；有三百个以上的，三种都不到 5%。
 #
 # ### 原因二：样本花在哪些 $t$ 上
 #
-# 照 $w_t$ 抽，有效样本与全取 1 一样多，为什么造错还更少？因为它把 44% 的样本给了 $t<100$，全取 1 只给 10%，而造错恰好在那里定下来。月牙的粗细（标准差）是 0.1 到 0.2，$t$ 从 99 退到 0，噪声的标准差从 0.32 降到 0.01，一个点最后落不落在月牙上，就看这几步退得准不准。
+# 同样是 512 个有效样本，抽比全取 1 还好。不同的是样本怎样分配：
+
+# %%
+print(f"t < 100：照权重抽，分到 {w[:100].sum() / w.sum():.0%} 的样本；均匀地抽，分到 10%")
+
+# %% [markdown]
+# 而月牙的造错恰好在那里定下来：$t$ 从 99 退到 0，噪声的标准差从 0.32 降到 0.01，月牙的粗细是 0.1 到 0.2，一个点最后落不落在月牙上，就看这几步。
+# 这也可以试：拿全取 1 练好的网络采样，只把 $t<100$ 的各步换成最好的猜测（第 1 章），造错从 4.6% 降到 0.46 ± 0.03%；只换 $t\ge100$ 的各步，还有 4.2 ± 0.1%（八个种子）。
 #
-# 这可以直接试。拿全取 1 练好的网络采样，只把 $t<100$ 的各步换成最好的猜测（第 1 章），造错从 4.6% 降到 0.46 ± 0.03%；只换 $t\ge100$ 的各步，还有 4.2 ± 0.1%（八个种子）。但占多少只解释了一部分：上一幅图里，“抽，只换 $t<100$”把 33% 的样本给了这一段，造错 3.8%；“乘，只换 $t\ge100$”这一段的样本仍是 10%，只是权重占到 15%，造错却是 3.5%。
+# 那为什么不都照 $w_t$ 抽？因为哪些 $t$ 要紧，随数据而变。换成 8×8 的手写数字就看得出：噪声表与目标照旧，各训练 600 步，量两个数，都是越小越好。
 #
-# 那为什么不都照 $w_t$ 抽？因为要紧的是哪些 $t$，随数据而变。换成 8×8 的手写数字就看得出：噪声表 `sqrt_linear`，目标 `eps`，各训练 600 步。用两个数来量，都是越小越好：Fréchet 距离比较样本与真图，看两批图的特征，均值与协方差差得多远（第 15 章）；bits/dim (bits per dimension) 是下界折合成平均每一维的比特数（第 6 节）。
+# - Fréchet 距离：一批样本与一批真图差多远（第 15 章）；
+# - bits/dim (bits per dimension)：下界折合成平均每一维的比特数（第 6 节）。
 
 # %%
 digits_figure({  # Fréchet 距离与标准误，bits/dim 与标准误；只练了三个种子的，各个种子都写出来
@@ -263,17 +263,17 @@ digits_figure({  # Fréchet 距离与标准误，bits/dim 与标准误；只练�
 })
 
 # %% [markdown]
-# 图：左边是 Fréchet 距离，右边是 bits/dim。方与圆是八个种子的平均，误差条是两个标准误；“抽”只练了三个种子，每个种子画一个三角（`python -m benchmarks.weights`）。
+# 图：照权重抽，下界最低，样本却不如全取 1。左边是 Fréchet 距离，右边是 bits/dim。方与圆是八个种子的平均，误差条是两个标准误；“抽”只练了三个种子，每个种子画一个三角（`python -m benchmarks.weights`）。
 #
-# 从上往下看左边：乘改成抽，距离从 192 降到约 73，这一段是梯度的噪声。抽改成全取 1，又降到 37，这一段就不能再怪噪声了，因为右边的 bits/dim 反而是抽的最低：它要压低的确实压低了，样本却不如全取 1。（同样的三个种子，全取 1 的距离是 33.6、41.7、52.3，个个比抽的小。）
+# 乘改成抽，Fréchet 距离从 192 降到约 73。两者损失的期望相同，差的只是梯度的噪声。
+# 抽改成全取 1，又降到 37。这一段不能再怪噪声，因为抽的下界最低：它要压低的，确实压低了，样本却没有跟着变好。照推导出的权重，三分之一的样本给了 $t<30$；那里噪声的标准差至多 0.11，不到一级灰度（0.125），改动的只是肉眼难辨的细节。
 #
-# 我们的解释是，数字的样子不在 $t$ 小的地方定：照推导出的权重，三分之一的样本给了 $t<30$，那里噪声小（$t=29$ 处标准差 0.11，不到一级灰度 0.125），学得再准，图上的变化肉眼也难分辨；决定样子的那些 $t$，分到的就少了。
+# 极端的例子是 `cosine` 上的月牙：照 $w^\varepsilon$ 抽，97% 的样本都给了最后一步。可是那一步几乎没有什么可学：$x_T$ 差不多就是噪声，原样拿来作答，均方误差只有 $\bar\alpha_{T-1}\approx2\times10^{-9}$。结果造错 31.2 ± 0.4%，全取 1 是 4.7 ± 1.1%（八个种子）。
+# 权重大，只说明那里的误差罚得重，不说明那里有多少可学的。
 #
-# 极端的例子是 `cosine` 的月牙，照 $w^\varepsilon$ 抽，97% 的样本都给了最后一步。可是那一步几乎没有什么可学：$x_T$ 差不多就是噪声，原样拿来作答，均方误差只有 $\bar\alpha_{T-1}\approx2\times10^{-9}$。权重大，只说明那里的误差罚得重，不说明那里有多少可学的。余下的 999 步分剩下的 3%，学不好：造错 31.2 ± 0.4%，全取 1 是 4.7 ± 1.1%（八个种子）。
+# 论文也是这样：CIFAR-10 上，推导出的权重（乘）的 FID 是 13.51，全取 1 是 3.17（Ho 等 2020，表 2）。
 #
-# 文献里样本的好坏与此相合：论文在 CIFAR-10 上用推导出的权重（乘），FID 差得多（13.51 对 3.17；Ho 等 2020，表 1、表 2）；bits/dim 在那里却好一点，与我们只练 600 步的相反。Improved DDPM（Nichol 与 Dhariwal 2021）发现直接训练下界时梯度的噪声很大，改用重要性采样（抽的机会由各步损失的大小决定），bits/dim 好了不少，FID 仍不如简化损失。
-#
-# 所以取 1 是稳妥的选择：均匀地抽 $t$ 时它的有效样本最多，也不把样本压在少数几个 $t$ 上；在这里试过的两种数据、两张噪声表上，它都不坏。它未必最好，月牙就是例子；它也是一种权重，均匀地抽 $t$，各种噪声各占多少由噪声表决定。后来的方法取在中间：min-SNR（Hang 等 2023）给权重封顶，EDM（Karras 等 2022）把训练的样本集中在不大不小的噪声上。
+# 所以取 1 是稳妥的选择：均匀地抽 $t$ 时它的有效样本最多，也不把样本压在少数几个 $t$ 上。它未必最好，月牙就是例子。后来的方法取在中间：min-SNR（Hang 等 2023）给权重封顶，EDM（Karras 等 2022）把训练的样本集中在不大不小的噪声上。
 
 # %% [markdown]
 # ## 5　`p_losses`：训练的损失
@@ -319,12 +319,12 @@ mixed = DDPM(**toy_model_config(original_elbo_weight=2.0))
 check("加上 2 倍的 loss_vlb", mixed.p_losses(x_start, t, noise)[0], loss + 2.0 * by_hand, atol=1e-5)
 
 # %% [markdown]
-# 尺度要留心：我们对随机的 $t$ 求平均，论文的下界对全部 $t$ 求和，所以 $\sum_t L_t = T\cdot\mathbb E_t[L_t]$。`loss_vlb` 是每步的平均，乘上步数才是下界的那个和。
+# 尺度要留心：`loss_vlb` 对随机的 $t$ 求平均，论文的下界对全部 $t$ 求和，差 $T$ 倍：$\sum_t L_t = T\cdot\mathbb E_t[L_t]$。
 
 # %% [markdown]
 # ## 6　把下界算出来：bits/dim
 #
-# 存下一张图，平均每一维至多要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数，源码在[源码精读](93_source_reading.ipynb)第 3 节：
+# 存下一张图，平均每一维要多少比特？变分下界除以维数，再除以 $\ln 2$，就是 bits/dim。对离散的数据，它是平均每一维编码长度的上界，越小越好。程序包里有五个函数（源码见[源码精读](93_source_reading.ipynb)第 3 节）：
 #
 # - `prior_kl` 算 $L_T$；`kl_constants` 算第 2 节的常数。
 # - `discretized_gaussian_nll` 算 $L_0$。像素只取有限个值（8 位图是 256 个），概率是高斯落在那一格里的面积；两端的格子开到无穷，总和才是 1。
@@ -360,60 +360,47 @@ for name, table in {**chains, "sqrt_linear，T=1000": betas}.items():
     check(f"{name}：精确地等于熵", nats / math.log(2), entropy, atol=1e-10)
 
 # %% [markdown]
-# 再用随课程发布的模型（目标是 `v`，噪声表是 `cosine`）算 16 张测试图。这套数字的像素有 17 级（0 到 16），所以 `levels=17`。逐像素均匀地猜，要 $\log_2 17 = 4.09$ 比特。
+# 再用随课程发布的模型算 16 张测试图，看下界花在哪些步上。噪声表是 `cosine`，像素有 17 级（0 到 16），逐像素均匀地猜要 $\log_2 17 = 4.09$ 比特。
+# 第 2 节的公式可以直接用：方差取 $\tilde\beta_t$，常数是 0，每一步就是 $w^{x_0}_t$ 乘 $x_0$ 的均方误差。`vlb_terms` 逐步算，要二十几秒；这里前 40 步逐步算，往后每十步只算一步，当十步用。
 
 # %%
-pretrained = load_pretrained("digits")
-images = load_digits_split()["test"][0][:16]
-terms = vlb_terms(pretrained, images, levels=17, generator=torch.Generator().manual_seed(0)).mean(0) / math.log(2)
-total, early = float(terms.sum()), float(terms[:11].sum())
-print(f"共 {total:.2f} bits/dim，其中 t ≤ 10 花去 {early:.1f}（{early / total:.0%}），t ≤ 30 花去 {float(terms[:31].sum()) / total:.0%}")
-check_order("终点那一项可以忽略", terms[-1], 1e-4, digits=1)
-noised = pretrained.q_sample(images, torch.full((16,), 10), torch.randn(images.shape, generator=torch.Generator().manual_seed(3)))
-right = ((noised * 8).round().clamp(-8, 8) / 8 == images).double().mean()
-print(f"t = 10：四舍五入到最近的一级，猜对 {right:.1%} 的像素")
+pretrained, images = load_pretrained("digits"), load_digits_split()["test"][0][:16]
+w_x0 = weights("x0", table=pretrained.exact_table("betas").numpy())
+variance = float(pretrained.exact_table("posterior_log_variance_clipped")[0])
+generator, bits = torch.Generator().manual_seed(0), []
+for step in [*range(40), *range(45, 1000, 10)]:
+    t = torch.full((16,), step)
+    x_t = pretrained.q_sample(images, t, torch.randn(images.shape, generator=generator))
+    with torch.no_grad():
+        guess = pretrained.predict_start(x_t, t, clip_denoised=True).double()
+    kl = w_x0[step] * (images - guess).square().mean()
+    if step == 0:
+        kl = discretized_gaussian_nll(images.double(), guess, variance, levels=17).mean()  # L_0
+    bits.append(float(kl) / math.log(2) * (1 if step < 40 else 10))
+total, bits = sum(bits), np.cumsum(bits)
+print(f"共 {total:.1f} bits/dim，其中 t ≤ 10 花去 {bits[10] / total:.0%}，t ≤ 30 花去 {bits[30] / total:.0%}")
 
 # %%
-figure = curves_figure((range(1, 1001), {"": terms[:1000].cumsum(0)}, "$t+1$", "从 0 到 $t$ 累计的 bits/dim", "log", "linear"))
+figure = curves_figure(([*range(1, 41), *range(50, 1001, 10)], {"": bits}, "$t+1$", "从 0 到 $t$ 累计的 bits/dim", "log", "linear"))
 for step in (10, 30):
     figure.axes[0].axvline(step + 1, color=GRAY, linewidth=0.8)
-    figure.axes[0].text(step + 1, 0.05, f" $t={step}$", fontsize=9)
+    figure.axes[0].text(step + 1, 0.05, f" $t={step}$：{bits[step] / total:.0%}", fontsize=9)
 figure
 
 # %% [markdown]
-# 图：从 $t=0$ 累加，走到 $t=10$ 已经花去四成，到 $t=30$ 六成。最左端的 $L_0$ 几乎为 0，因为一格很宽，最后一步的方差又极小，落在哪一格早已定了。
+# 图：下界大半花在开头的几十步。从 $t=0$ 累加，走到 $t=10$ 已经花去四成，到 $t=30$ 六成；最左端的 $L_0$ 几乎为 0，因为一格很宽，最后一步的方差又极小。
 #
-# 开头这几步花得太多了。前 11 项之和，是已知加噪到 $t=10$ 的图、补全原图所需比特数的上界，这里是 1.3 比特。可是那时四舍五入已猜对 98.5% 的像素；说清剩下的 1.5% 是哪些，每个像素平均要 0.11 比特（二元熵 $H_2(0.015)$），再说清是偏高还是偏低一级，要 1.5% × 1 比特，合起来约 0.13 比特。实际花的约为它的十倍。
-#
-# 多花的来自网络的误差。权重是换算率：噪声的均方误差每 1 单位，折合 $w_t/\ln2$ 比特。拿全部测试图量噪声的均方误差，再按像素的灰度分成黑、白、灰：
-
-# %%
-tests, per_error = load_digits_split()["test"][0], weights("eps", table=pretrained.exact_table("betas").numpy()) / math.log(2)
-kinds, added = {"黑": tests == -1, "白": tests == 1, "灰": tests.abs() < 1}, torch.randn(tests.shape, generator=torch.Generator().manual_seed(0))
-for step in (1, 10, 30):
-    steps = torch.full((len(tests),), step)
-    noised = pretrained.q_sample(tests, steps, added)
-    with torch.no_grad():
-        guess = pretrained.predict_noise_from_start(noised, steps, pretrained.predict_start(noised, steps))
-    errors = (guess - added).square()
-    said = "，".join(f"{name} {errors[where].mean():.2f}" for name, where in kinds.items())
-    print(f"t = {step:<2}：每 1 单位误差折合 {per_error[step]:.2f} bits/dim，误差 {errors.mean():.2f}（{said}）")
-
-# %% [markdown]
-# 全猜 0 的误差是 1；而 $t=1$ 时四舍五入就能还原原图，也就知道了噪声，最好的误差几乎是 0。网络只做到一半，误差八成多来自灰像素：它们占四成，误差约是 1，与全猜 0 一样。我们猜，因为灰度有 17 级，要看出噪声，先得取整到最近的一级，那是一条有十几级的阶梯，网络没有学会；黑与白在两头，容易得多。这一点没有验证。
-#
-# 会不会只是 $t\le30$ 抽得太少？接着练，只抽 $t\le30$，再给一倍半的样本，灰像素还看不出改善（`python -m benchmarks.weights start`）。（第 4 节里抽能降 bits/dim，那是只练 600 步的网络；这一个已经练了 4000 步。）
+# $L_T$ 没有画，因为走到终点，$\bar\alpha_{T-1}$ 只有 $2\times10^{-9}$，可以忽略。可见 bits/dim 的高低，大半由噪声极小的几十步决定；它们为什么花得这样多，第 15 章再查。
 
 # %% [markdown]
 # ## 小结
 #
 # - **这一章的问题**：均方误差从哪里来，推导出的权重是多少，为什么实际上每个 $t$ 一样重？
-# - **答案**：它来自似然的变分下界：每一步的 KL 是常数加上加权的平方误差。推导出的权重压在少数几步上（`eps`：`sqrt_linear` 的前 30 步占三分之一，`cosine` 的最后一步占 97%），有两个害处。
-# - **一是梯度的噪声**：均匀地抽 $t$ 再乘上权重，一批 512 个样本只抵得上 40 个；月牙（`sqrt_linear`）上造错从 4.6% 升到 14.6%。照权重抽 $t$ 就没有这份噪声，造错只有 3.0%。
-# - **二是样本花在哪些 $t$ 上**：照权重抽，下界确实更低，样本却不一定更好。8×8 的数字上，Fréchet 距离是 68 到 81，全取 1 是 37。全取 1 避开了两个害处，在这里试过的数据与噪声表上都稳妥，却未必最好。
+# - **答案**：它来自似然的变分下界：每一步的 KL 是常数加上加权的平方误差。推导出的权重一大份压在少数几步上（`eps`：`sqrt_linear` 的前 30 步占三分之一，`cosine` 的最后一步占 97%），有两个害处。
+# - **一是梯度的噪声**：均匀地抽 $t$ 再乘上权重，一批 512 个样本只抵得上 40 个，月牙上造错从 4.6% 升到 14.6%。照权重抽 $t$ 就没有这份噪声，造错只有 3.0%。
+# - **二是样本花在哪些 $t$ 上**：照权重抽，下界更低，样本却不一定更好。8×8 的数字上，Fréchet 距离是 68 到 81，全取 1 是 37。全取 1 避开了两个害处，稳妥，却未必最好。
 # - $w^{x_0}=c_1^2/(2\sigma^2)$，$w^\varepsilon=w^{x_0}/\mathrm{SNR}$，$w^v=(1-\bar\alpha)w^{x_0}$。方差取 $\tilde\beta$ 时，$w^{x_0}$ 是信噪比降幅的一半。
-# - `original_elbo_weight` 加的是加权的均方误差，不是完整的 ELBO；尺度与论文差 $T$ 倍。
-# - bits/dim 是下界除以维数与 $\ln2$。随课程发布的模型约为 3.2 bits/dim，其中六成来自 $t\le30$ 的各步。
+# - bits/dim 是下界除以维数与 $\ln2$。随课程发布的数字模型约为 3.1 bits/dim，其中六成来自 $t\le30$ 的各步。
 #
 # ## 练习
 #
@@ -482,7 +469,7 @@ grade("06.3", pixel_nll)
 # %% [markdown]
 # ### 06.4　像素有几级 ★★
 #
-# 第 6 节用 `levels=17` 算这套数字。改成 `levels=256` 重算，总数从 3.16 比特变成 4.37 比特。哪种说法对？
+# 用 `vlb_terms` 逐步算第 6 节的 16 张图，`levels=17` 时总数是 3.16 比特；改成 `levels=256`，变成 4.37 比特。哪种说法对？
 #
 # - A：每一步的 KL 都变大了；8 位图本来就是 256 级，所以 4.37 才对。
 # - B：算错了：级数多，分得细，每一格的概率应当变大，总数应当变小。
@@ -518,11 +505,11 @@ grade("06.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 小实验　平方换成绝对值
 #
-# 改一处，量一量，写三句话。`loss_type="l1"` 把误差的平方换成绝对值。第 4 节的 `learn_moons(even, loss_type="l1")` 就是这样练的，另开一格运行，与 `learn_moons(even)` 比造错与漏掉，每个约十秒。漏掉是真的点里，附近没有造出来的点的比例（第 1 章）；`ddpm_edu.teach.moons` 里的 `misses(made, held_out)` 一并给出这两个数，照第 1 章的量法，每五百个点量一次再平均。
+# 改一处，量一量，写三句话。`loss_type="l1"` 把误差的平方换成绝对值。第 4 节的 `learn_moons(even, 1500, loss_type="l1")` 就是这样练的，另开一格运行，与 `learn_moons(even, 1500)` 比造错与漏掉，每个约十秒。漏掉是真的点里，附近没有造出来的点的比例（第 1 章）；`ddpm_edu.teach.moons` 里的 `misses(made, held_out)` 一并给出这两个数，照第 1 章的量法，每五百个点量一次再平均。
 # 先猜：平方让网络答平均（第 1 章），绝对值让它答什么？样本会更好还是更坏？
 #
 # <!-- 参考答案 -->
-# **参考答案**　八个种子，各四千个点，± 后面是标准误；末两列是横、竖两个坐标的标准差，真的点是 1.00：
+# **参考答案**　八个种子，各四千个点，采样 200 步，± 后面是标准误；末两列是横、竖两个坐标的标准差，真的点是 1.00：
 #
 # | `loss_type` | 造错 | 漏掉 | 横 | 竖 |
 # |:--|--:|--:|--:|--:|

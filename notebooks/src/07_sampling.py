@@ -3,7 +3,8 @@
 #
 # 用祖先采样画十个数字，要走满 1000 步，每一步调用一次网络，一个线程约要 25 秒。网络已经训练好，不想再动它。**只换采样的办法，能不能画得更快、更准？**
 #
-# 都能。换一种走法，20 步就走到底，约半秒画完。再加上引导，同样走 10 步，分类器认作所要数字的比例就从 95.2% 升到 99.6%（这是与同一走法不引导相比，没有与走满 1000 步相比）。引导的代价是样本单调些，每步算两次网络，而且网络训练时就要见过“不给类别”。
+# 都能。换一种走法，20 步就走到底，约半秒画完。再加上引导，分类器认作所要数字的比例从 95.2% 升到 99.6%（都走 10 步）。
+# 引导也有代价：每步要算两次网络，样本单调些，而且网络训练时就要见过“不给类别”。
 #
 # **学习目标**
 #
@@ -11,7 +12,7 @@
 # - 会选步数与 `eta`。
 # - 会用引导让样本更符合条件，知道代价是什么；会补全半张图。
 #
-# **预计用时** 60 分钟。运行全部单元约一分钟。
+# **预计用时** 60 分钟。运行全部单元约半分钟。
 
 # %%
 import torch
@@ -45,19 +46,19 @@ print("准备好了")
 #
 # 这一章的走法叫 DDIM (denoising diffusion implicit models)。它有一个旋钮 $\eta$，管途中掺多少噪声：$\eta=1$ 就是第 4 章 $v=0$ 的祖先采样，$\eta=0$ 一点也不掺。
 #
-# 用起来是 `model.sample(10, sampler="ddim", steps=20, eta=0.0)`。它在 0 到 999 之间等距地取 20 个 $t$，从大到小逐个走过，最后一步退到干净的图，一共调用 20 次网络。下面的 `generate` 是分批的 `sample`，默认就是 DDIM。
+# 用起来是 `model.sample(10, sampler="ddim", steps=20, eta=0.0)`。它在 0 到 999 之间等距地取 20 个 $t$，从大到小逐个走过，一共调用 20 次网络。下面的 `generate` 是分批的 `sample`，默认就是 DDIM。
 #
-# **先猜一猜**：从同一批起点出发，步数从 200 减到 20，再减到 5，画的还是同一张图吗？$\eta=0$ 与 $\eta=1$ 会一样吗？
+# **先猜一猜**：从同一批起点出发，步数从 50 减到 20，再减到 5，画的还是同一张图吗？$\eta=0$ 与 $\eta=1$ 会一样吗？
 
 # %%
 drawn = {(steps, eta): generate(model, 10, seed=4, steps=steps, eta=eta, cond=digits, progress=False)[0]
-         for eta in (0.0, 1.0) for steps in (5, 20, 200)}
+         for eta in (0.0, 1.0) for steps in (5, 20, 50)}
 for eta in (0.0, 1.0):
-    print(f"η={eta:.0f}　20 步与 200 步，每个像素平均差 {(drawn[20, eta] - drawn[200, eta]).abs().mean():.2f}（像素从 -1 到 1）")
+    print(f"η={eta:.0f}　20 步与 50 步，每个像素平均差 {(drawn[20, eta] - drawn[50, eta]).abs().mean():.2f}（像素从 -1 到 1）")
 grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=[f"$\\eta={eta:.0f}$　{steps} 步" for steps, eta in drawn], columns="0123456789")
 
 # %% [markdown]
-# 图：$\eta=0$ 走 20 步与 200 步，几乎是同一张图（上三行）；$\eta=1$ 换一种步数，多半就换了一张（下三行）。六行从同一批起点出发。$\eta=0$ 走 5 步，字形就大体定了，只有 5 例外。这十张里 $\eta=0$ 的潦草些，可是十张太少；同一个网络的许多张，第 4 节来量。
+# 图：$\eta=0$ 走 20 步与 50 步，几乎是同一张图（上三行）；$\eta=1$ 换一种步数，笔画就变了，例如 2、4、5（下三行）。六行从同一批起点出发。哪一种画得好，十张看不出，第 4 节再量。
 #
 # $\eta=0$ 时，此刻的位置完全决定下一步，所以起点决定样本。可是第 4 章的 $\sigma z$ 是从后验推出来的，不掺为什么也行？
 
@@ -67,7 +68,7 @@ grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=[f"$\\eta={eta:.0f}$�
 # **训练要求了什么？** 训练时每次抽一个 $t$，照 $q(x_t\mid x_0)$ 造出 $x_t$，让网络去猜（第 6 章）。$q(x_t\mid x_0)$ 是给定 $x_0$ 时每个 $x_t$ 单独的分布，叫边缘分布。相邻两步的 $x_t$ 与 $x_s$ 怎样相关，训练从来没有用到。
 # 所以只要保住每个边缘分布，换一个过程，网络照样能用。
 #
-# 把祖先采样的 $\sigma z$ 直接去掉，边缘分布就变了：每一步的 $x_s$ 都少了方差 $\sigma^2$，越走越集中（第 4 章）。DDIM 的办法是：少掺多少新噪声，就多留多少旧噪声。
+# 把祖先采样的 $\sigma z$ 直接去掉，边缘分布就变了，因为每一步的 $x_s$ 都少了方差 $\sigma^2$。DDIM 的办法是：少掺多少新噪声，就多留多少旧噪声。
 
 # %%
 bar_t, bar_s, etas = float(bar[800]), float(bar[500]), (0.0, 0.5, 1.0)
@@ -77,7 +78,7 @@ rows = {"祖先采样去掉 $\\sigma z$": (bar_s, float(noises[2, 0]), 0.0)}
 variance_bars_figure(rows | {f"$\\eta={eta:g}$": (bar_s, *noise.tolist()) for eta, noise in zip(etas, noises)})
 
 # %% [markdown]
-# 图：新噪声掺得少，旧噪声就留得多，所以下面三条的总长都是 1；头一条直接去掉 $\sigma z$，就缺了虚线那一截。这是从 $t=800$ 走到 $s=500$ 的一步，假定猜中了 $x_0$，它的方差是 1。
+# 图：新噪声掺得少，旧噪声就留得多，所以下面三条的总长都是 1；头一条直接去掉 $\sigma z$，就缺了虚线那一截。画的是从 $t=800$ 走到 $s=500$ 的一步，假定猜中了 $x_0$，而 $x_0$ 的方差是 1。
 #
 # 写成式子，三项依次是图、旧噪声、新噪声：
 #
@@ -86,7 +87,7 @@ variance_bars_figure(rows | {f"$\\eta={eta:g}$": (bar_s, *noise.tolist()) for et
 # **边缘分布保住了吗？** 设 $x_t=\sqrt{\bar\alpha_t}\,x_0+\sqrt{1-\bar\alpha_t}\,\varepsilon$，式中的分式就是旧噪声 $\varepsilon$。所以 $x_s$ 是 $\sqrt{\bar\alpha_s}\,x_0$ 加上两份独立的高斯，方差之和为 $(1-\bar\alpha_s-\sigma^2)+\sigma^2 = 1-\bar\alpha_s$。
 # 这正是 $q(x_s\mid x_0)$，而且对任何 $0\le\sigma^2\le1-\bar\alpha_s$ 都成立。
 #
-# **哪里只是近似？** 采样时不知道 $x_0$，只能代入猜测 $\hat x_0$。它是平均，不是真的 $x_0$，所以边缘分布只是近似地保住。步子越小，差得越少，因为一处的猜测只用来走一小段，到了下一处又重新猜；猜测最优、步子趋于零时，就全保住了（第 18 章）。差多少，下一节来量。
+# **哪里只是近似？** 采样时不知道 $x_0$，只能代入猜测 $\hat x_0$。猜测是平均，不是真的 $x_0$，所以边缘分布只是近似地保住。步子越小，差得越少，因为一处的猜测只用来走一小段，到了下一处又重新猜。差多少，下一节来量。
 #
 # 把 $x_t$ 的系数收在一起，就是那三个数：
 #
@@ -98,7 +99,7 @@ show_source(ddim_step,
 
 # %% [markdown]
 # - ① `cumprod_t`、`cumprod_s` 是 $\bar\alpha_t$ 与 $\bar\alpha_s$。
-# - ② $\eta$ 就是旋钮 `eta`，它把 $\sigma$ 从 0 调到祖先采样的大小。
+# - ② $\eta$ 就是旋钮 `eta`，它把 $\sigma$ 从 0 调到祖先采样的大小：$\eta=1$ 时，$\sigma^2$ 正是第 4 章的后验方差。
 # - ③ 上面的 $b$ 与 $a$；根号里的舍入误差可能给出 $-10^{-17}$，所以截到 0。
 #
 # 核对图上 $\eta$ 取 0、0.5、1 的三种走法：
@@ -109,18 +110,6 @@ for row in zip(etas, a, b, sigma):
 check("均值的系数 a + b√ᾱ_t 都是 √ᾱ_s", a + b * bar_t**0.5, bar[500].sqrt().expand(3), atol=1e-12)
 check("方差 b²(1-ᾱ_t) + σ² 都是 1-ᾱ_s", noises.sum(1), (1 - bar[500]).expand(3), atol=1e-12)
 check("η=1 与 v=0 的祖先采样，三个数相同", (a[2], b[2], sigma[2]), ancestral_step(bar_t, bar_s, 0.0), atol=1e-12)
-
-# %% [markdown]
-# <details><summary>选读　η=1 与祖先采样的三个数为什么相同</summary>
-#
-# 记 $\beta'=1-\bar\alpha_t/\bar\alpha_s$，它是从 $s$ 到 $t$ 这一大步的 $\beta$；$\alpha'=1-\beta'$。$\eta=1$ 时，$\sigma^2 = \dfrac{1-\bar\alpha_s}{1-\bar\alpha_t}\,\beta'$ 正是后验方差 $\tilde\beta'$。
-# 再算 $b$ 的根号里的量，用到 $1-\bar\alpha_t-\beta' = \alpha'-\bar\alpha_t = \alpha'(1-\bar\alpha_s)$：
-#
-# $$1-\bar\alpha_s-\sigma^2 = (1-\bar\alpha_s)\,\frac{1-\bar\alpha_t-\beta'}{1-\bar\alpha_t} = \frac{\alpha'(1-\bar\alpha_s)^2}{1-\bar\alpha_t}.$$
-#
-# 除以 $1-\bar\alpha_t$ 再开方，得 $b=\dfrac{\sqrt{\alpha'}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}$，就是第 4 章的 $c_2$。两种写法都把 $\sqrt{\bar\alpha_t}\,x_0$ 变成 $\sqrt{\bar\alpha_s}\,x_0$，$b$ 相同，$a$ 也就相同。
-#
-# </details>
 
 # %% [markdown]
 # ## 3　步数少了，差在哪里
@@ -136,6 +125,8 @@ check("η=1 与 v=0 的祖先采样，三个数相同", (a[2], b[2], sigma[2]), 
 # $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \frac{x_t}{\sqrt{\bar\alpha_t}} + (u_s-u_t)\,\hat\varepsilon,\qquad u_t=\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}.$$
 #
 # 以 $u$ 为横轴、$x/\sqrt{\bar\alpha}$ 为纵轴，每一步就是沿着此刻的 $\hat\varepsilon$ 走一段直线。这正是用欧拉法 (Euler method) 解微分方程 $\dfrac{\mathrm d}{\mathrm du}\dfrac{x}{\sqrt{\bar\alpha}}=\hat\varepsilon$。
+#
+# **路为什么是弯的？** 假如每次都猜中 $x_0$，$\hat\varepsilon$ 一路不变，路就是直的，一步也能走完。可是猜测是平均：噪声大时缩向全体的中心，噪声小了才落到具体的一处。方向一路在变，所以路是弯的。
 #
 # 画出来看。数据是一维的两座峰，在 $-1$ 与 1；最好的猜测算得出来（练习 01.3），不必训练网络。
 
@@ -154,11 +145,9 @@ def roads(steps):
 straight_steps_figure(roads(2000), {"走 3 步：拐不过弯": roads(3), "走 10 步：几乎跟上": roads(10)}, humps.flatten(), note=(0.45, 0, "到这里，猜测才偏向一座峰"))
 
 # %% [markdown]
-# 图：走 3 步，直线来不及拐弯，终点都往里缩；走 10 步，就几乎跟上了。灰的是真的路（走了 2000 步），蓝的是 $\eta=0$ 的步子。从 $u=2$ 画起，那里的噪声已经把两座峰糊成一座；右边缘的灰影是数据的两座峰。这里从 $u=2$ 走起、按 $u$ 等分，所以 10 步就够；真的采样从大得多的 $u$ 走起、按 $t$ 等分，步数不能照搬：下一张图走 10 步，方差还差近三成。
+# 图：走 3 步，直线来不及拐弯，终点都往里缩；走 10 步，就几乎跟上了。灰的是真的路（走了 2000 步），蓝的是 $\eta=0$ 的步子，右边缘的灰影是数据的两座峰。这里只画 $u\le2$ 的一段；真的采样从大得多的 $u$ 走起，要的步数更多。
 #
-# **路为什么是弯的？** 假如每次都猜中 $x_0$，$\hat\varepsilon$ 一路不变，路就是直的，一步也能走完。可是猜测是平均：噪声大时缩向全体的中心，噪声小了才落到具体的一处。方向一路在变，所以路是弯的。
-#
-# 终点往里缩，全体样本的方差就小了；有的还停在两峰之间，不像任何一座。方差小多少？换成标准差 0.5 的高斯数据，最好的猜测已知（第 5 章），所以整条链走完，样本的方差算得出来：
+# 终点往里缩，全体样本的方差就小了。小多少？换成标准差 0.5 的高斯数据，最好的猜测已知（第 5 章），所以整条链走完，样本的方差算得出来：
 
 # %%
 counts = (5, 10, 20, 50, 100, 200)
@@ -168,20 +157,11 @@ check("η=0，从 100 步到 200 步，误差剩几成", lost[0.0][-1] / lost[0.
 curves_figure((counts, {f"$\\eta={eta:.0f}$": each for eta, each in lost.items()}, "步数", "方差少了百分之几", "log", "log"))
 
 # %% [markdown]
-# 图：步数多了以后，每加倍一次，少掉的方差大约减半；$\eta=1$ 丢掉的方差，一路都比 $\eta=0$ 多。两轴都是对数。$\eta=0$ 的减半正是欧拉法的脾气：误差与步长成正比。
+# 图：$\eta=1$ 丢掉的方差一路都比 $\eta=0$ 多；步数多了以后，每加倍一次，两种都大约减半。两轴都是对数。$\eta=0$ 的减半正是欧拉法的脾气：误差与步长成正比。
 #
-# **为什么 $\eta=1$ 丢得更多？** 猜测是平均，比真的 $x_0$ 集中，所以一步里用的猜测越多，少的方差越多。$a$ 就是猜测的份量，第 2 节的那一步，$\eta=1$ 是 0.627，$\eta=0$ 只有 0.473。一步步走完的总账，见选读。
+# **为什么 $\eta=1$ 丢得更多？** 走一步时，真的 $x_0$ 换成了猜测 $\hat x_0$，所以 $x_s$ 少了 $a\,(x_0-\hat x_0)$ 这一份。
+# 最好的猜测是平均，猜错的部分 $x_0-\hat x_0$ 与 $x_t$ 不相关，所以从真的 $x_t$ 出发走一步，方差恰好少 $a^2\,\mathbb E\,(x_0-\hat x_0)^2$。$a$ 越大，少得越多：第 2 节的那一步，$a$ 在 $\eta=0$ 时是 0.473，在 $\eta=1$ 时是 0.627。
 #
-# <details><summary>选读　一步少多少方差，步数加倍为什么减半</summary>
-#
-# 写 $x_0=\hat x_0+e$，$e$ 是猜错的部分，那么走一步得到的 $x_s$ 少了 $a\,e$ 这一份。猜测最优时，$e$ 与 $x_t$ 的任何函数都不相关，所以走完头一步（起点取自 $q(x_T)$ 时），$x_s$ 每个像素的方差恰好少 $a^2\,\mathbb E e^2$；在高斯的例子里，以后各步也不会补回来。
-#
-# $\eta=0$ 时，把 $b$ 代进 $a$，得 $a=\sqrt{1-\bar\alpha_s}\,(1/u_s-1/u_t)$，所以除了最后几步，$a$ 与步长成正比；最后几步 $a$ 接近 1，但那里几乎没有噪声，$\mathbb E e^2$ 很小。步数加倍，每步的 $a$ 减半，$a^2\,\mathbb E e^2$ 剩四分之一，加倍的步数一共少的就是原来的一半。步子趋于零，总数也趋于零。
-#
-# $\eta=1$ 的 $a$ 在步子很小时是两倍，所以每步少的多到四倍。可是它的 $b$ 小，旧的 $x_t$ 留得少，以前少掉的方差也忘得快。在这个高斯例子里，合起来仍是丢得更多。
-#
-# </details>
-
 # %% [markdown]
 # ## 4　`eta` 与步数怎样选
 #
@@ -204,34 +184,22 @@ steps_figure({
     "DDIM 论文：CIFAR-10，32×32 彩图": ("FID", {name: ((10, 20, 50, 100, 1000), row, None) for name, row in zip(names, paper)}, None)})
 
 # %% [markdown]
-# 图：步数少的时候，掺的噪声越少，距离越小；步数多了，差别就小了。
+# 图：步数少的时候，掺的噪声越少，距离越小；步数多了，差别就小了。两轴都是对数，竖线是正负一个标准误。灰带是另取同样多的真图量出来的。右图的 FID 也是 Fréchet 距离，只是换了取特征的网络，所以两边的数不能互比。
 #
-# 两轴都是对数，竖线是正负一个标准误。灰带是另取同样多的真图量出来的，因为张数有限，所以不是 0。右图的 FID 也是 Fréchet 距离，只是换了取特征的网络，所以两边的数不能互比。
-#
-# - **这两个网络走得少，不掺噪声的好。** 8×8 数字走 5 步，$\eta=1$ 的距离比 $\eta=0$ 大 14.2 ± 3.1；走 10 步以上就分不出了。CIFAR-10 走到 100 步，还是 $\eta=0$ 好。
+# - **步数少，不掺噪声的好。** 8×8 数字走 5 步，$\eta=1$ 的距离比 $\eta=0$ 大 14.2 ± 3.1；走 10 步以上就分不出了。CIFAR-10 走到 100 步，还是 $\eta=0$ 好。
 # - **走到几十步，再多走就不大划算。** CIFAR-10 上 $\eta=0$ 走 50 步是 4.67，走满是 4.04，调用网络的次数却是二十倍。
-# - **走满 1000 步，反而是掺噪声最多的 $v=1$ 最好。** 这只有 CIFAR-10 一个例子。
+# - **CIFAR-10 走满 1000 步，反而是掺噪声最多的 $v=1$ 最好。**
 #
-# **10 到 20 步，$\eta=0$ 未必占先。** CIFAR-10 上它好得多，8×8 数字上分不出；下面的 `mnist` 距离也分不出，$\eta=1$ 还更好认一点。原因没有查。第 1 节的 `mnist` 给定了类别，除了距离还能量两样。“认得出”指分类器的判断就是所要的类别；“散布”是同一类的图在分类器的特征里相差多少，越小越单调。八个种子，各 200 张：
+# 本章的 `mnist` 走 10 步，$\eta=1$ 与 $\eta=0$ 的距离也分不出：八个种子，各 200 张，逐个种子相减 −0.6 ± 6.6。
 #
-# | 步数 | $\eta$ | 认得出 | Fréchet 距离 | 散布 |
-# |--:|--:|--:|--:|--:|
-# | 10 | 0 | 95.2% ± 0.4% | 88.6 ± 5.2 | 4.66 ± 0.04 |
-# | 10 | 1 | 96.6% ± 0.5% | 88.0 ± 4.4 | 4.38 ± 0.02 |
-# | 20 | 0 | 94.6% ± 0.6% | 74.5 ± 4.4 | 4.86 ± 0.04 |
-# | 20 | 1 | 95.6% ± 0.6% | 73.4 ± 3.8 | 4.68 ± 0.04 |
-#
-# - **同样的步数，两种的距离分不出**（走 10 步，逐个种子相减 −0.6 ± 6.6）。$\eta=1$ 单调些：走 10 步，散布小了 0.28 ± 0.03，认得出的多了 1.4 ± 0.6 个百分点。
-# - **多走几步，更像真图，却不更好认。** $\eta=0$ 从 10 步到 20 步，距离小了 14 ± 1，认得出的少了 0.7 ± 0.2 个百分点；第 13 章走 50 步，是 93.7% ± 0.5%。
-#
-# **怎样选：步数少，先试 $\eta=0$，走几十步，再在自己的网络上与 $\eta=1$ 比一比；时间不限，可以走满，试试 $v=1$。**
+# **怎样选：步数少，先试 $\eta=0$，走几十步；时间不限，可以走满，试试 $v=1$。**
 
 # %% [markdown]
 # ## 5　引导：让条件更管用
 #
 # 有条件的网络，给类别与不给类别（类别写成 $-1$），猜测不同。两个猜测之差，就是“要更像这一类，该往哪边改”。引导 (guidance) 把这个差乘以 $w$：$w=0$ 是不给类别，$w=1$ 是给类别，$w>1$ 是往这一边多改一些。
 #
-# 平面上看得最清楚，所以借用第 1 章的两弯月牙。要的类别是上弯：给类别的猜测只照上弯的点算，不给类别的照两弯的点算，都是最好的猜测。
+# 平面上看得最清楚，所以借用第 1 章的两弯月牙。要的类别是上弯：给类别时，最好的猜测只照上弯的点算；不给类别时，照两弯的点算。
 
 # %%
 moons, moon = make_moons(2000, noise=0.08, random_state=0)
@@ -249,11 +217,12 @@ half = 0.5  # 在 ᾱ = 0.5 处画箭头
 noisy = half**0.5 * moons + (1 - half) ** 0.5 * torch.randn(moons.shape, generator=torch.Generator().manual_seed(0))
 axis = torch.linspace(-2.2, 2.2, 10)
 at = torch.cartesian_prod(axis, axis)
-arrows = {"两个猜测之差": (at, 0.3 * (guided(at, half, 1.0) - guided(at, half, 0.0)))}
-points_figure({"两个猜测之差": noisy}, moon, arrows, width=4.0)
+title = "$\\bar\\alpha=0.5$"
+arrows = {title: (at, 0.3 * (guided(at, half, 1.0) - guided(at, half, 0.0)))}
+points_figure({title: noisy[moon == 0]}, torch.zeros(len(upper)), arrows, shadow=noisy[moon == 1], width=4.0)
 
 # %% [markdown]
-# 图：两个猜测之差，从下弯指向上弯。底下是 $\bar\alpha=0.5$ 时带噪的点，蓝的是上弯，橙的是下弯。差恰好等于“此处属于下弯”的概率，乘以只照上弯与只照下弯的两个猜测之差；所以断定是上弯的地方（左上）几乎没有箭头，下弯那边的都长。箭头缩到 0.3 倍。
+# 图：两个猜测之差，从下弯指向上弯。底下是带噪的点，蓝的是上弯，灰的是下弯。左上的点几乎都属于上弯，两个猜测相同，所以没有箭头；越像下弯的地方，箭头越长。箭头缩到 0.3 倍。
 #
 # **先猜一猜**：把差乘以 3，样本会铺满上弯，还是只落在上弯的一部分？
 
@@ -267,35 +236,31 @@ def travel(x, w, steps=40):
     return x
 
 
-start = torch.randn(1000, 2, generator=torch.Generator().manual_seed(2))
+start = torch.randn(600, 2, generator=torch.Generator().manual_seed(2))
 points_figure({f"$w={w}$": travel(start, float(w)) for w in (1, 2, 3)}, shadow=lower)
 
 # %% [markdown]
 # 图：$w$ 越大，样本离下弯（灰影）越远。$w=1$ 铺满整弯；$w=3$ 时，挨着下弯的右腿空了，因为那里的点也被推走了。
 #
-# 可见引导有代价，样本变单调。月牙上 $w=1$ 已经全在上弯，所以只有代价；真的网络 $w=1$ 时会画错，这才谈得上用多样换准确。
+# 可见引导有代价，样本变单调。月牙上用的是最好的猜测，$w=1$ 已经都在上弯，所以只见代价；真的网络 $w=1$ 时会画错，这才谈得上用多样换准确。
 #
-# **为什么放大这个差？** 想让样本更像 $c$，可以更看重分类器的意见 $p(c\mid x_t)$，把它取 $w$ 次方：
+# **为什么放大这个差？** 记要的类别为 $c$。想让样本更像 $c$，可以更看重分类器的意见 $p(c\mid x_t)$，把它取 $w$ 次方：
 #
 # $$\tilde p(x_t\mid c)\;\propto\; p(x_t)\,p(c\mid x_t)^{w}.$$
 #
-# 取对数，对 $x_t$ 求梯度。由贝叶斯公式 $p(c\mid x_t)=p(x_t\mid c)\,p(c)/p(x_t)$，其中 $p(c)$ 与 $x_t$ 无关，梯度是 0。代进去，分类器就消去了：
+# 代入贝叶斯公式 $p(c\mid x_t)=p(x_t\mid c)\,p(c)/p(x_t)$，取对数，对 $x_t$ 求梯度。$p(c)$ 与 $x_t$ 无关，梯度是 0，所以分类器消去了：
 #
 # $$\nabla\ln\tilde p(x_t\mid c) = \nabla\ln p(x_t) + w\,\bigl(\nabla\ln p(x_t\mid c)-\nabla\ln p(x_t)\bigr).$$
 #
-# $\nabla\ln p(x_t)$ 就是第 1 章的得分。把 $p(x_t)=\int q(x_t\mid x_0)\,p(x_0)\,\mathrm dx_0$ 求梯度，用 $\nabla q=q\,\nabla\ln q$，再除以 $p(x_t)$，权重 $q(x_t\mid x_0)\,p(x_0)/p(x_t)$ 正是给定 $x_t$ 时 $x_0$ 的分布：
+# $\nabla\ln p(x_t)$ 就是第 1 章的得分，由网络的猜测给出：不给类别时约是 $-\hat\varepsilon_\varnothing/\sqrt{1-\bar\alpha_t}$，给类别时约是 $-\hat\varepsilon_c/\sqrt{1-\bar\alpha_t}$（证明在第 18 章）。代进去，约去公共的系数，就是引导的猜测：
 #
-# $$\nabla\ln p(x_t) = \mathbb E\bigl[\nabla\ln q(x_t\mid x_0)\,\big|\,x_t\bigr] = -\,\mathbb E\Bigl[\frac{x_t-\sqrt{\bar\alpha_t}\,x_0}{1-\bar\alpha_t}\,\Big|\,x_t\Bigr] = -\frac{\mathbb E[\varepsilon\mid x_t]}{\sqrt{1-\bar\alpha_t}}.$$
+# $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing).$$
 #
-# 给定类别时同样。网络学的正是 $\mathbb E[\varepsilon\mid x_t]$，所以
+# 式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导 (classifier-free guidance)。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1。
 #
-# $$\tilde\varepsilon = \hat\varepsilon_\varnothing + w\,(\hat\varepsilon_c-\hat\varepsilon_\varnothing),$$
+# 月牙的程序放大的是 $\hat x_0$ 之差，结果一样：$x_t$ 固定时，$\hat x_0$ 是 $\hat\varepsilon$ 的一次函数，而 $w$ 与 $1-w$ 之和是 1。
 #
-# 其中 $\hat\varepsilon_c$ 给类别，$\hat\varepsilon_\varnothing$ 不给类别。式子里没有分类器，只有同一个网络的两个输出，所以叫无分类器引导 (classifier-free guidance)。代价是每一步要算两份。原论文（Ho 与 Salimans 2022）的 $w$ 比这里小 1。
-#
-# 推导里的 $\tilde p$ 每个 $t$ 各定各的，并不是同一个分布加噪的结果，所以样本只是大致地偏向 $c$。
-#
-# **真的图上怎样？** 网络要学会不给类别的猜测，所以 `mnist` 训练时有一成的标签换成了 $-1$。“认得出”与“散布”同上一节，只是这里每一类只有四张。
+# **真的图上怎样？** 网络要学会不给类别的猜测，所以 `mnist` 训练时有一成的标签换成了 $-1$。每一类画四张，量两样：“认得出”指分类器的判断就是所要的类别；“散布”指同一类的图在分类器的特征里相差多少，越小越单调。
 
 # %%
 classifier = load_classifier("mnist")
@@ -312,10 +277,9 @@ print(f"从 w=1 到 w=3，散布小了 {less.mean():.2f} ± {less.std() / 10**0.
 guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each in varied.items()})
 
 # %% [markdown]
-# 面板：$w$ 越大，笔画越规矩，同一列的四张也越像。一列一个类别，同一格的起点相同；不能拖动的页面上，左边是 $w=1$，右边是 $w=3$。$w=1$ 都是所要的数字，有几张潦草（2、3、5）；$w=3$ 时散布小了。
-# 拖动到 $w=0$，类别就不起作用，认得出的全凭碰巧：四十张里该有四张上下，这里只有 1 张。
+# 面板：$w$ 越大，笔画越规矩，同一列的四张也越像。一列一个类别，同一格的起点相同；不能拖动的页面上，左边是 $w=1$，右边是 $w=3$。拖动到 $w=0$，类别不起作用，认得出的全凭碰巧。
 #
-# 四十张太少，看不出 $w=1$ 会画错。下表每行八个种子，各 200 张，走 10 步，$\eta=0$；末一行是真图，量距离时也取 200 张。认得出与距离用的是同一个分类器。
+# 四十张太少，看不出 $w=1$ 会画错。下表每行八个种子，各 200 张，走 10 步，$\eta=0$；末一行是真图，量距离时也取 200 张。
 #
 # | $w$ | 认得出 | Fréchet 距离 |
 # |:--|--:|--:|
@@ -325,29 +289,25 @@ guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each i
 # | 2 | 99.8% ± 0.1% | 104.3 ± 3.6 |
 # | 真图 | 99.4% | 64.7 ± 4.3 |
 #
-# - **从 1 加到 1.5**，认得出的多了，距离也小了，200 张上与真图分不出。分不出不等于一样好：真图自己也有 64.7，因为只取 200 张。
-# - **从 1.5 加到 2**，认得出的几乎不升，距离却大了 46 ± 3，样本多半太单调了。
-# - **换成 $\eta=1$，省不掉引导。** 不引导只有 96.6%（上一节）；$w=1.5$ 时也是 99.6% ± 0.2%，距离 73.2 ± 3.2，比 $\eta=0$ 的大 14 ± 4。
+# - **从 1 加到 1.5**，认得出的多了，距离也小了，200 张上与真图分不出。
+# - **从 1.5 加到 2**，认得出的几乎不升，距离却大了 46 ± 3。
 #
-# **怎样选：先试 $w=1.25$ 到 1.5；加到 2，认得出的几乎不升，却离真图远得多，这里不值得。** 这几个数只对这个 `mnist` 网络量过，文生图常用大得多的 $w$。源码 `guided_output` 在[源码精读](93_source_reading.ipynb)第 5 节。
+# **怎样选：这个网络先试 $w=1.25$ 到 1.5。** 换一个网络要重新量；文生图常用大得多的 $w$。源码 `guided_output` 在[源码精读](93_source_reading.ipynb)第 5 节。
 #
-# <details><summary>选读　网络猜的不是噪声时；量两张表的程序</summary>
+# <details><summary>选读　量上表的程序</summary>
 #
-# 网络预测速度（第 5 章的 $v$，不是第 4 章的旋钮 $v$）或 $x_0$ 时，引导的公式照写：$x_t$ 固定时，三种目标之间的换算是一次函数，而 $w$ 与 $1-w$ 之和是 1；月牙的程序正是对 $\hat x_0$ 外推。外推之后，`mnist` 的 $\hat x_0$ 还要截到 $[-1,1]$，$w$ 越大截得越多。
-#
-# 量两张表的程序，要有 MNIST 的数据；真图的 99.4% 取自随模型发布的卡片，64.7 是另取八批、各 200 张训练图量的：
+# 要有 MNIST 的数据；真图的 99.4% 取自随模型发布的卡片，64.7 是另取八批、各 200 张训练图量的。末一种走法是第 4 节用的：
 #
 # ```python
 # from ddpm_edu.authoring.pretrained import make_data
 # from ddpm_edu.evaluation.metrics import frechet_for
 #
 # score, labels = frechet_for(make_data("mnist", "../data", 0)), torch.arange(200) % 10
-# ways = [(10, 0.0, w) for w in (1.0, 1.25, 1.5, 2.0)] + [(20, 0.0, 1.0), (10, 1.0, 1.0), (20, 1.0, 1.0), (10, 1.0, 1.5)]
+# ways = [(10, 0.0, w) for w in (1.0, 1.25, 1.5, 2.0)] + [(10, 1.0, 1.0)]
 # for seed in range(8):
 #     for steps, eta, w in ways:
 #         images = generate(model, 200, seed=seed, steps=steps, eta=eta, cond=labels, guidance_scale=w, use_ema=False, batch_size=100)[0]
-#         varied = score.classifier.features(images.clamp(-1, 1)).view(20, 10, -1).std(0).mean().item()
-#         print(steps, eta, w, seed, score(images), recognised(score.classifier, images, labels)["recognised"], varied)
+#         print(steps, eta, w, seed, score(images), recognised(score.classifier, images, labels)["recognised"])
 # ```
 #
 # </details>
@@ -357,7 +317,9 @@ guidance_panel(samples, classifier, {scale: float(each.mean()) for scale, each i
 #
 # 图缺了一半，也可以只换采样。去噪的每一步，把已知的部分换成“原图加噪到这一步”的样子，未知的部分照常去噪（这里用祖先采样）。网络每一步都看整张图，所以未知的部分会去配合已知的。
 #
-# 可是已知的那一半是硬换上去的，不管未知的一半画成了什么，接缝容易错位。RePaint（Lugmayr 等 2022）的办法是每步都退回去重新加噪再走，一共走 `repeats` 遍。同样调用 37 次网络，试两种：走 37 步，各 1 遍；走 10 步，前 9 步各 4 遍，末一步 1 遍。
+# 可是已知的一半是硬换上去的，不管未知的一半画成了什么，所以接缝容易错位。RePaint（Lugmayr 等 2022）的办法是每步都退回去，重新加噪再走，一共走 `repeats` 遍。
+#
+# 同样调用 25 次网络，比两种走法：走 25 步，各 1 遍；走 7 步，前 6 步各 4 遍，末一步 1 遍。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
@@ -365,23 +327,23 @@ known, mask = handwriting("../data")[0][:50], torch.ones(1, 1, 28, 28)
 mask[..., 14:] = 0
 options = {"cond": torch.full((50,), -1), "progress": False}
 filled = {name: inpaint(model, known, mask, steps=steps, repeats=repeats, generator=torch.Generator().manual_seed(0), **options)
-          for name, steps, repeats in (("37 步 1 遍", 37, 1), ("10 步 4 遍", 10, 4))}
+          for name, steps, repeats in (("25 步 1 遍", 25, 1), ("7 步 4 遍", 7, 4))}
 real, once, again = ((images[..., 14] - images[..., 13]).abs().flatten(1).mean(1) for images in (known, *filled.values()))
-print(f"接缝两边的像素平均差　原图 {real.mean():.2f}　37 步 1 遍 {once.mean():.2f}　10 步 4 遍 {again.mean():.2f}　两种补法"
+print(f"接缝两边的像素平均差　原图 {real.mean():.2f}　25 步 1 遍 {once.mean():.2f}　7 步 4 遍 {again.mean():.2f}　两种补法"
       f"相差 {(once - again).mean():.2f} ± {(once - again).std() / 50**0.5:.2f}（五十张，逐张相减）")
 grid_figure(torch.cat([images[:10] for images in (known, known * mask, *filled.values())]), nrow=10, rows=["原图", "遮住", *filled])
 
 # %% [markdown]
-# 图：退回去重走（末行），接缝更合。接缝两边的差，比只走一遍小 0.10 ± 0.02，也更接近原图的 0.23。右半遮住（灰色），不告诉模型是几，所以补出来的不一定是原来的数字，例如 2 与 5。源码在[源码精读](93_source_reading.ipynb)第 4 节。
+# 图：退回去重走（末行），接缝更合。接缝两边的像素之差，比只走一遍小 0.11 ± 0.03，也更接近原图的 0.23。右半遮住（灰色），不告诉模型是几，所以补出来的不一定是原来的数字。源码在[源码精读](93_source_reading.ipynb)第 4 节。
 
 # %% [markdown]
 # ## 小结
 #
 # **只换采样的办法，能不能画得更快、更准？** 能。换走法，网络不必动；引导只要求训练时见过“不给类别”。
 #
-# - **更快。** 训练只用到边缘分布，所以保住它的走法都能配同一个网络。步数少，先试不掺噪声的 DDIM，走几十步，再与 $\eta=1$ 比一比。
+# - **更快。** 训练只用到边缘分布，所以保住边缘分布的走法都能配同一个网络。步数少，先试不掺噪声的 DDIM，走几十步。
 # - **代价。** 猜测是平均，一路在变，所以路是弯的，一步却是直的。步数少了，样本偏集中；高斯例子里步数加倍，误差大约减半。
-# - **更准。** 引导把给类别与不给类别之差乘以 $w$。`mnist` 上 $w$ 加到 1.5，更好认，距离也小；再大，离真图就远了，多半是因为太单调。
+# - **更准。** 引导把给类别与不给类别之差乘以 $w$。`mnist` 上 $w$ 加到 1.5，更好认，距离也小；加到 2，离真图就远了。
 # - **补全。** 每一步换上加噪的已知部分，也不必另外训练。
 #
 # ## 练习

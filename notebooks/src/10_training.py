@@ -4,12 +4,12 @@
 # 前九章有了损失、网络和构造函数，可以训练了。真正训练时，麻烦往往不在公式里：
 #
 # - 训练断了，从检查点接着跑，损失却和没断过的对不上；
-# - 损失变成 NaN，几小时之后才发现，检查点里的权重也全是 NaN；
-# - 同一个模型、同一批验证图，`val/loss_vlb` 算十次，最大的是最小的 2.3 倍。下次它降了一半，是模型变好了，还是运气好？
+# - 损失变成 NaN，几小时之后才发现，检查点里的权重也有 NaN；
+# - 验证损失 `val/loss_vlb` 降了一半。可是同一个模型、同一批验证图，算十次，最大的也有最小的 2.3 倍。降的这一半，是模型变好了，还是运气好？
 #
 # 这一章要回答的问题是：**怎样训练，得到的数才信得过，两次才能比？**
 #
-# 前四节拆开训练的一步，后五节依次是：定住随机数、拦住 NaN、断了再续、比验证损失、看样本。
+# 要回答它，先得看清训练的一步，前四节就拆开这一步。第 5 节定住随机数；第 6 到 8 节对付上面的麻烦，依次是拦住 NaN、断了再续、比较验证损失；第 9 节挑检查点。
 #
 # 文中的 EMA 是权重的滑动平均：权重每更新一次，它也跟着更新一次；采样时用的是它。下一章细讲。
 #
@@ -20,7 +20,7 @@
 # - 会续训，说得出除了权重还要取回什么。
 # - 会判断两个验证损失能不能比，差多少才算数。
 #
-# **预计用时** 40 分钟。运行全部单元约 50 秒。
+# **预计用时** 40 分钟。运行全部单元约 30 秒。
 
 # %%
 import os
@@ -35,10 +35,10 @@ from ddpm_edu.optim import make_optimizer
 from ddpm_edu.files.persistence import Persistence
 from ddpm_edu.randomness import isolated_rng
 from ddpm_edu.configs.recipes import toy_model_config
-from ddpm_edu.teach import card, check, check_order, check_raises, curve_figure, curves_figure, grid_figure, show_source
+from ddpm_edu.teach import card, check, check_order, check_raises, curves_figure, grid_figure, show_source
 from ddpm_edu.teach.datasets import handwriting
 from ddpm_edu.teach.diagrams import nested_figure
-from ddpm_edu.teach.figures import BLUE, GREEN, ORANGE, empty_figure, plain_axes
+from ddpm_edu.teach.figures import GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
 from ddpm_edu.teach.training import quiet_trainer
 from ddpm_edu.training.stopping import StopOnBadGradient
 
@@ -51,7 +51,7 @@ print("准备好了")
 # %% [markdown]
 # ## 1　先写一个没有 Lightning 的循环
 #
-# 这是你熟悉的训练循环，走 5 步。后面的注释，是下一节的图里与这一行对应的方法。
+# 这是你熟悉的训练循环，走 5 步。行尾的注释，是下一节的图里与这一行对应的方法。
 
 # %%
 torch.manual_seed(0)
@@ -69,9 +69,7 @@ for step in range(5):
     by_hand.model_ema(by_hand.model)  # _tick_ema（课程自己的方法）：更新 EMA
 
 # %% [markdown]
-# `backward` 把梯度**加**到每个参数的 `.grad` 上，所以每一步先要清零。
-#
-# 再用 Lightning 的 `Trainer` 走 5 步。课程里用 `quiet_trainer` 造 `Trainer`：它只是换了一组默认值，用 CPU，不写日志，不存检查点，不做验证。
+# 再用 Lightning 的 `Trainer` 走 5 步。`quiet_trainer` 造的就是 `Trainer`，只换了一组默认值：用 CPU，不写日志，不存检查点，不做验证。
 
 # %%
 torch.manual_seed(0)
@@ -83,12 +81,12 @@ check("手写的循环与 Trainer：权重与 EMA 逐位相同", all(torch.equal
 # %% [markdown]
 # 这是在 CPU、单精度上；GPU 上有的算子本身不确定，未必逐位相同。
 #
-# 既然一样，为什么还用 `Trainer`？因为它另外管着 NaN 检查、日志、验证和检查点。
+# 既然一样，为什么还用 `Trainer`？因为日志、验证和检查点也由它管，不必自己写。
 #
 # ## 2　一步训练，谁在谁里面
 #
-# `Trainer` 负责循环，`LightningModule` 负责每一处的内容。`Trainer` 在某个时刻来调用的方法，叫钩子 (hook)。
-# 它们谁先谁后，谁在谁里面？给几个钩子，以及钩子再去调用的方法，各包一层，让它们在被调用时记下自己的名字与深度。
+# `Trainer` 负责循环，我们的 `DDPM` 负责每一处的内容。`Trainer` 在某个时刻来调用的方法，叫钩子 (hook)。
+# 钩子谁先谁后，谁在谁里面？给这些方法各包一层，让它们在被调用时记下自己的名字与深度。
 
 # %%
 HOOKS = ["setup", "configure_optimizers", "optimizer_step", "training_step", "optimizer_zero_grad", "backward", "on_before_optimizer_step"]
@@ -123,16 +121,16 @@ update = names.index("_tick_ema")
 nested_figure([*calls[:update], (1, "AdamW"), *calls[update:]], notes, HOOKS, added=("AdamW",), width=7.0)
 
 # %% [markdown]
-# 图：每一步要做的事，从算损失到更新 EMA，都在 `optimizer_step` 里面。从上往下是先后，框套着框是“在它里面被调用”；最上面的两个框，整个训练只来一次。
-# 蓝的是钩子，由 `Trainer` 来调用；灰的也是我们的方法，但不由 `Trainer` 直接调用；虚线框是 PyTorch 的优化器，没有记它，是补画的。
+# 图：每一步要做的事，从算损失到更新 EMA，都在 `optimizer_step` 里面。从上往下是先后，框套着框是“在它里面被调用”。
+# 蓝框是钩子，由 `Trainer` 来调用；灰框也是我们的方法，由别的方法调用；虚线框是 PyTorch 的优化器，上面的代码没有记它，是补画的。
 #
-# `training_step` 为什么在 `optimizer_step` 里面？Lightning 把“算损失、清零、求梯度”包成一个函数交给优化器，优化器先调用这个函数，再更新权重。
+# `training_step` 为什么在 `optimizer_step` 里面？因为 Lightning 把“算损失、清零、求梯度”包成一个函数交给优化器，优化器先调用这个函数，再更新权重。
 #
-# `_tick_ema` 由谁来调用？它登记在优化器上，优化器更新完权重就调用它，所以权重真的更新了，EMA 才更新。梯度累积到一半的那几批，权重不更新，EMA 也不动。
+# `_tick_ema` 登记在优化器上，优化器更新完权重就调用它。所以权重真的更新了，EMA 才更新。
 #
 # ## 3　从 batch 到损失
 #
-# `get_input` 从字典里取出图像，核对形状、类型与值域，换成 CHW（源码在章末）。取出之后交给谁，看 `shared_step`：
+# 图里 `training_step` 一框，从外往里读。`shared_step` 先用 `get_input` 从字典里取出图像，再交给 `forward`：
 
 # %%
 show_source(DDPM.shared_step,
@@ -141,35 +139,37 @@ show_source(DDPM.shared_step,
 # %% [markdown]
 # - ① 训练与验证共用这个方法，所以叫 shared。
 # - ② 没有条件时直接调用自己，也就是 `forward`。
-# - ③ 有条件就取出来、整理一次；只有训练时才按概率丢掉条件。
+# - ③ 有条件就取出来、整理一次，训练时按概率丢掉。
 
 # %%
 show_source(DDPM.forward,
             "def forward")
 
 # %% [markdown]
-# - ① 抽一批 $t$，返回 `p_losses`（第 6 章）的结果。Lightning 的教程常把推理写在 `forward` 里，这里的 `forward` 却是训练损失；推理是 `sample`。
+# - ① 抽一批 $t$，返回 `p_losses`（第 6 章）的结果。所以 `model(x)` 得到的是训练损失，不是图像。
 #
-# 噪声大小不同的 $t$ 损失相差很大，所以一批里的 $t$ 抽得偏了，这一批的损失也跟着偏。
-# `t_sampling` 因此有两种抽法：`uniform` 各抽各的，难免这里挤、那里空；`stratified` 是分层抽样 (stratified sampling)，一批有 $B$ 个样本，就把 $[0,1)$ 切成 $B$ 段，每段抽一个。
+# 不同的 $t$ 损失相差很大，所以一批里的 $t$ 抽得偏了，这一批的损失也跟着偏。参数 `t_sampling` 有两种抽法：
+#
+# - `uniform`：各抽各的，难免这里挤、那里空。
+# - `stratified`：分层抽样 (stratified sampling)。一批有 $B$ 个样本，就把全部步号切成 $B$ 段，每段抽一个。
 
 # %%
 figure, counts = empty_figure(9.0, 1.6), {}
 ax = plain_axes(figure.subplots())
 ax.grid(False)
 ax.vlines(torch.arange(17) * 1000 / 16, -0.6, 1.6, color="#cccccc", linewidth=0.8)
-for row, (t_sampling, color) in enumerate({"stratified": ORANGE, "uniform": BLUE}.items()):
+for row, t_sampling in enumerate(["stratified", "uniform"]):
     drawer = DDPM(**toy_model_config(t_sampling=t_sampling))
     drawn = drawer.draw_t(torch.zeros(16, 1), torch.Generator().manual_seed(286))
     counts[t_sampling] = torch.histc(drawn.float(), 16, 0, 1000)
-    ax.plot(drawn, [row] * 16, "|", color=color, markersize=20, markeredgewidth=2)
+    ax.plot(drawn, [row] * 16, "|", color=INK, markersize=20, markeredgewidth=2)
 ax.set(xlabel="步号 $t$", yticks=[0, 1], yticklabels=["stratified", "uniform"], ylim=(-0.6, 1.6), xlim=(-2, 1002))
 check("stratified：16 段里各有一个", counts["stratified"], torch.ones(16))
 print("uniform：各段的个数", counts["uniform"].int().tolist())
 figure
 
 # %% [markdown]
-# 图：分层抽样把一批 16 个 $t$ 铺匀了。一条竖线是一个 $t$，浅灰的线把步号等分成 16 段。上排各抽各的，有的段挤着两三个，有的段空着；下排每段恰好一个。
+# 图：分层抽样把一批 16 个 $t$ 铺匀了。一条黑线是一个 $t$，浅灰的线把步号等分成 16 段。上排有的段挤着两三个，有的段空着；下排每段恰好一个。
 
 # %%
 show_source(DDPM.draw_t,
@@ -178,7 +178,7 @@ show_source(DDPM.draw_t,
 # %% [markdown]
 # - ① 返回 $(B,)$ 的整数。
 # - ② 先抽 $[0,1)$ 上的均匀数。
-# - ③ 分层抽样：第 $i$ 段的起点是 $i/B$，段内的位置是 $u/B$。段的次序打乱，免得第一个样本总分到最小的 $t$。
+# - ③ 分层抽样：第 $i$ 段的起点是 $i/B$，段内的位置是 $u/B$。段的次序打乱，免得第一个样本次次分到最小的 $t$。
 # - ④ 放大成步号。舍入可能恰好碰到 $T$，所以截断。
 
 # %%
@@ -195,10 +195,10 @@ check("抽 2000 批：分层抽样时，一批的平均 t 稳定 20 倍以上", 
 # %% [markdown]
 # ## 4　优化器管哪些参数
 #
-# `configure_optimizers` 造的是 AdamW，参数分成两组（源码在章末）。矩阵与卷积核有权重衰减 (weight decay)，每一步往 0 拉一点；一维的参数不衰减，也就是偏置、归一化的缩放与 logvar。
-# 为什么一维的不衰减？归一化的缩放初值是 1，logvar 的最优点是 $\ln\mathrm{mse}_t$（第 6 章），一般也不是 0，不该把它们拉向 0。
+# `configure_optimizers` 造的是 AdamW，参数分成两组。矩阵与卷积核有权重衰减 (weight decay)，每一步往 0 拉一点；一维的参数不衰减，也就是偏置、归一化的缩放与 logvar。
+# 为什么一维的不衰减？归一化的缩放初值是 1，logvar 的最优点是 $\ln\mathrm{mse}_t$（第 6 章），不该把它们拉向 0。
 #
-# 每个参数，AdamW 另外记着两个数：梯度的滑动平均，叫一阶矩 (first moment)；梯度平方的滑动平均，叫二阶矩 (second moment)。`adam_betas` 是这两个平均的衰减系数。两个矩不在权重里，续训时却少不了（第 7 节）。
+# 每个参数，AdamW 另外记着两个数：梯度的滑动平均，叫一阶矩 (first moment)；梯度平方的滑动平均，叫二阶矩 (second moment)。`adam_betas` 是这两个平均的衰减系数。这两个矩不在权重里，续训时却少不了（第 7 节）。
 
 # %%
 card("weight_decay")
@@ -213,18 +213,18 @@ check("学习率与两个衰减系数交给了 AdamW", [matrices["lr"], *matrice
 # %% [markdown]
 # ## 5　随机数由批号决定
 #
-# 训练的每一步要抽 $t$ 和噪声，有 dropout 时还要抽丢掉哪些单元。若从全局发生器接着抽，中途多画一张图，后面的数就全变了。
-# 所以换一种办法：第 $n$ 批用哪些随机数，只由 $n$ 和种子决定，与之前抽过几次无关。
+# 训练的每一步要抽 $t$ 和噪声，有 dropout 时还要抽丢掉哪些单元。若从全局发生器接着抽，中途多画一张图，后面抽到的数就变了，两次训练也就没法比。
+# 所以换一种办法：第 $n$ 批用哪些随机数，只由种子和 $n$ 决定，与之前抽过几次无关。
 
 # %%
 show_source(DDPM.training_step,
             "def training_step", "with isolated_rng", "self.batches_seen += 1", "self.log_dict")
 
 # %% [markdown]
-# - ① 训练要在训练模式里。刚读进来的模型停在 eval 模式，dropout 是关着的；从 Lightning 2.2 起，`Trainer` 不再替人打开。
-# - ② 在 `isolated_rng` 的范围里算损失。括号里的四样合起来叫键 (key)：种子、用途、批号、进程的编号 (rank)。多卡训练时每张卡是一个进程，`global_rank` 是它的编号；只有一张卡时是 0。
+# - ① 先切到训练模式，打开 dropout；从 Lightning 2.2 起，`Trainer` 不再替人切换。
+# - ② 在 `isolated_rng` 的范围里算损失。括号里的四样合起来叫键 (key)：种子、用途、批号、进程的编号 (rank)。多卡训练时，一张卡是一个进程；只有一张卡时，编号是 0。
 # - ③ 见过的批数加一，它随检查点保存。
-# - ④ 记录各项损失；进度条上的 loss 是简化损失。返回的才是总损失，交给 Lightning 去求梯度。
+# - ④ 记录各项损失，返回总损失，交给 Lightning 去求梯度。
 
 # %%
 show_source(isolated_rng,
@@ -232,7 +232,7 @@ show_source(isolated_rng,
 
 # %% [markdown]
 # - ① dropout 不接受自己的随机数发生器，只能在一个范围里定住全局的那一个。
-# - ② 管 CPU 的全局发生器，与模型所在设备的那一个。别的显卡上的不碰：同一个进程里可能有别的模型正用着它们。
+# - ② 管两个发生器：CPU 的，与模型所在设备的。别的显卡可能有别的模型正在用，不碰。
 # - ③ 进入范围时，按键播种。
 # - ④ 离开时恢复原状，出错也一样，所以范围之外的随机数不受影响。
 
@@ -247,24 +247,24 @@ with isolated_rng(1, "train", 7):
     check("同一个键，同样的数", torch.randn(3), first)
 
 # %% [markdown]
-# `seed` 管训练、验证、看图用的随机数，不管网络的初值；初值由构造之前的 `torch.manual_seed` 决定。两样都定住，训练才能重现。
-# 网络最后一层的初值本来是零，不管怎样播种都一样；下面把它填上随机数，才看得出初值的作用。
+# `seed` 管的是这些随机数，不管网络的初值；初值由构造之前的 `torch.manual_seed` 决定。两样都定住，训练才能重现。
 
 # %%
 card("seed")
 
 
-def first_loss(start, seed):
+def weights_and_noise(start, seed):
     torch.manual_seed(start)
     model = DDPM(**toy_model_config(seed=seed))
-    torch.nn.init.normal_(model.model.diffusion_model.out[-1].weight)
     with isolated_rng(model.seed, "train", 0, 0):
-        return model.shared_step({"image": torch.zeros(16, 1, 8, 8)})[0].item()
+        return next(model.parameters()).detach(), torch.randn(3)
 
 
-check("初值相同，seed 相同：第一步的损失相同", first_loss(0, seed=0) == first_loss(0, seed=0), True)
-check("初值相同，seed 不同：损失不同", first_loss(0, seed=0) != first_loss(0, seed=1), True)
-check("初值不同，seed 相同：损失不同", first_loss(0, seed=0) != first_loss(1, seed=0), True)
+weights, noise = weights_and_noise(0, seed=0)
+for start, seed in ((0, 0), (0, 1), (1, 0)):
+    other_weights, other_noise = weights_and_noise(start, seed)
+    check(f"manual_seed({start})，seed={seed}：初值相同吗", torch.equal(weights, other_weights), start == 0)
+    check(f"manual_seed({start})，seed={seed}：噪声相同吗", torch.equal(noise, other_noise), seed == 0)
 
 # %% [markdown]
 # 还剩一样：数据的次序。每一轮把训练图打乱一次，次序由数据模块自己的 `seed` 与第几轮决定，也不用全局发生器。
@@ -283,7 +283,7 @@ check("种子不同：次序不同", not torch.equal(first, two_epochs(seed=1)[0
 # %% [markdown]
 # ## 6　遇到 NaN，当场停下
 #
-# 梯度出现一次 NaN，若不停下，全部权重很快都会变成 NaN，再存进检查点，几小时白费。所以每一步在更新权重之前检查一次。
+# 梯度里有一个 NaN，更新后的权重就有 NaN，下一步的损失也是 NaN，此后存下的检查点都不能用。所以每一步在更新权重之前检查一次。
 # 检查由一个回调 (callback) 来做。回调是挂在 `Trainer` 上的对象，也有同名的钩子；下面这个，`DDPM` 会自动带上。
 
 # %%
@@ -291,41 +291,34 @@ show_source(StopOnBadGradient.on_before_optimizer_step,
             "def on_before_optimizer_step", "parameters = [", "norm = torch", "if not norm")
 
 # %% [markdown]
-# - ① 时机是梯度已经算好、权重还没更新的时候。fp16 混合精度不在这里查：梯度溢出的那一步，缩放器 (GradScaler) 会跳过；损失本身是 NaN，才在另一个钩子里停下。
-# - ② 取出优化器管的全部参数。损失坏了，梯度就坏（`l1` 也一样，理由见注释），所以看梯度就够了。
+# - ① 这时梯度已经算好，权重还没更新。fp16 混合精度不在这里查：梯度溢出的那一步，缩放器 (GradScaler) 会跳过。
+# - ② 取出优化器管的全部参数。损失坏了，梯度就坏，所以看梯度就够了。
 # - ③ 把所有梯度合成一个范数：只要有一个数是 NaN 或无穷，范数就不是有限的数。
-# - ④ 在 GPU 上，读一个数要等显卡把排着的计算做完，所以每步只读这一个数。范数坏了就停下；报哪一种错，由 `_stop` 决定：
-
-# %%
-show_source(StopOnBadGradient._stop,
-            "def _stop", stop="what = gradient")
-
-# %% [markdown]
-# - ① 回头看损失：损失也坏了，就报“损失是 nan”；损失正常，才报梯度，写明是哪些参数。
+# - ④ 在 GPU 上，读一个数要等显卡把排着的计算做完，所以每步只读这一个数。范数坏了就停下。
 #
-# 下面把最后一层的偏置改成 NaN，再训练；`loss_type` 是 `l2` 与 `l1` 时各试一次。
+# 试一次：把最后一层的偏置改成 NaN，再训练。
 
 # %%
-for loss_type in ("l2", "l1"):
-    torch.manual_seed(0)
-    poisoned, trainer = DDPM(**toy_model_config(loss_type=loss_type)), quiet_trainer(max_steps=3)
-    with torch.no_grad():
-        poisoned.model.diffusion_model.out[-1].bias.fill_(float("nan"))
-    before = {name: value.clone() for name, value in poisoned.state_dict().items()}
-    check_raises(f"{loss_type}：损失不是有限的数", lambda: trainer.fit(poisoned, data), "第 0 个优化步")
-    after = poisoned.state_dict()
-    check("权重与 EMA 都没有动", all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before), True)
-    check("优化器一步也没有走，还没有矩", len(trainer.optimizers[0].state), 0)
+torch.manual_seed(0)
+poisoned, trainer = DDPM(**toy_model_config()), quiet_trainer(max_steps=3)
+with torch.no_grad():
+    poisoned.model.diffusion_model.out[-1].bias.fill_(float("nan"))
+before = {name: value.clone() for name, value in poisoned.state_dict().items()}
+check_raises("损失不是有限的数", lambda: trainer.fit(poisoned, data), "第 0 个优化步")
+after = poisoned.state_dict()
+check("权重与 EMA 都没有动", all(torch.equal(before[name].nan_to_num(), after[name].nan_to_num()) for name in before), True)
+check("优化器一步也没有走，还没有矩", len(trainer.optimizers[0].state), 0)
 
 # %% [markdown]
-# NaN 没有进到权重里，所以之前存的检查点都是好的，可以从最后一份续训。续之前先查数据；数据没有问题，再试着把学习率调小。
+# 训练停在更新之前，所以之前存的检查点都是好的，可以从最后一份续训。
 
 # %% [markdown]
 # ## 7　停下再继续
 #
-# 训练 100 步，与“训练 60 步、停下、再走 40 步”，能不能一模一样？每批 16 张，一轮是 81 批，所以是在半轮处停下，接上之后又跨进下一轮。
+# 训练 24 步，与“训练 12 步、停下、再走 12 步”，能不能一模一样？每批 64 张，一轮是 20 批，所以是停在半轮处，接上之后又跨进下一轮。
 #
-# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重与 EMA，其余从头开始。为了分清原因，另试一种：取回整个检查点，再清空 AdamW 的两个矩。
+# 停下之后有两种接法：`fit(ckpt_path=...)` 取回整个检查点；构造时的 `ckpt_path`（第 9 章）只取权重与 EMA，其余从头开始。
+# 为了看两个矩有没有用，另试一种：取回整个检查点，再把 AdamW 的两个矩清空。
 
 # %%
 class Remembering(DDPM):
@@ -346,52 +339,51 @@ def train(max_steps, resume=None, weights=None, forget=False):
     model = Remembering(**toy_model_config(learning_rate=2e-3, ckpt_path=weights))
     model.history, model.forget = [], forget
     trainer = quiet_trainer(max_steps=max_steps)
-    trainer.fit(model, DigitsDataModule(batch_size=16), ckpt_path=resume)
+    trainer.fit(model, DigitsDataModule(batch_size=64), ckpt_path=resume)
     return model, trainer
 
 # %%
-whole, _ = train(100)
-_, interrupted = train(60)
+whole, _ = train(24)
+_, interrupted = train(12)
 interrupted.save_checkpoint("stopped.ckpt")
-resumed, _ = train(100, resume="stopped.ckpt")
-forgetful, _ = train(100, resume="stopped.ckpt", forget=True)
-only_weights, _ = train(40, weights="stopped.ckpt")
+resumed, _ = train(24, resume="stopped.ckpt")
+forgetful, _ = train(24, resume="stopped.ckpt", forget=True)
+only_weights, _ = train(12, weights="stopped.ckpt")
 same = [torch.equal(a, b) for a, b in zip(resumed.state_dict().values(), whole.state_dict().values())]
-check("取回整个检查点：与一口气走 100 步的权重、EMA 逐位相同", all(same), True)
+check("取回整个检查点：与一口气走 24 步的权重、EMA 逐位相同", all(same), True)
 
 # %%
-rest = torch.tensor(whole.history[60:])
+rest = torch.tensor(whole.history[12:])
 kinds = {"取回整个检查点": resumed, "只取权重": only_weights, "取回，再清空两个矩": forgetful}
 gaps = {name: torch.tensor(model.history) - rest for name, model in kinds.items()}
-check("取回整个检查点：后 40 步的损失都相同", gaps["取回整个检查点"].abs().max(), 0)
+check("取回整个检查点：后 12 步的损失都相同", gaps["取回整个检查点"].abs().max(), 0)
 check("只取权重：第一步就不同", float(gaps["只取权重"][0]) != 0, True)
 check("清空两个矩：第一步相同，第二步起不同", float(gaps["取回，再清空两个矩"][0]) == 0 and float(gaps["取回，再清空两个矩"][1]) != 0, True)
-panels = [(range(61, 101), {"取回整个检查点": gaps["取回整个检查点"], name: gaps[name]}, "步", "训练损失，减去一口气走完的")
+panels = [(range(13, 25), {"取回整个检查点": gaps["取回整个检查点"], name: gaps[name]}, "步", "训练损失，减去一口气走完的")
           for name in ("只取权重", "取回，再清空两个矩")]
 figure = curves_figure(*panels)
 for ax, color in zip(figure.axes, (ORANGE, GREEN)):
     low, high = ax.get_ylim()
     ax.set_ylim(low - 0.1 * (high - low), high + 0.35 * (high - low))
+    ax.set_xticks(range(13, 25, 2))
     ax.lines[1].set_color(color)
     ax.legend(fontsize=9, loc="upper right", framealpha=0.85, edgecolor="none")
-figure.axes[0].axvline(81.5, color="#999999", linewidth=0.8)
-figure.axes[0].text(82, figure.axes[0].get_ylim()[0], "第 2 轮从这里起\n", fontsize=9, va="bottom", linespacing=0.5)
 figure
 
 # %% [markdown]
-# 图：取回整个检查点，后面的损失一点不差；另外两种接法都岔开。纵轴是接上之后每一步的训练损失，减去一口气走 100 步的，左右的刻度不同。
-# 蓝线处处是 0，过了第 2 轮的开头（左图的灰线）也是。左边只取权重的，从第一步就岔开；右边清空矩的，从第二步起岔开。
+# 图：取回整个检查点，后面的损失一点不差；另外两种接法都岔开。纵轴是接上之后每一步的训练损失，减去一口气走 24 步的；左右的刻度不同，右边的小得多。
+# 左边只取权重的，从第一步就岔开；右边清空矩的，从第二步起岔开。
 #
-# 只取权重，为什么第一步就岔开？此刻权重相同，差别只在输入：见过的批数从 0 数起，抽到的 $t$ 与噪声不同，数据也从头取起。
-# 清空矩，为什么第二步才岔开？第一步的输入相同，损失就相同；但两个矩是空的，这一步更新出的权重已经不同。岔开只说明不再是同一次训练，不等于更差。
+# - 只取权重，为什么第一步就岔开？权重相同，输入却不同：批数从 0 数起，抽到的 $t$ 与噪声就变了；数据也从头取起。
+# - 清空矩，为什么第二步才岔开？第一步的权重与输入都相同，损失就相同；但两个矩是空的，这一步更新出的权重已经不同。
 #
-# 所以续训要取回整个检查点，里面除了权重，还有优化器的两个矩、学习率调度走到哪里、见过几批、数据取到第几批。EMA 不影响训练损失，但也要接上，否则采样用的权重不同。
+# 所以续训要取回整个检查点，里面除了权重与 EMA，还有优化器的两个矩、学习率调度走到哪里、见过几批、数据取到第几批。
 #
-# 数据取到第几批，是数据模块在自己的 `state_dict` 里记下的。普通的 `DataLoader` 不记，续训会从这一轮的头取起，所以自己写数据模块时，也要写 `state_dict` 与 `load_state_dict`。
+# 数据取到第几批，是数据模块在自己的 `state_dict` 里记下的。自己写数据模块时，也要写 `state_dict` 与 `load_state_dict`，否则续训会从这一轮的头取起。
 #
 # ## 8　验证：两个数要能比
 #
-# 验证要回答两个问题：比上次好了吗？EMA 比原权重好吗？先看不定住随机数会怎样：用训练好的模型与 250 张验证图，同样的权重，连算十次。
+# 回到开头：同样的权重，同样的验证图，损失能差多少？用训练好的模型与 250 张验证图，不定住随机数，连算十次。
 
 # %%
 torch.manual_seed(0)
@@ -405,7 +397,7 @@ check_order("val/loss：最大是最小的几倍", 1.05, ratio["val/loss"])
 check_order("val/loss_vlb：最大是最小的几倍", 2, ratio["val/loss_vlb"], digits=2)
 
 # %% [markdown]
-# `val/loss` 差 9%，`val/loss_vlb` 差到两倍多：它给很小的 $t$ 极大的权重（第 6 章），而最小的几个 $t$ 是多少、落在哪张图上，要看运气。所以每次验证要用同一份随机数，`DDPM` 就是这样验证的：
+# `val/loss` 差 9%，`val/loss_vlb` 差到两倍多：它给很小的 $t$ 极大的权重（第 6 章），而最小的几个 $t$ 是多少、落在哪张图上，要看运气。所以 `DDPM` 每次验证都用同一份随机数：
 
 # %%
 show_source(DDPM._evaluate,
@@ -417,7 +409,8 @@ show_source(DDPM._evaluate,
 # - ③ 再用 EMA 的权重算，键相同，所以 $t$ 与噪声也相同。
 # - ④ 换成 `val/` 或 `test/` 开头的名字，交给 Lightning 记录。
 #
-# 固定随机数有没有用？训练 200 步，从第 80 步起，每 10 步验证两次：一次各抽各的，一次固定随机数。
+# 固定随机数有没有用？把一个只练了 100 步的小模型，与随包的 `digits`（网络更大，走了 4000 步）比 `val/loss_vlb`。两者预测的都是 v，噪声表与损失的权重也相同，算的是同一个量。
+# 各算十次：一种是各抽各的，一种是每次两个模型共用一份随机数。
 
 # %%
 def val_losses(model, *key):
@@ -427,87 +420,70 @@ def val_losses(model, *key):
         return {name: value.item() for name, value in model.shared_step(validation)[1].items()}
 
 
-def raw_and_ema(model, raw_key, ema_key):
-    raw = val_losses(model, *raw_key)["val/loss"]
-    with model.ema_scope():
-        return raw, val_losses(model, *ema_key)["val/loss"]
-
-
-class Probed(Remembering):
-    def on_train_batch_end(self, outputs, batch, batch_idx):
-        if self.global_step >= 80 and self.global_step % 10 == 0:
-            loose_runs.append(raw_and_ema(self, ("原权重", self.global_step), ("EMA", self.global_step)))
-            fixed_runs.append(raw_and_ema(self, ("固定",), ("固定",)))
+torch.manual_seed(0)
+learner = DDPM(**toy_model_config(learning_rate=4e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
+quiet_trainer(max_steps=100, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=32))
+check("两个模型的 loss_vlb 是同一个量", torch.equal(learner.lvlb_weights, pretrained.lvlb_weights), True)
+vlb = {name: torch.tensor([val_losses(model, key, k)["val/loss_vlb"] for k in range(10)])
+       for name, model, key in (("小模型", learner, "比"), ("另抽的小模型", learner, "另"), ("随包的", pretrained, "比"))}
 
 # %%
-torch.manual_seed(0)
-learner = Probed(**toy_model_config(learning_rate=2e-3, parameterization="v", beta_schedule="cosine", t_sampling="stratified"))
-learner.history, loose_runs, fixed_runs = [], [], []
-quiet_trainer(max_steps=200, gradient_clip_val=1.0).fit(learner, DigitsDataModule(batch_size=64))
-panels = [(range(80, 201, 10), dict(zip(["原权重", "EMA"], zip(*runs))), "步", f"验证损失（{name}）")
-          for name, runs in {"各抽各的": loose_runs, "固定随机数": fixed_runs}.items()]
-figure = curves_figure(*panels)
-low, high = min(min(run) for run in loose_runs + fixed_runs), max(max(run) for run in loose_runs + fixed_runs)
-for ax in figure.axes:
-    ax.set_ylim(low - 0.01, high + 0.01)
+ratios = {"同一份随机数": vlb["随包的"] / vlb["小模型"], "各抽各的": vlb["随包的"] / vlb["另抽的小模型"]}
+figure = curves_figure((range(1, 11), ratios, "第几次", "val/loss_vlb：随包的 ÷ 小模型"))
+ax = figure.axes[0]
+ax.set(ylim=(0, 1.3), xticks=range(1, 11))
+ax.axhline(1, color=INK, linewidth=0.8)
+ax.text(10.2, 1.02, "两个一样", fontsize=9, ha="right", va="bottom")
+for line, marker, color in zip(ax.lines, "os", (INK, GRAY)):
+    line.set(marker=marker, markersize=5, color=color)
+ax.legend(fontsize=9, loc="lower right", framealpha=0.85, edgecolor="none")
 figure
 
 # %% [markdown]
-# 图：固定随机数，才看得清 EMA 与原权重谁低。这是同一次训练的验证损失，左边每次各抽各的，两条线缠在一起；右边固定随机数，EMA 起初落后，170 步起一直更低。
-#
-# 差了多少？用训练到最后的权重，换 50 份随机数；每一份都让原权重与 EMA 共用，得到 50 对验证损失。
+# 图：用同一份随机数，比值稳；各抽各的，比值忽高忽低。纵轴是随包的模型的 `val/loss_vlb` 除以小模型的，越小，随包的看上去越好。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-paired = torch.tensor([raw_and_ema(learner, ("比", k), ("比", k)) for k in range(50)], dtype=torch.float64)
+for name, ratio in ratios.items():
+    print(f"{name}：随包的模型是小模型的 {ratio.min():.2f} 到 {ratio.max():.2f} 倍")
+check("同一份随机数：随包的模型十次都低了两成以上", bool((ratios["同一份随机数"] < 0.8).all()), True)
+
+# %% [markdown]
+# 各抽各的，比值在 0.2 到 0.9 之间：看一次，可能像是降了八成，也可能像是几乎没降。所以开头的“降了一半”不算数。
+# 用同一份随机数，比值在 0.5 到 0.7 之间，看一次就分得出谁好。
+#
+# `_evaluate` 的第 ③ 步让原权重与 EMA 也共用一份随机数。为什么要这样？换 20 份随机数，每一份都让两套权重各算一次：
+
+# %%
+# NBVAL_IGNORE_OUTPUT
+def raw_and_ema(model, *key):
+    raw = val_losses(model, *key)["val/loss"]
+    with model.ema_scope():
+        return raw, val_losses(model, *key)["val/loss"]
+
+
+paired = torch.tensor([raw_and_ema(learner, "比", k) for k in range(20)], dtype=torch.float64)
 raw, gain = paired[:, 0], paired[:, 0] - paired[:, 1]
-print(f"原权重的 val/loss：平均 {raw.mean():.4f}，抽五十次的标准差 {raw.std():.4f}")
-print(f"EMA 低了：{gain.mean():.4f} ±（标准误）{gain.std() / 50**0.5:.4f}；同一份随机数时，这个差的标准差 {gain.std():.4f}")
-check("同一份随机数：EMA 五十次都更低", bool((gain > 0).all()), True)
+print(f"原权重的 val/loss：平均 {raw.mean():.4f}，抽 20 次的标准差 {raw.std():.4f}")
+print(f"EMA 低了：{gain.mean():.4f} ±（标准误）{gain.std() / 20**0.5:.4f}；同一份随机数时，这个差的标准差 {gain.std():.4f}")
+check("同一份随机数：EMA 20 次都更低", bool((gain > 0).all()), True)
 check("只看一次，抖动比 EMA 的好处还大", bool(raw.std() > gain.mean()), True)
 
 # %% [markdown]
-# EMA 的好处约 0.004，`val/loss` 抽一次的抖动却约 0.006，所以各抽各的，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩约 0.0015，五十次都是 EMA 更低。
-#
-# 现在回到开头的问题：`val/loss_vlb` 降了一半，算不算数？拿刚才走了 200 步的小模型，与随包的 `digits`（网络更大，走了 4000 步）比。两者预测的都是 v，噪声表与权重也相同，算的是同一个量。
-
-# %%
-check("两个模型的 loss_vlb 是同一个量", torch.equal(learner.lvlb_weights, pretrained.lvlb_weights), True)
-vlb = {name: torch.tensor([val_losses(model, key, k)["val/loss_vlb"] for k in range(10)])
-       for name, model, key in (("小模型", learner, "比"), ("同一份", pretrained, "比"), ("另一份", pretrained, "另"))}
-panels = [(range(1, 11), {"走了 200 步的小模型": vlb["小模型"], "随包的 digits": vlb[name]}, "第几份随机数", f"val/loss_vlb（{title}）")
-          for name, title in (("另一份", "各抽各的"), ("同一份", "同一份随机数"))]
-figure = curves_figure(*panels)
-for ax in figure.axes:
-    ax.set(ylim=(0, 1.3 * max(map(max, vlb.values()))), xticks=range(1, 11))
-    for line, marker in zip(ax.lines, "os"):
-        line.set(marker=marker, markersize=5)
-    ax.lines[1].set_color(GREEN)
-    ax.legend(fontsize=9, loc="upper left", framealpha=0.85, edgecolor="none")
-figure
-
-# %% [markdown]
-# 图：用同一份随机数，随包的模型次次更低；各抽各的，有时反而更高。横轴是第几份随机数，左边各抽各的，右边每一份两个模型共用，两条线一起高、一起低。
-
-# %%
-# NBVAL_IGNORE_OUTPUT
-for name, title in (("另一份", "各抽各的"), ("同一份", "同一份随机数")):
-    ratio = vlb[name] / vlb["小模型"]
-    print(f"{title}：随包的模型是小模型的 {ratio.min():.2f} 到 {ratio.max():.2f} 倍")
-check("同一份随机数：随包的模型十次都低了三成以上", bool((vlb["同一份"] < 0.7 * vlb["小模型"]).all()), True)
-
-# %% [markdown]
-# 各抽各的，这个比在 0.3 到 1.3 之间，所以看一次“降了一半”，不算数。用同一份随机数，比在 0.5 到 0.7 之间，看一次就分得出谁好；要说准降了几成，就多用几份随机数取平均。
+# EMA 低约 0.004，`val/loss` 抽一次的抖动却约 0.007，所以各抽各的，看一次分不出谁好。用同一份随机数，两边的抖动大部分抵消，差的标准差只剩约 0.0014，20 次都是 EMA 更低。
 #
 # 所以，拿两个验证损失来比，要满足三个条件：
 #
-# - **同一个量**：验证集、预测目标、噪声表、`loss_type` 与损失各项的权重都相同。例如第 7 节的模型预测噪声，这一节的预测 v，它们的 `val/loss` 不能比。
+# - **同一个量**：验证集、预测目标、噪声表、`loss_type` 与损失各项的权重都相同。例如预测噪声的与预测 v 的，`val/loss` 不能比。
 # - **同一份随机数**：模型的 `seed`、`t_sampling`、验证的批大小、卡数都相同，也都在 CPU 或都在 GPU 上。
-# - **差得够多**：固定的这一份也只是抽了一次，差本身还有抖动，EMA 的例子里约 0.0015，要明显大过它才算数。
+# - **差得够多**：差本身还有抖动，EMA 的例子里约 0.0014，要明显大过它才算数。
 #
 # 这样比出来的，是这两份权重谁好。训练本身也靠运气，要比两种设置，还得各换几个种子重新训练。
+
+# %% [markdown]
+# ## 9　挑检查点，看样本
 #
-# 最后一处用到验证损失的，是挑检查点。有验证集时，`DDPM` 自带的检查点回调按 `monitor` 留下最好的一份，另存最后一份。下面故意用太大的学习率，让损失后来变坏。
+# 验证损失能比了，就可以用它挑检查点。有验证集时，`DDPM` 自带的检查点回调按 `monitor` 留下最好的一份，另存最后一份。下面故意用太大的学习率，让损失后来变坏。
 
 # %%
 card("monitor")
@@ -530,24 +506,7 @@ check("文件真的存下了", os.path.exists(kept.best_model_path), True)
 check_raises("没有 EMA，却要看 EMA 的指标", lambda: DDPM(**toy_model_config(use_ema=False, monitor="val/loss_ema")), "monitor")
 
 # %% [markdown]
-# ## 9　看曲线，看样本
-#
-# 训练损失本身能看出什么？下面是刚才那 200 步的，叠上连续 20 步的平均。
-
-# %%
-history = torch.tensor(learner.history)
-smooth = history.unfold(0, 20, 1).mean(1)
-check("最后 20 步的平均损失不到最初 20 步的六成", bool(smooth[-1] < 0.6 * smooth[0]), True)
-figure = curve_figure(range(1, 201), {"每一步": history, "连续 20 步的平均": torch.cat([torch.full((10,), torch.nan), smooth, torch.full((9,), torch.nan)])},
-                      "步", "训练损失")
-figure.axes[0].lines[0].set(alpha=0.4)
-figure.axes[0].legend(fontsize=9, edgecolor="none")
-figure
-
-# %% [markdown]
-# 图：训练损失先陡后缓，一路带着抖动。每一批的图像、$t$ 与噪声都不同，抖动不等于出错。
-#
-# 判断好坏，要看固定随机数的验证损失，或者直接看样本。样本由 `log_images` 来画，它的随机数也是固定的：前后两次的图从同一份噪声出发，才能比；画图也不扰动训练（源码在章末）。
+# 样本也要能比。`log_images` 的随机数是固定的，前后两次的图从同一份噪声出发；画图也不扰动训练。
 
 # %%
 painter = load_pretrained("mnist").eval()
@@ -558,8 +517,7 @@ check("再画一次，样本逐位相同", torch.equal(again["samples"], logged[
 grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=1, width=9.0, rows=["加噪", "去噪"])
 
 # %% [markdown]
-# 图：`log_images` 画的两个过程，看样本只看“去噪”的最右一列。“加噪”最左是原图，往右 $t$ 增大；“去噪”最左是纯噪声，往右 $t$ 减小，最右是样本。
-# 模型按类别生成，用的是同样的标签 0 与 1，所以两排的数字相同，字迹不同。
+# 图：`log_images` 画的两个过程，样本是“去噪”的最右一列。“加噪”从原图开始，往右 $t$ 增大；“去噪”从纯噪声开始，往右 $t$ 减小。两排用的是同样的标签，所以数字相同，字迹不同。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别（第一遍可以不看）</summary>
@@ -577,10 +535,10 @@ grid_figure(torch.stack([logged["diffusion_row"], logged["denoise_row"]]), nrow=
 #
 # **怎样训练，得到的数才信得过，两次才能比？**
 #
-# - 可复现：初值由 `torch.manual_seed` 定；$t$、噪声与 dropout 由种子、用途、批号、进程的编号定；数据的次序由数据模块的种子与轮次定。在 CPU、单精度上逐位相同；GPU 上未必。
-# - 遇到 NaN：在更新权重之前停下，权重、EMA、优化器都不动。fp16 另由缩放器管。
-# - 可续：取回整个检查点，除了权重，还有优化器的两个矩、EMA、见过几批、数据取到第几批。这样走 60 步、停下、再走 40 步，与一口气走 100 步逐位相同。
-# - 可比：先要是同一个量，再要用同一份随机数，差还要大过抖动。不然同一个模型的 `val/loss_vlb` 能差 2.3 倍，`val/loss` 约 0.006 的抖动会盖住 EMA 约 0.004 的好处。
+# - 可复现：初值由 `torch.manual_seed` 定；$t$、噪声与 dropout 由种子、用途、批号、进程的编号定；数据的次序由数据模块的种子与轮次定。在 CPU、单精度上逐位相同。
+# - 遇到 NaN：在更新权重之前停下，权重、EMA、优化器都不动。
+# - 可续：取回整个检查点，除了权重与 EMA，还有优化器的两个矩、学习率调度、见过几批、数据取到第几批。这样走 12 步、停下、再走 12 步，与一口气走 24 步逐位相同。
+# - 可比：先要是同一个量，再要用同一份随机数，差还要大过抖动。不然同一个模型的 `val/loss_vlb` 能差 2.3 倍，`val/loss` 约 0.007 的抖动会盖住 EMA 约 0.004 的好处。
 #
 # ## 练习
 #
@@ -673,7 +631,7 @@ grade("10.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ## 附：源码速查（第一遍可以不看）
 #
-# 正文里一句话带过的几个方法，逐行的解释在这里。
+# 正文没有逐行读的几个方法。
 
 # %%
 show_source(DDPM.get_input,
@@ -682,7 +640,7 @@ show_source(DDPM.get_input,
 # %% [markdown]
 # - ① 从字典里取出图像，记下 CHW 与 HWC 各该是什么形状。
 # - ② 核对类型与形状；两种形状恰好相同、分不清时，不猜。
-# - ③ 核对值域。只在 CPU 上看，因为在 GPU 上读一个数要等显卡；用 Trainer 训练时，数据搬上 GPU 之前 `on_before_batch_transfer` 已经看过。
+# - ③ 核对值域，只在 CPU 上看；用 `Trainer` 训练时，数据搬上 GPU 之前已经看过。
 # - ④ HWC 的换成 CHW，再换成网络的精度。
 
 # %%
@@ -690,7 +648,14 @@ show_source(DDPM.setup,
             "def setup")
 
 # %% [markdown]
-# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对（`ddpm_edu/files/checkpoint.py`）。
+# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对。
+
+# %%
+show_source(StopOnBadGradient._stop,
+            "def _stop", stop="what = gradient")
+
+# %% [markdown]
+# - ① 停下时报哪一种错（第 6 节）：损失也坏了，就报“损失是 nan”；损失正常，才报梯度，写明是哪些参数。
 
 # %%
 show_source(DDPM.validation_step,
@@ -706,16 +671,16 @@ show_source(make_optimizer,
 # %% [markdown]
 # - ① 只取要求梯度的参数。
 # - ② 一维的参数：偏置、归一化的缩放，再加上 logvar。
-# - ③ 分两组，权重衰减只给第一组，一维的不衰减（第 4 节）。
-# - ④ AdamW，学习率与两个矩的衰减系数来自构造参数。融合版 (fused) 把整个更新合成一次计算；fp16 混合精度下，融合版不能裁剪梯度，那时不用它。
-# - ⑤ Lightning 看这个标记决定融合版能不能裁剪梯度，它不区分 fp16 与 bf16。bf16 不缩放梯度，可以裁剪，所以把标记关掉。
+# - ③ 分两组，权重衰减只给第一组（第 4 节）。
+# - ④ AdamW。融合版 (fused) 把整个更新合成一次计算；fp16 混合精度下，它不能裁剪梯度，那时不用它。
+# - ⑤ Lightning 看这个标记决定能不能裁剪梯度，不区分 fp16 与 bf16。bf16 可以裁剪，所以把标记关掉。
 
 # %%
 show_source(DDPM.configure_callbacks,
             "def configure_callbacks")
 
 # %% [markdown]
-# - ① 自动带上三个回调：安全停下、检查 NaN、按 `monitor` 挑检查点。Lightning 默认的检查点回调不看任何指标。
+# - ① 自动带上三个回调：安全停下、检查 NaN、按 `monitor` 挑检查点。
 
 # %%
 show_source(DDPM.log_images,
@@ -731,12 +696,12 @@ show_source(log_images,
 # %% [markdown]
 # - ① 先核对要哪些键。
 # - ② 要的张数多于这一批，就有几张算几张。
-# - ③ 随机数固定，前后两次的图才可比，也不扰动训练；有条件就从 batch 里取。`decode_first_stage` 在像素上什么也不做，第 17 章才用上。
+# - ③ 随机数固定；有条件就从 batch 里取。`decode_first_stage` 在像素上什么也不做，第 17 章才用上。
 # - ④ 默认只走 50 步，用 EMA 权重；样本截到 $[-1,1]$。
 # - ⑤ 加噪的过程与去噪的过程，画同样多的帧。
 # - ⑥ 只返回要的那几项，没有指定就全给。
 #
-# 只想取权重、另起一段训练，用构造参数 `ckpt_path`（第 9 章），它调用的是：
+# 构造参数 `ckpt_path`（第 7 节）调用的是：
 
 # %%
 show_source(Persistence.init_from_ckpt,
@@ -748,40 +713,40 @@ show_source(Persistence.init_from_ckpt,
 # - ② 安全地读文件；别处来的前缀（`module.`、`_orig_mod.`）先去掉；噪声表、参数化不同就拒绝。
 # - ③ 只取网络时，留下 `model.` 开头的键。
 # - ④ 文件里有没有 EMA；被 `ignore_keys` 略过的不算。
-# - ⑤ 可以缺的只有能重新算出的表，以及可以重新开始的 EMA（要么整个没有，要么齐全）；只取网络或不学 logvar 时，logvar 也可以缺。
+# - ⑤ 可以缺的只有能重新算出的表、可以重新开始的 EMA；只取网络或不学 logvar 时，还有 logvar。
 # - ⑥ 逐键核对，多了、少了、形状不同都是错误。
-# - ⑦ 载入。键已经逐个核对过，可以缺的就让它缺，所以 `strict=False`；出错时写明文件名。
+# - ⑦ 载入。键已经核对过，所以 `strict=False`；出错时写明文件名。
 # - ⑧ 没有 EMA，就从取到的权重重新开始。
 
 # %% [markdown]
 # ### 小实验　抖动里有多少是 t 的运气
 #
-# 改一处，量一量，写三句话。第 8 节的模型用的是分层抽样，`learner.t_sampling = "stratified"`。另开一格，把它换成 `"uniform"`，不重新训练，各用 200 份随机数算 `val_losses(learner, "量", k)`，比较 `val/loss` 与 `val/loss_vlb` 的标准差（一共约半分钟）；再用 100 份，量原权重与 EMA 之差的标准差。
-# 先猜：一批 250 张图，每张各抽一个 $t$，换成均匀地抽，标准差会大多少？差的标准差呢？
+# 改一处，量一量，写三句话。第 8 节的模型用的是分层抽样。另开一格，设 `learner.t_sampling = "uniform"`，不重新训练，各用 200 份随机数算 `val_losses(learner, "量", k)`，比较 `val/loss` 与 `val/loss_vlb` 的标准差；再量 `raw_and_ema(learner, "量", k)` 两数之差的标准差（一共约一分钟）。
+# 先猜：一批 250 张图，每张各抽一个 $t$，换成均匀地抽，损失的标准差会大多少？差的标准差呢？
 #
 # <!-- 参考答案 -->
-# **参考答案**　损失各四百份随机数，差各一百份，± 后面是标准差自己的标准误：
+# **参考答案**　各两百份随机数，± 后面是标准差自己的标准误：
 #
-# | | 分层抽样 | 均匀抽样 |
+# | 标准差 | 分层抽样 | 均匀抽样 |
 # |:--|--:|--:|
-# | `val/loss`（平均 0.373）的标准差 | 0.0059 ± 0.0002 | 0.0102 ± 0.0004 |
-# | `val/loss_vlb`（平均 0.0049）的标准差 | 0.0014 ± 0.0001 | 0.0027 ± 0.0001 |
-# | EMA 低了多少，这个差的标准差 | 0.0013 ± 0.0001 | 0.0014 ± 0.0001 |
+# | `val/loss`（平均 0.415） | 0.0055 ± 0.0003 | 0.0109 ± 0.0005 |
+# | `val/loss_vlb`（平均 0.0052） | 0.0015 ± 0.0001 | 0.0025 ± 0.0001 |
+# | EMA 低了多少 | 0.0012 ± 0.0001 | 0.0012 ± 0.0001 |
 #
-# 均匀抽样时，`val/loss` 的方差有三分之二、`val/loss_vlb` 的有四分之三来自 $t$ 的运气：250 个 $t$ 疏密不匀，各处的损失又相差很大；分层抽样让它们铺匀，只剩图与噪声的运气。
-# 差的标准差几乎不变：同一份随机数里，两边抽到的 $t$ 本来就相同，这份运气早已抵消。
-# 所以比两份权重，先用同一份随机数，分层与否不要紧；要报告绝对值，分层抽样等于把验证集放大三倍。
+# 均匀抽样时，`val/loss` 的方差约四分之三、`val/loss_vlb` 的约三分之二来自 $t$ 的运气；分层抽样让 $t$ 铺匀，只剩图与噪声的运气。
+# 差的标准差不变，因为同一份随机数里，两边抽到的 $t$ 本来就相同，这份运气早已抵消。
+# 所以比两份权重，先用同一份随机数，分层与否不要紧；要报告绝对值，分层抽样等于把验证集放大三四倍。
 #
 # ```python
 # for kind in ("stratified", "uniform"):
 #     learner.t_sampling = kind
-#     found = [val_losses(learner, "量", k) for k in range(400)]
+#     found = [val_losses(learner, "量", k) for k in range(200)]
 #     for name in ("val/loss", "val/loss_vlb"):
 #         values = torch.tensor([losses[name] for losses in found])
-#         print(kind, name, f"平均 {values.mean():.4f}，标准差 {values.std():.4f} ± {values.std() / 798**0.5:.4f}")
-#     pairs = torch.tensor([raw_and_ema(learner, ("量", k), ("量", k)) for k in range(100)])
+#         print(kind, name, f"平均 {values.mean():.4f}，标准差 {values.std():.5f} ± {values.std() / 398**0.5:.5f}")
+#     pairs = torch.tensor([raw_and_ema(learner, "量", k) for k in range(200)])
 #     gap = (pairs[:, 0] - pairs[:, 1]).std()
-#     print(kind, f"差的标准差 {gap:.4f} ± {gap / 198**0.5:.4f}")
+#     print(kind, f"差的标准差 {gap:.5f} ± {gap / 398**0.5:.5f}")
 # learner.t_sampling = "stratified"
 # ```
 #

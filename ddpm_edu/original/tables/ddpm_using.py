@@ -167,14 +167,14 @@ METHODS = (
              wrong="按批走，不按优化步走：梯度每累积 4 批才更新一次权重，影子却走了 4 次；课程版放在 optimizer_step 里",
              proof=(11, "权重更新一次，影子才更新一次")),
     )),
-    Method("DDPM._get_rows_from_list", 10, "把几批图排成一张大图", proof=(10, "看曲线，看样本"), heads="12f8c4e6", notes=(
+    Method("DDPM._get_rows_from_list", 10, "把几批图排成一张大图", proof=(10, "挑检查点，看样本"), heads="12f8c4e6", notes=(
         Note("= n_imgs_per_row", "21ef46a7", "一行放几张"),
         Note("= denoise_grid", "833a831b", "换成一个样本一行"),
         Note("= denoise_grid", "18784bc0", "摊平"),
         Note("= denoise_grid", "83f9bdd7", "拼成大图"),
         Note("return", "e4ab000a", "返回大图"),
     )),
-    Method("DDPM.log_images", 10, "看图：原图、加噪的过程、采出的样本", proof=(10, "看曲线，看样本"), heads="d9145f42", notes=(
+    Method("DDPM.log_images", 10, "看图：原图、加噪的过程、采出的样本", proof=(10, "挑检查点，看样本"), heads="d9145f42", notes=(
         Note("= log", "9ce0dbd9", "图按名字放进字典"),
         Note("= x", "8511e177", "取图"),
         Note("= N", "493316e1", "至多看几张"),

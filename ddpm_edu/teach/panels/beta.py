@@ -58,7 +58,7 @@ def beta_panel():
     plot.update(**{f"{name}_reference": (u[::10], values[::10]) for name, (u, values) in curves(make_beta_schedule("linear", 1000)).items()})
     return Panel(
         plot, beta_data, sheet=[
-            {"schedule": "linear", "T": 1000}, {"schedule": "linear", "T": 100},
+            {"schedule": "linear", "T": 100},
             {"schedule": "linear", "T": 100, "linear_start": 1e-3, "linear_end": 0.2}, {"schedule": "cosine", "T": 100}],
         aside=lambda note: "。走完以后，原图的幅度还剩 " + re.search("√ᾱ = ([^。]*[0-9])", note)[1],
         schedule=choice(list(SCHEDULES), "linear", "噪声表"), T=int_slider(100, 10, 2000, "步数 T", 10),

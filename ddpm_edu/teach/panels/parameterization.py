@@ -4,7 +4,6 @@ import torch
 
 from ...objectives import OBJECTIVES, make_objective
 from ...sampling import ddim_step
-from ..figures import GRAY, INK
 from ..panel import Panel, int_slider, slider
 from ..plot import Axis, Plot
 
@@ -21,16 +20,13 @@ def amplification(alphas_cumprod):
 
 
 def parameterization_data(diffusion, x_start, noise, t, error=0.0, steps=50):
-    """→ (三种输出各错一份 error 时的 x̂0，用 steps 步里的一步走到的 x_s 又错多少，两个箭头，三条放大曲线；一句话)；x_start, noise : (1, 1, H, W)"""
+    """→ (三种输出各错一份 error 时的 x̂0，用 steps 步里的一步走到的 x_s 又错多少，三条放大曲线；一句话)；x_start, noise : (1, 1, H, W)"""
     step, x_t = torch.tensor([t]), diffusion.q_sample(x_start, torch.tensor([t]), noise)
     cumprod = diffusion.exact_table("alphas_cumprod").numpy()
     cos, sin = cumprod[t] ** 0.5, (1 - cumprod[t]) ** 0.5
     errors, axis, length = amplification(cumprod), np.arange(len(cumprod)), len(cumprod) // steps
     a, _, _ = ddim_step(float(cumprod[t]), float(cumprod[t - length]) if t >= length else 1.0)
-    data = {
-        "arrow_x_t": ((0, cos), (0, sin)), "arrow_v": ((0, -sin), (0, cos)),
-        "here": ((t,) * 3, [errors[name][t] for name in TARGETS]),
-    }
+    data = {"here": ((t,) * 3, [errors[name][t] for name in TARGETS])}
     for name in OBJECTIVES:
         objective = make_objective(name)
         guess = objective.to_x_start(diffusion, x_t, step, objective.target(diffusion, x_start, noise, step) + error * noise.flip(2, 3))
@@ -46,12 +42,10 @@ def parameterization_panel(diffusion, x_start, noise):
                 for kind, title in (("x0", r"$\hat x_0$"), ("step", "$x_s$ 的错")) for name, letter in TARGETS.items()]
     plot = Plot(
         [Axis(image=name, title=title) for name, title in pictures],
-        [Axis("$x_0$", r"$\varepsilon$", (-1.1, 1.9), (-0.1, 1.1), curves={"arrow_x_t": "$x_t$ 轴", "arrow_v": "$v$ 轴"}, equal=True,
-              styles=((GRAY, "-", 2.0), (INK, ":", 2.0))),
-         Axis("步号 $t$", r"输出错 1，$\hat x_0$ 错几", (0, T - 1), (1e-3, 1e5), yscale="log", dots=("here",),
+        [Axis("步号 $t$", r"输出错 1，$\hat x_0$ 错几", (0, T - 1), (1e-3, 1e5), yscale="log", dots=("here",),
               legend="upper left",
               curves={"error_eps": "eps", "error_x0": "x0", "error_v": "v", "here": ""})],
         height=3.8,
     )
-    return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error), sheet=[{"t": T // 50}, {"t": 9 * T // 10}, {"t": T - 1}],
+    return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error), sheet=[{"t": T // 50}, {"t": 9 * T // 10}],
                  t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.2, 0.0, 0.5, 0.05, "输出的误差"))

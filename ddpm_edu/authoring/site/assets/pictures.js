@@ -62,7 +62,7 @@
     const stride = Math.floor(T / 50), [a] = ddpm.ddimStep(bar, t >= stride ? cumprod[t - stride] : 1);
     const clean = Float64Array.from(start), eps = Float64Array.from(noise), wrong = eps.slice().reverse();
     const x = clean.map((pixel, i) => cos * pixel + sin * eps[i]), names = Object.keys(AMPLIFICATION), steps = range(T);
-    const data = {arrow_x_t: [[0, cos], [0, sin]], arrow_v: [[0, -sin], [0, cos]]};
+    const data = {};
     for (const name of names) {
       const guess = clean.map((pixel, i) => ddpm.TO_X_START[name](x[i], ddpm.TARGET[name](pixel, eps[i], cos, sin) + error * wrong[i], cos, sin));
       data[`x0_from_${name}`] = guess;
