@@ -49,7 +49,7 @@ def schedules_figure(tables):
     left.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="lower right")
     right.axhline(0.5, color=GRAY, linewidth=0.8)
     right.axhline(0.05, color=GRAY, linewidth=0.8, linestyle="--")
-    right.annotate("5%", (1000, 0.05), (6, -3), textcoords="offset points", fontsize=9, color="#666666", annotation_clip=False)
+    right.annotate("5%", (1000, 0.05), (0, 4), textcoords="offset points", ha="right", fontsize=9, color="#666666")
     right.annotate("原图、噪声各半", (1000, 0.5), (0, -12), textcoords="offset points", ha="right", fontsize=9, color="#666666")
     return figure
 
