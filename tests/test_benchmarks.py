@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from benchmarks import __main__ as side_by_side
-from benchmarks import borrowed, from_scratch, gpu, latent, latent_mnist, learning_rate, longer, papers, quality, quick, rows, step_time, weights
+from benchmarks import borrowed, from_scratch, gpu, latent, latent_mnist, learning_rate, longer, papers, quality, quick, rows, step_time, targets, weights
 from benchmarks.peers import Ours, Task, contenders
 from benchmarks.timing import interleaved, train_flops
 from ddpm_edu import DDPM, MNISTDataModule, configs, count_params, instantiate_from_config, load_pretrained
@@ -101,10 +101,10 @@ def test_gpu_script_runs_its_whole_path_on_the_cpu(tmp_path, capsys, monkeypatch
 def test_the_quick_recipe_is_trained_and_its_digits_are_counted(serve, server, two_steps, tmp_path, monkeypatch, capsys):  # noqa: F811
     two_steps(quick)
     serve(MNISTDataModule, small_files(MNISTDataModule))
-    config = configs.load("mnist-quick")
+    config = configs.load("mnist-first")
     config["trainer"]["max_steps"] = 2
-    monkeypatch.setattr(quick, "load", lambda name: {"mnist-quick": config}[name])
-    quick.main(["--data", str(tmp_path), "--seeds", "2", "--images", "10", "--out", str(tmp_path / "a.json")])
+    monkeypatch.setattr(quick, "load", lambda name: {"mnist-first": config}[name])
+    quick.main(["--config", "mnist-first", "--data", str(tmp_path), "--seeds", "2", "--images", "10", "--out", str(tmp_path / "a.json")])
     found = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert [run["seed"] for run in found["runs"]] == [0, 1] and all(0 <= run["guidance_1"] <= 1 and run["seconds"] > 0 for run in found["runs"])
     assert "种子 1" in (said := capsys.readouterr().out) and "guidance_2：" in said
@@ -116,19 +116,24 @@ def test_the_same_network_is_trained_longer_with_its_whole_plan(serve, server, t
 
     def short(name):
         config = configs.load(name)
-        config["trainer"]["max_steps"] = 2
+        config["trainer"]["max_steps"], config["model"]["scheduler_config"]["params"]["warm_up_steps"] = 10, 2
         return config
 
+    # 第 13 章的三份计划，与 375 步练完接着走的
+    assert [longer.stretched(times)[1:] for times in (0.5, 1, 2)] == [(190, 38), (375, 75), (750, 150)]
+    assert longer.stretched(2, hold=True)[1:] == (750, 75)
+    plans = [longer.stretched(*each)[0]["model"]["scheduler_config"]["params"] for each in ((0.5,), (2, True))]
+    assert [(plan["warm_up_steps"], plan["max_decay_steps"]) for plan in plans] == [(15, 190), (30, 375)]
     monkeypatch.setattr(longer, "load", short)
-    longer.main(["--data", str(tmp_path), "--times", "1", "2", "--images", "10", "--tests", "4", "--out", str(tmp_path / "a.json"),
+    longer.main(["--data", str(tmp_path), "--times", "0.5", "1", "--images", "10", "--tests", "4", "--out", str(tmp_path / "a.json"),
                  "--grid", str(tmp_path / "a.png")])
     runs = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["runs"]
     # 末一次验证在走完的那一步；各步都有损失与八批样本
-    assert [list(run["steps"])[-1] for run in runs] == ["2", "4"]
+    assert [list(run["steps"])[-1] for run in runs] == ["5", "10"]
     assert all(found["loss"] > 0 and len(found["frechet"]["each"]) == 8 for run in runs for found in run["steps"].values())
-    assert "2 倍，种子 0，第 4 步" in capsys.readouterr().out
+    assert "1 倍，种子 0，第 10 步" in capsys.readouterr().out
     # 每一遍都记下了各次验证的损失；两遍各画一行
-    assert [list(run["losses"]) for run in runs] == [["1", "2"], ["1", "2", "3", "4"]] and Image.open(tmp_path / "a.png").size == (291, 59)
+    assert [list(run["losses"]) for run in runs] == [["1", "2", "3", "4", "5"], ["2", "4", "6", "8", "10"]] and Image.open(tmp_path / "a.png").size == (291, 59)
     found = longer.references(tmp_path, 10, 4)
     assert len(found["真图"]["frechet"]["each"]) == 8 and set(found["发布的"]) == {"loss", "frechet", "recognised", "above"}
 
@@ -308,6 +313,21 @@ def test_the_moons_of_chapter_one_are_measured_again_from_other_seeds(tmp_path, 
     # 哪里也不管，就与网络无关；只有送得全的那一种分段量
     assert runs[0]["哪里也不管"] < 0.2 < runs[0]["wrong"] and "t<150" not in runs[1]
     assert "坐标与 t，excess" in capsys.readouterr().out
+
+
+def test_the_errors_of_chapter_five_are_measured_again(tmp_path, capsys):
+    path = tmp_path / "a.json"
+    targets.main(["mnist", "--ways", "不加误差", "eps，linear", "--seeds", "1", "--steps", "2", "--out", str(path)])
+    plain, wrong = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    assert plain["difference"] == 0 < wrong["difference"] and 0 <= wrong["recognised"] <= 1
+    targets.main(["moons", "--seeds", "1", "--steps", "2", "--train", "2"])
+    assert "| 剩余，t=999 |" in capsys.readouterr().out
+    # 最好的输出：t=999 照抄就差不多；网络才练了两步
+    error, left = targets.errors(targets.learn("eps", 0, 2), 999)
+    assert left < 1e-4 < 0.1 < error
+    with pytest.raises(SystemExit):
+        targets.main(["moons", "--ways", "不加误差"])
+    assert "里没有" in capsys.readouterr().err
 
 
 def test_the_measurement_runs_resumes_and_is_what_the_chapter_reads(tmp_path, monkeypatch, capsys):
