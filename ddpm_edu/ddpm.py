@@ -283,7 +283,7 @@ class DDPM(Sampling, Persistence):
         return loss
 
     def optimizer_step(self, epoch, batch_idx, optimizer, optimizer_closure=None):
-        # 权重真的更新了才走一格：梯度累积到一半、GradScaler 跳过溢出的步，都不走
+        # 权重真的更新了，影子才更新：梯度累积到一半、GradScaler 跳过溢出的步，都不更新
         hook = optimizer.optimizer.register_step_post_hook(self._tick_ema)
         try:
             super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)

@@ -27,6 +27,8 @@ class Spoil(pl.Callback):
             weight.data.view(-1)[0] = self.value
         elif self.what == "loss":
             module.get_loss = lambda pred, target, mean: (1 + pred.abs()) * self.value
+        elif self.what == "output":
+            hook = module.model.register_forward_hook(lambda network, inputs, out: hook.remove() or out.index_fill(0, torch.tensor(0), self.value))
         self.before = snapshot(trainer, module)
 
     def on_after_backward(self, trainer, module):
@@ -95,6 +97,17 @@ def test_a_bad_loss_is_caught_with_l1_too(tmp_path):
         model.model.diffusion_model.out[-1].bias.fill_(NAN)
     with pytest.raises(FloatingPointError, match="第 0 个优化步的损失是 nan"):
         fit(model, 2, tmp_path, data=FewDigits(16), limit_val_batches=0)
+
+
+@pytest.mark.parametrize("n", [3, 4])
+def test_a_bad_loss_is_caught_though_the_gradient_is_finite(n, tmp_path):
+    # 3e19 的平方溢出，导数却有限；累积的两批（第 3、4 批）里，哪一批坏了都要停
+    norms, spoil = [], Spoil("output", 3e19, n)
+    spoil.on_before_optimizer_step = lambda trainer, module, optimizer: norms.append(
+        torch.nn.utils.get_total_norm([p.grad for p in module.parameters() if p.grad is not None]).item())
+    with pytest.raises(FloatingPointError, match="第 1 个优化步的损失是 (inf|nan)"):
+        fit_spoiled(spoil, tmp_path)
+    assert len(norms) == 2 and norms[1] < INF
 
 
 @pytest.mark.gpu

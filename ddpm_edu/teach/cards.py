@@ -145,7 +145,8 @@ CARDS = {
         11, "EMA 的衰减上限。", r"$d_n = \min\!\left(d,\ \frac{1+n}{10+n}\right)$", ((INIT, "LitEma(self.model, ema_decay)"),),
         "默认的 0.9999 要 89 990 步才完全起作用，短训练里真正管用的是热身公式。"),
     "seed": Card(
-        10, "训练、验证、看图用的随机数种子：$t$、噪声和 dropout 由它、用途、批号与进程的编号决定。", r"$z = g(\text{seed}, \text{train}, n, \text{rank})$",
+        10, "训练、验证、看图用的随机数种子：$t$、噪声和 dropout 的随机数 $z$，由它、用途、批号 $n$ 与进程的编号决定。",
+        r"$z \leftarrow (\text{seed}, \text{train}, n, \text{rank})$",
         (("ddpm.DDPM.training_step", "isolated_rng(self.seed, \"train\""),),
         "它不管网络的初值；初值由构造之前的 `torch.manual_seed` 决定。"),
     "t_sampling": Card(

@@ -147,8 +147,14 @@ class StopOnBadGradient(pl.Callback):
     异常 : FloatingPointError，写明第几步、哪些参数、怎么办
     """
 
+    loss = 0
+
+    def on_before_zero_grad(self, trainer, pl_module, optimizer):
+        self.loss = 0
+
     def on_before_backward(self, trainer, pl_module, loss):
-        self.loss = loss.detach()
+        # 梯度累积时，几批的加在一起：哪一批坏了都留得下来
+        self.loss = self.loss + loss.detach()
         if trainer.precision == "16-mixed" and not self.loss.isfinite():
             self._stop(trainer)
 
@@ -156,9 +162,9 @@ class StopOnBadGradient(pl.Callback):
         if trainer.precision == "16-mixed":
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        # 损失坏了，梯度也坏：l1 在 NaN 处的导数是 0，但 loss_vlb 总在损失里，0 乘 NaN 还是 NaN
-        # 平方和有限，Adam 的二阶矩也就有限。每一步只在这里等一次设备
         norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # 损失溢出时，梯度可能还有限。损失有限，0 乘它就是 0，坏了就是 NaN：合成一个数，每一步只等一次设备
+        norm = norm + 0 * self.loss
         if not norm.isfinite():
             named = [(name, p.grad) for name, p in pl_module.named_parameters() if p.grad is not None]
             bad = [name for name, gradient in named if not gradient.isfinite().all()]
