@@ -37,7 +37,7 @@ class LitEma(nn.Module):
 
     @torch.no_grad()
     def forward(self, model):
-        """走一格：优化器每更新一次调用一次"""
+        """更新一次影子：优化器每更新一次权重，调用一次"""
         self._count += 1
         self.num_updates += 1
         live, shadow = self._pairs(model)
@@ -110,7 +110,7 @@ class LitEma(nn.Module):
 def averaged_tensors(model):
     """要平均的张量 {名字: 张量}：全部浮点参数与缓冲区，冻结的也在内
 
-    名字里的 "." 换成 "/"：属性名里不会有 "/"，所以 a.b 与 ab 不会相撞
+    名字里的 "." 换成 "/"：属性名里通常没有 "/"，所以 a.b 与 ab 不会相撞
     """
     named = [*model.named_parameters(), *model.named_buffers()]
     return {

@@ -120,15 +120,15 @@ def test_a_panel_leaves_a_static_picture_and_plain_words(every_panel, shown):
     for name, (frame, bundle, metadata) in shown.items():
         assert {"image/png", "text/plain", "application/vnd.jupyter.widget-view+json"} <= set(bundle), name
         assert "<b>" not in bundle["text/plain"] and len(bundle["text/plain"]) > 25, name
-        # 一点两像素；静态图是几处的图与它们的标题叠成的，与拖动时的图一样宽；也可以左右并排
+        # 一点两像素；静态图是几处的图与它们的标题叠成的，与拖动时的图一样宽；也可以一行排几处
         size, panel = metadata["image/png"], every_panel[name]
         still, one = (Image.open(io.BytesIO(png)) for png in (base64.b64decode(bundle["image/png"]), frame))
         assert still.size == (2 * size["width"], 2 * size["height"]) and panel.image.layout.width == f"{one.width // 2}px", name
-        across, down = (len(panel.sheet), 1) if panel.across else (1, len(panel.sheet))
-        assert still.size == (across * one.width, down * (one.height + 40)) and len(panel.sheet) >= 2, name
+        across = len(panel.sheet) if panel.across is True else int(panel.across) or 1
+        assert still.size == (across * one.width, len(panel.sheet) // across * (one.height + 40)) and len(panel.sheet) >= 2, name
         # 标题下面就是控件停在那里时的一帧
         for order, moved in enumerate(panel.sheet):
-            left, top = (order * one.width, 0) if panel.across else (0, order * (one.height + 40))
+            left, top = order % across * one.width, order // across * (one.height + 40)
             data, _ = panel.compute(**{control: widget.value for control, widget in panel.controls.items()} | moved)
             wanted = np.asarray(Image.open(io.BytesIO(panel.plot.update(**data).png())).convert("RGB"))
             there = np.asarray(still.convert("RGB").crop((left, top, left + one.width, top + 40 + one.height)))
@@ -220,6 +220,8 @@ def test_figures_draw_the_arrays_they_are_given():
     left, right = figure.axes
     assert [line.get_ydata().tolist() for line in left.lines] == [[1, 4, 9], [3, 2, 1]] and left.get_yscale() == "log"
     assert left.get_legend() is not None and right.get_legend() is None
+    plain, thin = curves_figure(([1, 2], {"b": [3, 4], "a": [1, 2]}, "x", "y"), faint=("b",)).axes[0].lines
+    assert (plain.get_label(), thin.get_label()) == ("a", "b") and thin.get_linewidth() < plain.get_linewidth()
     # 对数轴上写 2、5，不写 2×10⁰；只有几个整数时只标这几个
     assert left.yaxis.get_major_formatter()(2) == "2" and left.get_xticks().tolist() == [1, 2, 3]
     grid = grid_figure(torch.full((2, 1, 4, 4), 1.0), nrow=2).axes[0].images[0].get_array()
@@ -267,17 +269,19 @@ def test_parameterization_panel_draws_the_errors_of_the_guess_and_of_the_step(di
     for name in ("eps", "x0", "v"):
         rms = np.sqrt(np.mean((wrong[f"x0_from_{name}"] - images[0, 0].numpy()) ** 2))
         size = 0.2 * float(noise[0].pow(2).mean().sqrt())
-        assert rms == pytest.approx(size * data[f"error_{name}"][1][400], rel=1e-4)
+        assert rms == pytest.approx(size * parameterization.amplification(float(chain.alphas_cumprod[400]))[name], rel=1e-4)
         # 再走一步：从 ᾱ_400 走到 ᾱ_380，真的走两遍，相减
         bars, x_t = chain.alphas_cumprod, chain.q_sample(images[:1], torch.tensor([400]), noise[:1])
         walked = [bars[380].sqrt() * guess + (1 - bars[380]).sqrt() * (x_t - bars[400].sqrt() * guess) / (1 - bars[400]).sqrt()
                   for guess in (torch.from_numpy(wrong[f"x0_from_{name}"]), images[:1])]
         np.testing.assert_allclose(wrong[f"step_from_{name}"], (walked[0] - walked[1])[0, 0].numpy(), atol=1e-5)
-    assert "各错 0.20" in note
+        assert np.sqrt(np.mean(wrong[f"step_from_{name}"] ** 2)) == pytest.approx(size * data[f"gain_{name}"][1][400], rel=1e-3)
+    # 最后一步走到底，x̂0 的误差原样留下
+    assert data["gain_x0"][1][0] == 1 and "各加 0.20 的误差" in note
     for name, function in (("eps", chain.predict_start_from_noise), ("v", chain.predict_start_from_z_and_v)):
         z = torch.zeros(1, 1)
         moved = (function(z, torch.tensor([400]), z + 1) - function(z, torch.tensor([400]), z)).abs().item()
-        assert data[f"error_{name}"][1][400] == pytest.approx(moved, rel=1e-5)
+        assert parameterization.amplification(float(chain.alphas_cumprod[400]))[name] == pytest.approx(moved, rel=1e-5)
 
 
 @pytest.mark.parametrize("v", posterior.V_CHOICES)

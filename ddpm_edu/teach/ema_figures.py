@@ -89,6 +89,9 @@ def lengths_figure(tens, marked, *sides):
             half = raw.std(ddof=1) / len(raw)**0.5
             ax.axhspan(raw.mean() - half, raw.mean() + half, color=ORANGE, alpha=0.12, linewidth=0, zorder=0)
             ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left", bbox_to_anchor=(0.1, 1))
+        else:
+            ax.annotate("原权重", (parts[-1], raw[0]), xytext=(0, -5), textcoords="offset points", va="top", ha="left", color=ORANGE)
+            ax.annotate("影子", (parts[-2], mean[-2]), xytext=(6, 4), textcoords="offset points", color=BLUE)
         ax.axvline(marked - 1, color=GRAY, linewidth=0.8, zorder=0)
         ax.set(xlabel="平均已走步数的几分之几（下一行是公式里的 $c$）", ylabel=ylabel, xscale="log", yscale=yscale)
         ax.set_title(title, fontsize=11)

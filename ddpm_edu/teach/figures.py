@@ -100,13 +100,15 @@ def curve_figure(x, curves, xlabel, ylabel, xscale="linear", yscale="linear"):
     return curves_figure((x, curves, xlabel, ylabel, xscale, yscale))
 
 
-def curves_figure(*plots, width=None):
-    """并排几个坐标轴，每个是 (x, {名字: 数列}, xlabel, ylabel[, xscale, yscale])"""
+def curves_figure(*plots, width=None, faint=()):
+    """并排几个坐标轴，每个是 (x, {名字: 数列}, xlabel, ylabel[, xscale, yscale])；名字在 faint 里的画成细灰线，依次是虚线、点线"""
     figure = empty_figure(width or (7.0 if len(plots) == 1 else 9.0))
     axes = figure.subplots(1, len(plots), squeeze=False)[0]
     for ax, (x, curves, xlabel, ylabel, *scales) in zip(map(plain_axes, axes), plots):
-        for (name, y), (color, style) in zip(curves.items(), CURVES):
+        for (name, y), (color, style) in zip(((name, y) for name, y in curves.items() if name not in faint), CURVES):
             ax.plot(np.asarray(x), np.asarray(y), color=color, linestyle=style, label=name)
+        for name, style in zip(faint, ("--", ":")):
+            ax.plot(np.asarray(x), np.asarray(curves[name]), color=GRAY, linestyle=style, linewidth=1.0, label=name)
         xscale, yscale = scales or ("linear", "linear")
         ax.set(xlabel=xlabel, ylabel=ylabel, xscale=xscale, yscale=yscale)
         if len(x) <= 6 and xscale == "linear" and all(isinstance(value, int) for value in x):

@@ -20,7 +20,7 @@ def guidance_grids(model, scales=SCALES, per_class=4, steps=20):
 
 
 def guidance_panel(samples, classifier, spread):
-    """samples 由 guidance_grids 算好，上方是类别；一句话里有认得出的比例，与 spread（{强度: 散布}）是 w=1 时的几倍；静态图并排两处：w=1 与最大的 w"""
+    """samples 由 guidance_grids 算好，上方是类别；一句话里有认得出的比例，与 spread（{强度: 散布}）是 w=1 时的几倍；静态图从上到下：最小的 w、1 与最大的 w"""
     scales = sorted(samples)
     labels = torch.arange(len(samples[scales[0]])) % 10
     right = {scale: float((classifier(samples[scale].clamp(-1, 1)).argmax(1) == labels).double().mean()) for scale in scales}
@@ -30,5 +30,5 @@ def guidance_panel(samples, classifier, spread):
                 f"引导强度 w = {scale:g}：认得出 {right[scale]:.0%}，散布是 w = 1 时的 {spread[scale] / spread[1.0]:.2f} 倍")
 
     plot = Plot([Axis(image="grid", columns=tuple("0123456789"))], width=4.4, height=1.95)
-    return Panel(plot, compute, sheet=[{"scale": 1.0}, {"scale": scales[-1]}], across=True,
-                 scale=choice(scales, scales[1], "引导强度 w"))
+    return Panel(plot, compute, sheet=[{"scale": scale} for scale in sorted({scales[0], 1.0, scales[-1]})],
+                 aside=lambda note: "　" + note.split("：")[1], scale=choice(scales, scales[1], "引导强度 w"))
