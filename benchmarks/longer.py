@@ -1,13 +1,15 @@
 """同一个网络练久一点：python -m benchmarks.longer [--data data] [--times 1 2 4] [--seeds 1] [--hold] [--references] [--out longer.json] [--grid grid.png]
 
-把 mnist-quick 的步数（热身、余弦、总步数）一起乘几倍，从头各练一遍；--hold 只乘总步数，原来的计划走完就停在末尾的学习率上
-每走五分之一量一次验证损失（128 张）；走到五分之四处与练完时，另量八批样本的 Fréchet 距离、认得出的比例（每批 200 张，DDIM 15 步，不加引导）
+把 mnist-quick 的步数（热身、余弦、总步数）一起乘几倍，从头各练一遍；第 13 章的 190 步是 --times 0.5，凑成 5 的倍数
+--hold 只乘总步数，原来的计划走完就停在末尾的学习率上
+计划每走五分之一量一次验证损失（128 张）；走到五分之四处与练完时，另量八批样本的 Fréchet 距离、认得出的比例（每批 200 张，DDIM 15 步，不加引导）
 练完时另量四段的误差减知道类别的线性滤波，逐张相减（2 048 张测试图，第 13 章）
 写进 --out 的每练完一遍就存一次；文件已经在了，就接着练没有练过的
 --grid 是这一次练的种子 0 从同一份噪声画的 0 到 9（引导强度 2，DDIM 15 步），一遍一行；随包的 pretrained/mnist_longer.png 是 --times 2 4
 --references 不训练，照样量发布的模型、真图，与从每一类的高斯里抽的样本（“不训练”）
 """
 import argparse
+import math
 import warnings
 
 import pytorch_lightning as pl
@@ -78,18 +80,26 @@ class Watch(pl.Callback):
             self.found[step] = {"loss": loss, **pictures(model, self.score, self.count)}
 
 
+def stretched(times, hold=False):
+    """mnist-quick 的计划乘几倍 → (配置, 共走几步, 每几步验证一次)；计划长短凑成 5 的倍数，hold 时计划不乘，只多走"""
+    config = load("mnist-quick")
+    plan = config["model"]["scheduler_config"]["params"]
+    every = math.ceil(config["trainer"]["max_steps"] * (1 if hold else times) / 5)
+    if hold:
+        return config, round(config["trainer"]["max_steps"] * times), every
+    plan.update(warm_up_steps=round(plan["warm_up_steps"] * times), max_decay_steps=5 * every)
+    return config, 5 * every, every
+
+
 def once(times, seed, root, images, tests, hold, rows):
     """练一遍 → {"losses": {第几步: 验证损失}, "steps": {第几步: 验证损失与样本}, "above": 四段减线性滤波}；种子 0 画的 0 到 9 添在 rows 里"""
-    config = load("mnist-quick")
-    plan, steps = config["model"]["scheduler_config"]["params"], config["trainer"]["max_steps"] * times
-    if not hold:
-        plan.update(warm_up_steps=plan["warm_up_steps"] * times, max_decay_steps=plan["max_decay_steps"] * times)
+    config, steps, every = stretched(times, hold)
     data = MNISTDataModule(root, batch_size=config["data"]["init_args"]["batch_size"], seed=seed)
     data.setup()
     watch = Watch(frechet_for(data, num_images=1000), images)
     torch.manual_seed(seed)
     model = DDPM(**config["model"], seed=seed)
-    quiet_trainer(max_steps=steps, gradient_clip_val=1.0, val_check_interval=max(1, steps // 5), check_val_every_n_epoch=None,
+    quiet_trainer(max_steps=steps, gradient_clip_val=1.0, val_check_interval=every, check_val_every_n_epoch=None,
                   limit_val_batches=4, num_sanity_val_steps=0, callbacks=[watch]).fit(model, data)
     if seed == 0:
         rows.append(generate(model.eval(), 10, cond=torch.arange(10), guidance_scale=2.0, steps=15, seed=0, progress=False)[0])
@@ -124,7 +134,7 @@ def references(root, images, tests):
 def main(arguments=None):
     parser = argparse.ArgumentParser("python -m benchmarks.longer", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", default="data", help="数据目录")
-    parser.add_argument("--times", type=int, nargs="+", default=[1, 2, 4], help="步数是 mnist-quick 的几倍")
+    parser.add_argument("--times", type=float, nargs="+", default=[1, 2, 4], help="步数是 mnist-quick 的几倍")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--hold", action="store_true", help="学习率计划不拉长")
     parser.add_argument("--references", action="store_true", help="只量发布的模型与真图")
@@ -138,8 +148,8 @@ def main(arguments=None):
         print(references(options.data, options.images, options.tests))
         return
     about, rows = {"images": options.images, "tests": options.tests, "hold": options.hold}, []
-    record = train_all(parser, options.out, about, [f"{times} 倍" for times in options.times], options.seeds,
-                       lambda name, seed: once(int(name.split()[0]), seed, options.data, options.images, options.tests, options.hold, rows))
+    record = train_all(parser, options.out, about, [f"{times:g} 倍" for times in options.times], options.seeds,
+                       lambda name, seed: once(float(name.split()[0]), seed, options.data, options.images, options.tests, options.hold, rows))
     if options.grid and rows:
         save_grid(torch.cat(rows), options.grid, nrow=10)
     for name, runs in by_name(record).items():

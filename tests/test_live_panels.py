@@ -46,7 +46,8 @@ def test_the_live_panels_are_the_ones_the_notebooks_made(live, descriptions):
     for name, (panel, _) in live.items():
         words, size = stored[name]
         assert re.sub("<[^>]+>", "", descriptions[name]["note"]) in words, name
-        assert size["width"] == size_in_points(panel.plot.figure)["width"], name
+        across = len(panel.sheet) if panel.across is True else int(panel.across) or 1
+        assert size["width"] == across * size_in_points(panel.plot.figure)["width"], name
 
 
 def test_a_description_names_every_control_and_every_curve(live, descriptions):

@@ -1,7 +1,7 @@
-"""加噪过程的三张图：一步步走与闭式，两个来源怎样混到一起，从纯噪声出发造出来的图有多亮"""
+"""加噪过程的三张图：一步步走与闭式，两个来源怎样混到一起，起点偏了，造出来的亮度错多少"""
 import numpy as np
 
-from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, CURVES, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
 
 
 def normal(x, mean, std):
@@ -18,8 +18,11 @@ def walk_figure(seen):
         ax.stairs(density, edges, color=BLUE, linewidth=1.2, baseline=None, label="一步一步走" if count == min(seen) else None)
         closed = normal(x, mean, std)
         ax.plot(x, closed, color=ORANGE, linestyle="--", linewidth=1.2, label="一步就到的公式" if count == min(seen) else None)
-        ax.annotate(f"{count} 步", (mean, closed.max()), (0, 3), textcoords="offset points", ha="center", fontsize=9, color=INK,
-                    bbox={"color": "white", "alpha": 0.6, "pad": 0.5})
+        # 最宽的一条标在左边，别的标在右边
+        side = -1 if count == max(seen) else 1
+        at = mean + 1.2 * side * std
+        ax.annotate(f"{count} 步", (at, normal(at, mean, std)), (22 * side, 14), textcoords="offset points", ha="center", fontsize=9,
+                    color=INK, arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})
     ax.set(xlabel="走到的位置", ylabel="密度", xlim=(-3, 3), ylim=(0, 3.9))
     ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")
     return figure
@@ -47,27 +50,40 @@ def sources_figure(x, halves, place):
     return figure
 
 
-def brightness_figure(cases, last):
-    """{标题: (一张图有几个数 N, 亮度的平均, 亮度的标准差)} → 真的亮度，与完美的采样器从 N(0, I) 出发造出来的亮度；last 是 ᾱ_{T-1}"""
-    figure = empty_figure(10.0, 3.0)
-    axes = [plain_axes(ax) for ax in figure.subplots(1, len(cases), sharex=True, sharey=True)]
-    for ax, (title, (count, mean, std)) in zip(axes, cases.items()):
-        signal = last * count * std**2
-        share = signal / (signal + 1 - last)
-        # 亮度的后验：方差 s²(1-f)，均值随起点挪动，又添 s²f²/(ᾱNs²)
-        made = (1 - share) * mean, std * (1 - share + share**2 / signal) ** 0.5
-        x = np.linspace(-1.15, 0.95, 1051)
-        ax.fill_between(x, normal(x, mean, std), color=GRAY, alpha=0.45, linewidth=0, label="真的")
-        ax.plot(x, normal(x, *made), color=BLUE, label="造出来的")
-        # 加 0.0，−0.00 才印成 0.00
-        says = [f"{round(a, 2) + 0.0:.2f} ± {b:.2f}".replace("-", "−") for a, b in ((mean, std), made)]
-        ax.set(xlim=(x[0], x[-1]))
-        ax.set_title(f"{title}\n$f$ = {share:.1%}", fontsize=10, linespacing=1.4)
-        if made[1] < 0.5 * std:
-            ax.annotate(f"窄到 {made[1] / std:.0%}", (made[0] + made[1], 4.2), (0.3, 5), fontsize=9,
-                        arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.8})
-        ax.set_xlabel(f"平均亮度\n真的 {says[0]}，造出来 {says[1]}", linespacing=1.5)
-    axes[0].set_ylim(0, None)
-    axes[0].set_ylabel("密度")
-    axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
+def brightness_figure(kinds, last):
+    """从 N(0, I) 出发，造出来的亮度错多少：左格是平均挪了几个标准差，中格是标准差还剩几成，右格是末一批、末一个边长的亮度的分布
+
+    kinds : {标题: (通道数, 亮度的平均, 亮度的标准差, 标出来的边长)}；last：ᾱ_{T-1}
+    """
+    figure = empty_figure(10.0, 3.1)
+    *axes, right = [plain_axes(ax) for ax in figure.subplots(1, 3)]
+    sides = np.geomspace(16, 900, 141)
+    for (title, (channels, mean, std, marked)), (color, style) in zip(kinds.items(), CURVES):
+        spots = np.array([*sides, *marked])
+        f = 1 - 1 / (1 + last / (1 - last) * channels * spots**2 * std**2)
+        for ax, errors in zip(axes, (f * abs(mean) / std, (1 - f**2) ** 0.5)):
+            ax.plot(sides, errors[:len(sides)], color=color, linestyle=style, label=title)
+            ax.plot(marked, errors[len(sides):], "o", color=color, markersize=5)
+            for side, error in zip(marked, errors[len(sides):]):
+                # 左格的线往右上走，中格的往右下走，数都写在线外；中格只写看得出缩了的
+                says = f"{error:.2f}" if ax is axes[0] else f"{error:.0%}" if error < 0.9 else ""
+                where = ((-7, 4), "right") if ax is axes[0] and color == BLUE else ((7, -10), "left") if ax is axes[0] else ((-7, -10), "right")
+                ax.annotate(says, (side, error), where[0], textcoords="offset points", ha=where[1], fontsize=9)
+    for ax, name in zip(axes, ("平均挪了几个标准差", "标准差还剩几成")):
+        ax.set(xscale="log", xlabel="边长（像素）", xlim=(sides[0], sides[-1]))
+        ax.set_xticks([28, 140, 512], ["28", "140", "512"])
+        ax.set_title(name, fontsize=10)
+        ax.minorticks_off()
+    axes[0].set(yscale="log", ylim=(0.01, 12))
+    axes[0].set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
+    axes[0].minorticks_off()
+    axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")
+    axes[1].set(ylim=(0, 1.05))
+    axes[1].set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
+    f, x = f[-1], np.linspace(-0.85, 0.75, 801)
+    right.fill_between(x, normal(x, mean, std), color=GRAY, alpha=0.45, linewidth=0, label="真的")
+    right.plot(x, normal(x, (1 - f) * mean, std * (1 - f**2) ** 0.5), color=BLUE, label="造出来的")
+    right.set(xlabel="平均亮度", ylabel="密度", xlim=(x[0], x[-1]), ylim=(0, None))
+    right.set_title(f"{title}，放大到 {marked[-1]}×{marked[-1]}", fontsize=10)
+    right.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")
     return figure

@@ -24,7 +24,7 @@ class Panel:
     sheet    : 静态图画哪几处，[{参数名: 值}, ...]，没有提到的控件取此刻的值
     controls : {参数名: 本模块造的控件}
     aside    : 静态图的每一处再说一句，由那一句话取出
-    across   : 静态图的几处从左到右排；默认从上到下
+    across   : 静态图的几处从左到右排，给整数就一行排几处；默认从上到下
     没有装 ipywidgets 时，只有静态图，并提醒一句
     """
 
@@ -59,10 +59,11 @@ class Panel:
             parts.append((caption(words, frame.width).quantize(palette=PALETTE, dither=Image.Dither.NONE), frame))
         # 每一份都只用 PALETTE 里的颜色，存的是颜色的编号，照抄就行
         wide, high = parts[0][1].width, sum(part.height for part in parts[0])
-        page = Image.new("P", (wide * len(parts), high) if self.across else (wide, high * len(parts)))
+        columns = len(parts) if self.across is True else int(self.across) or 1
+        page = Image.new("P", (wide * columns, high * -(-len(parts) // columns)))
         page.putpalette(PALETTE.getpalette())
         for order, (words, frame) in enumerate(parts):
-            left, top = (order * wide, 0) if self.across else (0, order * high)
+            left, top = order % columns * wide, order // columns * high
             page.paste(words, (left, top))
             page.paste(frame, (left, top + words.height))
         buffer = io.BytesIO()

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 05 · 参数化：网络预测什么
 #
-# 第 1 章的网络猜噪声。猜原图行不行？猜别的呢？数学上它们可以互相换算，看上去没有分别。可是网络总会错一点；同样大的一点错，有的选法画不出东西，有的选法几乎看不出来。
+# 第 1 章的网络猜噪声。猜原图行不行？猜别的呢？数学上它们可以互相换算，看上去没有分别。可是网络总有误差；同样大的误差，有的选法画不出东西，有的选法几乎看不出来。
 # 这一章先看这件事，再说明白为什么，最后问一句：“同样大”公平吗？
 #
 # **学习目标**
@@ -9,7 +9,7 @@
 # - 写出 eps、x0、v 三种目标，以及它们之间的全部换算。
 # - 看出这些换算是一次旋转，并用它记住所有公式。
 # - 算出输出的误差进到下一步里要乘几倍：预测 eps 在哪一步被放大，预测 x0 在哪几步几乎原样留下。
-# - 说清三种目标的差别靠什么前提：误差在哪一种输出上均匀。
+# - 说清三种目标的差别从哪里来：完美的网络几乎不错的地方，真的网络还错多少。
 #
 # **预计用时** 45 分钟。运行全部单元约二十秒。
 
@@ -54,13 +54,13 @@ grid_figure(torch.cat(rows).reshape(5, 4, 1, 28, 28).transpose(0, 1).flatten(0, 
             rows=["$x_t$", r"$\varepsilon$", "$x_0$", "$v$"], columns=[f"$t={step}$" for step in steps])
 
 # %% [markdown]
-# 图：$v$ 从噪声渐渐变成原图。四行依次是 $x_t$、$\varepsilon$、$x_0$、$v$，$t$ 从左到右变大；$\varepsilon$ 与 $x_0$ 不随 $t$ 变，各画五遍是为了对照。$v$ 在 $t$ 小时像噪声，在 $t$ 大时像原图的底片（黑白颠倒）。
+# 图：$v$ 从噪声渐渐变成原图的底片，黑白颠倒。噪声表是默认的 `linear`，$t$ 从左到右变大。$\varepsilon$ 与 $x_0$ 不随 $t$ 变，各画五遍是为了对照。
 
 # %% [markdown]
-# ## 2　错同样多，画出来差多远
+# ## 2　误差一样大，画出来差多远
 #
 # 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。采样走 50 步，每一步都把它的输出换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每个像素各抽各的，标准差 0.2），再往下走。
-# 网络是同一个，起点是同一份噪声，只有“误差加在谁身上”不同。先猜一猜：哪一种画得最糟？
+# 网络是同一个，起点是同一份噪声，只有误差加在谁身上不同。先猜一猜：哪一种画得最糟？
 #
 # 函数 `draw` 每走一步做三件事：网络猜出 $\hat x_0$（截到 $[-1,1]$）；换算成 `target` 那种输出，加上误差，再换回 $\hat x_0$；然后不掺噪声地走一步，系数 $a$ 与 $b$ 第 4 节推导。
 
@@ -88,12 +88,12 @@ def draw(target, sizes):
 # %%
 none, same = [0.0] * 50, [0.2] * 50
 samples = [draw("v", none), draw("eps", same), draw("x0", same), draw("v", same)]
-grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "错在 eps", "错在 x0", "错在 v"])
+grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "加在 eps", "加在 x0", "加在 v"])
 
 # %% [markdown]
 # 图：同样大的误差，加在不同的输出上，结果天差地别。每列是同一个起点、同一个类别。加在 $\hat\varepsilon$ 上，什么也没有画出来；加在 $\hat x_0$ 上，形状都对，背景却是脏的；加在 $\hat v$ 上，与第一行几乎一样。
 #
-# 六张太少。离线用 0 到 9 十个类别、八个种子各画一遍，共 80 张，量两个数：与同一个种子不加误差的图差多少（均方根，像素值在 $-1$ 到 1 之间），课程的分类器认得出几成。± 是八个种子的标准误。
+# 六张太少。事先用 0 到 9 十个类别、八个种子各画一遍，共 80 张，量两个数：与同一个种子不加误差的图差多少（均方根，像素值在 $-1$ 到 1 之间），课程的分类器认得出几成。± 是八个种子的标准误；程序是 `python -m benchmarks.targets mnist`，本章凡 80 张图的数都由它量出。
 #
 # | 误差加在 | 差多少 | 认得出 |
 # |:--|--:|--:|
@@ -120,7 +120,7 @@ grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "错在 eps", "错
 rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 400, 900)})
 
 # %% [markdown]
-# 图：点不动，坐标轴转。一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的黑点；把橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$，写在下面。箭头是新轴的正方向，粗带是坐标的长短，落在箭头的反方向就是负数。
+# 图：点不动，坐标轴转，转多少由 $t$ 定（这里的表是 `linear`）。一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的黑点；把橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$，写在下面。箭头是新轴的正方向，粗带是坐标的长短，落在箭头的反方向就是负数。
 
 # %% [markdown]
 # “速度”这个名字也由此而来：角度每增加一点，$x_t$ 的变化率就是 $v$。
@@ -148,31 +148,36 @@ check("v → ε", diffusion.predict_eps_from_z_and_v(x_t, t, v), noise, atol=1e-
 # %% [markdown]
 # ## 4　误差怎样进到下一步里
 #
-# 要紧的不是 $\hat x_0$ 错多少，而是下一步的 $x_s$ 错多少：$\hat x_0$ 不是样本，走一步只往它那边挪一小段。
+# 要紧的不是 $\hat x_0$ 的误差，而是下一步的 $x_s$ 的误差：$\hat x_0$ 不是样本，走一步只往它那边挪一小段。
+#
 # 走一步，就是把 $\hat x_0$、$\hat\varepsilon$ 照第 $s$ 步的比例重新混合（第 0 章第 4 节）：$x_s=\cos\varphi_s\,\hat x_0+\sin\varphi_s\,\hat\varepsilon$。
 # 用旋转来看：由 $(x_t,\hat v)$ 往回转 $\varphi_t$，得到 $\hat x_0$、$\hat\varepsilon$；再往前转 $\varphi_s$，得到 $x_s$。合起来只往回转了 $\delta=\varphi_t-\varphi_s$：
 #
 # $$x_s=\cos\delta\;x_t-\sin\delta\;\hat v.$$
 #
-# $x_t$ 没有误差，所以 $\hat v$ 错 1，$x_s$ 就错 $\sin\delta$。另外两种先换成 $\hat v$：
+# $x_t$ 没有误差，所以 $\hat v$ 的误差传到 $x_s$，要乘 $\sin\delta$（都取绝对值）。另外两种先换成 $\hat v$：
 #
-# - 由 $x_0=\cos\varphi_t\,x_t-\sin\varphi_t\,v$，$\hat x_0$ 错 1 相当于 $\hat v$ 错 $1/\sin\varphi_t$；
-# - 由 $\varepsilon=\sin\varphi_t\,x_t+\cos\varphi_t\,v$，$\hat\varepsilon$ 错 1 相当于 $\hat v$ 错 $1/\cos\varphi_t$。
+# - 由 $x_0=\cos\varphi_t\,x_t-\sin\varphi_t\,v$，$\hat x_0$ 的误差换到 $\hat v$ 上，要除以 $\sin\varphi_t$；
+# - 由 $\varepsilon=\sin\varphi_t\,x_t+\cos\varphi_t\,v$，$\hat\varepsilon$ 的误差换到 $\hat v$ 上，要除以 $\cos\varphi_t$。
 #
-# 所以误差传到 $x_s$，要乘上（都取绝对值）
+# 所以误差传到 $x_s$ 的倍数是
 #
 # $$\hat\varepsilon:\ \frac{\sin\delta}{\cos\varphi_t},\qquad \hat x_0:\ \frac{\sin\delta}{\sin\varphi_t},\qquad \hat v:\ \sin\delta.$$
 #
 # `v` 的倍数不超过另外两种，也不超过 1。噪声大到 $\varphi_t\to90°$ 时，`eps` 的分母趋于 0；噪声小到 $\varphi_t\to0$ 时，`x0` 的分母趋于 0。
-# 第 2 节的代码把同一步写成 $x_s=a\,\hat x_0+b\,x_t$，所以 $a$ 就是 $\hat x_0$ 的倍数 $\sin\delta/\sin\varphi_t$；$b=\sin\varphi_s/\sin\varphi_t$。
+#
+# 第 2 节的代码把同一步写成 $x_s=a\,\hat x_0+b\,x_t$。把 $\hat\varepsilon=(x_t-\cos\varphi_t\,\hat x_0)/\sin\varphi_t$ 代进 $x_s$ 的式子，$x_t$ 的系数是 $b=\sin\varphi_s/\sin\varphi_t$；$\hat x_0$ 的系数 $a=\cos\varphi_s-b\cos\varphi_t$，正是上面的 $\sin\delta/\sin\varphi_t$。
 
 # %%
 parameterization_panel(GaussianDiffusion(beta_schedule="cosine"), x_start[:1].float(), noise[:1].float())
 
 # %% [markdown]
-# 面板：$\hat x_0$ 错得多，$x_s$ 不一定错得多。噪声表是 `cosine`，三种输出加上同一份误差（标准差 0.2）。左三张是换成的 $\hat x_0$；右三张是走完 50 步里的一步，$x_s$ 错了多少，越灰越准。
-# $t=20$ 时，三张 $\hat x_0$ 都还好，可是错在 $\hat x_0$ 上的，误差大半进了 $x_s$（乘 0.85）。$t=900$ 时，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 已经认不出，$x_s$ 却几乎没有错。
-# 下面的曲线是输出错 1 时 $\hat x_0$ 错几（对数刻度），圆点是当前的 $t$。
+# 面板：$\hat x_0$ 的误差大，$x_s$ 的误差不一定大。三种输出加上同一份误差（标准差 0.2），噪声表是 `cosine`。左三张是换成的 $\hat x_0$；右三张是走完 50 步里的一步，$x_s$ 的误差，越灰越准。
+#
+# - $t=20$ 时，加在 $\hat x_0$ 上的那张只是有点脏，误差却大半进了 $x_s$（乘 0.85）。
+# - $t=900$ 时，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 已经认不出，误差进到 $x_s$ 却只乘 0.20。
+#
+# 下面的曲线是误差传到 $x_s$ 要乘几倍（对数刻度），圆点是当前的 $t$。
 
 # %%
 def gains(bars):
@@ -194,16 +199,18 @@ gains_figure({name: (even, gains(levels(betas, even))) for name, betas in (("lin
 # %% [markdown]
 # 图：`eps` 坏在 `cosine` 的第一步，`x0` 坏在最后几步，`v` 处处都小。各走 50 步，一步一个点；横轴是步号，纵轴是输出的误差传到 $x_s$ 乘上几倍（对数刻度），灰线是 1 倍。
 #
-# `cosine`（右）配 `eps`，第一步是 631 倍，第三步起都小于 1；`linear`（左）没有一步放大。`x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1：最后一步 $x_s=\hat x_0$，网络错多少，样本就错多少。
+# `cosine`（右）配 `eps`，第一步是 631 倍，第三步起都小于 1；`linear`（左）没有一步放大。`x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1：最后一步 $x_s=\hat x_0$，网络的误差有多大，样本的误差就有多大。
 #
-# 毛病真的出在这几步吗？让这几步不错，别的步照样错 0.2，再画一遍。
+# 毛病真的出在这几步吗？这几步不加误差，别的步照样加 0.2，再画一遍。
 
 # %%
 spared = [draw("eps", [0.0] + same[1:]), draw("x0", same[:-3] + [0.0] * 3)]
-grid_figure(torch.cat(spared), nrow=6, rows=["eps，首步不错", "x0，末三步不错"])
+grid_figure(torch.cat(spared), nrow=6, rows=["eps，第一步不加", "x0，末三步不加"])
 
 # %% [markdown]
-# 图：免去那几步的错，就画好了。起点、类别与第 2 节的图相同。`eps` 只要第一步不错，就画得出字；`x0` 只要末三步不错，背景就干净了。量法同第 2 节的表：
+# 图：免去那几步的误差，就画好了。起点、类别与第 2 节的图相同。`eps` 只要第一步不加误差，就画得出字；`x0` 只要末三步不加，背景就干净了。
+#
+# 照第 2 节的表，量 80 张：
 #
 # | 误差加在 | 哪几步 | 差多少 | 认得出 |
 # |:--|:--|--:|--:|
@@ -212,7 +219,7 @@ grid_figure(torch.cat(spared), nrow=6, rows=["eps，首步不错", "x0，末三�
 # | $\hat x_0$ | 末三步以外 | 0.044 ± 0.003 | 92.5% ± 3.1% |
 # | $\hat\varepsilon$，走 `linear` 的 $\bar\alpha$ | 每一步 | 0.128 ± 0.007 | 92.5% ± 1.6% |
 #
-# 末一行是同一个模型走 `linear` 的 50 个 $\bar\alpha$（在 `cosine` 的表里找最接近的步号），与同样走法、不加误差的图比。`eps` 每一步都错，也画得出字：`linear` 没有那一步。
+# 最后一行是同一个模型走 `linear` 的 50 个 $\bar\alpha$（在 `cosine` 的表里找最接近的步号），与同样走法、不加误差的图比。误差每一步都加在 $\hat\varepsilon$ 上，也画得出字：`linear` 没有那一步。
 #
 # 换别的步数呢？`sqrt_linear` 是 DDPM 论文的噪声表。只看 `eps` 最坏的一步：
 
@@ -223,14 +230,17 @@ for name, betas in schedules.items():
     print(f"{name:12}" + "　".join(f"{count} 步：{told(value)} 倍" for count, value in worst.items()))
 
 # %% [markdown]
-# `cosine` 为什么这样坏？`eps` 的倍数展开是 $\tan\varphi_t\cos\varphi_s-\sin\varphi_s$；两个角都接近 $90°$ 时正弦约是 1，剩下 $\cos\varphi_s/\cos\varphi_t-1=\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。走 50 步的第一步，`linear` 抬高 1.5 倍，得 0.22；`cosine` 的末项几乎把原图抹净，抬高 40 万倍，得 631。
+# `cosine` 为什么这样坏？`eps` 的倍数展开是 $\tan\varphi_t\cos\varphi_s-\sin\varphi_s$；两个角都接近 $90°$ 时正弦约是 1，剩下 $\cos\varphi_s/\cos\varphi_t-1=\sqrt{\bar\alpha_s/\bar\alpha_t}-1$，只看这一步把 $\bar\alpha$ 抬高了几倍。走 50 步的第一步，`linear` 抬高 1.5 倍，得 0.22；`cosine` 的最后一个 $\bar\alpha$ 几乎把原图抹净，抬高 40 万倍，得 631。
 #
-# 所以论文的表照猜 $\varepsilon$ 就好。`cosine` 配 `eps`，要么换成 `v`，要么把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`）。截断保得住笔画，却还是吃亏：照第 2 节的量法，认得出的只有 72.5% ± 5.3%，不加误差是 92.5% ± 3.1%。
+# 所以用论文的表，走 50 步或更多，猜 $\varepsilon$ 就好；只走 10 步，误差最坏要放大 1.9 倍。
+#
+# `cosine` 配 `eps`，要么换成 `v`，要么把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`）。截断保得住笔画，却还是吃亏：80 张里认得出的只有 72.5% ± 5.3%，不加误差是 92.5% ± 3.1%。
 
 # %% [markdown]
 # ## 5　同样大的误差，公平吗
 #
 # 以上都假设误差“同样大”。可是 `cosine` 的第一步，$x_t$ 几乎就是噪声，照抄 $x_t$ 当作 $\hat\varepsilon$，只差像素值的两万分之一，网络怎么会错 0.2？
+#
 # 0.2 算大还是算小，要与完美的网络比。完美的网络也消不掉的那一份均方误差，叫剩余误差；开了方，叫剩余标准差。
 #
 # 完美的网络答什么？答条件期望 (conditional expectation) $\mathbb E[x_0\mid x_t]$，也就是已知 $x_t$ 时 $x_0$ 的平均。因为对任何只由 $x_t$ 算出的 $\hat x_0$，
@@ -239,7 +249,9 @@ for name, betas in schedules.items():
 #
 # 前一项谁也消不掉，后一项至少是 0，答条件期望时恰好是 0。
 #
-# 数据是 $x_0\sim\mathcal N(m, s^2)$ 时，这些都算得出来。记 $D=\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha$，那么
+# 图像的条件期望没有算式，用高斯数据代替，只看两头的趋势。两头的道理对什么数据都成立：$t$ 小时照抄 $x_t$ 作 $\hat x_0$，$t$ 大时照抄 $x_t$ 作 $\hat\varepsilon$，误差都趋于 0。
+#
+# 数据是 $x_0\sim\mathcal N(m, s^2)$ 时，剩余误差有公式。记 $D=\mathrm{Var}(x_t) = \bar\alpha s^2 + 1-\bar\alpha$，那么
 #
 # $$\hat x_0 = m + k\,(x_t-\sqrt{\bar\alpha}\,m),\quad k=\frac{\sqrt{\bar\alpha}\,s^2}{D},$$
 #
@@ -281,22 +293,41 @@ curves_figure((range(1000), {name: value.sqrt() for name, value in left.items()}
                "步号 $t$", "剩余标准差", "linear", "log"))
 
 # %% [markdown]
-# 图：同样是 0.2，在有的地方极大，在有的地方不大。三条线是三种目标的剩余标准差（对数刻度），数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `cosine`；灰色点划线是第 2 节加的 0.2。
-# `eps` 在 $t$ 大时趋于 0，因为那里照抄即可；`x0` 在 $t$ 小时趋于 0，道理相同。在这两头，0.2 远在线的上方，正是第 4 节找出的两处。`v` 的线始终在 0.2 上方，没有极端的地方。
+# 图：在曲线趋于 0 的两头，0.2 大得不合理。三条线是三种目标的剩余标准差（对数刻度），灰色点划线是第 2 节加的 0.2；数据是 $\mathcal N(m, 0.5^2)$，噪声表是 `cosine`。
 #
-# 所以这样比不公平。假如误差与各自的剩余标准差成比例，换到 $x_0$ 上就处处相等（上面的核对），三种目标画出来的东西没有任何区别。
-# 可见第 2 节的差别要有一个前提：**误差在网络的输出上处处一样大**。均匀地错在 $\varepsilon$ 上，坏在 `cosine` 的第一步；均匀地错在 $x_0$ 上，坏在收尾；均匀地错在 $v$ 上，没有一步被放大。
+# `eps` 在 $t$ 大时趋于 0，`x0` 在 $t$ 小时趋于 0，正是第 4 节找出的两处。在这份数据上，0.2 分别是剩余标准差的 8116 倍与 31 倍；`v` 的线始终在 0.2 上方，没有极端的地方。
 #
-# 真的网络，误差更像处处一样大，还是更像与剩余标准差成比例？先猜一猜：在 $t=999$，照抄就能做到 $5\times10^{-5}$，`eps` 的网络错多少？在第 1 章的月牙上，每种目标训练八个网络（`cosine`，走 50 步，不截断；程序在章末的小实验里）。月牙只有四千个训练点，最好的输出算得出来，量网络的输出与它差多少（均方根）；造错与漏掉的意思同第 1 章。
+# 所以这样比不公平。假如误差与各自的剩余标准差成比例，换到 $x_0$ 上就处处相等（上面的核对），三种目标就没有区别。
 #
-# | 目标 | 输出的误差，$t=100$ | $t=999$ | 造错 | 漏掉 |
-# |:--|--:|--:|--:|--:|
-# | `eps` | 0.215 ± 0.001 | 0.064 ± 0.001 | 99.6% ± 0.1% | 94.6% ± 0.7% |
-# | `x0` | 0.056 ± 0.001 | 0.070 ± 0.003 | 3.7% ± 0.2% | 20.1% ± 0.8% |
-# | `v` | 0.208 ± 0.003 | 0.068 ± 0.003 | 4.2% ± 0.1% | 1.1% ± 0.1% |
+# 可见第 2 节的差别来自这里：**剩余标准差趋于 0 的地方，误差不跟着趋于 0**。处处一样大，只是最简单的一例。
 #
-# 没有一种真的处处一样大，可是更不像与剩余标准差成比例：在 $t=999$，`eps` 的网络仍错 0.064，是剩余标准差的一千三百倍。损失只看 $0.064^2\approx0.004$，不看它在采样时要乘 631；而 $0.064\times631\approx40$，月牙的标准差才是 1，所以它什么也没有造出来。
-# `x0` 收尾的错几乎原样留在样本里，漏掉两成；只有 `v`，造错与漏掉都小。
+# 真的网络是这样吗？在第 1 章的月牙上，每种目标训练八个网络（`cosine`，走 50 步，不截断）。月牙的条件期望算得出来（第 1 章“最好的猜测”），所以量得出网络的输出离它多远（均方根）。先猜一猜：在 $t=999$，照抄就能做到 $5\times10^{-5}$，`eps` 的网络错多少？
+#
+# | 目标 | 量什么 | $t=0$ | $t=100$ | $t=500$ | $t=999$ |
+# |:--|:--|--:|--:|--:|--:|
+# | `eps` | 网络的误差 | 0.198 ± 0.002 | 0.202 ± 0.001 | 0.053 ± 0.001 | 0.062 ± 0.001 |
+# | | 剩余标准差 | 1.00 | 0.86 | 0.67 | 0.00005 |
+# | `x0` | 网络的误差 | 0.071 ± 0.002 | 0.054 ± 0.001 | 0.038 ± 0.001 | 0.070 ± 0.003 |
+# | | 剩余标准差 | 0.0065 | 0.148 | 0.68 | 1.00 |
+# | `v` | 网络的误差 | 0.127 ± 0.003 | 0.194 ± 0.002 | 0.070 ± 0.001 | 0.063 ± 0.003 |
+# | | 剩余标准差 | 1.00 | 0.87 | 0.95 | 1.00 |
+#
+# 网络的误差，没有一种处处一样大。要紧的是剩余标准差趋于 0 的两处：
+#
+# - `eps` 的第一步，$t=999$：剩余标准差只有 $5\times10^{-5}$，网络却错 0.062，是它的一千二百多倍；
+# - `x0` 的收尾，$t=0$：剩余标准差是 0.0065，网络却错 0.071，是它的十一倍。
+#
+# **误差并不均匀，但在 `eps` 的第一步、`x0` 的收尾，都没有降到剩余标准差那样小。** 它们造出来的点怎样？
+#
+# | 目标 | 造错 | 漏掉 |
+# |:--|--:|--:|
+# | `eps` | 99.6% ± 0.1% | 94.6% ± 0.7% |
+# | `x0` | 3.7% ± 0.2% | 20.1% ± 0.8% |
+# | `v` | 4.2% ± 0.1% | 1.1% ± 0.1% |
+#
+# 造错与漏掉的意思同第 1 章，两张表都由 `python -m benchmarks.targets moons` 量出。`eps` 在第一步错 0.062，乘 631 约是 39，月牙的标准差才是 1，所以什么也没有造出来；`x0` 漏掉两成；只有 `v`，两样都小。
+#
+# 第 1 章猜 $\varepsilon$ 却画得好：那里的表是 `sqrt_linear`，没有 631 倍的一步。那里只造 500 个点，这里造 4000 个，所以 `v` 的漏掉比那里低。
 
 # %% [markdown]
 # ## 6　代码里的三种目标
@@ -309,13 +340,13 @@ curves_figure((range(1000), {name: value.sqrt() for name, value in left.items()}
 # | `X0Objective` | 原图 $x_0$ | 输出本身 | 1 |
 # | `VObjective` | $v$，由 `get_v` 造出 | `predict_start_from_z_and_v` | $1-\bar\alpha_t$ |
 #
-# 例如 $\bar\alpha_t=0.1$ 时，下面三个数说的是同样大的错。
+# 例如 $\bar\alpha_t=0.1$ 时，下面三个误差换到 $x_0$ 上一样大。
 
 # %%
 card("parameterization")
 for target, size in {"eps": 0.1 / 3, "x0": 0.1, "v": 0.1 / 0.9**0.5}.items():
     objective = GaussianDiffusion(parameterization=target).objective
-    check(f"ᾱ = 0.1，{target} 错 {size:.3f}，x₀ 就错", size * objective.weight_over_x0(0.1) ** 0.5, 0.1, atol=1e-9)
+    check(f"ᾱ = 0.1，{target} 的误差 {size:.3f}，换到 x₀ 上", size * objective.weight_over_x0(0.1) ** 0.5, 0.1, atol=1e-9)
 
 # %% [markdown]
 # ## 7　逐行的源码
@@ -329,7 +360,7 @@ show_source(GaussianDiffusion.predict_start_from_noise,
 # %% [markdown]
 # - ① $\varepsilon\to x_0$：把加噪的公式解出 $x_0$。
 # - ② 核对类型与形状，五个函数都这样开头；$\bar\alpha_t=0$ 时要除以 0，所以拒绝。
-# - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表，除法不必每步都做。
+# - ③ 两个系数 $1/\sqrt{\bar\alpha_t}$ 与 $\sqrt{(1-\bar\alpha_t)/\bar\alpha_t}$ 都已存成表。
 
 # %%
 show_source(GaussianDiffusion.predict_noise_from_start,
@@ -337,7 +368,7 @@ show_source(GaussianDiffusion.predict_noise_from_start,
 
 # %% [markdown]
 # - ① $x_0\to\varepsilon$：同一个式子解出另一个未知数。
-# - ② 除以 $\sqrt{1-\bar\alpha_t}$：在 $t=0$ 处它只有 0.01，误差会放大一百倍。
+# - ② 除以 $\sqrt{1-\bar\alpha_t}$：$t=0$ 时，`linear` 的是 0.01，误差放大 100 倍；`cosine` 的是 0.0064，放大 156 倍。
 
 # %%
 show_source(GaussianDiffusion.predict_start_from_z_and_v,
@@ -360,7 +391,7 @@ show_source(GaussianDiffusion.get_v,
             "def get_v", "return (")
 
 # %% [markdown]
-# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。参数的次序是 x、noise、t，与别的函数不同。
+# - ① $(x_0,\varepsilon)\to v$：训练时造目标用。注意参数的次序，$t$ 在最后。
 # - ② 旋转矩阵的第二行。
 
 # %% [markdown]
@@ -384,7 +415,7 @@ show_source(X0Objective,
 # - ① 直接预测原图，最好懂。
 # - ② 训练目标就是原图。
 # - ③ 输出本身就是 $\hat x_0$。
-# - ④ 误差本来就量在 $x_0$ 上，所以倍数是 1。
+# - ④ 误差本来就在 $x_0$ 上，倍数是 1。
 
 # %%
 show_source(VObjective,
@@ -400,9 +431,9 @@ show_source(VObjective,
 # ## 小结
 #
 # - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
-# - **答案**：三者可以互相换算，网络完美时没有分别。网络错一点，走一步转过 $\delta$，`eps`、`x0`、`v` 的错各乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕噪声最大的一步，`x0` 怕最后几步。
+# - **答案**：三者可以互相换算，网络完美时没有分别。网络有误差时，走一步转过 $\delta$，`eps`、`x0`、`v` 的误差各乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕噪声最大的一步，`x0` 怕最后几步。
 # - 论文的表走 50 步，`eps` 最坏 0.23 倍，照用就好；`cosine` 的第一步是 631 倍，要截断，或者改猜 `v`。随课程的模型都是 `cosine` 加 `v`。
-# - 这样分好坏，要有一个前提：误差在网络的输出上大致处处一样大。误差若与各自的剩余标准差成比例，三种就没有分别。月牙上量到的网络更像前一种。
+# - 差别来自两头：那里剩余标准差趋于 0，网络的误差却不跟着趋于 0，月牙上的网络就是这样。误差若与各自的剩余标准差成比例，三种就没有分别。
 # - $(x_t, v)$ 是 $(x_0, \varepsilon)$ 转过一个角，全部换算都是这次旋转或它的逆。
 #
 # ## 练习
@@ -490,9 +521,11 @@ grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 小实验　换掉几步才够
 #
-# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，那么只换掉这几步，应当就好了。下面的程序训练三个网络（每个十秒左右），一路上每一步用哪个网络由 `pick` 定，走 50 步，打印造错与漏掉的比例。
+# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，那么只换掉这几步，漏掉降多少？造错呢？
 #
-# 先猜两件事。跳过第一步，直接把噪声当作 $x_{979}$ 起步，`eps` 的网络造错几成？前面用 `x0`，最后 `count` 步换成 `v`，`count` 要到几，漏掉才降到 `v` 全程的 1%？再把两个网络对调：前面用 `v`，最后几步换成 `x0`，会怎样？
+# 下面的程序训练三个网络（每个十秒左右），一路上每一步用哪个网络由 `pick` 定，走 50 步，打印造错与漏掉的比例。
+#
+# 先猜两件事。跳过第一步，直接把噪声当作 $x_{979}$ 起步，`eps` 的网络造错几成？前面用 `x0`，最后 `count` 步换成 `v`，`count` 要到几，漏掉才降到 `v` 全程的 1%？那时造错是多了还是少了？再把两个网络对调：前面用 `v`，最后几步换成 `x0`，会怎样？
 #
 # ```python
 # from ddpm_edu import DDPM
@@ -556,25 +589,14 @@ grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # | `v`，末十步换成 `x0` | 3.0% ± 0.1% | 20.1% ± 0.8% |
 #
 # 1. `eps` 的病几乎全在第一步：跳过它，造错从 99.6% 降到 4.7%，与 `v` 的 4.2% 差不多，网络一点也没有重练。
-# 2. `x0` 的漏掉出在收尾：只换最后一步，就从 20.1% 降到 7.0%，换三步剩 1.5%，换五步与 `v` 全程一样。第 4 节算出的倍数从最后一步往前是 1、0.85、0.44，也是最后两三步最大。
+# 2. `x0` 的漏掉出在收尾：只换最后一步，就从 20.1% 降到 7.0%，换三步剩 1.5%，换五步与 `v` 全程一样。造错却从 3.7% 升到 6.7%，比 `v` 全程的 4.2% 还多。第 4 节算出的倍数从最后一步往前是 1、0.85、0.44，也是最后两三步最大。
 # 3. 好网络也会被一步连累：`v` 走完 49 步，只把最后一步交给 `x0`，漏掉就从 1.1% 升到 11.5%。造错却从 4.2% 降到 2.9%：收尾用 `x0`，造错少一些，漏得多得多，所以两个数要一起看。
 #
 # ```python
-# @torch.no_grad()
-# def error(model, step):
-#     """输出与最好的输出（训练点的条件期望）差多少，均方根"""
-#     t, bar, generator = torch.full((1000,), step), model.alphas_cumprod[step], torch.Generator().manual_seed(0)
-#     x = model.q_sample(real[:1000, :, None, None], t, torch.randn(1000, 2, 1, 1, generator=generator))
-#     closeness = -torch.cdist(x.flatten(1), bar.sqrt() * data).square() / (2 * (1 - bar))
-#     best = (closeness.softmax(1) @ data)[..., None, None]
-#     output = model.objective.target(model, best, model.predict_noise_from_start(x, t, best), t)
-#     return float((model.apply_model(x, t) - output).square().mean().sqrt())
-#
-#
 # rows = []
 # for seed in range(8):
 #     nets = {target: learn(target, seed) for target in ("eps", "x0", "v")}
-#     row = [error(net, step) for net in nets.values() for step in (100, 500, 900, 999)]
+#     row = []
 #     for net in nets.values():
 #         row += travel(lambda step: net, seed=seed)
 #     row += travel(lambda step: nets["eps"], even[1:], seed)

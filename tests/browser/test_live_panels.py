@@ -13,10 +13,12 @@ from selenium.webdriver.common.keys import Keys
 
 from ddpm_edu.authoring.site import panels
 from ddpm_edu.authoring.site.frame import ASSETS
+from ddpm_edu.schedules import alphas_cumprod, make_beta_schedule
 
 from ..test_panels import positions
 from .desk import leave
 
+COSINE = alphas_cumprod(make_beta_schedule("cosine", 1000))[0]
 PAGE = """<!DOCTYPE html><html lang="zh-CN"><head><meta charset="utf-8"><title>面板</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>:root {{ --ink: #222; --paper: #fff; --line: #ddd; }}
@@ -86,7 +88,7 @@ def slack(name, key, values, data):
         return {"image": 5e-6, "histogram": 1e-3}.get(key, 0)
     if name == "parameterization_panel" and "_from_" in key:
         # 包里是单精度，网页里是双精度；由 ε 换来的再放大
-        return 1e-6 * (1 + data["error_eps"][1][values["t"]])
+        return 1e-6 * (1 + ((1 - COSINE[values["t"]]) / COSINE[values["t"]]) ** 0.5)
     return 0
 
 

@@ -60,7 +60,7 @@ EXERCISES = (
         Mistake("cos 与 sin 用反了：√ᾱ_t 是 cos，√(1-ᾱ_t) 是 sin。", mixing(lambda a: (1 - a).sqrt(), lambda a: a.sqrt())),
         Mistake("你把 x_t 当成了 x₀：v = √ᾱ·ε - √(1-ᾱ)·x₀，而这里只有 x_t。",
                 lambda x_t, eps, bar: bar.sqrt() * eps - (1 - bar).sqrt() * x_t),
-    ), "除以了 cos φ：ε 错 1，v 就错 1/cos φ。第 4 节里 eps 吃亏，就吃亏在这个除法上。",
+    ), "ε 的误差换到 v 上，要除以 cos φ。第 4 节里 eps 吃亏，就吃亏在这个除法上。",
          "由 ε = sin φ·x_t + cos φ·v 解出 v；或者先换出 x₀，再用 v 的定义。"),
     Code("05.2", 2, "两步并作一步", merged_v, step_cases, (
         Mistake("差一个负号：x_s = cos δ·x_t - sin δ·v，移项得 sin δ·v = cos δ·x_t - x_s。",
@@ -90,8 +90,8 @@ EXERCISES = (
         3.168e-4: "你用 0.2 除以 631，这样 x_s 错 0.2；可是 v 错 0.2 时，x_s 只错 0.2·sin δ。",
         6.223e-3: "这是 x_s 错多少，还要换回 ε̂：除以 eps 的倍数 sin δ/cos φ_t。",
         4.858e-10: "cos φ_t 是 √ᾱ_t，你乘的是 ᾱ_t 本身，还要开平方。",
-        4058: "方向反了：ε̂ 错 1 相当于 v̂ 错 1/cos φ_t，所以要乘以 cos φ_t。",
-    }, "sin δ 约掉了，只剩 0.2·cos φ_t，约 1×10⁻⁵。第 5 节月牙上的 eps 网络错 0.064，大了六千多倍。",
+        4058: "方向反了：ε̂ 的误差换到 v̂ 上要除以 cos φ_t，所以允许的误差要乘以 cos φ_t。",
+    }, "sin δ 约掉了，只剩 0.2·cos φ_t，约 1×10⁻⁵。第 5 节月牙上的 eps 网络错 0.062，大了六千多倍。",
            "两种倍数只差除以 cos φ_t：让 ε̂ 的误差乘 sin δ/cos φ_t，等于 0.2·sin δ。", rtol=5e-3),
     Choice("05.5", 2, "终点是纯噪声", "B", {
         "A": "eps 在这里最没用：x_t 就是 ε，照抄即可，与 x₀ 毫无关系；换成 x̂₀ 还要除以 √ᾱ = 0。",

@@ -30,9 +30,9 @@ def forward_panel(diffusion, images, noise):
         Axis(image="image", title="$x_t$"),
         Axis("像素值", "密度", (-4, 4), (0, 1.2), legend="upper right",
              curves={"histogram": "$x_t$", "normal": r"$\mathcal{N}(0,1)$"}),
-    ], width=8.0, ratios=(1, 1.8))
+    ], width=5.4, height=2.4, ratios=(1, 1.8))
     # 直方图画成台阶，不把格心连成斜线：窄的峰照样窄
     plot.artists["histogram"].set_drawstyle("steps-mid")
     last = diffusion.num_timesteps - 1
     return Panel(plot, lambda t, index: forward_data(diffusion, images, noise, t, index), sheet=[{"t": round(k * last)} for k in (0, 0.15, 0.27, 1)],
-                 t=int_slider(0, 0, last, "步号 t"), index=int_slider(0, 0, 9, "第几张图"))
+                 across=2, t=int_slider(0, 0, last, "步号 t"), index=int_slider(0, 0, 9, "第几张图"))
