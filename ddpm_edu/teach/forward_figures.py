@@ -71,7 +71,10 @@ def brightness_figure(kinds, last):
                 ax.annotate(says, (side, error), where[0], textcoords="offset points", ha=where[1], fontsize=9)
     for ax, name in zip(axes, ("平均挪了几个标准差", "标准差还剩几成")):
         ax.set(xscale="log", xlabel="边长（像素）", xlim=(sides[0], sides[-1]))
-        ax.set_xticks([28, 140, 512], ["28", "140", "512"])
+        ax.set_xticks([28, 32, 140, 512], ["28", "32", "140", "512"])
+        # 28 与 32 挨得近，两个数各往外让
+        for tick, aside in zip(ax.get_xticklabels(), ("right", "left")):
+            tick.set_ha(aside)
         ax.set_title(name, fontsize=10)
         ax.minorticks_off()
     axes[0].set(yscale="log", ylim=(0.01, 12))
@@ -82,7 +85,7 @@ def brightness_figure(kinds, last):
     axes[1].set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
     f, x = f[-1], np.linspace(-0.85, 0.75, 801)
     right.fill_between(x, normal(x, mean, std), color=GRAY, alpha=0.45, linewidth=0, label="真的")
-    right.plot(x, normal(x, (1 - f) * mean, std * (1 - f**2) ** 0.5), color=BLUE, label="造出来的")
+    right.plot(x, normal(x, (1 - f) * mean, std * (1 - f**2) ** 0.5), color=color, linestyle=style, label="造出来的")
     right.set(xlabel="平均亮度", ylabel="密度", xlim=(x[0], x[-1]), ylim=(0, None))
     right.set_title(f"{title}，放大到 {marked[-1]}×{marked[-1]}", fontsize=10)
     right.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")

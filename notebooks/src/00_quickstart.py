@@ -161,7 +161,7 @@ figure
 #
 # $$\hat\varepsilon = \frac{x_t-\sqrt{\bar\alpha_t}\,\hat x_0}{\sqrt{1-\bar\alpha_t}}.$$
 #
-# 反过来猜噪声，或者猜两者的某种组合，也都行得通，第 5 章再比哪一样好。
+# 反过来猜噪声，或者猜两者的某种组合，也都行得通，第 5 章再比哪一样好。开头的模型猜的就是一种组合，`predict_start` 把它换算成 $\hat x_0$。
 #
 # 损失是猜测与原图之差的平方的平均。它降不到 0，因为同一张 $x_t$ 对得上许多张原图，再好的网络也猜不准。
 #
@@ -187,7 +187,7 @@ loss = (student.apply_model(x_t, t, label) - x_start).square().mean()  # 网络�
 check("与 DDPM 自己算的损失相同", torch.isclose(loss, student.p_losses(x_start, t, noise, cond=label)[0]), True)
 
 # %% [markdown]
-# 下面的 `trainer.fit` 每一步做的就是它，再照损失更新参数。`DDPM` 是 PyTorch Lightning 的 `LightningModule`，也就是带着训练方法的 `nn.Module`；循环交给 Lightning 的 `Trainer`。
+# 下面的 `trainer.fit` 每一步做的就是它，再照损失更新参数（另有两件小事：$t$ 抽得更匀，一成的图不告诉是几，第 4 节说为什么）。`DDPM` 是 PyTorch Lightning 的 `LightningModule`，也就是带着训练方法的 `nn.Module`；循环交给 Lightning 的 `Trainer`。
 #
 # 途中停下来看几次：每次用同一份起始噪声，画 0 到 9 各一个。采样用的是参数的指数滑动平均 (exponential moving average，EMA)，它比当前的参数平稳。
 
@@ -210,6 +210,7 @@ watch = Watch((40, 100, 200))
 
 # %%
 # NBVAL_IGNORE_OUTPUT
+watch.frames.clear()
 trainer = pl.Trainer(
     max_steps=MAX_STEPS, max_epochs=-1, accelerator="auto", gradient_clip_val=1.0, limit_val_batches=0,
     callbacks=[watch, StepProgress()],
@@ -224,23 +225,23 @@ reached = [f"{step} 步" for step in watch.steps[:len(watch.frames)]]
 grid_figure(torch.cat([*watch.frames, ours[:10]]), nrow=10, rows=[*reached, "练完"], columns="0123456789")
 
 # %% [markdown]
-# 图：练得越久，越像数字。先是一片斑点，再有笔画，然后有了数字的样子，也还有几个不像。一列一个数字，起始噪声相同，从上到下是走到第 40、100、200 步与练完之后（停得早，就只有走到的那几行）。开头的模型画得好得多；它练得久得多，网络也深一些。
+# 图：练得越久，越像数字。先是一片斑点，再有笔画，然后有了数字的样子，也还有几个不像。一列一个数字，起始噪声相同，从上到下是走到第 40、100、200 步与练完之后（停得早，就只有走到的那几行）。开头的模型画得好得多：它看过的图是这里的二十几倍，网络也大一倍。
 #
 # 十张说明不了多少，所以请一个会认 MNIST 的分类器（随课程发布，测试集上的准确率 99.4%）数一数：每个数字画四张，有几成被它认作所要的那个数字。瞎猜能对一成。
-# 它比眼睛宽容，断了笔画的也认。
+# 它比眼睛宽容，断了笔画的、糊成一团平均的也认，所以数完还要看图。
 
 # %%
 # NBVAL_IGNORE_OUTPUT
 classifier = load_classifier("mnist")
 share = recognised(classifier, ours, digits.repeat(4))["recognised"]
-print(f"一分钟的训练，画 {len(ours)} 张：认得出 {share:.0%}")
+print(f"一分钟的训练，画 {len(ours)} 张：认得出 {share:.0%} ± {(share * (1 - share) / len(ours)) ** 0.5:.0%}")
 
 # %%
 check("远好于瞎猜的一成", share > 0.3, True)
 
 # %% [markdown]
-# 换八个种子从头训练，各画二百张，平均认得出 73.2 ± 1.3%（± 是标准误 (standard error)），最低 69.5%，最高 79.5%（`python -m benchmarks.quick --config mnist-first`）。
-# 开头的模型，八个种子共画 3 200 张，走 50 步，认得出 99.8 ± 0.1%。
+# 一次训练、四十张，起伏不小。换八个种子从头训练，各画二百张，平均认得出 73.2 ± 1.3%（± 是标准误 (standard error)），最低 69.5%，最高 79.5%（`python -m benchmarks.quick --config mnist-first`）。
+# 开头的模型不再训练，只换采样的种子，八个共画 3 200 张，走 50 步，认得出 99.8 ± 0.1%。
 
 # %% [markdown]
 # ## 4　采样：从噪声走回来
@@ -270,7 +271,7 @@ start = torch.randn(10, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 check("与开头那张图的末行相同", walk(start, 25)[0], images, atol=1e-3)
 
 # %% [markdown]
-# 代码里的 `guidance_scale` 叫引导强度，大于 1 时画得更合要求。为此每一步要猜两遍：告诉网络画几，猜一遍；不告诉，再猜一遍；把两遍之差放大（第 7 章）。训练时随机挑一成的图，不告诉网络是几，它才学得会后一种猜法。
+# 代码里的 `guidance_scale` 叫引导强度，大于 1 时画得更合要求。为此每一步要猜两遍：告诉网络画几，猜一遍；不告诉，再猜一遍；把两遍之差放大（第 7 章）。训练时有一成的图不告诉是几，网络才学得会后一种猜法。
 #
 # 能不能只走一步？那样的结果，就是对着纯噪声的第一次猜测。下面走 10 步，把途中的 $x_t$ 与 $\hat x_0$ 都画出来，看要画 3 的那一列。
 
@@ -279,9 +280,9 @@ names, noisy, guesses = zip(*walk(start, 10)[1])
 grid_figure(torch.stack([*noisy, *guesses])[:, 3], nrow=10, rows=["$x_t$", r"$\hat{x}_0$"], columns=names)
 
 # %% [markdown]
-# 图：$x_t$（上排）越干净，猜测 $\hat x_0$（下排）越清楚。头一两步的猜测就像第 0 节说的平均，是糊的，所以只走一步不行；只朝它退一小步，下一次再猜，就清楚了。
+# 图：$x_t$（上排）越干净，猜测 $\hat x_0$（下排）越清楚。头一两步的猜测近乎第 0 节说的平均（引导使它浓一些），是糊的，所以只走一步不行；只朝它退一小步，下一次再猜，就清楚了。
 #
-# DDPM 论文的走法叫**祖先采样** (ancestral sampling)：网络还是那一个，只是混合时少放一些 $\hat\varepsilon$，缺的用一份新抽的噪声补上。途中有了新的随机性，同一个起点就会走到不同的图。
+# DDPM 论文的走法叫**祖先采样** (ancestral sampling)：网络还是那一个，只是混合时少放一些 $\hat\varepsilon$，缺的用一份新抽的噪声补上，总量不变（掺得更多的，见第 5 节）。途中有了新的随机性，同一个起点就会走到不同的图。
 
 # %%
 def draw(steps, seed, **kwargs):
@@ -302,7 +303,7 @@ grid_figure(torch.cat([*rows.values()]), nrow=10, rows=[*rows], columns="0123456
 #
 # 祖先采样每一步掺多少新噪声？原图越容易猜准，退一步之后的图就越定得下来，该掺的也越少。理论给出两个极端，推导在第 4 章：
 #
-# - 若所有的图都是同一张，该掺的方差是 $\tilde\beta_t$，它比 $\beta_t$ 小；
+# - 若所有的图都是同一张，该掺的方差是 $\tilde\beta_t=\beta_t\,\frac{1-\bar\alpha_s}{1-\bar\alpha_t}$，它比 $\beta_t$ 小，退到底时是 0；
 # - 若图本来就是标准高斯的噪声，该掺的方差是 $\beta_t$，与加噪时掺的一样多（跳着走时，指这一大步里加噪一共掺的）。
 #
 # 真实的图介于两者之间。`v_posterior`（也记作 $v$）从 0 拉到 1，方差就从 $\tilde\beta_t$ 变到 $\beta_t$。步子越大，两个极端差得越远，所以下面只走 5 步或 10 步。
@@ -311,7 +312,7 @@ grid_figure(torch.cat([*rows.values()]), nrow=10, rows=[*rows], columns="0123456
 samples_panel(posterior_grids(model, steps=(5, 10), num_samples=10, cond=digits))
 
 # %% [markdown]
-# 面板：步数越少、$v$ 越大，背景上的脏点越多，那是没有去干净的噪声。每组上面一排是 $v=0$，下面一排是你选的 $v$，用的是同一份噪声，不加引导。没有拖动时，看到的是 $v=1$ 走 5 步与 10 步。
+# 面板：步数越少、$v$ 越大，背景上的脏点越多，那是最后一次多掺的噪声，后面没有步子去掉它了。每组上面一排是 $v=0$，下面一排是你选的 $v$，用的是同一份噪声，不加引导。没有拖动时，看到的是 $v=1$ 走 5 步与 10 步。
 #
 # 再量一遍。左上角的 4×4 个像素，在几乎每张图里都是黑的（$-1$），正是“所有的图都是同一张”那个极端，所以 $v=0$ 时应当更干净。走 10 步，各画十张，看这些像素平均离黑多远；± 是十张之间的标准误。
 
@@ -439,7 +440,7 @@ progress()
 #
 # 改一处，量一量，写三句话。开头的模型走 25 步画成一个数字，少走几步行不行？在新的一格运行下面的程序，把 `steps` 依次改成 1、2、3、5、10、25，每次画一百张，至多十几秒。
 # 量三样：认得出的比例；灰像素（值在 $\pm0.9$ 之间）占几成，糊的图灰像素多；散布，也就是同一个数字的十张之间，每个像素的标准差，再取平均。
-# 动手之前先猜：走几步，认得出的才超过九成？从哪一步数起，三样都不再变？
+# 动手之前先猜：只走一步，认得出几成？三样各从哪一步数起不再变？
 #
 # ```python
 # def measure(pictures):
