@@ -305,6 +305,11 @@ def test_only_the_learning_rate_differs_and_a_finished_run_is_not_repeated(tmp_p
     assert "换一个 --out" in capsys.readouterr().err
 
 
+def test_the_two_level_start_stays_low_and_then_jumps():
+    multiplier = instantiate_from_config(learning_rate.recipe((5, 0.2), 1.0, 200))
+    assert [multiplier(n) for n in (0, 4, 5, 199)] == [0.2, 0.2, 1.0, 1.0]
+
+
 def test_the_moons_of_chapter_one_are_measured_again_from_other_seeds(tmp_path, capsys):
     path = tmp_path / "a.json"
     from_scratch.main(["--seeds", "1", "--steps", "3", "--points", "20", "--out", str(path)])

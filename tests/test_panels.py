@@ -370,9 +370,10 @@ def test_weight_panel_draws_the_derived_weights_and_the_mixture(parameterization
     data, note = weights.weights_data(parameterization, v, "linear", 0.5, 0.25)
     for name in ("eps", "x0", "v"):
         np.testing.assert_array_equal(data[name][1], diffusion_tables(betas, v, name)["lvlb_weights"])
-    # 混合之后除以平均，与全取 1 才可比
+    # 混合之后从头累计；黑线是最重的一步，高是它占的一份
     mixed = 0.5 + 0.25 * data[parameterization][1]
-    np.testing.assert_allclose(data["mixed"][1], mixed / mixed.mean())
+    np.testing.assert_allclose(np.diff(data["mixed"][1], prepend=0), mixed / mixed.sum(), atol=1e-14)
+    assert data["peak"][0] == [mixed.argmax() + 1] * 2 and np.diff(data["peak"][1]) == pytest.approx(mixed.max() / mixed.sum())
     assert f"{data[parameterization][1].max() / data[parameterization][1].min():.2g} 倍" in note
 
 

@@ -1,4 +1,4 @@
-"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、距离差在哪一半、训练花的乘法与质量"""
+"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、格子图上的橙框、距离差在哪一半、训练花的乘法与质量"""
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
@@ -88,6 +88,17 @@ def sigma_figure(spread, sigma):
     right.set(title="编码器给的 $\\sigma$")
     for ax in (left, right):
         ax.set(xticks=[], yticks=[])
+    return figure
+
+
+def box_cells(figure, cells):
+    """grid_figure 画好之后，给几格加橙框；cells 是 [(行, 列), ...]，从 0 数"""
+    ax = figure.axes[0]
+    columns, rows = ax.get_xticks(), ax.get_yticks()
+    half = columns[1] - 2 * columns[0] - 0.5  # 列名在格子的正中；两格中心之距，减去一道缝与半格
+    for row, column in cells:
+        x, y = columns[column], rows[row]
+        ax.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, facecolor="none", edgecolor=ORANGE, linewidth=2.5))
     return figure
 
 

@@ -15,23 +15,24 @@ def made_figure(made, wrong, real):
 
 
 def effective_figure(groups):
-    """{怎样用权重: ((批, 有效样本数, 造错的百分数, 标准误), ...)}，一种一条线，两轴都是对数；误差条是两个标准误"""
+    """{怎样用权重: ((批, 有效样本数, 造错的百分数, 标准误), ...)}，一种一条线，两轴都是对数；误差条是两个标准误
+
+    线的名字写在末端；批与有效样本数不同的点，旁边写批
+    """
     figure = empty_figure(7.4, 3.4)
     ax = plain_axes(figure.subplots())
-    # 一批几个，写在点的哪边：左上角的三个挤在一起，各让一边
-    sides = {("全取 1", 0): (9, 5), ("推导出的，乘", 0): (-9, -4), ("推导出的，抽", 0): (-9, 4), ("推导出的，乘", 1): (-9, -3)}
+    ends = {"全取 1": (4, 17, "right"), "推导出的，抽": (9, -9, "left")}
     for (title, rows), color, marker in zip(groups.items(), COLORS, MARKERS):
         _, x, y, se = zip(*rows)
-        ax.errorbar(x, y, [2 * value for value in se], color=color, marker=marker, linewidth=0.8, capsize=3, label=title)
+        ax.errorbar(x, y, [2 * value for value in se], color=color, marker=marker, linewidth=0.8, capsize=3)
         for i, (batch, at, height, _) in enumerate(rows):
-            shift = sides.get((title, i), (9, 0))
-            ax.annotate(f"一批 {batch}", (at, height), shift, textcoords="offset points", ha="left" if shift[0] > 0 else "right", va="center",
-                        fontsize=9, color=color)
-    ax.set(xlabel="一批的有效样本数", ylabel="造错", xscale="log", yscale="log", xlim=(22, 1200), ylim=(2.2, 22))
-    ax.set_xticks((40, 100, 300, 500), ("40", "100", "300", "500"))
+            right, up, side = ends.get(title, (-9, -3, "right"))
+            said = [title] * (i == len(rows) - 1) + [f"一批 {batch}"] * (batch != at)
+            ax.annotate("，".join(said), (at, height), (right, up), textcoords="offset points", ha=side, va="center", fontsize=9, color=color)
+    ax.set(xlabel="一批的有效样本数", ylabel="造错", xscale="log", yscale="log", xlim=(22, 5000), ylim=(2.2, 22))
+    ax.set_xticks((40, 128, 323, 512, 4096), ("40", "128", "323", "512", "4096"))
     ax.set_yticks((3, 5, 10, 20), ("3%", "5%", "10%", "20%"))
     ax.minorticks_off()
-    ax.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper right")
     return figure
 
 

@@ -28,7 +28,7 @@ from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.schedules import alphas_cumprod
 from ddpm_edu.teach import check, grid_figure, show_source
 from ddpm_edu.teach.datasets import drawn_by
-from ddpm_edu.teach.latent_figures import cost_figure, ladder_figure, latent_figure, sigma_figure
+from ddpm_edu.teach.latent_figures import box_cells, cost_figure, ladder_figure, latent_figure, sigma_figure
 from ddpm_edu.teach.latents import entered
 from ddpm_edu.teach.reference_map import reference_map
 from ddpm_edu.teach.training import quiet_trainer
@@ -91,22 +91,24 @@ latent_figure({name: x[0, :2] for name, x in (latents | images).items()})
 hundred = drawn_by("mnist")
 posterior = model.encode_first_stage(hundred)
 restored = model.first_stage_model.decode(posterior.mode())
-error, stroke = restored - hundred, hundred > -0.9
-print(f"均方根误差 {float(error.square().mean().sqrt()):.3f}，只看笔画上的像素 {float(error[stroke].square().mean().sqrt()):.3f}（满量程是 2）")
-grid_figure(torch.cat([hundred[:10], restored[:10], error[:10]]), nrow=10, rows=["图", "解码的", "误差"])
+squared, stroke = (restored - hundred).square(), hundred > -0.9  # 不是黑底的，算笔画
+print(f"均方根误差 {float(squared.mean().sqrt()):.3f}（满量程是 2）")
+print(f"笔画占像素的 {float(stroke.float().mean()):.0%}，占平方误差的 {float(squared[stroke].sum() / squared.sum()):.0%}")
+grid_figure(torch.cat([hundred[:10], restored[:10], (restored - hundred)[:10]]), nrow=10, rows=["压缩前", "解码的", "误差"])
 
 # %% [markdown]
-# 图：笔画都在，误差集中在笔画上。上排的图，自编码器没有见过；中排是压缩又解码的；下排是中排减上排，中灰是 0，偏白是多了，偏黑是少了。
+# 图：笔画都在，误差集中在笔画上。上排是像素模型画的图，不是真图，自编码器没有见过；中排是压缩又解码的；下排是中排减上排，中灰是 0，偏白是多了，偏黑是少了。
 #
-# 解码器画不出的细节，扩散再好也画不出。这笔损失有多大？取 400 张训练图，压缩之前、解码之后各算一次与测试图的 Fréchet 距离（第 13 章的尺子，越小越像；平均 ± 标准误，`python -m benchmarks.latent_mnist train decoded`）：
+# 解码器画不出的细节，扩散再好也画不出。这笔损失有多大？用第 13 章的 Fréchet 距离量，越小越像。
+# 取 400 张训练图，压缩之前、解码之后，各算一次与测试图的距离。表里是八批的平均 ± 标准误（`python -m benchmarks.latent_mnist train decoded`）：
 #
-# | 400 张训练图，八批 | Fréchet 距离 |
+# | 400 张训练图 | Fréchet 距离 |
 # |:--|--:|
 # | 没有压缩 | 38.9 ± 3.5 |
 # | 压缩又解码 | 42.8 ± 3.8 |
 # | 同一批图，后减前 | 3.9 ± 0.9 |
 #
-# 没有压缩的也不是 0，因为两边是不同的图，每批又只有 400 张。压缩又解码，距离只大了约一成。
+# 没有压缩的也不是 0，因为两边是不同的图。压缩又解码，距离只大了约一成。
 #
 # ## 3　β：把潜变量拉多紧
 #
@@ -153,16 +155,19 @@ for name, pictures in changed.items():
 grid_figure(torch.cat([pictures[:10] for pictures in changed.values()]), nrow=10, rows=list(changed))
 
 # %% [markdown]
-# 图：四角的潜变量换成噪声，图看不出变化；中央的换掉，笔画就坏了。三排是同样的十个数字，下面两排各换掉四格。
+# 图：四角的潜变量换成噪声，图看不出变化；中央的换掉，笔画就坏了。三排是同样的十个数字。
 #
 # 所以四角的数对还原几乎没有用。64 格里一共有多少格可以换掉？本章最后的小实验去数。
 #
 # ## 4　`scale_factor`：潜变量该放大几倍
 #
-# 噪声表假定数据的标准差约为 1。潜变量却可大可小，因为编码放大十倍，解码缩小十倍，还原得一样好。
-# 所以训练扩散之前先量一次标准差，编码之后乘系数 $a=1/\text{标准差}$，解码之前再除掉。这个系数就是 `scale_factor`。
+# 噪声表假定数据的标准差约为 1，潜变量却未必。第 3 节的 β 是 10 时，潜变量就是标准高斯，标准差自然是 1。
+# Stable Diffusion 的 KL 权重只有 $10^{-6}$，管不住尺度：编码放大十倍，解码缩小十倍，还原得一样好。
 #
-# 交给扩散的是 $z_0=az$，它的标准差记作 $\sigma_z$，应当是 1（与第 3 节的 $\sigma$ 是两回事）。Stable Diffusion 1 的系数是 0.18215，由它倒推，潜变量的标准差约 5.5。弄错有两种：
+# 所以训练扩散之前先量一次标准差，编码之后乘系数 $a=1/\text{标准差}$，解码之前再除掉。这个系数就是 `scale_factor`。
+# 随包的模型 $a=1.07$，几乎不用乘。Stable Diffusion 1 的是 0.18215，由它倒推，潜变量的标准差约 5.5。
+#
+# 交给扩散的是 $z_0=az$，它的标准差记作 $\sigma_z$，应当是 1（与第 3 节的 $\sigma$ 是两回事）。弄错有两种：
 #
 # - 标准差是 5.5，却忘了乘：$\sigma_z=5.5$。
 # - 标准差本来就是 1，却照抄了 0.18：$\sigma_z=0.18$。
@@ -172,24 +177,29 @@ grid_figure(torch.cat([pictures[:10] for pictures in changed.values()]), nrow=10
 # %%
 CASES = {"乘对了（1）": 1.0, "忘了乘（5.5）": 5.5, "多乘了（0.18）": 0.18}
 linear = torch.from_numpy(alphas_cumprod(make_beta_schedule("linear", 1000))[0]).float()
-steps, pictures, names = range(0, 1000, 200), [], []
-for name, sigma_z in CASES.items():
-    names.append(f"{name}\n信噪比 1 在 t={int(np.argmin(sigma_z**2 * linear / (1 - linear) > 1))}")
+steps, pictures, names, cells = [0, 100, 200, 400, 600, 800], [], [], []
+for row, (name, sigma_z) in enumerate(CASES.items()):
+    above = sigma_z**2 * linear / (1 - linear) > 1
+    names.append(f"{name}\n信噪比 1 在 t={int(np.argmin(above))}")
+    cells.append((row, int(above[steps].sum())))  # 这一行里，信噪比头一个小于 1 的格子
     for t in steps:
         noisy = linear[t].sqrt() * sigma_z * a * three + (1 - linear[t]).sqrt() * noise
         noisy = noisy / (linear[t] * sigma_z**2 + 1 - linear[t]).sqrt()  # 标准差拉回 1，再还原成解码器认得的大小
         pictures.append(model.decode_first_stage(noisy))
-    pictures.append(model.decode_first_stage(noise))
-grid_figure(torch.cat(pictures), nrow=6, rows=names, columns=[*(f"t={t}" for t in steps), "只有噪声"])
+box_cells(grid_figure(torch.cat(pictures), nrow=6, rows=names, columns=[f"t={t}" for t in steps]), cells)
 
 # %% [markdown]
-# 图：忘了乘，到了 800 步“3”还认得出；多乘了，400 步就认不出了。一行一种情形，括号里是 $\sigma_z$，下面是信噪比降到 1 的步号；一列一个步号，噪声表都是 `linear`。
-# 每格都解码出来；解码器只见过数字，连纯噪声也解成笔画的碎片，所以最右一列不是雪花。
+# 图：忘了乘，到了 800 步“3”还认得出；多乘了，400 步就认不出了。一行一种情形，括号里是 $\sigma_z$，下面是信噪比降到 1 的步号，橙框是其后的第一格。噪声表都是 `linear`。
+# 每格都解码出来；解码器只见过数字，把噪声也解成笔画的碎片，所以最下一排的右边不是雪花。
 #
 # 先猜：哪一种错，样本坏得更厉害？系数错了，两样一起错：每一步的信噪比，与 $z_0$ 的大小。
-# 为了分清哪一样要紧，另做两组，各换一张噪声表，一次只错一样。例如只错大小时，新表的 $\bar\alpha'_t$ 满足 $\sigma_z^2\,\bar\alpha'_t/(1-\bar\alpha'_t)=\bar\alpha_t/(1-\bar\alpha_t)$，信噪比就没有错。
+# 为了分清哪一样要紧，另做两组，各换一张噪声表 $\bar\alpha'_t$，一次只错一样：
 #
-# 在 8×8 的数字上量：自编码器的潜变量是 2×4×4，没有 KL；U-Net 猜 $\varepsilon$，各练 300 步。表里是八个种子的 Fréchet 距离，平均 ± 标准误；图不同，所以不能与别的节比（`python -m benchmarks.latent`）：
+# - **只错信噪比**：标准差仍是 1，新表满足 $\bar\alpha'_t/(1-\bar\alpha'_t)=\sigma_z^2\,\bar\alpha_t/(1-\bar\alpha_t)$。
+# - **只错大小**：标准差是 $\sigma_z$，新表满足 $\sigma_z^2\,\bar\alpha'_t/(1-\bar\alpha'_t)=\bar\alpha_t/(1-\bar\alpha_t)$，信噪比就没有错。
+#
+# 在 8×8 的数字上量：自编码器的潜变量是 2×4×4，没有 KL；U-Net 猜 $\varepsilon$，各练 300 步。
+# 表里是 Fréchet 距离，八个种子的平均 ± 标准误；图不同，所以不能与别的节比（`python -m benchmarks.latent`）：
 #
 # | | $\sigma_z$ | 两样都错 | 只错信噪比 | 只错大小 |
 # |:--|--:|--:|--:|--:|
@@ -228,55 +238,63 @@ print(f"自编码器：编码一张 {encode:.1f}，解码一张 {decode:.1f}")
 # | 画一张（CPU 秒） | 0.0252 ± 0.0003 | 0.0143 ± 0.0002 | 0.567 ± 0.010 |
 #
 # 乘法降到约三分之一（16.7 比 49.3）。像素模型先把 2×2 个像素叠成一个位置，它的 U-Net 看到的是 14×14；潜变量的看到 8×8，位置也少到约三分之一。
-# 时间降得少些：训练一步快到 2.3 倍，画一张快到 1.8 倍。
+# 时间降得少些。
 #
 # ## 6　画得多好
 #
-# 一步快了，若样本也差了，还不能算省。用第 2 节的尺子，把两个随包模型的样本与两种真图排在一起。样本都是八个种子各 400 张，不加引导，走 10 步（采样器是第 18 章的 DPM-Solver++；`python -m benchmarks.latent_mnist train decoded pixel-1 latent-1`）。
+# 一步快了，若样本也差了，还不能算省。用第 2 节的尺子，把两个随包模型的样本与两种真图排在一起。
+# 样本都是八个种子各 400 张，不加引导，用第 18 章的 DPM-Solver++ 走 10 步（`python -m benchmarks.latent_mnist train decoded pixel-1 latent-1`）。
 #
 # 先猜：潜变量模型若画得差，是差在压缩上，还是差在扩散上？
 
 # %%
-ladder_figure({"真图": (38.9, 3.5), "真图，压缩又解码": (42.8, 3.8), "像素 mnist 画的": (55.2, 3.3), "潜变量 mnist_latent 画的": (98.1, 4.4)})
+ladder_figure({"真图": (38.9, 3.5), "真图，压缩又解码": (42.8, 3.8), "像素 mnist 画的\n（训练 11.5 万亿次乘法）": (55.2, 3.3),
+               "潜变量 mnist_latent 画的\n（训练 1.7 万亿次乘法）": (98.1, 4.4)})
 
 # %% [markdown]
-# 图：潜变量模型主要差在扩散上，压缩只占一小段。每一条的全长是与测试图的 Fréchet 距离，越短越好，右边写着平均 ± 标准误。黑的一段是压缩添的；蓝与橙的两段是扩散添的，蓝是像素模型，橙是潜变量模型。距离不能严格相加，这里只看大小。
+# 图：压缩真图只添 4，潜变量模型多出的其余 55 都归在扩散名下。每一条的全长是与测试图的 Fréchet 距离，越短越好，右边写着平均 ± 标准误。
 #
-# 像素的 `mnist` 好得多，可是它每级多一个残差块，训练花的乘法也多得多。所以还要连花费一起比。
+# “归在扩散名下”是减出来的：解码器遇到不像真图的潜变量，多出的误差也在里面。
+#
+# 蓝与橙也不能当作像素与潜变量之比：像素的 `mnist` 每级多一个残差块，U-Net 的训练乘法约是 `mnist_latent` 的七倍。所以还要连花费一起比。
 #
 # ## 7　总账划算吗
 #
 # 把训练花的乘法与样本的 Fréchet 距离画在一张图上：
 #
-# - **横轴**：步数 × 批量 × 前向一张的乘法。反向约是前向的两倍，各个模型都一样，所以不记。
-# - **纵轴**：像素的三点来自第 13 章，潜变量照同样的办法量，每批 200 张，DDIM 15 步，不加引导，各八批（`python -m benchmarks.latent_mnist longer-1`）。
+# - **横轴**：步数 × 批量 × 前向一张的乘法。反向约是前向的两倍，各个模型都一样，所以不记。编码训练集只有前向，没有反向，所以只算三分之一。
+# - **纵轴**：像素的三点来自第 13 章，潜变量照同样的办法量，不加引导，八批的平均 ± 标准误（`python -m benchmarks.latent_mnist longer-1`）。
 #
-# 张数少，距离就大：真图在第 6 节是 39（每批 400 张），在这里是 72（每批 200 张）。所以两节的距离不能互相比。
+# 量法与第 6 节有两处不同：每批 200 张，不是 400 张；采样器是 DDIM 走 15 步，不是 DPM-Solver++ 走 10 步。
+# 所以两节的距离不能互相比：同一个 `mnist_latent`，第 6 节是 98，这里是 123；真图用不着采样，也从 39 变成 72。
 
 # %%
 quick = {f"像素，同样深，{k} 步": (k * 32 * 49.3 / 1e6, d, se) for k, d, se in ((750, 383, 11), (1500, 164, 7))}  # 批量 32；万亿次乘法，距离，标准误
 unet = 1600 * 64 * multiplications(model.apply_model, a * three, zero, zero) / 1e6  # 万亿次；潜变量练了 1600 步，批量 64
-coder, once = 1200 * 64 * (encode + decode) / 1e6, 60000 * encode / 3 / 1e6  # 自编码器 1200 步；六万张各编码一次，没有反向，所以折成三分之一
+coder, once = 1200 * 64 * (encode + decode) / 1e6, 60000 * encode / 3 / 1e6  # 自编码器 1200 步；六万张各编码一次，只算三分之一
 print(f"U-Net {unet:.1f} + 练自编码器 {coder:.1f} + 编码训练集 {once:.1f} = {unet + coder + once:.1f} 万亿次乘法")
 latent = {"潜变量，1600 步，\n只算 U-Net": (unet, 123, 8), "算上\n自编码器": (unet + coder + once, 123, 8)}
 cost_figure(quick, {"像素 mnist，2577 步": (11.5, 92, 5)}, latent, real=(72, 6))
 
 # %% [markdown]
-# 图：只算 U-Net，潜变量比像素的 1500 步花得少，距离也小；算上自编码器，就花得多些。越靠左越省，越靠下越好；两轴都是对数，竖线是 ± 标准误。蓝色是像素模型，实心的两点与潜变量同样深，空心的是随包的 `mnist`，深些。橙色的两点是同一个潜变量模型，右边的算上了自编码器。灰带是真图的距离 ± 标准误。
+# 图：只算 U-Net，潜变量比像素的 1500 步花得少，距离也小；算上自编码器，就花得多些。越靠左越省，越靠下越好；竖线与灰带都是 ± 标准误。空心的一点是随包的 `mnist`，深些；橙色的两点是同一个潜变量模型。
 #
 # **只练一个，分不出胜负。** 算上自编码器，潜变量花 3.0 万亿次乘法，距离是 123 ± 8；像素的 1500 步花 2.4，距离是 164 ± 7。一个距离小，一个花得少。
 #
-# **多练几个，潜变量就省了。** 自编码器只练一次，以后每个模型只付 U-Net 的 1.7，比像素的 2.4 省 0.66。自编码器连编码一共 1.3，所以练两个大致持平，第三个起净省。
+# 这两点的距离不能直接比，原因有两条：
 #
-# 这笔账有一处不足：每一点只训练了一次，± 里没有训练的运气。第 13 章的 750 步换一个种子，距离就从 383 变成 432，所以 123 与 164 谁高谁低，还说不准。
+# - 每一点只训练了一次，± 里没有训练的运气。第 13 章的 750 步换一个种子，距离就从 383 变成 432。
+# - 除了潜变量与像素，批量（64 与 32）、学习率（0.003 与 0.004）、看过的图（10.2 万与 4.8 万张次）也不同，所以比的是两套做法。
+#
+# **若把这两点当作一样好，多练几个，潜变量就省了。** 自编码器只练一次，以后每个模型只付 U-Net 的 1.7，比像素的 2.4 省 0.66。自编码器连编码一共 1.3，所以练两个大致持平，第三个起净省。
 #
 # ## 小结
 #
 # **先压缩再扩散，划算吗？**
 #
-# - 每一步划算：同样深的网络，乘法是三分之一，训练一步的时间是 43%。
-# - 压缩丢得不多：距离从 38.9 到 42.8。潜变量模型的 98.1，主要差在扩散这一半。
-# - 总账要看练几个。在 28×28 的数字上，只练一个分不出胜负；自编码器给几个模型合用，第三个起就净省。
+# - 每一步划算：同样深的网络，乘法是三分之一；潜变量事先算好时，训练一步的时间是 43%。
+# - 压缩真图丢得不多：距离从 38.9 到 42.8。潜变量模型是 98.1，多出的 55 归在扩散名下。
+# - 总账要看练几个。在 28×28 的数字上，只练一个分不出胜负；自编码器给几个模型合用，若当作一样好，第三个起净省（只算训练）。
 # - 加噪之前要量好 `scale_factor`，使标准差是 1；错了五倍多，样本就坏。β 管的是另一件事：编码器给的分布离标准高斯多近，还原因此差多少。
 # - 大图上没有量。Rombach 等（2022，第 4.1 节）报告，256×256 的 ImageNet 上各练二百万步，边长压到 1/8 的潜变量模型，FID 比像素模型低 38。
 #
@@ -323,7 +341,7 @@ grade("17.2", encode_latent)
 # %% [markdown]
 # ### 17.3　练几个才回本 ★★★
 #
-# 自编码器只练一次，同一个自编码器上可以练许多个扩散模型。潜变量这一边，要练几个，总的乘法才比像素少？
+# 自编码器只练一次，同一个自编码器上可以练许多个扩散模型。若把两边画的当作一样好，潜变量这一边要练几个，总的乘法才比像素少？
 #
 # `pixel` 与 `latent` 各是一对数：练一个模型的乘法，画一张图的乘法。每个模型练好之后画 `images` 张，`coder` 是只付一次的：练自编码器，编码训练集。
 # 返回最小的正整数 $n$：练 $n$ 个模型并画完图，潜变量的总数严格小于像素的。练多少个都不会更少时，返回 0。单位都是百万次，全是整数。
@@ -485,7 +503,7 @@ reference_map("latent")
 # - 不是字典的条件，除了 `concat` 一律放进 `c_crossattn`，`adm` 的类别也是。
 # - 图太大时，它把图切成重叠的块，各自处理，再加权平均拼回去。
 #
-# Stable Diffusion 的第一阶段另加感知损失与对抗损失，KL 的权重只有 $10^{-6}$；条件编码器是练好的文字编码器。
+# Stable Diffusion 的第一阶段另加感知损失与对抗损失；条件编码器是练好的文字编码器。
 #
 # </details>
 

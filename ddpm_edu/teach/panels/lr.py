@@ -34,9 +34,9 @@ def lr_panel():
     plot = Plot([
         Axis("步 $n$", "乘数 $f(n)$", (0, SPAN + 100), (-0.02, 1.15), dots=("breaks",),
              curves={"multiplier": "", "breaks": "各周期的 0、$W$，末尾的 $L$"}),  # 曲线的名字就是纵轴；图例在 1 之上，遮不到曲线
-    ], width=7.0)
+    ], width=4.6, height=2.8)
     return Panel(
-        plot, lr_data, sheet=[{"kind": kind} for kind in KINDS],
+        plot, lr_data, sheet=[{"kind": kind} for kind in list(KINDS)[:2]], across=True,  # 第三个只有一个周期，第 3 节画过
         kind=choice(list(KINDS), "LambdaWarmUpCosineScheduler2", "调度器"), warm_up=int_slider(50, 0, 500, "热身步数", 10),
         f_start=slider(0.01, 0.0, 1.0, 0.01, "起点"), f_max=slider(1.0, 0.1, 1.0, 0.05, "最高"),
         f_min=slider(0.1, 0.0, 1.0, 0.05, "最低"), cycles=int_slider(2, 1, 4, "周期数"),

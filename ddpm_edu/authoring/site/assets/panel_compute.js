@@ -95,10 +95,11 @@
     const T = 1000, betas = ddpm.makeBetaSchedule(schedule, T), t = range(T).map(i => i + 1), data = {};
     for (const name of ["eps", "x0", "v"]) data[name] = [t, lvlbWeights(betas, v, name)];
     const chosen = data[parameterization][1], mixed = chosen.map(weight => l_simple + elbo * weight);
-    const total = sum(mixed), mean = total / T || 1, most = max(mixed);
-    data.mixed = [t, mixed.map(weight => weight / mean)];
-    data.peak = [[mixed.indexOf(most) + 1], [most / mean]];
-    data.one = [t, t.map(() => 1)];
+    const total = sum(mixed), most = max(mixed), heaviest = mixed.indexOf(most);
+    let running = 0;
+    data.mixed = [t, mixed.map(weight => (running += weight) / (total || 1))];
+    data.peak = [[heaviest + 1, heaviest + 1], [heaviest ? data.mixed[1][heaviest - 1] : 0, data.mixed[1][heaviest]]];
+    data.one = [t, t.map(step => step / T)];
     const share = total ? total * total / (T * sum(mixed.map(weight => weight * weight))) : 0;
     const said = l_simple === 0 && elbo === 0 ? "处处为 0，构造函数会拒绝"
       : `最重的一步占 ${format(most / total, ".1%")}，有效样本 ${format(share, ".1%")}`;
