@@ -160,7 +160,7 @@ def run_tests(python, arguments):
     if arguments:
         return run(python, "-m", "pytest", *arguments)
     # 几个进程同时跑，各用一个线程：线程数比核多时，互相等待会慢几十倍
-    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS") or "1"}
     workers = ["-n", "auto", "--maxprocesses", "4", "--dist"]
     parts = {
         "单元测试": ["-p", "no:nbval", *workers, "worksteal", "--ignore", BROWSER, "tests"],
