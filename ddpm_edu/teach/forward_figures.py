@@ -51,7 +51,7 @@ def sources_figure(x, halves, place):
 
 
 def brightness_figure(kinds, last):
-    """从 N(0, I) 出发，造出来的亮度错多少：左格是平均挪了几个标准差，中格是标准差还剩几成，右格是末一批、末一个边长的亮度的分布
+    """从 N(0, I) 出发，造出来的亮度错多少：左格是平均挪了几个标准差，中格是标准差还剩几成，右格是末一种图放大到末一个边长时，亮度的分布
 
     kinds : {标题: (通道数, 亮度的平均, 亮度的标准差, 标出来的边长)}；last：ᾱ_{T-1}
     """
@@ -76,13 +76,13 @@ def brightness_figure(kinds, last):
         for tick, aside in zip(ax.get_xticklabels(), ("right", "left")):
             tick.set_ha(aside)
         ax.set_title(name, fontsize=10)
-        ax.minorticks_off()
     axes[0].set(yscale="log", ylim=(0.01, 12))
     axes[0].set_yticks([0.01, 0.1, 1, 10], ["0.01", "0.1", "1", "10"])
-    axes[0].minorticks_off()
     axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")
     axes[1].set(ylim=(0, 1.05))
     axes[1].set_yticks([0, 0.5, 1], ["0", "50%", "100%"])
+    for ax in axes:
+        ax.minorticks_off()
     f, x = f[-1], np.linspace(-0.85, 0.75, 801)
     right.fill_between(x, normal(x, mean, std), color=GRAY, alpha=0.45, linewidth=0, label="真的")
     right.plot(x, normal(x, (1 - f) * mean, std * (1 - f**2) ** 0.5), color=color, linestyle=style, label="造出来的")

@@ -41,7 +41,7 @@ def paste(pixels, artist):
 
 @dataclass
 class Axis:
-    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像；equal 时两轴等比
+    """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像
 
     xticks 只标这几个数；styles 是各条曲线依次的 (颜色, 线型, 粗细)
     columns 是图像上方各列的名字；图像上的 curves 是橙色的框
@@ -58,7 +58,6 @@ class Axis:
     image: str = ""
     title: str = ""
     legend: str = "upper right"
-    equal: bool = False
     xticks: tuple = ()
     styles: tuple = STYLES
     columns: tuple = ()
@@ -90,8 +89,6 @@ class Plot:
             return
         ax.set(xlabel=axis.xlabel, ylabel=axis.ylabel, xscale=axis.xscale, yscale=axis.yscale, xlim=axis.xlim,
                ylim=axis.ylim)
-        if axis.equal:
-            ax.set_aspect("equal")
         if axis.xticks:
             ax.set_xticks(axis.xticks, labels=[str(tick) for tick in axis.xticks])
         elif axis.xscale == "linear":
@@ -136,7 +133,7 @@ class Plot:
             return {"image": axis.image, "title": axis.title}
         # 先写的画在上面，所以从后往前画
         order = sorted(axis.curves, key=lambda name: self.artists[name].zorder)
-        return {"title": axis.title, "equal": axis.equal, "x": _scale(ax.xaxis, axis.xlabel), "y": _scale(ax.yaxis, axis.ylabel),
+        return {"title": axis.title, "x": _scale(ax.xaxis, axis.xlabel), "y": _scale(ax.yaxis, axis.ylabel),
                 "legend": [name for name in sorted(axis.curves, key=axis.dots.__contains__) if axis.curves[name]],
                 "lines": [{"name": name, "label": axis.curves[name], "dot": name in axis.dots, **_look(self.artists[name])} for name in order]}
 

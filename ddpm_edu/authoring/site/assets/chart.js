@@ -97,8 +97,7 @@
       const left = 8 + 7 * Math.max(...ticksY.map(([, text]) => text.length)), beyond = 6 + 3.5 * ticksX[ticksX.length - 1][1].length;
       const wide = room.clientWidth, right = wide - beyond, top = 8;
       if (wide < left + 40) return;
-      const spread = ({range: [low, high]}) => high - low;
-      const high = axis.equal ? (right - left) * spread(axis.y) / spread(axis.x) : Math.min(250, Math.max(180, 0.62 * wide)), floor = top + high;
+      const high = Math.min(250, Math.max(180, 0.62 * wide)), floor = top + high;
       for (const [name, value] of Object.entries({viewBox: `0 0 ${wide} ${floor + 20}`, width: wide, height: floor + 20})) canvas.setAttribute(name, value);
       across = scale(axis.x, left, right);
       down = scale(axis.y, floor, top);
