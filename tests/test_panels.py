@@ -1,4 +1,5 @@
 """面板：控件的整个范围都走一遍，画的数对得上公式，图里没有会变成方框的字"""
+import asyncio
 import base64
 import io
 import itertools
@@ -130,7 +131,7 @@ def test_a_panel_leaves_a_static_picture_and_plain_words(every_panel, shown):
         for order, moved in enumerate(panel.sheet):
             left, top = order % across * one.width, order // across * (one.height + 40)
             data, _ = panel.compute(**{control: widget.value for control, widget in panel.controls.items()} | moved)
-            wanted = np.asarray(Image.open(io.BytesIO(panel.plot.update(**data).png())).convert("RGB"))
+            wanted = np.asarray(panel.plot.update(**data).picture().convert("RGB"))
             there = np.asarray(still.convert("RGB").crop((left, top, left + one.width, top + 40 + one.height)))
             assert (there[40:] == wanted).all() and there[:40].min() < 100, (name, moved)
         panel.redraw()
@@ -152,13 +153,40 @@ def test_showing_the_panel_does_not_move_its_axes(every_panel, shown):
 
 def test_a_frame_is_the_same_picture_as_drawing_everything_afresh():
     first, second = example_plot(), example_plot()
-    first.update(line=([0, 1], [1, 0]), dot=([0.5], [0.5]), picture=np.zeros((4, 4))).png()
+    first.update(line=([0, 1], [1, 0]), dot=([0.5], [0.5]), picture=np.zeros((4, 4))).picture()
     data = {"line": ([0, 1], [0, 1]), "dot": ([0.2], [0.8]), "picture": np.linspace(-1, 1, 16).reshape(4, 4)}
-    # 换过数据的旧图，与只画这一次的新图，逐字节相同
-    assert first.update(**data).png() == second.update(**data).png()
-    frame, still = (np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=int) for png in (first.png(), to_png(first.figure)[0]))
+    # 换过数据的旧图，与只画这一次的新图，逐个像素相同
+    assert first.update(**data).picture() == second.update(**data).picture()
+    pictures = first.picture(), Image.open(io.BytesIO(to_png(first.figure)[0]))
+    frame, still = (np.asarray(picture.convert("RGB"), dtype=int) for picture in pictures)
     # 图像自己放大，格子的边线可以差一个像素；线的边缘少几级过渡；白必须还是白
     assert (np.abs(frame - still) > 8).mean() < 0.01 and frame.max() == 255 and (frame == still)[still == 255].mean() > 0.99
+
+
+def test_a_coarse_frame_is_the_sharp_one_at_half_the_size():
+    plot = example_plot().update(line=([0, 1], [0, 1]), dot=([0.2], [0.8]), picture=np.linspace(-1, 1, 16).reshape(4, 4))
+    sharp, coarse = plot.picture(), plot.picture(sharp=1)
+    assert sharp.size == (2 * coarse.width, 2 * coarse.height) and plot.picture() == sharp
+    half, coarse = (np.asarray(picture.convert("L"), dtype=int) for picture in (sharp.convert("L").reduce(2), coarse))
+    # 只在线与格子的边缘差一些；线、点、图像都在原来的地方
+    assert np.abs(half - coarse).mean() < 1.0 and (np.abs(half - coarse) > 64).mean() < 0.005
+
+
+def test_while_a_control_moves_the_frames_are_coarse_and_at_rest_sharp(every_panel, monkeypatch):
+    panel, control = every_panel["lr"], next(iter(every_panel["lr"].controls.values()))
+    monkeypatch.setattr("ddpm_edu.teach.panel.REST", 0.05)
+    here, elsewhere = control.value, next(value for value in positions(control) if value != control.value)
+    panel.redraw()
+    widths, sharp = [], bytes(panel.image.value)
+
+    async def drag():
+        for value in (elsewhere, here):
+            control.value = value
+            widths.append(Image.open(io.BytesIO(panel.image.value)).width)
+        await asyncio.sleep(0.3)
+
+    asyncio.run(drag())
+    assert widths == [Image.open(io.BytesIO(sharp)).width // 2] * 2 and bytes(panel.image.value) == sharp
 
 
 def test_moving_a_control_neither_lays_out_again_nor_touches_an_axis(every_panel, monkeypatch):
@@ -178,7 +206,7 @@ def test_moving_a_control_neither_lays_out_again_nor_touches_an_axis(every_panel
 def test_a_pasted_image_shows_each_value_in_its_place():
     values = np.linspace(-1, 1, 16).reshape(4, 4)
     plot = example_plot().update(picture=values)
-    drawn = np.asarray(Image.open(io.BytesIO(plot.png())).convert("RGB"))
+    drawn = np.asarray(plot.picture().convert("RGB"))
     box = plot.artists["picture"].get_window_extent()
     for i, j in itertools.product(range(4), range(4)):
         x, y = box.x0 + (j + 0.5) * box.width / 4, len(drawn) - box.y1 + (i + 0.5) * box.height / 4

@@ -1,6 +1,6 @@
 """面板：控件 + 一张图 + 一句话。拖动时只换图的字节；没有内核时，留下控件停在几处的一叠静态图"""
+import asyncio
 import base64
-import io
 import logging
 import re
 from types import SimpleNamespace
@@ -9,10 +9,12 @@ from PIL import Image
 
 from ..checks import check_float
 from .figures import SHARP, caption, size_in_points
-from .plot import PALETTE
+from .plot import PALETTE, encode
 
 log = logging.getLogger("ddpm_edu")
 
+# 控件停下几秒，图才换成清晰的
+REST = 0.3
 # 描述里怎样叫各种控件
 KINDS = {"FloatSlider": "slider", "FloatLogSlider": "log", "IntSlider": "int", "Dropdown": "choice", "Checkbox": "checkbox"}
 
@@ -39,22 +41,34 @@ class Panel:
             log.warning("没有 ipywidgets，面板只有静态图；要拖动控件，先 pip install ipywidgets，再重启内核")
         for control in controls.values():
             control.observe(self.redraw, names="value")
-        self.redraw()
+        self._sharpen = None
+        self.draw()
+
+    def draw(self, sharp=SHARP):
+        picture, self.note.value = self.frame(sharp)
+        self.image.value = encode(picture)
 
     def redraw(self, change=None):
-        self.image.value, self.note.value = self.frame()
+        """控件动了：先画一点一个像素的，快一倍；停下来再换成清晰的"""
+        if self._sharpen:
+            self._sharpen.cancel()
+        try:
+            self._sharpen = asyncio.get_running_loop().call_later(REST, self.draw)
+        except RuntimeError:
+            # 不在 Jupyter 里，没有事件循环来叫醒
+            return self.draw()
+        self.draw(sharp=1)
 
-    def frame(self, **moved):
-        """→ (PNG 的字节, 一句话)；moved 里的控件当作拖到了那里"""
+    def frame(self, sharp=SHARP, **moved):
+        """→ (图, 一句话)；moved 里的控件当作拖到了那里"""
         data, note = self.compute(**{name: control.value for name, control in self.controls.items()} | moved)
-        return self.plot.update(**data).png(), note
+        return self.plot.update(**data).picture(sharp), note
 
     def still(self):
         """sheet 里的几处排成一张，各写明控件停在哪里 → (PNG 的字节, 在页面上占多大)"""
         parts = []
         for moved in self.sheet:
-            pixels, note = self.frame(**moved)
-            frame = Image.open(io.BytesIO(pixels))
+            frame, note = self.frame(**moved)
             words = "，".join(f"{self.controls[name].description}：{_spoken(value)}" for name, value in moved.items()) + self.aside(note)
             parts.append((caption(words, frame.width).quantize(palette=PALETTE, dither=Image.Dither.NONE), frame))
         # 每一份都只用 PALETTE 里的颜色，存的是颜色的编号，照抄就行
@@ -66,9 +80,7 @@ class Panel:
             left, top = order % columns * wide, order // columns * high
             page.paste(words, (left, top))
             page.paste(frame, (left, top + words.height))
-        buffer = io.BytesIO()
-        page.save(buffer, "PNG")
-        return buffer.getvalue(), {"width": page.width // SHARP, "height": page.height // SHARP}
+        return encode(page, level=6), {"width": page.width // SHARP, "height": page.height // SHARP}
 
     def describe(self):
         """→ 可以存成 JSON 的描述，网页照着它摆控件、画图：{controls, plot, fixed: 不随控件变的曲线 {名字: [x, y]}, note: 此刻的一句话}"""
@@ -80,7 +92,6 @@ class Panel:
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         still, size = self.still()
-        self.redraw()
         bundle = dict(self.box._repr_mimebundle_())
         bundle["text/plain"] = f"（拖动控件，图会跟着变；没有内核时，看到的是控件停在几处的样子）{re.sub('<[^>]+>', '', self.note.value)}"
         bundle["image/png"] = base64.b64encode(still).decode()

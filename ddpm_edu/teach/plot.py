@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from ..checks import fail
-from .figures import BLUE, CURVES, GRAY, GREEN, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, CURVES, DPI, GRAY, GREEN, INK, ORANGE, SHARP, empty_figure, plain_axes
 
 # 颜色与线型同静态的图，第一条粗些：它跟着控件变
 COLORS = {INK: "ink", BLUE: "blue", ORANGE: "orange", GRAY: "gray", GREEN: "green"}
@@ -27,6 +27,13 @@ def palette():
 
 
 PALETTE = palette()
+
+
+def encode(picture, level=1):
+    """Image → PNG 的字节；level 是压缩得多紧，1 最快"""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=level)
+    return buffer.getvalue()
 
 
 def paste(pixels, artist):
@@ -64,7 +71,7 @@ class Axis:
 
 
 class Plot:
-    """rows 是若干行 Axis；update(名字=(x, y) 或图像) 换数据，png() 给出这一帧"""
+    """rows 是若干行 Axis；update(名字=(x, y) 或图像) 换数据，picture() 画出这一帧"""
 
     def __init__(self, *rows, width=9.0, height=3.2, ratios=None):
         self.figure = empty_figure(width, height)
@@ -75,7 +82,7 @@ class Plot:
                 ax = plain_axes(self.figure.add_subplot(place))
                 self.axes[-1].append((axis, ax))
                 self._set_up(axis, ax)
-        self._background = None
+        self._backgrounds = {}
 
     def _set_up(self, axis, ax):
         ax.set_title(axis.title, fontsize=10)
@@ -125,7 +132,7 @@ class Plot:
     def describe(self):
         """→ 可以存成 JSON 的描述，网页照着它画：{rows: 若干行坐标轴, ratios: 各列的宽之比}"""
         # 画一遍，刻度才定下来
-        self.png()
+        self.picture()
         return {"rows": [[self._describe(axis, ax) for axis, ax in row] for row in self.axes], "ratios": self.ratios}
 
     def _describe(self, axis, ax):
@@ -137,24 +144,24 @@ class Plot:
                 "legend": [name for name in sorted(axis.curves, key=axis.dots.__contains__) if axis.curves[name]],
                 "lines": [{"name": name, "label": axis.curves[name], "dot": name in axis.dots, **_look(self.artists[name])} for name in order]}
 
-    def png(self):
-        """当前这一帧，PNG 的字节"""
+    def picture(self, sharp=SHARP):
+        """当前这一帧，只有 PALETTE 里的颜色；一点画 sharp 个像素，1 或 SHARP"""
         canvas = self.figure.canvas
-        if self._background is None:
+        if not self._backgrounds:
             canvas.draw()
             # 布局定下来就不再动：之后为静态图再画一遍，坐标轴也不会挪开，与背景对得上
             self.figure.set_layout_engine("none")
-            self._background = canvas.copy_from_bbox(self.figure.bbox)
-        canvas.restore_region(self._background)
-        pixels = np.asarray(canvas.buffer_rgba())
+            background = Image.fromarray(np.array(canvas.buffer_rgba()))
+            self._backgrounds = {SHARP: np.asarray(background), 1: np.asarray(background.reduce(SHARP))}
+        self.figure.set_dpi(DPI * sharp)
+        pixels = np.asarray(canvas.get_renderer().buffer_rgba())
+        pixels[:] = self._backgrounds[sharp]
         for artist in sorted(self.artists.values(), key=lambda artist: artist.zorder):
             if hasattr(artist, "set_extent"):
                 paste(pixels, artist)
             else:
                 artist.axes.draw_artist(artist)
-        buffer = io.BytesIO()
-        Image.fromarray(pixels).convert("RGB").quantize(palette=PALETTE, dither=Image.Dither.NONE).save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        return Image.fromarray(pixels).convert("RGB").quantize(palette=PALETTE, dither=Image.Dither.NONE)
 
 
 def _scale(axis, label):
