@@ -465,6 +465,7 @@ MUTANTS = [Mutant(*row) for row in [
      "旋转之后的两根轴不垂直", "test_diagrams.py"),
     ("teach/moons.py", "gaps.min(0).values > near", "gaps.min(1).values > near", "漏掉的量成了造错的", "test_moons.py"),
     ("teach/panel.py", "| moved)", ")", "静态图每一份都是默认的样子", "test_panels.py"),
+    ("teach/panel.py", "call_later(REST, self.draw)", "call_later(REST, len, ())", "停下之后图还是糊的", "test_panels.py"),
     ("teach/panels/weights.py", "l_simple + elbo * chosen", "l_simple + elbo", "总损失的权重不随 t 变", "test_panels.py"),
     ("teach/panels/ema.py", "\"step\": (STEPS, 1 - decays)", "\"step\": (STEPS, decays)", "靠近的比例画成了衰减", "test_panels.py"),
     ("teach/bugs/hunts.py", "1: lambda: of_class(Box1)", "1: lambda: load_pretrained(\"mnist\")", "一号猎场没有了病", "test_bug_hunt.py"),

@@ -210,18 +210,20 @@ class Desk:
         return panel
 
     def settle(self, panel):
-        """等到控件的消息全部处理完、图已解码；返回 (图的摘要, 那句话)
+        """等到控件的消息全部处理完、换上了清晰的图；返回 (图的摘要, 那句话)
 
-        上一条消息处理完，攒着的下一条才发出去，所以问到接连三轮都没有变为止
+        上一条消息处理完，攒着的下一条才发出去，所以问到接连三轮都没有变为止；清晰的图一点两个像素
         """
         return tuple(self.wait_for("""
             const image = arguments[0].querySelector('.widget-image'), note = arguments[0].querySelector('.widget-html-content');
-            for (let i = 0, calm = 0, seen = ''; i < 60 && calm < 3; i++) {
+            const sharp = () => image.naturalWidth == 2 * parseFloat(image.style.width);
+            for (let i = 0, calm = 0, seen = ''; i < 60 && !(calm >= 3 && sharp()); i++) {
                 await kernel.requestCommInfo({}); await new Promise(r => setTimeout(r, 30));
                 const now = image.src + note.textContent;
                 calm = now == seen ? calm + 1 : 0; seen = now;
             }
             await image.decode();
+            if (!sharp()) throw '图没有变清晰';
             const bytes = await (await fetch(image.src)).arrayBuffer();
             const digest = new Uint8Array(await crypto.subtle.digest('SHA-1', bytes));
             return [Array.from(digest, b => b.toString(16)).join(''), note.textContent]""", panel))
