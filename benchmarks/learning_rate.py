@@ -1,7 +1,7 @@
 """第 12 章的三个问题：python -m benchmarks.learning_rate {warm,early,decay} [--seeds 8] [--steps 步数] [--out lr.json]
 
 8×8 的数字，第 12 章的小网络，每批 32 张；每个种子各练一遍，只差学习率怎样变，量 250 张验证图上的损失
-warm  : 学习率 0.004、0.012、0.03，热身 0 步或 20 步，之后不变，默认走 200 步；另量没有热身与热身时，权重离初值多远
+warm  : 学习率 0.004、0.012、0.03，热身 0 步或 20 步，之后不变，默认走 200 步；另量头 40 步权重离初值多远、一步走多远，步数从 0 数起
 early : 学习率 0.03，热身换成两级：前 5 步停在 0.02 倍，前 5 步停在 0.2 倍，前 20 步停在 0.2 倍，之后一步升到一倍，默认走 200 步
 decay : 学习率 0.012，热身 20 步，之后不变或沿余弦降到 0，默认走 3000 步；隔十二分之一量一次训练的权重与 EMA（0.99）的权重
         另跟一份长些的 EMA：衰减取 1 - 9 / 步数，热身公式恰好走到头；练完时用它量一次
@@ -107,7 +107,8 @@ def report(runs, plans):
             print(f"{plan}，{name}：{line(gather(plan, 'loss', name))}")
         for name in ("离初值", "这一步"):
             path = gather(plan, "path", name)
-            print(f"{plan}，{name}：" + "，".join(f"第 {n} 步 {path[:, n - 1].mean():.3f}" for n in (1, 2, 3, 10, 20, 40) if n <= path.shape[1]))
+            print(f"{plan}，{name}：" + "，".join(f"第 {n} 步 {path[:, n].mean():.3f}" for n in range(path.shape[1])))
+        print(f"{plan}，最大的一步：{line(path.amax(1, keepdim=True))}")
     for a, b in zip(plans[::2], plans[1::2]):
         for name in ("训练的权重", "EMA 0.99", "长些的 EMA"):
             print(f"末尾，{b} 减 {a}，{name}：{line(gather(b, 'loss', name)[:, -1:] - gather(a, 'loss', name)[:, -1:])}")

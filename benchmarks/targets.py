@@ -20,7 +20,7 @@ from .runs import by_name, seeds_table, train_all
 
 EVERY = slice(None)
 PLACES = (0, 20, 41, 100, 500, 900, 999)
-# 做法：(误差加在谁身上, 哪几步加, 走谁的 ᾱ, x̂0 截不截)
+# 做法：(误差加在谁身上, 哪几步加, 走谁的 ᾱ, x̂0 截不截)，后面还可以写 draw 的别的参数
 WAYS = {
     "不加误差": ("v", slice(0), "cosine", False),
     "eps": ("eps", EVERY, "cosine", False),
@@ -31,6 +31,9 @@ WAYS = {
     "x0，末三步以外": ("x0", slice(-3), "cosine", False),
     "eps，linear": ("eps", EVERY, "linear", False),
     "eps，截断": ("eps", EVERY, "cosine", True),
+    "eps，sqrt_linear": ("eps", EVERY, "sqrt_linear", False),
+    "eps，跳过第一步": ("eps", EVERY, "cosine", False, {"skip": 1}),
+    "v，各步同一份": ("v", EVERY, "cosine", False, {"repeat": True}),
 }
 
 
@@ -44,16 +47,22 @@ def route(model, schedule, count):
 
 
 @torch.no_grad()
-def draw(model, target, sizes, times, seed, clip=False, classes=10):
-    """同第 5 章的 draw：sizes 是每一步的误差有多大；clip 时加了误差的 x̂0 截到 [-1, 1]"""
+def draw(model, target, sizes, times, seed, clip=False, classes=10, skip=0, repeat=False):
+    """同第 5 章的 draw：sizes 是每一步的误差有多大；clip 时加了误差的 x̂0 截到 [-1, 1]
+
+    skip : 头几步不走，把起点的噪声直接当作后面那一步的 x_t
+    repeat : 各步加同一份误差，不重抽
+    """
     objective, generator = make_objective(target), torch.Generator().manual_seed(seed)
     x, cond = torch.randn(classes, 1, 28, 28, generator=generator), {"c_adm": torch.arange(classes)}
-    bars = [*model.alphas_cumprod[times].tolist(), 1.0]
-    for i, step in enumerate(times):
+    bars, error = [*model.alphas_cumprod[times].tolist(), 1.0], None
+    for i, step in list(enumerate(times))[skip:]:
         t = torch.full((classes,), step)
         guess = model.predict_start(x, t, cond=cond)
         output = objective.target(model, guess, model.predict_noise_from_start(x, t, guess), t)
-        guess = objective.to_x_start(model, x, t, output + sizes[i] * torch.randn(x.shape, generator=generator))
+        if error is None or not repeat:
+            error = torch.randn(x.shape, generator=generator)
+        guess = objective.to_x_start(model, x, t, output + sizes[i] * error)
         a, b, _ = ddim_step(bars[i], bars[i + 1])
         x = a * (guess.clamp(-1, 1) if clip else guess) + b * x
     return x.clamp(-1, 1)
@@ -85,8 +94,18 @@ def errors(model, step, points=4000):
     x = model.q_sample(x0, t, noise)
     eps = exact_denoiser(model.alphas_cumprod)(x.flatten(1), t).reshape(x.shape)
     best = model.objective.target(model, model.predict_start_from_noise(x, t, eps), eps, t)
-    target = model.objective.target(model, x0, noise, t)
-    return [float((one - best).square().mean().sqrt()) for one in (model.apply_model(x, t), target)]
+    return float((model.apply_model(x, t) - best).square().mean().sqrt()), remaining(model, x.flatten(1).double(), t)
+
+
+def remaining(model, x, t):
+    """最好的输出与目标差多少（均方根）：由条件协方差 Cov(ε | x_t) = I - √(1-ᾱ)·∂E[ε | x_t]/∂x_t 算出，不抽目标"""
+    bars = model.exact_table("alphas_cumprod")
+    with torch.enable_grad():
+        eps = exact_denoiser(bars)(x.requires_grad_(), t)
+        slope = sum(torch.autograd.grad(eps[:, i].sum(), x, retain_graph=True)[0][:, i] for i in (0, 1)) / 2
+    bar = bars[t[0]]
+    left = (1 - (1 - bar).sqrt() * slope).mean() * (1 - bar) / bar
+    return float((left / model.objective.weight_over_x0(bar)).sqrt())
 
 
 def once_moons(options):
@@ -105,12 +124,12 @@ def once_mnist(options):
     model, classifier, clean = load_pretrained("mnist").eval(), load_classifier("mnist"), {}
 
     def once(way, seed):
-        target, where, schedule, clip = WAYS[way]
+        target, where, schedule, clip, *rest = WAYS[way]
         times, sizes = route(model, schedule, options.steps), torch.zeros(options.steps)
         sizes[where] = 0.2
         if (schedule, seed) not in clean:
             clean[schedule, seed] = draw(model, "v", [0.0] * options.steps, times, seed)
-        images = draw(model, target, sizes.tolist(), times, seed, clip)
+        images = draw(model, target, sizes.tolist(), times, seed, clip, **dict(*rest))
         return {"difference": float((images - clean[schedule, seed]).square().mean().sqrt()),
                 "recognised": recognised(classifier, images, torch.arange(len(images)))["recognised"]}
 

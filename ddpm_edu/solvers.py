@@ -20,8 +20,7 @@ def velocity(x, x_recon, cumprod):
 def heun(x, x_s, x_recon, earlier, again, levels):
     """Heun 法：起点与 x_s 两处的速度取平均，从起点重走；每步调用两次网络
 
-    Karras 2022 的算法 1 是同一个方法，但以 √((1-ᾱ)/ᾱ) 为时间：
-    cosine 表里它大到两万，少走几步就发散，ᾱ = 0 时是无穷
+    来源 : Karras 2022 算法 1，那里以 √((1-ᾱ)/ᾱ) 为时间；这里以角度
     """
     there, here = levels[:2]
     turn = math.acos(here**0.5) - math.acos(there**0.5)

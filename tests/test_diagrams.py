@@ -11,7 +11,7 @@ from matplotlib.contour import ContourSet
 from ddpm_edu.teach.diagrams import chain_figure, conditions_figure, nested_figure, rotation_figure, unet_figure
 from ddpm_edu.teach.figures import BLUE
 from ddpm_edu.teach.init_figures import course_order, init_map, original_order, same_step_figure
-from ddpm_edu.teach.points import fields_figure, losses_figure, points_figure, scores_figure
+from ddpm_edu.teach.points import fields_figure, losses_figure, points_figure
 from ddpm_edu.teach.unet_figures import clocks_figure, cuts_figure, residual_figure
 from ddpm_edu.unet import ResBlock, UNet, timestep_embedding
 
@@ -191,10 +191,3 @@ def test_losses_are_averaged_over_the_floor():
     (ax,) = losses_figure([0.4, 0.2, 0.25, 0.23], 0.22, every=2).axes
     assert np.allclose(ax.lines[0].get_xydata(), [[2, 0.3], [4, 0.24]]) and np.allclose(ax.lines[1].get_ydata(), 0.22)
     assert len(ax.lines) == 3 and ax.get_ylim() == (0, 1.05)
-
-
-def test_the_wrong_are_drawn_with_what_real_points_score():
-    rows = {"甲": torch.tensor([[[0.4, 0.9], [0.01, 0.02]], [[0.1, 0.3], [0.01, 0.02]]])}
-    (ax,) = scores_figure([1, 10], rows, torch.tensor([[0.008, 0.115], [0.002, 0.003]])).axes
-    assert np.allclose(ax.lines[0].get_ydata(), [0.4, 0.1]) and np.allclose(ax.lines[1].get_ydata(), [0.008, 0.008])
-    assert [text.get_text() for text in ax.get_xticklabels()] == ["1", "10"]

@@ -159,7 +159,7 @@ def test_panels_and_marked_lines_can_be_recognised(pages):
         ("①", "  # ── ①\n      b\n\n"), ("②", "# ── ②\nc\n")]
     # 说明里的每个标号都找得到它的那几行
     marks = [a for a in pages["06_loss"].select("li > a[href^='#cell-id=']") if re.fullmatch("[①-⑫]", a.get_text())]
-    assert len(marks) >= 10
+    assert len(marks) >= 6
     for a in marks:
         assert pages["06_loss"].find(id=a["href"][1:]).find(class_="block", attrs={"data-mark": a.get_text()}), a
 

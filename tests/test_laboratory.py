@@ -11,7 +11,7 @@ from ddpm_edu.likelihood import bits_per_dim, discretized_gaussian_nll, kl_const
 from ddpm_edu.sampling import spaced_timesteps
 from ddpm_edu.solvers import velocity
 from ddpm_edu.teach.brightness import fit_brightness, flat
-from ddpm_edu.teach.laboratory import ancestral, chain_gains, chain_moments, ddim_chain_variance, flow_end, gaussian_ddpm, ideal_start
+from ddpm_edu.teach.laboratory import Memorizer, ancestral, chain_gains, chain_moments, ddim_chain_variance, flow_end, gaussian_ddpm, ideal_start
 
 BETAS = make_beta_schedule("linear", 50, 1e-3, 0.25)
 
@@ -168,6 +168,17 @@ def test_the_ideal_start_weighs_every_point_by_its_likelihood():
     # 噪声极大时是全体的平均，极小时是最近的一点
     torch.testing.assert_close(ideal_start(x, data, 1e-9)[0], data.mean(0), atol=1e-3, rtol=0)
     torch.testing.assert_close(ideal_start(x, data, 1 - 1e-4), data[[1, 2]])
+
+
+def test_the_memorizer_answers_with_the_ideal_start_as_v():
+    """每张图用自己的那一步；由 v 换回的 x0 就是 ideal_start"""
+    images, bars = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(0)), torch.tensor([0.9, 0.5, 0.1])
+    x, t = torch.randn(4, 1, 2, 2, generator=torch.Generator().manual_seed(1)), torch.tensor([2, 0, 1, 0])
+    v = Memorizer(images, bars)(x, t)
+    for one, step, got in zip(x, t, v):
+        bar = float(bars[step])
+        start = ideal_start(one.reshape(1, -1), images.flatten(1), bar).view(1, 2, 2)
+        torch.testing.assert_close(bar**0.5 * one - (1 - bar) ** 0.5 * got, start, rtol=1e-4, atol=1e-5)
 
 
 def test_the_flow_moves_at_the_best_guess_of_v():

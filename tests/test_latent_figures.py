@@ -2,8 +2,7 @@
 import torch
 from matplotlib.colors import to_hex
 
-from ddpm_edu.teach.figures import grid_figure
-from ddpm_edu.teach.latent_figures import FROZEN, PALE, box_cells, cost_figure, ladder_figure, latent_figure, sigma_figure
+from ddpm_edu.teach.latent_figures import FROZEN, PALE, cost_figure, latent_figure, sigma_figure
 from ddpm_edu.teach.latents import entered
 
 from .conftest import tiny_ddpm
@@ -47,24 +46,6 @@ def test_the_map_of_sigma_lies_under_the_pixels_it_came_from():
     # 28 补到 32，两边各 2；一格潜变量管 4 个像素
     assert left.get_xlim() == (-2, 30) and left.get_ylim() == (30, -2)
     assert [text.get_text() for text in right.texts][::63] == ["0.0", "1.0"] and right.images[0].get_array().shape == (8, 8)
-
-
-def test_the_box_goes_round_the_cell_it_was_given():
-    figure = box_cells(grid_figure(-torch.ones(6, 1, 28, 28), 3, rows=["一", "二"], columns=["甲", "乙", "丙"]), [(1, 2)])
-    (box,) = figure.axes[0].patches
-    # 缝宽 2：第 3 列、第 2 行的格子从第 62、32 个像素起，边长 28
-    assert (box.get_x(), box.get_y(), box.get_width(), box.get_height()) == (61.5, 31.5, 28, 28)
-
-
-def test_the_ladder_starts_every_bar_at_the_real_pictures_and_ends_it_at_its_distance():
-    ax = ladder_figure({"真图": (40, 3), "解码的": (45, 3), "像素": (60, 3), "潜变量": (100, 4)}).axes[0]
-    ends = {}
-    for bar in ax.patches:
-        ends[round(bar.get_y() + bar.get_height() / 2)] = bar.get_x() + bar.get_width()
-    assert ends == {0: 40, 1: 45, 2: 60, 3: 100} and [bar.get_width() for bar in ax.patches].count(40) == 4
-    words = [text.get_text() for text in ax.texts]
-    assert words.count("压缩 5") == 2 and {"扩散 20", "扩散 55", "100.0 ± 4.0"} <= set(words)
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["真图", "解码的", "像素", "潜变量"]
 
 
 def test_the_cost_figure_joins_only_the_two_ways_of_counting():

@@ -1,8 +1,9 @@
 """第 1 章的月牙与小网络：抽得出、猜得动、量得准"""
+import numpy as np
 import torch
 
-from ddpm_edu import DDPM
-from ddpm_edu.teach.moons import arcs, astray, exact_denoiser, misses, moons, watershed
+from ddpm_edu import DDPM, make_beta_schedule
+from ddpm_edu.teach.moons import arcs, astray, exact_denoiser, misses, moons, train_moons, watershed
 
 
 def test_the_moons_are_standard_sized_and_the_seed_decides_them():
@@ -55,3 +56,14 @@ def test_the_watershed_is_as_far_from_one_moon_as_from_the_other():
     assert torch.allclose(lean(lower / 2, later), lean(lower, now) / 2, atol=1e-3)
     # 两弯绕中心转半圈就互换，所以中心在分水岭上
     assert lean(torch.zeros(1, 2), now[:1]).abs() < 1e-3
+
+
+def test_training_takes_any_schedule_quietly_and_lands_where_the_data_are(recwarn):
+    """终点还留着原图的表不警告；种子定下结果"""
+    betas, points = np.full(10, 0.05), moons(1000, seed=0)[0]
+    made = train_moons(betas, points, seed=1, steps=30, count=50)
+    assert made.shape == (50, 2) and torch.equal(made, train_moons(betas, points, seed=1, steps=30, count=50))
+    assert not torch.equal(made, train_moons(betas, points, seed=2, steps=30, count=50))
+    assert not recwarn.list
+    moved = train_moons(make_beta_schedule("cosine", 20), points + 3, steps=300, count=200).mean(0)
+    assert ((moved - 3).abs() < 0.7).all()

@@ -302,10 +302,10 @@ def test_parameterization_panel_draws_the_errors_of_the_guess_and_of_the_step(di
         bars, x_t = chain.alphas_cumprod, chain.q_sample(images[:1], torch.tensor([400]), noise[:1])
         walked = [bars[380].sqrt() * guess + (1 - bars[380]).sqrt() * (x_t - bars[400].sqrt() * guess) / (1 - bars[400]).sqrt()
                   for guess in (torch.from_numpy(wrong[f"x0_from_{name}"]), images[:1])]
-        np.testing.assert_allclose(wrong[f"step_from_{name}"], (walked[0] - walked[1])[0, 0].numpy(), atol=1e-5)
-        assert np.sqrt(np.mean(wrong[f"step_from_{name}"] ** 2)) == pytest.approx(size * data[f"gain_{name}"][1][400], rel=1e-3)
+        np.testing.assert_allclose(wrong[f"step_from_{name}"] / parameterization.SHOWN, (walked[0] - walked[1])[0, 0].numpy(), atol=1e-5)
+        assert np.sqrt(np.mean(wrong[f"step_from_{name}"] ** 2)) == pytest.approx(parameterization.SHOWN * size * data[f"gain_{name}"][1][400], rel=1e-3)
     # 最后一步走到底，x̂0 的误差原样留下
-    assert data["gain_x0"][1][0] == 1 and "各加 0.20 的误差" in note
+    assert data["gain_x0"][1][0] == 1 and "各加 0.20 的误差，走到 s = 380，" in note
     for name, function in (("eps", chain.predict_start_from_noise), ("v", chain.predict_start_from_z_and_v)):
         z = torch.zeros(1, 1)
         moved = (function(z, torch.tensor([400]), z + 1) - function(z, torch.tensor([400]), z)).abs().item()
@@ -391,24 +391,24 @@ def test_lr_panel_marks_the_breakpoints():
     assert single["breaks"][0] == [0, 50, 1000] and "一个周期" in note
 
 
-@pytest.mark.parametrize("parameterization", ["eps", "x0", "v"])
 @pytest.mark.parametrize("v", [0.0, 0.5, 1.0])
-def test_weight_panel_draws_the_derived_weights_and_the_mixture(parameterization, v):
+def test_weight_panel_draws_the_derived_weights_and_the_mixture(v):
     betas = make_beta_schedule("linear", 1000)
-    data, note = weights.weights_data(parameterization, v, "linear", 0.5, 0.25)
-    for name in ("eps", "x0", "v"):
+    data, note = weights.weights_data(v, "linear", 0.5, 0.25)
+    for order, name in enumerate(("eps", "x0", "v")):
         np.testing.assert_array_equal(data[name][1], diffusion_tables(betas, v, name)["lvlb_weights"])
-    # 混合之后从头累计；黑线是最重的一步，高是它占的一份
-    mixed = 0.5 + 0.25 * data[parameterization][1]
-    np.testing.assert_allclose(np.diff(data["mixed"][1], prepend=0), mixed / mixed.sum(), atol=1e-14)
-    assert data["peak"][0] == [mixed.argmax() + 1] * 2 and np.diff(data["peak"][1]) == pytest.approx(mixed.max() / mixed.sum())
-    assert f"{data[parameterization][1].max() / data[parameterization][1].min():.2g} 倍" in note
+        # 混合之后从头累计；点在最重的一步上
+        mixed = 0.5 + 0.25 * data[name][1]
+        np.testing.assert_allclose(np.diff(data[f"mixed_{name}"][1], prepend=0), mixed / mixed.sum(), atol=1e-14)
+        step = mixed.argmax()
+        assert data["peaks"][0][order] == step + 1 and data["peaks"][1][order] == data[f"mixed_{name}"][1][step]
+        assert f"{name} 是 t={step}，占 {mixed.max() / mixed.sum():.0%}" in note
 
 
 def test_effective_samples_are_all_of_them_when_equal_and_one_when_one_step_has_all_the_weight():
     assert weights.effective_share(np.ones(1000)) == 1 and weights.effective_share(np.eye(1000)[0]) == pytest.approx(1e-3)
     assert weights.effective_share(np.repeat([2.0, 0.0], 500)) == pytest.approx(0.5) and weights.effective_share(np.zeros(4)) == 0
-    assert "拒绝" in weights.weights_data("eps", 0.0, "linear", 0.0, 0.0)[1]
+    assert "拒绝" in weights.weights_data(0.0, "linear", 0.0, 0.0)[1]
 
 
 def test_a_grid_has_frames_and_its_rows_and_columns_have_names():

@@ -13,7 +13,7 @@ from ddpm_edu import DDPM, DigitsDataModule, load_pretrained
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.files.checkpoint import CheckpointError, load_checkpoint
 from ddpm_edu.randomness import derive_seed, isolated_rng
-from ddpm_edu.teach.step_progress import StepProgress
+from ddpm_edu.teach.step_progress import StepProgress, Watch
 from ddpm_edu.training.callbacks import SampleGrid
 
 from .conftest import one_level_unet, randomize, tiny_ddpm, tiny_unet
@@ -312,6 +312,13 @@ def test_step_progress_counts_optimizer_steps(tmp_path, capsys):
     quiet.disable()
     fit(model_for_training(), 2, tmp_path, callbacks=[quiet], enable_progress_bar=True)
     assert capsys.readouterr().err == ""
+
+
+def test_watch_draws_at_the_steps_it_was_told(tmp_path):
+    model = model_for_training()
+    watch = Watch((2, 3), lambda network: (network, network.global_step))
+    fit(model, 5, tmp_path, callbacks=[watch])
+    assert watch.frames == [(model, 2), (model, 3)]
 
 
 def test_bf16_training_keeps_a_float32_ema(tmp_path):

@@ -6,7 +6,7 @@ import ast
 import inspect
 import re
 
-from ..teach.books import PARTS, link, read_cells, sources
+from ..teach.books import PARTS, chapter_number, read_cells, sources
 from ..teach.cards import CARDS
 from ..teach.explained import EXPLAINED, calls, views
 from ..teach.source import MARKS, qualified_name, resolve, source_lines
@@ -15,6 +15,14 @@ MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)
 MIN_NOTE = 8  # 每个标号的解释至少几个字
 MAX_BLOCK = 14  # 一个标号至多管几行非空的源码
 CHECKS = ("check", "check_order", "check_raises")  # 证明一句话的几种写法
+QUESTIONS = {
+    1: "只用 PyTorch，怎样从零写一个？", 2: "每一步掺多少噪声，凭什么定？", 3: "加噪为什么一步就能到？", 4: "去噪时为什么还要掺噪声，该掺多少？",
+    5: "网络该猜噪声、原图还是速度？", 6: "均方误差从哪里来，各个 $t$ 该多重？", 7: "网络不动，怎样画得更快、更准？", 8: "网络长什么样，每一块为什么在那里？",
+    9: "`__init__` 里谁必须在谁之前？", 10: "怎样训练，得到的数才信得过？", 11: "权重的平均为什么比最后一步的好？", 12: "学习率为什么要变，该怎样变？",
+    13: "MNIST：损失的曲线平了，还要不要再练？", 14: "CIFAR-10：计算少到六千分之一，还画得出物体吗？", 15: "样本好不好，怎样量？", 16: "怎样找到写错的那一行？",
+    17: "先压缩再扩散，划算吗？怎样读 latent-diffusion 的原文件？", 18: "后来的方法换掉了 DDPM 的什么？", 19: "论文的哪些结论，小模型上也成立？",
+    90: "备查：符号与术语", 91: "备查：训练不对劲时", 92: "给教师", 93: "源码精读：公式落在代码的什么地方？",
+}
 
 
 def explained_lines(path):
@@ -64,36 +72,26 @@ def card_coverage():
 
 
 class CoverageTable:
-    """逐章一行的覆盖表"""
+    """课程地图：逐章一行，它回答的问题，讲了几行源码，有几张参数卡片"""
 
     def __init__(self):
         rows, cards = line_coverage(), card_coverage()
         self.lines = {c: (sum(n for k, _, n, _ in rows if k == c), sum(len(m) for k, _, _, m in rows if k == c)) for c in EXPLAINED}
-        self.cards = {c: [name for name in cards if CARDS[name].chapter == c] for c in EXPLAINED}
+        self.cards = {c: sum(CARDS[name].chapter == c for name in cards) for c in EXPLAINED}
         self.shown = {name for name, places in cards.items() if places and all(ok for _, ok in places)}
-        self.names = {c: [name.rpartition(".")[2] for name in names] for c, names in EXPLAINED.items()}
 
     def complete(self):
         return not any(missing for _, missing in self.lines.values()) and self.shown == set(parameters())
 
-    def row(self, path, chapter):
-        """一本的那一行；没有逐行讲源码的，只有题目"""
-        if chapter not in EXPLAINED:
-            return f"| {link(path)} | — | — | — | — |"
-        total, missing = self.lines[chapter]
-        names = "、".join(f"`{name}`" for name in dict.fromkeys(self.names[chapter]))
-        cards = "、".join(f"`{name}`" for name in self.cards[chapter]) or "—"
-        return f"| {link(path)} | {names} | {total} | {100 * (total - missing) // total}% | {cards} |"
-
     def markdown(self):
-        rows = ["| 章 | 逐行讲解的源码 | 行数 | 讲到 | 参数卡片 |", "|:--|:--|--:|--:|:--|"]
-        for path in sources()[1:]:
-            chapter = int(path.stem[:2])
-            rows += [f"| **{PARTS[chapter]}** |  |  |  |  |"] if chapter in PARTS else []
-            rows.append(self.row(path, chapter))
+        rows = ["| 章 | 它回答的问题 | 逐行讲的源码 | 参数卡片 |", "|:--|:--|--:|--:|"]
+        for chapter in (int(path.stem[:2]) for path in sources()[1:]):
+            rows += [f"| | **{PARTS[chapter]}** | | |"] if chapter in PARTS else []
+            total, cards = self.lines.get(chapter, (0, 0))[0], self.cards.get(chapter, 0)
+            rows.append(f"| {chapter_number(chapter)} | {QUESTIONS[chapter]} | {f'{total} 行' if total else '—'} | {cards or '—'} |")
         total = sum(n for n, _ in self.lines.values())
-        rows.append(f"| 合计 |  | {total} | {100 * (total - sum(m for _, m in self.lines.values())) // total}% "
-                    f"| {len(self.shown)} / {len(parameters())} |")
+        explained = 100 * (total - sum(m for _, m in self.lines.values())) // total
+        rows.append(f"| | 合计 | {total} 行，讲到 {explained}% | {len(self.shown)} / {len(parameters())} |")
         return "\n".join(rows)
 
 

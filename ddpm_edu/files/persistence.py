@@ -112,7 +112,8 @@ class Persistence(pl.LightningModule):
         bad = [k for k, v in tensors.items() if v.is_floating_point() and k not in self.exact_table_names() and not v.isfinite().all()]
         if bad:
             raise FloatingPointError(
-                f"权重或梯度里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}），没有写检查点；从上一个检查点续训，调小 learning_rate"
+                f"权重或梯度里有 NaN 或无穷（{len(bad)} 个，如 {bad[:3]}），没有写检查点；"
+                "从上一个检查点续训，调小 learning_rate（还要设 model.retune = True，命令行加 --retune true）"
             )
         checkpoint["batches_seen"], checkpoint["gradients"] = self.batches_seen, gradients
         checkpoint["metrics"] = {name: value for name, value in self.trainer.callback_metrics.items() if name == self.monitor}

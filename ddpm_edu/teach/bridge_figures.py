@@ -29,9 +29,9 @@ def changes_figure():
     arrow(ax, (middle, -0.66), (middle, -0.08), BLUE)
     notes = (("噪声", "训练看哪些、从哪里出发\nEDM　第 4 节\n零终端信噪比　第 6 节\n流匹配　第 7 节", 0.0, 1.35, ((0, 0.42), (0, 0.28))),
              ("坐标", "带噪图与输出怎样写\n得分　第 1 节，EDM　第 4 节\n流匹配　第 7 节", 2.6, 1.35, ((2.6, 0.5), (2.6, 0.28))),
-             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节\nEDM　第 4 节，流匹配　第 7 节", 5.3, 1.35,
+             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节\n流匹配　第 7 节", 5.3, 1.35,
               ((4.6, 0.42), (4.45, 0.08))),
-             ("权重", "各种噪声的错，算多重\nEDM　第 4 节\nmin-SNR　第 5 节", 7.5, -0.55, ((6.4, -0.95), (5.8, -0.95))))
+             ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.5, -0.55, ((6.4, -0.95), (5.8, -0.95))))
     for title, words, x, y, line in notes:
         ax.text(x, y, title, ha="center", va="center", fontsize=12, color=ORANGE)
         ax.text(x, y - 0.15, words, ha="center", va="top", fontsize=10, linespacing=1.3)
@@ -146,7 +146,7 @@ def weights_figure(weights, capped):
 
 
 def gray_figure(rows, shown=40):
-    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图，写着亮度绝对值在 0.5 到 1 之间的占多少"""
+    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图，写着标准差"""
     figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
     edges = np.linspace(-1.8, 1.8, 37)
@@ -158,7 +158,7 @@ def gray_figure(rows, shown=40):
         left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
         plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
         right.set(xlim=(-1.8, 1.8), ylim=(0, 0.18), xticks=(-1, 0, 1), yticks=())
-        direct_label(right, f"{((abs(values) > 0.5) & (abs(values) <= 1)).mean():.0%}", (1.72, 0.135), BLUE, ha="right", fontsize=11)
+        direct_label(right, f"{values.std():.2f}", (1.72, 0.135), BLUE, ha="right", fontsize=11)
         if right is not axes[-1, 1]:
             right.set_xticklabels(())
     axes[-1, 1].set_xlabel("平均亮度")

@@ -162,7 +162,7 @@ CARDS = {
         "为 0 时，网络没见过“无条件”，引导会得到乱图；没有条件时不能设它。"),
     "rescale_betas_zero_snr": Card(
         18, "把噪声表改到走到头 $\\bar\\alpha_{T-1}=0$，终点就是纯噪声。", r"$\sqrt{\bar\alpha_t} \leftarrow a\,(\sqrt{\bar\alpha_t}-\sqrt{\bar\alpha_{T-1}})$",
-        (("schedules.rescale_zero_terminal_snr", "cumprod = ((root - root[-1])"),),
+        (("gaussian.GaussianDiffusion.register_schedule", "betas = rescale_zero_terminal_snr("),),
         "预测 `eps` 时拒绝：终点的 $x_T$ 里没有原图，由 $\\varepsilon$ 换不回 $x_0$。与 `snr_gamma` 也不能同时用。"),
     "snr_gamma": Card(
         18, "min-SNR 权重的 $\\gamma$：$x_0$ 的平方误差乘上信噪比，但至多乘 $\\gamma$；不给就不加权。", r"$\min(\mathrm{SNR}_t, \gamma)$",

@@ -1,4 +1,4 @@
-"""第 11 章的图：成对的点、沿直线的损失、谷底在哪里、热身、平均多长最好"""
+"""第 11 章的图：成对的点、沿直线的损失、谷底在哪里、平均多长最好"""
 import numpy as np
 
 from .figures import BLUE, GRAY, INK, ORANGE, curve_figure, empty_figure, few_ticks, plain_axes
@@ -54,20 +54,6 @@ def valleys_figure(window, curves, valleys):
         place = float(window[best]), float(values[best])
         ax.plot(*place, "o", color=INK, markerfacecolor="white")
         ax.annotate(f"约 {round(place[0], -1):.0f} 步", place, xytext=(0, 8), textcoords="offset points", ha="center")
-    return figure
-
-
-def warm_figure(curves, levels, top):
-    """误差随步数怎样变：levels = {名字: 稳态的误差} 各画一条横线，竖线标出第 top 步热身到顶"""
-    steps = len(next(iter(curves.values())))
-    figure = curve_figure(range(1, steps + 1), curves, "步 $n$", "均方根误差", yscale="log")
-    ax = figure.axes[0]
-    # 两行字放在没有曲线经过的地方
-    for (name, height), place in zip(levels.items(), (0.33, 0.02)):
-        ax.axhline(height, color=GRAY, linewidth=0.8, zorder=0)
-        ax.annotate(f"{name}的稳态 {height:.3f}", (place * steps, height), xytext=(0, 5), textcoords="offset points", color="#666666")
-    ax.axvline(top, color=GRAY, linewidth=0.8, zorder=0)
-    ax.annotate(f"第 {top} 步到顶", (top, 1.5), xytext=(-6, 0), textcoords="offset points", color="#666666", ha="right")
     return figure
 
 

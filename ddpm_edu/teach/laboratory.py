@@ -98,6 +98,25 @@ def ideal_start(x_t, data, bar):
     return (-torch.cdist(x_t, bar**0.5 * data).square() / (2 * (1 - bar))).softmax(1) @ data
 
 
+class Memorizer(nn.Module):
+    """数据只有 images 这些图时的最优去噪器，换算成速度 v；当作网络用，没有参数
+
+    images : (N, C, H, W)；alphas_cumprod : (T,)
+    """
+
+    def __init__(self, images, alphas_cumprod):
+        super().__init__()
+        self.images, self.alphas_cumprod = images.flatten(1), alphas_cumprod
+
+    def forward(self, x, t):
+        out = torch.empty_like(x)
+        for step in t.unique():
+            bar, flat = float(self.alphas_cumprod[step]), x[t == step].flatten(1)
+            guess = ideal_start(flat, self.images, bar)
+            out[t == step] = ((bar**0.5 * flat - guess) / (1 - bar) ** 0.5).view(-1, *x.shape[1:])
+        return out
+
+
 def euler_roads(y, data, stops):
     """以 u = √((1-ᾱ)/ᾱ) 为横轴、y = x/√ᾱ 为纵轴，用欧拉法沿 stops 里的各个 u 走：dy/du = ε_hat = (y - x0_hat) / u
 

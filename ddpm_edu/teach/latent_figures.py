@@ -1,4 +1,4 @@
-"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、格子图上的橙框、距离差在哪一半、训练花的乘法与质量"""
+"""第 17 章的图：潜空间里的扩散全程、编码器给的 σ、训练花的乘法与质量"""
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Rectangle
@@ -88,42 +88,6 @@ def sigma_figure(spread, sigma):
     right.set(title="编码器给的 $\\sigma$")
     for ax in (left, right):
         ax.set(xticks=[], yticks=[])
-    return figure
-
-
-def box_cells(figure, cells):
-    """grid_figure 画好之后，给几格加橙框；cells 是 [(行, 列), ...]，从 0 数"""
-    ax = figure.axes[0]
-    columns, rows = ax.get_xticks(), ax.get_yticks()
-    half = columns[1] - 2 * columns[0] - 0.5  # 列名在格子的正中；两格中心之距，减去一道缝与半格
-    for row, column in cells:
-        x, y = columns[column], rows[row]
-        ax.add_patch(Rectangle((x - half, y - half), 2 * half, 2 * half, facecolor="none", edgecolor=ORANGE, linewidth=2.5))
-    return figure
-
-
-def ladder_figure(distances):
-    """Fréchet 距离差在哪一半：一条是一种图，从真图起，灰的是真图也有的，黑的是压缩添的，蓝与橙是像素、潜变量两个模型的扩散添的
-
-    distances : {名字: (距离, 标准误)}，依次是真图、压缩又解码的真图、像素模型画的、潜变量模型画的
-    """
-    figure = empty_figure(7.0, 2.3)
-    ax = plain_axes(figure.subplots())
-    (real, _), (decoded, _), (pixel, _), (latent, _) = distances.values()
-    parts = [[], [(real, decoded, "压缩", INK)], [(real, pixel, "扩散", BLUE)], [(real, decoded, "压缩", INK), (decoded, latent, "扩散", ORANGE)]]
-    for y, ((value, error), added) in enumerate(zip(distances.values(), parts)):
-        ax.barh(y, real, height=0.55, color="#cccccc")
-        for start, stop, words, color in added:
-            ax.barh(y, stop - start, left=start, height=0.55, color=color)
-            # 窄的一段，字写在它的上边
-            wide = stop - start > 10
-            ax.text((start + stop) / 2, y if wide else y - 0.3, f"{words} {stop - start:.0f}", ha="center", va="center" if wide else "bottom",
-                    fontsize=9, color="white" if wide else color)
-        ax.text(value + 1.5, y, f"{value:.1f} ± {error:.1f}", va="center", fontsize=10, color=INK)
-    ax.grid(visible=False)
-    ax.set(xlabel="Fréchet 距离", xlim=(0, 118), ylim=(len(distances) - 0.55, -0.55), xticks=range(0, 101, 20))
-    ax.set_yticks(range(len(distances)), labels=distances)
-    ax.tick_params(axis="y", length=0)
     return figure
 
 

@@ -1,5 +1,7 @@
-"""第 6 章的图：造出的月牙，有效样本与造错，数字上的两个数"""
-from .figures import BLUE, INK, ORANGE, empty_figure, plain_axes
+"""第 6 章的图：造出的月牙，有效样本与造错，数字上的两个数，下界花在哪些步上"""
+import numpy as np
+
+from .figures import BLUE, GRAY, INK, ORANGE, curves_figure, empty_figure, plain_axes
 from .points import points_figure
 
 COLORS, MARKERS = (INK, ORANGE, BLUE), "os^"
@@ -21,7 +23,7 @@ def effective_figure(groups):
     """
     figure = empty_figure(7.4, 3.4)
     ax = plain_axes(figure.subplots())
-    ends = {"全取 1": (4, 17, "right"), "推导出的，抽": (9, -9, "left")}
+    ends = {"全取 1": (4, 17, "right"), "抽": (9, -9, "left")}
     for (title, rows), color, marker in zip(groups.items(), COLORS, MARKERS):
         _, x, y, se = zip(*rows)
         ax.errorbar(x, y, [2 * value for value in se], color=color, marker=marker, linewidth=0.8, capsize=3)
@@ -40,7 +42,7 @@ def digits_figure(rows):
     """{怎样用权重: (Fréchet 距离, 标准误, bits/dim, 标准误)}：左右两格，一行一种；没有标准误的，各个种子画一个点"""
     figure = empty_figure(9.0, 2.4)
     left, right = figure.subplots(1, 2, sharey=True)
-    styles = dict(zip(("全取 1", "推导出的，乘", "推导出的，抽"), zip(COLORS, MARKERS)))
+    styles = dict(zip(("全取 1", "乘", "抽"), zip(COLORS, MARKERS)))
     for place, (name, (far, far_se, bits, bits_se)) in enumerate(rows.items()):
         color, marker = styles[name]
         for ax, values, se, digits in ((plain_axes(left), far, far_se, 1), (plain_axes(right), bits, bits_se, 2)):
@@ -50,4 +52,15 @@ def digits_figure(rows):
     left.set(xlabel="Fréchet 距离", xlim=(0, 240), ylim=(len(rows) - 0.5, -0.8), yticks=range(len(rows)))
     left.set_yticklabels(rows)
     right.set(xlabel="bits/dim", xlim=(2.9, 3.65))
+    return figure
+
+
+def spent_figure(running, marks):
+    """running 是从 t = 0 累计的 bits/dim，(T,)；marks 里的每个 t 画一条竖线，写上到那里花去几成"""
+    figure = curves_figure((np.arange(1, len(running) + 1), {"": running}, "$t+1$", "从 0 到 $t$ 累计的 bits/dim", "log", "linear"))
+    figure.axes[0].set_xticks((1, 10, 100, 1000), ("1", "10", "100", "1000"))
+    figure.axes[0].minorticks_off()
+    for t in marks:
+        figure.axes[0].axvline(t + 1, color=GRAY, linewidth=0.8)
+        figure.axes[0].text(t + 1, 0.05, f" $t={t}$：{running[t] / running[-1]:.0%}", fontsize=9)
     return figure

@@ -1,5 +1,6 @@
 """第 1 章的月牙、猜它的小网络与最好的猜测：后面的章拿它做试验，不必再抄一遍"""
 import math
+import warnings
 
 import torch
 from torch import nn
@@ -42,7 +43,7 @@ def exact_denoiser(alpha_bar, count=200):
     月牙是两段半圆上均匀的点 c，再加高斯噪声；给定 c，x_t 与 ε 都是高斯，猜测是一次式，再照 c 的可能性加权平均
     count : 每段半圆用几个点代表
     """
-    centers, spread = torch.cat(arcs(count)), (NOISE / SCALE) ** 2
+    centers, spread = torch.cat(arcs(count)).to(alpha_bar), (NOISE / SCALE).to(alpha_bar) ** 2
 
     def guess_noise(x, t):
         a = alpha_bar[t][:, None]
@@ -68,6 +69,27 @@ class MoonDenoiser(nn.Module):
         place = (point[:, :, None] * 2 ** torch.arange(4)).flatten(1)
         angle = torch.cat([place, t[:, None] / self.timesteps * math.pi * 2 ** torch.arange(5)], dim=1)
         return self.net(torch.cat([point, angle.sin(), angle.cos()], dim=1)).reshape(x.shape)
+
+
+def train_moons(betas, points, seed=0, steps=3000, count=4000):
+    """用这张噪声表训练小网络，祖先采样走满全程，造 count 个点：(count, 2)；points 是 (N, 2)"""
+    from ..ddpm import DDPM
+
+    torch.manual_seed(seed)
+    network = {"target": "ddpm_edu.teach.moons.MoonDenoiser", "params": {"timesteps": len(betas)}}
+    with warnings.catch_warnings():
+        # 终点还留着原图的表会引出一句警告，这里正是要看它的后果
+        warnings.simplefilter("ignore")
+        model = DDPM(network, given_betas=betas, image_size=1, channels=2, clip_denoised=False, use_ema=False)
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        loss, _ = model(points[torch.randint(len(points), (512,))][..., None, None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        decay.step()
+    return model.eval().sample(count, generator=torch.Generator().manual_seed(seed), progress=False).flatten(1)
 
 
 def astray(made, real, near=0.1):

@@ -84,18 +84,3 @@ def losses_figure(history, floor, every=50):
     figure = curves_figure((every * np.arange(1, 1 + len(means)), curves, "训练的步数", f"损失（每 {every} 步平均）"))
     figure.axes[0].set_ylim(0, 1.05)
     return figure
-
-
-def scores_figure(counts, rows, real):
-    """造错，横轴是步数：rows = {名字: (len(counts), 2, 2)}，依次是步数、数与标准误、造错与漏掉；real 是真的点的 (2, 2)"""
-    figure = curves_figure((counts, {**{name: row[:, 0, 0] for name, row in rows.items()}, "真的点": [real[0, 0]] * len(counts)},
-                            "采样的步数", "造错", "log", "log"))
-    (ax,), ticks = figure.axes, (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
-    low = ax.get_ylim()[0]
-    for row, color in zip(rows.values(), (BLUE, ORANGE)):
-        ax.errorbar(counts, row[:, 0, 0], row[:, 1, 0], fmt="none", color=color, capsize=2)
-    ax.set_xticks(counts, counts)
-    ax.set_yticks(ticks, [f"{100 * tick:g}%" for tick in ticks])
-    ax.minorticks_off()
-    ax.set_ylim(0.9 * low, 1.2)
-    return figure

@@ -15,6 +15,12 @@ def chapter_of(targets):
                 17 if any(target.startswith("latent.") for target in targets) else None)
 
 
+def short(name):
+    """"latent.first_stage.make_first_stage" → "make_first_stage"，方法带着类名"""
+    *_, owner, last = name.split(".")
+    return f"{owner}.{last}" if owner[0].isupper() else last
+
+
 class ReferenceMap:
     """一张对照表，给了题目就折起来；ours 里有不存在的名字时 LookupError 或 AttributeError"""
 
@@ -24,10 +30,10 @@ class ReferenceMap:
         self.chapter = [chapter_of(names) for names in self.targets]
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        lines = ["| 原文件 | 仓库 | 这里 | 章 | 差别或作用 |", "|:--|:--|:--|--:|:--|"]
+        lines = ["| 原文件 | 这里 | 章 | 差别或作用 |", "|:--|:--|--:|:--|"]
         for row, targets, chapter in zip(self.rows, self.targets, self.chapter):
-            ours = "、".join(f"`{name.partition('.')[2]}`" for name in targets) or "没有"
-            lines.append(f"| `{row.theirs}` | {row.only or '都有'} | {ours} | {f'{chapter:02d}' if chapter else '—'} | {row.note} |")
+            ours = "、".join(f"`{short(name)}`" for name in targets) or "没有"
+            lines.append(f"| `{row.theirs}`{f'（{row.only}）' if row.only else ''} | {ours} | {f'{chapter:02d}' if chapter else '—'} | {row.note} |")
         text = "\n".join(lines)
         if self.title:
             text = f"<details><summary>{self.title}，{len(self.rows)} 行</summary>\n\n{text}\n\n</details>"

@@ -80,19 +80,19 @@ def told(value):
 
 
 def gains_figure(charts, width=9.0):
-    """{表名: (各步的 t, {目标: 各步的倍数})}，从采样的第一步起 → 一张表一幅，共用纵轴，一步一个点；eps 的第一步与 x0 的最后一步写着倍数"""
+    """{表名: (各步的 t, {目标: 各步的倍数})}，从采样的第一步起 → 一张表一幅，共用纵轴，一步一个点；eps 与 x0 最坏的一步写着倍数"""
     figure = empty_figure(width, 3.5)
     axes = figure.subplots(1, len(charts), sharey=True, squeeze=False)[0]
     for ax, (name, (times, curves)) in zip(map(plain_axes, axes), charts.items()):
         ax.axhline(1, color=GRAY, linewidth=0.8)
         for (target, values), (color, style) in zip(curves.items(), CURVES):
             ax.plot(times, values, color=color, linestyle=style, linewidth=1, marker="o", markersize=2.5, label=target)
-        for target, i, words, shift, side in (("eps", 0, "第一步", (2, 8), "right"), ("x0", -1, "最后一步", (4, 6), "left")):
-            color = CURVES[list(curves).index(target)][0]
+        for target, shift, side in (("eps", (2, 8), "right"), ("x0", (4, 6), "left")):
+            color, i = CURVES[list(curves).index(target)][0], int(np.argmax(curves[target]))
             ax.plot(times[i], curves[target][i], "o", color=color, markersize=6)
-            ax.annotate(f"{words}：{told(curves[target][i])} 倍", (times[i], curves[target][i]), shift, textcoords="offset points",
+            ax.annotate(f"最坏：{told(curves[target][i])} 倍", (times[i], curves[target][i]), shift, textcoords="offset points",
                         ha=side, fontsize=9, color=color)
-        ax.set(title=name, xlabel="步号 $t$（采样从右往左走）", yscale="log", ylim=(4e-3, 4e3))
+        ax.set(title=name, xlabel="步号 $t$（采样从右往左走）", yscale="log", ylim=(1e-3, 4e3))
     axes[0].set_ylabel("误差乘上几倍")
     axes[0].legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")
     return figure

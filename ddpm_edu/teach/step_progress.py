@@ -1,4 +1,4 @@
-"""课堂用的训练进度条"""
+"""课堂用的训练进度条，与途中的样本"""
 import pytorch_lightning as pl
 
 from ..checks import check_bool
@@ -41,3 +41,14 @@ class StepProgress(pl.callbacks.ProgressBar):
 
     def disable(self):
         self.is_enabled = False
+
+
+class Watch(pl.Callback):
+    """训练走到 steps 里的各步时，把 draw(模型) 的结果依次记进 frames"""
+
+    def __init__(self, steps, draw):
+        self.steps, self.draw, self.frames = steps, draw, []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if trainer.global_step in self.steps:
+            self.frames.append(self.draw(pl_module))

@@ -1,96 +1,71 @@
-"""第 13 章的几张图：损失与学习率、四段的损失怎样降、四段的误差减去及格线、步数加倍的几次训练与它们四段的误差"""
-import numpy as np
+"""第 10 章的图：训练的一步，谁在谁里面；一批 t 怎样铺；log_images 的两个过程"""
+import torch
 
-from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, few_ticks, plain_axes
+from .diagrams import nested_figure
+from .figures import INK, empty_figure, plain_axes
+from .training import quiet_trainer
 
-QUARTERS = ("$q_1$，近原图", "$q_2$", "$q_3$", "$q_4$，近噪声")
-# 190、375、750、1500 步四次训练的颜色与记号
-RUNS = ((ORANGE, "^"), (BLUE, "o"), (GREEN, "s"), (INK, "D"))
-
-
-def loss_and_rate_figure(training, validation, rates):
-    """上面是训练与验证的损失，各是 (步, 值)，验证的末两点写出数来；下面是每一步的学习率，峰值的几倍"""
-    figure = empty_figure(7.0, 4.0)
-    top, bottom = map(plain_axes, figure.subplots(2, 1, sharex=True, height_ratios=[3, 1]))
-    top.plot(*training, color=GRAY, linewidth=1, label="训练（每 5 步记一次）")
-    top.plot(*validation, color=ORANGE, marker="^", label="验证（EMA 权重）")
-    for step, value in list(zip(*validation))[-2:]:
-        top.annotate(f"{value:.3f}", (step, value), (0, -16), textcoords="offset points", ha="center", color=ORANGE, fontsize=9)
-    # 下面留出写数的地方
-    top.set(ylabel="损失", yscale="log", ylim=(0.8 * min(*training[1], *validation[1]), None))
-    few_ticks(top.yaxis)
-    top.legend(fontsize=9)
-    bottom.plot(range(len(rates)), rates, color=INK)
-    bottom.set(xlabel="步", ylabel="学习率", ylim=(0, 1.1), yticks=[0, 0.5, 1])
-    return figure
+HOOKS = {"setup": "整个训练一次", "configure_optimizers": "整个训练一次：造优化器", "optimizer_step": "每步一次",
+         "training_step": "算损失", "optimizer_zero_grad": "梯度清零", "backward": "求梯度", "on_before_optimizer_step": "回调在这里检查 NaN"}
+OURS = {"shared_step": "训练与验证共用", "get_input": "从字典里取图", "forward": "就是训练损失", "draw_t": "抽一批 t",
+        "p_losses": "加噪、预测、比较", "apply_model": "网络的前向", "_tick_ema": "更新 EMA"}
 
 
-def quarters_figure(steps, quarters, own_class):
-    """四段的验证损失随步数的变化，一段一格，都除以知道类别的线性滤波的误差 own_class，所以共用一条对数纵轴"""
-    figure = empty_figure(9.0, 2.8)
-    axes = [plain_axes(ax) for ax in figure.subplots(1, 4, sharey=True)]
-    for ax, values, told, name in zip(axes, quarters, own_class, QUARTERS):
-        ratios = np.array(values) / float(told)
-        ax.axhline(1, color=INK, linewidth=2)
-        ax.plot(steps, ratios, color=ORANGE, marker="^")
-        ax.annotate(f"{ratios[-1]:.2f}", (steps[-1], ratios[-1]), (0, 9), textcoords="offset points", ha="center", color=ORANGE, fontsize=10)
-        ax.set(xlabel="步", xticks=steps, xlim=(25, 215), yscale="log", ylim=(0.85, 6.2))
-        ax.set_yticks([1, 1.5, 2, 3, 5], labels=["1", "1.5", "2", "3", "5"])
-        ax.minorticks_off()
-        ax.tick_params(labelsize=8)
-        ax.set_title(name, fontsize=10)
-    axes[0].annotate("及格线", (steps[0], 1), (-6, 4), textcoords="offset points", color=INK, fontsize=9)
-    axes[0].set_ylabel("$v$ 的损失，及格线的几倍")
-    return figure
+def step_calls(model_class, config, data):
+    """训练一步，记下优化器的 step 与 HOOKS、OURS 里的方法 → [(深度, 名字), ...]，按开始的先后"""
+    calls, running = [], []
+
+    def recorded(name, method):
+        def wrapper(*args, **kwargs):
+            calls.append((len(running), name))
+            running.append(name)
+            result = method(*args, **kwargs)
+            running.pop()
+            return result
+
+        return wrapper
+
+    def on_train_start(self):
+        model_class.on_train_start(self)
+        optimizer = self.trainer.optimizers[0]
+        optimizer.step = recorded(f"{type(optimizer).__name__}.step", optimizer.step)
+
+    torch.manual_seed(0)
+    methods = {name: recorded(name, getattr(model_class, name)) for name in (*HOOKS, *OURS)}
+    model = type("Recorded", (model_class,), {**methods, "on_train_start": on_train_start})(**config)
+    quiet_trainer(max_steps=1).fit(model, data)
+    return calls
 
 
-def above_line_figure(gaps):
-    """各张图在四段里的误差减去及格线 (N, 4)：平均与两个标准误"""
-    figure = empty_figure(5.0, 2.8)
-    ax, where = plain_axes(figure.subplots()), np.arange(4)
-    gaps = np.asarray(gaps)
-    ax.errorbar(where, gaps.mean(0), 2 * gaps.std(0, ddof=1) / len(gaps) ** 0.5, color=ORANGE, marker="^", linestyle="none", capsize=4)
-    ax.axhline(0, color=INK, linewidth=2)
-    ax.annotate("及格线", (1.5, 0), (0, -13), textcoords="offset points", ha="center", color=INK, fontsize=9)
-    ax.set_xticks(where, labels=QUARTERS)
-    ax.set(ylabel="误差减去及格线", xlim=(-0.5, 3.5), ylim=(min(-0.012, 1.1 * float(gaps.mean(0).min())), None))
-    return figure
+def step_figure(model_class, config, data):
+    """训练的一步套成的框；更新权重不是一个方法，记不下来，补画在 EMA 之前"""
+    calls = step_calls(model_class, config, data)
+    update = [name for _, name in calls].index("_tick_ema")
+    calls.insert(update, (calls[update][0], "更新权重"))
+    return nested_figure(calls, {**HOOKS, **OURS, "AdamW.step": "PyTorch 的优化器"}, HOOKS, added=("更新权重",), width=7.0)
 
 
-def doubled_figure(runs, held):
-    """{步数: (步, 验证损失)}，步数依次约加倍，学习率都沿余弦降完；held 是第二次练完之后学习率不再变、接着走的"""
-    figure = empty_figure(7.0, 3.2)
+def spread_figure(drawn, timesteps):
+    """每一种抽法一排：drawn = {名字: 一批 t}，浅灰的线把步号等分成一批那么多段"""
+    figure = empty_figure(9.0, 1.6)
     ax = plain_axes(figure.subplots())
-    for (count, (steps, losses)), (color, marker), place in zip(runs.items(), RUNS, ((32, 9), (-24, -20), (0, -18))):
-        ax.plot(steps, losses, color=color, marker=marker)
-        ax.annotate(f"{count} 步：{losses[-1]:.3f}", (steps[-1], losses[-1]), place, textcoords="offset points", ha="center", color=color, fontsize=10)
-    ax.plot(*held, color=RUNS[1][0], linestyle=":", marker="o", fillstyle="none")
-    ax.annotate(f"375 步练完，接着走：{held[1][-1]:.3f}", (held[0][-1], held[1][-1]), (8, 10), textcoords="offset points", ha="right",
-                color=RUNS[1][0], fontsize=10)
-    ax.set(xlabel="步", ylabel="验证损失（EMA 权重）", yscale="log", xlim=(0, 820), ylim=(0.105, 0.65))
-    few_ticks(ax.yaxis)
+    ax.grid(False)
+    size = len(next(iter(drawn.values())))
+    ax.vlines(torch.arange(size + 1) * timesteps / size, -0.6, len(drawn) - 0.4, color="#cccccc", linewidth=0.8)
+    for row, batch in enumerate(drawn.values()):
+        ax.plot(batch, [row] * size, "|", color=INK, markersize=20, markeredgewidth=2)
+    ax.set(xlabel="步号 $t$", yticks=range(len(drawn)), yticklabels=list(drawn), ylim=(-0.6, len(drawn) - 0.4), xlim=(-2, timesteps + 2))
     return figure
 
 
-def gaps_figure(gaps, again):
-    """gaps 与 again 是两个训练种子的 {步数: 四段的误差减及格线}，一段一格，横轴是对数；一次训练一种颜色，换了种子的空心"""
-    figure = empty_figure(9.0, 2.8)
-    axes, steps = [plain_axes(ax) for ax in figure.subplots(1, 4)], list(gaps)
-    for k, (ax, name) in enumerate(zip(axes, QUARTERS)):
-        ax.axhline(0, color=INK, linewidth=2)
-        ax.plot(steps, [gaps[count][k] for count in steps], color=GRAY, linewidth=1.5, zorder=1)
-        for count, (color, marker) in zip(steps, RUNS):
-            ax.plot(count, gaps[count][k], color=color, marker=marker, linestyle="none")
-            if count in again:
-                ax.plot(count, again[count][k], color=color, marker=marker, linestyle="none", fillstyle="none", markersize=10)
-        last = gaps[steps[-1]][k]
-        ax.annotate(f"{last:.3f}".replace("-", "−"), (steps[-1], last), (2, 9), textcoords="offset points", ha="center", color=INK, fontsize=10)
-        ax.set(xlabel="步", xscale="log", xlim=(150, 2200))
-        ax.set_xticks(steps, labels=steps)
-        ax.minorticks_off()
-        ax.tick_params(labelsize=8)
-        ax.locator_params(axis="y", nbins=5)
-        ax.set_title(name, fontsize=10)
-    axes[0].annotate("及格线", (1400, 0), (0, 5), textcoords="offset points", ha="center", color=INK, fontsize=9)
-    axes[0].set_ylabel("误差减去及格线")
+def process_figure(rows, width=9.0):
+    """每个过程一块：rows = {名字: (log_images 排好的一张 (1, H, W)，[-1, 1], 各列的名字)}"""
+    high, wide = next(iter(rows.values()))[0].shape[1:]
+    figure = empty_figure(width, len(rows) * (0.97 * width * high / wide + 0.3))
+    for ax, (name, (grid, columns)) in zip(figure.subplots(len(rows), 1), rows.items()):
+        ax.imshow(grid[0].numpy(), cmap="gray", vmin=-1, vmax=1)
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=9)
+        ax.set_xticks([(i + 0.5) * wide / len(columns) - 0.5 for i in range(len(columns))], labels=columns)
+        ax.set(ylabel=name, yticks=[])
     return figure

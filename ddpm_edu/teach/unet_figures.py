@@ -1,4 +1,4 @@
-"""U-Net 一章的图：步号的钟，残差块里两处相加，注意力看哪里，剪在哪里，网络的输出里有多少噪声；还有三种剪法"""
+"""U-Net 一章的图：步号的钟，残差块里两处相加，注意力看哪里，剪在哪里；还有三种剪法"""
 import math
 
 import numpy as np
@@ -6,20 +6,20 @@ import torch
 from matplotlib.patches import Circle
 
 from .diagrams import arrow, box, unet_figure
-from .figures import BLUE, GRAY, INK, ORANGE, empty_figure, plain_axes
+from .figures import BLUE, GRAY, INK, ORANGE, empty_figure
 
 
-def silence(layer, fill=torch.zeros_like):
-    """这一层的输出换成 fill 给的；与下面两个一样，返回装上的 hook，逐个 remove() 就复原"""
-    return [layer.register_forward_hook(lambda layer, inputs, out: fill(out).expand_as(out))]
+def silence(layer):
+    """这一层的输出换成 0；与下面两个一样，返回装上的 hook，逐个 remove() 就复原"""
+    return [layer.register_forward_hook(lambda layer, inputs, out: torch.zeros_like(out))]
 
 
-def unplug(stages, fill=torch.zeros_like):
-    """stages 是 [(上行的一段, 前一段送来几个通道), ...]：前面这几个通道照旧，后面是跳跃连接送来的，换成 fill 给的"""
+def unplug(stages):
+    """stages 是 [(上行的一段, 前一段送来几个通道), ...]：前面这几个通道照旧，后面是跳跃连接送来的，换成 0"""
     def cut(channels):
         def change(stage, inputs):
             before, skip = inputs[0][:, :channels], inputs[0][:, channels:]
-            return torch.cat([before, fill(skip).expand_as(skip)], 1), *inputs[1:]
+            return torch.cat([before, torch.zeros_like(skip)], 1), *inputs[1:]
         return change
 
     return [stage.register_forward_pre_hook(cut(channels)) for stage, channels in stages]
@@ -137,24 +137,4 @@ def looks_figure(model, layer, image, noise, steps, query):
         right.set_title("叉处给出的权重（%）", fontsize=10)
     for ax in axes:
         ax.set(xticks=[], yticks=[])
-    return figure
-
-
-def told_figure(steps, told, wanted, chosen, marks):
-    """网络的输出里噪声的系数；told 依次是完整、剪大图连线、抹掉 t 的 {名字: 每个 t 一个数}
-
-    wanted 是应有的系数；marks 只在 chosen 处有，画成圈与叉，依次是不走小图、大图连线换成平均
-    """
-    figure = empty_figure(7.0, 3.2)
-    ax = plain_axes(figure.subplots())
-    for values, (color, style) in zip(told.values(), ((INK, "-"), (ORANGE, "--"), (BLUE, "-"))):
-        ax.plot(steps, values, color=color, linestyle=style)
-    ax.plot(steps, wanted, color=INK, linestyle=":")
-    for values, shape, color in zip(marks.values(), ("o", "x"), (INK, ORANGE)):
-        ax.plot(chosen, values, shape, color=color, markersize=8, markerfacecolor="none", markeredgewidth=1.6)
-    ax.set(xlabel="步号 $t$", ylabel="输出里噪声的系数", ylim=(-0.08, 1.14))
-    places = ((230, 1.03, INK, r"应有的 $\sqrt{\bar\alpha_t}$（点线）"), (660, 0.97, BLUE, "抹掉 $t$"), (290, 0.5, INK, "完整（实线）\n不走小图（圈）"),
-              (130, 0.1, ORANGE, "剪大图连线：换成 0（虚线），换成平均（叉）"))
-    for x, y, color, words in places:
-        ax.text(x, y, words, color=color, fontsize=10, va="center")
     return figure

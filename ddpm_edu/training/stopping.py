@@ -175,5 +175,6 @@ class StopOnBadGradient(pl.Callback):
         what = gradient if self.loss.isfinite() else f"损失是 {self.loss.item()}"
         raise FloatingPointError(
             f"第 {trainer.global_step} 个优化步的{what}，训练已停下，权重、优化器与 EMA 没有被这一步改动；"
-            "检查数据里有没有 NaN，从上一个检查点续训，调小 learning_rate、加上 gradient_clip_val=1.0，或改用 precision=32"
+            "检查数据里有没有 NaN。从上一个检查点原样续训，会停在同一步：先调小 learning_rate（还要设 model.retune = True，"
+            "命令行加 --retune true）、加上 gradient_clip_val=1.0，或改用 precision=32"
         )

@@ -18,17 +18,14 @@
 # **预计用时** 35 分钟。运行全部单元约二十秒。
 
 # %%
-import warnings
-
 import numpy as np
 import torch
 
-from ddpm_edu import DDPM, GaussianDiffusion, make_beta_schedule
+from ddpm_edu import DDPM, make_beta_schedule
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.schedules import alphas_cumprod, rescale_linear_range
-from ddpm_edu.teach import check, grade, grid_figure, show_source
-from ddpm_edu.teach.datasets import handwriting
-from ddpm_edu.teach.moons import moons
+from ddpm_edu.teach import check, grade, show_source
+from ddpm_edu.teach.moons import moons, train_moons
 from ddpm_edu.teach.panels import beta_panel
 from ddpm_edu.teach.schedule_figures import landed_figure, ruined_points_figure, schedules_figure
 
@@ -44,21 +41,9 @@ print("准备好了")
 # $\beta_t\in(0,1)$ 是这一步加入的噪声的方差，一串 $\beta_t$ 叫噪声表 (beta schedule)。
 # 本课程的步号照代码，从 0 数起，$t=0,1,\dots,T-1$，比论文的小 1。$t=0$ 时，右边的 $x_{t-1}$ 就是原图。“$x_0$”这个记号始终留给原图，不指第 0 步的带噪图。
 #
-# 为什么要先乘一个小于 1 的数？因为只加不乘，方差就越加越大。
-# 独立的随机变量相加，方差也相加：$x_{t-1}$ 的方差若是 1，$x_t$ 的方差就是 $(1-\beta_t)\cdot1+\beta_t=1$，正好不变，而其中原图的那一份一步比一步小。
-# 步数走够，剩下的就接近 $\mathcal N(0,I)$，与原图是什么无关。
+# 为什么要先乘一个小于 1 的数？因为只加不乘，方差就越加越大。独立的随机变量相加，方差也相加：$x_{t-1}$ 的方差若是 1，$x_t$ 的方差就是 $(1-\beta_t)\cdot1+\beta_t=1$，正好不变，而其中原图的那一份一步比一步小。
+# 步数走够，剩下的就接近 $\mathcal N(0,I)$，与原图是什么无关。原图的方差不是 1 也不要紧：它与 1 之差，每一步也乘 $1-\beta_t$。
 #
-# 原图的方差不是 1 也不要紧。用程序包默认的噪声表 `linear` 算一遍（它不是开头那行 `linspace`，区别见第 2 节）：
-
-# %%
-betas = make_beta_schedule("linear", 1000)
-for start in (0.25, 1.0, 4.0):
-    variance = start
-    for beta in betas:
-        variance = (1 - beta) * variance + beta
-    print(f"原图的方差 {start:.2f}，走完一千步的方差 {variance:.4f}")
-
-# %% [markdown]
 # 一路乘下来，原图还剩多少？记 $\alpha_t = 1-\beta_t$，$\bar\alpha_t = \alpha_0\alpha_1\cdots\alpha_t$（读作 alpha bar）。走到第 $t$ 步，第 1 章用过、第 3 章要推导的公式是
 #
 # $$x_t = \sqrt{\bar\alpha_t}\;x_0 + \sqrt{1-\bar\alpha_t}\;\varepsilon.$$
@@ -70,11 +55,13 @@ show_source(alphas_cumprod,
             "def alphas_cumprod")
 
 # %% [markdown]
-# - ① 连乘得到 $\bar\alpha_t$；在最前面补一个 1、去掉最后一个，就是平移一格的 $\bar\alpha_{t-1}$，其中约定 $\bar\alpha_{-1}=1$。第 4 章的公式同时要用这两串数。
+# - ① 连乘得到 $\bar\alpha_t$；在最前面补一个 1、去掉最后一个，就是平移一格的 $\bar\alpha_{t-1}$，其中约定 $\bar\alpha_{-1}=1$（第 4 章用）。
+#
+# 用程序包默认的噪声表 `linear` 算一遍（它不是开头那行 `linspace`，区别见第 2 节）：
 
 # %%
-cumprod, cumprod_prev = alphas_cumprod(betas)
-check("ᾱ 每一步都乘上 1 - β", cumprod, cumprod_prev * (1 - betas), atol=1e-15)
+betas = make_beta_schedule("linear", 1000)
+cumprod, _ = alphas_cumprod(betas)
 print(f"最后一步，原图的方差还剩 {cumprod[-1]:.2%}，幅度还剩 {cumprod[-1] ** 0.5:.1%}")
 
 # %% [markdown]
@@ -93,16 +80,7 @@ ruined_points_figure(tables, points, label, noise, steps=(0, 100, 500, 999))
 # `sqrt` 到 $t=100$ 已经只是一团，后面九百步都在给噪声加噪声；`cosine` 到 $t=500$ 还看得出左上偏蓝、右下偏橙。
 
 # %% [markdown]
-# 它们的公式是：
-#
-# | 名字 | 公式 | Diffusers 里叫 |
-# |:--|:--|:--|
-# | `linear` | 在 `linear_start` 与 `linear_end` 的平方根之间等距取点，再平方 | `scaled_linear` |
-# | `sqrt_linear` | 在 `linear_start` 与 `linear_end` 之间等距取点 | `linear` |
-# | `sqrt` | 在同样的两端之间等距取点，再开平方 | 没有 |
-# | `cosine` | $\beta_t = \min\!\left(1-\dfrac{f((t+1)/T)}{f(t/T)},\ 0.999\right)$，$f(u)=\cos^2\!\left(\dfrac{u+s}{1+s}\cdot\dfrac{\pi}{2}\right)$ | `squaredcos_cap_v2` |
-#
-# 前三张的两端默认是 $10^{-4}$ 与 0.02；`cosine` 里的 $s=0.008$ 是一个小偏移，使最初几步的 $\beta$ 不至于太小。
+# 四张表的公式，就是下面的几行代码。前三张的两端 `linear_start` 与 `linear_end`，默认是 $10^{-4}$ 与 0.02。
 #
 # 当心名字：DDPM 论文的 linear 是等距的 $\beta$，在这里却叫 `sqrt_linear`。
 # 这些名字来自 CompVis/latent-diffusion 仓库的 `ldm/modules/diffusionmodules/util.py`。本课程重写的，是调用它的 `ddpm.py`，下文称为“参考实现”。
@@ -113,11 +91,11 @@ show_source(make_beta_schedule,
             "# f(1) = 0，最后一个 β 恰好是 1")
 
 # %% [markdown]
-# - ① 名字叫 linear，其实是对 $\sqrt\beta$ 线性。
-# - ② 名字叫 sqrt_linear，其实是对 $\beta$ 线性，也就是论文的 linear。
+# - ① 名字叫 linear，其实是对 $\sqrt\beta$ 线性。Diffusers 里叫 `scaled_linear`。
+# - ② 名字叫 sqrt_linear，其实是对 $\beta$ 线性，也就是论文的 linear。Diffusers 里也叫 `linear`。
 # - ③ 先等距再开方，$\beta$ 从第一步起就有 0.01。
-# - ④ $f$ 在 $T+1$ 个点上取值，因为每个 $\beta$ 要用相邻的两个。
-# - ⑤ 相邻两点的比就是 $\alpha_t$。$f(1)=0$，最后一个 $\beta$ 恰好是 1，那样原图就一点不剩，后面的公式要除以零，所以截到 0.999。
+# - ④ `cosine`（Nichol 与 Dhariwal，2021）先画一条曲线 $f$，从约 1 降到 0，两头平，中间近乎直线。小偏移 $s=0.008$ 使最初几步的 $\beta$ 不至于太小。
+# - ⑤ 相邻两点的比就是 $\alpha_t$，连乘起来，中间的 $f$ 全部消去，$\bar\alpha_t=f((t+1)/T)/f(0)$：$\bar\alpha_t$ 就是先画好的那条曲线。$f(1)=0$，最后一个 $\beta$ 恰好是 1，后面的公式要除以零，所以截到 0.999。
 
 # %% [markdown]
 # ## 3　信噪比：噪声从第几步起盖过原图
@@ -129,10 +107,6 @@ show_source(make_beta_schedule,
 # $\bar\alpha_t$ 一步步变小，信噪比也就一步步变小。它等于 1 的地方 $\bar\alpha_t=\tfrac12$；原图的方差若是 1，那里原图与噪声的方差各占一半。
 
 # %%
-for name, table in tables.items():
-    bar, _ = alphas_cumprod(table)
-    below = int((bar / (1 - bar) < 1).argmax())
-    print(f"{name:>11}：第 {below:3d} 步信噪比降到 1 以下；最后一步，原图的幅度还剩 {bar[-1] ** 0.5:.1e}")
 schedules_figure(tables)
 
 # %% [markdown]
@@ -148,44 +122,41 @@ schedules_figure(tables)
 # 2. 终点几乎不剩原图，因为采样从 $\mathcal N(0, I)$ 出发。
 # 3. 原图还看得见的时候，每一步都要小，否则退不回来。
 #
-# 这一节看第一条，下一节看后两条。论文的表（`sqrt_linear`）走到一半，$\bar\alpha_t$ 已经降到 0.08，后五百步只从 0.08 降到近 0。
-# `cosine`（Nichol 与 Dhariwal，2021）反过来设计：先画一条两头平、中间近乎直线的 $\bar\alpha_t$，再算出 $\beta_t$。
+# 这一节看第一条，下一节看后两条。
 #
-# 第 2 节的公式为什么画得出这条线？把 $\alpha_t = f((t+1)/T)/f(t/T)$ 连乘，中间的 $f$ 全部消去：
+# 约定 $\bar\alpha_t$ 低于 5% 的步算“几乎全是噪声”，就是上一图的虚线以下。训练时步号是均匀抽的，这样的步占几成，抽到的步号就有几成落在那里。
 #
-# $$\bar\alpha_t = \prod_{i=0}^{t}\frac{f((i+1)/T)}{f(i/T)} = \frac{f((t+1)/T)}{f(0)}.$$
+# 后果可以量。把第 1 章的小网络在每张表上各训练八次，每次换一个种子，其余设置不变，采样都走满全程，再量第 1 章的“造错”：造出来的点，附近没有真点的比例。
+# `sqrt` 与别的表处处不同，单看它，分不清毛病出在哪里。所以另造一对来对照：一百步的 `cosine`，与它后面再接九百步 $\beta=0.02$ 的，前一百步一步不差。
 #
-# 只有最后一项被 0.999 截断过，它之前的每一项都应当与右边相同。
+# | 噪声表 | 几乎全是噪声的步 | 造错，八个种子的平均 ± 标准误 |
+# |:--|--:|--:|
+# | `cosine`，$T=1000$ | 14.5% | 1.8% ± 0.1% |
+# | `linear`，$T=1000$ | 27.3% | 1.8% ± 0.1% |
+# | `sqrt_linear`，$T=1000$ | 45.8% | 2.4% ± 0.1% |
+# | `sqrt`，$T=1000$ | 90.5% | 14.3% ± 0.2% |
+# | `cosine`，$T=100$ | 15.0% | 1.6% ± 0.1% |
+# | `cosine`，$T=100$，再接九百步 $\beta=0.02$ | 91.5% | 9.2% ± 0.3% |
 #
-# 步数白费多少？约定 $\bar\alpha_t$ 低于 5% 的步算“几乎全是噪声”，数一数每张表有几步（上一图的虚线以下）。
-# `sqrt` 会最多，可是它与别的表处处不同，单看它，分不清毛病出在哪里。所以另造一对来对照：一百步的 `cosine`，与它后面再接九百步 $\beta=0.02$ 的，前一百步一步不差。
-
-# %%
-u = np.arange(1001) / 1000
-f = np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
-cosine, _ = alphas_cumprod(tables["cosine"])
-check("连乘之后只剩首尾两项", cosine[:-1], f[1:-1] / f[0], atol=1e-14)
-hundred = make_beta_schedule("cosine", 100)
-longer = np.append(hundred, np.full(900, 0.02))
-for name, table in {**tables, "cosine，T=100": hundred, "cosine，T=100，再接九百步": longer}.items():
-    bar, _ = alphas_cumprod(table)
-    print(f"{name}：几乎全是噪声的 {(bar < 0.05).sum()} 步，占 {(bar < 0.05).mean():.1%}")
-
-# %% [markdown]
-# 训练时步号是均匀抽的，这样的步占几成，抽到的步号就有几成落在那里。后果可以量。
-# 把第 1 章的小网络在每张表上各训练八次，每次换一个种子，其余设置不变，采样都走满全程。
-# 再量第 1 章的“造错”（造出来的点，附近没有真点的比例）与“漏掉”（真点附近没有造出来的点的比例），八个种子的平均 ± 标准误是：
+# 看最后两行：只在后面接上九百步，造错就从 1.6% 升到 9.2%。所以几乎全是噪声的步多到九成，不只是白走，还会害到结果。占到一两成的，看不出坏处。
 #
-# | 噪声表 | 几乎全是噪声的步 | 造错 | 漏掉 |
-# |:--|--:|--:|--:|
-# | `cosine`，$T=1000$ | 14.5% | 1.8% ± 0.1% | 12.1% ± 0.1% |
-# | `linear`，$T=1000$ | 27.3% | 1.8% ± 0.1% | 12.4% ± 0.2% |
-# | `sqrt_linear`，$T=1000$ | 45.8% | 2.4% ± 0.1% | 12.8% ± 0.1% |
-# | `sqrt`，$T=1000$ | 90.5% | 14.3% ± 0.2% | 20.7% ± 0.3% |
-# | `cosine`，$T=100$ | 15.0% | 1.6% ± 0.1% | 12.8% ± 0.1% |
-# | `cosine`，$T=100$，再接九百步 $\beta=0.02$ | 91.5% | 9.2% ± 0.3% | 15.8% ± 0.3% |
+# <details><summary>怎样重量这张表</summary>
 #
-# 看最后两行：只在后面接上九百步噪声，造错就从 1.6% 升到 9.2%。所以几乎全是噪声的步多到九成，不只是白走，还会害到结果。占到一两成的，看不出坏处。
+# 另开一格运行，每行约一两分钟。打印的是造错与漏掉（真点附近没有造出来的点）的平均，再是它们的标准误。最后一行的 `table` 是 `np.append(make_beta_schedule("cosine", 100), np.full(900, 0.02))`。一千步的四行，是在第 1 章的程序里换 `beta` 量的，设置相同。
+#
+# ```python
+# from ddpm_edu.teach.moons import misses
+#
+# table = make_beta_schedule("cosine", 100)
+# data, real = moons(4000, seed=0)[0], moons(4000, seed=1)[0]
+# rows = []
+# for seed in range(8):
+#     cloud = train_moons(table, data, seed)
+#     rows.append(np.mean([misses(part, real) for part in cloud.chunk(8)], axis=0))  # 照第 1 章，每五百个点量一次
+# print(np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1) / 8**0.5)
+# ```
+#
+# </details>
 
 # %% [markdown]
 # ## 5　终点与步子：步数凭什么定
@@ -196,10 +167,7 @@ for name, table in {**tables, "cosine，T=100": hundred, "cosine，T=100，再�
 #
 # `linear` 走一千步，$\sum_t\beta_t\approx7.17$，幅度剩 $e^{-7.17/2}\approx2.8\%$，与第 1 节算出的 2.7% 相合。论文的表，总和是 10.05，幅度只剩 0.6%。
 #
-# **步子**。$\beta_t$ 小，退回一步的分布才近似高斯，网络才只需猜出它的均值（第 4 章）。
-# 论文的两端都小：起点的 $10^{-4}$，使第一步的噪声标准差是 0.01，与八位图像的一级灰度（$2/255\approx0.008$）相当；终点的 0.02，使每一步至多让幅度缩小约 1%。
-#
-# 要小的只是原图还看得见时的那些步。`cosine` 的最后几步 $\beta$ 很大，可是那时几乎已经没有原图，前后两步都近似 $\mathcal N(0,I)$，退一步仍近似高斯。
+# **步子**。$\beta_t$ 小，退回一步的分布才近似高斯，网络才只需猜出它的均值（第 4 章）。要小的只是原图还看得见时的那些步：几乎没有了原图，前后两步都近似 $\mathcal N(0,I)$，步子大也无妨。
 # 所以这样量步子：迈步之前 $\bar\alpha$ 还在 5% 以上的那些步里，最大的 $\beta$ 是多少。
 
 # %%
@@ -210,17 +178,15 @@ for T in (1000, 100, 10):
           f"几乎全是噪声的步占 {(bar < 0.05).mean():.1%}，最后原图的幅度还剩 {100 * bar[-1] ** 0.5:.2g}%")
 
 # %% [markdown]
-# 走一千步与一百步，造错是 1.8% ± 0.1% 与 1.6% ± 0.1%（第 4 节的表）；走十步，造错升到 4.3% ± 0.1%，漏掉也升到 18.8% ± 0.1%（八个种子）。走十步的那张表，前两条都合格，第三条不合格：最大的一步 $\beta=0.74$。
+# 走一千步与一百步，造错是 1.8% ± 0.1% 与 1.6% ± 0.1%（第 4 节的表）；走十步，造错升到 4.3% ± 0.1%。走十步的那张表，前两条都合格，第三条不合格：最大的一步 $\beta=0.74$。
 #
-# **为什么要一千步？** 一千步不是算出来的。$\beta$ 都小的时候，终点定下总和，大约 7 到 10；步数乘每步的平均大小，就是总和。所以走一千步，每步平均约 0.01；走一百步，约 0.1。
-# 每步能大到多少，随数据而定，只能试：月牙一百步就够，十步不行。
-#
-# Ho 等（2020，第 4 节）定 $\beta$ 的理由也是这两条：相对于数据要小，同时让终点的信噪比尽量低。恰好取 1000，则是为了让采样时调用网络的次数与先前的工作相同。
+# **为什么要一千步？** $\beta$ 都小的时候，终点定下总和，大约 7 到 10；总和等于步数乘每步的平均大小。走一千步，每步平均约 0.01，正是论文的两端 $10^{-4}$ 与 0.02 的平均；走一百步，约 0.1。
+# 每步能大到多少，随数据而定，只能试：月牙一百步就够，十步不行。论文恰好取 1000，是为了让采样时调用网络的次数与先前的工作相同（Ho 等 2020，第 4 节）。
 
 # %% [markdown]
 # ## 6　步数改了，两端的数也要改
 #
-# 终点由总和决定。默认的 `linear` 若两端不改、只走一百步，总和只有原来的十分之一，幅度还剩七成（开头说的六成，是论文的表）。要让总和不变，每个 $\beta$ 都要乘 $1000/T$：
+# 终点由总和决定。默认的 `linear` 若两端不改、只走一百步，总和只有原来的十分之一，幅度还剩七成。要让总和不变，每个 $\beta$ 都要乘 $1000/T$：
 
 # %%
 show_source(rescale_linear_range,
@@ -230,114 +196,44 @@ show_source(rescale_linear_range,
 # - ① 给出新的 $T$，返回缩放过的两端。
 # - ② 步数少到十分之一，每步就掺十倍；$\beta$ 不能到 1，所以上端截在 0.999。
 #
-# 三张表各走到最后一步，看看图成了什么样：
+# 不改有什么后果？采样时没有原图，只能从 $\mathcal N(0,I)$ 出发；终点还留着原图，起点就偏了。用月牙训练一遍看看。
+# 第 1 章的月牙，平均恰好是 0，与起点相同，看不出偏；所以先把它平移到 $-0.74$，与 MNIST 像素的平均相近。
 
 # %%
 short = make_beta_schedule("linear", 100)
 scaled = make_beta_schedule("linear", 100, *rescale_linear_range(100))
-images = handwriting("../data")[0][:8]
-grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
-pictures, rows = [images], [f"原图\n平均 {images.mean():.2f}"]
 for name, table in {"一千步": betas, "一百步，两端不改": short, "一百步，两端乘 10": scaled}.items():
-    left = float(np.prod(1 - table)) ** 0.5
-    print(f"{name}：Σβ = {table.sum():.2f}，最后原图的幅度还剩 {left:.1%}")
-    end = left * images + (1 - left**2) ** 0.5 * grain
-    pictures.append(end.clamp(-2, 2) / 2)
-    name = name.replace("，", "\n")
-    rows.append(f"{name}\n幅度 {left:.1%}\n平均 {end.mean():.2f}")
-grid_figure(torch.cat(pictures), nrow=8, rows=rows)
-
-# %% [markdown]
-# 图：走一百步、两端不改，到最后还认得出是几；两端乘 10，就与走一千步一样看不出了。各行用同一份噪声，左边写着原图的幅度还剩多少、像素的平均；后三行的值除以 2 再显示，好少截掉一些。
-# 两端不改的那一行，像素的平均还在 $-0.5$ 左右，而 $\mathcal N(0,I)$ 的平均是 0。
-#
-# 采样时没有原图，只能从 $\mathcal N(0,I)$ 出发。起点偏了，造出来的东西会怎样？用月牙训练一遍看看。
-# 第 1 章的月牙，平均恰好是 0，与起点相同，看不出偏；所以先把它平移到 $-0.74$，与 MNIST 像素的平均相近。
-
-# %%
-def learn(table, points, seed=0, steps=3000):
-    """用这张表训练第 1 章的小网络，采样走满全程，造四千个点"""
-    torch.manual_seed(seed)
-    network = {"target": "ddpm_edu.teach.moons.MoonDenoiser", "params": {"timesteps": len(table)}}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # 两端不改的表会引出一句警告，下面再看
-        model = DDPM(network, given_betas=table, image_size=1, channels=2, clip_denoised=False, use_ema=False)
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        loss, _ = model(points[torch.randint(len(points), (512,))][..., None, None])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        decay.step()
-    return model.eval().sample(4000, generator=torch.Generator().manual_seed(seed), progress=False).flatten(1)
-
-
-# %%
+    print(f"{name}：Σβ = {table.sum():.2f}，最后原图的幅度还剩 {np.prod(1 - table) ** 0.5:.1%}")
 moved = moons(4000, seed=0)[0] - 0.74
-landed_figure({"一百步，两端不改": learn(short, moved, steps=800), "一百步，两端乘 10": learn(scaled, moved, steps=800)}, moved)
+# train_moons：用这张表训练第 1 章的小网络，采样走满全程，造四千个点
+clouds = {"一百步，两端不改": train_moons(short, moved, steps=800), "一百步，两端乘 10": train_moons(scaled, moved, steps=800)}
+landed_figure(clouds, moved)
 
 # %% [markdown]
 # 图：两端不改，造出来的点偏向右上，也就是偏向起点的平均 0。灰色的是真的点，两条灰线相交于它们的平均；蓝色的是造出来的点，叉是它们的平均，数字写在下面。
-# 左格的点大多仍在月牙上，却左下稀、右上密；右格的叉几乎就在灰线的交点上。这里只训练八百步，为的是快。
-
-# %% [markdown]
-# 训练满三千步，换八个种子（平均 ± 标准误；最后一列的标准误都不到 0.01）：
 #
-# | $T=100$ 的 `linear` | 造错 | 漏掉 | 造出来的点的平均，真的是 $(-0.74,-0.74)$ |
-# |:--|--:|--:|--:|
-# | 两端不改 | 1.2% ± 0.1% | 15.7% ± 0.2% | $(-0.49, -0.50)$ |
-# | 两端乘 10 | 1.8% ± 0.1% | 12.7% ± 0.2% | $(-0.74, -0.75)$ |
-#
-# 两端不改，造错没有变多，错在疏密：平均偏了约 0.24，漏掉多了三个百分点。只看造错，就会以为没有问题。两端乘 10，平均就对了。
+# 左格的点大多仍在月牙上，却左下稀、右上密。这里只训练八百步，为的是快；训练满三千步，换八个种子，左格的平均是 $(-0.49, -0.50)$，右格是 $(-0.74, -0.75)$，标准误都不到 0.01。
 #
 # **结论**：步数改少了，`linear` 的两端要乘 $1000/T$；或者换成 `cosine`，它的公式里只有 $t/T$，不必改。
 # 这里的 $T$ 是**训练**用的步数；模型已经训练好、只想采样走得快，不要改 $T$，用 `sample(steps=…)`（第 7 章）。
 #
-# 两种办法都只管终点，管不了步子：步数少到 10，哪张表的步子都大（第 5 节、练习 02.4）。
+# 两种办法都只管终点，管不了步子：步数少到 10，哪张表的步子都大（练习 02.4）。
 #
-# <details><summary>怎样重量这一章的表</summary>
-#
-# 在上面那一格之后另开一格运行，每行约一两分钟。“造错”与“漏掉”照第 1 章，每五百个点量一次，所以分成八份。第 4、5 节里 `cosine` 走 10 步、100 步与 `longer` 也这样量，只换 `table`，`where` 取 0；一千步的四行，是在第 1 章的程序里换 `beta` 量的，设置相同。
-#
-# ```python
-# from ddpm_edu.teach.moons import misses
-#
-# where, table = -0.74, short
-# data, real = moons(4000, seed=0)[0] + where, moons(4000, seed=1)[0] + where
-# rows = []
-# for seed in range(8):
-#     cloud = learn(table, data, seed)
-#     rows.append([*np.mean([misses(part, real) for part in cloud.chunk(8)], axis=0), *cloud.mean(0).tolist()])
-# print(np.mean(rows, axis=0), np.std(rows, axis=0, ddof=1) / 8**0.5)
-# ```
-#
-# </details>
-
-# %% [markdown]
-# 忘了改也有人提醒。建模型的时候，$\sqrt{\bar\alpha_{T-1}}$ 超过 0.1 就会警告（里面的 `ᾱ_T` 照论文从 1 数，就是这里的 $\bar\alpha_{T-1}$）：
-
-# %%
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    DDPM(**toy_model_config(), timesteps=100)
-print(caught[0].message)
-
-# %% [markdown]
-# 拖动下面的控件试一遍：先看图上方的提醒，再把两端照它说的改，或者换成 `cosine`。
+# 拖动下面的控件试一遍：先看图上方的提醒，再把两端照它说的改，或者换成 `cosine`。忘了改，建模型的时候也会警告。
 
 # %%
 beta_panel()
 
 # %% [markdown]
-# 面板：一百步、两端不改，$\bar\alpha_t$ 走到右端还在一半附近；两端乘 10，或者换成 `cosine`，就降到近 0。左边 $\beta_t$，中间 $\bar\alpha_t$，右边信噪比，横轴是 $t/T$；灰色的虚线是 `linear` 走一千步，用来对照。
-# 没有运行时，是三种设定的静态图：两端不改，两端乘 10，换成 `cosine`。
+# 面板：一百步、两端不改，$\bar\alpha_t$ 走到右端还在一半附近；两端乘 10，或者换成 `cosine`，就降到近 0。横轴是 $t/T$；灰色的虚线是 `linear` 走一千步，用来对照。没有运行时，是三种设定的静态图：两端不改，两端乘 10，换成 `cosine`。
 
 # %% [markdown]
 # ## 7　从 $\beta$ 到全部系数，用 float64 算
 #
 # 后面各章的公式只用到一些固定的组合，训练与采样的每一步都要取，所以先算好，存成缓冲区 (buffer)，也就是随模型换设备、但不参与训练的张量（第 9 章细说）。
-# `diffusion_tables` 由 $\beta$ 算出它们，`register_schedule` 把它们注册到模型上（两个函数逐行读，在[源码精读](93_source_reading.ipynb)第 1 节）：
+# `register_schedule` 把它们注册到模型上，一共十三张（逐行读，在[源码精读](93_source_reading.ipynb)第 1 节）。
+#
+# <details><summary>十三张表的式子与用处</summary>
 #
 # | 缓冲区 | 式子 | 哪章用 |
 # |:--|:--|:--|
@@ -348,51 +244,41 @@ beta_panel()
 # | `posterior_mean_coef1`、`posterior_mean_coef2` | 后验均值的两个系数 | 4 |
 # | `posterior_variance`、`posterior_log_variance_clipped` | 采样的方差与它的对数 | 4 |
 # | `lvlb_weights` | 变分下界的权重 | 6 |
-
-# %%
-chain = GaussianDiffusion()
-print("缓冲区", len(list(chain.buffers())), "张，每张", chain.num_timesteps, "个数，存成", chain.betas.dtype)
-check("加噪用的系数，与自己算的", chain.sqrt_alphas_cumprod, cumprod**0.5, atol=1e-7)
-check("float64 的原表另有一份，用 exact_table 取", chain.exact_table("sqrt_alphas_cumprod"), cumprod**0.5)
-
-# %% [markdown]
-# 表存成 float32，计算却全程用 float64，为什么这么讲究？先看精度最低的情形。bfloat16 只有 8 位有效数字（二进制），比 1 小的数里离 1 最近的是 0.996，所以 $\bar\alpha_0=0.9999$ 只能舍入成 1：
-
-# %%
-naive = torch.tensor(cumprod[:5], dtype=torch.float64).bfloat16()
-print(f"直接转换，ᾱ 的前五个：{naive.tolist()}")
-print(f"1 - ᾱ：{(1 - naive).tolist()}，它的对数：{(1 - naive).log().tolist()}")
-
-# %% [markdown]
-# 先把 $\bar\alpha_t$ 舍入成 bfloat16，再算 $1-\bar\alpha_t$，就得 0，取对数是 $-\infty$。
 #
-# float32 也有同样的毛病，只是小得多：先舍入 $\bar\alpha_0$，再算 $1-\bar\alpha_0=10^{-4}$，舍入的误差没有变，结果却小了一万倍，相对误差就大了一万倍。量一量：
+# </details>
+#
+# 这些表存成 float32，计算却全程用 float64，最后才舍入一次。为什么这么讲究？拿 $1-\bar\alpha_0=10^{-4}$ 来看。先舍入 $\bar\alpha_0$，再相减，舍入的误差没有变，结果却小了一万倍，相对误差就大了一万倍。
+# 精度更低的 bfloat16 只有 8 位有效数字（二进制），比 1 小的数里离 1 最近的是 0.996，$\bar\alpha_0=0.9999$ 只能舍入成 1：
 
 # %%
 exact = 1 - cumprod[0]
-for name, value in (("先舍入再相减", 1 - np.float32(cumprod[0])), ("先相减再舍入", np.float32(exact))):
-    print(f"{name}：{value:.9f}，相对误差 {abs(value / exact - 1):.1e}")
+for dtype in (torch.float32, torch.bfloat16):
+    early, late = 1 - torch.tensor(cumprod[0]).to(dtype), torch.tensor(exact).to(dtype)
+    for name, value in (("先舍入再相减", early), ("先相减再舍入", late)):
+        print(f"{dtype}，{name}：{value.item():.9f}，相对误差 {abs(value.item() / exact - 1):.1e}，对数 {value.log().item():.3f}")
 
 # %% [markdown]
-# 先舍入再相减，错了万分之 1.7，画出来看不见；先用 float64 算好 $1-\bar\alpha_t$，最后才舍入一次，就连这一点也不错，而且不费什么。要命的是半精度。
+# float32 先舍入再相减，错了万分之 1.7，画出来看不见；bfloat16 先舍入再相减，就得 0，取对数是 $-\infty$。
 #
-# 整个模型转换成半精度，噪声表也不能跟着降。程序包让它仍是 float32，从 float64 的原表重新舍入（源码在[源码精读](93_source_reading.ipynb)第 1 节）：
+# 所以整个模型转换成半精度，噪声表也不能跟着降。程序包让它仍是 float32，从 float64 的原表重新舍入；原表用 `exact_table` 取：
 
 # %%
 model = DDPM(**toy_model_config()).bfloat16()
 print(f"整个模型转换：网络 {next(model.model.parameters()).dtype}，噪声表 {model.alphas_cumprod.dtype}")
-check("噪声表没有跟着降精度", model.alphas_cumprod, cumprod, atol=1e-7)
+check("原表就是 float64 算的", model.exact_table("alphas_cumprod"), cumprod)
 
 # %% [markdown]
 # ## 小结
 #
-# - **这一章的问题**：每一步掺多少噪声，凭什么定？
-# - **答案**：看三条要求。一，步数要花在有用的地方：一百步的 `cosine` 后面接上九百步噪声，造错就从 1.6% 升到 9.2%。
-# - 二，终点几乎不剩原图：$\sqrt{\bar\alpha_{T-1}}$ 要降到百分之几以下；$\beta$ 都很小时，相当于 $\sum_t\beta_t$ 在 7 到 10。
-# - 三，原图还看得见时，每一步都要小：月牙走一百步就够，走十步不行。步数等于总和除以每步的平均大小，论文每步平均约 0.01，走一千步。
-# - 两端的数与步数是一套的：$T$ 小于 1000 时（至少几十步），`linear` 的两端要乘 $1000/T$，否则终点还留着原图，造出来的点偏向起点。`cosine` 不必改。
-# - `linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear；`cosine` 先画 $\bar\alpha$，再算 $\beta$。
-# - 系数表用 float64 算，最后舍入一次；不要用 float32 的 $\bar\alpha$ 去算 $1-\bar\alpha$。
+# **每一步掺多少噪声，凭什么定？** 看三条要求：
+#
+# - 步数要花在有用的地方：一百步的 `cosine` 后面接上九百步噪声，造错就从 1.6% 升到 9.2%。
+# - 终点几乎不剩原图：$\sqrt{\bar\alpha_{T-1}}$ 要降到百分之几以下；$\beta$ 都很小时，相当于 $\sum_t\beta_t$ 在 7 到 10。
+# - 原图还看得见时，每一步都要小：月牙走一百步就够，走十步不行。论文每步平均约 0.01，走一千步。
+#
+# 两端的数与步数是一套的：$T$ 小于 1000 时（至少几十步），`linear` 的两端要乘 $1000/T$，否则造出来的点偏向起点。`cosine` 不必改。
+#
+# 名字要当心：`linear` 对 $\sqrt\beta$ 线性，`sqrt_linear` 才是论文的 linear。系数表用 float64 算，最后舍入一次。
 #
 # ## 练习
 #
@@ -419,7 +305,7 @@ grade("02.1", snr)
 # ### 02.2　由 ᾱ 反推 β ★★
 #
 # 反过来：先定下想要的 $\bar\alpha_t$（NumPy 数组，逐项下降），求造出它的噪声表 $\beta_t$。长度不变，约定 $\bar\alpha_{-1}=1$。
-# 做对之后，试试 $\bar\alpha_t$ 直线下降的表：`GaussianDiffusion(given_betas=betas_from(np.linspace(0.999, 0.001, 1000)))`。
+# 做对之后，试试 $\bar\alpha_t$ 直线下降的表：先 `from ddpm_edu import GaussianDiffusion`，再 `GaussianDiffusion(given_betas=betas_from(np.linspace(0.999, 0.001, 1000)))`。
 
 # %%
 def betas_from(bars):
@@ -481,7 +367,7 @@ grade("02.5", None)  # 把 None 换成一个数
 # %% [markdown]
 # ### 小实验　`cosine` 最少要走几步
 #
-# 改一处，量一量，写三句话。第 5 节量过 100 步与 10 步，再量 30 步与 4 步：用第 6 节折叠的“怎样重量这一章的表”里的程序，`where` 取 0，只把 `table` 换成 `make_beta_schedule("cosine", T)`。
+# 改一处，量一量，写三句话。第 5 节量过 100 步与 10 步，再量 30 步与 4 步：用第 4 节折叠的“怎样重量这张表”里的程序，只把 `table` 换成 `make_beta_schedule("cosine", T)`。
 # 动手之前先猜：步数少了，全程最大的 $\beta_t$（最后一步固定是 0.999，不算）会怎样变？第 5 节量的步子呢？哪一个与造错一起变？
 #
 # <!-- 参考答案 -->
@@ -501,7 +387,7 @@ grade("02.5", None)  # 把 None 换成一个数
 # for T in (4, 10, 30, 100):
 #     table = make_beta_schedule("cosine", T)
 #     before = np.append(1.0, np.cumprod(1 - table)[:-1])
-#     print(T, table[:-1].max(), table[before > 0.05].max())  # 造错与漏掉：用这张 table 跑“怎样重量这一章的表”
+#     print(T, table[:-1].max(), table[before > 0.05].max())  # 造错与漏掉：用这张 table 跑“怎样重量这张表”
 # ```
 #
 # <!-- 参考答案完 -->

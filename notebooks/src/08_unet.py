@@ -3,7 +3,7 @@
 #
 # 前几章把网络当作一个黑箱：带噪的图 $x_t$ 和步号 $t$ 进去，同样大小的输出出来。现在打开它。里面有卷积，有缩小与放大，有从前半段直通后半段的连线，有注意力，还有一个入口送进 $t$。
 #
-# 想改它，想把它做小，先要知道哪一块动不得。所以先一样一样地看清楚，再拿训练好的 MNIST 模型，一次剪掉一块：有的剪断以后，误差只多一成；有的剪断以后，猜得比什么也不输出还糟。
+# 想改它，想把它做小，先要知道哪一块动不得。先一样一样地看清楚，再拿训练好的 MNIST 模型，一次剪掉一块：有的剪断以后，误差几乎不变；有的剪断以后，猜得比什么也不输出还糟。
 #
 # 这一章要回答：**这个网络长什么样，每一块为什么在那里，少了它会怎样？**
 #
@@ -20,13 +20,13 @@ from functools import cache
 
 import torch
 
-from ddpm_edu import DDPM, UNet, count_params, load_pretrained
+from ddpm_edu import DDPM, UNet, load_pretrained
 from ddpm_edu.configs.recipes import toy_model_config
 from ddpm_edu.teach import check, grid_figure
 from ddpm_edu.teach.datasets import handwriting, mnist_or_stand_in
 from ddpm_edu.teach.diagrams import unet_figure
 from ddpm_edu.teach.tables import Table
-from ddpm_edu.teach.unet_figures import bypass, clocks_figure, cuts_figure, looks_figure, residual_figure, silence, told_figure, unplug
+from ddpm_edu.teach.unet_figures import bypass, clocks_figure, cuts_figure, looks_figure, residual_figure, silence, unplug
 from ddpm_edu.unet import AttentionBlock, ResBlock, timestep_embedding
 
 torch.manual_seed(0)
@@ -39,7 +39,7 @@ print("准备好了")
 #
 # 一层 3×3 的卷积只看得见相邻的像素，看不到布局。把图缩小一半，同样一层卷积看到的范围就大了一倍，算得也快。
 #
-# 可是这样一来，每个像素的细节要先挤进小图，再还原出来。不如另拉一条线：缩小之前的图，从左边直通右边，等放大的时候再拼上。左边一路降下去，右边一路升上来，像字母 U，所以叫 U-Net（Ronneberger 等 2015）。先画一个最小的：
+# 可是细节要先挤进小图，再还原出来。不如另拉一条线：缩小之前的图，从左边直通右边，等放大的时候再拼上。左边一路降下去，右边一路升上来，像字母 U，所以叫 U-Net（Ronneberger 等 2015）。先画一个最小的：
 
 # %%
 unet = UNet(in_channels=1, model_channels=16, out_channels=1, num_res_blocks=1, channel_mult=(1, 2), attention_resolutions=(2,))
@@ -80,20 +80,11 @@ check("与 unet(x, t) 一样", unet.out(h), unet(x, t), atol=1e-5)
 # - `num_res_blocks`：每一级下行有几个残差块；上行多一个。
 # - `attention_resolutions`：哪几级加注意力。写的是缩小了几倍，不是边长，这里的 2 就是边长 4 的那一级。中间块总有注意力，写成空的 `()` 也关不掉。
 # - `patch_size`：先把 p×p 个像素叠成一个位置，图小了，算得快。默认是 1，不叠；第 6 节的 `mnist` 取 2。
-#
-# 同一个 `UNet` 换一组参数，就是论文在 CIFAR-10 上的结构，参数的个数也对得上：
-
-# %%
-with torch.device("meta"):  # 只要形状，不占内存
-    cifar = UNet(3, 128, 3, num_res_blocks=2, channel_mult=(1, 2, 2, 2), attention_resolutions=(2,), dropout=0.1)
-check("论文说 35.7 M 个参数", count_params(cifar), 35_746_307)
 
 # %% [markdown]
 # ## 2　步号怎样变成向量
 #
-# 网络怎样知道走到了第几步？直接送整数 $t$，数值大到 999，而 $x_t$ 里的数大多在 ±3 以内，相差太远。除以 1000，该分开的步号又挨得太近：第 1 章的月牙，同一个位置，$t=5$ 与 $t=30$ 该猜的噪声差到两倍多，$t/1000$ 却只差 0.025。
-#
-# 第 1 章送的是正弦、余弦；改送 $t/T$，造错的点就从 2.8 ± 0.1% 升到 3.9 ± 0.2%（八个种子）。为什么是正弦、余弦？
+# 网络怎样知道走到了第几步？直接送整数 $t$，数值大到 999，而 $x_t$ 里的数大多在 ±3 以内，相差太远。除以 1000，该分开的步号又挨得太近：第 1 章的月牙，$t$ 改送 $t/1000$，造错的点就从 2.8 ± 0.1% 升到 3.9 ± 0.2%（八个种子）。
 #
 # 钟有办法：秒针分得清相邻的时刻，时针分得清早与晚，合起来就是一个时刻。照这个办法，给 $t$ 配几十根快慢不同的指针：
 
@@ -102,13 +93,13 @@ steps = (0, 1, 2, 10, 20, 100, 200, 900)
 clocks_figure(steps, timestep_embedding(torch.tensor(steps), 64))
 
 # %% [markdown]
-# 图：任何两列，总有一行看得出不同。一列是一个步号，一行是一根指针，逆时针转；共有 32 根，画出四根。$t$ 从 0 到 1，只有第一行动得明显；$t$ 从 100 到 200，第三行转了六分之一圈，最下面的一行才挪了一点。
+# 图：任何两列，总有一行看得出不同。一列是一个步号，一行是一根指针，逆时针转；共有 32 根，画出四根。$t$ 从 0 到 1，只有第一行动得明显；$t$ 从 100 到 200，第三行才动得明显。
 #
 # 一根指针用针尖的横、纵坐标记下，就是一个余弦、一个正弦。$d/2$ 根指针共有 $d$ 个分量，余弦排在前一半，正弦排在后一半：
 #
 # $$e_i(t) = \cos(\omega_i t),\quad e_{i+d/2}(t) = \sin(\omega_i t),\qquad \omega_i = 10000^{-i/(d/2)},\quad i=0,1,\dots,d/2-1.$$
 #
-# 这里 $d=64$，每根指针的周期比上一根长三分之一。这与 Transformer 的位置编码是同一个办法，只是位置换成了步号。
+# 这与 Transformer 的位置编码是同一个办法，只是位置换成了步号。
 #
 # ## 3　残差块：时间从这里进来
 #
@@ -123,29 +114,26 @@ residual_figure()
 # $$a = \mathrm{conv}_1\bigl(\mathrm{act}(\mathrm{norm}(x))\bigr) + \mathrm{linear}\bigl(\mathrm{act}(\mathrm{emb})\bigr),\qquad y = s(x) + \mathrm{conv}_2\bigl(\mathrm{act}(\mathrm{norm}(a))\bigr).$$
 #
 # - $\mathrm{act}$ 是 SiLU，即 $x$ 乘以它的 sigmoid。
-# - $\mathrm{norm}$ 是 GroupNorm：把通道分组，组内减去均值，再除以标准差。这里不用 BatchNorm，因为它把一批图合起来算均值，而一批里的 $t$ 各不相同。
-# - $s(x)$ 是块里自己的近路：通道数不变时就是 $x$，变了时是一层 1×1 卷积。有了近路，往前的图、往回的梯度都不必穿过每一个卷积，网络深了也好训练。（代码里它叫 `skip_connection`，与第 1 节的跳跃连接不是一回事。）
+# - $\mathrm{norm}$ 是 GroupNorm：把通道分组，组内减去均值，再除以标准差。
+# - $s(x)$ 是块里自己的近路：通道数不变时就是 $x$，变了时是一层 1×1 卷积。有了近路，往回的梯度不必穿过每一个卷积，网络深了也好训练。代码里它叫 `skip_connection`，与第 1 节的跳跃连接不是一回事。
 #
-# 第二个卷积的初值是 0，所以一开始支路等于不存在，通道数不变的残差块原样输出：网络再深，开始训练时也像一个浅的。整个 U-Net 的最后一层卷积也从 0 开始，所以未训练的网络输出恒为 0。
+# 第二个卷积的初值是 0，所以一开始支路等于不存在，通道数不变的残差块原样输出。整个 U-Net 的最后一层卷积也从 0 开始，所以未训练的网络输出恒为 0。
 #
 # 这里藏着一个陷阱：时间嵌入给整个通道加上同一个数，紧跟着的 GroupNorm 却要减去组内的均值。如果一组只有一个通道，加上多少，均值就大多少，正好减光，网络从这里得不到 $t$ 的任何消息。
 
 # %%
 x, emb, shift = torch.randn(2, 16, 8, 8), torch.randn(2, 64), torch.randn(2, 16, 1, 1)
 check("残差块一开始是恒等映射", ResBlock(16, 64, 0.0, 16)(x, emb), x)
-check("未训练的 U-Net 输出 0", UNet(1, 16, 1, channel_mult=(1, 2))(torch.randn(4, 1, 8, 8), torch.arange(4)), torch.zeros(4, 1, 8, 8))
 alone, fours = torch.nn.GroupNorm(16, 16), torch.nn.GroupNorm(4, 16)
 check("每组一个通道：加不加那个数，归一化之后都一样", alone(x + shift), alone(x), atol=1e-4)
 print(f"每组四个通道：加上以后，归一化的结果平均变了 {(fours(x + shift) - fours(x)).abs().mean():.2f}")
 
 # %% [markdown]
-# 一组有四个通道，就没有这个问题：减掉的只是四个数的平均，四个数之间的差别还在。论文的 128 个通道分成 32 组，正好每组四个；这份代码默认也是每组至少四个。
-#
-# 若是不小心写成每组一个，程序不会报错。从头训练会差多少，留给章末的小实验。
+# 一组有四个通道，就没有这个问题：减掉的只是四个数的平均，四个数之间的差别还在。这份代码默认每组至少四个。不小心写成每组一个，程序也不会报错；从头训练会差多少，留给章末的小实验。
 #
 # ## 4　注意力：一步看遍全图
 #
-# 卷积要一层一层才看得远，注意力一步就看遍全图：每个像素给所有的像素各定一个权重，按权重取平均。权重不是固定的，要看图的内容。从训练好的 `mnist` 模型里取一处来看：
+# 卷积要一层一层才看得远，注意力一步就看遍全图：每个像素给所有的像素各定一个权重，按权重取平均。从训练好的 `mnist` 模型里取一处来看：
 
 # %%
 mnist, (images, _) = load_pretrained("mnist"), handwriting("../data")
@@ -153,9 +141,9 @@ net, noise = mnist.model.diffusion_model, torch.randn(images.shape, generator=to
 looks_figure(mnist, net.output_blocks[0][1], images[25:26], noise[25:26], (400, 900), (3, 4))
 
 # %% [markdown]
-# 图：权重不是固定的，也看得到邻格以外。同一张图、同一个位置（叉），两个 $t$：送进去的 $x_t$ 与时间嵌入都不同。这一处注意力在边长 7 的一级，一格管原图的 4×4 个像素；格里的数是叉处给这一格的权重，若处处相等，各是 2%。
+# 图：权重不是固定的，也看得到邻格以外。同一张图、同一个位置（叉），两个 $t$。这一处注意力在边长 7 的一级，一格管原图的 4×4 个像素；格里的数是叉处给这一格的权重，若处处相等，各是 2%。
 #
-# $t=400$ 时，权重几乎都落在笔画上，其中六成给了两格以外的最下面一笔。$t=900$ 时权重摊开了，多半在画面中间。这只是六处里的一处，别处看的不一样。
+# $t=400$ 时，权重几乎都落在笔画上，六成给了两格以外的最下面一笔；$t=900$ 时权重摊开了，多半在画面中间。
 #
 # 权重这样算：每个像素有一个查询、一个键、一个值，用自己的查询与所有像素的键作内积，经 softmax 变成权重，再对所有的值取加权平均。一共有 $HW$ 个像素，$C$ 个通道，一行写一个像素：
 #
@@ -165,13 +153,11 @@ looks_figure(mnist, net.output_blocks[0][1], images[25:26], noise[25:26], (400, 
 #
 # 权重有 $(HW)^2$ 个，边长加倍就变成 16 倍，所以只在缩小以后的小图上用它。与残差块一样，结果再过一层初值为 0 的卷积，加回输入。
 #
-# 它不知道像素的位置：把像素打乱，输出只是跟着打乱。所以它要与卷积交替着用，位置的信息来自卷积：图的边缘补了 0，卷积认得出边在哪里。
-#
-# 查询来自像素，键与值来自别处（例如一段文字的向量），就叫交叉注意力 (cross-attention)，文生图的条件就是这样进来的。
+# 键与值若不来自像素，而来自一段文字的向量，就叫交叉注意力 (cross-attention)，文生图的条件就是这样进来的。
 #
 # ## 5　类别从哪里进来
 #
-# `mnist` 模型能按类别画数字。类别与 $t$ 走的是同一条路：一个类别一个向量，加到时间嵌入上，再进每一个残差块。训练时有一成（`cond_drop_prob`）的类别换成 $-1$，表示不给类别，这时加上的向量是 0。条件是图或文字时怎样进来，见[源码精读](93_source_reading.ipynb)第 4、5 节。
+# `mnist` 模型能按类别画数字。类别与 $t$ 走的是同一条路：一个类别一个向量，加到时间嵌入上，再进每一个残差块。训练时有一成（`cond_drop_prob`）的类别换成 $-1$，表示不给类别，这时加上的向量是 0。
 #
 # 只加一个向量，有多大的力量？拿一张纯噪声（$t=999$）送进网络，只改类别，看它猜的 $\hat x_0$。**先猜一猜**：这时 $x_t$ 里几乎没有原图（$\sqrt{\bar\alpha_t}$ 只有 0.00005），均方误差最小的猜测是什么？
 
@@ -185,65 +171,47 @@ with torch.no_grad():
 grid_figure(torch.cat([means, guesses]), nrow=11, width=9.0, rows=["真的平均", "网络猜的"], columns=[*"0123456789", "不给类别"])
 
 # %% [markdown]
-# 图：给了类别，网络猜的接近这一类的平均；不给，接近总平均。上排是测试图里每一类的平均，最右是总平均；下排是网络从同一张噪声猜的 $\hat x_0$，列名是给它的类别。看不见原图，均方误差最小的猜测就是平均（第 1 章），所以张张都糊。下排的细粒，是输出里剩下的一点噪声。
+# 图：给了类别，网络猜的接近这一类的平均；不给，接近总平均。上排是测试图里每一类的平均，最右是总平均；下排是网络从同一张噪声猜的 $\hat x_0$，列名是给它的类别。看不见原图，均方误差最小的猜测就是平均（第 1 章），所以张张都糊。
 #
 # 可见只凭这一个向量，网络就知道该猜哪一类。第 7 章的引导用的，正是给与不给这两个猜测之差。
 #
 # ## 6　剪掉一块，看误差变成几倍
 #
-# 零件都认识了，哪一块最要紧？每次拿掉 `mnist` 模型的一块，看误差变成几倍，这样的实验叫消融 (ablation)。先画出来，标上要剪的地方：
+# 零件都认识了，哪一块最要紧？每次拿掉 `mnist` 模型的一块，看误差变成几倍，这叫消融 (ablation)。要剪的是这几处：
 
 # %%
 cuts_figure(net, 28)
 
 # %% [markdown]
-# 图：剪刀标的是五种剪法。画法同第 1 节，只是每一级下行有两个残差块；方框里的数是输出的通道数。`patch_size` 是 2，所以 28×28 的图在上面一级边长是 14，下文叫大图；在下面一级是 7，叫小图。
+# 图：剪刀标的是五种剪法。方框里的数是输出的通道数。`patch_size` 是 2，所以 28×28 的图在上面一级边长是 14，下文叫大图；在下面一级是 7，叫小图。
 #
 # - 剪大图连线、剪小图连线：跳跃连接一级有三条，一起换成 0。
 # - 不走小图：“放大”的输出换成 0。
 # - 抹掉 $t$：时间嵌入换成 0，十二个残差块都收不到。
 # - 去注意力：橙字的六处注意力去掉，输入原样送过去。
 #
-# 权重都不动。
-#
 # 坏到什么程度，要有一个参照：输出恒为 0。这个模型的输出是 $v$（第 5 章），猜的原图由输出 $\hat v$ 换算：
 #
 # $$\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v.$$
 #
-# 输出 0，就是 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t$：带噪的图乘一个数，原样交上来。误差比这还大，就不如没有网络。
+# 输出 0，就是把带噪的图乘一个数，原样交上来。误差比这还大，就不如没有网络。
 #
 # **先猜一猜**：这五种剪法，哪一种最要命？$t$ 大与 $t$ 小，是同一种吗？
 #
-# 剪，用 PyTorch 的 hook：挂在一层上的函数，这一层一算完就调用它，它返回什么，输出就换成什么。例如抹掉 $t$：
-
-# %%
-hook = net.time_embed.register_forward_hook(lambda layer, inputs, out: 0 * out)
-with torch.no_grad():
-    early, late = (mnist.apply_model(start[:1], torch.tensor([t]), {"c_adm": digits[-1:]}) for t in (100, 900))
-hook.remove()  # 取下，网络复原
-check("挂上以后，同一张图，步号是 100 还是 900，输出都一样", early, late)
-
-# %% [markdown]
-# 别的剪法也这样写，只是挂的地方不同：`silence` 换掉一层的输出，`unplug` 换掉跳跃连接送来的通道，`bypass` 让一类层原样送过去。列成一张表，“换成平均”的几种后面才用：
+# 剪，用 PyTorch 的 hook：挂在一层上的函数，这一层一算完就调用它，它返回什么，输出就换成什么。`silence` 把一层的输出换成 0，`unplug` 把跳跃连接送来的通道换成 0，`bypass` 让一类层原样送过去；权重都不动：
 
 # %%
 up = list(zip(net.output_blocks, (64, 64, 64, 64, 32, 32)))  # 上行的六段，与前一段送来的通道数
-usual = net.time_embed(timestep_embedding(torch.arange(1000), net.model_channels)).mean(0).detach()  # 一千个步号的平均
-
-
-def mean(x):  # 每个通道一个数：一百张图、所有像素的平均
-    return x.mean((0, 2, 3), keepdim=True)
-
-
 ways = {
     "完整": list,  # 什么也不挂
-    "剪大图连线": lambda: unplug(up[3:]), "大图连线换成平均": lambda: unplug(up[3:], mean),
-    "剪小图连线": lambda: unplug(up[:3]), "小图连线换成平均": lambda: unplug(up[:3], mean),
-    "不走小图": lambda: silence(net.output_blocks[2]), "小图的输出换成平均": lambda: silence(net.output_blocks[2], mean),
-    "抹掉 $t$": lambda: silence(net.time_embed), "$t$ 换成平均": lambda: silence(net.time_embed, lambda x: usual),
+    "剪大图连线": lambda: unplug(up[3:]),
+    "剪小图连线": lambda: unplug(up[:3]),
+    "不走小图": lambda: silence(net.output_blocks[2]),
+    "抹掉 $t$": lambda: silence(net.time_embed),
     "去注意力": lambda: bypass(net, AttentionBlock),
     "输出 0": lambda: silence(net),
 }
+
 
 # %%
 @cache
@@ -265,96 +233,55 @@ grid_figure(torch.cat(cells), nrow=7, width=8.0, rows=[f"$t={step}$" for step in
 # %% [markdown]
 # 图：剪掉哪一块要命，要看 $t$。每行一个 $t$，左起是原图、带噪的图、完整的网络猜的 $\hat x_0$，接着三列各剪掉一块，最后是输出 0；像素截到 $[-1,1]$ 再画。
 #
-# - 剪断大图的连线，行行都有噪点，$t=400$ 连笔画也散了。
-# - 不走小图，到 $t=700$ 才看得出笔画淡了、短了。
-# - 抹掉 $t$，$t=400$ 只有零星的噪点，$t=700$、900 满是噪点。
+# 剪断大图的连线，行行都有噪点，$t=400$ 连笔画也散了。抹掉 $t$，$t=400$ 只有零星的噪点，$t=700$、900 却满是噪点。
 #
-# $t=900$ 时，完整的网络也只猜得出一团。
-#
-# 逐个量出来，不截断：$\hat x_0$ 的均方误差是完整的网络的几倍，± 是一百张图的标准误，比“输出 0”还大的加粗。下面的数都来自 MNIST 的测试图；磁盘上没有 MNIST 时，用的是模型自己画的图，数会不同。
+# 再逐个量出来，不截断：$\hat x_0$ 的均方误差是完整的网络的几倍，± 是一百张图的标准误。末行是参照。（磁盘上没有 MNIST 时，用的是模型自己画的图，数会不同。）
 
 # %%
 # NBVAL_IGNORE_OUTPUT
-def times(step, part):  # 误差是完整的几倍，标准误
+def times(step, part):  # 误差是完整的几倍 ± 标准误
     error, base = ((guess(step, each)[0] - images).square().mean((1, 2, 3)) for each in (part, "完整"))
     ratio = error.mean() / base.mean()
-    return ratio, (error - ratio * base).std() / 10 / base.mean()
+    return f"{ratio:.2f} ± {(error - ratio * base).std() / 10 / base.mean():.2f}"
 
 
-def table(names, caption):
-    rows = []
-    for name, part in names.items():
-        bold = ["**" if times(step, part)[0] > times(step, "输出 0")[0] else "" for step in chosen]
-        rows.append([name, *["{0}{1:.2f} ± {2:.2f}{0}".format(mark, *times(step, part)) for mark, step in zip(bold, chosen)]])
-    return Table(("误差是完整的几倍", *[f"$t={step}$" for step in chosen]), rows, caption)
-
-
-table({part: part for part in ("剪大图连线", "剪小图连线", "不走小图", "抹掉 $t$", "去注意力", "输出 0")}, "换成 0，误差的倍数")
+rows = [[part, *[times(step, part) for step in chosen]] for part in list(ways)[1:]]
+Table(("误差是完整的几倍", *[f"$t={step}$" for step in chosen]), rows, "换成 0，误差的倍数")
 
 # %% [markdown]
 # - $t=100$、400，最要命的是剪断大图的连线。$t=100$ 时误差是完整的 23 倍，输出 0 也只有 9 倍。
 # - $t=700$、900，最要命的是抹掉 $t$，到 $t=900$ 比输出 0 还糟。
-# - 从头到尾最轻的是去掉注意力。这只是 8×8 上的结果。
+# - 从头到尾最轻的是去掉注意力。
 #
-# 可是 0 是训练时没有见过的输入，害处会不会是 0 带来的？换一种填法：跳跃连接与小图送来的，每个通道换成这一百张图、所有像素的平均；时间嵌入，换成一千个步号的平均。
-
-# %%
-# NBVAL_IGNORE_OUTPUT
-table({part: part for part in ("大图连线换成平均", "小图连线换成平均", "小图的输出换成平均", "$t$ 换成平均")}, "换成平均，误差的倍数")
-
-# %% [markdown]
-# 平均也不是训练时见过的输入，但两种填法都成立的，才比较可信。小图的两种剪法，倍数几乎没变；大图的连线与 $t$ 变了不少，$t=700$ 时连谁最要命都变了。谁最要命，两种填法一致的只有：**$t=100$、400 时，最要命的是没有大图的连线；$t=900$ 时，最要命的是没有 $t$**。下面只追问这两条。
+# 0 是训练时没有见过的输入，所以这些倍数只对“换成 0”这种剪法成立。
 #
-# ### 剪断以后，输出里还有什么
+# ### 噪声走的是大图的跳跃连接
 #
-# 怎么会比输出 0 还糟？把网络的输出画出来，与应有的 $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ 比一比：
-
-# %%
-shown = ("完整", "剪大图连线", "抹掉 $t$")
-cells = [picture[25:26] for step in chosen
-         for picture in (mnist.get_v(images, noise, torch.full((100,), step)), *[guess(step, part)[1] for part in shown])]
-grid_figure(torch.cat(cells) / 2, nrow=4, width=5.5, rows=[f"$t={step}$" for step in chosen], columns=["应有的 $v$", *shown])
-
-# %% [markdown]
-# 图：剪断大图的连线，输出里就看不到噪声。同一张图，网络的输出除以 2，再截到 $[-1,1]$；灰色是 0；$x_0$ 前面是负号，所以笔画黑，背景亮。$t=100$ 时，应有的几乎只有噪声；$t$ 越大，原图占得越多。
-#
-# - 剪断大图的连线，$t=700$ 还有原图的模样，$t=400$ 多出了不相干的斑块，$t=100$ 只剩一片格子。
-# - 抹掉 $t$，$t=100$ 的噪声太淡，$t=700$、900 的太浓。
-#
-# 输出里没有噪声，会怎样？$x_0$ 与 $v$ 的换算和 $\hat x_0$ 与 $\hat v$ 的一样，两式相减：
+# 怎么会比输出 0 还糟？由应有的 $v$ 换算出 $x_0$，用的也是上面的式子，两式相减：
 #
 # $$\hat x_0-x_0=\sqrt{1-\bar\alpha_t}\,(v-\hat v).$$
 #
-# 输出里少了噪声，误差里就多出 $\sqrt{\bar\alpha_t(1-\bar\alpha_t)}\,\varepsilon$ 这一份。$t$ 小时 $v$ 几乎全是噪声，少了它就与什么也不输出差不多；再添上一片不相干的格子，就比输出 0 还糟。
-#
-# 噪声有多少，可以量。把输出看成“系数 × $\varepsilon$ ＋ 与 $\varepsilon$ 不相关的部分”。后一部分乘以 $\varepsilon$ 再平均，就是 0。所以拿输出乘以 $\varepsilon$，对像素取平均，再除以 $\varepsilon^2$ 的平均，剩下的就是系数。应有的 $v$ 里，它是 $\sqrt{\bar\alpha_t}$；输出里没有噪声，它就是 0。
+# 所以只要看输出 $\hat v$ 与应有的 $v=\sqrt{\bar\alpha_t}\,\varepsilon-\sqrt{1-\bar\alpha_t}\,x_0$ 差在哪里：
 
 # %%
-steps = (50, 100, 200, 300, 400, 500, 600, 700, 800, 900)
-
-
-def told(step, part):  # 输出里噪声的系数
-    return float((guess(step, part)[1] * noise).mean() / noise.square().mean())
-
-
-lines = {part: [told(step, part) for step in steps] for part in shown}
-marks = {part: [told(step, part) for step in chosen] for part in ("不走小图", "大图连线换成平均")}
-told_figure(steps, lines, mnist.alphas_cumprod[list(steps)].sqrt(), chosen, marks)
+shown = ("完整", "剪大图连线", "不走小图", "抹掉 $t$")
+cells = [picture[25:26] for step in chosen
+         for picture in (mnist.get_v(images, noise, torch.full((100,), step)), *[guess(step, part)[1] for part in shown])]
+grid_figure(torch.cat(cells) / 2, nrow=5, width=6.5, rows=[f"$t={step}$" for step in chosen], columns=["应有的 $v$", *shown])
 
 # %% [markdown]
-# 图：剪断大图的连线，噪声的系数一路贴着 0。一百张图的平均；点线是应有的系数。换成 0（橙虚线）与换成平均（叉）都是这样；不走小图（圈），却与完整的几乎一样。
+# 图：剪断大图的连线，输出里就看不到噪声；不走小图，噪声还在。同一张图，网络的输出除以 2，再截到 $[-1,1]$；灰色是 0；$x_0$ 前面是负号，所以笔画黑，背景亮。
 #
-# 完整的也比点线低一些。均方误差最小的猜测是平均，$x_t$ 里分不清是噪声还是笔画的那一部分，平均时抵消掉一些，系数就小于应有的。
+# - 剪断大图的连线：$t=100$ 时应有的几乎全是噪声，输出里却没有，这已经与输出 0 差不多；又添上一片不相干的格子，就更糟。
+# - 抹掉 $t$：噪声还在，多少却不对，$t=100$ 太淡，$t=900$ 太浓。
 #
-# 所以在这个网络里，**噪声走的是大图的跳跃连接**，不走小图。
-#
-# 抹掉 $t$ 呢？蓝线与点线交叉：$t$ 小时噪声太少，$t$ 大时噪声太多。没有 $t$，系数仍随 $x_t$ 变，却对不上应有的值。所以**这个网络要输出恰当多少的噪声，离不开 $t$**。
+# 所以在这个网络里，**噪声走的是大图的跳跃连接，放出多少，要靠 $t$**。
 #
 # ### 练好再剪，与从头就没有
 #
-# 没有大图的连线，噪声就真的没有别的路吗？练好再剪，别的权重是照着它在的样子练出来的，没有机会改；让网络从头就没有它，才看得出这一块是不是非有不可。这是两种不同的实验。
+# 没有大图的连线，噪声就真的没有别的路吗？练好再剪，别的权重没有机会改。让网络从头就没有这一块，才看得出它是不是非有不可。
 #
-# 重训 `mnist` 太久，这里换一个小的：图是 8×8 的数字，网络是第 1 节的那个，目标换成 `eps`，噪声表换成 `linear`，训练 300 步。拿走的换成 0，两种实验都做，各八个种子，在没有训练过的 500 张图上量损失（平均 ± 标准误，程序在章末的小实验里）：
+# 重训 `mnist` 太久，换成第 1 节的小网络：图是 8×8 的数字，目标是 `eps`，噪声表是 `linear`，训练 300 步。两种实验都做，各八个种子，在没有训练过的 500 张图上量损失（平均 ± 标准误，程序在章末的小实验里）：
 #
 # | 拿走什么 | 练好再剪，损失是完整的几倍 | 从头没有，损失比完整的多 |
 # |:--|--:|--:|
@@ -367,16 +294,15 @@ told_figure(steps, lines, mnist.alphas_cumprod[list(steps)].sqrt(), chosen, mark
 # - 大图的连线：练好再剪是 8 倍，从头没有只多 16%，可见噪声有别的路可走。
 # - $t$：练好再抹掉是 2 倍，从头没有只多 9%。噪声有多强，从 $x_t$ 上也看得出来（习题 08.5）。
 # - 小图的连线、注意力：从头没有，差别都与 0 分不开。
-#
 
 # %% [markdown]
 # ## 小结
 #
 # - **这一章的问题**：网络长什么样，每一块为什么在那里，少了它会怎样？
 # - **每一块为什么在那里**：先缩小、再放大，是为了看到布局；跳跃连接让细节不必绕道小图；时间嵌入告诉每个残差块噪声有多强；注意力放在小图上，一步看遍全图；类别的向量加到时间嵌入上。
-# - **少了它会怎样**：在训练好的 `mnist` 上，$t$ 小时最要命的是剪断大图的跳跃连接，因为噪声从那里走；$t=900$ 时最要命的是抹掉 $t$，坏多少要看换成什么。剪小图连线，误差至多多一成半；不走小图，至多多四成；去掉注意力，至多多 3%。所以想把这样的小网络做小，可以先试去掉注意力，大图的连线与 $t$ 留到最后；去掉以后要重训一遍再下结论。
-# - “练好再剪”与“从头没有”是两回事：8×8 的小网络上，大图的跳跃连接练好再剪，损失是 8 倍；从头没有，只多一成半。
-# - 时间嵌入加在残差块中间；紧跟着的归一化若每组只有一个通道，就把它全减掉。
+# - **少了它会怎样**：在训练好的 `mnist` 上换成 0，$t$ 小时最要命的是剪断大图的跳跃连接，因为噪声从那里走；$t$ 大时最要命的是抹掉 $t$；去掉注意力，误差至多多 3%。想把这样的小网络做小，可以先试去掉注意力。
+# - **“练好再剪”与“从头没有”是两回事**：8×8 的小网络上，大图的跳跃连接练好再剪，损失是 8 倍；从头没有，只多 16%。所以去掉一块以后，要重训一遍再下结论。
+# - **归一化的陷阱**：时间嵌入加在残差块中间；紧跟着的归一化若每组只有一个通道，就把它全减掉。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别</summary>

@@ -13,12 +13,12 @@
 #
 # **学习目标**
 #
-# - 说清损失能说明什么，不能说明什么。
-# - 把 bits/dim 拆到每一步，会用配对的办法与直方图比。
+# - 说清损失不能说明什么。
+# - 说出 bits/dim 花在哪些步上，会用配对的办法与直方图比。
 # - 推出 Fréchet 距离，会用参照线看它的好坏。
 # - 用留出的图与最近的训练图，查出死记硬背的模型。
 #
-# **预计用时** 60 分钟。运行全部单元约 40 秒。
+# **预计用时** 50 分钟。运行全部单元约 40 秒。
 
 # %%
 import math
@@ -45,38 +45,30 @@ model, quality = load_pretrained("digits"), pretrained_card("digits")["quality"]
 print(f"训练图 {len(train)} 张，验证图 {len(val)} 张，测试图 {len(test)} 张")
 
 # %% [markdown]
-# ## 1　一次调用，三把尺子
+# ## 1　三把尺子，问三个问题
 #
-# 模型练好了，好不好？有三种量法，问的是三个不同的问题。
-#
-# | 尺子 | 问的是 |
-# |:--|:--|
-# | 损失 | 随机的一步 $t$ 上，猜得准不准 |
-# | bits/dim | 没见过的真图，模型给的概率有多高 |
-# | Fréchet 距离 | 一批样本像不像一批真图 |
+# 损失问：随机的一步 $t$ 上，猜得准不准？bits/dim 问：没见过的真图，模型给的概率有多高？Fréchet 距离问：一批样本像不像一批真图？
 #
 # 损失在训练时就看得到，后两个数由 `evaluate` 来算。在终端里运行（约半分钟）
 #
 # `python -m ddpm_edu evaluate --ckpt digits --data digits --num 16 --samples 1000 --steps 10`
 #
-# 就得到下面这些数；左边是 `evaluate` 的字段名。先混个脸熟，后面几节再逐个弄懂：
+# 就得到下面这些数：
 #
 # | 字段 | `digits` 的 | 意思 |
 # |:--|--:|:--|
 # | `bits_per_dim` | 3.12 | 记下一张没见过的图，平均每个像素至多要几个比特，越小越好 |
-# | `bits_per_dim_se` | 0.10 | 它的标准误 (standard error)，主要来自各图的难易不同 |
-# | `L_T`、`L_kl`、`L_0` | 0.00、3.12、0.00 | 它的三个部分：加噪的终点、中间各步、最后一步猜像素 |
+# | `bits_per_dim_se` | 0.10 | 它的标准误 (standard error) |
 # | `frechet` | 24 | 1000 张样本与 500 张留出的真图之间的距离，越小越像 |
 # | `frechet_floor` | 12 | 参照线：同样多的训练图，与那些真图之间的距离 |
-# | `frechet_ceiling` | 866 | 参照线：纯噪声的距离 |
 #
-# `frechet` 只抽了一批样本，换一个种子就会变；八个种子的平均是 28，下文用它。
+# 换一个种子，`frechet` 就会变；八个种子的平均是 28，下文用它。
 #
-# ## 2　损失：能说明什么，不能说明什么
+# ## 2　损失不能说明什么
 #
-# 先说能的，有两种比法。一种是比两套权重：图、$t$、噪声与网络的预测目标都相同时，损失低的猜得更准。另一种是比两批图：同一套权重，在训练图上与在留出的图上各量一次，两边差得远，就是过拟合了。
+# 图、$t$、噪声与网络的预测目标都相同时，损失低的猜得更准。可是有三件事，它不能说明。
 #
-# 有三件事它不能说明。**第一，一次的损失高低不算数，因为它抖得厉害。** 每批抽到的 $t$ 与噪声不同，所以权重一动不动，损失也上下跳。
+# **第一，一次的损失高低不算数。** 每批抽到的 $t$ 与噪声不同，所以权重一动不动，损失也上下跳。
 
 # %%
 def by_quarter(model, x):
@@ -85,18 +77,15 @@ def by_quarter(model, x):
         return torch.stack(list(quarter_losses(model, x).values()))
 
 
-held = by_quarter(model, test[:64])
-check("固定 t 与噪声：再量一次，一丝不动", by_quarter(model, test[:64]), held)
 draws = torch.Generator().manual_seed(5)
 with torch.no_grad():
     jumping = [float(model(test[:64], generator=draws)[0]) for _ in range(40)]
-print(f"量 40 次，最低 {min(jumping):.2f}，最高 {max(jumping):.2f}")
-jitter_figure(jumping, float(held.mean()))
+jitter_figure(jumping, float(by_quarter(model, test[:64]).mean()))
 
 # %% [markdown]
 # 图：权重没有动，损失照样上下跳。同一批 64 张图，量了 40 次，每次另抽 $t$ 与噪声；色带是平均 ± 标准差。黑线是固定 $t$ 与噪声量出的，量多少次都是这个数。
 #
-# 所以相邻两批的损失谁高谁低，说明不了什么。要比较，就固定 $t$ 与噪声，`quarter_losses` 正是这样做的。
+# 所以要比较，就固定 $t$ 与噪声，`quarter_losses` 正是这样做的。
 #
 # **第二，换了目标，损失就不能比。** 网络猜 $\varepsilon$、猜 $x_0$ 还是猜速度 $v$，说的是同一件事，误差却差着随 $t$ 变的倍数（第 6 章）。
 # 第 5 章求过高斯数据 $\mathcal N(0,s^2)$ 的完美去噪器，取 $s=0.5$，看它的三种误差：
@@ -108,10 +97,10 @@ for name, values in (("x0", mse), ("ε", mse * bar / (1 - bar)), ("v", mse / (1 
     print(f"完美的模型，猜 {name}：各步平均 {values.mean():.2f}")
 
 # %% [markdown]
-# 同一个已经不能再好的模型，三个数相差几倍。没有一个是 0，因为 $x_t$ 里没有的信息，谁也猜不出来。
+# 同一个已经不能再好的模型，三个数相差几倍。
 #
 # **第三，它不管误差落在哪一步。** 把 $t$ 分成四段，假定网络的输出只在其中一段上偏了 0.2，偏差与原来的误差无关。不论偏在哪一段，损失都多 $0.2^2/4=0.01$。
-# bits/dim 却把第 $t$ 步的误差乘上权重再加起来。`digits` 的目标是速度，所以用第 6 章的 $w^v_t$。偏在不同的段，多付几个比特？
+# bits/dim 却把第 $t$ 步的误差乘上权重再加起来。`digits` 猜的是速度，所以用第 6 章的 $w^v_t$：
 
 # %%
 weights_v = diffusion_tables(betas, 0.0, "v")["lvlb_weights"]
@@ -122,36 +111,29 @@ for start, stop in quarters(1000):
 # %% [markdown]
 # 同样的 0.01，落在第一段与落在第四段，比特数差近六十倍。那么比特究竟花在哪里？
 #
-# ## 3　bits/dim：比特花在哪里
+# ## 3　bits/dim：比特花在哪里，花得多不多
 #
-# 记下一件概率是 $1/8$ 的事，要 $\log_2 8=3$ 个比特。模型给真图的概率越高，要的比特就越少。第 6 章的变分下界取过负号，是这个编码长度的上界；除以维数，换成比特，就是 bits/dim。
-# 它有三部分：$L_T$（终点与标准高斯的差距）、$t=1,\dots,T-1$ 各步的 KL、$L_0$（最后一步猜像素）。
+# 记下一件概率是 $1/8$ 的事，要 $\log_2 8=3$ 个比特。模型给真图的概率越高，要的比特就越少。
+# 第 6 章给了这个概率的对数一个下界，取负号就是比特数的上界。除以像素数，换成比特，就是 bits/dim。
 #
-# 第 1 节的 16 张测试图，每一项都算出来，从 $t=0$ 一路往上加：
+# 这个界是许多项的和，一步一项：$L_0$（最后一步猜像素）、$t=1,\dots,T-1$ 各步的 KL，还有几乎为 0 的 $L_T$。取第 1 节的 16 张测试图，从 $t=0$ 一路往上加：
 
 # %%
 images = random_images(DigitsDataModule().dataset("test"), 16)["image"]
 terms = vlb_terms(model, images, levels=17, generator=torch.Generator().manual_seed(0)) / math.log(2)
 total = terms.sum(1)  # 一项一列：L_0、999 项 KL、L_T
-check("合计就是第 1 节的 bits_per_dim", total.mean(), 3.12, atol=0.005)
 cumulative_figure(terms.mean(0)[:-1].numpy(), (1, 10, 30, 300))
 
 # %% [markdown]
 # 图：比特大半花在小 $t$。横轴是步号（对数），纵轴是从 $t=0$ 加到这一步的比特数，16 张图的平均；点旁边是占合计的百分之几。
 #
-# 一千步里，头三十步就花去六成，头三百步花去九成以上。可是 $t$ 小的这几十步，噪声很小，改动的只是肉眼看不见的细节。所以 bits/dim 的高低，大半由这些细节决定。
+# 一千步里，头三十步就花去六成。这几十步的噪声很小，改动的只是肉眼看不见的细节。所以 bits/dim 的高低，大半由这些细节决定。
 #
-# 可疑的是，单是 $t=1$ 就要 0.40 比特，占一成三。这一步的噪声很小，几乎用不着猜，为什么要花这么多？后面来查。
+# ### 3.12 算好吗？先与直方图比
 #
-# ### 这个数准到几位
+# 像素有 17 级，均匀地猜要 $\log_2 17=4.09$ 个比特，3.12 省了一个。再请两个不用网络的对手：数一数训练集里各级灰度出现的次数，64 个像素共用一张直方图；或者每个像素各用一张。记下一个像素，要直方图里那一级的 $-\log_2$ 概率个比特。
 #
-# 各图的难易不同，这 16 张的标准差是 0.40。所以 $N$ 张图的平均，标准误是 $0.40/\sqrt N$：16 张是 0.10；测试图全用上（250 张），也还有约 0.03，小数第二位已不可信。
-#
-# 要分辨更小的差别，靠**配对**：两个同学做同一张卷子，卷子难不难，一减就没了。两个模型也用同一批图、同一份噪声，逐图相减，再求标准误。下面就这样比。
-#
-# ### 先与直方图比
-#
-# 像素有 17 级，均匀地猜要 $\log_2 17=4.09$ 个比特；3.12 省了一个，听上去不错。可是均匀地猜太弱了。再请两个不用网络的对手：数一数训练集里各级灰度出现的次数，64 个像素共用一张直方图；或者每个像素各用一张。记下一个像素，要直方图里那一级的 $-\log_2$ 概率个比特。**先猜一猜**：网络能赢几个？
+# 怎样比才准？各图的难易不同，16 张图的平均，标准误有 0.10。要分辨更小的差别，靠**配对**：两个同学做同一张卷子，卷子难不难，一减就没了。两个模型也用同一批图，逐图相减，再求差的标准误。**先猜一猜**：网络能赢几个？
 
 # %%
 def levels_of(x):
@@ -165,12 +147,13 @@ def histogram_bits(counts, x):
     return -p[torch.arange(64), levels_of(x)].log2().mean(1).numpy()
 
 
-def mean_se(values, digits=2):
+def mean_se(values):
     """平均 ± 标准误，写成字"""
     values = np.asarray(values)
-    return f"{values.mean():.{digits}f} ± {values.std(ddof=1) / len(values)**0.5:.{digits}f}"
+    return f"{values.mean():.2f} ± {values.std(ddof=1) / len(values)**0.5:.2f}"
 
 
+# %%
 counts = nn.functional.one_hot(levels_of(train), 17).sum(0)  # (64, 17)：每个像素一张直方图
 shared, own = histogram_bits(counts.sum(0).expand(64, -1), images), histogram_bits(counts, images)
 for name, rival in (("共用一张", shared), ("逐像素一张", own)):
@@ -179,42 +162,26 @@ for name, rival in (("共用一张", shared), ("逐像素一张", own)):
 # %% [markdown]
 # 一个也没有赢。能画出数字的网络，怎么会输给数数？
 #
-# 上一张图给了线索：头十步就花去四成。这几步的噪声很小，$t=3$ 时只有 0.014，而相邻两级灰度差 0.125。把 $x_t/\sqrt{\bar\alpha_t}$ 舍入到最近的一级，几乎个个都对，所以最前面的几步本该几乎不花比特。
+# 上一张图给了线索：头十步就花去四成。这几步本该几乎不花比特：$t=3$ 时噪声只有 0.014，而相邻两级灰度差 0.125，把 $x_t/\sqrt{\bar\alpha_t}$ 舍入到最近的一级，几乎个个都对。莫非网络把像素当成连续的数，没有用上“只有 17 级”？
 #
-# 于是有了一个猜测：网络把像素当成连续的数，没有用上“只有 17 级”这一条。如果真是这样，那么在 $t=1$ 到 10 这十步，替它把猜测 $\hat x_0$ 舍入到最近的一级，比特数就该大降。再做一个对照：这十步不用网络，只舍入 $x_t/\sqrt{\bar\alpha_t}$。其余各项照旧。
-#
-# 算起来不难：第 6 章给出，`v_posterior=0` 时，$\mathrm{KL}_t$ 等于权重 $w^{x_0}_t$ 乘 $\hat x_0$ 的均方误差。换一种猜法，只要换掉这十步的均方误差。
+# 试一试：在 $t=1$ 到 10 这十步不用网络，就拿舍入的结果当 $\hat x_0$，其余各步照旧。第 6 章给出，`v_posterior=0` 时，$\mathrm{KL}_t$ 等于权重 $w^{x_0}_t$ 乘 $\hat x_0$ 的均方误差，所以换一种猜法，只要换掉这十步的均方误差。
 
 # %%
-def to_level(x):
-    """舍入到最近的一级"""
-    return ((x.clamp(-1, 1) + 1) * 8).round() / 8 - 1
-
-
 weights_x0 = diffusion_tables(betas, 0.0, "x0")["lvlb_weights"]
-generator, rounded, blind = torch.Generator().manual_seed(0), terms.clone(), terms.clone()
-for t in range(11):
-    x_t = model.q_sample(images, torch.full((16,), t), torch.randn(images.shape, generator=generator))
-    with torch.no_grad():
-        guess = model.predict_start(x_t, torch.full((16,), t), clip_denoised=True)
-    for table, other in ((rounded, guess), (blind, x_t / bar[t] ** 0.5)):
-        if t > 0:
-            table[:, t] = weights_x0[t] * (to_level(other) - images).square().flatten(1).mean(1) / math.log(2)
-
-# %%
-rounded, blind = rounded.sum(1), blind.sum(1)
-print(f"舍入猜测，省下 {mean_se(total - rounded)}，比逐像素的直方图少 {mean_se(own - rounded.numpy())}")
-print(f"只舍入 x_t，比舍入猜测多 {mean_se(blind - rounded)}")
-print(f"t = 11 到 999 这 989 步，一共花 {mean_se(terms[:, 11:-1].sum(1))}")
+rounded, noise = terms.clone(), torch.Generator().manual_seed(0)
+for t in range(1, 11):
+    x_t = model.q_sample(images, torch.full((16,), t), torch.randn(images.shape, generator=noise))
+    guess = levels_of((x_t / bar[t] ** 0.5).clamp(-1, 1)) / 8 - 1
+    rounded[:, t] = weights_x0[t] * (guess - images.flatten(1)).square().mean(1) / math.log(2)
+rounded = rounded.sum(1)
+print(f"逐图相减：比 digits 少 {mean_se(total - rounded)}，比逐像素的直方图少 {mean_se(own - rounded.numpy())}")
 bars_figure({"均匀地猜": [math.log2(17)] * 16, "共用一张直方图": shared, "逐像素一张直方图": own},
-            {"digits": total, "digits，$t\\leq10$ 舍入猜测": rounded, "digits，$t\\leq10$ 只舍入 $x_t$": blind})
+            {"digits": total, "digits，$t\\leq10$ 改成舍入": rounded})
 
 # %% [markdown]
-# 图：不告诉网络像素只有 17 级，它就输给数数。条长是同样 16 张测试图的平均，短横线是标准误；灰的不用网络，蓝的用网络。
+# 图：头十步改成舍入，网络才赢了数数。条长是同样 16 张测试图的平均，短横线是标准误；灰的不用网络，蓝的用网络。
 #
-# 猜测对了：这十步一舍入，3.12 降到 1.91，比逐像素的直方图还短 0.53。可是对照说明，功劳不在网络：这十步不用网络，也有 1.95。省下的 1.2 个比特，几乎全靠知道“像素只有 17 级”。其余 989 步一共花 1.85，网络的功劳只可能在这里。
-#
-# 教训有两条：bits/dim 要先与最简单的基线比，再说好坏；差别要先查出在哪几步，再下结论。
+# 猜对了：这十步一改，3.12 降到 1.96，比逐像素的直方图少 0.48。网络输给数数，是因为没有用上“像素只有 17 级”。所以看到一个 bits/dim，先与最简单的基线比，再查差别出在哪几步。
 
 # %% [markdown]
 # ## 4　Fréchet 距离：像不像一批真图
@@ -231,25 +198,23 @@ transport_figure()
 #
 # $$\mathbb E(x-y)^2 = (\mu_1-\mu_2)^2+\sigma_1^2+\sigma_2^2-2\,\mathrm{Cov}(x,y)\;\ge\;(\mu_1-\mu_2)^2+(\sigma_1-\sigma_2)^2,$$
 #
-# 因为协方差不超过 $\sigma_1\sigma_2$。两堆都是高斯时，线性的搬法 $y=\mu_2+\tfrac{\sigma_2}{\sigma_1}(x-\mu_1)$ 恰好凑成第二堆，取到等号。
-# 图里是 $(0-1)^2+(1-2)^2=2$。注意它是平方：两堆一样的土隔 3 远，它是 9。
+# 因为协方差不超过 $\sigma_1\sigma_2$。两堆都是高斯时，线性的搬法 $y=\mu_2+\tfrac{\sigma_2}{\sigma_1}(x-\mu_1)$ 恰好凑成第二堆，取到等号。图里是 $(0-1)^2+(1-2)^2=2$。
 #
 # 多维的高斯道理相同，只是 $\sigma_1\sigma_2$ 换成 $\mathrm{tr}\,\mathrm{Cov}(x,y)$ 能达到的最大值 $\mathrm{tr}\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}$（证明见 Dowson 与 Landau 1982）。于是
 #
 # $$\|\mu_1-\mu_2\|^2+\mathrm{tr}\Big(\Sigma_1+\Sigma_2-2\,(\Sigma_1^{1/2}\Sigma_2\Sigma_1^{1/2})^{1/2}\Big).$$
 #
-# 两批图的特征各拟合一个高斯，两个高斯之间最省的搬运代价就叫 Fréchet 距离。特征从哪里来？不用像素，因为数字挪一格，像素的距离就很大；`FrechetDistance` 用一个小分类器倒数第二层的 32 个数。
+# 两批图的特征各拟合一个高斯，两个高斯之间最省的搬运代价就叫 Fréchet 距离。特征不用像素，因为数字挪一格，像素的距离就很大；这里用一个小分类器倒数第二层的 32 个数。代码照着公式：
 
 # %%
-show_source(frechet_distance, "def frechet_distance", "cov_x, cov_y =", "# tr (Σ1 Σ2)^½", "return float")
+show_source(frechet_distance, "mean_gap =", "# tr (Σ1 Σ2)^½", "return float")
 
 # %% [markdown]
-# - ① 输入是两组特征，一行一个样本；换成 float64，先算均值之差的平方。
-# - ② 算两个协方差；只有一维时 `torch.cov` 给出标量，要变回矩阵。
-# - ③ 求 $\Sigma_1$ 的平方根，左右各乘在 $\Sigma_2$ 上，得到对称矩阵，再把它的特征值开方求和。舍入会给出极小的负数，截到 0。
-# - ④ 照公式相加，舍入的负数也截到 0。
+# - ① `x`、`y` 是两组特征，一行一个样本：先算均值之差的平方，再算两个协方差。
+# - ② 求 $\Sigma_1$ 的平方根，左右各乘在 $\Sigma_2$ 上，得到对称矩阵，再把它的特征值开方求和。
+# - ③ 照公式相加。
 #
-# 它只比较均值与协方差，所以有一个盲点：这两样相同，形状再不同，距离也是 0。只取 $\pm1$ 的硬币与标准高斯，均值都是 0，方差都是 1，它就分不开。它还把“造错”与“漏掉”（第 1 章）混成一个数，要分开量，见小结后面的选读。
+# 它只比较均值与协方差：这两样相同，形状再不同，距离也是 0。
 #
 # ### 样本少，距离就偏大
 #
@@ -265,8 +230,7 @@ sample_sizes_figure(sizes, real, ours)
 # %% [markdown]
 # 图：张数越少，距离越大。黑的是训练图里随机挑的 $N$ 张，误差棒是重抽一百次的标准误；蓝点是 `digits` 的一千张样本（DDIM 走 10 步，八个种子）。两轴都是对数。
 #
-# 60 张真图约得 67，比 `digits` 一千张样本的 28 还“差”，一千张真图却只有 11。所以**张数不同的距离不能比**。要说一个距离好不好，就拿同样多的真图来比，这就是 `frechet_floor`。真图再多也到不了 0，因为参照的那 500 张自己有误差。
-# 样本的距离低于参照线，不说明“比真图还真”，只说明这把尺子量到头了。
+# 60 张真图约得 67，比 `digits` 一千张样本的 28 还“差”，一千张真图却只有 11。所以**张数不同的距离不能比**。要说一个距离好不好，就拿同样多的真图来比，这就是 `frechet_floor`。
 #
 # <details><summary>选读：偏大多少，FID 为什么要五万张</summary>
 #
@@ -275,39 +239,23 @@ sample_sizes_figure(sizes, real, ours)
 #
 # $$\text{偏差}\approx\frac{2d+d(d+1)/2}{N}.$$
 #
-# 真图固定 500 个时，要把 $1/N$ 换成 $\tfrac12(1/N+1/500)$，所以 $N$ 再大也降不到 0。
-# 论文里的 FID 取 $d=2048$ 的特征，维数高，偏差大，所以多用五万张样本。两个 FID 要能比，须用同一份 Inception 网络、同一批真图、同样的张数与预处理。
+# 论文里的 FID 取 $d=2048$ 的特征，维数高，偏差大，所以多用五万张样本。
 #
 # </details>
 #
-# ## 5　揭晓甲
+# ## 5　揭晓甲：它只会背训练图
 #
 # 甲没有网络，只有训练集。它猜 $\hat x_0$ 的办法，是把训练图 $x_i$ 加权平均，权重正比于 $\exp\big(-\|x_t-\sqrt{\bar\alpha_t}\,x_i\|^2/2(1-\bar\alpha_t)\big)$，也就是 $x_i$ 加噪成 $x_t$ 的可能性。练习 01.3 写的就是它。
+#
 # 假如世上只有训练集这些图，它就是最优解，所以训练损失平均起来不能再低。一个网络如果死记硬背 (memorization)，把训练损失压到底，得到的也就是它。
+#
+# 把 `digits` 的网络换成它，从同样的噪声各画十张：
 
 # %%
 from ddpm_edu.evaluation.metrics import nearest_distances
 from ddpm_edu.teach.evaluation_figures import memorizer_figure
-from ddpm_edu.teach.laboratory import ideal_start
+from ddpm_edu.teach.laboratory import Memorizer
 
-
-class Memorizer(nn.Module):
-    """有限个训练图上的最优去噪器，换算成速度"""
-
-    def __init__(self, images, alphas_cumprod):
-        super().__init__()
-        self.images, self.alphas_cumprod = images.flatten(1), alphas_cumprod
-
-    def forward(self, x, t):
-        out = torch.empty_like(x)
-        for step in t.unique():
-            bar, flat = float(self.alphas_cumprod[step]), x[t == step].flatten(1)
-            guess = ideal_start(flat, self.images, bar)
-            out[t == step] = ((bar**0.5 * flat - guess) / (1 - bar) ** 0.5).view(-1, *x.shape[1:])
-        return out
-
-
-# %%
 memory, jia = train, load_pretrained("digits").eval()
 jia.use_ema = False  # EMA 的那份权重是原来的网络的
 jia.model.diffusion_model = Memorizer(memory, model.exact_table("alphas_cumprod"))
@@ -319,11 +267,11 @@ grid_figure(rows, nrow=10, rows=["digits", "最近的图", "甲", "最近的图"
             columns=[f"距离 {distance:.1f}" for distance in nearest_distances(fresh, train)])
 
 # %% [markdown]
-# 图：甲的每一张都是训练图，`digits` 的不是。第一、三行是 `digits` 与甲从同样的噪声画出的样本，第二、四行是训练集里离它们最近的图（8×8，放大显示）。列上的数是第一行离第二行多远，即 64 个像素之差的平方和再开方。
+# 图：甲的每一张都是训练图，`digits` 的不是。第一、三行是 `digits` 与甲的样本，第二、四行是训练集里离它们最近的图（8×8，放大显示）。列上的数是第一行离第二行多远，即 64 个像素之差的平方和再开方。
 #
-# `digits` 的样本有几张很像训练图，但不是同一张，最近的也离 1.5。甲呢，只看第三行，看不出它是抄的：第八张像画坏了，其实也是真的训练图。
+# ### 怎样查出抄袭
 #
-# 现在三把尺子一起上，再加第四把：样本离最近的训练图有多远。没见过的真图，离训练图也有远有近；测试图里最近的 1% 离训练图约 1.0，比这还近的样本就算“近得可疑”。**先猜一猜**，甲在哪里露馅？
+# 只看第三行，看不出甲是抄的。办法有两个：在留出的图上量损失；量样本离最近的训练图有多远。第二个要有参照，因为没见过的真图，离训练图也有远有近：测试图里最近的 1% 离训练图约 1.0，比这还近的样本就算“近得可疑”。**先猜一猜**，甲在哪里露馅？
 
 # %%
 losses = {(who, where): by_quarter(one, x) for who, one in (("digits", model), ("甲", jia)) for where, x in (("训练图", train[:64]), ("留出的图", test[:64]))}
@@ -333,59 +281,55 @@ distances = {"digits": nearest_distances(ordinary, train), "测试图": nearest_
 limit = float(distances["测试图"].quantile(0.01))
 for (who, where), values in losses.items():
     print(f"{who}，{where}：第一段的损失 {values[0]:.2f}，四段平均 {values.mean():.2f}")
+for name, each in distances.items():
+    print(f"{name}：离最近的训练图的中位数 {each.median():.1f}，近得可疑的占 {float((each < limit).double().mean()):.1%}")
 memorizer_figure(losses, distances, limit)
 
 # %% [markdown]
-# 图：甲在两处露馅。左边是四段 $t$ 上的损失（对数），训练图（实线）与留出的图（虚线）各 64 张；蓝的是 `digits`，橙的是甲。右边是离最近的训练图不超过横轴的，占百分之几：`digits` 的五百张样本（蓝），甲的八千张（橙），250 张测试图（灰虚线）；灰底是“近得可疑”。
+# 图：甲在两处露馅。左边是四段 $t$ 上的损失（对数），训练图（实线）与留出的图（虚线）各 64 张。右边是离最近的训练图不超过横轴的，占百分之几：`digits` 的五百张样本（蓝），甲的八千张（橙），250 张测试图（灰虚线）；灰底是“近得可疑”。
 #
-# 先看左边。训练损失甲低四成，因为它见过答案。到了留出的图上，第一段（$t<250$）甲却是 31，`digits` 只有 0.33。因为甲只会答训练图，$\hat x_0$ 总错那么多（均方约 0.07），换成 $v$ 的误差要除以 $1-\bar\alpha_t$，$t$ 越小越大；所以 31 主要由最小的几个 $t$ 定，只看数量级。
-# 噪声大的两段，两者差不多，因为那里谁也看不清是哪一张。所以要在留出的图上量，还要分段量。
-# 右边更直接：`digits` 的样本与没见过的真图，离训练图一样远，甲的张张都是 0。再看另外两把尺子：
+# 先看左边。训练损失甲低四成，因为它见过答案。到了留出的图上，第一段（$t<250$）甲却是 31，`digits` 只有 0.33。因为甲只会答训练图，$\hat x_0$ 总要错一些，平方误差换成 $v$ 的，要除以 $1-\bar\alpha_t$，$t$ 越小越大。
+#
+# 右边更直接：`digits` 的样本与没见过的真图，离训练图一样远；甲的张张都是 0。
+#
+# 再看另外两把尺子怎样评甲：
 
 # %%
 recited = evaluate(jia, DigitsDataModule(), max_images=16, num_samples=0, progress=False)
 theirs = np.array([score(images) for images in drawn])
 gap = theirs - ours["each"]  # 种子相同，起点就相同，逐个种子相减
-print(f"bits/dim：digits {float(total.mean()):.1f}，甲 {round(recited['bits_per_dim'], -2):.0f} ± {round(recited['bits_per_dim_se'], -2):.0f}，"
-      f"其中 L_0 占 {recited['L_0'] / recited['bits_per_dim']:.0%}")
+print(f"bits/dim：digits {float(total.mean()):.1f}，甲 {round(recited['bits_per_dim'], -2):.0f} ± {round(recited['bits_per_dim_se'], -2):.0f}")
 print(f"Fréchet 距离：digits {ours['mean']:.0f}，甲 {theirs.mean():.0f}，甲减 digits {gap.mean():.1f} ± {gap.std(ddof=1) / 8**0.5:.1f}")
-for name, each in distances.items():
-    print(f"{name}：离最近的训练图的中位数 {each.median():.1f}，近得可疑的占 {float((each < limit).double().mean()):.1%}")
 
 # %% [markdown]
-# bits/dim 一眼看穿了甲：没见过的图，许多像素它猜错了级，单是 $L_0$ 就占六成。Fréchet 距离却判甲胜，20 对 28，因为它的样本本来就是真图；没有低到参照线的 11，因为一千张里有重复的，不同的约七百张，也因为只走了 10 步。
-#
-# 中位数与近得可疑的比例要一起报，因为只抄了一小部分时，两个数的反应不一样（练习 15.4）。这个查法也有盲区：它按像素量，抄来再挪一格就查不出了。训练图全部右移一格（`train.roll(1, 3)`），离最近的训练图的中位数是 4.3，没有一张可疑。
+# bits/dim 一眼看穿了甲，因为它用的是没见过的图。Fréchet 距离却判甲胜，20 对 28：甲的样本本来就是真图，而这把尺子不管样本是画的，还是抄的。
 #
 # ## 小结
 #
 # - 该信哪个数？哪一个也不能单独信。甲只会背训练图，却有两项赢了 `digits`：训练损失低四成，Fréchet 距离 20 对 28。要查抄袭，就看留出的损失（小 $t$ 那一段最灵），再量样本离训练图多远。
 # - 一次的损失会抖，换了目标就不能比，也不管误差落在哪一步。要比较，就固定 $t$ 与噪声，分段量，训练图与留出的图分开量。
-# - bits/dim 六成花在 $t=1$ 到 30 这三十步。要分辨小的差别，靠配对；要说好坏，先与直方图比。我们的模型 3.12，输给逐像素直方图的 2.43；把前十步的猜测舍入之后是 1.91，省下的几乎全靠知道“像素只有 17 级”。
-# - Fréchet 距离是两个拟合高斯之间的搬运代价。张数少就偏大，一千张真图自己也有 11，所以只与同样多的真图比。它看不出抄袭，也分不开造错与漏掉。
+# - bits/dim 六成花在 $t=1$ 到 30 这三十步。要分辨小的差别，靠配对；要说好坏，先与直方图比：我们的模型 3.12，输给逐像素直方图的 2.43，因为没有用上“像素只有 17 级”。
+# - Fréchet 距离是两个拟合高斯之间的搬运代价。张数少就偏大，一千张真图自己也有 11，所以只与同样多的真图比。
 #
 # ## 选读：造错与漏掉，分开量
 #
-# Fréchet 距离把造错与漏掉混成一个数。要分开量，就在点的周围画圈。
+# Fréchet 距离把“造错”与“漏掉”（第 1 章）混成一个数。要分开量，就在点的周围画圈。
 
 # %%
 circles_figure()
 
 # %% [markdown]
-# 图：精确率看样本落没落进真图的圈，召回率反过来。这是平面上的示意：真图有左右两堆，样本画出了左边一堆，漏掉了右边一堆，另有四个画歪了。每个圆心的圈，半径是它到同类里第三近的那个的距离；实心点落进了某个圈，空心点没有落进。左边，四个画歪的样本没有落进；右边，漏掉的一堆真图没有落进，左堆也有一张差一点。
+# 图：精确率看样本落没落进真图的圈，召回率反过来。这是平面上的示意：样本画出了左边一堆真图，漏掉了右边一堆，另有四个画歪了。每个圈的半径，是圆心到同类里第三近的那个的距离；实心点落进了某个圈，空心点没有落进。
 #
-# 落进圈的样本占几成，叫**精确率** (precision)；落进圈的真图占几成，叫**召回率** (recall)（Kynkäänniemi 等 2019）。半径由点自己的疏密定，不必另定多近才算像。
-# 用与 Fréchet 距离同样的 32 个特征，样本与真图各 500 张，八个种子：
+# 落进圈的样本占几成，叫**精确率** (precision)；落进圈的真图占几成，叫**召回率** (recall)（Kynkäänniemi 等 2019）。用与 Fréchet 距离同样的 32 个特征，样本与真图各 500 张，八个种子：
 #
-# | | 精确率 | 召回率 |
+# | `digits` 走 | 精确率 | 召回率 |
 # |:--|--:|--:|
-# | 训练图 | 0.909 ± 0.005 | 0.908 ± 0.007 |
-# | `digits`，20 步 | 0.888 ± 0.006 | 0.877 ± 0.009 |
-# | `digits`，10 步 | 0.898 ± 0.006 | 0.856 ± 0.008 |
-# | `digits`，5 步 | 0.899 ± 0.007 | 0.781 ± 0.007 |
-# | 甲，10 步 | 0.906 ± 0.002 | 0.864 ± 0.005 |
+# | 20 步 | 0.888 ± 0.006 | 0.877 ± 0.009 |
+# | 10 步 | 0.898 ± 0.006 | 0.856 ± 0.008 |
+# | 5 步 | 0.899 ± 0.007 | 0.781 ± 0.007 |
 #
-# `digits` 从 20 步减到 5 步，精确率没有降，丢的是召回率：样本照样像数字，花样少了。甲与同样走 10 步的 `digits` 分不出高下，可见这两个数也不管样本是画的，还是抄的。
+# 从 20 步减到 5 步，精确率没有降，丢的是召回率：样本照样像数字，花样少了。
 
 # %% [markdown]
 # ## 练习

@@ -9,7 +9,7 @@
 #
 # 数的大小不能与论文比，因为数据、网络与打分的尺子都不同：论文用 FID，我们用小分类器的 Fréchet 距离，两个都是越小越好。能比的是次序：谁大谁小，往哪边走。
 #
-# 每一处都先写论文说什么，请你猜一猜，再由量到的数来**判**。判的时候先看论文自己取的那一点：它走 10 步，我们也看 10 步。
+# 每一处都先写论文说什么，请你猜一猜，再由量到的数来**判**。
 #
 # **学习目标**
 #
@@ -27,10 +27,10 @@ from ddpm_edu import load_pretrained, make_beta_schedule
 from ddpm_edu.evaluation.metrics import DigitsFrechet
 from ddpm_edu.pretrained import pretrained_card
 from ddpm_edu.schedules import alphas_cumprod
-from ddpm_edu.teach import check_order, grid_figure
+from ddpm_edu.teach import grid_figure
 from ddpm_edu.teach.paper_figures import gaps_figure, paired_figure, rate_figure, settle_figure, steps_figure, sure_figure, valley_figure, verdicts_figure
 from ddpm_edu.teach.papers import DDIM_TABLE_1, DDPM_TABLE_4, GUIDANCE_TABLES  # 论文里的数
-from ddpm_edu.teach.papers import completions, gap, guesses, measured, said, skipped, spread_within, stops, turn, verdict, walk
+from ddpm_edu.teach.papers import completions, gap, guesses, measured, said, skipped, stops, turn, verdict, walk
 from ddpm_edu.teach.tables import Table
 
 digits, mnist, score = load_pretrained("digits"), load_pretrained("mnist"), DigitsFrechet()
@@ -43,12 +43,9 @@ rows, labels = measured(), torch.arange(10)  # rows 是量好的数
 #
 # **论文说**（Improved DDPM，图 4，64×64 的 ImageNet）：线性的噪声表末尾几乎全是噪声，所以采样时略过开头的两成，FID 也坏不了多少。论文换用 `cosine` 的表，就是要去掉这种浪费。**先猜**：两张表都略过两成，谁坏得多？都略过四成呢？
 #
-# - **略过**：把纯噪声直接当作那一步的带噪图，从那里走起。步数照比例减：不略过走 15 步，略过两成走 12 步，略过四成走 9 步。
-# - **两张表**：用同一个 `digits` 网络，它是用 `cosine` 训练的；换成 `linear` 的表时，步号取 $\bar\alpha$ 最近的一步。这里的 `linear` 是论文的，$\beta$ 等距，在程序里叫 `sqrt_linear`。
+# 略过，就是把纯噪声直接当作那一步的带噪图，从那里走起，步数照比例减。两张表用同一个 `digits` 网络；`linear` 是论文的，$\beta$ 等距，在程序里叫 `sqrt_linear`。
 #
-# 每种走法量八个种子，每个种子 400 张。这些数与下文带 ± 的数都事先量好：多数由 `python -m benchmarks.papers` 量，少数取自模型的卡片。± 后面是标准误。
-#
-# 先只看 `linear`：略过四成以后，距离变了没有？
+# 每种走法量八个种子，每个种子 400 张。这些数与下文带 ± 的数都事先量好（多数由 `python -m benchmarks.papers` 量，少数取自模型的卡片），± 后面是标准误。先只看 `linear`：略过四成以后，距离变了没有？
 
 # %%
 def frechet(table, share):
@@ -61,11 +58,9 @@ paired_figure(frechet("linear", 0), frechet("linear", 0.4), ("不略过", "略�
 
 # %% [markdown]
 # 图：八条线大多平行，所以逐个种子相减以后，起伏小了许多。左边一条线是一个种子；右边一个圆点是一个种子的差，旁边是差的平均与它的 95% 区间，灰线是零。两格的纵轴一样长。
-
-# %% [markdown]
-# 只看平均，28.1 ± 3.7 与 31.3 ± 3.9 分不出大小；逐个种子相减，差是 -3.2 ± 0.7，就分得出了。
 #
-# 因为种子相同，起点就相同；起点好的种子，略过与否距离都偏小。两边共有的这一份起伏，一减就抵消了。两边没有共有的起伏时，相减并不省。
+# 只看平均，28.1 ± 3.7 与 31.3 ± 3.9 分不出大小；逐个种子相减，差是 -3.2 ± 0.7，就分得出了。
+# 因为种子相同，起点就相同；起点好的种子，略过与否距离都偏小。两边共有的这一份起伏，一减就抵消了。
 #
 # 这就是本章的**判法**：把论文的话写成“甲比乙大”，逐个种子算甲减乙。
 #
@@ -77,9 +72,7 @@ paired_figure(frechet("linear", 0), frechet("linear", 0.4), ("不略过", "略�
 #
 # 区间是平均加减几个标准误，几个由种子数定：八个种子是 2.4 个，四个是 3.2 个，三个是 4.3 个（t 分布的分位数）。种子越少，区间越宽。
 #
-# 这个判法是程序包里的 `verdict`；习题 19.3 里，你自己写一个。
-#
-# 结论分两类：“方向”只比两种设定谁大谁小，设定由我们挑；“哪一点”问在论文取的那一处（有一条取在它的两点之间）是不是也这样，步数与采样器未必相同。
+# 结论分两类：“方向”只比两种设定谁大谁小，设定由我们挑；“哪一点”问在论文取的那一处是不是也这样。
 
 # %%
 verdicts = []
@@ -87,35 +80,31 @@ verdicts = []
 
 def judge(kind, paper, claim, large, small, digits=1):
     one = gap(large, small)  # 逐个种子相减，再求平均、标准误与区间的一半
-    word = verdict(one)
     verdicts.append((kind, paper, claim, one))
     low, high = (f"{one['mean'] + way * one['margin']:.{digits}f}" for way in (-1, 1))
-    print(f"{word}：{claim}；差 {said(one, digits)}，{len(large)} 个种子，区间 {low} 到 {high}")
+    print(f"{verdict(one)}：{claim}；差 {said(one, digits)}，{len(large)} 个种子，区间 {low} 到 {high}")
 
 # %% [markdown]
 # 现在判论文的话：略过以后，`cosine` 比 `linear` 坏得更多吗？
 
 # %%
 worse = {part: {table: np.subtract(frechet(table, part), frechet(table, 0)) for table in ("linear", "cosine")} for part in (0.2, 0.4)}
+for (part, each), kind in zip(worse.items(), ("哪一点", "方向")):
+    judge(kind, "Improved DDPM 图 4", f"略过 {part:.0%}，cosine 比 linear 坏得更多", each["cosine"], each["linear"])
 gaps_figure({f"略过 {part:.0%}": {**each, "cosine 减 linear": each["cosine"] - each["linear"]} for part, each in worse.items()}, "Fréchet 距离的差")
 
 # %% [markdown]
-# 图：略过两成，两者之差的区间碰到零；略过四成，远在零以上。每组左边两列是略过的减不略过的；第三列再逐个种子相减，判的就是这一列。一个圆点是一个种子，竖线是 95% 区间，灰线是零。
+# 图：略过两成，两者之差的区间碰到零；略过四成，远在零以上。每组左边两列是略过的减不略过的；第三列再逐个种子相减，判的就是这一列。
+#
+# **判**：`linear` 略过以后没有变坏，与论文相合。`cosine` 是不是坏得更多，略过两成**看不出**，加到四成**成立**。道理看那一步的带噪图里原图还有多少，也就是系数 $\sqrt{\bar\alpha}$：
 
 # %%
 linear, cosine = (alphas_cumprod(make_beta_schedule(name, 1000))[0] for name in ("sqrt_linear", "cosine"))
-for (part, each), kind in zip(worse.items(), ("哪一点", "方向")):
-    print(f"略过 {part:.0%}：" + "，".join(f"{table} {said(gap(change, np.zeros(8)))}" for table, change in each.items()))
-    judge(kind, "Improved DDPM 图 4", f"略过 {part:.0%}，cosine 比 linear 坏得更多", each["cosine"], each["linear"])
-    print("那一步的 √ᾱ：" + "，".join(f"{name} {bars[round(1000 * (1 - part)) - 1] ** 0.5:.2f}" for name, bars in (("linear", linear), ("cosine", cosine))))
-noise = torch.randn(200, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-live = [score(skipped(digits, noise, table, 10, 0.4)) - score(skipped(digits, noise, table, 10, 0)) for table in (linear, cosine)]
-check_order("当场再走一遍，略过 40%（一个种子，200 张）：linear 的差、cosine 的差", *live)
+for part, t in ((0.2, 799), (0.4, 599)):
+    print(f"略过 {part:.0%}，t={t} 处的 √ᾱ：linear {linear[t] ** 0.5:.2f}，cosine {cosine[t] ** 0.5:.2f}")
 
 # %% [markdown]
-# **判**：论文说 `linear` 略过两成坏不了多少，我们这里也没有变坏，还近了一点。另问的一句，`cosine` 是不是坏得更多，在两成处**看不出**。加到四成，`cosine` 坏得更多，**成立**。从哪里开始坏？小实验里你来量。
-#
-# 这与 $\sqrt{\bar\alpha}$ 相合：略过四成的那一步，`cosine` 的带噪图里，原图的系数还有 0.58，纯噪声难以冒充；`linear` 的只有 0.16。略过两成时是 0.31 与 0.04。
+# 略过四成的那一步，`cosine` 的系数还有 0.58，纯噪声难以冒充；`linear` 的只有 0.16。从哪里开始坏？小实验里你来量。
 #
 # ## 2　一条链上，信息怎样来：DDPM 的三张图
 #
@@ -135,26 +124,17 @@ paid = [rate["total"]["mean"] - rate["L_0"]["mean"], *rate["paid"]["mean"]]
 error, width = ([rate["error_0"][kind], *rate["error"][kind]] for kind in ("mean", "se"))
 left = {part: np.divide(rate[part]["each"], rate["total"]["each"]) for part in ("after_1", "L_0")}  # 还要付的占几成
 half = np.full(3, 0.5)
-cuts = [("论文，误差 0.95", 1.97 / 3.75, None, True, (1.776, 0.951)),
-        *((name, left[part].mean(), gap(left[part], half)["margin"], False, (paid[k], error[k]))
-          for name, part, k in (("我们，误差 0.89", "after_1", 1), ("我们，收到 $t=0$", "L_0", 0)))]
+judge("哪一点", "DDPM 图 5", "误差降到 1 以后还要付的，超过一半", left["after_1"], half, 3)
+judge("哪一点", "DDPM 图 5", "收到 t=0 以后还要付的，超过一半", left["L_0"], half, 3)
+cuts = [("论文，$t=0$，误差 0.95", 1.97 / 3.75, None, True, (1.776, 0.951)),
+        *((f"我们，$t={k}$，误差 {error[k]:.2f}", left[part].mean(), gap(left[part], half)["margin"], False, (paid[k], error[k]))
+          for part, k in (("after_1", 1), ("L_0", 0)))]
 rate_figure((paid, error, width), DDPM_TABLE_4, cuts)
 
 # %% [markdown]
-# 图：切在误差约为 1 处，还要付的过半；切在 $t=0$，不到一半。左边的甲、乙、丙是切开的三处；误差棒是标准误，三个种子，每个种子两张测试图。右边是切开以后还要付的占几成，误差棒是 95% 区间；论文只给了一个数。
-
-# %% [markdown]
-# 我们为什么切两处？因为两张噪声表的第 0 步不一样脏，我们的 $t=1$ 才与论文的 $t=0$ 相近。乙切在相近的误差处，丙切在同样的步号处。
-
-# %%
-judge("哪一点", "DDPM 图 5", "误差降到 1 以后还要付的，超过一半", left["after_1"], half, 3)
-judge("哪一点", "DDPM 图 5", "收到 t=0 以后还要付的，超过一半", left["L_0"], half, 3)
-places = zip(("甲，论文", "乙，我们", "丙，我们"), (0, 1, 0), (linear[0], cosine[1], cosine[0]), cuts)
-Table(("切在", "步号", "噪声的标准差", "误差", "还要付"), [
-    (name, f"$t={t}$", f"{(1 - bar) ** 0.5:.4f}", f"{cut[4][1]:.2f}", f"{cut[1]:.0%}") for name, t, bar, cut in places], "三处切口")
-
-# %% [markdown]
-# **判**：切在相近的误差处，**成立**，只是刚过线；切在同样的步号处，**不成立**。所以照搬这句话，要照误差切，不能照步号切。
+# 图：切在误差约为 1 处，还要付的过半；切在 $t=0$，不到一半。左边的甲、乙、丙是切开的三处，误差棒是标准误；右边是切开以后还要付的占几成，误差棒是 95% 区间，三个种子，每个种子两张测试图。
+#
+# **判**：切在相近的误差处（乙），**成立**，只是刚过线；切在同样的步号处（丙），**不成立**。两张噪声表不同，我们的 $t=0$ 比论文的干净，误差只有 0.68。所以照搬这句话，要照误差切，不能照步号切。
 #
 # ### DDPM 图 6：先有大样，后有细节
 #
@@ -166,25 +146,19 @@ picked = [seen[i] for i in (0, 8, 16, 24, 49)]
 grid_figure(torch.cat([guess for _, guess in picked]), nrow=10, rows=[f"$t={t}$" for t, _ in picked], columns="0123456789")
 
 # %% [markdown]
-# 图：笔画的位置先定，边缘后定。同样的十个样本，从上到下是途中各步的 $\hat x_0$（祖先采样，50 步）。头一行是模糊的平均字形；到 $t=673$，笔画的位置大多定了，边缘还糊；再往下只剩小处在变。
-
-# %% [markdown]
-# 把图分成两层来量：粗的一层是 7×7 一块的平均，细的一层是减去它余下的。
+# 图：笔画的位置先定，边缘后定。同样的十个样本，从上到下是途中各步的 $\hat x_0$（祖先采样，50 步）。
 #
-# 每一层都问：还有几成没有定？把这时的 $\hat x_0$ 与最后的图相减，差的平方求平均，再除以最后那批图的方差（每个像素在各张之间的方差，也求平均）。少于两成，就算定了。
+# 把图分成两层来量：粗的一层是 7×7 一块的平均，细的一层是减去它余下的。每一层都问：还有几成没有定？
+# 把这时的 $\hat x_0$ 与最后的图相减，求均方，再除以最后那批图的方差。少于两成，就算定了。
 
 # %%
 settle = rows["settle"]
+judge("方向", "DDPM 图 6", "粗的一层比细的先定（步）", settle["coarse_done"]["each"], settle["fine_done"]["each"], 0)
 settle_figure(settle)
 
 # %% [markdown]
-# 图：粗的一层先少于两成。线是四个种子的平均，每个种子四十张，阴影是标准误。圆点是各层头一次少于两成的那一步，四个种子平均。
-
-# %%
-print(f"没有定的少于两成：粗的在 t={said(settle['coarse_done'], 0)}，细的在 t={said(settle['fine_done'], 0)}")
-judge("方向", "DDPM 图 6", "粗的一层比细的先定（步）", settle["coarse_done"]["each"], settle["fine_done"]["each"], 0)
-
-# %% [markdown]
+# 图：粗的一层先少于两成。线是四个种子的平均，每个种子四十张，阴影是标准误。圆点是各层头一次少于两成的那一步。
+#
 # **判**：**成立**，早了 163 ± 14 步。
 #
 # ### DDPM 图 7：从同一个 $x_t$ 分开，留下什么
@@ -201,9 +175,8 @@ grid_figure(torch.cat([torch.cat([start[:1], many[0], start[1:], many[1]]) for m
             rows=[f"$t={t}$" for t in shared], columns=["原图", "①", "②", "③", "④"] * 2)
 
 # %% [markdown]
-# 图：分开得越晚，留下的越多。左右各有一张原图，①到④是从它的同一个 $x_t$ 各走的四次。$t=999$ 时看不出与原图有关；$t=750$ 时，3 大多还是 3，8 却一张也没有留下；$t=500$ 时都还是原来的数字，只是笔画的弯法不同；$t=250$ 时几乎一样。
-
-# %% [markdown]
+# 图：分开得越晚，留下的越多。左右各有一张原图，①到④是从它的同一个 $x_t$ 各走的四次。$t=750$ 时，3 大多还是 3，8 却一张也没有留下；$t=500$ 时都还是原来的数字。
+#
 # 两张原图太少，再数十六张测试图：四个种子，每个四张，各走八次。
 
 # %%
@@ -211,13 +184,11 @@ kept = {t: rows[f"share {t}"]["kept"] for t in (999, 750, 500, 250)}
 print("还是原来那个数字的：" + "，".join(f"t={t} {said(one, 2)}" for t, one in kept.items()))
 for early, late in ((999, 750), (750, 500)):
     judge("方向", "DDPM 图 7", f"从 {late} 分开，留下的比从 {early} 多", kept[late]["each"], kept[early]["each"], 2)
-print(f"t=750 处的 √ᾱ：论文的表 {linear[750] ** 0.5:.2f}，mnist 的表 {float(mnist.exact_table('alphas_cumprod')[750]) ** 0.5:.2f}")
-check_order("当场：分开得越晚，彼此越像", *(spread_within(shared[t]) for t in (250, 500, 750, 999)))
 
 # %% [markdown]
 # **判**：次序**成立**。因为 $t$ 越小，$x_t$ 里原图的系数 $\sqrt{\bar\alpha_t}$ 越大，几次走法共有的就越多。
 #
-# 在哪一步定下来，步号不能直接比：$t=750$ 处，论文的 $\sqrt{\bar\alpha}$ 只有 0.06，我们的还有 0.38。换成照系数比，也对不上：人脸在 0.06 处性别、发色已经相同，数字的系数大得多（0.38），却只有 0.68 ± 0.09 还是原来的数字。所以哪一步定下来，要自己量。
+# 步号却不能照搬：论文的人脸从 $t=750$ 分开，性别、发色已经相同；我们的数字只有 0.68 ± 0.09 还是原来的。哪一步定下来，要自己量。
 #
 # ## 3　少走几步：DDIM 的两张表、一张图
 #
@@ -232,37 +203,26 @@ check_order("当场：分开得越晚，彼此越像", *(spread_within(shared[t]
 # %%
 quality = pretrained_card("digits")["quality"]
 none, some, most = ({n: quality[way.format(n)]["frechet"] for n in (5, 10, 20, 50)} for way in ("ddim_{}", "ancestral_{}", "ancestral_{}_v1"))
+for n in (10, 5):
+    judge("哪一点" if n == 10 else "方向", "DDIM 表 1", f"{n} 步，η=1 比 η=0 坏", some[n]["each"], none[n]["each"])
 for n in (10, 50):
-    print(f"{n} 步的 Fréchet 距离：η=0 {said(none[n])}，η=1 {said(some[n])}，方差取 β {said(most[n])}")
+    judge("哪一点", "DDIM 表 1", f"{n} 步，方差取 β 比 η=1 坏", most[n]["each"], some[n]["each"])
 
 
 def times(large, small):  # 是几倍：先取对数，再逐个种子相减
     return gap(np.log(large["each"]), np.log(small["each"]))
 
 
-one = times(some[10], none[10])
-print("10 步，η=1 是 η=0 的 {:.2f} 倍，95% 区间 {:.2f} 到 {:.2f}".format(*np.exp(one["mean"] + one["margin"] * np.array([0, -1, 1]))))
 steps_figure(DDIM_TABLE_1, {r"$\eta=1$ 是 $\eta=0$ 的几倍": {n: times(some[n], none[n]) for n in some},
                             r"$\hat\sigma$ 是 $\eta=1$ 的几倍": {n: times(most[n], some[n]) for n in most}})
 
 # %% [markdown]
-# 图：论文走 10 步，差到三倍与九倍；我们只有 1.1 与 1.5 倍，左格的还分不出。误差棒是 95% 区间，八个种子，每个种子 1000 张，碰到灰线（一样大）就是看不出。倍数由各个种子的对数相减得来；5 步是论文没有走的。
-
-# %%
-for n in (10, 5):
-    judge("哪一点" if n == 10 else "方向", "DDIM 表 1", f"{n} 步，η=1 比 η=0 坏", some[n]["each"], none[n]["each"])
-for n in (10, 50):
-    judge("哪一点", "DDIM 表 1", f"{n} 步，方差取 β 比 η=1 坏", most[n]["each"], some[n]["each"])
-
-# %% [markdown]
+# 图：论文走 10 步，差到三倍与九倍；我们只有 1.1 与 1.5 倍，左格的还分不出。误差棒是 95% 区间，八个种子，每个种子 1000 张，碰到灰线（一样大）就是看不出。
+#
 # **判**：
 #
-# - $\eta=1$ 比 $\eta=0$ 坏。论文走 10 步，前者的 FID 是后者的三倍；我们走 10 步**看不出**，至多四成上下；减到 5 步才**成立**。
+# - $\eta=1$ 比 $\eta=0$ 坏。论文走 10 步，前者的 FID 是后者的三倍；我们走 10 步**看不出**，误差棒的上端是 1.4 倍；减到 5 步才**成立**。
 # - $\hat\sigma$ 比 $\eta=1$ 坏。走 10 步**成立**；走 50 步**看不出**，论文在那里还是四倍。
-#
-# 走 50 步时，$\eta=1$ 与 $\hat\sigma$ 各自的标准误都超过 1，相减以后只有 0.3，因为两种走法用同一份噪声，只差方差。
-#
-# $\eta=1$ 减 $\eta=0$ 却没有省：走 10 步，相减的标准误是 2.9，当作无关的两组来算也是 2.6。起点相同，还不保证两边有共有的起伏。
 #
 # ### DDIM 图 5：同一个起点，画的是同一张
 #
@@ -276,16 +236,18 @@ drawn = {f"$\\eta={eta}$，{n} 步": mnist.sample(10, sampler="ddim", steps=n, e
 grid_figure(torch.cat(list(drawn.values())), nrow=10, rows=list(drawn), columns="0123456789")
 
 # %% [markdown]
-# 图：不掺噪声的前三行大样相同，掺了噪声的后两行换了字形。五行都从同样的十个起点出发。5 步的小处还不同，例如 2 的上半多一个圈。
+# 图：不掺噪声的前三行大样相同，掺了噪声的后两行换了字形。五行都从同样的十个起点出发。
+#
+# 把“大样相同”换成一个量：两张图之差的均方根，像素从 -1 到 1。
 
 # %%
 same = rows["same"]
-print(f"与走 100 步的相差：5 步 {said(same['steps_5'], 3)}，20 步 {said(same['steps_20'], 3)}；掺了噪声，20 与 50 步相差 {said(same['eta_1'], 3)}；"
+print(f"不掺噪声，5 与 100 步相差 {said(same['steps_5'], 3)}；掺了噪声，20 与 50 步相差 {said(same['eta_1'], 3)}；"
       f"换一个起点、同一个数字，相差 {said(same['other'], 3)}")
 judge("方向", "DDIM 图 5", "掺噪声的 20 与 50 步，比不掺的 5 与 100 步差得远", same["eta_1"]["each"], same["steps_5"]["each"], 3)
 
 # %% [markdown]
-# **判**：**成立**。判的是我们把“大的样子相同”换成的一个量：两张图之差的均方根，像素从 -1 到 1。不掺噪声，步数差二十倍，还比掺了噪声时像得多。掺了噪声，同一个起点（0.594）与换一个起点（0.622）几乎一样远。
+# **判**：**成立**。不掺噪声，步数差二十倍，还比掺了噪声时像得多。掺了噪声，同一个起点（0.594）与换一个起点（0.622）几乎一样远。
 #
 # 道理在第 18 章的概率流：$\eta=0$ 的步子都在近似同一条路。起点定了，路就定了，步数只决定把路描得多细。
 #
@@ -309,7 +271,7 @@ for n in (10, 100):
 grid_figure(torch.cat(list(trip.values())), nrow=5, width=4.5, rows=list(trip))
 
 # %% [markdown]
-# 图：走 100 步，还原得看不出差别；走 10 步，笔画变了，2 的尾巴没有了。五张样本各走到 $x_T$ 再走回来。两种 $x_T$ 里都还看得出笔画的一点影子，所以还原得好，不等于 $x_T$ 就是高斯噪声。
+# 图：走 100 步，还原得看不出差别；走 10 步，笔画变了，2 的尾巴没有了。五张样本各走到 $x_T$ 再走回来。
 
 # %%
 trips = [rows[f"trip {n}"]["error"] for n in (10, 50, 100)]
@@ -318,7 +280,7 @@ Table(("步数", "10", "50", "100"), (("论文，CIFAR-10", "0.014", "0.0023", "
                                   ("我们，mnist 的二十张", *(said(one, 5) for one in trips))), "还原的误差")
 
 # %% [markdown]
-# **判**：**成立**。误差跨了两个数量级，所以先取对数再相减；差 2 就是降到百分之一。我们的降到约百分之一，与一阶方法相合：误差与步长成正比，均方误差就与步数的平方成反比。论文的只降到十几分之一。
+# **判**：**成立**。误差跨了两个数量级，所以先取对数再相减；差 2 就是降到百分之一。论文的只降到十几分之一。
 #
 # ## 4　引导：更容易认出能照搬，距离要自己量
 #
@@ -327,76 +289,54 @@ Table(("步数", "10", "50", "100"), (("论文，CIFAR-10", "0.014", "0.0023", "
 # **论文说**（Ho 与 Salimans 2022，表 1 与表 2，ImageNet）：引导越强，Inception 分数越高。FID 却先降后升，中间有一个谷：表 1 的谷在强度 1.1，表 2 的在 1.3。**先猜**：我们的 `digits_class` 有没有这个谷？
 
 # %%
-strengths = (1, 1.1, 1.25, 1.5, 3, 5)
+strengths, guidance = (1, 1.1, 1.25, 1.5, 3, 5), "引导 表 1、表 2"
 guided = {w: rows[f"guidance {w:g}"] for w in strengths}
 distance = {w: one["frechet"] for w, one in guided.items()}
-sure = {w: one["sure"] for w, one in guided.items()}
-print(f"不引导的 Fréchet 距离：{said(distance[1])}")
+judge("哪一点", guidance, "强度 1.1 的距离比不引导的小", distance[1]["each"], distance[1.1]["each"], 2)
+judge("方向", guidance, "强度 5 的距离比不引导的大", distance[5]["each"], distance[1]["each"])
 valley_figure(GUIDANCE_TABLES, {w: times(distance[w], distance[1]) for w in strengths})
 
 # %% [markdown]
-# 图：论文的两条线先降到 1 以下，我们的看不出降过。空心圈是谷底；表 1 取训练时一成样本不给类别的一列，表 2 取走 256 步的一列。蓝的是八个种子各 400 张，用 DPM-Solver++ 走 10 步，误差棒是 95% 区间，多数比点还小；灰线是与不引导的一样。小框是同一条蓝线，走到强度 5。
+# 图：论文的两条线先降到 1 以下，我们的看不出降过。空心圈是谷底。蓝的是八个种子各 400 张，用 DPM-Solver++ 走 10 步，误差棒是 95% 区间；灰线是与不引导的一样。小框是同一条蓝线，走到强度 5。
+#
+# 再看认得出的这一半。我们量的是：小分类器认对了，而且把握超过九成的占多少。
 
 # %%
-guidance = "引导 表 1、表 2"
-judge("哪一点", guidance, "强度 1.1 的距离比不引导的小", distance[1]["each"], distance[1.1]["each"], 2)
-judge("哪一点", guidance, "强度 1.25 的距离比不引导的小", distance[1]["each"], distance[1.25]["each"], 2)
-judge("方向", guidance, "强度 5 的距离比不引导的大", distance[5]["each"], distance[1]["each"])
-
-# %% [markdown]
-# 再看认得出的这一半。Inception 分数还看种类够不够多；我们只量认不认得出：小分类器认对了，而且把握超过九成的占多少。
-
-# %%
-print("认得出的比例：" + "，".join(f"强度 {w} {sure[w]['mean']:.1%}" for w in (1, 3, 5)))
+sure = {w: one["sure"] for w, one in guided.items()}
+judge("方向", guidance, "强度 5 的样本比不引导的更容易认出", sure[5]["each"], sure[1]["each"], 3)
+judge("方向", guidance, "强度 5 的样本比强度 3 的更容易认出", sure[5]["each"], sure[3]["each"], 4)
 sure_figure(strengths, [one["each"] for one in sure.values()])
 
 # %% [markdown]
 # 图：一引导，认得出的就多了；强度 3 以后几乎到了头。细线是一个种子，粗线是八个种子的平均，虚线是全部认得出。
-
-# %%
-judge("方向", guidance, "强度 5 的样本比不引导的更容易认出", sure[5]["each"], sure[1]["each"], 3)
-judge("方向", guidance, "强度 5 的样本比强度 3 的更容易认出", sure[5]["each"], sure[3]["each"], 4)
-ways, others = {"成立": "变大", "不成立": "变小", "看不出": "看不出"}, []
-for name in ("mnist", "fashion", "cifar10"):
-    card = pretrained_card(name)["quality"]
-    one = gap(card["guidance_2"]["frechet"]["each"], card["guidance_1"]["frechet"]["each"])
-    others.append((name, said(one), ways[verdict(one)]))
-Table(("模型", "强度 2 的距离减不引导的", "判"), others, "另三个模型")
-
-# %% [markdown]
+#
 # **判**：
 #
-# - 引导以后更容易认出，**成立**。3 与 5 之间**看不出**差别：不引导时已有 96.2% 认得出，强度 3 是 99.8%，再往上没有余地。这里是尺子到了头，不能说引导没有用。
-# - 强度 1.1 处，两张表的 FID 都变小，我们的**看不出**。
-# - 强度 1.25 处，我们的距离已经变大。两张表都没有 1.25：由表 2 的 1.2 与 1.3 推，那里还应当比不引导的小，这一条**不成立**；表 1 在 1.2 处已比不引导的大，与我们相合。
+# - 引导很强时，距离变大，**成立**。谷却要自己量：强度 1.1 处，两张表的 FID 都变小，我们的**看不出**。论文的两张表，谷也不在一处。
+# - 引导以后更容易认出，**成立**。3 与 5 之间**看不出**差别，因为几乎全都认得出了，再往上没有余地；这里是尺子到了头，不能说引导没有用。
 #
-# 所以谷在哪里要看模型。论文的两张表就不在一处。上表的另三个模型，八个种子，走 50 步，各用自己的小分类器，所以只比正负：强度调到 2，有的变大，有的变小。
-#
-# ## 5　八处放在一起
-#
-# 下图由判过的各条当场画成。
+# ## 5　八处放在一起：方向大多成立，哪一点要重新量
 
 # %%
 verdicts_figure(sorted(verdicts, key=lambda row: row[0] == "哪一点"))
 
 # %% [markdown]
-# 图：方向大多成立；看不出与不成立的，多在“哪一点”上。横线是 95% 区间，各除以自己的一半，所以都是左右各 1；碰到竖的零线就是看不出。离零远只表示证据强，不表示差别大。横轴在 -2 到 2 以外取了对数，离零近的横线才看着长些。
-
-# %% [markdown]
-# 十八条里，成立十一条，看不出五条，不成立两条。“方向”十条，九条成立，余下一条是认得出的比例到了头；“哪一点”八条，只有两条成立。这两个数不能当成功率来比：“方向”的设定由我们挑，差别小的地方可以换一处更大的（两成换四成，10 步换 5 步）；“哪一点”不能换。即使其实都没有差，十八条里平均也有约一条会被误判。最可疑的是刚过线的：误差降到 1 的一条，从 500 分开的一条。
+# 图：方向大多成立；看不出与不成立的，多在“哪一点”上。横线是判过的各条的 95% 区间，各除以自己的一半，所以都是左右各 1；碰到竖的零线就是看不出。离零远只表示证据强，不表示差别大。横轴在 -2 到 2 以外取了对数。
 #
-# **没有看到的**，用这些结论以前也要知道：
+# “方向”十条，九条成立，余下一条是认得出的比例到了头；“哪一点”七条，只有两条成立。“方向”的设定由我们挑，差别小就可以换一处更大的（两成换四成，10 步换 5 步），所以这两个数不能当成功率来比。
 #
-# - **重新训练**：每处只用一个训练好的网络，种子换的是采样的噪声或测试图，所以区间说的只是这一个网络。
-# - **略过**：论文是每张表各训练一个网络，我们两张表用同一个。
-# - **比特**：只有六张图，所以总数 3.51 比论文的 3.75 小，不能说我们好。
-# - **给了类别**：DDPM 图 6 与 DDIM 图 5，论文不给类别，我们给了；数字的种类本来就相同，比的只是写法。
+# 用这些结论以前，还要知道两件没有做的事：
+#
+# - **没有重新训练**：每处只用一个训练好的网络，种子换的是采样的噪声或测试图，所以区间说的只是这一个网络。
+# - **没有照论文的设定**：略过那一处，论文是每张表各训练一个网络，我们两张表用同一个；DDPM 图 6 与 DDIM 图 5，论文不给类别，我们给了。
 #
 # ## 小结
 #
+# **哪些结论可以照搬，哪些要自己重新量？**
+#
 # - **照样成立的**多是方向：先大样后细节，同一个起点画同一张，步数少时别掺太多噪声，引导以后更容易认出。
-# - **要重新量的**是在哪一点上看得出。论文的三处差别，在论文取的那一点上我们看不出：走 10 步的 $\eta=1$，走 50 步的 $\hat\sigma$，引导强度 1.1。略过两成时，两张表的差别也看不出。论文里差三倍，不保证我们也看得出。
-# - **看不出**时，要看区间有多宽。窄的排除得了大差别：走 10 步，$\eta=1$ 至多比 $\eta=0$ 大四成上下，不会是三倍；强度 1.1 的变化不到 2%。宽的说得少，要加种子：例如略过两成，只能排除 `cosine` 比 `linear` 多坏 2.3 以上。
+# - **要重新量的**是在哪一点上看得出。论文的三处差别，在论文取的那一点上我们看不出：走 10 步的 $\eta=1$，走 50 步的 $\hat\sigma$，引导强度 1.1。论文里差三倍，不保证我们也看得出。
+# - **看不出**时，要看区间有多宽。窄的排除得了大差别：走 10 步，$\eta=1$ 至多比 $\eta=0$ 大四成上下，不会是三倍。宽的说得少，要加种子：略过两成，只能排除 `cosine` 比 `linear` 多坏 2.3 以上。
 
 # %% [markdown]
 # ## 练习

@@ -714,6 +714,79 @@ show_source(count_params,
 # 参考实现的 `count_params` 只有一个总数，看不出冻结了多少。
 
 # %% [markdown]
+# ### 从配方到学习率
+#
+# 属于[第 12 章](12_lr_scheduler.ipynb)：`scheduler_config` 怎样变成调度器，调度器怎样算出一步的乘数。
+#
+# ### `make_scheduler`
+
+# %%
+from ddpm_edu import LambdaLinearScheduler, LambdaWarmUpCosineScheduler, LambdaWarmUpCosineScheduler2
+from ddpm_edu.optim import make_scheduler
+
+# %%
+show_source(make_scheduler,
+            "def make_scheduler", "kinds =", "if issubclass(", "if optimizer is None:", "return make(optimizer)")
+
+# %% [markdown]
+# - ① `optimizer` 为 None 时只做检查，`DDPM` 的构造函数用它来提前发现错误。
+# - ② 只认两类：课程的乘数函数，与 PyTorch 自带的调度器。`make` 是预先填好这几个参数的 `instantiate_from_config`。
+# - ③ 是不是乘数函数，看它继承自谁，不看名字；是，就包一层 `LambdaLR`。
+# - ④ 自带的调度器要有优化器才造得出来，检查时借一个假的。
+# - ⑤ 训练开始时，用真正的优化器来造。
+#
+# ### `LambdaWarmUpCosineScheduler.__init__`
+
+# %%
+show_source(LambdaWarmUpCosineScheduler.__init__,
+            "def __init__", "self.lr_min =")
+
+# %% [markdown]
+# - ① 两个步数都是优化步。衰减的终点若早于热身的终点，当场拒绝。
+# - ② 三个乘数，就是公式里的三个 $f$。`verbosity_interval` 是隔多少步记一行日志，0 表示不记。
+#
+# ### `find_in_interval`
+#
+# 多周期的两个类共用一个基类 `_CyclicLambda`，先找第 $n$ 步属于哪个周期：
+
+# %%
+show_source(LambdaWarmUpCosineScheduler2.find_in_interval,
+            "def find_in_interval")
+
+# %% [markdown]
+# - ① 在 `cum_cycles`（各个周期的起点）里二分查找。边界那一步算新周期的第 0 步；最后一个周期过后，一直算最后一个。
+#
+# ### 多周期的 `schedule`
+
+# %%
+show_source(LambdaWarmUpCosineScheduler2.schedule,
+            "def schedule", "W = self.warm_up_steps[cycle]", "# 热身占满整个周期时", "log_multiplier")
+
+# %% [markdown]
+# - ① 先找周期，再算这是周期内的第几步；超过周期的长度就停在末尾。
+# - ② 热身段，用这个周期自己的参数。
+# - ③ 热身占满周期时没有衰减段；否则算出衰减走了几成，交给子类。
+# - ④ 该记日志时记一行，然后返回乘数。
+#
+# ### 两种 `decay`
+#
+# 两个子类只差一个函数：走了几成时，乘数是多少。
+
+# %%
+show_source(LambdaWarmUpCosineScheduler2.decay,
+            "def decay")
+
+# %% [markdown]
+# - ① 余弦：`progress` 从 0 到 1，乘数从 $f_{\max}$ 降到 $f_{\min}$。
+
+# %%
+show_source(LambdaLinearScheduler.decay,
+            "def decay")
+
+# %% [markdown]
+# - ① 直线，两端与余弦相同。
+
+# %% [markdown]
 # ## 6　评估
 #
 # 属于[第 15 章](15_evaluation.ipynb)。
@@ -932,6 +1005,189 @@ check("其余的载入了", loaded.input_blocks[0][0].weight, model.model.diffus
 difference = (loaded.time_embed[0].weight - model.model.diffusion_model.time_embed[0].weight).abs().max()
 check("略过的没有载入，还是随机的初值", difference > 0, True)
 check_raises("没有一个键以它开头", lambda: DDPM(**toy_model_config(ckpt_path="toy.ckpt", ignore_keys=["unet."])), "unet.")
+
+# %% [markdown]
+# ## 8　训练的一步，存与取
+#
+# 属于[第 10 章](10_training.ipynb)与[第 11 章](11_ema.ipynb)，次序照训练的一步：取图，抽 $t$，求损失，更新，验证，看样本；最后是检查点与 EMA 的存取。
+
+# %%
+from ddpm_edu import LitEma
+from ddpm_edu.ema import averaged_tensors
+from ddpm_edu.files.persistence import Persistence
+from ddpm_edu.images import log_images
+from ddpm_edu.optim import make_optimizer
+from ddpm_edu.randomness import isolated_rng
+from ddpm_edu.training.stopping import StopOnBadGradient
+
+# %% [markdown]
+# ### `DDPM.shared_step`
+
+# %%
+show_source(DDPM.shared_step,
+            "def shared_step", "cond = as_condition")
+
+# %% [markdown]
+# - ① 训练与验证共用；没有条件时直接调用自己，也就是 `forward`。
+# - ② 有条件就取出来、整理一次，训练时按概率丢掉。
+#
+# ### `DDPM.get_input`
+
+# %%
+show_source(DDPM.get_input,
+            "def get_input", "if not x.is_floating_point", "# 在 GPU 上看一眼")
+
+# %% [markdown]
+# - ① 从字典里取出图像，记下 CHW 与 HWC 各该是什么形状。
+# - ② 核对类型与形状；两种形状恰好相同、分不清时，不猜。
+# - ③ 核对值域，只在 CPU 上看：用 `Trainer` 训练时，数据搬上 GPU 之前已经看过。最后换成 CHW，换成网络的精度。
+#
+# ### `DDPM.forward`
+
+# %%
+show_source(DDPM.forward,
+            "def forward")
+
+# %% [markdown]
+# - ① 抽一批 $t$，交给 `p_losses`。
+#
+# ### `DDPM.draw_t`
+
+# %%
+show_source(DDPM.draw_t,
+            "def draw_t", "if self.t_sampling ==", "return (u * self.num_timesteps)")
+
+# %% [markdown]
+# - ① 先抽 $[0,1)$ 上的均匀数。
+# - ② 分层抽样：第 $i$ 段的起点是 $i/B$，段内的位置是 $u/B$；段的次序打乱。
+# - ③ 放大成步号。舍入可能恰好碰到 $T$，所以截断。
+#
+# ### `isolated_rng`
+
+# %%
+show_source(isolated_rng,
+            "@contextlib.contextmanager", "generators = global_generators", "finally:")
+
+# %% [markdown]
+# - ① 写在 `with` 后面，管住一个范围。
+# - ② 按键给两个发生器播种：CPU 的，与模型所在设备的。别的显卡可能有别的模型正在用，不碰。
+# - ③ 离开时恢复原状，出错也一样。
+#
+# ### `make_optimizer`
+
+# %%
+show_source(make_optimizer,
+            "def make_optimizer", "groups = [", "# fp16 要缩放梯度")
+
+# %% [markdown]
+# - ① 只取要求梯度的参数；一维的单独放，logvar 也在其中。
+# - ② 分两组，权重衰减只给第一组（第 10 章第 4 节）。
+# - ③ 融合版 (fused) 的 AdamW 把整个更新合成一次计算，fp16 混合精度下它不能裁剪梯度，不用。最后一行关掉 Lightning 看的标记，bf16 时才裁剪得了。
+#
+# ### `StopOnBadGradient._stop`
+
+# %%
+show_source(StopOnBadGradient._stop,
+            "def _stop", stop="what = gradient")
+
+# %% [markdown]
+# - ① 停下时报哪一种错：损失也坏了，就报损失；损失正常，才报梯度，写明是哪些参数。
+#
+# ### `DDPM.setup`、`DDPM.configure_callbacks` 与 `DDPM.validation_step`
+
+# %%
+show_source(DDPM.setup,
+            "def setup")
+
+# %% [markdown]
+# - ① 换上我们的存取方式：先写临时文件再改名，附上校验和，读时核对。
+
+# %%
+show_source(DDPM.configure_callbacks,
+            "def configure_callbacks")
+
+# %% [markdown]
+# - ① 自动带上三个回调：安全停下、检查 NaN、按 `monitor` 挑检查点。
+
+# %%
+show_source(DDPM.validation_step,
+            "def validation_step")
+
+# %% [markdown]
+# - ① 验证与测试只差名字，都交给 `_evaluate`（第 10 章第 8 节）。
+#
+# ### `DDPM.log_images`
+
+# %%
+show_source(DDPM.log_images,
+            "@torch.no_grad()")
+
+# %% [markdown]
+# - ① 返回一个字典：原图、加噪的过程、样本、去噪的过程。实现是同名的函数：
+
+# %%
+show_source(log_images,
+            "def log_images", "with isolated_rng", "kwargs.setdefault", "columns =")
+
+# %% [markdown]
+# - ① 核对要哪些键；要的张数多于这一批，就有几张算几张。
+# - ② 随机数固定；有条件就从 batch 里取。`decode_first_stage` 在像素上什么也不做，第 17 章才用上。
+# - ③ 默认只走 50 步，用 EMA 权重；样本截到 $[-1,1]$。
+# - ④ 加噪的过程与去噪的过程，画同样多的帧；最后只返回要的那几项。
+#
+# ### `Persistence.init_from_ckpt`
+#
+# 构造参数 `ckpt_path` 调用的就是它。
+
+# %%
+show_source(Persistence.init_from_ckpt,
+            "def init_from_ckpt", "check_ignore_keys(ignore_keys)", "has_ema =", "states = matching_states", "if self.use_ema and not has_ema:")
+
+# %% [markdown]
+# - ① 名字与参数同参考实现。
+# - ② 安全地读文件；别处来的前缀（`module.`、`_orig_mod.`）先去掉；噪声表、参数化不同就拒绝。只取网络时，留下 `model.` 开头的键。
+# - ③ 可以缺的只有能重新算出的表、可以重新开始的 EMA；只取网络或不学 logvar 时，还有 logvar。
+# - ④ 逐键核对，多了、少了、形状不同都是错误。核对过才载入，所以 `strict=False`；出错时写明文件名。
+# - ⑤ 没有 EMA，就从取到的权重重新开始。
+#
+# ### `averaged_tensors`
+
+# %%
+show_source(averaged_tensors,
+            "def averaged_tensors", "named = [")
+
+# %% [markdown]
+# - ① EMA 平均哪些张量：浮点的参数和缓冲区，BatchNorm 的均值与方差也算。参数名里不许有点，所以换成斜杠。
+# - ② 冻结的也在内，以后解冻时，影子已经在那里。`torch.compile` 加的前缀先去掉。
+#
+# ### `LitEma.copy_to`
+
+# %%
+show_source(LitEma.copy_to,
+            "@torch.no_grad()")
+
+# %% [markdown]
+# - ① 按名字把影子逐个抄进网络，原来的权重就没了，所以先要 `store`。
+#
+# ### `LitEma.store`
+
+# %%
+show_source(LitEma.store,
+            "@torch.no_grad()", "self._backups.append")
+
+# %% [markdown]
+# - ① 可以存一个模块，也可以存一串参数。
+# - ② 压进栈里，后存先取，所以能嵌套。
+#
+# ### `LitEma.restore`
+
+# %%
+show_source(LitEma.restore,
+            "@torch.no_grad()", "for parameter, backup")
+
+# %% [markdown]
+# - ① 没存过就取，当场报错；给的不是当初存的那些张量，也报错，存下的那一份还在。
+# - ② 取回最近一次存的，逐个抄回，备份随即释放。
 
 # %% [markdown]
 # ## 小结

@@ -23,7 +23,7 @@ METHODS = (
     Method("DDPM.q_posterior", 4, r"后验 $q(x_{t-1}\mid x_t,x_0)$ 的均值、方差、对数方差", proof=(4, "后验：连 $x_0$ 也知道的话"), heads="9ad2fddd", notes=(
         Note("= posterior_mean", "21fd6473", "均值：x₀ 与 $x_t$ 的加权和", formula=r"\tilde\mu_t=c_1x_0+c_2x_t"),
         Note("= posterior_variance", "17ed5bfe", "方差，已按 v_posterior 混合过", formula=r"\sigma_t^2"),
-        Note("= posterior_log_variance_clipped", "51243581", "对数方差", wrong="第 0 步是 ln(1e-20) = -46", proof=(4, "三段源码")),
+        Note("= posterior_log_variance_clipped", "51243581", "对数方差", wrong="第 0 步是 ln(1e-20) = -46", proof=(4, "两段源码")),
         Note("return", "8c63dc77", "三样一起返回"),
     )),
     Method("DDPM.p_mean_variance", 4, "网络猜出 x̂₀，代进后验，得到去噪一步的均值与方差",

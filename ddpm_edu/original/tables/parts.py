@@ -73,7 +73,7 @@ METHODS = (
         Note("call shadow_params[].sub_", "86207233", "走一小步，就地改", formula=r"s\leftarrow s-(1-d_n)(s-\theta)"),
         Note("assert key self.m_name2s_name", "fe105f5c", "不训练的，不该有影子", wrong="训练途中冻结一层，这里就断言失败"),
     )),
-    Method("LitEma.copy_to", 11, "把影子抄进网络", proof=(11, "存与取的源码"), heads="2e4e27cf", notes=(
+    Method("LitEma.copy_to", 11, "把影子抄进网络", proof=(93, "`LitEma.copy_to`"), heads="2e4e27cf", notes=(
         Note("= m_param", "a99640e3", "名字 → 参数"),
         Note("= shadow_params", "e7c54955", "名字 → 影子"),
         Note("for key", "be96680c", "逐个参数"),
@@ -81,10 +81,10 @@ METHODS = (
         Note("call m_param[].data.copy_", "2997e034", "抄过去"),
         Note("assert key self.m_name2s_name", "fe105f5c", "不训练的，不该有影子"),
     )),
-    Method("LitEma.store", 11, "把此刻的权重存一份", proof=(11, "存与取的源码"), heads="0ca8c365", notes=(
+    Method("LitEma.store", 11, "把此刻的权重存一份", proof=(93, "`LitEma.store`"), heads="0ca8c365", notes=(
         Note("= self.collected_params", "60d377e0", "逐个复制", wrong="只有一个位置：连存两次，第一份就永远丢了", proof=(11, "与参考实现的差别")),
     )),
-    Method("LitEma.restore", 11, "把存下的权重抄回去", proof=(11, "存与取的源码"), heads="961cb572", notes=(
+    Method("LitEma.restore", 11, "把存下的权重抄回去", proof=(93, "`LitEma.restore`"), heads="961cb572", notes=(
         Note("for c_param,param", "5718121d", "逐个配对", differs="没有存过也不报错；个数不同时短的为准"),
         Note("call param.data.copy_", "e5e20750", "抄回", wrong="备份一直留着，白占内存", proof=(11, "与参考实现的差别")),
     )),

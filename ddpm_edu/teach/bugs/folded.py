@@ -31,7 +31,7 @@ def folded_result(number, *objects):
     exercise, (code, printed) = find(number), trial(number)
     text = f"答案是 {exercise.answer}。{exercise.why}"
     page = f"```python\n{code}\n```\n\n印出：\n\n```text\n{printed}\n```"
-    folds = [("选完再点开：答案与理由", text, text), ("试验的代码，抄到新的一格里就能跑", f"{code}\n\n{printed}", page)]
+    folds = [("选完再点开：答案与理由", text, text), ("试验的代码", f"{code}\n\n{printed}", page)]
     return FoldedText(*folds, *([code_fold(objects)] if objects else ()))
 
 

@@ -34,6 +34,14 @@ def gaps(network, model, images, shared=False, times=40):
     return np.array([measured(network, seed) - measured(model, seed) for seed in range(times)])
 
 
+def expected_gap(model, images, shift):
+    """偏置多 shift 的网络，验证的损失平均高多少（对所有的 t 与噪声求期望）；model 是一层卷积
+
+    展开 (f + shift - 噪声)²：f 是线性的，带噪的图里 √(1-level) 平均是 2/3
+    """
+    return 2 * shift * model(images * 2 / 3).mean().item() + shift**2
+
+
 def follow(train):
     """用 train 训练一个只有一个权重的网络：300 批，每 10 批更新一次权重，影子的衰减 0.9
 

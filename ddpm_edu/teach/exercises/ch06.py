@@ -134,7 +134,7 @@ EXERCISES = (
         Mistake("2/(levels-1) 是整格的宽，半宽是 1/(levels-1)；你又多除了一次 2。", cell(half=lambda levels: 0.5 / (levels - 1))),
         Mistake("两端要开到无穷；离得远时，还要把右尾翻到左尾再减。", cell(open_ends=False, flip=never)),
         Mistake("你用了密度。一格的概率是密度在这一格里的面积，要用分布函数 Φ 相减。", density),
-    ), "第 6 节的 discretized_gaussian_nll 还多走一步：在对数里相减，离得再远也不下溢。",
+    ), "程序包里的 discretized_gaussian_nll 还多走一步：在对数里相减，离得再远也不下溢。",
          "先写 upper 与 lower，再处理两端，再处理右尾。", rtol=1e-6),
     Choice("06.4", 2, "像素有几级", "D", {
         "A": "levels 只出现在 L_0 里；中间各步的 KL 比较的是两个高斯，与像素有几级无关。",

@@ -6,6 +6,7 @@ from ...objectives import OBJECTIVES, make_objective
 from ..panel import Panel, int_slider, slider
 from ..plot import Axis, Plot
 
+SHOWN = 3  # x_s 的误差小，画成图要放大几倍
 TARGETS = {"eps": r"\varepsilon", "x0": "x_0", "v": "v"}
 
 
@@ -19,7 +20,7 @@ def amplification(alphas_cumprod):
 
 
 def parameterization_data(diffusion, x_start, noise, t, error=0.0, steps=50):
-    """→ (三种输出各加一份 error 时的 x̂0，用 steps 步里的一步走到的 x_s 又错多少，误差传到 x_s 的倍数；一句话)；x_start, noise : (1, 1, H, W)"""
+    """→ (三种输出各加一份 error 时的 x̂0，用 steps 步里的一步走到的 x_s 的误差乘 SHOWN，误差传到 x_s 的倍数；一句话)；x_start, noise : (1, 1, H, W)"""
     step, x_t = torch.tensor([t]), diffusion.q_sample(x_start, torch.tensor([t]), noise)
     cumprod = diffusion.exact_table("alphas_cumprod").numpy()
     cos, sin = cumprod[t] ** 0.5, (1 - cumprod[t]) ** 0.5
@@ -33,9 +34,10 @@ def parameterization_data(diffusion, x_start, noise, t, error=0.0, steps=50):
     for name in OBJECTIVES:
         objective = make_objective(name)
         guess = objective.to_x_start(diffusion, x_t, step, objective.target(diffusion, x_start, noise, step) + error * noise.flip(2, 3))
-        data |= {f"x0_from_{name}": guess[0, 0].numpy(), f"step_from_{name}": float(a[t]) * (guess - x_start)[0, 0].numpy(),
+        data |= {f"x0_from_{name}": guess[0, 0].numpy(), f"step_from_{name}": SHOWN * float(a[t]) * (guess - x_start)[0, 0].numpy(),
                  f"gain_{name}": (axis, gains[name])}
-    note = (f"t = {t}：转角 {np.degrees(np.arctan2(sin, cos)):.0f}°。三种输出各加 {error:.2f} 的误差，x_s 的误差："
+    place = f"走到 s = {t - length}" if t >= length else "一步走到底"
+    note = (f"t = {t}：转角 {np.degrees(np.arctan2(sin, cos)):.0f}°。三种输出各加 {error:.2f} 的误差，{place}，x_s 的误差："
             + "，".join(f"{name} {error * gains[name][t]:.3g}" for name in TARGETS))
     return data, note
 
@@ -43,7 +45,7 @@ def parameterization_data(diffusion, x_start, noise, t, error=0.0, steps=50):
 def parameterization_panel(diffusion, x_start, noise):
     T = diffusion.num_timesteps
     pictures = [(f"{kind}_from_{name}", rf"{title}，加在 $\hat {letter}$")
-                for kind, title in (("x0", r"$\hat x_0$"), ("step", "$x_s$ 的误差")) for name, letter in TARGETS.items()]
+                for kind, title in (("x0", r"$\hat x_0$"), ("step", rf"$x_s$ 的误差 ×{SHOWN}")) for name, letter in TARGETS.items()]
     plot = Plot(
         [Axis(image=name, title=title) for name, title in pictures],
         [Axis("步号 $t$", "传到 $x_s$ 乘几倍", (0, T - 1), (3e-3, 3e3), yscale="log", dots=("here",),
@@ -52,4 +54,5 @@ def parameterization_panel(diffusion, x_start, noise):
         height=3.8,
     )
     return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error), sheet=[{"t": T // 50}, {"t": 9 * T // 10}],
+                 aside=lambda note: "。" + note.split("。")[-1],
                  t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.2, 0.0, 0.5, 0.05, "输出的误差"))

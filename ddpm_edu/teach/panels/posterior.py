@@ -1,4 +1,6 @@
 """后验方差的三块面板：σ² 是 β 的几倍、高斯数据上整条链的方差、训练好的模型在同一份噪声下的样本"""
+import functools
+
 import numpy as np
 import torch
 
@@ -13,6 +15,8 @@ from ..plot import STYLES, Axis, Plot
 
 # 每步用 v* 的线又粗又灰，垫在别的线底下：与 v=1 重合时两条都看得见
 UNDER = (GRAY, "-", 5.0)
+# 样本的方差随步数怎样变，画这几处
+STEPS = (5, 10, 20, 50, 100, 200, 500, 1000)
 V_CHOICES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -30,9 +34,9 @@ def posterior_data(betas, v, steps=None):
 
 
 def posterior_panel(betas):
-    """σ² 是 β 的几倍；横轴不取对数，才看得出走满时几乎处处是 1；v=1 处处是 1，不画"""
+    """σ² 是 β 的几倍；横轴取对数，才看得清走满时 t 小处的差别；v=1 处处是 1，不画"""
     T = len(betas)
-    plot = Plot([Axis("步号 $t$", r"$\sigma_t^2\,/\,\beta_t$", (0, T), (0, 1.02), legend="lower right", dots=("marks",),
+    plot = Plot([Axis("步号 $t$", r"$\sigma_t^2\,/\,\beta_t$", (1, T), (0, 1.02), xscale="log", legend="lower left", dots=("marks",),
                       curves={"ratio_v": "你选的 $v$", "ratio": r"$v=0$（$\tilde\beta_t/\beta_t$）", "marks": ""},
                       styles=(STYLES[0], STYLES[2]))], width=7.0, height=2.3)
     every = [T // fewer for fewer in (1, 10, 100) if T // fewer >= 5]
@@ -45,24 +49,34 @@ def each_best(std):
     return lambda cumprod_t, cumprod_s: ancestral_step(cumprod_t, cumprod_s, std**2 / (cumprod_t * std**2 + 1 - cumprod_t))
 
 
+@functools.lru_cache(256)
+def end_ratios(v, std, schedule):
+    """走 STEPS 那么多步，样本的方差各是真值的几倍；几毫秒，记下来，拖别的控件时不再算"""
+    levels = np.cumprod(1 - make_beta_schedule(schedule, 1000))
+    return [walk(levels[spaced_timesteps(1000, count)], ancestral(v), std=std)[1][0] / std**2 for count in STEPS]
+
+
 def chain_data(v, std, steps, schedule):
-    """→ (途中 x_t 的方差是真值的几倍, 一句话)；从一千步的表里抽 steps 步走"""
+    """→ (途中 x_t 的方差是真值的几倍，样本的又是几倍, 一句话)；从一千步的表里抽 steps 步走，样本的那几条画各种步数"""
     kept = spaced_timesteps(1000, steps)
     cumprod = np.cumprod(1 - make_beta_schedule(schedule, 1000))[kept]
     truth = np.append(std**2, cumprod * std**2 + 1 - cumprod)
     walks = {"v": ancestral(v), "zero": ancestral(0.0), "one": ancestral(1.0), "best": each_best(std)}
     ratios = {name: walk(cumprod, step, std=std)[1] / truth for name, step in walks.items()}
     data = {name: (kept, ratio[1:]) for name, ratio in ratios.items()}
+    data |= {f"end_{name}": (STEPS, end_ratios(value, std, schedule)) for name, value in (("v", v), ("zero", 0.0), ("one", 1.0))}
     return data, (f"数据 x₀ ~ N(0, {std:.2f}²)，走 {steps} 步：v = {v:.2f} 时样本的方差是真值的 {ratios['v'][0]:.2f} 倍，"
                   f"每步用最优的 v 时 {ratios['best'][0]:.2f} 倍")
 
 
 def chain_panel():
+    ends = Axis("走的步数", "样本的方差 / 真值", (5, 1000), (0, 4.4), xscale="log", xticks=STEPS,
+                curves={"end_v": "", "end_one": "", "end_zero": ""}, styles=STYLES[:3])
     plot = Plot([Axis("步号 $t$（采样从右往左）", "方差 / 真实的方差", (0, 999), (0, 2.4), legend="upper right",
                       curves={"v": "你选的 $v$", "one": "$v=1$", "zero": "$v=0$", "best": "每步用 $v^*_t$"}, styles=(*STYLES[:3], UNDER))],
-                width=7.0, height=2.5)
+                [ends], width=7.0, height=4.8)
     return Panel(
-        plot, chain_data, sheet=[{"v": 0.4, "std": std, "steps": steps} for std, steps in ((0.2, 10), (0.2, 200))],
+        plot, chain_data, sheet=[{"v": 0.4, "std": 0.2, "steps": 10}],
         v=slider(0.5, 0.0, 1.0, 0.05, "v_posterior"), std=slider(0.2, 0.02, 1.0, 0.02, "数据的标准差"),
         steps=choice([5, 10, 20, 50, 200], 10, "走几步"), schedule=choice(["cosine", "linear"], "cosine", "噪声表"),
     )

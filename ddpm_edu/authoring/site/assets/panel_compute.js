@@ -67,11 +67,18 @@
   const sameV = v => (bar, barS) => ancestralStep(bar, barS, v);
   const eachBest = std => (bar, barS) => ancestralStep(bar, barS, std * std / (bar * std * std + 1 - bar));
 
+  const CHAIN_STEPS = [5, 10, 20, 50, 100, 200, 500, 1000];
+
   function chain({v, std, steps, schedule}) {
     const kept = ddpm.spacedTimesteps(1000, steps), all = alphasCumprod(ddpm.makeBetaSchedule(schedule, 1000));
     const cumprod = kept.map(t => all[t]), ratios = value => chainVariances(cumprod, std, sameV(value));
     const mine = ratios(v), best = chainVariances(cumprod, std, eachBest(std)), along = ratio => [kept, ratio.slice(1)];
     const data = {v: along(mine), zero: along(ratios(0)), one: along(ratios(1)), best: along(best)};
+    // 样本的方差随步数怎样变
+    const levels = CHAIN_STEPS.map(count => ddpm.spacedTimesteps(1000, count).map(t => all[t]));
+    for (const [name, value] of [["v", v], ["zero", 0], ["one", 1]]) {
+      data[`end_${name}`] = [CHAIN_STEPS, levels.map(level => chainVariances(level, std, sameV(value))[0])];
+    }
     const [shown, s, ratio, least] = [v, std, mine[0], best[0]].map(value => format(value, ".2f"));
     return {data, note: `数据 x₀ ~ N(0, ${s}²)，走 ${steps} 步：v = ${shown} 时样本的方差是真值的 ${ratio} 倍，每步用最优的 v 时 ${least} 倍`};
   }

@@ -55,7 +55,7 @@
   // ---- 参数化：三种输出各加一份误差，换成 x̂0、再走一步各错多少 ----
 
   // 输出的误差换到 x̂0 上要乘几倍
-  const AMPLIFICATION = {eps: bar => Math.sqrt((1 - bar) / bar), x0: () => 1, v: bar => Math.sqrt(1 - bar)};
+  const SHOWN = 3, AMPLIFICATION = {eps: bar => Math.sqrt((1 - bar) / bar), x0: () => 1, v: bar => Math.sqrt(1 - bar)};
 
   function parameterization({t, error}, {schedule, T, start, noise}) {
     const cumprod = ddpm.alphasCumprod(ddpm.makeBetaSchedule(schedule, T)), bar = cumprod[t], cos = Math.sqrt(bar), sin = Math.sqrt(1 - bar);
@@ -66,13 +66,14 @@
     for (const name of names) {
       const guess = clean.map((pixel, i) => ddpm.TO_X_START[name](x[i], ddpm.TARGET[name](pixel, eps[i], cos, sin) + error * wrong[i], cos, sin));
       data[`x0_from_${name}`] = guess;
-      data[`step_from_${name}`] = guess.map((value, i) => coefficients[t] * (value - clean[i]));
+      data[`step_from_${name}`] = guess.map((value, i) => SHOWN * coefficients[t] * (value - clean[i]));
       data[`gain_${name}`] = [steps, cumprod.map((bar, u) => coefficients[u] * AMPLIFICATION[name](bar))];
     }
     data.here = [[t, t, t], names.map(name => data[`gain_${name}`][1][t])];
     const said = names.map(name => `${name} ${format(error * data[`gain_${name}`][1][t], ".3g")}`);
     const angle = format(Math.atan2(sin, cos) * 180 / Math.PI, ".0f");
-    return {data, note: `t = ${t}：转角 ${angle}°。三种输出各加 ${format(error, ".2f")} 的误差，x_s 的误差：${said.join("，")}`};
+    const place = t >= stride ? `走到 s = ${t - stride}` : "一步走到底";
+    return {data, note: `t = ${t}：转角 ${angle}°。三种输出各加 ${format(error, ".2f")} 的误差，${place}，x_s 的误差：${said.join("，")}`};
   }
 
   ddpm.compute = Object.assign(ddpm.compute || {}, {forward_panel: forward, parameterization_panel: parameterization});
