@@ -14,7 +14,7 @@ from ddpm_edu.evaluation.metrics import frechet_for, recognised
 from ddpm_edu.generate import generate
 
 COUNT = 200
-WAYS = ((1.0, 10, 0.0), (1.0, 10, 1.0), (1.0, 20, 0.0), (1.25, 10, 0.0), (1.5, 10, 0.0), (2.0, 10, 0.0))  # 引导强度，步数，eta
+WAYS = ((1.0, 10, 0.0), (1.0, 10, 1.0), (1.0, 20, 0.0), (1.0, 20, 1.0), (1.25, 10, 0.0), (1.5, 10, 0.0), (2.0, 10, 0.0))  # 引导强度，步数，eta
 
 
 def main(arguments=None):

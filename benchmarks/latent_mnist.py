@@ -58,7 +58,7 @@ def train_beta(beta, seed, steps=300):
 
 
 def multiplications(function, *arguments):
-    """调用一次要做几次乘法"""
+    """调用一次，卷积与矩阵乘法里有几次乘法"""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         function(*arguments)
     return counter.get_total_flops() // 2

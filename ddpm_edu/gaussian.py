@@ -59,7 +59,7 @@ def extract_into_tensor(table, t, x_shape):
     """取出每个样本自己那一步的系数：(T,), (B,) → (B, 1, ..., 1)，可与形状 x_shape 的 x 广播相乘
 
     t    : (B,) 的整数张量，值在 0..T-1；代码的 t 比论文小 1
-    异常 : t 不是这样时 TypeError / ValueError
+    异常 : t 不是这样时 TypeError / ValueError；在 GPU 上不查范围
     """
     T = len(table)
     if not isinstance(t, torch.Tensor) or t.dtype not in (torch.int64, torch.int32):
@@ -67,7 +67,7 @@ def extract_into_tensor(table, t, x_shape):
         fail("t", " int64 张量", got, f"形状 (B,)，值 0..{T - 1}", TypeError)
     if t.shape != x_shape[:1]:
         fail("t 的形状", f" ({x_shape[0]},)，每个样本一个步号", tuple(t.shape))
-    # 在 GPU 上比较大小要等设备，越界留给索引操作自己报错
+    # 在 GPU 上比较大小要等设备，所以不查：T 以上由索引操作报错，负数从末尾数起，不报错
     if t.device.type == "cpu" and t.numel() and not 0 <= int(t.min()) <= int(t.max()) < T:
         fail("t", f" 0..{T - 1} 的步号", (int(t.min()), int(t.max())), "代码的 t 从 0 开始，比论文小 1")
     return table[t].reshape(len(t), *(1,) * (len(x_shape) - 1))
@@ -245,7 +245,7 @@ class GaussianDiffusion(nn.Module):
         t       : (B,) int64，0..T-1
         noise   : 与 x_start 同形状；省略时抽 N(0, I)
         返回    : 与 x_start 同形状、同 dtype
-        异常    : t 越界或 noise 形状不对时 ValueError
+        异常    : noise 形状不对时 ValueError；t 见 extract_into_tensor
         来源    : Ho 2020 式 (4)
         """
         check_like(x_start=x_start, noise=x_start if noise is None else noise)

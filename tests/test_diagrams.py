@@ -79,6 +79,9 @@ def test_the_cuts_are_marked_on_the_lines_they_cut():
     skips = [line.get_xydata()[1, 1] for line in ax.lines if line.get_linestyle() == "--"]
     cuts = [text.get_position()[1] for text in ax.texts if text.get_text() == "✂"]
     assert cuts[:6] == skips and len(cuts) == 8 and places["剪大图连线"][1] > 0 > places["剪小图连线"][1]
+    # 拼接的两边，通道数是真的
+    joined = sorted((text.get_position()[0], sum(map(int, text.get_text().split(" | ")))) for text in ax.texts if " | " in text.get_text())
+    assert [channels for _, channels in joined] == [stage[0].in_layers[0].num_channels for stage in unet.output_blocks]
     # 不走小图，剪在“放大”与接它的“拼”之间；抹掉 t，剪在步号之后、类别加进来之前
     climb, wiped = [text.get_position() for text in ax.texts if text.get_text() == "✂"][6:]
     boxes = [patch.get_x() + patch.get_width() for patch in ax.patches]
@@ -129,6 +132,9 @@ def test_what_the_original_makes_after_loading_is_dashed_on_the_map():
     assert len(boxes) == 2 and dashed == {"噪声表", "logvar"} and len(ax.patches) == 5 * 3
     # 放反的那一条打了叉，只有原文件的那一行有
     assert sum(line.get_marker() == "x" for line in ax.lines) == 1
+    # 灰框两个：上面圈住四样，下面圈住放晚了的两样
+    frames = [line.get_xydata() for line in ax.lines if len(line.get_xydata()) == 5]
+    assert len(frames) == 2 and all(frames[1][0, 0] < box.get_x() and box.get_x() + box.get_width() < frames[1][1, 0] for box in boxes)
     assert len({box.get_facecolor() for box in ax.patches}) == 3
 
 

@@ -10,19 +10,12 @@ from ..teach.books import PARTS, chapter_number, read_cells, sources
 from ..teach.cards import CARDS
 from ..teach.explained import EXPLAINED, calls, views
 from ..teach.source import MARKS, qualified_name, resolve, source_lines
+from .questions import QUESTIONS
 
 MARKED = re.compile(rf"^(?:- )?([{MARKS}])(.*)$", re.M)
 MIN_NOTE = 8  # 每个标号的解释至少几个字
 MAX_BLOCK = 14  # 一个标号至多管几行非空的源码
 CHECKS = ("check", "check_order", "check_raises")  # 证明一句话的几种写法
-QUESTIONS = {
-    1: "只用 PyTorch，怎样从零写一个？", 2: "每一步掺多少噪声，凭什么定？", 3: "加噪为什么一步就能到？", 4: "去噪时为什么还要掺噪声，该掺多少？",
-    5: "网络该猜噪声、原图还是速度？", 6: "均方误差从哪里来，各个 $t$ 该多重？", 7: "网络不动，怎样画得更快、更准？", 8: "网络长什么样，每一块为什么在那里？",
-    9: "`__init__` 里谁必须在谁之前？", 10: "怎样训练，得到的数才信得过？", 11: "权重的平均为什么比最后一步的好？", 12: "学习率为什么要变，该怎样变？",
-    13: "MNIST：损失的曲线平了，还要不要再练？", 14: "CIFAR-10：计算少到六千分之一，还画得出物体吗？", 15: "样本好不好，怎样量？", 16: "怎样找到写错的那一行？",
-    17: "先压缩再扩散，划算吗？怎样读 latent-diffusion 的原文件？", 18: "后来的方法换掉了 DDPM 的什么？", 19: "论文的哪些结论，小模型上也成立？",
-    90: "备查：符号与术语", 91: "备查：训练不对劲时", 92: "给教师", 93: "源码精读：公式落在代码的什么地方？",
-}
 
 
 def explained_lines(path):
@@ -89,9 +82,7 @@ class CoverageTable:
             rows += [f"| | **{PARTS[chapter]}** | | |"] if chapter in PARTS else []
             total, cards = self.lines.get(chapter, (0, 0))[0], self.cards.get(chapter, 0)
             rows.append(f"| {chapter_number(chapter)} | {QUESTIONS[chapter]} | {f'{total} 行' if total else '—'} | {cards or '—'} |")
-        total = sum(n for n, _ in self.lines.values())
-        explained = 100 * (total - sum(m for _, m in self.lines.values())) // total
-        rows.append(f"| | 合计 | {total} 行，讲到 {explained}% | {len(self.shown)} / {len(parameters())} |")
+        rows.append(f"| | 合计 | {sum(n for n, _ in self.lines.values())} 行 | {sum(self.cards.values())} |")
         return "\n".join(rows)
 
 

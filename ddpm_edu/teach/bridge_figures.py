@@ -29,7 +29,7 @@ def changes_figure():
     arrow(ax, (middle, -0.66), (middle, -0.08), BLUE)
     notes = (("噪声", "训练看哪些、从哪里出发\nEDM　第 4 节\n零终端信噪比　第 6 节\n流匹配　第 7 节", 0.0, 1.35, ((0, 0.42), (0, 0.28))),
              ("坐标", "带噪图与输出怎样写\n得分　第 1 节，EDM　第 4 节\n流匹配　第 7 节", 2.6, 1.35, ((2.6, 0.5), (2.6, 0.28))),
-             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节\n流匹配　第 7 节", 5.3, 1.35,
+             ("走法", "停在哪里，每步怎样走\n概率流　第 2 节\nHeun、DPM-Solver++　第 3 节\nEDM　第 4 节，流匹配　第 7 节", 5.3, 1.35,
               ((4.6, 0.42), (4.45, 0.08))),
              ("权重", "各种噪声的错，算多重\nmin-SNR　第 5 节", 7.5, -0.55, ((6.4, -0.95), (5.8, -0.95))))
     for title, words, x, y, line in notes:
@@ -39,6 +39,16 @@ def changes_figure():
     ax.set(xlim=(-1.0, 8.8), ylim=(-1.25, 1.5))
     ax.set_axis_off()
     return figure
+
+
+def contour_points(axis, density, gap=0.5, limit=2.3):
+    """等高线上的点 (M, 2)，两两至少隔 gap；从密度高处的线取起"""
+    density, kept = np.asarray(density), np.full((1, 2), np.inf)
+    levels = empty_figure().subplots().contour(axis, axis, density.T, levels=density.max() - LEVELS).allsegs
+    for point in (point for level in levels[::-1] for line in level for point in line):
+        if abs(point).max() < limit and np.linalg.norm(kept - point, axis=1).min() > gap:
+            kept = np.append(kept, point[None], 0)
+    return kept[1:]
 
 
 def arrows_figure(axis, density, points, at, move, limit=2.4):
@@ -83,16 +93,21 @@ def walks_figure(degrees, walks, place, count=8):
 
 
 def orders_figure(orders):
-    """高斯数据上的误差：orders = {名字: (调用网络的次数, 误差, 斜率)}"""
-    figure = empty_figure(6.4, 3.3)
-    ax = plain_axes(figure.subplots())
-    for (name, (times, errors, slope)), (color, style), marker in zip(orders.items(), CURVES, "osD"):
-        ax.plot(times, errors, color=color, linestyle=style, marker=marker, markersize=5)
-        direct_label(ax, f"{name}，斜率 −{abs(slope):.1f}", (times[-1] * 1.12, errors[-1]), color, ha="left")
-    ax.set(xlabel="调用网络的次数", ylabel="终点的误差", xscale="log", yscale="log", xlim=(17, 1900), ylim=(6e-6, 0.2))
-    ticks = (20, 40, 80, 160, 320, 640)
-    ax.set_xticks(ticks, ticks)
-    ax.minorticks_off()
+    """高斯数据上的误差，一种取步一格：orders = {(名字, 取步): (调用网络的次数, 误差)}；末三点的斜率只写在第一格里"""
+    figure = empty_figure(9.0, 3.3)
+    axes = dict(zip(dict.fromkeys(spacing for _, spacing in orders), map(plain_axes, figure.subplots(1, 2, sharex=True, sharey=True))))
+    styles, ticks = {"DDIM": (BLUE, "o"), "DPM-Solver++": (ORANGE, "s"), "Heun": (GREEN, "D")}, (10, 20, 40, 80, 160, 320, 640)
+    for (name, spacing), (times, errors) in orders.items():
+        (color, marker), slope = styles[name], np.polyfit(np.log(times[-3:]), np.log(errors[-3:]), 1)[0]
+        axes[spacing].plot(times, errors, color=color, marker=marker, markersize=5, label=f"{name}，斜率 −{abs(slope):.1f}")
+        axes[spacing].set_title(f"取步用 {spacing}", fontsize=11)
+    left = axes["linspace"]
+    left.legend(fontsize=10, loc="lower left", frameon=False)
+    left.set(ylabel="终点的误差", xscale="log", yscale="log", ylim=(6e-6, 0.6))
+    for ax in axes.values():
+        ax.set_xlabel("调用网络的次数")
+        ax.set_xticks(ticks, ticks)
+        ax.minorticks_off()
     return figure
 
 
@@ -146,7 +161,7 @@ def weights_figure(weights, capped):
 
 
 def gray_figure(rows, shown=40):
-    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图，写着标准差"""
+    """{名字: (N,) 的平均亮度}：左边一行一种，取 shown 张由暗到亮排开；右边是直方图"""
     figure = empty_figure(9.0, 0.75 * len(rows) + 0.5)
     axes = figure.subplots(len(rows), 2, gridspec_kw={"width_ratios": (2, 1)})
     edges = np.linspace(-1.8, 1.8, 37)
@@ -158,7 +173,6 @@ def gray_figure(rows, shown=40):
         left.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=10)
         plain_axes(right).stairs(np.histogram(values, edges)[0] / len(values), edges, color=BLUE, fill=True, alpha=0.7)
         right.set(xlim=(-1.8, 1.8), ylim=(0, 0.18), xticks=(-1, 0, 1), yticks=())
-        direct_label(right, f"{values.std():.2f}", (1.72, 0.135), BLUE, ha="right", fontsize=11)
         if right is not axes[-1, 1]:
             right.set_xticklabels(())
     axes[-1, 1].set_xlabel("平均亮度")

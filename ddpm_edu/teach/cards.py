@@ -59,7 +59,7 @@ CARDS = {
         "默认值 `val/loss` 沿用参考实现。采样用的是 EMA 权重，开着 EMA 时请自己改成 `val/loss_ema`；没有验证集时它不起作用。"),
     "use_ema": Card(
         11, "是否给权重留一份指数滑动平均。", r"$s \leftarrow s + (1-d)(\theta - s)$", ((INIT, "self.model_ema = LitEma("),),
-        "关掉之后，采样用的就是还在抖动的权重；`monitor` 也不能再用带 `_ema` 的指标。"),
+        "关掉之后没有影子，`ema_scope` 里用的也是原来的权重；`monitor` 也不能再用带 `_ema` 的指标。"),
     "first_stage_key": Card(
         93, "图像在 batch 字典里的键。名字来自 latent-diffusion：那里的图像先经过“第一阶段”的自编码器。",
         r"$x_0 = \mathrm{batch}[k]$", (("ddpm.DDPM.shared_step", "self.get_input(batch, self.first_stage_key)"),),

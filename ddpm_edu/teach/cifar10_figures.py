@@ -1,4 +1,4 @@
-"""第 14 章的图：两把尺子、参数与乘法在哪里、一处一处地省、后一半降了多少"""
+"""第 14 章的图：两把尺子、参数与乘法在哪里、一处一处地省、后一半好了多少"""
 import numpy as np
 import torch
 
@@ -25,7 +25,7 @@ def two_rulers_figure(card):
             ax.annotate(words[side], (side, rank[side]), (offset, 0), textcoords="offset points", ha=align, va="center", fontsize=10,
                         color=INK if color == GRAY else color)
     ax.set(xlim=(-0.95, 1.95), ylim=(len(rows) - 0.5, -0.5), yticks=[])
-    ax.set_xticks([0, 1], labels=["Fréchet 距离\n（越小越好）", "认得出\n（越高越好）"])
+    ax.set_xticks([0, 1], labels=["Fréchet 距离\n（越小越好）", "认出率\n（越高越好）"])
     ax.xaxis.tick_top()
     ax.tick_params(length=0)
     ax.grid(visible=False)
@@ -101,27 +101,28 @@ def chain_figure(counts, sizes):
     return figure
 
 
-def progress_figure(card, drops):
-    """后一半降了百分之几：卡片里 history 末一处到练完，两种距离超出真图的部分（标准误按三个数独立来算），与 drops 的四段损失 [(平均, 标准误), ……]"""
-    figure = empty_figure(7.0, 2.7)
-    ax = plain_axes(figure.subplots())
-    ax.grid(visible=False)
+def progress_figure(card, gains):
+    """后一半好了多少：左边是两种距离超出真图的部分少了百分之几（history 末一处到练完，标准误按三个数独立来算），
+    右边是四段损失低于线性滤波的部分多了百分之几，gains 是 [(前, 后, 百分之几, 标准误), ……]"""
+    figure = empty_figure(8.0, 2.5)
+    left, right = figure.subplots(1, 2)
     before, after, rows = card["history"][-1], card["quality"], []
     floor = after["frechet_floor"]
     for key, name, color, _ in (KINDS[1], KINDS[0]):
         (old, old_error), (new, new_error) = ((point[key]["frechet"]["mean"] - floor["mean"], point[key]["frechet"]["se"]) for point in (before, after))
-        left = new / old
-        error = 100 / old * (new_error**2 + (left * old_error) ** 2 + ((1 - left) * floor["se"]) ** 2) ** 0.5
-        drop = 100 - 100 * left
-        rows.append((f"距离，{name}", color, drop, error, f"{drop:.0f} ± {error:.0f}%（{old:.1f} → {new:.1f}）"))
-    for name, (mean, error) in zip(("$q_1$（近原图）", "$q_2$", "$q_3$", "$q_4$（近噪声）"), drops):
-        rows.append((f"损失，{name}", GRAY, mean, error, f"{mean} ± {error}%"))
-    for row, (_, color, mean, error, words) in enumerate(rows):
-        ax.barh(row, mean, 0.62, color=color, xerr=error, error_kw={"ecolor": INK, "elinewidth": 1})
-        ax.annotate(words, (mean + error, row), (5, 0), textcoords="offset points", va="center", fontsize=9.5)
-    ax.set(xlim=(0, 68), xticks=[], xlabel=f"第 {card['recipe']['max_steps']} 步比第 {before['steps']} 步低百分之几")
-    ax.set_yticks(range(len(rows)), labels=[row[0] for row in rows])
-    ax.tick_params(axis="y", length=0)
-    ax.spines["bottom"].set_visible(False)
-    ax.invert_yaxis()
+        share = new / old
+        error = 100 / old * (new_error**2 + (share * old_error) ** 2 + ((1 - share) * floor["se"]) ** 2) ** 0.5
+        rows.append((name, color, 100 - 100 * share, error, f"（{old:.1f} → {new:.1f}）"))
+    names = ("$q_1$（近原图）", "$q_2$", "$q_3$", "$q_4$（近噪声）")
+    losses = [(name, GRAY, mean, error, f"（{old:.4f} → {new:.4f}）") for name, (old, new, mean, error) in zip(names, gains)]
+    for ax, bars, title in ((left, rows, "距离超出真图的部分，少了"), (right, losses, "损失低于线性滤波的部分，多了")):
+        plain_axes(ax).grid(visible=False)
+        for row, (_, color, mean, error, words) in enumerate(bars):
+            ax.barh(row, mean, 0.62, color=color, xerr=error, error_kw={"ecolor": INK, "elinewidth": 1})
+            ax.annotate(f"{mean:.0f} ± {error:.0f}%{words}", (mean + error, row), (5, 0), textcoords="offset points", va="center", fontsize=9)
+        ax.set(xlim=(0, 100), xticks=[], ylim=(len(bars) - 0.5, -0.5))
+        ax.set_title(title, fontsize=10)
+        ax.set_yticks(range(len(bars)), labels=[row[0] for row in bars])
+        ax.tick_params(axis="y", length=0)
+        ax.spines["bottom"].set_visible(False)
     return figure

@@ -67,7 +67,7 @@ def stage_shapes(unet, size):
 def unet_figure(unet, size, width=9.8, brief=False):
     """U-Net 的样子：从左到右依次算，越往下边长越小；橙色虚线是跳跃连接，到“拼”处拼接；蓝线是时间嵌入，一个残差块一条。形状取自真的前向
 
-    brief : 段数多的时候用：方框窄一些，里面只写输出的通道数，边长写在各排的右端，拼接处不写通道数
+    brief : 段数多的时候用：方框窄一些，里面只写输出的通道数，边长写在各排的左端
     """
     boxes, entries = [], []  # 方框 [(各层的名字, 形状), ...]；上行各段的第一个方框排第几
     for i, (layers, shape) in enumerate(stage_shapes(unet, size)):
@@ -99,11 +99,11 @@ def unet_figure(unet, size, width=9.8, brief=False):
         ax.plot((i, i, join, join), (y + half, y + half + lift, y + half + lift, y), color=ORANGE, linestyle="--", linewidth=1.2)
         ax.text(join, y, "拼", ha="center", va="center", fontsize=7.5 if brief else 9, color=ORANGE, zorder=6,
                 bbox={"boxstyle": f"square,pad={0.1 if brief else 0.2}", "facecolor": "white", "edgecolor": ORANGE})
-        if not brief:
-            ax.text(join, y - half - 0.1, f"{boxes[entry - 1][1][0]} | {boxes[i][1][0]}", ha="center", va="center", fontsize=8.5, color=ORANGE)
+        ax.text(join, y - half - 0.1, f"{boxes[entry - 1][1][0]} | {boxes[i][1][0]}", ha="center", va="center",
+                fontsize=7.5 if brief else 8.5, color=ORANGE)
     for y in set(levels) if brief else ():
-        x = len(levels) - 1 - levels[::-1].index(y)
-        ax.text(x + 0.5, y - 0.3, f"边长\n{boxes[x][1][1]}", ha="left", va="center", fontsize=8.5)
+        x = levels.index(y)
+        ax.text(x - 0.62, y - 0.3, f"边长\n{boxes[x][1][1]}", ha="center", va="center", fontsize=8.5)
     if not brief:
         middle = next(x for x, (layers, _) in enumerate(boxes) if layers.count("ResBlock") == 2)
         ax.text(middle, floor + half + 0.055, "中间块", ha="center", va="center", fontsize=8)

@@ -69,7 +69,7 @@ def brightness_figure(kinds, last):
                 says = f"{error:.2f}" if ax is axes[0] else f"{error:.0%}" if error < 0.9 else ""
                 where = ((-7, 4), "right") if ax is axes[0] and color == BLUE else ((7, -10), "left") if ax is axes[0] else ((-7, -10), "right")
                 ax.annotate(says, (side, error), where[0], textcoords="offset points", ha=where[1], fontsize=9)
-    for ax, name in zip(axes, ("平均挪了几个标准差", "标准差还剩几成")):
+    for ax, name in zip(axes, ("平均挪了几个标准差（对数轴）", "标准差还剩几成")):
         ax.set(xscale="log", xlabel="边长（像素）", xlim=(sides[0], sides[-1]))
         ax.set_xticks([28, 32, 140, 512], ["28", "32", "140", "512"])
         # 28 与 32 挨得近，两个数各往外让
@@ -84,8 +84,11 @@ def brightness_figure(kinds, last):
     for ax in axes:
         ax.minorticks_off()
     f, x = f[-1], np.linspace(-0.85, 0.75, 801)
+    center, made = (1 - f) * mean, std * (1 - f**2) ** 0.5
     right.fill_between(x, normal(x, mean, std), color=GRAY, alpha=0.45, linewidth=0, label="真的")
-    right.plot(x, normal(x, (1 - f) * mean, std * (1 - f**2) ** 0.5), color=color, linestyle=style, label="造出来的")
+    right.plot(x, normal(x, center, made), color=GREEN, label="造出来的")
+    right.text(mean - 1.25 * std, normal(std, 0, std) + 0.2, f"标准差 {std:.2f}", ha="right", fontsize=9)
+    right.text(center + 1.8 * made, normal(1.3 * made, 0, made), f"标准差 {made:.2f}", ha="left", va="bottom", fontsize=9)
     right.set(xlabel="平均亮度", ylabel="密度", xlim=(x[0], x[-1]), ylim=(0, None))
     right.set_title(f"{title}，放大到 {marked[-1]}×{marked[-1]}", fontsize=10)
     right.legend(fontsize=9, framealpha=0.85, edgecolor="none", loc="upper left")

@@ -42,9 +42,14 @@ def deed(ax, x, y, name, missing=False):
     ax.text(x, y, name, ha="center", va="center", fontsize=12, color=ORANGE if missing else INK)
 
 
+def frame(ax, left, right, bottom, top):
+    """一个灰框，圈住载入要等的几样"""
+    ax.plot((left, right, right, left, left), (bottom, bottom, top, top, bottom), color=GRAY, linewidth=1.2)
+
+
 def init_map(width=9.0):
-    """构造函数的地图：上面是三条先后，灰框圈住载入要等的四样；下面是课程版与原文件真实的次序，载入之后才造的画成橙色的虚线框，打叉的箭头指回载入"""
-    figure = empty_figure(width, 0.57 * width)
+    """上面是三条先后，灰框圈住载入要等的四样；下面是课程版与原文件真实的次序，载入之后才造的画成橙色的虚线框，打叉的箭头从圈它们的灰框指回载入"""
+    figure = empty_figure(width, 0.585 * width)
     ax = figure.subplots()
     for y, first, second, mark, words in ((1.55, "噪声表", "logvar", "甲", "要知道步数 $T$"), (0.65, "网络", "EMA", "乙", "要复制权重")):
         deed(ax, 0.6, y, first)
@@ -52,12 +57,12 @@ def init_map(width=9.0):
         arrow(ax, (1.12, y), (2.48, y), BLUE, 1.6)
         ax.text(1.8, y + 0.08, f"{mark}：{words}", ha="center", va="bottom", fontsize=10.5, color=BLUE)
     deed(ax, 5.9, 1.1, "载入")
-    ax.plot((-0.1, 3.7, 3.7, -0.1, -0.1), (0.32, 0.32, 1.98, 1.98, 0.32), color=GRAY, linewidth=1.2)
+    frame(ax, -0.1, 3.7, 0.32, 1.98)
     arrow(ax, (3.72, 1.1), (5.38, 1.1), BLUE, 1.6)
     ax.text(4.54, 1.18, "丙：四样都要在", ha="center", va="bottom", fontsize=10.5, color=BLUE)
     ax.text(-0.75, 1.1, "谁要用谁", ha="right", va="center", fontsize=11, color=INK)
     ax.plot((-2.0, 6.6), (0.12, 0.12), color=GRAY, linewidth=0.6)
-    for y, title, order in ((-0.25, "课程版的次序", course_order()), (-1.0, "原文件的次序", original_order())):
+    for y, title, order in ((-0.25, "课程版的次序", course_order()), (-1.08, "原文件的次序", original_order())):
         ax.text(-0.75, y, title, ha="right", va="center", fontsize=11, color=INK)
         loaded = order.index("载入")
         for place, name in enumerate(order):
@@ -66,13 +71,13 @@ def init_map(width=9.0):
                 arrow(ax, (1.4 * place - 0.78, y), (1.4 * place - 0.42, y), GRAY, 1.0)
         late = [1.4 * place + 0.1 for place in range(loaded + 1, len(order))]
         if late:
-            start, end, low = sum(late) / len(late), 1.4 * loaded + 0.1, y - 0.45
-            ax.plot((late[0], late[0], late[-1], late[-1]), (y - 0.25, y - 0.32, y - 0.32, y - 0.25), color=ORANGE, linewidth=1.4)
-            ax.plot((start, start, end), (y - 0.32, low, low), color=ORANGE, linewidth=1.4)
+            start, end, low = sum(late) / len(late), 1.4 * loaded + 0.1, y - 0.5
+            frame(ax, late[0] - 0.62, late[-1] + 0.62, y - 0.32, y + 0.32)
+            ax.plot((start, start, end), (y - 0.33, low, low), color=ORANGE, linewidth=1.4)
             arrow(ax, (end, low - 0.01), (end, y - 0.22), ORANGE, 1.4)
             ax.plot((start + end) / 2, low, "x", color=ORANGE, markersize=13, markeredgewidth=2.4)
             ax.text((start + end) / 2, low - 0.12, "丙放反了：载入时还没有这两样", ha="center", va="top", fontsize=10.5, color=ORANGE)
-    ax.set(xlim=(-2.0, 6.6), ylim=(-1.75, 2.05))
+    ax.set(xlim=(-2.0, 6.65), ylim=(-1.88, 2.05))
     ax.set_axis_off()
     return figure
 
@@ -86,11 +91,12 @@ def same_step_figure(tables, step, image, width=9.0):
     clean.set_xlabel("原图", fontsize=10)
     clean.set(xticks=[], yticks=[])
     noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
-    for (name, table), ax, color, line in zip(tables.items(), others, (BLUE, ORANGE), ("-", "--")):
+    # 名字写在圆点旁：上面的曲线写在右上，下面的写在左边
+    beside = ({"xytext": (7, 5), "ha": "left", "va": "bottom"}, {"xytext": (-8, 0), "ha": "right", "va": "center"})
+    for (name, table), ax, color, line, place in zip(tables.items(), others, (BLUE, ORANGE), ("-", "--"), beside):
         amplitude = float(table[step])
         left.plot(np.asarray(table), color=color, linestyle=line)
-        at = int(0.75 * len(table))
-        left.annotate(name, (at, float(table[at])), (6, 2), textcoords="offset points", fontsize=10, color=color)
+        left.annotate(name, (step, amplitude), textcoords="offset points", fontsize=10, color=color, **place)
         left.plot(step, amplitude, "o", color=color, markersize=7, zorder=5)
         ax.imshow(np.asarray(amplitude * image[0] + (1 - amplitude**2) ** 0.5 * noise[0]), cmap="gray", vmin=-2, vmax=2)
         ax.set_xlabel(f"{name}\n第 {step} 步，幅度 {amplitude:.2f}", fontsize=10, color=color)

@@ -94,6 +94,7 @@ def sigma_figure(spread, sigma):
 def cost_figure(pixels, shipped, latent, real):
     """横轴是训练的乘法，纵轴是 Fréchet 距离：像素的各档是几次训练，各画一点，潜变量的是一段横线，从只算 U-Net 到全算
 
+    像素的末两点连成虚线，延长到与潜变量的全算花得一样多，双对数轴上的外推
     pixels  : {名字: (万亿次乘法, 距离, 标准误)}，与潜变量同样深的；shipped：更深的，同样的写法，空心
     latent  : {名字: 同上}，两种算法；real：真图的 (距离, 标准误)，画成一条带
     """
@@ -109,6 +110,10 @@ def cost_figure(pixels, shipped, latent, real):
             below = points is latent
             ax.annotate(name, (x, y), (-4, -9) if below else (7, 5), textcoords="offset points", ha="center" if below else "left",
                         va="top" if below else "bottom", fontsize=9, color=style["color"])
+    cost, distance, _ = (np.log(values[-2:]) for values in zip(*pixels.values()))
+    x = np.array([cost[0], np.log(max(point[0] for point in latent.values()))])
+    y = distance[0] + (x - cost[0]) * np.diff(distance) / np.diff(cost)
+    ax.plot(np.exp(x), np.exp(y), color=BLUE, linestyle="--", linewidth=1.0, zorder=1)
     ax.set(xlabel="训练的乘法，只算前向（万亿次）", ylabel="Fréchet 距离", xscale="log", yscale="log", xlim=(1, 25), ylim=(55, 500))
     for axis in (ax.xaxis, ax.yaxis):
         few_ticks(axis)

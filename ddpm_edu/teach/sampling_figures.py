@@ -27,7 +27,7 @@ def straight_steps_figure(curves, walks, data, note=None):
     """弯的路与沿直线走的步子：curves 与 walks 的各项都是 ((S,) 的横坐标, (S, M) 的 M 条路)
 
     curves : 真的路，每一格都画；walks : {标题: 一步一步走的}，一个标题一格；横轴从大到小，往右走
-    data   : (N,)，右边缘画它的直方图；note : (横, 纵, 一句话)，写在头一格
+    data   : (N,)，右边缘画它的直方图；note : (横, 纵, 一句话, 几个点)，写在头一格，从这里向各个点画箭头
     """
     figure, (heights, edges) = empty_figure(9.0), np.histogram(data, 25)
     for ax, (title, (stops, roads)) in zip(map(plain_axes, figure.subplots(1, len(walks), sharey=True)), walks.items()):
@@ -39,7 +39,10 @@ def straight_steps_figure(curves, walks, data, note=None):
         ax.set_xticks(np.arange(0, max(stops) + 0.1, 0.5))
     figure.axes[0].set_ylabel(r"$x/\sqrt{\bar\alpha}$")
     if note:
-        figure.axes[0].text(*note, fontsize=9, ha="center", va="center")
+        *place, text, points = note
+        figure.axes[0].text(*place, text, fontsize=9, ha="right", va="center")
+        for point in points:
+            figure.axes[0].annotate("", point, place, arrowprops={"arrowstyle": "->", "color": INK})
     return figure
 
 

@@ -55,7 +55,7 @@ def schedules_figure(tables):
 
 
 def landed_figure(clouds, real, width=7.0):
-    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，灰线相交于真点的平均，× 是造出来的点的平均，数字写在下面"""
+    """{名字: 造出来的点 (N, 2)} → 一个名字一张图：灰的是真的点，箭头从真点的平均指向 0（空心圆），× 是造出来的点的平均，数字写在下面"""
     figure = empty_figure(width, width / len(clouds) + 0.5)
     real = np.asarray(real)
     middle, half = (real.max(0) + real.min(0)) / 2, np.ptp(real, axis=0).max() / 2 + 0.1
@@ -66,7 +66,10 @@ def landed_figure(clouds, real, width=7.0):
         ax.scatter(*points.T, s=2, c=BLUE, alpha=0.5, linewidths=0)
         ax.axvline(real[:, 0].mean(), color=GRAY, linewidth=0.8)
         ax.axhline(real[:, 1].mean(), color=GRAY, linewidth=0.8)
-        ax.plot(*mean, "x", color=ORANGE, markersize=10, markeredgewidth=3)
+        ax.plot(0, 0, "o", color=INK, markersize=9, markerfacecolor="white", markeredgewidth=1.8)
+        ax.annotate("", (0, 0), real.mean(0), arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 1.2, "shrinkA": 0, "shrinkB": 6})
+        ax.annotate("起点的平均", (0, 0), (8, 6), textcoords="offset points", fontsize=9, color=INK)
+        ax.plot(*mean, "x", color=ORANGE, markersize=10, markeredgewidth=3, zorder=4)
         ax.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] - half, middle[1] + half), aspect="equal", xticks=(), yticks=())
         ax.set_title(name, fontsize=10)
         words = "，".join(f"{value:.2f}".replace("-", "−") for value in mean)

@@ -42,7 +42,7 @@ def step_figure(model_class, config, data):
     calls = step_calls(model_class, config, data)
     update = [name for _, name in calls].index("_tick_ema")
     calls.insert(update, (calls[update][0], "更新权重"))
-    return nested_figure(calls, {**HOOKS, **OURS, "AdamW.step": "PyTorch 的优化器"}, HOOKS, added=("更新权重",), width=7.0)
+    return nested_figure(calls, {**HOOKS, **OURS, "AdamW.step": "PyTorch 的优化器"}, HOOKS, added=("更新权重",), width=7.6)
 
 
 def spread_figure(drawn, timesteps):

@@ -3,6 +3,7 @@ import math
 
 import numpy as np
 import torch
+from matplotlib.colors import PowerNorm
 from matplotlib.patches import Circle
 
 from .diagrams import arrow, box, unet_figure
@@ -50,7 +51,8 @@ def cuts_figure(unet, size):
     # 不走小图：剪在“放大”与“拼”之间；抹掉 t：剪在类别加进来、线分岔之前
     climb = next(text.get_position()[0] for text in ax.texts if text.get_text().startswith("放大"))
     scissors(ax, climb + 0.38, 0, fontsize=11)
-    ax.text(climb + 0.4, -0.42, "不走小图", ha="center", va="center", **name)
+    ax.plot((climb + 0.34, climb + 0.3), (-0.08, -0.5), color=ORANGE, linewidth=0.8, zorder=7)
+    ax.text(climb + 0.3, -0.58, "不走小图", ha="center", va="center", **name)
     line = min(text.get_position()[1] for text in ax.texts)
     scissors(ax, 0.42, line)
     ax.text(0.42, line - 0.22, "抹掉 $t$", ha="center", va="center", **name)
@@ -124,12 +126,12 @@ def looks_figure(model, layer, image, noise, steps, query):
     side = found[0].shape[-1]
     q, k, _ = found[0].flatten(2).chunk(3, 1)
     weights = (q.transpose(1, 2) @ k / q.shape[1] ** 0.5).softmax(-1).unflatten(1, (side, side))[:, query[0], query[1]].unflatten(1, (side, side))
-    figure = empty_figure(9.0, 2.5)
+    figure, scale = empty_figure(9.0, 2.5), PowerNorm(0.5, 0, 1.6 * float(weights.max()))  # 各格同一把颜色的尺；开平方，小的权重也看得出深浅
     axes, size = figure.subplots(1, 2 * len(steps)), image.shape[-1] / side  # 小图的一格，在原图上是几个像素
     for step, picture, weight, left, right in zip(steps, x_t[:, 0], weights, axes[::2], axes[1::2]):
         left.imshow(picture, cmap="gray", vmin=-1, vmax=1)
         left.plot((query[1] + 0.5) * size - 0.5, (query[0] + 0.5) * size - 0.5, "x", color=ORANGE, markersize=9, markeredgewidth=2.5)
-        right.imshow(weight, cmap="Blues", vmin=0, vmax=1.6 * weight.max())
+        right.imshow(weight, cmap="Blues", norm=scale)
         for (row, column), value in np.ndenumerate(weight.numpy()):
             right.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8)
         right.plot(query[1] + 0.36, query[0] - 0.36, "x", color=ORANGE, markersize=5, markeredgewidth=1.8)

@@ -71,7 +71,7 @@ drawn = {"照公式掺": walk_back(ancestral_step, 1.0), "只去掉噪声": walk
 grid_figure(torch.cat(list(drawn.values())), nrow=10, columns="0123456789", rows=[name for name in drawn for _ in range(2)])
 
 # %% [markdown]
-# 图：只去掉噪声，两个起点走到的几乎是同一张图。一列一个数字；每种走法两行，是两个不同的起点，三种走法用的起点相同。
+# 图：只去掉噪声，两个起点走到的几乎是同一张图。一列一个数字；每种走法两行，是两个起点，三种走法相同。
 #
 # 量一量图中同一个数字的两张相差多少：
 
@@ -153,9 +153,9 @@ curves_figure((y, {"相乘再归一：后验": product / (y[1] - y[0]), r"从 $x
                    r"再走一步到 $x_t$：$q(x_t|x_{t-1})$": leave}, "$x_{t-1}$", "密度或似然"))
 
 # %% [markdown]
-# 图：后验落在两个峰之间，比两个都窄。三条都是 $x_{t-1}$ 的函数，$t=5$、$x_0=0.9$、$x_t=0.84$。点线里 $x_t$ 是固定的，所以它不是 $x_{t-1}$ 的密度，而是似然 (likelihood)。
+# 图：后验落在两个峰之间，比两个都窄。这里 $t=5$、$x_0=0.9$、$x_t=0.84$。点线里 $x_t$ 是固定的，所以它不是 $x_{t-1}$ 的密度，而是似然 (likelihood)。
 #
-# 下面算出后验的均值与方差。只看指数里含 $x_{t-1}$ 的部分，记 $y = x_{t-1}$：
+# 只看指数里含 $x_{t-1}$ 的部分，记 $y = x_{t-1}$：
 #
 # $$-\frac{(x_t-\sqrt{\alpha_t}\,y)^2}{2\beta_t} - \frac{(y-\sqrt{\bar\alpha_{t-1}}\,x_0)^2}{2(1-\bar\alpha_{t-1})}.$$
 #
@@ -171,7 +171,7 @@ curves_figure((y, {"相乘再归一：后验": product / (y[1] - y[0]), r"从 $x
 #
 # $$\tilde\mu_t = c_1 x_0 + c_2 x_t,\qquad c_1 = \frac{\beta_t\sqrt{\bar\alpha_{t-1}}}{1-\bar\alpha_t},\qquad c_2 = \frac{\sqrt{\alpha_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}.$$
 #
-# 图里的后验是在细格子上乘出来的，没有用过这些公式，正好拿来核对：
+# 图里的后验是在细格子上乘出来的，拿来核对：
 
 # %%
 center = (product * y).sum()
@@ -179,7 +179,7 @@ check("均值 = c₁x₀ + c₂x_t", center, tables["posterior_mean_coef1"][t] *
 check("方差 = β_tilde", (product * (y - center) ** 2).sum(), tables["posterior_variance"][t], rtol=1e-6)
 
 # %% [markdown]
-# 最后一步是个特例。代码从 0 数步，$t=0$ 的图已经加过一步噪声，再退一步才是原图，所以约定 $\bar\alpha_{-1}=1$。代入得 $c_1=1$、$c_2=0$、$\tilde\beta_0=0$：最后一步直接输出 $x_0$，不加噪声。
+# 代码从 0 数步，$t=0$ 的图已经加过一步噪声，再退一步才是原图，所以约定 $\bar\alpha_{-1}=1$。代入得 $c_1=1$、$c_2=0$、$\tilde\beta_0=0$：最后一步直接输出 $x_0$，不加噪声。
 
 # %% [markdown]
 # ## 4　去噪的一步
@@ -220,7 +220,7 @@ print(f"只去掉噪声，{bar[-1]:.5f}；照公式掺，{standard[0.0]:.3f}；D
 #
 # 不是什么数据都缩成一点。第 2 节的 $\pm1$，也用最好的猜测走一千步，不掺噪声：样本仍是 $+1$、$-1$ 各半，起点的符号留了下来。可是把数据改成七成 $+1$，样本就全是 $+1$（十万个起点）。
 #
-# DDIM 也不掺，可是 $a$、$b$ 都跟着改了：$b$ 比这里的 $c_2$ 大，$x_t$ 留得多。怎样改，第 7 章再讲。
+# DDIM 也不掺，可是 $a$、$b$ 都跟着改了：$b$ 比这里的 $c_2$ 大，$x_t$ 留得多（第 7 章）。
 
 # %% [markdown]
 # ## 5　该掺多少：`v_posterior`
@@ -249,6 +249,8 @@ print(f"只去掉噪声，{bar[-1]:.5f}；照公式掺，{standard[0.0]:.3f}；D
 # %%
 card("v_posterior")
 check("改掺 β_t，上面的 0.991 就变成", standard[1.0], 1.0, atol=2e-3)
+mixed = GaussianDiffusion(given_betas=betas, v_posterior=0.3).exact_table("posterior_variance")
+check("v_posterior=0.3：混合的是方差", mixed, 0.7 * tables["posterior_variance"] + 0.3 * betas, atol=1e-18)
 
 # %% [markdown]
 # $v$ 取 0 还是取 1，差多少，要看走几步：
@@ -257,13 +259,13 @@ check("改掺 β_t，上面的 0.991 就变成", standard[1.0], 1.0, atol=2e-3)
 posterior_panel(betas)
 
 # %% [markdown]
-# 面板：步数越少，$v$ 越要紧。纵轴是 $\sigma_t^2$ 与 $\beta_t$ 之比；$v=1$ 时处处是 1。横轴取对数。静态的页面上 $v=0.5$，上图走满 1000 步，下图只走 10 步，圆点是走到的各个 $t$。这里用论文的表；第 6、7 节换成 `cosine`。
+# 面板：步数越少，$v$ 越要紧。$v=1$ 时纵轴处处是 1；横轴取对数。静态的页面上 $v=0.5$，上图走满 1000 步，下图走 10 步，圆点是走到的 $t$。这里用论文的表；第 6、7 节换成 `cosine`。
 #
-# 走满 1000 步，$t$ 过了 100，两条线离 1 都不到 0.02。只走 10 步，两条线分开了；最左边的 $t=111$ 处，$v=0$ 几乎不掺。
+# 走满 1000 步，$t$ 过了 100，两条线离 1 都不到 0.02。只走 10 步，最左边的 $t=111$ 处，$v=0$ 几乎不掺。
 #
 # ### 最优的 $v$
 #
-# 别的数据，$v$ 该取多少？上面算出，$v$ 由 0 变成 1，方差增加 $\beta_t-\tilde\beta_t=c_1^2(1-\bar\alpha_t)$；最优的方差只要增加 $c_1^2\,\mathbb E\,\mathrm{Var}(x_0\mid x_t)$。后者占前者的几成，$v$ 就取几成：
+# 别的数据，$v$ 该取多少？$v$ 由 0 变成 1，方差增加 $\beta_t-\tilde\beta_t=c_1^2(1-\bar\alpha_t)$；最优的方差只要增加 $c_1^2\,\mathbb E\,\mathrm{Var}(x_0\mid x_t)$。后者占前者的几成，$v$ 就取几成：
 #
 # $$v^*_t = \frac{\mathbb E\,\mathrm{Var}(x_0\mid x_t)}{1-\bar\alpha_t}.$$
 #
@@ -291,10 +293,9 @@ posterior_panel(betas)
 chain_panel()
 
 # %% [markdown]
-# 面板：每步用自己的 $v^*_t$，途中的方差处处正确。纵轴是采样链的方差除以 $x_t$ 真实的方差，1 是完美；左端的 $x_{t=0}$ 与最终样本几乎相同。静态的页面上，上图走 10 步，蓝线是 $v=0.4$；下图是走各种步数，最终样本的方差与真值之比。
+# 面板：每步用自己的 $v^*_t$，途中的方差处处正确。上图走 10 步，纵轴是途中的方差与 $x_t$ 真实的方差之比，蓝线是 $v=0.4$；下图走各种步数，纵轴是最终样本的方差与真值之比。
 #
-# 看上图。$v=1$ 一路掺得太多，样本的方差将近真值的两倍；$v=0$ 掺得太少，不到真值的一半；$v=0.4$ 的终点碰巧对，途中却掺多了。
-# 再看下图。$v=0.4$ 走 5 步偏多，走 20 步又偏少；步数越多，三条线越靠近 1。
+# 先看上图的左端，它几乎就是最终样本。$v=1$ 一路掺得太多，样本的方差将近真值的两倍；$v=0$ 掺得太少，不到真值的一半；$v=0.4$ 的终点碰巧对，途中却掺多了：下图里它走 5 步偏多，走 20 步又偏少。步数越多，三条线越靠近 1。
 #
 # 每步用 $v^*_t$ 为什么处处是 1？还是全方差公式：
 #
@@ -305,20 +306,20 @@ chain_panel()
 # %% [markdown]
 # ## 7　手写数字该掺多少
 #
-# 手写数字不是高斯，$v^*_t$ 没有公式。先画出来看：从 `cosine` 的表里抽 10 步，告诉模型画几，三行用同一份噪声。
+# 手写数字的 $v^*_t$ 没有公式，先画出来看：从 `cosine` 的表里抽 10 步，告诉模型画几，三行用同一份噪声。
 #
 # **先猜一猜**：$v$ 取 0、0.1、1，三行的背景会有什么不同？
 
 # %%
 samples = {v: pretrained.sample(10, steps=10, v_posterior=v, cond=torch.arange(10), generator=torch.Generator().manual_seed(4))
            for v in (0.0, 0.1, 1.0)}
-grid_figure(torch.cat(list(samples.values())), nrow=10, rows=[f"$v={v:g}$" for v in samples], columns="0123456789")
 print("从 t=111 走到 t=0，掺的 σ 依次是", *(f"{ancestral_step(levels[111], levels[0], v)[2]:.4f}" for v in samples))
+grid_figure(torch.cat(list(samples.values())), nrow=10, rows=[f"$v={v:g}$" for v in samples], columns="0123456789")
 
 # %% [markdown]
 # 图：$v$ 越大，背景越脏。$v=1$ 的背景满是雪花，$v=0.1$ 的也有淡淡的一层。
 #
-# 这是最后一次掺噪声。下一步 $t=0$，网络当作输入里的噪声只有 $\sqrt{1-\bar\alpha_0}=0.0064$：$v=0$ 掺的正合，$v=0.1$、$v=1$ 掺的是它的 9 倍与 29 倍。所以下面只问：$t=111$ 处该掺多少？
+# $t=111$ 是最后一次掺噪声。下一步 $t=0$，网络当作输入里的噪声只有 $\sqrt{1-\bar\alpha_0}=0.0064$：$v=0$ 掺的正合，$v=0.1$、$v=1$ 掺的是它的 9 倍与 29 倍。所以下面只问：$t=111$ 处该掺多少？
 #
 # $v^*_t$ 的分子，是最好的猜测的均方误差。给定 $x_t$，网络在任何一个像素上，猜得平均不会更准，所以拿网络的误差代进去，得到的是 $v^*_t$ 的上界。
 #
@@ -344,14 +345,11 @@ grid_figure(torch.cat([noisy[:10], guess[:10], (2 * error[:10] - 1).clamp(-1, 1)
 # - 全图平均，$v^*_t$ 至多 0.1 上下：若只求平均的方差对，$v$ 至多取这么大（± 是一百张之间的标准误）。
 # - 边缘至多 0.7 上下，背景不到 0.01。这只是上界；若网络已接近最好的猜测，边缘要的就比背景多得多，一个 $v$ 不能兼顾。
 #
-# 本课程更看重背景干净，取 $v=0$，代价是样本更集中。每个数字画八张，以 0 为界把像素变成黑白两色，免得算进背景上的脏。八张之间的标准差，真的数字是 0.149，$v=0$、0.1、1 依次是 0.129、0.129、0.135，各 ± 0.001（标准误；真的五十组，其余六个种子）。三个都比真的集中：$v=0$ 少了 0.020，比 $v=1$ 的 0.014 多四成，与 $v=0.1$ 几乎一样。
+# 本课程更看重背景干净，取 $v=0$，代价是样本更集中。每个数字画八张，以 0 为界把像素变成黑白两色，免得算进背景上的脏。八张之间的标准差，真的数字是 0.149，$v=0$、0.1、1 依次是 0.129、0.129、0.135，各 ± 0.001（标准误；真的五十组，其余六个种子）。三个都比真的集中：$v=0$ 少 0.020，比 $v=1$ 的 0.014 多四成，与 $v=0.1$ 几乎一样。
 #
-# <details><summary>选读：怎样量这四个数</summary>
+# <details><summary>选读：怎样量这些数（真的数字取测试集每类前 400 张，八张一组）</summary>
 #
 # ```python
-# from ddpm_edu.data import MNISTDataModule
-#
-#
 # def spread_of(x):
 #     return float((x > 0).float().view(8, 10, -1).std(0).mean())
 #
@@ -360,9 +358,6 @@ grid_figure(torch.cat([noisy[:10], guess[:10], (2 * error[:10] - 1).clamp(-1, 1)
 # for v in (0.0, 0.1, 1.0):
 #     seeds = [torch.Generator().manual_seed(seed) for seed in range(4, 10)]
 #     found[v] = [spread_of(pretrained.sample(80, steps=10, v_posterior=v, cond=cond, generator=seed)) for seed in seeds]
-# test = MNISTDataModule("../data").dataset("test")
-# each = torch.stack([(test.labels == digit).nonzero()[:400, 0] for digit in range(10)], 1)
-# found["真的数字"] = [spread_of(test[some.flatten()]["image"]) for some in each.split(8)]
 # for name, values in found.items():
 #     print(name, np.mean(values), np.std(values, ddof=1) / len(values)**0.5)
 # ```

@@ -49,12 +49,12 @@ grid_figure(torch.cat([diffusion.q_sample(x0, steps, eps), eps, x0, diffusion.ge
             rows=["$x_t$", r"$\varepsilon$", "$x_0$", "$v$"], columns=[f"$t={step}$" for step in steps])
 
 # %% [markdown]
-# 图：$v$ 从噪声渐渐变成原图的底片，黑白颠倒。$\varepsilon$ 与 $x_0$ 不随 $t$ 变，各画五遍是为了对照。噪声表是 `cosine`，以下的图没有另说的都是它。
+# 图：$v$ 从噪声渐渐变成原图的底片，黑白颠倒。噪声表是 `cosine`，以下没有另说的图也是。
 
 # %% [markdown]
 # ## 2　误差一样大，画出来差多远
 #
-# 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。采样用第 0 章的 DDIM 走 50 步，不掺噪声；每一步都把它的输出换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每个像素各抽各的，标准差 0.2），再往下走。
+# 做一个试验。随课程发布的 `mnist` 模型猜的是 $v$，噪声表是 `cosine`。采样用第 0 章的 DDIM 走 50 步，每一步都把它的输出换算成 $\hat\varepsilon$、$\hat x_0$ 或 $\hat v$，**加上同样大的误差**（每个像素各抽各的，标准差 0.2），再往下走。
 # 网络是同一个，起点是同一份噪声，只有误差加在谁身上不同。先猜一猜：哪一种画得最糟？
 
 # %%
@@ -73,7 +73,7 @@ def draw(target, sizes):
         output = objective.target(mnist, x0, mnist.predict_noise_from_start(x, t, x0), t)  # 换算成 target
         output += size * torch.randn(x.shape, generator=generator)  # 加上误差
         x0 = objective.to_x_start(mnist, x, t, output)  # 换回原图
-        x = bar**0.5 * x0 + (1 - bar) ** 0.5 * mnist.predict_noise_from_start(x, t, x0)  # 走一步：第 0 章的 DDIM，不掺噪声
+        x = bar**0.5 * x0 + (1 - bar) ** 0.5 * mnist.predict_noise_from_start(x, t, x0)  # DDIM 走一步，不掺噪声
     return x.clamp(-1, 1)
 
 
@@ -83,7 +83,7 @@ samples = [draw("v", none), draw("eps", same), draw("x0", same), draw("v", same)
 grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "加在 eps", "加在 x0", "加在 v"])
 
 # %% [markdown]
-# 图：同样大的误差，加在不同的输出上，结果天差地别。每列是同一个起点、同一个类别。加在 $\hat\varepsilon$ 上，什么也没有画出来；加在 $\hat x_0$ 上，形状都对，背景却是脏的；加在 $\hat v$ 上，与第一行几乎一样。
+# 图：加在 $\hat\varepsilon$ 上，什么也没有画出来；加在 $\hat x_0$ 上，形状都对，背景却是脏的；加在 $\hat v$ 上，与第一行几乎一样。每列是同一个起点、同一个类别。
 #
 # 六张太少。十个类别、八个种子各画一张，共 80 张，量两个数：与不加误差的图差多少（均方根），课程的分类器认得出几成（± 是标准误，由 `python -m benchmarks.targets mnist` 量出）。
 #
@@ -94,7 +94,7 @@ grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "加在 eps", "加
 # | $\hat x_0$ | 0.213 ± 0.001 | 90.0% ± 3.3% |
 # | $\hat v$ | 0.024 ± 0.002 | 92.5% ± 2.5% |
 #
-# 10% 就是瞎猜。误差每一步重抽，会互相抵消一些：五十步都加同一份，$\hat v$ 的差就由 0.024 升到 0.127 ± 0.007，认得出的还有 91.3% ± 3.5%。
+# 10% 就是瞎猜。误差是每步重抽的；五十步都加同一份，$\hat v$ 的差就由 0.024 升到 0.127 ± 0.007，认得出 91.3% ± 3.5%。
 #
 # 为什么差这么多？先要知道三种输出怎样换算。
 
@@ -110,7 +110,7 @@ grid_figure(torch.cat(samples), nrow=6, rows=["不加误差", "加在 eps", "加
 # $$x_0 = \cos\varphi_t\,x_t - \sin\varphi_t\,v,\qquad \varepsilon = \sin\varphi_t\,x_t + \cos\varphi_t\,v.$$
 
 # %%
-rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 400, 900)})
+rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[step])) for step in (100, 500, 900)})
 
 # %% [markdown]
 # 图：点不动，坐标轴转，转多少由 $t$ 定。一个像素的 $(x_0,\varepsilon)=(0.85,0.5)$ 是平面上的黑点；橙、蓝两根轴转过 $\varphi_t$，得到灰、黑两根，点在新轴上的坐标就是 $x_t$ 与 $v$。粗带是坐标的长短，落在箭头的反方向就是负数。
@@ -149,14 +149,14 @@ rotation_figure({f"$t={step}$": math.acos(float(diffusion.sqrt_alphas_cumprod[st
 # `v` 的倍数最小。噪声大到 $\varphi_t\to90°$ 时，`eps` 的分母趋于 0；噪声小到 $\varphi_t\to0$ 时，`x0` 的分母趋于 0。
 
 # %%
-parameterization_panel(GaussianDiffusion(beta_schedule="cosine"), x_start[:1].float(), noise[:1].float())
+parameterization_panel(diffusion, x_start[:1], noise[:1])
 
 # %% [markdown]
-# 面板：$\hat x_0$ 的误差大，$x_s$ 的误差不一定大。三种输出加上同一份误差（标准差 0.2）。左三张是换成的 $\hat x_0$；右三张是走完一步，$x_s$ 的误差，画时放大三倍，越灰越准。曲线是误差传到 $x_s$ 要乘几倍，圆点是当前的 $t$。
+# 面板：$\hat x_0$ 的误差大，$x_s$ 的误差不一定大。三种输出加上同一份误差（标准差 0.2）。左三张是换成的 $\hat x_0$；右三张是走完一步，$x_s$ 的误差，越灰越准。曲线是误差传到 $x_s$ 要乘几倍，圆点是当前的 $t$。
 #
 # $t=20$ 时，加在 $\hat x_0$ 上的那张只是有点脏，误差却大半进了 $x_s$；$t=900$ 时，由 $\hat\varepsilon$ 换来的 $\hat x_0$ 已经认不出，误差进到 $x_s$ 却只乘 0.20。
 #
-# 把一路上 50 步的倍数都画出来，左边是论文的噪声表（代码里叫 `sqrt_linear`）：
+# 把50 步的倍数都画出来，左边是论文的噪声表（代码里叫 `sqrt_linear`）：
 
 # %%
 def gains(bars):
@@ -176,10 +176,10 @@ gains_figure({"sqrt_linear": (even, gains(levels(paper, even))), "cosine": (even
 # %% [markdown]
 # 图：`eps` 坏在 `cosine` 的第一步，`x0` 坏在最后几步，`v` 处处都小。一步一个点，大点是最坏的一步，灰线是 1 倍。
 #
-# `cosine` 配 `eps`，第一步是 631 倍：它的最后一个 $\bar\alpha_t$ 几乎是 0，分母 $\cos\varphi_t=\sqrt{\bar\alpha_t}$ 只有约两万分之一。论文的表没有这样的一步。
+# `cosine` 配 `eps`，第一步是 631 倍：它的最后一个 $\bar\alpha_t$ 几乎是 0，分母 $\cos\varphi_t=\sqrt{\bar\alpha_t}$ 只有约两万分之一。
 # `x0` 的倍数越到收尾越大，`cosine` 上末三步是 0.44、0.85、1：最后一步 $x_s=\hat x_0$，网络的误差有多大，样本的误差就有多大。
 #
-# 毛病真的出在这几步吗？这几步不加误差，别的步照样加 0.2，再画一遍。
+# 毛病真的出在这几步吗？只免去这几步的误差，再画一遍。
 
 # %%
 spared = [draw("eps", [0.0] + same[1:]), draw("x0", same[:-3] + [0.0] * 3)]
@@ -198,7 +198,7 @@ for name, betas in (("sqrt_linear", paper), ("cosine", cosine)):
     print(f"{name:12}" + "　".join(f"{count} 步：{told(value)} 倍" for count, value in worst.items()))
 
 # %% [markdown]
-# 论文的表走 50 步，最坏的一步也只乘 0.23。照样每步在 $\hat\varepsilon$ 上加 0.2，80 张与不加误差的图差 0.155 ± 0.010，认得出 92.5% ± 1.6%。
+# 论文的表走 50 步，最坏的一步也只乘 0.23。每步在 $\hat\varepsilon$ 上加 0.2，80 张里认得出 92.5% ± 1.6%，与不加误差的图差 0.155 ± 0.010。
 #
 # `cosine` 可以改猜 `v`，也可以仍猜 $\varepsilon$ 而跳过第一步，把噪声直接当作 $x_{979}$：照样每步加 0.2，认得出 91.3% ± 2.9%。不跳过，只把 $\hat x_0$ 截到 $[-1,1]$（第 4 章的 `clip_denoised`），就只有 72.5% ± 5.3%。
 
@@ -239,12 +239,10 @@ curves_figure((range(1000), {name: value.sqrt() for name, value in left.items()}
 # %% [markdown]
 # 图：`eps` 在 $t$ 大时趋于 0，`x0` 在 $t$ 小时趋于 0。灰色点划线是第 2 节加的 0.2，它在右端是 `eps` 的八千倍，在左端是 `x0` 的三十倍。数据是 $\mathcal N(m, 0.5^2)$。
 #
-# 完美的网络错得这样少，真的网络会错多少？下面来量，先把道理说完。
-#
 # 曲线趋于 0 的两处，正是第 4 节倍数最大的两处。这不是巧合：完美的网络，猜哪一种都换算成同一个 $\hat x_0$，所以剩余标准差乘上倍数，三种恰好相等。
 # 假如网络的误差与各自的剩余标准差成比例，三种目标就没有分别。第 2 节的差别，来自**剩余标准差趋于 0 的地方，误差不跟着趋于 0**。
 #
-# 在第 1 章的月牙上，每种目标训练八个网络（`cosine`，走 50 步，不截断）。月牙的条件期望算得出来，所以量得出网络的输出离它多远（均方根）：
+# 真的网络呢？在第 1 章的月牙上，每种目标训练八个网络（`cosine`，走 50 步，不截断）。月牙的条件期望算得出来，所以量得出网络的输出离它多远（均方根）：
 #
 # | 目标 | $t=0$：网络的误差 | 剩余标准差 | $t=999$：网络的误差 | 剩余标准差 |
 # |:--|--:|--:|--:|--:|
@@ -305,7 +303,7 @@ for target in ("eps", "x0", "v"):
 show_source(GaussianDiffusion.predict_start_from_noise, "def ")
 
 # %% [markdown]
-# - ① 把加噪的公式解出 $x_0$，两个系数都已存成表；$\bar\alpha_t=0$ 时要除以 0，所以拒绝。
+# - ① 把加噪的公式解出 $x_0$；$\bar\alpha_t=0$ 时要除以 0，所以拒绝。
 
 # %%
 show_source(GaussianDiffusion.predict_noise_from_start, "def ")
@@ -337,7 +335,7 @@ show_source(GaussianDiffusion.get_v, "def ")
 # - **这一章的问题**：网络该猜 $\varepsilon$、$x_0$ 还是 $v$？
 # - **答案**：三者可以互相换算，网络完美时没有分别。网络有误差时，走一步转过 $\delta$，`eps`、`x0`、`v` 的误差各乘 $\sin\delta/\cos\varphi_t$、$\sin\delta/\sin\varphi_t$、$\sin\delta$：`eps` 怕噪声最大的一步，`x0` 怕最后几步。
 # - 论文的表走 50 步，`eps` 最坏 0.23 倍；`cosine` 的第一步是 631 倍，要么改猜 `v`，要么跳过这一步。随课程的模型都是 `cosine` 加 `v`。
-# - 差别来自两头：那里剩余标准差趋于 0，网络的误差却不跟着趋于 0。月牙上 `eps` 的网络第一步只错 0.062，乘 631，就什么也画不出来。
+# - 差别来自两头：那里剩余标准差趋于 0，网络的误差却不跟着趋于 0。月牙上的 `eps` 网络第一步只错 0.062，乘 631 就毁了。
 # - 坐标轴转过 $\varphi_t$，点 $(x_0,\varepsilon)$ 的坐标就成了 $(x_t,v)$；换算都是这次旋转或它的逆。
 #
 # ## 练习
@@ -425,9 +423,9 @@ grade("05.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 小实验　换掉几步才够
 #
-# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，那么只换掉这几步，漏掉降多少？造错呢？
+# 改一处，量一量，写三句话。第 5 节的表里，`eps` 的网络什么也没有造出来，`x0` 的网络漏掉两成的月牙。第 4 节说病在第一步与最后几步，只换掉这几步，够不够？
 #
-# 下面的程序训练三个网络（每个十秒左右），走 50 步，每一步用哪个网络由 `pick` 定，打印造错与漏掉的比例。
+# 下面的程序训练三个网络（每个十秒左右），走 50 步，每一步用哪个网络由 `pick` 定。
 #
 # 先猜两件事。跳过第一步，直接把噪声当作 $x_{979}$ 起步，`eps` 的网络造错几成？前面用 `x0`，最后 `count` 步换成 `v`，`count` 要到几，漏掉才降到 `v` 全程的 1%？那时造错是多了还是少了？再把两个网络对调：前面用 `v`，最后几步换成 `x0`，会怎样？
 #

@@ -2,9 +2,11 @@
 # # 09 · `__init__` 逐行
 #
 # 你练好了一个模型，过几天取回来画图，配置里的步数却误写成 500，训练时是 1000。
-# 若用 latent-diffusion 或 Stable Diffusion 2 的 `ddpm.py`（本章都叫“原文件”），把检查点的路径交给基类 `DDPM` 的 `ckpt_path`，这个错不会报出来：造出的模型，权重是练好的，噪声表却是错的。下面用课程的模型照样配错一次，画出来就是第二排。
+# 若用 latent-diffusion 或 Stable Diffusion 2 的 `ddpm.py`（本章都叫“原文件”），把检查点的路径交给基类 `DDPM` 的 `ckpt_path`，这个错不会报出来：造出的模型，权重是练好的，噪声表却是错的。
 #
-# 本该当场发现它的是构造函数 `__init__`，可它有一条语句放早了。自己写模型，也可能放错同样的次序。
+# 本课程的 `DDPM`（下文叫“课程版”）本来拦得住；下面只取网络的权重、表照配置另造，做出同样的结果，画在第二排。
+#
+# 本该当场发现它的，是原文件的构造函数 `__init__`，可它有一条语句放早了。自己写模型，也可能放错同样的次序。
 #
 # 这一章要回答的问题是：**`__init__` 里谁必须在谁之前，放错了会怎样？**
 #
@@ -44,14 +46,14 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 # %% [markdown]
 # 图：步数误写成 500，数字就画不成了。两排用的是同一份练好的权重、同一份起始噪声，只有噪声表不同。
 #
-# 这里的步数是噪声表的长度 $T$；采样时，两排都只从各自的表里挑 25 步。随包的分类器判成了要画的那个数字的，从 99.4% ± 0.6% 掉到 22.5% ± 2.7%（八个种子，每个二十张，± 是标准误）。
+# 这里的步数是噪声表的长度 $T$；采样时，两排都只从各自的表里挑 25 步。随包的分类器判成了要画的那个数字的，从 99.4% ± 0.6% 掉到 22.5% ± 2.7%（八个种子，每个二十张，± 是标准误，程序在章末的小实验里）。
 #
 # 训练时存下的检查点里，明明有 1000 步的表，原文件的基类却没有用上。这张表丢在哪一条语句上？
 
 # %% [markdown]
 # ## 1　五件事，三条先后
 #
-# `__init__` 的语句虽多，决定检查点 (checkpoint) 填得对不对的，是五件事的次序。前四件各造一样东西，最后一件打开检查点，把文件里的数填进去：
+# `__init__` 的语句虽多，除了必须最先的 `super().__init__()`，本章只看五件事的次序；检查点 (checkpoint) 填得进填不进，先看它（第 4 节再看另一半）。前四件各造一样东西，最后一件打开检查点，把文件里的数填进去：
 #
 # | 名字 | 是什么 | 要先有什么 |
 # |:--|:--|:--|
@@ -61,14 +63,14 @@ grid_figure(torch.cat(drawn), nrow=10, rows=list(models), columns="0123456789")
 # | EMA | 指数滑动平均：先把网络的权重复制一份作影子，训练时每步靠近当前的权重一点，采样时用它（[第 11 章](11_ema.ipynb)） | 网络，才有权重可复制 |
 # | 载入 | 从文件取数，填进上面四样 | 上面四样，才有地方可填 |
 #
-# 五件事在源码里是怎样排的？下面把本课程的 `DDPM` 叫“课程版”，与原文件的基类放在一起看。
+# 五件事在源码里是怎样排的？把课程版与原文件的基类放在一起看。
 
 # %%
 init_map()
 
 # %% [markdown]
-# 图：原文件的载入放早了。上半是三条先后，箭头从先造的指向要用它的；丙的灰框圈住四样，因为载入要等它们都造好。
-# 下半是两份源码里真实的次序：课程版的载入在最后；原文件的载入却在橙色虚线框的两样之前，打叉的箭头就是放反了的丙。
+# 图：原文件的载入放早了。上半是三条先后，箭头从先造的指向要用它的；丙从灰框出发，因为载入要等框里的四样都造好。
+# 下半是两份源码里真实的次序：课程版的载入在最后；原文件的载入却在灰框里的两样之前，打叉的箭头就是放反了的丙。
 #
 # 课程版先造噪声表，原文件先造网络，两种都可以，因为甲与乙互不相干。
 #
@@ -77,7 +79,7 @@ init_map()
 # %% [markdown]
 # ## 2　每一条都放错一次
 #
-# 要知道放错了会怎样，就放错一次。把五件事写成一个最小的模型，先后由 `order` 决定：
+# 把五件事写成一个最小的模型，先后由 `order` 决定：
 
 # %%
 class Tiny(torch.nn.Module):
@@ -131,9 +133,11 @@ print(f"噪声表的步数：文件 {len(file['betas'])}，造好之后 {len(ear
 check("网络的权重却载入了", early.model.weight, file["model.weight"])
 
 # %% [markdown]
-# 权重进来了，表却是照配置另造的。配置写对时，另造的表与文件里的一样，所以这个毛病平时看不出。
+# 权重进来了，表却是照配置另造的。
 #
-# 把载入挪到最后，别的一个字不改：
+# 配置写对时，另造的表与文件里的一样；`logvar` 虽也丢了，原文件基类的损失却不用它。所以这个毛病平时看不出。
+#
+# 把载入挪到最后：
 
 # %%
 order = "网络→EMA→噪声表→logvar→载入"
@@ -142,9 +146,9 @@ late = Tiny(order, state=file)
 check("步数相同，logvar 用的是文件里的", late.logvar, file["logvar"])
 
 # %% [markdown]
-# `strict=False` 放过多余的键，却不放过形状不同的键。所以只要载入放在最后，文件里又带着表，步数不同就当场报错。
+# `strict=False` 放过多余的键，却不放过形状不同的键。所以只要载入放在最后，文件里又带着表，步数不同就当场报错。步数相同而表里的数不同，仍不报错：用的是文件里的表。
 #
-# 丙按抢在谁之前，分成四行：
+# 载入可能抢在四样中任何一样之前，所以丙占四行：
 #
 # | 放错的一条 | 后果 | 报错吗（`strict=False`） |
 # |:--|:--|:--|
@@ -155,7 +159,7 @@ check("步数相同，logvar 用的是文件里的", late.logvar, file["logvar"]
 # | 丙 载入在网络之前 | 权重一个也没有载入，网络是随机数 | **不报错** |
 # | 丙 载入在 EMA 之前 | 文件里的影子丢了，从网络的权重重新复制 | **不报错** |
 #
-# 原文件的基类占了第三行，这就是开头的失败。
+# 原文件的基类占了丙的前两行：表丢了，`logvar` 也丢了。丢了表，就是开头说的那个错。
 
 # %% [markdown]
 # ## 3　毛病一：先载入，再建表
@@ -173,8 +177,8 @@ same_step_figure(amplitudes, step=349, image=drawn[0][3])
 #
 # 橙线在蓝线之下，所以用 500 步的表采样时，送给网络的图，噪声比它在这个步号上学过的多。
 #
-# 这是不是原因，要试了才知道。这个模型用 `cosine` 表（[第 2 章](02_schedule.ipynb)），$\bar\alpha_t$ 几乎只由 $(t+1)/T$ 决定。
-# 所以 500 步的表的第 $t$ 步，与 1000 步的表的第 $2t+1$ 步，噪声一样多。
+# 这是不是原因，试了才知道。模型用 `cosine` 表（[第 2 章](02_schedule.ipynb)），$\bar\alpha_t$ 几乎只由 $(t+1)/T$ 决定。
+# 所以 500 步的表的第 $t$ 步，与 1000 步的表的第 $2t+1$ 步，噪声一样多：$(t+1)/500=(2t+2)/1000$，步号从 0 数，所以是 $2t+1$。
 #
 # 那么表不动，权重也不动，只把告诉网络的步号改成 $2t+1$。先猜一猜：数字会回来吗？
 
@@ -190,14 +194,14 @@ def tell_right_step(module, args):  # 每次调用网络之前，先改它的输
 hook = wrong.model.register_forward_pre_hook(tell_right_step)
 fixed, _ = generate(wrong, 10, cond=digits, guidance_scale=2.0, steps=25, seed=0, progress=False)
 hook.remove()
-grid_figure(torch.cat([drawn[1], fixed]), nrow=10, rows=["告诉它 $t$", "告诉它 $2t+1$"], columns="0123456789")
+grid_figure(fixed, nrow=10, rows=["告诉它 $2t+1$"], columns="0123456789")
 
 # %% [markdown]
-# 图：只改告诉网络的步号，数字就回来了。两排用的都是 500 步的表，权重与起始噪声也相同。
+# 图：只改告诉网络的步号，数字就回来了。与开头的第二排相比，表、权重、起始噪声都相同。
 #
-# 表与权重都没有动，只改步号，认出率就从 22.5% ± 2.7% 回到了 99.4% ± 0.6%。所以原因正是步号：**换了表，同一个步号就是另一种噪声**。
+# 认出率从 22.5% ± 2.7% 回到了 99.4% ± 0.6%。所以原因正是步号：**换了表，同一个步号就是另一种噪声**。
 #
-# 知道了原因，再看课程版怎样防住它。它把载入放在最后；载入整个模型时，先核对文件里记下的步数与噪声表的种类，不一致就报错：
+# 知道了原因，再看课程版怎样防住它。它有两道防线：载入放在最后，长度或数值不同的表填不进；填之前，先核对记下的步数与种类。下面先拦住的是第二道：
 
 # %%
 model = DDPM(**toy_model_config(beta_schedule="cosine"))
@@ -206,7 +210,7 @@ short = toy_model_config(beta_schedule="cosine", timesteps=500, ckpt_path="toy.c
 check_raises("步数不同的文件载入不了", lambda: DDPM(**short), "timesteps")
 
 # %% [markdown]
-# 开头的第二排画得出来，是因为随包的模型只取网络（`load_only_unet`），文件里又没有记步数，无从核对。
+# 开头的第二排画得出来，是因为随包的模型只取网络（`load_only_unet`）：这时步数不同，至多提醒一句；随包的文件又没有记步数，连提醒也没有。
 #
 # 原文件里也只有基类有这个毛病：子类 `LatentDiffusion` 先拿走 `ckpt_path`，等一切造好才载入。
 
@@ -279,10 +283,10 @@ show_source(DDPM.__init__, "self.learn_logvar =", "self.scheduler_config = sched
 # **问题**：`__init__` 里谁必须在谁之前，放错了会怎样？
 #
 # - **三条先后**：噪声表在 `logvar` 之前，网络在 EMA 之前，载入在这四样之后。
-# - **前两条放错，当场报错；第三条放错，用 `strict=False` 载入，就不报错**：载入时还没有造出来的，文件里的就丢了。丢了 1000 步的表，照配置另造一张 500 步的，同一个步号就是另一种噪声，数字就画不成了。
+# - **前两条放错，当场报错；第三条放错，用 `strict=False` 载入，就不报错**：载入时还没有造出来的，文件里的就丢了。丢了表，照配置另造的步数若不同，同一个步号就是另一种噪声，数字就画不成了。
 # - **只有登记过的才填得上**：要存、要搬家、优化器不更新的张量，登记成缓冲区。
 #
-# 写自己的代码时，载入之后要看返回的 `missing_keys` 与 `unexpected_keys`，有不该缺的、不该多的键就报错（习题 09.2）。
+# 写自己的代码时，载入之后要看返回的 `missing_keys` 与 `unexpected_keys`，有不该缺、不该多的键就报错（习题 09.2）。
 
 # %% [markdown]
 # ## 附一：原文件的每一条语句
@@ -398,11 +402,22 @@ grade("09.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 # %% [markdown]
 # ### 小实验　换错的是步数，还是形状
 #
-# 改一处，量一量，写三句话。把本章开头画数字那一格的第一行换成下面这行，重新运行那一格。`linear` 的步数没有错，错的是形状；800 步的形状没有错，错的是步数。先猜哪一个坏得厉害。
+# 改一处，量一量，写三句话。`linear` 的步数没有错，错的是形状；800 步的形状没有错，错的是步数。先猜哪一个坏得厉害，再在新的一格运行下面的程序，约一分钟；打印的是认出率与标准误。
 #
 # ```python
-# changes = {"训练时的表": {}, "linear": {"beta_schedule": "linear"}, "800 步": {"timesteps": 800}}
+# from ddpm_edu.evaluation.classifier import load_classifier
+# from ddpm_edu.evaluation.metrics import recognised
+#
+# judge, twenty = load_classifier("mnist"), torch.arange(20) % 10
+# for change in ({"beta_schedule": "linear"}, {"timesteps": 800}):
+#     other, shares = load_pretrained("mnist", **change), []
+#     for seed in range(8):
+#         pictures, _ = generate(other, 20, cond=twenty, guidance_scale=2.0, steps=25, seed=seed, progress=False)
+#         shares.append(recognised(judge, pictures, twenty)["recognised"])
+#     print(change, torch.tensor(shares).mean(), torch.tensor(shares).std() / 8**0.5)
 # ```
+#
+# 正文的认出率也这样量：`change` 取 `{}` 与 `{"timesteps": 500}`；第 3 节的 $2t+1$，再添一行 `other.model.register_forward_pre_hook(tell_right_step)`。
 #
 # <!-- 参考答案 -->
 # **参考答案**　每个种子二十张，± 后面是标准误；“差多少”是走过的 25 步里，网络以为的幅度与真的幅度平均差多少：
@@ -416,19 +431,14 @@ grade("09.5", None)  # 把 None 换成 "A"、"B"、"C" 或 "D"
 #
 # 步数错得更坏：按种子配对相减，800 步的认出率比 `linear` 低 5.6 ± 0.9 个百分点。四行排下来，差得越多，认出得越少。
 #
+# 认出率的程序在上面，种子添到 32 个；“差多少”这样量：
+#
 # ```python
-# from ddpm_edu.evaluation.classifier import load_classifier
-# from ddpm_edu.evaluation.metrics import recognised
+# from ddpm_edu.sampling import spaced_timesteps
 #
-# judge, twenty = load_classifier("mnist"), torch.arange(20) % 10
 # for change in ({}, {"beta_schedule": "linear"}, {"timesteps": 800}, {"timesteps": 500}):
-#     model, shares = load_pretrained("mnist", **change), []
-#     for seed in range(8):
-#         images, _ = generate(model, 20, cond=twenty, guidance_scale=2.0, steps=25, seed=seed, progress=False)
-#         shares.append(recognised(judge, images, twenty)["recognised"])
-#     print(change, torch.tensor(shares).mean(), torch.tensor(shares).std() / 8**0.5)
+#     table = load_pretrained("mnist", **change).sqrt_alphas_cumprod
+#     print(change, (table - right.sqrt_alphas_cumprod[:len(table)])[spaced_timesteps(len(table), 25)].abs().mean())
 # ```
-#
-# 第 3 节的 $2t+1$ 也这样量：取 500 步，造好模型以后添一行 `model.model.register_forward_pre_hook(tell_right_step)`。
 #
 # <!-- 参考答案完 -->

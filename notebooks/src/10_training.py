@@ -9,8 +9,6 @@
 #
 # 这一章要回答的问题是：**怎样训练，得到的数才信得过，两次才能比？**
 #
-# 先看清训练的一步（第 1 到 4 节），再定住它的随机数（第 5 节），然后依次对付上面的三个麻烦（第 6 到 8 节），最后挑检查点。
-#
 # 文中的 EMA 是权重的滑动平均：权重每更新一次，它也更新一次；采样时用的是它。下一章细讲。
 #
 # **学习目标**
@@ -83,7 +81,7 @@ check("手写的循环与 Trainer：权重与 EMA 逐位相同", all(torch.equal
 # ## 2　一步训练，谁在谁里面
 #
 # `Trainer` 负责循环，`DDPM` 负责每一处的内容。`Trainer` 在某个时刻来调用的方法，叫钩子 (hook)。
-# 下面真的训练一步，记下每个方法何时开始、在谁里面被调用：
+# 下面真的训练一步，记下谁在谁里面被调用：
 
 # %%
 step_figure(DDPM, toy_model_config(), data)
@@ -135,12 +133,16 @@ for t_sampling in ("uniform", "stratified"):
 
 # %%
 card("weight_decay")
+model = DDPM(**toy_model_config(weight_decay=0.05))
+check("只给矩阵与卷积核", [group["weight_decay"] for group in make_optimizer(model).param_groups], [0.05, 0])
 
 # %% [markdown]
 # 两组参数的步子多大，都由学习率定：
 
 # %%
 card("learning_rate")
+model = DDPM(**toy_model_config(learning_rate=3e-4))
+check("两组的学习率", [group["lr"] for group in make_optimizer(model).param_groups], [3e-4, 3e-4])
 
 # %% [markdown]
 # AdamW 还给每个参数记着两个数：梯度的滑动平均，叫一阶矩；梯度平方的滑动平均，叫二阶矩。它们叫优化器的状态，不在权重里，续训时却少不了（第 7 节）。
@@ -148,10 +150,8 @@ card("learning_rate")
 
 # %%
 card("adam_betas")
-model = DDPM(**toy_model_config(weight_decay=0.05, learning_rate=3e-4, adam_betas=(0.9, 0.99)))
-matrices, vectors = make_optimizer(model).param_groups
-check("weight_decay 只给矩阵与卷积核", [matrices["weight_decay"], vectors["weight_decay"]], [0.05, 0])
-check("学习率与两个衰减系数交给了 AdamW", [matrices["lr"], *matrices["betas"]], [3e-4, 0.9, 0.99])
+model = DDPM(**toy_model_config(adam_betas=(0.9, 0.99)))
+check("两个衰减系数交给了 AdamW", list(make_optimizer(model).param_groups[0]["betas"]), [0.9, 0.99])
 
 # %% [markdown]
 # ## 5　随机数由批号决定
@@ -165,7 +165,7 @@ show_source(DDPM.training_step,
 
 # %% [markdown]
 # - ① 先切到训练模式，打开 dropout。
-# - ② 在 `isolated_rng` 的范围里算损失。括号里的四样合起来叫键 (key)：种子、用途、批号、进程的编号 (rank)。多卡训练时，一张卡是一个进程；只有一张卡时，编号是 0。
+# - ② 在 `isolated_rng` 的范围里算损失。括号里的四样合起来叫键 (key)：种子、用途、批号、进程的编号 (rank)。一张卡一个进程；只有一张卡时，编号是 0。
 # - ③ 批数加一，它随检查点保存。进度条显示的 `loss` 是不带权重的 `loss_simple`；返回给 Lightning 求梯度的，是总损失。
 #
 # `isolated_rng` 进入范围时，按键给全局的发生器播种；离开时恢复原状。要动全局的，是因为 dropout 不接受自己的发生器。
@@ -188,7 +188,7 @@ with isolated_rng(model.seed, "train", 7):
 # ## 6　遇到 NaN，当场停下
 #
 # 梯度里有一个 NaN，更新后的权重就有 NaN，此后的训练全都白费。所以每一步在更新权重之前检查一次。
-# 检查由一个回调 (callback) 来做。回调是挂在 `Trainer` 上的对象，也有同名的钩子；下面这个，`DDPM` 会自动带上。
+# 检查由一个回调 (callback) 来做。回调是挂在 `Trainer` 上的对象，也有同名的钩子；下面这个是 `DDPM` 自带的。
 #
 # 只查梯度不够。网络若输出 $3\times10^{19}$，它的平方在单精度里溢出成无穷，损失就坏了；平方的导数是 $2\times3\times10^{19}$，没有溢出，梯度还是有限的数。
 # 所以损失也要一起查：
@@ -198,9 +198,9 @@ show_source(StopOnBadGradient.on_before_optimizer_step,
             "parameters = [", "norm = norm + 0", "if not norm", stop="if not norm")
 
 # %% [markdown]
-# - ① 全部梯度合成一个范数：有一个数是 NaN 或无穷，范数就不是有限的数。
+# - ① 全部梯度合成一个范数：有一个数坏了，范数就坏了。
 # - ② 把损失并进来：它有限，0 乘它是 0；它坏了，0 乘它是 NaN。
-# - ③ 得到的数坏了，就停下。
+# - ③ 合成的数坏了，就停下。
 #
 # 试一次：把最后一层的偏置改成 NaN，再训练。
 
@@ -224,8 +224,11 @@ check("权重与 EMA 都没有动", all(torch.equal(before[name].nan_to_num(), a
 #
 # 训练 24 步，与“训练 12 步、停下、再走 12 步”，能不能一模一样？每批 64 张，一轮 20 批，所以停在半轮处，接上之后又跨进下一轮。
 #
-# 检查点里除了权重，还有优化器的状态，还记着走到哪里。这些有没有用？接上时试三种：取回整个检查点；取回之后，再把 AdamW 的状态清空；
-# 只用构造参数 `ckpt_path`（第 9 章），它只取权重与 EMA。
+# 检查点里除了权重，还有优化器的状态，还记着走到哪里。这些有没有用？接上时试三种：
+#
+# - 取回整个检查点。
+# - 取回之后，再把 AdamW 的状态清空。
+# - 用构造参数 `ckpt_path`（第 9 章），只取权重与 EMA。
 
 # %%
 class Remembering(DDPM):
@@ -265,13 +268,16 @@ kinds = {"取回整个检查点": resumed, "取回，再清空 AdamW 的状态":
 gaps = {name: (torch.tensor(model.history) - rest).abs() for name, model in kinds.items()}
 figure = curves_figure((range(13, 25), gaps, "步", "训练损失与一口气走完的相差多少"))
 figure.axes[0].set_yscale("symlog", linthresh=1e-4)  # 0 也画得出的对数轴
+figure.axes[0].set_ylim(-2e-5, 10)
 figure.axes[0].set_xticks(range(13, 25))
 figure
 
 # %% [markdown]
-# 图：只有取回整个检查点，后面的损失才一点不差。清空 AdamW 的状态，从第二步起岔开；只用构造参数，第一步就岔开。纵轴只看差多少，不分高低。
+# 图：只有取回整个检查点，后面的损失才一点不差。纵轴是每一步的差，不分高低。
 #
-# 清空之后，第一步的权重与输入都没有变，损失就相同；但状态是空的，这一步更新出的权重已经不同。只用构造参数，批数从 0 数起，$t$、噪声与数据都从头来。
+# 清空之后，第一步的权重与输入都没有变，损失就相同；但状态是空的，这一步更新出的权重已经不同。
+#
+# 只用构造参数，批数从 0 数起，$t$、噪声与数据都从头来。
 #
 # 所以续训要用 `fit(ckpt_path=...)`，它取回整个检查点：权重与 EMA、优化器的状态、学习率调度走到哪里、见过几批、数据取到第几批。
 #
@@ -279,7 +285,7 @@ figure
 #
 # ## 8　验证：两个数要能比
 #
-# 回到开头：同样的权重，同样的验证图，损失能差多少？用训练好的模型与 250 张验证图，不定住随机数，连算十次。
+# 同样的权重，同样的验证图，损失能差多少？用训练好的模型与 250 张验证图，不定住随机数，连算十次。
 
 # %%
 torch.manual_seed(0)
@@ -289,7 +295,7 @@ with torch.no_grad():
     values = [float(pretrained.shared_step(validation)[1]["val/loss_vlb"]) for _ in range(10)]
 check_order("val/loss_vlb：最大是最小的几倍", 2, max(values) / min(values), digits=2)
 halved = sum(later <= earlier / 2 for earlier in values for later in values)
-print(f"任取一先一后两次，共 90 种取法，{halved} 种“降了一半”")
+print(f"任取两个数，一个当从前，一个当现在：90 种取法里，{halved} 种“降了一半”")
 
 # %% [markdown]
 # 权重没有动，也会“降了一半”。它为什么抖得厉害？`loss_vlb` 给很小的 $t$ 极大的权重（第 6 章），而最小的几个 $t$ 是多少、落在哪张图上，要看运气。
@@ -389,7 +395,7 @@ process_figure({"加噪": (logged["diffusion_row"], ["原图", *times]), "去噪
 # %% [markdown]
 # 图：`log_images` 画的两个过程。上下两块用的是同样的标签，所以数字相同，字迹不同。
 #
-# 这一章没有读到的方法，如 `get_input`、`make_optimizer`、`init_from_ckpt`，源码在[源码精读](93_source_reading.ipynb)第 8 节。
+# 这一章没有读到的方法，源码在[源码精读](93_source_reading.ipynb)第 8 节。
 
 # %% [markdown]
 # <details><summary>与参考实现的差别（第一遍可以不看）</summary>
@@ -409,7 +415,7 @@ process_figure({"加噪": (logged["diffusion_row"], ["原图", *times]), "去噪
 #
 # - 可复现：初值由 `torch.manual_seed` 定；$t$、噪声与 dropout 由种子、用途、批号、进程的编号定；数据的次序由数据模块的种子与轮次定。
 # - 遇到 NaN：在更新权重之前停下，存下的检查点都还是好的；改掉原因，再续训。
-# - 可续：取回整个检查点，除了权重与 EMA，还有优化器的状态、学习率调度、见过几批、数据取到第几批。这样与从没停过逐位相同。
+# - 可续：用 `fit(ckpt_path=...)` 取回整个检查点，就与从没停过逐位相同。
 # - 可比：先要是同一个量，再要用同一份随机数，差还要大过抖动。随机数不同，EMA 的好处就被抖动盖住，名次时对时错。
 #
 # ## 练习
@@ -517,7 +523,7 @@ grade("10.5", None)  # 把 None 换成一个数
 #
 # 均匀抽样时，`val/loss` 的方差约四分之三、`val/loss_vlb` 的约三分之二来自 $t$ 的运气；分层抽样让 $t$ 铺匀，只剩图与噪声的运气。
 # 差的标准差不变，因为同一份随机数里，两边抽到的 $t$ 本来就相同，这份运气早已抵消。
-# 所以比两份权重，先用同一份随机数，分不分层不要紧；要报告绝对值，分层抽样等于把这个小模型的验证集放大三四倍；对随包的 `digits`，`val/loss` 只约两倍。
+# 所以比两份权重，先用同一份随机数，分不分层不要紧。
 #
 # ```python
 # for kind in ("stratified", "uniform"):

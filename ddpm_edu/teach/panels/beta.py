@@ -47,6 +47,13 @@ def describe(schedule, T, linear_start, linear_end, leftover):
     return f"{text}把 linear_end 调大，或改用 cosine。"
 
 
+def still_words(note):
+    """describe 的一句话 → 静态图上写的：剩多少，写成百分数；太多，就说怎样改"""
+    left = f"。走完以后，原图的幅度还剩 {100 * float(re.search('√ᾱ = ([-+.0-9e]*[0-9])', note)[1]):.2g}%"
+    warned = re.search("<b>([^<]+)：</b>走到头.*采样就错了。(.*)。", note)
+    return f"{left}。{warned[1]}：{warned[2]}" if warned else left
+
+
 def beta_panel():
     plot = Plot([
         Axis("$t/T$", r"$\beta_t$", ylim=(1e-5, 1.5), yscale="log", curves={"beta": "这张表", "beta_reference": "linear，T=1000"}, legend="lower right",
@@ -60,7 +67,7 @@ def beta_panel():
         plot, beta_data, sheet=[
             {"schedule": "linear", "T": 100},
             {"schedule": "linear", "T": 100, "linear_start": 1e-3, "linear_end": 0.2}, {"schedule": "cosine", "T": 100}],
-        aside=lambda note: "。走完以后，原图的幅度还剩 " + re.search("√ᾱ = ([^。]*[0-9])", note)[1],
+        aside=still_words,
         schedule=choice(list(SCHEDULES), "linear", "噪声表"), T=int_slider(100, 10, 2000, "步数 T", 10),
         linear_start=log_slider(1e-4, -5, -1, "linear_start"), linear_end=log_slider(2e-2, -3, -0.1, "linear_end"),
         cosine_s=slider(0.008, 0.0, 0.1, 0.002, "cosine_s", ".3f"),

@@ -45,7 +45,7 @@ def parameterization_data(diffusion, x_start, noise, t, error=0.0, steps=50):
 def parameterization_panel(diffusion, x_start, noise):
     T = diffusion.num_timesteps
     pictures = [(f"{kind}_from_{name}", rf"{title}，加在 $\hat {letter}$")
-                for kind, title in (("x0", r"$\hat x_0$"), ("step", rf"$x_s$ 的误差 ×{SHOWN}")) for name, letter in TARGETS.items()]
+                for kind, title in (("x0", r"$\hat x_0$"), ("step", rf"$x_s$ 误差×{SHOWN}")) for name, letter in TARGETS.items()]
     plot = Plot(
         [Axis(image=name, title=title) for name, title in pictures],
         [Axis("步号 $t$", "传到 $x_s$ 乘几倍", (0, T - 1), (3e-3, 3e3), yscale="log", dots=("here",),
