@@ -36,6 +36,7 @@ RULES = {
     "t<150": lambda x, t: t < 150,
     "t<150，分水岭一带": lambda x, t: (t < 150) & ridge(x, t),
     "t<150，其余": lambda x, t: (t < 150) & ~ridge(x, t),
+    "除去 t<150 的分水岭一带": lambda x, t: (t >= 150) | ~ridge(x, t),
 }
 
 

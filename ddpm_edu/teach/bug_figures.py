@@ -19,7 +19,7 @@ def gaps_figure(groups, truth):
         # 上下错开，免得点压着点；用黄金分割，每次画的都一样
         ax.plot(values, row + 0.5 * (np.arange(len(values)) * 0.618 % 1 - 0.5), "o", color=COLORS[name], markersize=4, alpha=0.7)
         ax.plot([truth[name]] * 2, [row - 0.36, row + 0.36], color=INK, linewidth=2)
-        ax.text(truth[name], row - 0.4, f"真正的差 {truth[name]:.2g}", ha="center", va="bottom", fontsize=9, color=INK,
+        ax.text(truth[name], row - 0.4, f"真正的差 {truth[name]:.3g}", ha="center", va="bottom", fontsize=9, color=INK,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
     ax.axvline(0, color=GRAY, linestyle="--", linewidth=1)
     ax.set(xlabel="损失之差（减去原权重的损失）", xlim=(-0.36, 0.36), ylim=(len(groups) - 0.5, -0.7))
@@ -63,7 +63,7 @@ def shadow_figure(weights, shadows, ideal, update=80):
     ax.annotate("应当只走 10%", (update, ideal[update]), (update - 8, 0.08), fontsize=9, color=INK, ha="center",
                 arrowprops={"arrowstyle": "-|>", "color": INK, "lw": 0.8})
     ax.legend(fontsize=9, loc="upper left", edgecolor="none")
-    ax.set(xlabel="过了几批", ylabel="值", xlim=(update - 22, update + 42))
+    ax.set(xlabel="过了几批", ylabel="权重的值", xlim=(update - 22, update + 42))
     return figure
 
 
@@ -84,7 +84,7 @@ def pipeline_figure(cases=None):
         ax.add_patch(Rectangle((x - 0.4, y - 0.28), 0.8, 0.56, facecolor="#eef4f9" if letter else "#ffffff", edgecolor=BLUE if letter else GRAY, linewidth=1.0))
         ax.text(x, y - 0.01, words, ha="center", va="center", fontsize=9, color=INK, linespacing=1.2)
         ax.text(x - 0.4, y + 0.38, name if letter else "", ha="left", va="center", fontsize=11, color=BLUE)
-        ax.text(x + 0.4, y + 0.38, f"病例 {cases[name]}" if cases and name in cases else "", ha="right", va="center", fontsize=9, color=ORANGE)
+        ax.text(x + 0.4, y + 0.31, f"病例 {cases[name]}" if cases and name in cases else "", ha="right", va="bottom", fontsize=9, color=ORANGE, linespacing=1.2)
     for start, end in (pair for row in ROWS for pair in pairwise(row)):
         (left, y, _), (right, _, _) = STAGES[start], STAGES[end]
         side = 0.41 if right > left else -0.41

@@ -1,8 +1,9 @@
 """第 15 章的几张图：损失的抖动、比特花在哪一步、几种编码的比特数、最省的搬法、距离随张数的变化、揭晓甲、精确率与召回率"""
 import numpy as np
+import torch
 from matplotlib.patches import Circle
 
-from .figures import BLUE, GRAY, INK, ORANGE, curves_figure, empty_figure, few_ticks, plain_axes
+from .figures import BLUE, GRAY, INK, ORANGE, curves_figure, empty_figure, few_ticks, framed_grid, plain_axes
 
 
 def small_legend(ax, **where):
@@ -107,6 +108,20 @@ def sample_sizes_figure(sizes, real, ours):
     few_ticks(ax.xaxis)
     few_ticks(ax.yaxis)
     small_legend(ax)
+    return figure
+
+
+def pairs_figure(pairs):
+    """{谁: (样本, 最近的训练图, 距离)}，各 (N, 1, H, W) 与 (N,)：一人两行，一列一对，列上写距离"""
+    figure = empty_figure(7.5, 3.6)
+    for ax, (who, (samples, closest, far)) in zip(figure.subplots(len(pairs), 1), pairs.items()):
+        grid, padding = framed_grid(torch.cat([samples, closest]), len(samples))
+        side = samples.shape[-1] + padding
+        ax.imshow((grid[0] + 1) / 2, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        ax.spines[:].set_visible(False)
+        ax.tick_params(length=0, labeltop=True, labelbottom=False, labelsize=9)
+        ax.set_xticks([padding + side * (i + 0.5) - 1 for i in range(len(far))], [f"距离 {each:.1f}" for each in far])
+        ax.set_yticks([padding + side * (i + 0.5) - 1 for i in range(2)], [who, "最近的训练图"])
     return figure
 
 

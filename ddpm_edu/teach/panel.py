@@ -98,6 +98,11 @@ class Panel:
         return bundle, {"image/png": size}
 
 
+def last_sentence(note):
+    """那一句话的末一句，接在静态图的标题后面"""
+    return "。" + note.split("。")[-1]
+
+
 def slider(value, low, high, step, description, readout=".2f"):
     """浮点滑块"""
     check_float("value", value, low, high)

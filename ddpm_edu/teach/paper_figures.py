@@ -128,8 +128,8 @@ def steps_figure(theirs, ours, width=9.5, height=3.3):
     return figure
 
 
-def valley_figure(theirs, ours, near=1.5, width=7.5, height=3.8):
-    """引导强度与距离，都除以不引导的。theirs : (强度, {表: FID})；ours : {强度: 对数之差的 gap}；强度大于 near 的画在小框里"""
+def valley_figure(theirs, ours, real, near=1.5, width=7.5, height=3.8):
+    """引导强度与距离，都除以不引导的。theirs : (强度, {表: FID})；ours : {强度: 对数之差的 gap}；real 是同样多的真图；强度大于 near 的画在小框里"""
     figure = empty_figure(width, height)
     ax = plain_axes(figure.subplots())
     for (name, values), style, lift in zip(theirs[1].items(), ("-", "--"), (8, 10)):
@@ -140,6 +140,8 @@ def valley_figure(theirs, ours, near=1.5, width=7.5, height=3.8):
         ax.annotate(f"论文的{name}", (theirs[0][4], ratios[4]), (-6, lift), textcoords="offset points", ha="right", color=ORANGE, fontsize=10)
     first = {w: one for w, one in ours.items() if w <= near}
     ratio_bars(ax, list(first), first.values())
+    ax.axhline(real, color=INK, linewidth=1.2, linestyle=":", zorder=1)
+    ax.text(near, real * 0.98, "同样多的真图", ha="right", va="top", fontsize=10)
     ax.annotate("我们的 digits_class", (near, np.exp(first[near]["mean"])), (0, 7), textcoords="offset points",
                 ha="right", va="bottom", color=BLUE, fontsize=10)
     inset = plain_axes(ax.inset_axes([0.08, 0.66, 0.3, 0.28]))

@@ -51,7 +51,7 @@ class Axis:
     """一个坐标轴：curves 是 {数据名: 图例}，dots 中的名字画成点；image 不为空时画一张图像
 
     xticks 只标这几个数；styles 是各条曲线依次的 (颜色, 线型, 粗细)
-    columns 是图像上方各列的名字；图像上的 curves 是橙色的框
+    columns 是图像上方各列的名字；rows 是图像左边各行的 {数据名: 最长的一个名字}，名字由 update 换；图像上的 curves 是橙色的框
     """
 
     xlabel: str = ""
@@ -68,6 +68,7 @@ class Axis:
     xticks: tuple = ()
     styles: tuple = STYLES
     columns: tuple = ()
+    rows: dict = field(default_factory=dict)
 
 
 class Plot:
@@ -91,6 +92,11 @@ class Plot:
             self.artists[axis.image] = ax.imshow(np.zeros((1, 1)), cmap="gray", vmin=-1, vmax=1, animated=True)
             for order, name in enumerate(axis.columns):
                 ax.text((order + 0.5) / len(axis.columns), 1.01, name, transform=ax.transAxes, ha="center", va="bottom", fontsize=9)
+            for order, (name, longest) in enumerate(axis.rows.items()):
+                place = {"x": -0.01, "y": 1 - (order + 0.5) / len(axis.rows), "transform": ax.transAxes, "ha": "right", "va": "center", "fontsize": 9}
+                # 透明的那份给最长的名字留位置
+                ax.text(s=longest, alpha=0, **place)
+                self.artists[name] = ax.text(s="", animated=True, **place)
             for name in axis.curves:
                 self.artists[name], = ax.plot([], [], color=ORANGE, linewidth=3, zorder=9, animated=True)
             return
@@ -114,7 +120,7 @@ class Plot:
             ax.legend(frameon=False, fontsize=9, loc=axis.legend)
 
     def update(self, **data):
-        """换数据；曲线给 (x, y)，图像给 (H, W) 数组，值在 [-1, 1]。没有提到的不变"""
+        """换数据；曲线给 (x, y)，图像给 (H, W) 数组，值在 [-1, 1]，行名给字。没有提到的不变"""
         if unknown := sorted(set(data) - set(self.artists)):
             fail("data", f"取自 {sorted(self.artists)}", unknown)
         for name, value in data.items():
@@ -125,6 +131,8 @@ class Plot:
                 # 大小没变就不动坐标轴：六张图一起动要两三毫秒
                 if value.shape != before:
                     artist.set_extent((-0.5, value.shape[1] - 0.5, value.shape[0] - 0.5, -0.5))
+            elif hasattr(artist, "set_text"):
+                artist.set_text(value)
             else:
                 artist.set_data(np.asarray(value[0]), np.asarray(value[1]))
         return self

@@ -17,7 +17,10 @@ def points_figure(clouds, labels=None, arrows=None, paths=None, shadow=None, lim
     """
     columns = columns or len(clouds)
     rows = -(-len(clouds) // columns)
-    figure = empty_figure(width, rows * (width / columns + 0.3))
+    lines = max(title.count("\n") + 1 for title in clouds)
+    figure = empty_figure(width, rows * (width / columns + 0.13 + 0.17 * lines))
+    if lines > 1:
+        figure.get_layout_engine().set(h_pad=0.1)  # 两行的标题，上沿留白
     arrows, paths, each = arrows or {}, paths or {}, labels if isinstance(labels, dict) else dict.fromkeys(clouds, labels)
     for ax, (title, points) in zip(figure.subplots(rows, columns, squeeze=False).flat, clouds.items()):
         x, y = np.asarray(points).T
@@ -77,10 +80,9 @@ def fields_figure(views, ridge=None, names=(), count=15, longest=1.5, near=0.6, 
 
 
 def losses_figure(history, floor, every=50):
-    """训练的损失（每 every 步平均），垫上最低处 floor 与一律猜 0 的"""
+    """训练的损失（每 every 步平均），垫上最低处 floor"""
     means = np.reshape(history, (-1, every)).mean(1)
-    flat = {"最好的猜测": floor, "一律猜 0": 1}
-    curves = {"网络": means, **{name: [value] * len(means) for name, value in flat.items()}}
+    curves = {"网络": means, "最好的猜测": [floor] * len(means)}
     figure = curves_figure((every * np.arange(1, 1 + len(means)), curves, "训练的步数", f"损失（每 {every} 步平均）"))
-    figure.axes[0].set_ylim(0, 1.05)
+    figure.axes[0].set_ylim(0.2, 0.45)
     return figure

@@ -7,7 +7,7 @@ from .training import quiet_trainer
 
 HOOKS = {"setup": "整个训练一次", "configure_optimizers": "整个训练一次：造优化器", "optimizer_step": "每步一次",
          "training_step": "算损失", "optimizer_zero_grad": "梯度清零", "backward": "求梯度", "on_before_optimizer_step": "回调在这里检查 NaN"}
-OURS = {"shared_step": "训练与验证共用", "get_input": "从字典里取图", "forward": "就是训练损失", "draw_t": "抽一批 t",
+OURS = {"shared_step": "训练与验证共用", "get_input": "从字典里取图", "forward": "返回损失，不是图像", "draw_t": "抽一批 t",
         "p_losses": "加噪、预测、比较", "apply_model": "网络的前向", "_tick_ema": "更新 EMA"}
 
 

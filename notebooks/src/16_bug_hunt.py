@@ -20,7 +20,8 @@ from torch import nn
 
 from ddpm_edu import LitEma, load_pretrained, make_beta_schedule
 from ddpm_edu.gaussian import diffusion_tables
-from ddpm_edu.teach import curve_figure, grade, grid_figure
+from ddpm_edu.schedules import rescale_linear_range
+from ddpm_edu.teach import grade, grid_figure
 from ddpm_edu.teach.bug_figures import gaps_figure, multiplier_figure, pipeline_figure, shadow_figure
 from ddpm_edu.teach.bugs.folded import folded_hints, folded_result, folded_source
 from ddpm_edu.teach.bugs.formulas import clip_start, make_betas, noise_variances, predict_start, training_target, x0_weights
@@ -35,7 +36,7 @@ betas = make_beta_schedule("linear", 1000)
 bar = np.cumprod(1 - betas)
 
 # %% [markdown]
-# 下面三排图出自三份代码。`draw` 用 DDIM 走 20 步，画数字 0 到 9；`loss_at` 量第 $t$ 步的损失。两者的噪声都固定：
+# 下面三排图出自三份代码。`draw` 用 DDIM 走 20 步，画 0 到 9；`loss_at` 量第 $t$ 步的损失。噪声都固定：
 
 # %%
 models = {"正常": load_pretrained("mnist"), "病例 2": case_two(), "一号猎场": hunt(1)}
@@ -44,7 +45,7 @@ print("t=500 的损失：" + "，".join(f"{name} {loss_at(model, 500):.2f}" for 
 grid_figure(torch.cat([draw(model) for model in models.values()]), 10, rows=list(models), columns=digits)
 
 # %% [markdown]
-# 图：损失相同，图却坏了。后两排的代码各有一处写错了。光看图、光看损失，都说不出错在哪里。
+# 图：损失相同，图却坏了。后两排的代码各有一处写错了。光看图与损失，说不出错在哪里。
 #
 # ## 怎样找 bug
 #
@@ -57,7 +58,7 @@ grid_figure(torch.cat([draw(model) for model in models.values()]), 10, rows=list
 #
 # | 试验 | 甲预言 | 乙预言 |
 # |:--|:--|:--|
-# | 看图 | 像素不变 | 像素平均变不到一级（一共 256 级），看不出来 |
+# | 看图 | 像素不变 | 像素平均变不到一级，看不出来 |
 # | 把这一步的噪声换成一百万 | 输出不变 | 输出差几千 |
 
 # %%
@@ -68,7 +69,7 @@ for name, step in last_steps.items():
     print(f"{name}：像素平均变 {levels:.1f} 级；噪声换成一百万，输出变 {step(0.0, 1e6):.0f}")
 
 # %% [markdown]
-# 第一个试验看不出差别，第二个一次就分得开。好的试验把错误放大。
+# 第一个不到一级，肉眼看不出；第二个差几千，不会看漏。好的试验把错误放大。
 #
 # 猜原因时，先想症状可能出自哪一个环节：
 
@@ -76,11 +77,11 @@ for name, step in last_steps.items():
 pipeline_figure()
 
 # %% [markdown]
-# 图：从数据到样本，A–H 是八个容易出错的环节。上面一行是训练，下面一行是采样，两行用的是同一个网络。最后的三个猎场就问错在哪一个环节。
+# 图：从数据到样本，A–H 是八个容易出错的环节。训练与采样用的是同一个网络。最后的三个猎场就问错在哪一个环节。
 #
 # 下面十二个病例（病例 1 就是 16.1，依此类推），写法都相同：
 #
-# - **问题**转述公开讨论里的一个问题。坏代码是为这门课写的；参考实现里有没有同样的错，见第 17 章附录。
+# - **问题**转述公开讨论里的一个问题。坏代码是为这门课写的；参考实现里也有的，章末列出。
 # - **猜测**是几种可能的原因。先停一停，替每一种写下它预言的数，再从 A–D 里选一个（这些字母与图中的无关）。选错了可以再选。
 # - 选完点开折叠的答案、试验（抄到新的一格里就能跑）与坏代码。带 b 的题是**动手修**。
 #
@@ -91,7 +92,7 @@ pipeline_figure()
 #
 # **问题**　步数 $T$ 变了，你们的代码把 $\beta$ 也跟着放大；DDIM 缩短步数时并没有这样做，为什么？（RosettaCommons/RFdiffusion [#141](https://github.com/RosettaCommons/RFdiffusion/issues/141)）
 #
-# **症状**　数据是 $\mathcal N(0.3, 0.5^2)$，去噪器是完美的，每一步照 $v=0.5$ 加噪声（第 4 章）。步数少了，样本的方差就偏大：
+# **症状**　数据是 $\mathcal N(0.3, 0.5^2)$，去噪器是完美的；每一步加多少噪声不归它管，由 `v_posterior` 定（第 4 章，记作 $v$），这里是 0.5。步数少了，样本的方差就偏大：
 
 # %%
 for T in (1000, 100, 50):
@@ -125,26 +126,37 @@ def full_betas(timesteps):
 grade("16.1b", full_betas)
 
 # %% [markdown]
-# DDIM 为什么不用放大？它没有造新的噪声表，只在训练好的 1000 步里跳着走，起点处原图几乎不剩。照原来的 `make_betas` 造一张 50 步的表，走完，原图的系数还有 0.83。
+# 修好一处，要把症状再重现一遍。用课程自带的改法，走 50 步：
+
+# %%
+fifty = make_beta_schedule("linear", 50, *rescale_linear_range(50))
+for v in (0.0, 0.5, 1.0):
+    mean, variance = chain_moments(fifty, mean=0.3, std=0.5, v=v)
+    print(f"v={v}：均值 {mean:.3f}，方差 {variance:.3f}")
+
+# %% [markdown]
+# 均值回到 0.300，乙没有了。$v=0.5$ 的方差还是 0.238，不是 0.250，换一个 $v$ 也跟着变：剩下的是甲。
+#
+# DDIM 不用放大：它只在训练好的 1000 步里跳着走，起点处原图几乎不剩。
 
 # %% [markdown]
 # ### 16.2　损失很低，样本支离破碎 ★★
 #
 # **问题**　把训练脚本改成 $v$ 目标，损失正常收敛，可是采出来的全是噪声，还要改什么？（luosiallen/latent-consistency-model [#65](https://github.com/luosiallen/latent-consistency-model/issues/65)）
 #
-# **症状**　开头图里的第二排，字支离破碎。网络的损失却与正常的一样：
+# **症状**　仿造的一份是开头图里的第二排：没有坏到全是噪声，字却支离破碎。它的损失与正常的一样（这里的 $v$ 是速度，见第 5 章）：
 
 # %%
 for t in (250, 500, 900):
     print(f"t={t}：正常的 {loss_at(healthy, t):.2f}，病例 2 的 {loss_at(misread, t):.2f}")
 
 # %% [markdown]
-# **猜测**　甲：网络在少数几个 $t$ 上没有训练好，平均的损失看不出来。乙：由网络的输出换算 $\hat x_0$ 时，用错了公式。**哪个试验分得开？**
+# **猜测**　甲：采样时，交给网络的步号与 $x_t$ 的对不上。乙：由网络的输出换算 $\hat x_0$ 时，用错了公式。**哪个试验分得开？**
 #
 # - A：换一个种子，再采一批。
 # - B：多走几步，从 20 步加到 400 步。
 # - C：不用网络：由 $x_0$ 与 $\varepsilon$ 算出标准答案 $v$，喂给换算，看能不能换回 $x_0$。
-# - D：换一千张图，再量一次平均的损失。
+# - D：换一千张图，再量一次损失。
 
 # %%
 grade("16.2", None)
@@ -214,14 +226,14 @@ grade("16.3b", variance_table)
 # **症状**　三段程序装同一份 mnist 检查点，都没有报错，也没有警告。换上影子，各采一排：
 
 # %%
-rows = []
+rows = [draw(healthy)]
 for model in case_four():
     with model.ema_scope():
         rows.append(draw(model))
-grid_figure(torch.cat(rows), 10, rows=("第一段", "第二段", "第三段"), columns=digits)
+grid_figure(torch.cat(rows), 10, rows=("正常", "第一段", "第二段", "第三段"), columns=digits)
 
 # %% [markdown]
-# 图：前两段采出来的是噪声，第三段认得出是字，只是走了样。
+# 图：前两段采出来的是噪声；第三段有的字认得出，4、6、7、9 已走样。
 #
 # **猜测**　甲：网络没有装对，影子由它抄来，也就不对。乙：网络装上了，影子没有。丙：网络与影子都对，噪声表不是训练时的那张。**哪个试验能说出每一段是哪一种？**
 #
@@ -237,7 +249,7 @@ folded_result("16.4", load_unet, build, Chain)
 # %% [markdown]
 # ### 16.4b　动手修 ★★
 #
-# 修第一段。从检查点的 {键: 张量} 里取出以 `model.diffusion_model.` 开头的，去掉前缀，返回新的字典；一个也没有时 `raise ValueError`。小心影子的键 `ema.model.diffusion_model.…`：它含这一串字，可是不以它开头，不要取。
+# 修第一段。从检查点的 {键: 张量} 里取出以 `model.diffusion_model.` 开头的，去掉前缀，返回新的字典；一个也没有时 `raise ValueError`。影子的键 `ema.model.diffusion_model.…` 不取。
 
 # %%
 def unet_state(state):
@@ -305,16 +317,16 @@ same, worse = copy.deepcopy(model), copy.deepcopy(model)
 nn.init.constant_(worse.bias, model.bias.item() + 0.1)
 images = torch.rand(8, 1, 8, 8) * 2 - 1
 groups = {"一样的权重": gaps(same, model, images), "偏置多 0.1": gaps(worse, model, images)}
-exact = expected_gap(model, images, 0.1)  # 对所有的 t 与噪声求期望
+exact = expected_gap(model, images, 0.1)  # 对所有的 level 与噪声求期望
 gaps_figure(groups, {"一样的权重": 0, "偏置多 0.1": exact})
 
 # %% [markdown]
 # 图：单看一次比较，连谁大谁小都说不准。一个点是一次比较；粗的短线是真正的差。
 #
-# **猜测**　原因不必猜：每次抽的 $t$ 与噪声不同。难的是办法：**怎样最省力地看出这 0.028 的差？**
+# **猜测**　原因不必猜：每次抽的噪声不同，噪声占多少（`level`）也不同。难的是办法：**怎样最省力地看出这 0.0276 的差？**
 #
 # - A：两份权重各量一百次，比较平均。
-# - B：两份权重用同一份 $t$ 与噪声，各量一次。
+# - B：两份权重用同一份 `level` 与噪声，各量一次。
 # - C：验证集加大一倍，各量一次。
 # - D：两份权重各量十次，取平均，画出平滑的曲线再比。
 
@@ -341,11 +353,11 @@ def fair_validate(model, images, seed):
 grade("16.6b", fair_validate)
 
 # %%
-shared = gaps(worse, model, images, shared=True)  # 每一次比较，两边用同一份 t 与噪声
+shared = gaps(worse, model, images, shared=True)  # 每一次比较，两边用同一份 level 与噪声
 gaps_figure({"各抽各的": groups["偏置多 0.1"], "同一份噪声": shared}, {"各抽各的": exact, "同一份噪声": exact})
 
 # %% [markdown]
-# 图：用同一份噪声，40 次比较都分得出谁大。两行都是偏置多 0.1 的。两边的运气相减，几乎抵消，所以第二行的点都在 0 的右边。
+# 图：用同一份噪声，40 次比较都分得出谁大。两行都是偏置多 0.1 的，第二行的点全在 0 的右边。
 
 # %% [markdown]
 # ### 16.7　开了梯度累积，影子就贴着权重走 ★★
@@ -394,7 +406,7 @@ grade("16.7b", train_right)
 shadow_figure(weights, shadows, ideal)
 
 # %% [markdown]
-# 图：影子走得太快。权重每 10 批跳一次，影子却每批都走一小步，涂灰的十步走完两者之差的 65%；应有的影子（点线）只在权重跳的时候走一步，走 10%。
+# 图：影子走得太快。权重跳一次，影子在涂灰的十批里走了十步，共 65%；应有的影子（点线）只走一步，10%。
 
 # %% [markdown]
 # ### 16.8　半精度的模型，EMA 纹丝不动 ★★
@@ -439,7 +451,7 @@ grade("16.8b", next_shadow)
 print(f"bfloat16 里走一步：{torch.tensor(1.0).bfloat16().lerp(torch.tensor(1.0078).bfloat16(), 0.001):.4f}")
 
 # %% [markdown]
-# 还是 1，可见甲也在：一步只有 $7.8\times10^{-6}$，bfloat16 的一格是 $7.8\times10^{-3}$。所以修好一处之后，要把症状再重现一遍。
+# 还是 1，可见甲也在：一步只有 $7.8\times10^{-6}$，bfloat16 的一格是 $7.8\times10^{-3}$。
 
 # %% [markdown]
 # ### 16.9　热身一完，学习率掉了一截 ★★
@@ -489,7 +501,7 @@ grade("16.9b", smooth_multiplier)
 #
 # **问题**　有人提交修复：从验证期间存下的检查点接着训练，原来的权重会被 EMA 的权重盖掉。（atomistic-machine-learning/schnetpack [#785](https://github.com/atomistic-machine-learning/schnetpack/pull/785)）
 #
-# **症状**　一个作用域，进去换上影子，出来换回权重。权重是 1，影子是 5。里面再进一次，就换不回来了：
+# **症状**　不用检查点，也遇得上同一种错。一个作用域，进去换上影子，出来换回权重。权重是 1，影子是 5。里面再进一次，就换不回来了：
 
 # %%
 live, shadow, backup = {"w": torch.tensor(1.0)}, {"w": torch.tensor(5.0)}, {}
@@ -546,16 +558,12 @@ right = tables["posterior_mean_coef1"][1:] ** 2 / (2 * tables["posterior_varianc
 wrong = x0_weights(betas)[1:]
 print(f"和：{wrong.sum():.1f}，应为 {0.5 * (snr[0] - snr[-1]):.1f}")
 print("这份代码与正确值之比：" + "，".join(f"t={t} 处 {wrong[t - 1] / right[t - 1]:.3g}" for t in (1, 10, 100, 999)))
-curve_figure(range(1, 1000), {"正确的": right, "这份代码": wrong}, "步号 $t$", "权重", "log", "log")
-
-# %% [markdown]
-# 图：这份代码的权重（虚线）低估了开头，高估了尾部。两轴都是对数，实线是正确的权重。
 
 # %%
 folded_source(x0_weights)
 
 # %% [markdown]
-# **猜测**　点开代码。A、B、D 各预言了比值随 $t$ 怎样变，与上面的数对一对，A 还要改一行再算；都对不上，才轮到 C。**错在哪里？**
+# **猜测**　点开代码，把 A、B、D 的预言与上面的比值对一对，A 要改一行再算；都对不上，才轮到 C。**错在哪里？**
 #
 # - A：少了一对括号，分母应为 $2(1-\bar\alpha_t)$；补上之后，比值处处是 1。
 # - B：整体差一个常数倍，比值处处相同。
@@ -636,7 +644,7 @@ grade("16.12b", clipped)
 # | G EMA 的更新 | `model_ema(model.model)` 更新一次，`model_ema.shadow` 是影子 |
 # | H 权重的装载，以及 EMA 的换上换下 | `ema_scope()` 换上影子，`model.state_dict()` |
 #
-# 每个猎场两题，先自己加一格做试验，做不下去有三级提示。第一题填错在哪一个环节；第二题交出证据：写一个函数，模型有这种病时返回 `True`，别的模型都返回 `False`。先拿病例 2 示范，它的换算错了，用的恒等式是 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$：
+# 每个猎场两题，先自己加一格做试验，做不下去有三级提示。第一题填错在哪一个环节；第二题交出证据：写一个函数，模型有这种病时返回 `True`，健康的、病根不同的都返回 `False`。先拿病例 2 示范，它的换算错了，用的恒等式是 $\hat x_0=\sqrt{\bar\alpha_t}\,x_t-\sqrt{1-\bar\alpha_t}\,\hat v$：
 
 # %%
 def evidence_case_two(model):
@@ -664,7 +672,7 @@ folded_hints("16.13")
 # %% [markdown]
 # ### 16.13b　一号猎场：证据 ★★
 #
-# 写一个函数，只有得了一号猎场这种病的模型，它才返回 `True`。
+# 写一个函数：一号猎场返回 `True`；健康的、没有训练过的，还有另外两个猎场，都返回 `False`。
 
 # %%
 def evidence_1(model):
@@ -697,7 +705,7 @@ folded_hints("16.14")
 # %% [markdown]
 # ### 16.14b　二号猎场：证据 ★★
 #
-# 写一个函数，只有得了二号猎场这种病的模型，它才返回 `True`。改动模型的权重不要紧。
+# 写一个函数，测出二号猎场的病。改动模型的权重不要紧。
 
 # %%
 def evidence_2(model):
@@ -722,7 +730,7 @@ grade("16.14b", evidence_2)
 grid_figure(torch.cat([draw(healthy), draw(hunt(3))]), 10, rows=("正常", "三号猎场"), columns=digits)
 
 # %% [markdown]
-# 图：三号猎场的 1、4、6、9 明显走样，0、2 却差不多。
+# 图：三号猎场的 4、6、9 明显走样，1、3、7 也变了，0、2 却差不多。
 
 # %%
 grade("16.15", None)
@@ -731,14 +739,15 @@ folded_hints("16.15")
 # %% [markdown]
 # ### 16.15b　三号猎场：证据 ★★★
 #
-# 写一个函数，只有得了三号猎场这种病的模型，它才返回 `True`。
+# 写一个函数，测出三号猎场的病；没有训练过的模型，也要返回 `False`。
 
 # %%
 def evidence_3(model):
     # 答案
     x_t, labels = torch.randn(10, 1, 28, 28), torch.arange(10)
     with torch.no_grad():
-        return any(torch.equal(*(model.apply_model(x_t, torch.full((10,), step), labels) for step in (t, t + 1))) for t in (50, 600))
+        same = [torch.equal(*(model.apply_model(x_t, torch.full((10,), step), labels) for step in (t, t + 1))) for t in (50, 600)]
+    return any(same) and not all(same)
     # 答案完
 
 grade("16.15b", evidence_3)
@@ -746,22 +755,25 @@ grade("16.15b", evidence_3)
 # %% [markdown]
 # ## 小结
 #
-# **怎样找到写错的那一行？** 先把症状缩成一个数，写下两种原因，再找一个试验，让两种原因预言不同的数。试验选得好，量一次就够：噪声换成一百万，对与错差几千；两边用同一份噪声，一次抵得上两百次。
+# **怎样找到写错的那一行？** 先把症状缩成一个数，写下两种原因，再找一个试验，让两种原因预言不同的数。试验选得好，量一次就够：两边用同一份噪声，一次抵得上两百次。
 #
 # 十二个病例落在这些环节上：
 
 # %%
-pipeline_figure({"A": "1、3", "C": "5", "D": "2、12", "F": "6、11", "G": "7、8", "H": "4、10", "优化器": "9"})
+pipeline_figure({"A": "1、3", "C": "5", "D": "2、12", "F": "11\n病例 6（验证）", "G": "7、8", "H": "4、10", "优化器": "9"})
 
 # %% [markdown]
-# 图：橙色的是病例，写在病根所在的环节旁边。
+# 图：橙色的是病例，写在病根所在的环节旁边。病例 6 量的是验证的损失。
 #
-# 防它们的办法，括号里是病例：
+# 怎样防它们？右边是参考实现里有同一种错的函数（第 17 章附三）：
 #
-# - 不认识的名字、对不上的键，当场报错（2，4 的第一、三段）；装完之后，网络、影子、表都与文件相减（4 的第二段）。
-# - 先在 float64 里算完，最后舍入一次（3）。
-# - 公式在两端代入数，再与独立的推导比较（1、9、11）。
-# - 交给网络的条件，看有没有梯度（5）；更新数一数次数（7）；比较用同一份随机数（6）。
-# - 改动一个张量之前，想清楚它是哪一份、还有谁在用（8、10、12）。
+# | 病例 | 怎样防 | 参考实现里 |
+# |:--|:--|:--|
+# | 2、4 | 不认识的名字、对不上的键，当场报错；装完之后，网络、影子、表都与文件相减 | 4：`init_from_ckpt` |
+# | 3 | 先在 float64 里算完，最后舍入一次 | |
+# | 1、9、11 | 公式在两端代入数，再与独立的推导比较 | 9：`LambdaLinearScheduler.schedule`；11：`register_schedule` |
+# | 5 | 交给网络的条件，看有没有梯度 | |
+# | 6、7 | 比较用同一份随机数；更新数一数次数 | 6：`validation_step`；7：`on_train_batch_end` |
+# | 8、10、12 | 改动一个张量之前，想清楚它是哪一份、还有谁在用 | 8：`LitEma.forward`；10：`ema_scope`；12：`p_mean_variance` |
 #
 # 工作中遇到的症状更杂，[排障手册](91_troubleshooting.ipynb) 按症状列出原因与办法。

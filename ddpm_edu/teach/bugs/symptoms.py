@@ -25,7 +25,7 @@ def loss_at(model, t):
 
 
 def gaps(network, model, images, shared=False, times=40):
-    """验证的损失，network 减 model，比 times 次；shared 为真时，每一次两边用同一份 t 与噪声"""
+    """验证的损失，network 减 model，比 times 次；shared 为真时，每一次两边用同一份 level 与噪声"""
     def measured(net, seed):
         if shared:
             torch.manual_seed(seed)
@@ -35,7 +35,7 @@ def gaps(network, model, images, shared=False, times=40):
 
 
 def expected_gap(model, images, shift):
-    """偏置多 shift 的网络，验证的损失平均高多少（对所有的 t 与噪声求期望）；model 是一层卷积
+    """偏置多 shift 的网络，验证的损失平均高多少（对所有的 level 与噪声求期望）；model 是一层卷积
 
     展开 (f + shift - 噪声)²：f 是线性的，带噪的图里 √(1-level) 平均是 2/3
     """

@@ -35,7 +35,7 @@ class Patient:
         return self._name
 
 
-def patients(box, decoy):
+def patients(box, *decoys):
     """[健康的, 这个黑箱, 症状相近而病根不同的, 另外两个黑箱]，每个是一组参数"""
     def make(name):
         from ..bugs import hunts  # 要导入 Lightning，用到时再说
@@ -44,7 +44,7 @@ def patients(box, decoy):
             "没有练过的": hunts.untrained, "权重乱了的": hunts.shaken, "健康的": lambda: hunts.load_pretrained("mnist"),
             "影子造得太早的": lambda: hunts.with_old_shadow(hunts.LitEma)}[name]()
 
-    names = ["健康的", box, decoy, *(other for other in BOXES if other != box)]
+    names = ["健康的", box, *decoys, *(other for other in BOXES if other != box)]
     return [(Patient(f"{BOXES[name]}猎场的模型" if name in BOXES else f"{name}模型", functools.partial(make, name)),) for name in names]
 
 
@@ -70,9 +70,15 @@ def shadow_stays(model):
 
 
 @torch.no_grad()
-def deaf_to_time(model):
+def unmoved(model):
+    """只把 t 加 1，输出是不是不变：前一半、后一半各试一个 t"""
     x_t = torch.randn(10, 1, 28, 28)
-    return any(torch.equal(model.apply_model(x_t, at(model, t), LABELS), model.apply_model(x_t, at(model, t + 1), LABELS)) for t in (50, 600))
+    return [torch.equal(model.apply_model(x_t, at(model, t), LABELS), model.apply_model(x_t, at(model, t + 1), LABELS)) for t in (50, 600)]
+
+
+def deaf_to_time(model):
+    same = unmoved(model)
+    return any(same) and not all(same)
 
 
 @torch.no_grad()
@@ -109,7 +115,8 @@ HINTS = {
               "先把 `model.model_ema.shadow` 里的张量各 `clone` 一份；再给 `model.model` 的每个权重加 1，调用几次 `model.model_ema(model.model)`；"
               "最后用 `torch.equal` 比较前后的影子。"),
     "16.15": ("只算损失，不采样，数就偏高，样本也走样，所以先查两边都用的 A 与网络的两个输入 B、C；再按 $t$ 画出损失，看高在哪里。",
-              "$x_t$ 与类别都不变，只把 $t$ 加 1，输出总该变一点。前一半与后一半的步号都要试。",
+              "$x_t$ 与类别都不变，只把 $t$ 加 1，训练过的网络输出总该变一点。前一半与后一半的步号都要试。"
+              "没有训练过的输出恒为 0，哪里都不变，所以要有的变、有的不变，才算证据。",
               "取一份 `x_t`，调用两次 `model.apply_model(x_t, torch.full((10,), t), labels)`，步号一次是 `t`，一次是 `t + 1`，"
               "用 `torch.equal` 比较；`t` 取 50 与 600。想看损失高在哪里，画 `loss_at(hunt(3), t)`，`t` 从 20 到 980，每 20 步一个。"),
 }
@@ -130,7 +137,7 @@ HUNTS = (
     Code("16.13b", 2, "一号猎场：证据", leaves_the_range, lambda: patients(1, "没有练过的"), (
         SAY_YES, SAY_NO,
         Mistake("没有练过的模型也会采出噪点，你的试验却分不开它：“样本不好”只是症状。", noisy_samples),
-    ), "证据只看截断这一个环节：没有练过的网络也通得过。", "别看样本，看截断之后的 x̂₀ 在不在 [-1, 1] 里。"),
+    ), "证据只看截断这一个环节：没有练过的网络也通得过。完全不截断的模型会一样地超出，要分清还得再试。", "别看样本，看截断之后的 x̂₀ 在不在 [-1, 1] 里。"),
     Choice("16.14", 2, "二号猎场：换上 EMA 就坏", "G", {
         "A": "表与 q_sample 都与闭式相同；用原权重采样，一切正常。",
         "B": "用原权重采样一切正常，t 进了网络。",
@@ -153,8 +160,9 @@ HUNTS = (
         "G": "影子与原权重相同，手动更新时也跟得上。",
         "H": "t < 500 时损失与正常的一样低，权重装上了。",
     }, "x_t 不变，只把 t 从 600 改成 601，输出逐位相同：后一半的 t 被取整了。按 t 画出损失，是锯齿。"),
-    Code("16.15b", 3, "三号猎场：证据", deaf_to_time, lambda: patients(3, "权重乱了的"), (
+    Code("16.15b", 3, "三号猎场：证据", deaf_to_time, lambda: patients(3, "权重乱了的", "没有练过的"), (
         SAY_YES, SAY_NO,
+        Mistake("没有练过的模型输出恒为 0，t 怎样变都相同，也被你说成有病；要有的步号变、有的不变，才算证据。", lambda model: any(unmoved(model))),
         Mistake("损失高，权重乱了的模型也一样；要固定 x_t，只改 t，看输出变不变。", high_loss),
     ), "固定 x_t，只改 t：健康的网络总会变一点。", "固定 x_t，比较相邻两个步号的输出；前一半与后一半的步号都要试。"),
 )

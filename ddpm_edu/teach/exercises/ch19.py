@@ -74,7 +74,7 @@ EXERCISES = (
         Mistake("x 里还有原图的那一份：先减去 √ᾱ·x0_hat，再除以 √(1-ᾱ)，才是噪声。", forgetful),
     ), "去噪与加噪是同一个式子，所以样本能还原成起点：表 2 量的就是这样走一来一回的误差。",
          "先由 x 与 guess 求出 ε_hat，再照 there 的 ᾱ 掺回去。"),
-    Code("19.2", 2, "收到第 t 步时付了多少", bits_paid, term_cases, (
+    Code("19.2", 2, "收到第 t 步时已付多少比特", bits_paid, term_cases, (
         Mistake("单位还是 nats；除以 ln 2 才是比特。", lambda terms: terms.sum() - terms.cumsum(0)[:-1]),
         Mistake("多算了一步：收到 x_t 时，第 t 步的 L_t 还没有付。", lambda terms: terms.flip(0).cumsum(0).flip(0)[:-1] / math.log(2)),
         Mistake("方向反了：从 x_T 收起，先付的是 L_T。", lambda terms: terms.cumsum(0)[:-1] / math.log(2)),
@@ -87,7 +87,7 @@ EXERCISES = (
                 deciding(spread=lambda large, small: (large - small).std(unbiased=False) / len(large) ** 0.5)),
         Mistake("你只看一个标准误；区间的一半是 quantile 个标准误。", deciding(factor=lambda quantile: 1)),
         Mistake("你只看平均的正负，没有看区间碰不碰得到零。", deciding(factor=lambda quantile: 0)),
-        Mistake("区间碰到零，是没有证实，也没有推翻：看不出，不是不成立。", deciding(otherwise="不成立")),
+        Mistake("区间碰到零，次序定不下来：看不出，不是不成立。", deciding(otherwise="不成立")),
         Mistake("区间全在零以下，是 large 反而小：不成立，不是看不出。", deciding(negative="看不出")),
         Mistake("减反了：结论是 large 比 small 大，要用 large 减 small。", deciding(sign=-1)),
     ), "同样的几行，可以拿去判自己的任何一条“甲比乙好”。", "先逐个种子相减，求差的平均与标准误，再看 平均 ± quantile 个标准误 碰不碰得到零。"),

@@ -3,7 +3,7 @@ import numpy as np
 import torch
 
 from ...objectives import OBJECTIVES, make_objective
-from ..panel import Panel, int_slider, slider
+from ..panel import Panel, int_slider, last_sentence, slider
 from ..plot import Axis, Plot
 
 SHOWN = 3  # x_s 的误差小，画成图要放大几倍
@@ -54,5 +54,5 @@ def parameterization_panel(diffusion, x_start, noise):
         height=3.8,
     )
     return Panel(plot, lambda t, error: parameterization_data(diffusion, x_start, noise, t, error), sheet=[{"t": T // 50}, {"t": 9 * T // 10}],
-                 aside=lambda note: "。" + note.split("。")[-1],
+                 aside=last_sentence,
                  t=int_slider(700, 0, T - 1, "步号 t"), error=slider(0.2, 0.0, 0.5, 0.05, "输出的误差"))

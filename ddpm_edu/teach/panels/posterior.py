@@ -93,10 +93,10 @@ def posterior_grids(model, steps=(5, 10, 20), num_samples=32, cond=None):
 
 
 def samples_panel(grids):
-    """上半是 v=0，下半是选的 v；grids 由 posterior_grids 事先算好，拖动时不必等"""
+    """每组上面一排是 v=0，下面一排是选的 v；grids 由 posterior_grids 事先算好，拖动时不必等"""
     rows, columns = next(iter(grids.values())).shape
-    plot = Plot([Axis(image="grid", title="上半：$v=0$　　下半：你选的 $v$")], width=7.0, height=14.0 * rows / columns + 0.3)
+    plot = Plot([Axis(image="grid", rows=dict.fromkeys(("upper", "lower"), "$v=0.25$"))], width=7.0, height=12.6 * rows / columns + 0.1)
     steps = sorted({count for count, _ in grids})
-    return Panel(plot, lambda v, steps: ({"grid": np.concatenate([grids[steps, 0.0], grids[steps, v]])},
-                                         f"走 {steps} 步，上半 v = 0，下半 v = {v:.2f}；噪声是同一份"),
-                 sheet=[{"steps": count, "v": 1.0} for count in steps], v=slider(1.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))
+    return Panel(plot, lambda v, steps: ({"grid": np.concatenate([grids[steps, 0.0], grids[steps, v]]), "upper": "$v=0$", "lower": f"$v={v:g}$"},
+                                         f"走 {steps} 步，上面 v = 0，下面 v = {v:.2f}；噪声是同一份"),
+                 sheet=[{"steps": count} for count in steps], v=slider(1.0, 0.0, 1.0, 0.25, "v_posterior"), steps=choice(steps, steps[1], "步数"))

@@ -5,7 +5,7 @@ from ...gaussian import diffusion_tables
 from ...objectives import OBJECTIVES
 from ...schedules import make_beta_schedule
 from ..figures import GRAY
-from ..panel import Panel, choice, slider
+from ..panel import Panel, choice, last_sentence, slider
 from ..plot import STYLES, Axis, Plot
 
 T = 1000
@@ -40,7 +40,7 @@ def weights_panel():
              curves={**{f"mixed_{name}": "" for name in names}, "one": "", "peaks": ""}, **wide),
     ])
     return Panel(
-        plot, weights_data, sheet=[{"schedule": name} for name in ("sqrt_linear", "cosine")], aside=lambda note: "。" + note.split("。")[-1],
+        plot, weights_data, sheet=[{"schedule": name} for name in ("sqrt_linear", "cosine")], aside=last_sentence,
         v=slider(0.0, 0.0, 1.0, 0.05, "v_posterior"), schedule=choice(["sqrt_linear", "linear", "cosine"], "sqrt_linear", "噪声表"),
         l_simple=slider(0.0, 0.0, 2.0, 0.1, "l_simple_weight"), elbo=slider(1.0, 0.0, 1.0, 0.05, "original_elbo_weight"),
     )
