@@ -426,7 +426,7 @@ reference_map("latent")
 # - `p_mean_variance` 没有 `v` 这一支：Stable Diffusion 2 的基类能用 `v` 训练，用 `p_sample` 采样就报错，要用 DDIM 那个类。
 # - `original_elbo_weight` 加的是按 `lvlb_weights` 加权的均方误差，不是 ELBO，还差 $T$ 倍。
 #
-# `LatentDiffusion` 自己还有一处：`scale_factor` 写死时不在检查点里（Stable Diffusion 写死 0.18215）；`scale_by_std` 只看训练的第一批，我们看两千来张。
+# `LatentDiffusion` 自己还有两处。`scale_factor` 写死时不在检查点里（Stable Diffusion 写死 0.18215）；`scale_by_std` 只看训练的第一批，我们看两千来张。图太大时，它把图切成重叠的块，各自处理，再加权平均拼回去；我们没有这一样。
 #
 # </details>
 

@@ -68,7 +68,7 @@ METHODS = (
         Note("= b", "f1cfb620", "批量"),
         Note("if x_T", "4d7b0143", "没有给起点"),
         Note("= img", "46812298", "标准高斯噪声"),
-        Note("= img", "ecf9f843", "用给的起点", proof=(7, "所以起点决定样本")),
+        Note("= img", "ecf9f843", "用给的起点", proof=(7, "起点相同，终点就相近")),
         Note("if timesteps", "b1e852d3", "没有另给步数"),
         Note("= timesteps", "4e59f282", "走挑出的几步，或走满"),
         Note("if ddim_use_original_steps timesteps", "d6bc7079", "只走后面的几步"),
