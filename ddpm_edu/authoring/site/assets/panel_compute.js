@@ -4,7 +4,7 @@
   const {ddpm} = globalThis, {range, format, alphasCumprod, ancestralStep} = ddpm;
   const sum = values => values.reduce((total, value) => total + value, 0);
   const extreme = (values, better) => values.reduce((found, value) => better(value, found) ? value : found);
-  const max = values => extreme(values, (a, b) => a > b), min = values => extreme(values, (a, b) => a < b);
+  const max = values => extreme(values, (a, b) => a > b);
 
   // ---- 噪声表 ----
 
@@ -98,20 +98,22 @@
     });
   }
 
-  function weights({parameterization, v, schedule, l_simple, elbo}) {
-    const T = 1000, betas = ddpm.makeBetaSchedule(schedule, T), t = range(T).map(i => i + 1), data = {};
-    for (const name of ["eps", "x0", "v"]) data[name] = [t, lvlbWeights(betas, v, name)];
-    const chosen = data[parameterization][1], mixed = chosen.map(weight => l_simple + elbo * weight);
-    const total = sum(mixed), most = max(mixed), heaviest = mixed.indexOf(most);
-    let running = 0;
-    data.mixed = [t, mixed.map(weight => (running += weight) / (total || 1))];
-    data.peak = [[heaviest + 1, heaviest + 1], [heaviest ? data.mixed[1][heaviest - 1] : 0, data.mixed[1][heaviest]]];
+  function weights({v, schedule, l_simple, elbo}) {
+    const T = 1000, names = ["eps", "x0", "v"], betas = ddpm.makeBetaSchedule(schedule, T), t = range(T).map(i => i + 1), data = {}, said = [];
     data.one = [t, t.map(step => step / T)];
-    const share = total ? total * total / (T * sum(mixed.map(weight => weight * weight))) : 0;
-    const said = l_simple === 0 && elbo === 0 ? "处处为 0，构造函数会拒绝"
-      : `最重的一步占 ${format(most / total, ".1%")}，有效样本 ${format(share, ".1%")}`;
-    return {data, note: `${parameterization}，v_posterior = ${format(v, ".2f")}：推导出的权重，最大的是最小的 ${format(max(chosen) / min(chosen), ".2g")} 倍；`
-      + `总损失里的权重是 ${format(l_simple, "g")} + ${format(elbo, "g")}·w_t，${said}`};
+    data.peaks = [[], []];
+    for (const name of names) {
+      const derived = lvlbWeights(betas, v, name), mixed = derived.map(weight => l_simple + elbo * weight), total = sum(mixed);
+      const heaviest = mixed.indexOf(max(mixed));
+      let running = 0;
+      data[name] = [t, derived];
+      data[`mixed_${name}`] = [t, mixed.map(weight => (running += weight) / (total || 1))];
+      data.peaks[0].push(heaviest + 1);
+      data.peaks[1].push(data[`mixed_${name}`][1][heaviest]);
+      said.push(`${name} 是 t=${heaviest}，占 ${format(mixed[heaviest] / total, ".0%")}`);
+    }
+    return {data, note: l_simple === 0 && elbo === 0 ? "处处为 0，构造函数会拒绝"
+      : `总损失里的权重是 ${format(l_simple, "g")} + ${format(elbo, "g")}·w_t。最重的一步：${said.join("；")}`};
   }
 
   // ---- EMA ----
