@@ -49,8 +49,11 @@ def page(tmp_path_factory, live):
 def opened(driver, page, live):
     leave(driver)
     driver.get(page.as_uri())
-    driver.execute_async_script("""const [count, done] = arguments, ready = () => document.querySelectorAll('.panel.alive').length == count;
-        const look = () => ready() ? requestAnimationFrame(() => requestAnimationFrame(done)) : setTimeout(look, 20); look();""", len(live))
+    dead = driver.execute_async_script("""const [names, done] = arguments, until = performance.now() + 20000;
+        const dead = () => names.filter(name => !document.querySelector(`.panel.alive[data-panel=${name}]`));
+        const look = () => dead().length && performance.now() < until ? setTimeout(look, 20)
+            : requestAnimationFrame(() => requestAnimationFrame(() => done(dead()))); look();""", list(live))
+    assert not dead, f"没有活起来的面板：{dead}"
     yield driver
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
