@@ -88,9 +88,18 @@ def open_browser(profile):
     return driver
 
 
+def go_to(driver, address):
+    """打开一页，等到真的在那一页上：上一页要问「离开吗」时，driver.get 会在换页之前就返回"""
+    driver.get(address)
+    deadline = time.monotonic() + 30
+    while not driver.execute_script("return location.href == arguments[0] && document.readyState == 'complete'", address):
+        assert time.monotonic() < deadline, f"打不开 {address}：还在 {driver.current_url}"
+        time.sleep(.02)
+
+
 def leave(driver):
     """离开上一页，把它的话都读掉：它出的错、它请求的地址，不算在下一页头上"""
-    driver.get("about:blank")
+    go_to(driver, "about:blank")
     read_logs(driver)
 
 

@@ -25,7 +25,7 @@ from ddpm_edu.schedules import alphas_cumprod, make_beta_schedule
 from ddpm_edu.teach.exercises.ch01 import ideal_start
 from ddpm_edu.teach.moons import MoonDenoiser, moons
 
-from .desk import leave
+from .desk import go_to, leave
 
 STATE = "return document.getElementById('form').dataset.state"
 
@@ -45,7 +45,7 @@ def visit(driver, site):
 
     def visit(name, width=1400):
         driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {"width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": False})
-        driver.get((site / f"{name}.html").as_uri())
+        go_to(driver, (site / f"{name}.html").as_uri())
         return driver
 
     yield visit

@@ -16,7 +16,7 @@ from ddpm_edu.authoring.site.frame import ASSETS
 from ddpm_edu.schedules import alphas_cumprod, make_beta_schedule
 
 from ..test_panels import positions
-from .desk import leave
+from .desk import go_to, leave
 
 COSINE = alphas_cumprod(make_beta_schedule("cosine", 1000))[0]
 PAGE = """<!DOCTYPE html><html lang="zh-CN"><head><meta charset="utf-8"><title>面板</title>
@@ -48,7 +48,7 @@ def page(tmp_path_factory, live):
 @pytest.fixture
 def opened(driver, page, live):
     leave(driver)
-    driver.get(page.as_uri())
+    go_to(driver, page.as_uri())
     dead = driver.execute_async_script("""const [names, done] = arguments, until = performance.now() + 20000;
         const dead = () => names.filter(name => !document.querySelector(`.panel.alive[data-panel=${name}]`));
         const look = () => dead().length && performance.now() < until ? setTimeout(look, 20)

@@ -14,7 +14,7 @@ from ddpm_edu.authoring.site.search import entries
 from ddpm_edu.teach.books import sources
 from ddpm_edu.teach.terms import TERMS
 
-from .desk import ROOT, leave
+from .desk import ROOT, go_to, leave
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
 NAMES = [path.stem for path in sources()]
@@ -45,7 +45,7 @@ class Reader:
 
     def open(self, name, **look):
         self.look(**look)
-        self.driver.get((self.folder / f"{name}.html").as_uri())
+        go_to(self.driver, (self.folder / f"{name}.html").as_uri())
 
     def look(self, width=1280, height=900, media="", theme="light"):
         """换窗口的大小、屏幕或纸、主题，页面不重新载入"""
@@ -84,6 +84,7 @@ class Reader:
 
 @pytest.fixture
 def reader(driver, built):
+    leave(driver)
     reader = Reader(driver, built[0])
     yield reader
     reader.command("Emulation.clearDeviceMetricsOverride")
@@ -92,7 +93,6 @@ def reader(driver, built):
 
 def test_the_whole_book_reads_offline_on_a_desk_a_phone_and_paper_and_asks_for_nothing_outside(reader, built, shots):
     names = [page.name for page in built[1]]
-    leave(reader.driver)
     for name in [*names, "index"]:
         reader.open(name)
         assert reader.script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)"), name
