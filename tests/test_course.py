@@ -130,6 +130,7 @@ def test_arguments_are_passed_on(course, monkeypatch):
     assert commands[-1][-3:] == ("--no-browser", "--port", "8899") and any(str(part).endswith(course.FIRST_PAGE) for part in commands[-1])
     assert (ROOT / course.FIRST_PAGE.removeprefix("/lab/tree/")).exists()
     assert "--LanguageServerManager.autodetect=False" in commands[-1]
+    assert "--ServerApp.kernel_websocket_connection_class=ddpm_edu.cli.lab.PromptConnection" in commands[-1]
     # 同一个选项给两次，JupyterLab 会拒绝启动
     course.lab(["--ServerApp.root_dir=别处"])
     assert [part for part in commands[-1] if "root_dir" in str(part)] == ["--ServerApp.root_dir=别处"]
@@ -146,6 +147,20 @@ def test_arguments_are_passed_on(course, monkeypatch):
     # 跳过的要说明缺什么
     assert pages[-2:] == ("-rs", course.BROWSER)
     assert (ROOT / course.BROWSER).is_dir()
+
+
+def test_lab_passes_on_what_the_kernel_says_at_once(monkeypatch):
+    from jupyter_server.services.kernels.websocket import KernelWebsocketHandler
+
+    from ddpm_edu.cli.lab import PromptConnection
+
+    handler, said = KernelWebsocketHandler.__new__(KernelWebsocketHandler), []
+    handler.set_nodelay = said.append
+    connection = PromptConnection.__new__(PromptConnection)
+    connection.websocket_handler = handler
+    monkeypatch.setattr(PromptConnection.__base__, "connect", lambda self: said.append("接着照旧"))
+    connection.connect()
+    assert said == [True, "接着照旧"]
 
 
 def test_any_failing_part_fails_the_whole_and_each_says_how_long_it_took(course, monkeypatch, capsys):

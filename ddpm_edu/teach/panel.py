@@ -45,8 +45,10 @@ class Panel:
         self.draw()
 
     def draw(self, sharp=SHARP):
-        picture, self.note.value = self.frame(sharp)
+        picture, note = self.frame(sharp)
+        # 图先走，那一句话跟在后面
         self.image.value = encode(picture)
+        self.note.value = note
 
     def redraw(self, change=None):
         """控件动了：先画一点一个像素的，快一倍；停下来再换成清晰的"""
