@@ -74,8 +74,9 @@ def build(way, config, **options):
     loss = {} if way.drawn else {"l_simple_weight": 0.0, "original_elbo_weight": 1.0}
     model = (Drawn if way.drawn else DDPM)(**{**config, "beta_schedule": way.schedule, **loss, **options})
     weights = way.weights(model.lvlb_weights / model.lvlb_weights.mean())
-    model.lvlb_weights.copy_(weights / weights.mean())
-    return model
+    # 换原表：模型一搬动，缓冲区就从原表重取
+    model._exact_tables["lvlb_weights"] = (weights / weights.mean()).double()
+    return model.to(weights.device)
 
 
 def effective(model):
