@@ -337,17 +337,17 @@ def test_the_errors_of_chapter_five_are_measured_again(tmp_path, capsys):
 
 
 def test_the_measurement_runs_resumes_and_is_what_the_chapter_reads(tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(papers.FIGURES, "skip", (lambda seed, table, part: {"frechet": float(seed), "list": [1.0, 2.0 + seed]}, ["linear 0"], 3))
+    monkeypatch.setitem(papers.FIGURES, "skip", (lambda seed, table, part: {"frechet": float(seed), "list": [1.0, 2.0 + seed]}, ["linear 0"]))
     out = tmp_path / "a.json"
     papers.main(["skip", "--seeds", "2", "--out", str(out)])
     assert "skip linear 0：frechet 0.5000 ± 0.5000" in capsys.readouterr().out
-    papers.main(["skip", "--out", str(out)])
+    papers.main(["skip", "--seeds", "3", "--out", str(out)])
     runs = json.loads(out.read_text(encoding="utf-8"))["runs"]
     found = papers.summary({"runs": runs})
     assert [run["seed"] for run in runs] == [0, 1, 2] and found["skip linear 0"]["list"]["mean"] == [1.0, 3.0] and found["skip linear 0"]["seeds"] == 3
     assert found["skip linear 0"]["frechet"]["each"] == [0.0, 1.0, 2.0] and "each" not in found["skip linear 0"]["list"]
     with pytest.raises(SystemExit):
         papers.main(["fig9"])
-    names = {" ".join([figure, *setting.split()]) for figure, (_, settings, _) in papers.FIGURES.items() for setting in settings if figure != "skip"}
+    names = {" ".join([figure, *setting.split()]) for figure, (_, settings) in papers.FIGURES.items() for setting in settings if figure != "skip"}
     assert papers.settled_at([9, 5, 1], [0.5, 0.1, 0.0]) == 5
-    assert names <= measured().keys() and all(row["seeds"] >= 2 for row in measured().values())
+    assert names <= measured().keys() and all(row["seeds"] == 8 for row in measured().values())

@@ -39,16 +39,15 @@ def effective_figure(groups):
 
 
 def digits_figure(rows):
-    """{怎样用权重: (Fréchet 距离, 标准误, bits/dim, 标准误)}：左右两格，一行一种；没有标准误的，各个种子画一个点"""
+    """{怎样用权重: (Fréchet 距离, 标准误, bits/dim, 标准误)}：左右两格，一行一种"""
     figure = empty_figure(9.0, 2.4)
     left, right = figure.subplots(1, 2, sharey=True)
     styles = dict(zip(("全取 1", "乘", "抽"), zip(COLORS, MARKERS)))
     for place, (name, (far, far_se, bits, bits_se)) in enumerate(rows.items()):
         color, marker = styles[name]
-        for ax, values, se, digits in ((plain_axes(left), far, far_se, 1), (plain_axes(right), bits, bits_se, 2)):
-            ax.errorbar(values, [place] * len(values), xerr=2 * se if se else None, color=color, marker=marker, linestyle="none", capsize=3)
-            said = f"{values[0]:.{digits}f} ± {se}" if se else "、".join(f"{value:.{digits}f}" for value in values)
-            ax.annotate(said, (sum(values) / len(values), place), (0, 13), textcoords="offset points", ha="center", fontsize=9, color=color)
+        for ax, value, se in ((plain_axes(left), far, far_se), (plain_axes(right), bits, bits_se)):
+            ax.errorbar(value, place, xerr=2 * se, color=color, marker=marker, capsize=3)
+            ax.annotate(f"{value} ± {se}", (value, place), (0, 13), textcoords="offset points", ha="center", fontsize=9, color=color)
     left.set(xlabel="Fréchet 距离", xlim=(0, 240), ylim=(len(rows) - 0.5, -0.8), yticks=range(len(rows)))
     left.set_yticklabels(rows)
     right.set(xlabel="bits/dim", xlim=(2.9, 3.65))
