@@ -1,7 +1,8 @@
 """同样的 U-Net 放在潜变量上与放在像素上，画得多好，多快：python -m benchmarks.latent_mnist [设定 ...] [--seeds 8] [--out latent_mnist.json]
 
 随包的 mnist_latent 与 mnist（28×28，按类别），DPM-Solver++ 走 10 步，每个种子 400 张，各类一样多；latent-2 是引导强度 2
-longer-1   : mnist_latent 照第 13 章的量法（benchmarks.longer：每批 200 张，DDIM 15 步，不引导），与那里像素模型的各档步数比
+retrained-1: 自编码器不变，潜变量模型照配置 mnist-latent 换种子从头练；每份照第 13 章的量法（benchmarks.longer）画八批取平均，
+             与那里像素模型的各档步数比
 beta-0.01  : 8×8 数字上的小 AutoencoderKL，β = 0.01，每个种子练 300 步：还原的误差、潜变量的标准差
 decoded    : 400 张训练图压缩又解码；train：400 张训练图，都对测试集；test-decoded、test 换成测试图；pixel-decoded 是 pixel-1 的样本压缩又解码
 time       : 一个线程的 CPU 秒：训练一步（批 64）、画一张（批 16，引导强度 1），训练的轮流各量 10 次，画的 5 次，与种子无关
@@ -16,21 +17,24 @@ import warnings
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from ddpm_edu import DDPM, AutoencoderKL, MNISTDataModule, load_pretrained
+from ddpm_edu import DDPM, AutoencoderKL, LatentDiffusion, MNISTDataModule, load_pretrained
 from ddpm_edu.authoring.quality import asked, averaged, through
+from ddpm_edu.configs import load
 from ddpm_edu.data.base import random_images
 from ddpm_edu.data.digits import load_digits_split
 from ddpm_edu.evaluation.metrics import frechet_for, recognised
 from ddpm_edu.generate import generate
+from ddpm_edu.latent.cache import CacheLatents
 from ddpm_edu.pretrained import pretrained_card
-from ddpm_edu.teach.training import descend
+from ddpm_edu.teach.training import descend, quiet_trainer
 
+from .longer import pictures
 from .runs import by_name, seeds_table, train_all
 
 COUNT, CALLS = 400, 10
 MODELS = {"latent": "mnist_latent", "pixel": "mnist"}
 BETAS = ("1e-4", "1e-2", "0.1", "1", "10")
-SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "longer-1",
+SETTINGS = [*(f"{model}-{w}" for model in MODELS for w in ("1", "2")), "latent-1.5", "latent-3", "retrained-1",
             "decoded", "train", "pixel-decoded", "test", "test-decoded", *(f"beta-{beta}" for beta in BETAS)]
 TITLES = {"frechet": "Fréchet 距离", "recognised": "认得出", "rmse": "还原的均方根误差", "std": "潜变量的标准差", "posterior": "编码器给的 σ",
           "kl": "KL（nats）"}
@@ -55,6 +59,17 @@ def train_beta(beta, seed, steps=300):
         z = posterior.sample(torch.Generator().manual_seed(seed))
         return {"rmse": float((model.decode(z) - x).square().mean().sqrt()), "std": float(z.std()), "posterior": float(posterior.std.mean()),
                 "kl": float(posterior.kl().mean())}
+
+
+def retrain(seed, root):
+    """随包的自编码器不变，潜变量模型从头练一遍；权重在 EMA 里"""
+    plan = load("mnist-latent")
+    torch.manual_seed(seed)
+    model = LatentDiffusion(**pretrained_card("mnist_latent")["model"] | {"scheduler_config": plan["model"]["scheduler_config"], "seed": seed})
+    model.first_stage_model.load_state_dict(load_pretrained("mnist_latent").first_stage_model.state_dict())
+    data = MNISTDataModule(root, batch_size=plan["data"]["init_args"]["batch_size"], conditions=["words"], seed=seed, progress=False)
+    quiet_trainer(max_steps=plan["trainer"]["max_steps"], gradient_clip_val=1.0, callbacks=[CacheLatents()]).fit(model, data)
+    return model.eval()
 
 
 def multiplications(function, *arguments):
@@ -140,15 +155,15 @@ def main(arguments=None):
     needs_pictures = any(not name.startswith("beta") for name in names)
     data = MNISTDataModule(options.data, progress=False) if needs_pictures else None
     score, models = frechet_for(data) if needs_pictures else None, {}
+    shorter = frechet_for(data, num_images=1000) if needs_pictures else None  # 第 13 章只取一千张真图
 
     def once(name, seed):
         kind, _, value = name.partition("-")
         if kind == "beta":
             return train_beta(float(value), seed)
-        if kind == "longer":
-            model, labels = models.setdefault("latent", load_pretrained("mnist_latent")), torch.arange(200) % 10
-            images, _ = generate(model, 200, batch_size=100, seed=seed, cond=asked(model, labels), use_ema=False, progress=False, steps=15)
-        elif kind in MODELS:
+        if kind == "retrained":
+            return {name: each["mean"] for name, each in pictures(retrain(seed, options.data), shorter, 200).items()}
+        if kind in MODELS:
             model = models.setdefault(kind, load_pretrained(MODELS[kind]))
             images, labels = draw(model, 1.0 if value == "decoded" else float(value), seed)
         else:

@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 import torch
 
 from ddpm_edu import DDPM, MNISTDataModule, load_pretrained
-from ddpm_edu.authoring.quality import averaged
+from ddpm_edu.authoring.quality import asked, averaged
 from ddpm_edu.configs import load
 from ddpm_edu.data.base import random_images
 from ddpm_edu.evaluation.metrics import frechet_for, recognised
@@ -62,7 +62,7 @@ def above_the_filter(model, data, count):
 def pictures(model, score, count):
     """八个采样种子的 {frechet, recognised}"""
     labels = torch.arange(count) % 10
-    drawn = [generate(model, count, batch_size=50, cond=labels, steps=15, seed=seed, progress=False)[0] for seed in range(1, 9)]
+    drawn = [generate(model, count, batch_size=50, cond=asked(model, labels), steps=15, seed=seed, progress=False)[0] for seed in range(1, 9)]
     return {"frechet": averaged([score(images) for images in drawn]),
             "recognised": averaged([recognised(score.classifier, images, labels)["recognised"] for images in drawn])}
 

@@ -234,6 +234,18 @@ def test_the_latent_script_goes_on_where_it_stopped(tmp_path, monkeypatch, capsy
     assert "| pixel | 2 | — |" in capsys.readouterr().out
 
 
+def test_the_latent_half_is_trained_again_beside_the_shipped_autoencoder(serve, server, tmp_path, monkeypatch):  # noqa: F811
+    serve(MNISTDataModule, small_files(MNISTDataModule))
+    config = configs.load("mnist-latent")
+    config["trainer"]["max_steps"], config["data"]["init_args"]["batch_size"] = 1, 2
+    monkeypatch.setattr(latent_mnist, "load", lambda name: {"mnist-latent": config}[name])
+    model, shipped = latent_mnist.retrain(1, tmp_path), load_pretrained("mnist_latent")
+    kept = shipped.first_stage_model.state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in model.first_stage_model.state_dict().items())
+    assert float(model.scale_factor) == float(shipped.scale_factor) and int(model.model_ema.num_updates) == 1
+    assert not torch.equal(next(model.model.parameters()), next(shipped.model.parameters()))
+
+
 def test_the_latent_mnist_script_measures_beta_and_draws_with_both_models(tmp_path, monkeypatch, capsys):
     descend = latent_mnist.descend
     monkeypatch.setattr(latent_mnist, "descend", lambda network, loss_of, steps, lr: descend(network, loss_of, 2, lr))

@@ -1,6 +1,5 @@
 """第 13 章的几张图：损失与学习率、四段的误差减去及格线、步数加倍的几次训练与它们四段的误差"""
 import numpy as np
-from matplotlib.lines import Line2D
 
 from .figures import BLUE, GRAY, GREEN, INK, ORANGE, empty_figure, few_ticks, plain_axes
 
@@ -54,18 +53,17 @@ def doubled_figure(runs, held):
     return figure
 
 
-def gaps_figure(gaps, again):
-    """gaps 与 again 是两个训练种子的 {步数: 四段的误差减及格线}，一段一格，横轴是对数；一次训练一种颜色，换了种子的空心"""
-    figure = empty_figure(9.0, 3.1)
+def gaps_figure(gaps):
+    """{步数: 四段的误差减及格线，各是 (平均, 标准误)}，一段一格，横轴是对数；误差条是两个标准误"""
+    figure = empty_figure(9.0, 2.8)
     axes, steps = [plain_axes(ax) for ax in figure.subplots(1, 4)], list(gaps)
     for k, (ax, name) in enumerate(zip(axes, QUARTERS)):
         ax.axhline(0, color=INK, linewidth=2)
-        ax.plot(steps, [gaps[count][k] for count in steps], color=GRAY, linewidth=1.5, zorder=1)
+        ax.plot(steps, [gaps[count][k][0] for count in steps], color=GRAY, linewidth=1.5, zorder=1)
         for count, (color, marker) in zip(steps, RUNS):
-            ax.plot(count, gaps[count][k], color=color, marker=marker, linestyle="none")
-            if count in again:
-                ax.plot(count, again[count][k], color=color, marker=marker, linestyle="none", fillstyle="none", markersize=10)
-        last = gaps[steps[-1]][k]
+            mean, error = gaps[count][k]
+            ax.errorbar(count, mean, 2 * error, color=color, marker=marker, capsize=4)
+        last = gaps[steps[-1]][k][0]
         ax.annotate("及格线", (2100, 0), (0, 4 if last < 0 else -13), textcoords="offset points", ha="right", color=INK, fontsize=9)
         ax.annotate(f"{last:.3f}".replace("-", "−"), (steps[-1], last), (2, 9), textcoords="offset points", ha="center", color=INK, fontsize=10)
         ax.set(xlabel="步", xscale="log", xlim=(150, 2200), ylim=(min(-0.012, 1.12 * last), None))
@@ -75,6 +73,4 @@ def gaps_figure(gaps, again):
         ax.locator_params(axis="y", nbins=5)
         ax.set_title(name, fontsize=10)
     axes[0].set_ylabel("误差减去及格线")
-    marks = [Line2D([], [], color=INK, marker="o", linestyle="none", fillstyle=style, markersize=size) for style, size in (("full", 6), ("none", 10))]
-    figure.legend(marks, ["一个训练种子（1500 步只有它）", "另一个训练种子"], loc="outside upper center", ncols=2, fontsize=9, frameon=False)
     return figure
