@@ -84,7 +84,7 @@ def imported(path):
 
 
 def test_every_import_of_the_package_is_asked_for():
-    """程序包导入的第三方，不是要求里的，就是它们必带的；编书用的，由被查的环境运行的探针、由 nbgrader 运行的插件不算"""
+    """程序包导入的第三方，不是要求里的，就是它们必带的；编书用的，由被查的环境运行的探针，nbgrader 与 JupyterLab 载入的插件不算"""
     asked, course = set(read_requirements()), read_requirements(ROOT / "requirements.txt")
     assert asked < set(course) and set(course) - asked == {"jupyterlab", "jupyterlab-language-pack-zh-cn", "jsonschema"}
     queue, brought = list(asked), set()
@@ -93,7 +93,7 @@ def test_every_import_of_the_package_is_asked_for():
             brought.add(name)
             needed = map(Requirement, metadata.requires(name) or []) if name != "torch" else []
             queue += [plain_name(one.name) for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
-    files = [path for path in (ROOT / "ddpm_edu").rglob("*.py") if "authoring" not in path.parts and path.name not in ("probe.py", "exporter.py")]
+    files = [path for path in (ROOT / "ddpm_edu").rglob("*.py") if "authoring" not in path.parts and path.name not in ("probe.py", "exporter.py", "lab.py")]
     providers = metadata.packages_distributions()
     missing = {(path.name, name) for path in files for name in imported(path) if not {plain_name(p) for p in providers.get(name, [name])} & brought}
     assert not missing
