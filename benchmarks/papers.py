@@ -48,8 +48,7 @@ def some(name, seed, count):
 def rate(seed, name):
     images, cond = some(name, seed, 2)
     paid, error, total = rate_distortion(load(name), images, cond, generator=torch.Generator().manual_seed(seed))
-    after = total - float(paid[int((error[1:] > 1).int().argmax())])
-    return {"total": total, "L_0": total - float(paid[0]), "L_1": float(paid[0] - paid[1]), "after_1": after,
+    return {"total": total, "L_0": total - float(paid[0]), "L_1": float(paid[0] - paid[1]),
             "paid": paid[KEPT].tolist(), "error": error[KEPT].tolist(), "error_0": first_error(load(name), images, cond, seed)}
 
 
